@@ -1,0 +1,81 @@
+//! Identities: of messages, and where new ones come from.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::time::Timestamp;
+
+/// The identity of a message within its source: `ce_id`. Ours are UUIDs (version 7); a foreign producer's can be any text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MessageId(Arc<str>);
+
+impl MessageId {
+    /// The identity written as `text`.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Uuid> for MessageId {
+    fn from(id: Uuid) -> Self {
+        Self(id.to_string().into())
+    }
+}
+
+/// Where new identities and random numbers come from: seeded, so that a test or a simulation can be run again.
+#[derive(Clone, Debug)]
+pub struct IdSource(Arc<Mutex<fastrand::Rng>>);
+
+impl Default for IdSource {
+    fn default() -> Self {
+        Self::random()
+    }
+}
+
+impl IdSource {
+    /// A source that no two processes share.
+    #[expect(clippy::disallowed_methods, reason = "the one place that draws an unseeded number")]
+    pub fn random() -> Self {
+        Self::seeded(Uuid::new_v4().as_u64_pair().0)
+    }
+
+    /// The source that always gives the same identities for the same `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
+    }
+
+    /// A new UUID of version 7, made at `now`.
+    pub fn uuid(&self, now: Timestamp) -> Uuid {
+        let mut bytes = [0; 10];
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bytes);
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.as_millis()).unwrap_or(0), &bytes).into_uuid()
+    }
+
+    /// A number drawn evenly from `[0, 1)`.
+    pub fn fraction(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+
+    /// A W3C trace id (32 hexadecimal digits) and span id (16), as a sampled `traceparent`.
+    pub fn traceparent(&self) -> String {
+        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..))
+    }
+}

@@ -1,0 +1,9 @@
+//! The runtime: carries out what the engine decides.
+
+mod app;
+mod service;
+mod unit_of_work;
+
+pub use app::{App, Handle, StartError};
+pub use service::{Service, ServiceHandle};
+pub use unit_of_work::{Unavailable, UnitOfWork};

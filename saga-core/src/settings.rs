@@ -1,0 +1,72 @@
+//! Every limit of the runtime, by name, with its default.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The limits of a service. Every queue, wait and batch of the runtime is bounded by one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The largest value of a record, in bytes; a larger one is dead-lettered, and refused when published. 1 MiB.
+    pub max_record_bytes: usize,
+    /// Transactions that run side by side. One writer (SQLite) gains nothing from more than the default. 4.
+    pub lanes: usize,
+    /// The most messages in one transaction. 256.
+    pub batch_messages: usize,
+    /// Messages taken from the transport and not yet done, per service; beyond it the partitions pause. 2,048.
+    pub queue_messages: usize,
+    /// The same in bytes. 16 MiB.
+    pub queue_bytes: usize,
+    /// Handlers without a held transaction that run side by side. 64.
+    pub concurrency: usize,
+    /// Parked messages of one key beyond which its partition pauses. 1,000.
+    pub parked_per_key: usize,
+    /// Rows that wait in the outbox beyond which publishing answers *unavailable* and consumption pauses. 10,000.
+    pub outbox_rows: usize,
+    /// How long an inbox row is kept, in days: longer than the longest replay. 14.
+    pub inbox_retention_days: u32,
+    /// How long beginning a transaction may wait, in milliseconds. 4,000.
+    pub begin_timeout_ms: u64,
+    /// How long a stop waits for what is running, in milliseconds. 10,000.
+    pub stop_timeout_ms: u64,
+    /// Partitions of a topic that the app creates. 6.
+    pub topic_partitions: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_record_bytes: 1 << 20,
+            lanes: 4,
+            batch_messages: 256,
+            queue_messages: 2_048,
+            queue_bytes: 16 << 20,
+            concurrency: 64,
+            parked_per_key: 1_000,
+            outbox_rows: 10_000,
+            inbox_retention_days: 14,
+            begin_timeout_ms: 4_000,
+            stop_timeout_ms: 10_000,
+            topic_partitions: 6,
+        }
+    }
+}
+
+impl Settings {
+    /// [`Settings::begin_timeout_ms`] as a duration.
+    pub fn begin_timeout(&self) -> Duration {
+        Duration::from_millis(self.begin_timeout_ms)
+    }
+
+    /// [`Settings::stop_timeout_ms`] as a duration.
+    pub fn stop_timeout(&self) -> Duration {
+        Duration::from_millis(self.stop_timeout_ms)
+    }
+
+    /// [`Settings::inbox_retention_days`] as a duration.
+    pub fn inbox_retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.inbox_retention_days) * 86_400)
+    }
+}

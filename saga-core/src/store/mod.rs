@@ -1,0 +1,216 @@
+//! The port to a service's database, and its implementations: [`memory`] and `sqlite`.
+//!
+//! A store begins transactions in which the runtime claims messages, the handler writes its rows, and events enter the
+//! outbox, so that all of it commits together. Whoever implements the two traits here runs
+//! `testing::conformance::store` on the result.
+
+mod database;
+mod rows;
+mod tx;
+
+pub mod memory;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use async_trait::async_trait;
+
+pub use database::Database;
+pub use rows::{
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, ParkedId, ParkedKey, ParkedMessage,
+    StepRecord,
+};
+pub use tx::{Returned, Tx, TxSlot};
+#[cfg(feature = "sqlite")]
+pub use tx::{SqlConnection, SqlReader};
+
+use crate::time::Timestamp;
+
+/// What can go wrong between us and the database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The database cannot be reached, is busy beyond the patience, or full. The same call may work later.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+    /// The database answered something that no retry will change.
+    #[error("the database refused: {0}")]
+    Refused(String),
+    /// What is in the database is not what this program can work with.
+    #[error("the database does not fit this program: {0}")]
+    Incompatible(String),
+}
+
+/// A service's database.
+///
+/// `service` names whose rows are meant: several services can share one database.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Creates or updates the framework's own tables. Safe to run twice, also at the same time.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or was written by a newer program.
+    async fn migrate(&self) -> Result<(), StoreError>;
+
+    /// Runs those of `migrations` that have not run yet under the name `set`, in order, each once.
+    ///
+    /// # Errors
+    /// When one fails, or one that has run was changed since.
+    async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError>;
+
+    /// Begins a transaction that may write.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database gives none within the store's patience.
+    async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError>;
+
+    /// Which of `keys` have been claimed, in the order given.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError>;
+
+    /// At most `limit` outbox rows with an id above `after`, by id.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Every parked key of the service: how many messages wait, and when its first one is due.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError>;
+
+    /// The first `limit` parked messages of a key, in the order they came.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError>;
+
+    /// The steps recorded for a saga instance, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError>;
+
+    /// Dead letters that are still open, newest first, without those before `offset`, at most `limit`; and how many there
+    /// are in all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError>;
+
+    /// One dead letter, whatever became of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
+
+    /// Forgets at most `limit` inbox rows older than `before`; says how many it forgot.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Whether the database can be read and written.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// A connection for reading, for queries outside a transaction. `None`: this store speaks no SQL.
+    ///
+    /// # Errors
+    /// When there is none within the store's patience.
+    #[cfg(feature = "sqlite")]
+    async fn reader(&self) -> Result<Option<SqlReader>, StoreError>;
+
+    /// Finishes what is running and closes the connections.
+    async fn close(&self);
+}
+
+/// An open transaction. Dropped, it is rolled back.
+///
+/// There is one savepoint at a time: [`savepoint`](StoreTx::savepoint) sets it, and sets it anew when called again.
+#[async_trait]
+pub trait StoreTx: Send + 'static {
+    /// Marks the present state, to which [`undo`](StoreTx::undo) returns.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn savepoint(&mut self) -> Result<(), StoreError>;
+
+    /// Undoes what was written since the savepoint, and keeps the transaction.
+    ///
+    /// # Errors
+    /// When the transaction is broken: then only dropping it is left.
+    async fn undo(&mut self) -> Result<(), StoreError>;
+
+    /// Claims messages in the inbox; says of each, in the order given, whether it is new. A key that is given twice is new
+    /// once.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError>;
+
+    /// Adds rows to the outbox and gives their ids, which ascend in the order given. Ids of one service ascend in the order of
+    /// the transactions that commit, as far as those touch the same key.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn append_outbox(&mut self, service: &str, rows: &[crate::message::Record]) -> Result<Vec<OutboxId>, StoreError>;
+
+    /// Removes outbox rows.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError>;
+
+    /// Records steps.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError>;
+
+    /// Parks messages behind those of their keys that are parked already, in the order given, and gives their ids.
+    /// [`ParkedMessage::id`] is ignored.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError>;
+
+    /// Writes down a further attempt of a parked message: how many there were, when the next is due, and why it failed.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError>;
+
+    /// Removes parked messages; says of each, in the order given, whether it was still there. A message that was not has been
+    /// handled by somebody else, and must not be handled again.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError>;
+
+    /// Keeps dead letters.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError>;
+
+    /// Moves a dead letter from [`DeadLetterState::Open`] to `state`; false when it is not there or not open.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError>;
+
+    /// Commits. When it returns `Ok`, what was written survives a crash.
+    ///
+    /// # Errors
+    /// When nothing was committed, or when that is not known.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// The connection that carries the transaction. `None`: this store speaks no SQL.
+    #[cfg(feature = "sqlite")]
+    fn sql(&mut self) -> Option<SqlConnection<'_>>;
+}

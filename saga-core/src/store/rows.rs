@@ -1,0 +1,141 @@
+//! What the framework keeps in a service's database.
+
+use bytes::Bytes;
+
+use crate::{
+    id::MessageId,
+    message::{Received, Record},
+    time::Timestamp,
+};
+
+/// A change of a database's shape, run once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number in its set, from 1, without gaps.
+    pub version: u32,
+    /// What it is for, in a few words.
+    pub name: &'static str,
+    /// The statements, separated by semicolons.
+    pub sql: &'static str,
+}
+
+/// What a message is known by in the inbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InboxKey {
+    /// Who published it.
+    pub source: String,
+    /// Its identity there.
+    pub id: MessageId,
+}
+
+/// A row's identity in the outbox; ascending.
+pub type OutboxId = i64;
+
+/// A record that waits to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its place.
+    pub id: OutboxId,
+    /// The record.
+    pub record: Record,
+}
+
+/// What a service did for a saga instance: one handled message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepRecord {
+    /// The saga instance.
+    pub saga_id: String,
+    /// The handler that did it.
+    pub step: String,
+    /// The message it answered.
+    pub message_id: MessageId,
+    /// That message's event type.
+    pub event_type: String,
+    /// Whether it refused.
+    pub refused: bool,
+    /// The events it published: name and JSON of each, as a JSON array of `{"type": .., "data": ..}`.
+    pub published: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A row's identity among the parked messages; ascending in the order of parking.
+pub type ParkedId = i64;
+
+/// A message that waits for its next attempt, or behind one that does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedMessage {
+    /// Its place.
+    pub id: ParkedId,
+    /// The message.
+    pub received: Received,
+    /// Attempts that failed so far.
+    pub attempts: u32,
+    /// When it may be tried; only the first of its key is looked at.
+    pub due: Timestamp,
+    /// Why the last attempt failed; empty for one that waits behind another.
+    pub error: String,
+}
+
+impl ParkedMessage {
+    /// What it is parked under. A message without a key has one of its own, so that nothing waits behind it.
+    pub fn key(&self) -> Bytes {
+        parking_key(&self.received)
+    }
+}
+
+/// What `received` is parked under: its key, or, without one, its position.
+pub fn parking_key(received: &Received) -> Bytes {
+    match &received.record.key {
+        Some(key) => key.clone(),
+        None => Bytes::from(format!("\0{}-{}", received.partition, received.offset)),
+    }
+}
+
+/// A key with parked messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedKey {
+    /// The topic.
+    pub topic: String,
+    /// The partition of its first message.
+    pub partition: i32,
+    /// The key, as [`parking_key`] gives it.
+    pub key: Bytes,
+    /// How many messages wait.
+    pub count: usize,
+    /// When the first is due.
+    pub due: Timestamp,
+}
+
+/// A dead letter's identity.
+pub type DeadLetterId = MessageId;
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterState {
+    /// Somebody has to look at it.
+    Open,
+    /// It was given back to its handler.
+    Retried,
+    /// It was given up.
+    Discarded,
+}
+
+/// A message that was given up, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its identity here.
+    pub id: DeadLetterId,
+    /// The message: bytes, key and headers untouched.
+    pub received: Received,
+    /// Its event type, if known.
+    pub event_type: Option<String>,
+    /// Why.
+    pub error: String,
+    /// After how many attempts; 0 for one that no handler saw.
+    pub attempts: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What became of it.
+    pub state: DeadLetterState,
+}

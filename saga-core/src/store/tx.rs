@@ -1,0 +1,122 @@
+//! The transaction as user code holds it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{StoreError, StoreTx};
+use crate::{
+    failure::Fault,
+    id::{IdSource, MessageId},
+    message::{Event, Outgoing},
+    time::Timestamp,
+};
+
+/// The transaction of a delivery or of a [`UnitOfWork`](crate::runtime::UnitOfWork).
+///
+/// A handler takes it as an argument and runs its statements on it; what the framework writes for the same message commits with
+/// them. With a feature for a database it is an executor of `sqlx` for `sqlx::Any`, and gives its native connection.
+///
+/// # Delivery
+/// The transaction ends after the handler, with the handler's outcome. It cannot be committed or kept: dropping it gives it
+/// back to the delivery. A `Tx` that was moved into a task that outlives the handler fails the delivery.
+pub struct Tx {
+    open: Option<Box<dyn StoreTx>>,
+    slot: TxSlot,
+    ids: IdSource,
+    now: Timestamp,
+    savepoint: bool,
+    touched: bool,
+    published: Vec<(MessageId, Outgoing)>,
+}
+
+/// Where a [`Tx`] goes back to when it is dropped.
+#[derive(Clone, Default)]
+pub struct TxSlot(Arc<Mutex<Option<Returned>>>);
+
+/// A transaction that came back.
+pub struct Returned {
+    /// The transaction.
+    pub tx: Box<dyn StoreTx>,
+    /// Whether anything was run on it while it was lent.
+    pub touched: bool,
+    /// The events published on it, in order.
+    pub published: Vec<(MessageId, Outgoing)>,
+}
+
+impl TxSlot {
+    /// Takes the transaction out; `None` when a [`Tx`] still has it.
+    pub fn take(&self) -> Option<Returned> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Tx {
+    /// Lends `open` out, to come back to `slot`. With `savepoint`, one is set before the first statement.
+    pub fn lend(open: Box<dyn StoreTx>, slot: TxSlot, savepoint: bool, ids: IdSource, now: Timestamp) -> Self {
+        Self { open: Some(open), slot, ids, now, savepoint, touched: false, published: Vec::new() }
+    }
+
+    /// Publishes `event` with this transaction, and says under which identity. A handler that does not need the identity
+    /// returns its events instead.
+    ///
+    /// # Delivery
+    /// The event leaves when the transaction has committed, before the events the handler returns.
+    ///
+    /// # Errors
+    /// When the event's `Serialize` fails.
+    pub fn publish<E: Event>(&mut self, event: &E) -> Result<MessageId, Fault> {
+        let id = MessageId::from(self.ids.uuid(self.now));
+        self.published.push((id.clone(), Outgoing::of(event)?));
+        Ok(id)
+    }
+
+    /// When the transaction began, as the service's clock says.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The open transaction, after the savepoint if one is wanted.
+    pub(crate) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
+        let open = self.open.as_deref_mut().ok_or_else(|| StoreError::Refused("the transaction has ended".into()))?;
+        if std::mem::take(&mut self.savepoint) {
+            open.savepoint().await?;
+        }
+        self.touched = true;
+        Ok(open)
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let (touched, published) = (self.touched, std::mem::take(&mut self.published));
+        let returned = self.open.take().map(|tx| Returned { tx, touched, published });
+        *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = returned;
+    }
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tx")
+    }
+}
+
+#[cfg(feature = "sqlite")]
+pub use sql::{SqlConnection, SqlReader};
+
+#[cfg(feature = "sqlite")]
+mod sql {
+    /// The native connection of a transaction.
+    #[derive(Debug)]
+    #[non_exhaustive]
+    pub enum SqlConnection<'c> {
+        /// SQLite's.
+        Sqlite(&'c mut sqlx::SqliteConnection),
+    }
+
+    /// A connection for reading.
+    #[derive(Debug)]
+    #[non_exhaustive]
+    pub enum SqlReader {
+        /// SQLite's.
+        Sqlite(sqlx::pool::PoolConnection<sqlx::Sqlite>),
+    }
+}

@@ -1,0 +1,166 @@
+//! The port to a log of records, and the two implementations that need no server: [`memory`] and `embedded`.
+//!
+//! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
+//! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
+
+pub mod memory;
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+
+use crate::message::{Received, Record};
+
+/// One partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// Partition `partition` of `topic`.
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// A topic that must be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// How many partitions it is made with. A topic that is there keeps its number.
+    pub partitions: u32,
+}
+
+/// What can go wrong between us and the log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// The log cannot be reached or answers with an error that may pass.
+    #[error("the log is unavailable: {0}")]
+    Unavailable(String),
+    /// The record can never be stored.
+    #[error("the record was refused: {0}")]
+    Refused(String),
+    /// No such topic.
+    #[error("there is no topic `{0}`; create it with `Transport::ensure_topics`")]
+    UnknownTopic(String),
+    /// The subscription or transport has been closed.
+    #[error("closed")]
+    Closed,
+}
+
+/// Where a published record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+}
+
+/// How far a group is on one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupLag {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The next offset the group will read: all before it is done.
+    pub committed: i64,
+    /// The offset the next published record will get.
+    pub end: i64,
+}
+
+/// A log of records with consumer groups.
+#[async_trait]
+pub trait Transport: Send + Sync + 'static {
+    /// Creates the topics that are missing.
+    ///
+    /// # Errors
+    /// When the log cannot be reached, or refuses a name.
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError>;
+
+    /// Stores `records`, durably when this returns, and says of each, in the order given, where it went.
+    ///
+    /// # Delivery
+    /// Records of one key go to one partition, in the order given. Of a partition a prefix is stored: after the first
+    /// record that failed, no later one of the same call in the same partition is stored, except past a record that was
+    /// [`TransportError::Refused`] for good.
+    async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>>;
+
+    /// Joins `group`, which reads `topics`. Every partition is read by one member of the group at a time, from the offset
+    /// the group committed, or from the oldest record there is.
+    ///
+    /// # Errors
+    /// When the log cannot be reached or a topic is unknown.
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError>;
+
+    /// How far `group` is on every partition of `topics`.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError>;
+
+    /// Whether the log can be reached and written, within the caller's patience.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn check(&self) -> Result<(), TransportError>;
+
+    /// Flushes and closes. Nothing can be published or received afterwards.
+    async fn close(&self);
+}
+
+/// What a subscription tells its reader.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Records of one partition, in order, following those delivered before.
+    Records {
+        /// The partition.
+        partition: TopicPartition,
+        /// At least one record.
+        records: Vec<Received>,
+    },
+    /// These partitions are now this member's; their records follow.
+    Assigned(Vec<TopicPartition>),
+    /// These partitions are wanted by another member. What is running on them is to be finished and committed, then
+    /// [`Subscription::release`] gives them up. No more of their records are delivered.
+    Revoked(Vec<TopicPartition>),
+    /// These partitions are already another member's. Nothing of them may be committed.
+    Lost(Vec<TopicPartition>),
+}
+
+/// A member of a consumer group. Dropping it leaves the group without committing.
+#[async_trait]
+pub trait Subscription: Send + 'static {
+    /// Waits for what comes next. Cancel-safe: a call that is dropped has taken nothing.
+    ///
+    /// # Errors
+    /// When the log cannot be read now; the next call tries again.
+    async fn next(&mut self) -> Result<Delivery, TransportError>;
+
+    /// Stops delivering these partitions until [`resume`](Subscription::resume).
+    fn pause(&mut self, partitions: &[TopicPartition]);
+
+    /// Delivers these partitions again, where they were left.
+    fn resume(&mut self, partitions: &[TopicPartition]);
+
+    /// Commits: of each partition, all before the offset is done. The future, which holds nothing of the subscription and
+    /// works whether or not it is polled, ends when that is stored, with an error when the log cannot store it now. A
+    /// partition that is not this member's any more is passed over.
+    fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>>;
+
+    /// Gives up partitions that were [`Delivery::Revoked`].
+    fn release(&mut self, partitions: &[TopicPartition]);
+
+    /// Leaves the group. Returns when the other members may go on.
+    async fn close(self: Box<Self>);
+}
