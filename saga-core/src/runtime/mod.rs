@@ -1,6 +1,8 @@
 //! The runtime: carries out what the engine decides.
 
 mod app;
+pub mod health;
+pub mod metrics;
 mod service;
 mod unit_of_work;
 

@@ -1,0 +1,244 @@
+//! The series that the framework itself keeps. Each struct is made once (for a service, a handler, a topic, a partition) and
+//! holds its handles, so that the delivery path looks nothing up.
+
+use super::{Counter, Gauge, Histogram, Metrics};
+
+const DELIVERIES: &str = "sagas_deliveries_total";
+const HANDLER_SECONDS: &str = "sagas_handler_duration_seconds";
+const PANICS: &str = "sagas_handler_panics_total";
+const SKIPPED: &str = "sagas_skipped_total";
+const PUBLISHED: &str = "sagas_published_total";
+const LAG: &str = "sagas_consumer_lag_records";
+const PAUSED: &str = "sagas_partition_paused";
+const BATCH_SIZE: &str = "sagas_batch_size";
+const COMMIT_SECONDS: &str = "sagas_commit_duration_seconds";
+const STORE_FAILURES: &str = "sagas_store_failures_total";
+const DEAD_LETTERS: &str = "sagas_dead_letters_total";
+const OPEN_DEAD_LETTERS: &str = "sagas_dead_letters_open";
+const OUTBOX_ROWS: &str = "sagas_outbox_rows";
+const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
+const PARKED_MESSAGES: &str = "sagas_parked_messages";
+const PARKED_KEYS: &str = "sagas_parked_keys";
+
+pub(super) fn describe(metrics: &Metrics) {
+    for (name, help) in [
+        (DELIVERIES, "Deliveries to a handler, by what came of them."),
+        (PANICS, "Panics of a handler; each is a failed delivery."),
+        (SKIPPED, "Records that were passed over on purpose, by reason."),
+        (PUBLISHED, "Records that the log has acknowledged."),
+        (STORE_FAILURES, "Transactions that failed because of the database."),
+        (DEAD_LETTERS, "Messages that were given up, by reason."),
+    ] {
+        metrics.describe_counter(name, help);
+    }
+    for (name, help) in [
+        (LAG, "Records of a partition that are not done yet."),
+        (PAUSED, "1 while a partition is paused, else 0."),
+        (OPEN_DEAD_LETTERS, "Dead letters that nobody has retried or discarded."),
+        (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
+        (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
+        (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
+        (PARKED_KEYS, "Keys that have parked messages."),
+    ] {
+        metrics.describe_gauge(name, help);
+    }
+    for (name, help) in [
+        (HANDLER_SECONDS, "Time in a handler, in seconds."),
+        (BATCH_SIZE, "Messages handled in one transaction."),
+        (COMMIT_SECONDS, "Time that a commit took, in seconds."),
+    ] {
+        metrics.describe_histogram(name, help);
+    }
+}
+
+/// What a service as a whole keeps.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceSeries {
+    /// Messages in one transaction.
+    pub(crate) batch_size: Histogram,
+    /// How long commits take.
+    pub(crate) commit_duration: Histogram,
+    /// Transactions lost to the database.
+    pub(crate) store_failures: Counter,
+    /// Dead letters: retries ran out.
+    pub(crate) dead_exhausted: Counter,
+    /// Dead letters: the handler said never.
+    pub(crate) dead_by_handler: Counter,
+    /// Dead letters: the value is no such event.
+    pub(crate) dead_undecodable: Counter,
+    /// Dead letters: no type where several are possible.
+    pub(crate) dead_untyped: Counter,
+    /// Dead letters: a version that this program does not know.
+    pub(crate) dead_unknown_version: Counter,
+    /// Dead letters: beyond the size limit.
+    pub(crate) dead_too_large: Counter,
+    /// Dead letters that are open.
+    pub(crate) dead_open: Gauge,
+    /// Rows in the outbox.
+    pub(crate) outbox_rows: Gauge,
+    /// Age of the oldest, in seconds.
+    pub(crate) outbox_age_seconds: Gauge,
+    /// Parked messages.
+    pub(crate) parked_messages: Gauge,
+    /// Keys with parked messages.
+    pub(crate) parked_keys: Gauge,
+}
+
+/// What is kept of a handler.
+#[derive(Debug, Clone)]
+pub(crate) struct HandlerSeries {
+    /// Committed.
+    pub(crate) done: Counter,
+    /// Refused; the refusal was published.
+    pub(crate) rejected: Counter,
+    /// Failed, to be tried again.
+    pub(crate) retried: Counter,
+    /// Put off without counting as an attempt.
+    pub(crate) later: Counter,
+    /// Given up.
+    pub(crate) dead: Counter,
+    /// Seen before; nothing was done.
+    pub(crate) duplicate: Counter,
+    /// Queued behind a parked message of its key.
+    pub(crate) parked: Counter,
+    /// Panics.
+    pub(crate) panics: Counter,
+    /// Time in the handler.
+    pub(crate) duration: Histogram,
+}
+
+/// What is kept of a topic.
+#[derive(Debug, Clone)]
+pub(crate) struct TopicSeries {
+    /// Passed over: no handler for this type.
+    pub(crate) skipped_unknown_type: Counter,
+    /// Passed over: a record without a value.
+    pub(crate) skipped_tombstone: Counter,
+    /// Acknowledged by the log.
+    pub(crate) published: Counter,
+}
+
+/// What is kept of a partition.
+#[derive(Debug, Clone)]
+pub(crate) struct PartitionSeries {
+    /// Records not done yet.
+    pub(crate) lag: Gauge,
+    /// 1 while paused.
+    pub(crate) paused: Gauge,
+}
+
+impl ServiceSeries {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let dead = |reason| metrics.counter(DEAD_LETTERS, &[("reason", reason)]);
+        Self {
+            batch_size: metrics.histogram(BATCH_SIZE, &[]),
+            commit_duration: metrics.histogram(COMMIT_SECONDS, &[]),
+            store_failures: metrics.counter(STORE_FAILURES, &[]),
+            dead_exhausted: dead("exhausted"),
+            dead_by_handler: dead("handler"),
+            dead_undecodable: dead("undecodable"),
+            dead_untyped: dead("untyped"),
+            dead_unknown_version: dead("unknown_version"),
+            dead_too_large: dead("too_large"),
+            dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
+            outbox_rows: metrics.gauge(OUTBOX_ROWS, &[]),
+            outbox_age_seconds: metrics.gauge(OUTBOX_AGE, &[]),
+            parked_messages: metrics.gauge(PARKED_MESSAGES, &[]),
+            parked_keys: metrics.gauge(PARKED_KEYS, &[]),
+        }
+    }
+}
+
+impl HandlerSeries {
+    pub(crate) fn new(metrics: &Metrics, handler: &str) -> Self {
+        let outcome = |outcome| metrics.counter(DELIVERIES, &[("handler", handler), ("outcome", outcome)]);
+        Self {
+            done: outcome("done"),
+            rejected: outcome("rejected"),
+            retried: outcome("retried"),
+            later: outcome("later"),
+            dead: outcome("dead"),
+            duplicate: outcome("duplicate"),
+            parked: outcome("parked"),
+            panics: metrics.counter(PANICS, &[("handler", handler)]),
+            duration: metrics.histogram(HANDLER_SECONDS, &[("handler", handler)]),
+        }
+    }
+}
+
+impl TopicSeries {
+    pub(crate) fn new(metrics: &Metrics, topic: &str) -> Self {
+        let skipped = |reason| metrics.counter(SKIPPED, &[("topic", topic), ("reason", reason)]);
+        Self {
+            skipped_unknown_type: skipped("unknown_type"),
+            skipped_tombstone: skipped("tombstone"),
+            published: metrics.counter(PUBLISHED, &[("topic", topic)]),
+        }
+    }
+}
+
+impl PartitionSeries {
+    pub(crate) fn new(metrics: &Metrics, topic: &str, partition: i32) -> Self {
+        let partition = partition.to_string();
+        let labels = [("topic", topic), ("partition", partition.as_str())];
+        Self { lag: metrics.gauge(LAG, &labels), paused: metrics.gauge(PAUSED, &labels) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str, start: &str) -> String {
+        text.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("no `{start}` in\n{text}")).to_owned()
+    }
+
+    #[test]
+    fn a_handler_shows_every_outcome_from_the_start() {
+        let metrics = Metrics::new("inventory");
+        HandlerSeries::new(&metrics, "reserve").rejected.increment();
+        let text = metrics.render();
+        for (outcome, count) in
+            [("done", 0), ("rejected", 1), ("retried", 0), ("later", 0), ("dead", 0), ("duplicate", 0), ("parked", 0)]
+        {
+            let series = format!("{DELIVERIES}{{service=\"inventory\",handler=\"reserve\",outcome=\"{outcome}\"}}");
+            assert_eq!(line(&text, &series), format!("{series} {count}"));
+        }
+    }
+
+    #[test]
+    fn every_series_says_what_it_is() {
+        let metrics = Metrics::new("s");
+        let service = ServiceSeries::new(&metrics);
+        service.batch_size.record(3.0);
+        service.commit_duration.record(0.01);
+        HandlerSeries::new(&metrics, "h").duration.record(0.01);
+        TopicSeries::new(&metrics, "orders");
+        PartitionSeries::new(&metrics, "orders", 0);
+        let text = metrics.render();
+        let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            assert!(described.contains(&series), "{series} has no HELP");
+        }
+        assert_eq!(described.len(), 16, "{described:?}");
+    }
+
+    #[test]
+    fn lag_is_per_partition() {
+        let metrics = Metrics::new("s");
+        PartitionSeries::new(&metrics, "orders", 0).lag.set_count(5);
+        PartitionSeries::new(&metrics, "orders", 1).lag.set_count(7);
+        let text = metrics.render();
+        assert!(text.contains("sagas_consumer_lag_records{service=\"s\",topic=\"orders\",partition=\"0\"} 5"), "{text}");
+        assert!(text.contains("sagas_consumer_lag_records{service=\"s\",topic=\"orders\",partition=\"1\"} 7"), "{text}");
+    }
+
+    #[test]
+    fn a_batch_is_counted_in_messages() {
+        let metrics = Metrics::new("s");
+        ServiceSeries::new(&metrics).batch_size.record(100.0);
+        let text = metrics.render();
+        assert!(text.contains("sagas_batch_size_bucket{service=\"s\",le=\"64\"} 0"), "{text}");
+        assert!(text.contains("sagas_batch_size_bucket{service=\"s\",le=\"128\"} 1"), "{text}");
+    }
+}
