@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, memory::MemoryStore};
 
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ impl Database {
 
     /// A database in memory, without SQL, for tests of handlers that write nothing.
     pub fn memory() -> Self {
-        todo!()
+        Self::new(Arc::new(MemoryStore::default()))
     }
 
     /// Opens `url`: `memory:`, `sqlite::memory:`, or `sqlite://PATH`, where the file is created when it is missing.

@@ -5,6 +5,7 @@
 //! `testing::conformance::store` on the result.
 
 mod database;
+mod migrations;
 mod rows;
 mod tx;
 
@@ -38,6 +39,11 @@ pub enum StoreError {
     /// What is in the database is not what this program can work with.
     #[error("the database does not fit this program: {0}")]
     Incompatible(String),
+}
+
+/// What [`StoreTx::undo`] answers without a savepoint.
+pub(crate) fn no_savepoint() -> StoreError {
+    StoreError::Refused("there is no savepoint to return to; call `savepoint` before `undo`".into())
 }
 
 /// A service's database.
@@ -140,10 +146,10 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 
-    /// Undoes what was written since the savepoint, and keeps the transaction.
+    /// Undoes what was written since the savepoint, and keeps the transaction and the savepoint.
     ///
     /// # Errors
-    /// When the transaction is broken: then only dropping it is left.
+    /// When no savepoint was set, or the transaction is broken: then only dropping it is left.
     async fn undo(&mut self) -> Result<(), StoreError>;
 
     /// Claims messages in the inbox; says of each, in the order given, whether it is new. A key that is given twice is new
@@ -192,7 +198,7 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError>;
 
-    /// Keeps dead letters.
+    /// Keeps dead letters. One whose identity is there already takes that one's place.
     ///
     /// # Errors
     /// When the transaction is broken.

@@ -1,0 +1,127 @@
+//! A store in memory: for tests, and for services that keep nothing. It has real transactions and no SQL.
+//!
+//! A transaction stages its changes and applies them when it commits; there is one at a time, first come, first served.
+
+mod tables;
+mod transaction;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use self::{tables::Tables, transaction::MemoryTx};
+use super::{
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, StepRecord, Store, StoreError,
+    StoreTx, migrations,
+};
+use crate::time::Timestamp;
+
+/// How long [`Store::begin`] waits for the transaction before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A store in memory.
+///
+/// ```
+/// # use saga_core::store::{Store, StoreTx, memory::MemoryStore};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = MemoryStore::default();
+/// store.begin().await?.commit().await?;
+/// # Ok::<(), saga_core::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Arc<Mutex<Tables>>,
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl MemoryStore {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Writes down that the migrations ran; their SQL runs nowhere.
+    async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        let applied = tables.migrations.entry(set.to_owned()).or_default();
+        let pending = migrations::pending(set, migrations, applied)?;
+        applied.extend(pending.iter().map(|migration| (migration.version, migrations::fingerprint(migration.sql))));
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
+        let writer = tokio::time::timeout(PATIENCE, Arc::clone(&self.writer).lock_owned()).await.map_err(|_| {
+            StoreError::Unavailable(format!(
+                "another transaction has been open for {} s; see that none is held across a wait",
+                PATIENCE.as_secs()
+            ))
+        })?;
+        Ok(Box::new(MemoryTx::new(Arc::clone(&self.tables), writer)))
+    }
+
+    async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
+        let tables = self.tables();
+        Ok(keys.iter().map(|key| tables.inbox.get(service).is_some_and(|inbox| inbox.contains_key(key))).collect())
+    }
+
+    async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+        let tables = self.tables();
+        let rows = tables.outbox.range(first..).filter(|(_, (owner, _))| owner == service).take(limit);
+        Ok(rows.map(|(id, (_, record))| OutboxRow { id: *id, record: record.clone() }).collect())
+    }
+
+    async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
+        Ok(self.tables().parked_keys(service))
+    }
+
+    async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+        let tables = self.tables();
+        let messages = tables
+            .parked
+            .values()
+            .filter(|(owner, message)| owner == service && message.received.record.topic == topic && message.key() == key);
+        Ok(messages.take(limit).map(|(_, message)| message.clone()).collect())
+    }
+
+    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
+        let tables = self.tables();
+        Ok(tables.steps.get(service).and_then(|sagas| sagas.get(saga_id)).cloned().unwrap_or_default())
+    }
+
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        Ok(self.tables().open_letters(service, offset, limit))
+    }
+
+    async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        Ok(self.tables().letters.iter().find(|(owner, letter)| owner == service && letter.id == *id).map(|(_, l)| l.clone()))
+    }
+
+    async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(self.tables().prune_inbox(service, before, limit))
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn reader(&self) -> Result<Option<super::SqlReader>, StoreError> {
+        Ok(None)
+    }
+
+    async fn close(&self) {
+        // Whoever has the writer may still commit.
+        drop(self.writer.lock().await);
+    }
+}

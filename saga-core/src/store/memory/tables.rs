@@ -1,0 +1,118 @@
+//! What the store holds, and the changes a transaction makes to it.
+
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+
+use super::super::{
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedKey, ParkedMessage, StepRecord,
+    migrations::Applied,
+};
+use crate::{message::Record, time::Timestamp};
+
+/// Everything that is committed. The first part of a value is the service it belongs to.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) inbox: HashMap<String, HashMap<InboxKey, Timestamp>>,
+    pub(super) outbox: BTreeMap<OutboxId, (String, Record)>,
+    pub(super) parked: BTreeMap<ParkedId, (String, ParkedMessage)>,
+    pub(super) steps: HashMap<String, HashMap<String, Vec<StepRecord>>>,
+    /// In the order in which they were buried.
+    pub(super) letters: Vec<(String, DeadLetter)>,
+    pub(super) migrations: HashMap<String, Vec<Applied>>,
+    pub(super) last_id: i64,
+}
+
+/// One change that a transaction has staged.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Claim(String, InboxKey, Timestamp),
+    Send(OutboxId, String, Record),
+    Sent(OutboxId),
+    Step(String, StepRecord),
+    Park(ParkedId, String, ParkedMessage),
+    Repark(ParkedId, u32, Timestamp, String),
+    Unpark(ParkedId),
+    Bury(String, DeadLetter),
+    Settle(String, DeadLetterId, DeadLetterState),
+}
+
+impl Tables {
+    /// A new identity for a row of the outbox or a parked message. It is never given twice, even when it was rolled back.
+    pub(super) fn next_id(&mut self) -> i64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Claim(service, key, at) => {
+                self.inbox.entry(service).or_default().insert(key, at);
+            }
+            Change::Send(id, service, record) => {
+                self.outbox.insert(id, (service, record));
+            }
+            Change::Sent(id) => {
+                self.outbox.remove(&id);
+            }
+            Change::Step(service, step) => {
+                self.steps.entry(service).or_default().entry(step.saga_id.clone()).or_default().push(step);
+            }
+            Change::Park(id, service, message) => {
+                self.parked.insert(id, (service, message));
+            }
+            Change::Repark(id, attempts, due, error) => {
+                if let Some((_, message)) = self.parked.get_mut(&id) {
+                    (message.attempts, message.due, message.error) = (attempts, due, error);
+                }
+            }
+            Change::Unpark(id) => {
+                self.parked.remove(&id);
+            }
+            Change::Bury(service, letter) => {
+                self.letters.retain(|(owner, present)| *owner != service || present.id != letter.id);
+                self.letters.push((service, letter));
+            }
+            Change::Settle(service, id, state) => {
+                let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
+                if let Some((_, letter)) = found {
+                    letter.state = state;
+                }
+            }
+        }
+    }
+
+    pub(super) fn parked_keys(&self, service: &str) -> Vec<ParkedKey> {
+        let mut places: HashMap<_, usize> = HashMap::new();
+        let mut keys: Vec<ParkedKey> = Vec::new();
+        for (_, message) in self.parked.values().filter(|(owner, _)| owner == service) {
+            let received = &message.received;
+            match places.entry((received.record.topic.clone(), message.key())) {
+                Entry::Occupied(place) => keys[*place.get()].count += 1,
+                Entry::Vacant(place) => {
+                    let (topic, key) = place.key().clone();
+                    place.insert(keys.len());
+                    keys.push(ParkedKey { topic, partition: received.partition, key, count: 1, due: message.due });
+                }
+            }
+        }
+        keys
+    }
+
+    pub(super) fn open_letters(&self, service: &str, offset: u64, limit: u32) -> (Vec<DeadLetter>, u64) {
+        let open = || self.letters.iter().rev().filter(|(owner, l)| owner == service && l.state == DeadLetterState::Open);
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        (open().skip(offset).take(limit).map(|(_, letter)| letter.clone()).collect(), open().count() as u64)
+    }
+
+    pub(super) fn prune_inbox(&mut self, service: &str, before: Timestamp, limit: u32) -> u64 {
+        let mut pruned = 0;
+        if let Some(inbox) = self.inbox.get_mut(service) {
+            inbox.retain(|_, at| {
+                let forget = *at < before && pruned < u64::from(limit);
+                pruned += u64::from(forget);
+                !forget
+            });
+        }
+        pruned
+    }
+}

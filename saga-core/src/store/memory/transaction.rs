@@ -1,0 +1,181 @@
+//! A transaction on the store in memory.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    super::{
+        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx,
+    },
+    tables::{Change, Tables},
+};
+use crate::{message::Record, time::Timestamp};
+
+pub(super) struct MemoryTx {
+    tables: Arc<Mutex<Tables>>,
+    staged: Vec<Change>,
+    /// How many changes were staged when the savepoint was set.
+    savepoint: Option<usize>,
+    view: View,
+    /// Held until this transaction has ended.
+    _writer: OwnedMutexGuard<()>,
+}
+
+/// What the staged changes mean for the rows whose presence is asked for: it follows from them, and is kept so that a question
+/// does not go through them all.
+#[derive(Default)]
+struct View {
+    claimed: HashSet<(String, InboxKey)>,
+    parked: HashMap<ParkedId, bool>,
+    letters: HashMap<(String, DeadLetterId), DeadLetterState>,
+}
+
+impl View {
+    fn add(&mut self, change: &Change) {
+        match change {
+            Change::Claim(service, key, _) => {
+                self.claimed.insert((service.clone(), key.clone()));
+            }
+            Change::Park(id, ..) => {
+                self.parked.insert(*id, true);
+            }
+            Change::Unpark(id) => {
+                self.parked.insert(*id, false);
+            }
+            Change::Bury(service, letter) => {
+                self.letters.insert((service.clone(), letter.id.clone()), letter.state);
+            }
+            Change::Settle(service, id, state) => {
+                self.letters.insert((service.clone(), id.clone()), *state);
+            }
+            Change::Send(..) | Change::Sent(..) | Change::Step(..) | Change::Repark(..) => {}
+        }
+    }
+}
+
+impl MemoryTx {
+    pub(super) fn new(tables: Arc<Mutex<Tables>>, writer: OwnedMutexGuard<()>) -> Self {
+        Self { tables, staged: Vec::new(), savepoint: None, view: View::default(), _writer: writer }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stage(&mut self, change: Change) {
+        self.view.add(&change);
+        self.staged.push(change);
+    }
+}
+
+#[async_trait]
+impl StoreTx for MemoryTx {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.savepoint = Some(self.staged.len());
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        let kept = self.savepoint.ok_or_else(super::super::no_savepoint)?;
+        self.staged.truncate(kept);
+        self.view = View::default();
+        self.staged.iter().for_each(|change| self.view.add(change));
+        Ok(())
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let mut new = Vec::with_capacity(keys.len());
+        for key in keys {
+            let committed = self.tables().inbox.get(service).is_some_and(|inbox| inbox.contains_key(key));
+            let fresh = !committed && !self.view.claimed.contains(&(service.to_owned(), key.clone()));
+            if fresh {
+                self.stage(Change::Claim(service.to_owned(), key.clone(), now));
+            }
+            new.push(fresh);
+        }
+        Ok(new)
+    }
+
+    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
+        let mut ids = Vec::with_capacity(rows.len());
+        for record in rows {
+            let id = self.tables().next_id();
+            self.stage(Change::Send(id, service.to_owned(), record.clone()));
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        ids.iter().for_each(|id| self.stage(Change::Sent(*id)));
+        Ok(())
+    }
+
+    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        steps.iter().for_each(|step| self.stage(Change::Step(service.to_owned(), step.clone())));
+        Ok(())
+    }
+
+    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
+        let mut ids = Vec::with_capacity(messages.len());
+        for message in messages {
+            let id = self.tables().next_id();
+            self.stage(Change::Park(id, service.to_owned(), ParkedMessage { id, ..message.clone() }));
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
+        self.stage(Change::Repark(id, attempts, due, error.to_owned()));
+        Ok(())
+    }
+
+    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
+        let mut there = Vec::with_capacity(ids.len());
+        for id in ids {
+            let staged = self.view.parked.get(id).copied();
+            let present = staged.unwrap_or_else(|| self.tables().parked.contains_key(id));
+            if present {
+                self.stage(Change::Unpark(*id));
+            }
+            there.push(present);
+        }
+        Ok(there)
+    }
+
+    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        letters.iter().for_each(|letter| self.stage(Change::Bury(service.to_owned(), letter.clone())));
+        Ok(())
+    }
+
+    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
+        let staged = self.view.letters.get(&(service.to_owned(), id.clone())).copied();
+        let present = staged.or_else(|| {
+            let tables = self.tables();
+            tables.letters.iter().find(|(owner, letter)| owner == service && letter.id == *id).map(|(_, letter)| letter.state)
+        });
+        let open = present == Some(DeadLetterState::Open);
+        if open {
+            self.stage(Change::Settle(service.to_owned(), id.clone(), state));
+        }
+        Ok(open)
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        let staged = std::mem::take(&mut self.staged);
+        let mut tables = self.tables();
+        staged.into_iter().for_each(|change| tables.apply(change));
+        Ok(())
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sql(&mut self) -> Option<super::super::SqlConnection<'_>> {
+        None
+    }
+}
