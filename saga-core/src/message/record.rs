@@ -1,5 +1,7 @@
 //! Records: what a log stores.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::time::Timestamp;
@@ -56,8 +58,8 @@ impl Record {
 /// A record as it came from the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What was published.
-    pub record: Record,
+    /// What was published, shared by all groups that read it.
+    pub record: Arc<Record>,
     /// The partition it is in.
     pub partition: i32,
     /// Its position there.
