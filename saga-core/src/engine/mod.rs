@@ -1,1 +1,23 @@
-//! TODO
+//! The engine: every decision of the delivery path, as plain functions and state machines.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or knows of tokio. Each module takes what happened and the
+//! time, and says what follows; [`crate::runtime`] carries it out. That is what makes the rules testable as tables and
+//! sequences.
+//!
+//! - [`admission`]: what a record is to a service: handled, skipped, dead-lettered.
+//! - [`schedule`]: which messages run next, so that a key is in order and keys are side by side.
+//! - [`flow`]: which partitions are paused, and why.
+//! - [`batch`]: what happens to each message of a transaction, before and after its handler.
+//! - [`backoff`]: when the next attempt is due.
+//! - [`parking`]: the keys whose messages wait.
+//! - [`watermark`]: how far a partition may be committed.
+//! - [`outbox`]: which rows may be sent now.
+
+pub mod admission;
+pub mod backoff;
+pub mod batch;
+pub mod flow;
+pub mod outbox;
+pub mod parking;
+pub mod schedule;
+pub mod watermark;

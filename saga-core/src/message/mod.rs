@@ -7,4 +7,4 @@ mod record;
 
 pub use envelope::{Context, Envelope, Outgoing};
 pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
-pub use record::{Header, Received, Record};
+pub use record::{Header, Received, Record, TopicPartition};

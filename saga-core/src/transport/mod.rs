@@ -8,29 +8,8 @@ pub mod memory;
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
+pub use crate::message::TopicPartition;
 use crate::message::{Received, Record};
-
-/// One partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: String,
-    /// The partition, from 0.
-    pub partition: i32,
-}
-
-impl TopicPartition {
-    /// Partition `partition` of `topic`.
-    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl std::fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.topic, self.partition)
-    }
-}
 
 /// A topic that must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

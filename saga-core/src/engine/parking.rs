@@ -1,0 +1,176 @@
+//! The keys whose messages wait for another attempt.
+//!
+//! A message that failed is parked in the database, and its key with it: later messages of the key queue behind it, so the
+//! order of the key is kept while other keys go on. This is the index of what is parked; the messages themselves stay in the
+//! database.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+
+use crate::time::Timestamp;
+
+/// What is parked under: a topic and a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The topic.
+    pub topic: String,
+    /// The key, as bytes.
+    pub key: Bytes,
+}
+
+/// The due time of a key that waits for a person, not for a time.
+pub const HELD: Timestamp = Timestamp::from_millis(i64::MAX);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Queue {
+    count: usize,
+    due: Timestamp,
+    partition: i32,
+    running: bool,
+}
+
+/// The parked keys of a service, as far as their partitions are this member's.
+#[derive(Debug, Default)]
+pub struct ParkingLot {
+    queues: HashMap<Place, Queue>,
+    timeline: BTreeSet<(Timestamp, Place)>,
+}
+
+impl ParkingLot {
+    /// Whether messages of `place` have to queue.
+    pub fn is_parked(&self, place: &Place) -> bool {
+        self.queues.contains_key(place)
+    }
+
+    /// Takes note of `count` more messages parked at `place`. If they are its first, the head of the queue is due at `due`.
+    pub fn park(&mut self, place: Place, partition: i32, count: usize, due: Timestamp) {
+        if count == 0 {
+            return;
+        }
+        let timeline = &mut self.timeline;
+        let queue = self.queues.entry(place.clone()).or_insert_with(|| {
+            timeline.insert((due, place));
+            Queue { count: 0, due, partition, running: false }
+        });
+        queue.count += count;
+    }
+
+    /// Takes at most `most` places whose head is due at `now`; they run until [`settled`](Self::settled) says what became of
+    /// them.
+    pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<Place> {
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some((at, _)) = self.timeline.first()
+            && *at <= now
+            && *at < HELD
+            && let Some((_, place)) = self.timeline.pop_first()
+        {
+            if let Some(queue) = self.queues.get_mut(&place) {
+                queue.running = true;
+                due.push(place);
+            }
+        }
+        due
+    }
+
+    /// Takes note that `done` messages of `place` were finished, and that its new head, if any, is due at `due`.
+    pub fn settled(&mut self, place: &Place, done: usize, due: Timestamp) {
+        let Some(queue) = self.queues.get_mut(place) else { return };
+        self.timeline.remove(&(queue.due, place.clone()));
+        queue.count = queue.count.saturating_sub(done);
+        if queue.count == 0 {
+            self.queues.remove(place);
+            return;
+        }
+        (queue.running, queue.due) = (false, due);
+        self.timeline.insert((due, place.clone()));
+    }
+
+    /// When the next head is due; `None` when none waits for a time.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.timeline.first().map(|(due, _)| *due).filter(|due| *due < HELD)
+    }
+
+    /// How many messages are parked at `place`.
+    pub fn count(&self, place: &Place) -> usize {
+        self.queues.get(place).map_or(0, |queue| queue.count)
+    }
+
+    /// How many keys and messages are parked.
+    pub fn totals(&self) -> (usize, usize) {
+        (self.queues.len(), self.queues.values().map(|queue| queue.count).sum())
+    }
+
+    /// Forgets what is parked of partitions for which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, i32) -> bool) {
+        self.queues.retain(|place, queue| keep(&place.topic, queue.partition));
+        self.timeline.retain(|(_, place)| self.queues.contains_key(place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(key: &'static str) -> Place {
+        Place { topic: "orders".into(), key: Bytes::from_static(key.as_bytes()) }
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn heads_come_due_in_the_order_of_their_times() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("late"), 0, 1, at(20));
+        lot.park(place("early"), 0, 1, at(10));
+        assert_eq!(lot.next_due(), Some(at(10)));
+        assert!(lot.take_due(at(9), 9).is_empty());
+        assert_eq!(lot.take_due(at(20), 9), [place("early"), place("late")]);
+        assert_eq!((lot.next_due(), lot.take_due(at(30), 9)), (None, vec![]));
+    }
+
+    #[test]
+    fn a_key_is_parked_until_its_last_message_is_done() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("a"), 0, 1, at(10));
+        lot.park(place("a"), 0, 2, at(5));
+        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(10)), 3));
+        assert_eq!(lot.take_due(at(10), 9), [place("a")]);
+        lot.settled(&place("a"), 1, at(10));
+        assert_eq!(lot.take_due(at(10), 9), [place("a")]);
+        lot.settled(&place("a"), 2, at(10));
+        assert!(!lot.is_parked(&place("a")));
+        assert_eq!(lot.totals(), (0, 0));
+    }
+
+    #[test]
+    fn a_failed_head_waits_for_its_new_time() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("a"), 0, 2, at(10));
+        lot.take_due(at(10), 9);
+        lot.settled(&place("a"), 0, at(40));
+        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(40)), 2));
+    }
+
+    #[test]
+    fn a_held_key_is_never_due() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("a"), 0, 1, HELD);
+        assert_eq!((lot.next_due(), lot.take_due(HELD, 9)), (None, vec![]));
+        assert!(lot.is_parked(&place("a")));
+        lot.settled(&place("a"), 0, at(7));
+        assert_eq!(lot.take_due(at(7), 9), [place("a")]);
+    }
+
+    #[test]
+    fn partitions_that_are_gone_take_their_keys_along() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("a"), 0, 1, at(1));
+        lot.park(place("b"), 1, 1, at(2));
+        lot.retain(|_, partition| partition != 0);
+        assert_eq!((lot.is_parked(&place("a")), lot.take_due(at(9), 9)), (false, vec![place("b")]));
+    }
+}

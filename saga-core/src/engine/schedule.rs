@@ -1,0 +1,246 @@
+//! Which messages run next: a key is in order, keys run side by side.
+//!
+//! Messages queue per key. A key with a message running is busy; its others wait. Whatever is at the head of a key that is not
+//! busy may run, the key that has waited longest first. Compared with a fixed lane per hash of the key, no key ever waits
+//! behind another that happens to share its lane.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+/// In which way a message runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// In a transaction that it shares with others.
+    Held,
+    /// Side by side with others, in a transaction begun later.
+    Detached,
+}
+
+/// Messages that wait or run, by key. `T` is what the runtime needs to run one.
+#[derive(Debug)]
+pub struct Schedule<T> {
+    keys: HashMap<Bytes, Key<T>>,
+    held: VecDeque<Bytes>,
+    detached: VecDeque<Bytes>,
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Key<T> {
+    queue: VecDeque<(Mode, T)>,
+    busy: bool,
+}
+
+impl<T> Default for Schedule<T> {
+    fn default() -> Self {
+        Self { keys: HashMap::new(), held: VecDeque::new(), detached: VecDeque::new(), waiting: 0 }
+    }
+}
+
+impl<T> Schedule<T> {
+    /// Adds a message behind those of its key.
+    pub fn push(&mut self, key: Bytes, mode: Mode, item: T) {
+        self.waiting += 1;
+        let entry = self.keys.entry(key.clone()).or_insert_with(|| Key { queue: VecDeque::new(), busy: false });
+        entry.queue.push_back((mode, item));
+        if !entry.busy && entry.queue.len() == 1 {
+            self.ready(key, mode);
+        }
+    }
+
+    /// Takes at most `most` messages that may share a transaction, in the order in which they are to run, and makes their keys
+    /// busy. A key's messages are taken together, as far as they are [`Mode::Held`].
+    pub fn take_held(&mut self, most: usize) -> Vec<T> {
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(key) = self.held.pop_front()
+        {
+            let Some(entry) = self.keys.get_mut(&key) else { continue };
+            entry.busy = true;
+            while taken.len() < most
+                && let Some((_, item)) = entry.queue.pop_front_if(|(mode, _)| *mode == Mode::Held)
+            {
+                taken.push(item);
+            }
+        }
+        self.waiting -= taken.len();
+        taken
+    }
+
+    /// Takes the next message that runs on its own, and makes its key busy.
+    pub fn take_detached(&mut self) -> Option<T> {
+        let key = self.detached.pop_front()?;
+        let entry = self.keys.get_mut(&key)?;
+        entry.busy = true;
+        self.waiting -= 1;
+        entry.queue.pop_front().map(|(_, item)| item)
+    }
+
+    /// Takes note that what was taken of `key` is done: its next message may run.
+    pub fn finish(&mut self, key: &Bytes) {
+        let Some(entry) = self.keys.get_mut(key) else { return };
+        if !std::mem::take(&mut entry.busy) {
+            return;
+        }
+        match entry.queue.front() {
+            Some((mode, _)) => {
+                let mode = *mode;
+                self.ready(key.clone(), mode);
+            }
+            None => {
+                self.keys.remove(key);
+            }
+        }
+    }
+
+    /// Gives back the waiting messages for which `keep` is false. Running ones go on.
+    pub fn drop_waiting(&mut self, mut keep: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut dropped = Vec::new();
+        for entry in self.keys.values_mut() {
+            let (kept, gone): (VecDeque<_>, VecDeque<_>) = entry.queue.drain(..).partition(|(_, item)| keep(item));
+            entry.queue = kept;
+            dropped.extend(gone.into_iter().map(|(_, item)| item));
+        }
+        self.waiting -= dropped.len();
+        self.keys.retain(|_, entry| entry.busy || !entry.queue.is_empty());
+        let heads = |mode| {
+            let keys = &self.keys;
+            move |key: &Bytes| keys.get(key).is_some_and(|entry| entry.queue.front().is_some_and(|(head, _)| *head == mode))
+        };
+        // A key whose head was dropped may have become ready in the other way.
+        let moved: Vec<Bytes> = self.held.iter().chain(&self.detached).cloned().collect();
+        let (held, detached) = (heads(Mode::Held), heads(Mode::Detached));
+        let queues = (
+            moved.iter().filter(|key| held(key)).cloned().collect(),
+            moved.iter().filter(|key| detached(key)).cloned().collect(),
+        );
+        (self.held, self.detached) = queues;
+        dropped
+    }
+
+    /// How many messages wait, not counting those that run.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Whether nothing waits and nothing runs.
+    pub fn is_idle(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn ready(&mut self, key: Bytes, mode: Mode) {
+        match mode {
+            Mode::Held => self.held.push_back(key),
+            Mode::Detached => self.detached.push_back(key),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(name: &'static str) -> Bytes {
+        Bytes::from_static(name.as_bytes())
+    }
+
+    #[test]
+    fn a_busy_key_waits_and_others_go_on() {
+        let mut schedule = Schedule::default();
+        schedule.push(key("a"), Mode::Held, 1);
+        assert_eq!(schedule.take_held(10), [1]);
+        schedule.push(key("a"), Mode::Held, 2);
+        schedule.push(key("b"), Mode::Held, 3);
+        assert_eq!(schedule.take_held(10), [3]);
+        schedule.finish(&key("a"));
+        assert_eq!(schedule.take_held(10), [2]);
+        schedule.finish(&key("a"));
+        schedule.finish(&key("b"));
+        assert!(schedule.is_idle());
+    }
+
+    #[test]
+    fn a_key_changes_between_the_modes_in_order() {
+        let mut schedule = Schedule::default();
+        schedule.push(key("a"), Mode::Held, 1);
+        schedule.push(key("a"), Mode::Detached, 2);
+        schedule.push(key("a"), Mode::Held, 3);
+        assert_eq!(schedule.take_detached(), None);
+        assert_eq!(schedule.take_held(10), [1]);
+        assert_eq!(schedule.take_detached(), None);
+        schedule.finish(&key("a"));
+        assert_eq!((schedule.take_held(10), schedule.take_detached()), (vec![], Some(2)));
+        assert!(schedule.take_held(10).is_empty());
+        schedule.finish(&key("a"));
+        assert_eq!(schedule.take_held(10), [3]);
+    }
+
+    #[test]
+    fn a_full_batch_leaves_the_rest_of_its_key() {
+        let mut schedule = Schedule::default();
+        (0..5).for_each(|item| schedule.push(key("a"), Mode::Held, item));
+        assert_eq!(schedule.take_held(3), [0, 1, 2]);
+        assert!(schedule.take_held(3).is_empty());
+        schedule.finish(&key("a"));
+        assert_eq!(schedule.take_held(3), [3, 4]);
+    }
+
+    #[test]
+    fn dropping_the_head_lets_the_next_run() {
+        let mut schedule = Schedule::default();
+        schedule.push(key("a"), Mode::Held, 1);
+        schedule.push(key("a"), Mode::Detached, 2);
+        assert_eq!(schedule.drop_waiting(|item| *item != 1), [1]);
+        assert!(schedule.take_held(1).is_empty());
+        assert_eq!(schedule.take_detached(), Some(2));
+    }
+
+    proptest! {
+        /// Whatever is pushed, taken and finished in whatever order: every message comes out once, those of a key in the order
+        /// they came, and never while another of the key is running.
+        #[test]
+        fn nothing_is_lost_doubled_or_reordered(steps in proptest::collection::vec((0_u8..5, 0_u8..6, any::<bool>()), 1..300)) {
+            let mut schedule = Schedule::default();
+            let (mut pushed, mut seen) = (0_u32, HashMap::<Bytes, Vec<u32>>::new());
+            let mut running: Vec<(Bytes, u32)> = Vec::new();
+            let mut expected = HashMap::<Bytes, Vec<u32>>::new();
+            let mut take = |schedule: &mut Schedule<(Bytes, u32)>, running: &mut Vec<(Bytes, u32)>, detached: bool| {
+                let taken = if detached { schedule.take_detached().into_iter().collect() } else { schedule.take_held(4) };
+                let busy: Vec<Bytes> = running.iter().map(|(key, _)| key.clone()).collect();
+                for (key, number) in taken {
+                    assert!(!busy.contains(&key));
+                    seen.entry(key.clone()).or_default().push(number);
+                    running.push((key, number));
+                }
+            };
+            for (what, which, flag) in steps {
+                match what {
+                    0 | 1 => {
+                        let key = Bytes::from(vec![which]);
+                        schedule.push(key.clone(), if flag { Mode::Held } else { Mode::Detached }, (key.clone(), pushed));
+                        expected.entry(key).or_default().push(pushed);
+                        pushed += 1;
+                    }
+                    2 => take(&mut schedule, &mut running, flag),
+                    _ => if !running.is_empty() {
+                        let (key, _) = running[usize::from(which) % running.len()].clone();
+                        running.retain(|(other, _)| *other != key);
+                        schedule.finish(&key);
+                    },
+                }
+            }
+            while !schedule.is_idle() {
+                for (key, _) in std::mem::take(&mut running) { schedule.finish(&key); }
+                take(&mut schedule, &mut running, false);
+                take(&mut schedule, &mut running, true);
+            }
+            prop_assert_eq!(schedule.waiting(), 0);
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}
