@@ -1,1 +1,140 @@
-//! TODO
+//! A log in memory, for tests and for programs that may forget.
+//!
+//! It behaves as the durable logs do, groups and rebalances included, and does the same thing every time. It keeps every
+//! record until it is dropped.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use saga_core::{message::Record, time::Timestamp, transport::{Delivery, TopicSpec, Transport, memory::Memory}};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let log = Memory::new();
+//! log.ensure_topics(&[TopicSpec { name: "orders".into(), partitions: 1 }]).await?;
+//! let mut reader = log.subscribe("billing", &["orders".into()]).await?;
+//! assert!(matches!(reader.next().await?, Delivery::Assigned(_)));
+//!
+//! let record = Record {
+//!     topic: "orders".into(),
+//!     key: Some("42".into()),
+//!     value: Some("{}".into()),
+//!     headers: vec![],
+//!     timestamp: Timestamp::from_millis(0),
+//! };
+//! log.publish(vec![record]).await;
+//! assert!(matches!(reader.next().await?, Delivery::Records { records, .. } if records.len() == 1));
+//! # Ok(()) }
+//! ```
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+
+use super::{
+    GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError,
+    local::{Broker, Catalog, Limits, LogStore, Partition, Topic},
+};
+use crate::{
+    message::{Received, Record},
+    time::Clock,
+};
+
+/// A log in memory. Clones share it.
+#[derive(Clone)]
+pub struct Memory(Arc<Broker<MemoryStore>>);
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Memory {
+    /// An empty log.
+    pub fn new() -> Self {
+        Self::with_clock(Clock::system())
+    }
+
+    /// An empty log whose deadlines (30 s for a member to release what another wants) go by `clock`.
+    pub fn with_clock(clock: Clock) -> Self {
+        let catalog = Arc::<Catalog>::default();
+        Self(Broker::new(MemoryStore { catalog: Arc::clone(&catalog) }, catalog, clock))
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Transport for Memory {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        self.0.ensure_topics(topics).await
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        self.0.publish(records).await
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
+        self.0.subscribe(group, topics).await
+    }
+
+    async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        self.0.lag(group, topics)
+    }
+
+    async fn check(&self) -> Result<(), TransportError> {
+        self.0.check().await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// Keeps everything in the partitions themselves.
+struct MemoryStore {
+    catalog: Arc<Catalog>,
+}
+
+impl LogStore for MemoryStore {
+    async fn create(&self, topics: Vec<TopicSpec>) -> Result<(), TransportError> {
+        for spec in topics {
+            let partitions = (0..spec.partitions as i32)
+                .map(|number| Partition::new(TopicPartition::new(&spec.name, number), 0, 0, 0, usize::MAX))
+                .collect();
+            self.catalog.enter(Topic::new(&spec.name, partitions));
+        }
+        Ok(())
+    }
+
+    async fn append(&self, records: Vec<(Arc<Partition>, Arc<Record>)>) -> Vec<Result<i64, TransportError>> {
+        records.into_iter().map(|(partition, record)| Ok(partition.push([record]))).collect()
+    }
+
+    async fn read(&self, partition: &Arc<Partition>, from: i64, _: Limits) -> Result<Vec<Received>, TransportError> {
+        Err(TransportError::Unavailable(format!("{} has no record {from} in memory", partition.id)))
+    }
+
+    async fn register(&self, group: &Arc<str>, partitions: Vec<Arc<Partition>>) -> Result<(), TransportError> {
+        for partition in partitions {
+            partition.register(group);
+        }
+        Ok(())
+    }
+
+    fn commit(&self, group: &Arc<str>, offsets: Vec<(Arc<Partition>, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
+        for (partition, offset) in offsets {
+            partition.commit(group, offset);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    async fn check(&self) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}

@@ -3,6 +3,7 @@
 //! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
 //! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
 
+mod local;
 pub mod memory;
 
 use async_trait::async_trait;
@@ -33,6 +34,22 @@ pub enum TransportError {
     /// No such topic.
     #[error("there is no topic `{0}`; create it with `Transport::ensure_topics`")]
     UnknownTopic(String),
+    /// A topic that cannot be made.
+    #[error("the topic `{topic}` cannot be created: {reason}")]
+    InvalidTopic {
+        /// Its name.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log cannot be opened as it is.
+    #[error("the log in {path} cannot be opened: {problem}")]
+    Open {
+        /// The folder or file.
+        path: String,
+        /// What is wrong, and what to do about it.
+        problem: String,
+    },
     /// The subscription or transport has been closed.
     #[error("closed")]
     Closed,

@@ -1,0 +1,195 @@
+//! The part of a transport that is the same over every [`LogStore`].
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{Catalog, LogStore, Topic, group::Group, lock, subscription::Member};
+use crate::{
+    message::Record,
+    time::Clock,
+    transport::{GroupLag, Position, Subscription, TopicSpec, TransportError},
+};
+
+/// How long a member may take to release what another wants.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most partitions of a topic.
+const MAX_PARTITIONS: u32 = 10_000;
+
+/// What one delivery holds at most; a first record that is larger comes alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { records: 500, bytes: 1 << 20 }
+    }
+}
+
+/// Topics, groups and a store.
+pub(crate) struct Broker<S> {
+    pub(super) store: S,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    catalog: Arc<Catalog>,
+    groups: Mutex<HashMap<Arc<str>, Arc<Mutex<Group>>>>,
+    members: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl<S: LogStore> Broker<S> {
+    pub(crate) fn new(store: S, catalog: Arc<Catalog>, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            clock,
+            limits: Limits::default(),
+            catalog,
+            groups: Mutex::default(),
+            members: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &S {
+        &self.store
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn open(&self) -> Result<(), TransportError> {
+        if self.is_closed() { Err(TransportError::Closed) } else { Ok(()) }
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<Topic>, TransportError> {
+        self.catalog.topic(name).ok_or_else(|| TransportError::UnknownTopic(name.to_owned()))
+    }
+
+    pub(crate) async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        self.open()?;
+        let mut missing = Vec::new();
+        for spec in topics {
+            accept(spec)?;
+            if self.catalog.topic(&spec.name).is_none() {
+                missing.push(spec.clone());
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { self.store.create(missing).await }
+    }
+
+    pub(crate) async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        let mut answers = Vec::with_capacity(records.len());
+        let mut routed = Vec::with_capacity(records.len());
+        let mut topic: Option<Arc<Topic>> = None;
+        for record in records {
+            if topic.as_ref().is_none_or(|topic| *topic.name != *record.topic) {
+                topic = self.catalog.topic(&record.topic);
+            }
+            answers.push(match &topic {
+                _ if self.is_closed() => Err(TransportError::Closed),
+                None => Err(TransportError::UnknownTopic(record.topic)),
+                Some(_) if record.size() > self.store.max_record_bytes() => Err(TransportError::Refused(format!(
+                    "it has {} bytes and this log takes records of at most {}; raise `max_record_bytes` or send less",
+                    record.size(),
+                    self.store.max_record_bytes()
+                ))),
+                Some(topic) => {
+                    let partition = topic.route(record.key.as_deref());
+                    let position = Position { partition: partition.id.partition, offset: 0 };
+                    routed.push((Arc::clone(partition), Arc::new(record)));
+                    Ok(position)
+                }
+            });
+        }
+        if !routed.is_empty() {
+            let offsets = self.store.append(routed).await;
+            for (answer, offset) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(offsets) {
+                match (offset, &mut *answer) {
+                    (Ok(offset), Ok(position)) => position.offset = offset,
+                    (Err(error), answer) => *answer = Err(error),
+                    (Ok(_), Err(_)) => {}
+                }
+            }
+        }
+        answers
+    }
+
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        group: &str,
+        topics: &[String],
+    ) -> Result<Box<dyn Subscription>, TransportError> {
+        self.open()?;
+        let mut found = Vec::with_capacity(topics.len());
+        for name in topics {
+            let topic = self.topic(name)?;
+            if !found.iter().any(|other| Arc::ptr_eq(other, &topic)) {
+                found.push(topic);
+            }
+        }
+        let name: Arc<str> = group.into();
+        let partitions = found.iter().flat_map(|topic| topic.partitions.iter().cloned()).collect();
+        self.store.register(&name, partitions).await?;
+        let id = self.members.fetch_add(1, Ordering::Relaxed);
+        let wake = Arc::new(Notify::new());
+        let group = Arc::clone(
+            lock(&self.groups).entry(Arc::clone(&name)).or_insert_with(|| Arc::new(Mutex::new(Group::new(RELEASE_TIMEOUT)))),
+        );
+        lock(&group).join(id, found, Arc::clone(&wake), self.clock.now());
+        Ok(Box::new(Member::new(Arc::clone(self), name, group, id, wake)))
+    }
+
+    pub(crate) fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        self.open()?;
+        let mut lag = Vec::new();
+        for name in topics {
+            for partition in &self.topic(name)?.partitions {
+                lag.push(GroupLag {
+                    partition: partition.id.clone(),
+                    committed: partition.committed(group),
+                    end: partition.bounds().1,
+                });
+            }
+        }
+        Ok(lag)
+    }
+
+    pub(crate) async fn check(&self) -> Result<(), TransportError> {
+        self.open()?;
+        self.store.check().await
+    }
+
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for group in lock(&self.groups).values() {
+            lock(group).wake_all();
+        }
+        self.store.close().await;
+    }
+}
+
+/// Refuses what Kafka would refuse, so that a system that runs here runs there.
+fn accept(spec: &TopicSpec) -> Result<(), TransportError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name = &spec.name;
+    let reason = if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.chars().all(legal) {
+        "its name must be 1 to 249 letters, digits, `.`, `_` and `-`".to_owned()
+    } else if !(1..=MAX_PARTITIONS).contains(&spec.partitions) {
+        format!("it must have 1 to {MAX_PARTITIONS} partitions, not {}", spec.partitions)
+    } else {
+        return Ok(());
+    };
+    Err(TransportError::InvalidTopic { topic: name.clone(), reason })
+}
