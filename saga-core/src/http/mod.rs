@@ -1,1 +1,28 @@
-//! x
+//! HTTP: what every service shows, and what its own routes are built from.
+//!
+//! [`service_routes`] has health, metrics and dead letters; mount it in an axum app of your own, or let
+//! [`App`](crate::runtime::App) serve it beside the routes of the service. The extractors ([`Json`], [`Query`], [`Path`],
+//! [`Page`], [`CorrelationId`]) answer what is wrong with a request as a [`Problem`], and [`harden`] does so for the rest: the
+//! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
+//! router over a listener, with limits on what a client may hold on to.
+
+mod correlation;
+mod dead_letters;
+mod harden;
+mod invalid;
+mod json;
+mod page;
+mod problem;
+mod query;
+mod routes;
+mod serve;
+
+pub use correlation::CorrelationId;
+pub use dead_letters::dead_letter_routes;
+pub use harden::{RequestLimits, harden, harden_with};
+pub use json::Json;
+pub use page::{Listed, Page};
+pub use problem::{FieldError, Problem};
+pub use query::{Path, Query};
+pub use routes::{health_routes, metrics_routes, service_routes};
+pub use serve::{ServeLimits, serve};

@@ -3,7 +3,7 @@
 use crate::{
     handler::Handler,
     id::IdSource,
-    runtime::{Unavailable, UnitOfWork},
+    runtime::{Unavailable, UnitOfWork, health::Health, metrics::Metrics},
     settings::Settings,
     store::{Database, DeadLetter, DeadLetterId, Migration, StoreError},
     time::Clock,
@@ -89,6 +89,16 @@ impl ServiceHandle {
 
     /// The app's source of identities.
     pub fn ids(&self) -> &IdSource {
+        todo!()
+    }
+
+    /// The service's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        todo!()
+    }
+
+    /// The service's health.
+    pub fn health(&self) -> &Health {
         todo!()
     }
 

@@ -1,0 +1,87 @@
+//! The id that a request is followed by, through every event and log line it leads to.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
+};
+
+use super::Problem;
+use crate::{id::IdSource, time::Clock};
+
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
+
+const MAX_LENGTH: usize = 128;
+
+/// The request's correlation id: what it brought in `X-Correlation-Id`, if that is 1 to 128 visible ASCII characters, or else a
+/// new UUID. [`harden`](super::harden) puts it there, and into the response.
+///
+/// Hand it to [`UnitOfWork::correlate`](crate::runtime::UnitOfWork::correlate), so that the events carry it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CorrelationId(Arc<str>);
+
+impl CorrelationId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn take_or_make(headers: &HeaderMap, clock: &Clock, ids: &IdSource) -> Self {
+        let taken = headers.get(HEADER).filter(|id| is_acceptable(id)).and_then(|id| id.to_str().ok());
+        Self(taken.map_or_else(|| ids.uuid(clock.now()).to_string().into(), Arc::from))
+    }
+}
+
+fn is_acceptable(id: &HeaderValue) -> bool {
+    (1..=MAX_LENGTH).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+impl std::fmt::Display for CorrelationId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<CorrelationId> for String {
+    fn from(id: CorrelationId) -> Self {
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CorrelationId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let id = parts.extensions.get::<Self>().cloned();
+        id.ok_or_else(|| Problem::internal("no correlation id: put `sagas::http::harden` around the router"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn a_good_id_is_taken_and_any_other_replaced() {
+        let (clock, ids) = (Clock::manual(Timestamp::from_millis(1_700_000_000_000)), IdSource::seeded(1));
+        let long = "x".repeat(128);
+        let longer = "x".repeat(129);
+        for (given, taken) in [
+            (&b"abc-123"[..], true),
+            (b"~!/", true),
+            (long.as_bytes(), true),
+            (longer.as_bytes(), false),
+            (b"", false),
+            (b"two words", false),
+            (b"caf\xc3\xa9", false),
+        ] {
+            let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_bytes(given).expect("a header"))]);
+            let id = CorrelationId::take_or_make(&headers, &clock, &ids);
+            assert_eq!(id.as_str().as_bytes() == given, taken, "{given:?}");
+            assert!(taken || uuid::Uuid::parse_str(id.as_str()).is_ok(), "{id}");
+        }
+        assert!(uuid::Uuid::parse_str(CorrelationId::take_or_make(&HeaderMap::new(), &clock, &ids).as_str()).is_ok());
+    }
+}

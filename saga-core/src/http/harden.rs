@@ -1,0 +1,188 @@
+//! What stands around every route: limits, a correlation id, and an answer in one form whatever goes wrong.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use tracing::Instrument;
+
+use super::{CorrelationId, Problem, correlation};
+use crate::{id::IdSource, time::Clock};
+
+/// The largest body, in bytes.
+pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// How far beyond the limit a body is read before the answer. A client that is still sending would not see an answer that is
+/// followed by a closed connection.
+const DISCARDED_BYTES: usize = 16 << 20;
+
+/// The limits of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestLimits {
+    /// The largest body, in bytes. 1 MiB.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive. 30 seconds.
+    pub body_timeout: Duration,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self { body_bytes: MAX_BODY_BYTES, body_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// Puts around `router` what every service needs on HTTP:
+///
+/// - A request reaches its handler whole or not at all: a body larger than 1 MiB is answered 413, one that takes longer than
+///   30 seconds 408, whether or not its length was announced.
+/// - `X-Correlation-Id` is taken, if it is 1 to 128 visible ASCII characters, or made; handlers take it as
+///   [`CorrelationId`], the response returns it, and the tracing span of the request carries it.
+/// - A handler that panics is answered 500; the connection and the service go on.
+/// - An unknown path (404) and a wrong method (405, with `Allow`) are answered as [`Problem`]s.
+///
+/// `clock` and `ids` are the app's; a service takes them from its [`ServiceHandle`](crate::runtime::ServiceHandle).
+///
+/// ```
+/// # use saga_core::{http, id::IdSource, time::Clock};
+/// # use axum::{Router, routing::get};
+/// let router = Router::new().route("/hello", get(|| async { "hello" }));
+/// let router: Router = http::harden(router, Clock::system(), IdSource::random());
+/// ```
+pub fn harden(router: Router, clock: Clock, ids: IdSource) -> Router {
+    harden_with(router, clock, ids, RequestLimits::default())
+}
+
+/// [`harden`] with other limits.
+pub fn harden_with(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits) -> Router {
+    // Bodies arrive here, once; the extractors' own limit would only be a second opinion.
+    router.layer(DefaultBodyLimit::disable()).layer(middleware::from_fn_with_state(Guard { clock, ids, limits }, guard))
+}
+
+#[derive(Clone)]
+struct Guard {
+    clock: Clock,
+    ids: IdSource,
+    limits: RequestLimits,
+}
+
+async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let id = CorrelationId::take_or_make(request.headers(), &guard.clock, &guard.ids);
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let span = tracing::info_span!("http", method = %request.method(), route, correlation_id = %id);
+    request.extensions_mut().insert(id.clone());
+
+    let answer = async {
+        let started = guard.clock.now();
+        let answer = AssertUnwindSafe(answer(request, next, guard.limits)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|_| Problem::internal("the handler panicked").into_response());
+        let (status, elapsed_ms) = (answer.status().as_u16(), guard.clock.now().since(started).as_millis());
+        tracing::debug!(status, elapsed_ms, "answered");
+        answer
+    };
+    let mut response = answer.instrument(span).await;
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(correlation::HEADER, id);
+    }
+    response
+}
+
+async fn answer(request: Request, next: Next, limits: RequestLimits) -> Response {
+    let (parts, body) = request.into_parts();
+    let expects_continue = parts.headers.contains_key(header::EXPECT);
+    let body = match tokio::time::timeout(limits.body_timeout, receive(body, limits.body_bytes, expects_continue)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(problem)) => return problem.into_response(),
+        Err(_) => {
+            let mut response = Problem::request_timeout("the body did not arrive in time").into_response();
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    in_our_form(response)
+}
+
+/// The whole body, or why not.
+async fn receive(mut body: Body, limit: usize, expects_continue: bool) -> Result<Bytes, Problem> {
+    // Whoever waits for "100 Continue" has sent nothing yet, and need not.
+    if expects_continue && body.size_hint().lower() > limit as u64 {
+        return Err(Problem::payload_too_large(limit));
+    }
+    let (mut received, mut total) = (Pieces::None, 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total = total.saturating_add(data.len());
+        if total <= limit {
+            received.push(data);
+        } else if total - limit > DISCARDED_BYTES {
+            break;
+        } else {
+            received = Pieces::None;
+        }
+    }
+    if total > limit { Err(Problem::payload_too_large(limit)) } else { Ok(received.into_bytes()) }
+}
+
+/// What has arrived. The usual body is one piece and is not copied.
+enum Pieces {
+    None,
+    One(Bytes),
+    Many(BytesMut),
+}
+
+impl Pieces {
+    fn push(&mut self, data: Bytes) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(data),
+            Self::One(first) => {
+                let mut all = BytesMut::with_capacity(first.len() + data.len());
+                all.extend_from_slice(&first);
+                all.extend_from_slice(&data);
+                Self::Many(all)
+            }
+            Self::Many(mut all) => {
+                all.extend_from_slice(&data);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::None => Bytes::new(),
+            Self::One(data) => data,
+            Self::Many(all) => all.freeze(),
+        }
+    }
+}
+
+/// The router's own answers to an unknown path and a wrong method have no body; they get ours.
+fn in_our_form(response: Response) -> Response {
+    if response.body().size_hint().exact() != Some(0) {
+        return response;
+    }
+    let problem = match response.status() {
+        StatusCode::NOT_FOUND => Problem::not_found("there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(),
+        _ => return response,
+    };
+    let mut ours = problem.into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        ours.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    ours
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! JSON in and out.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, rejection::BytesRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+
+use super::{Problem, harden::MAX_BODY_BYTES, invalid};
+
+/// A body as JSON, in a request and in a response. Unlike axum's own, what is wrong is answered with a [`Problem`] that says
+/// where:
+///
+/// | request | answer |
+/// |---|---|
+/// | `Content-Type` is not `application/json` (or `…+json`) | 415 `UNSUPPORTED_MEDIA_TYPE` |
+/// | no JSON, or nothing at all | 400 `MALFORMED_JSON` |
+/// | JSON of another shape: a wrong type, a missing field, one too many | 400 `VALIDATION_ERROR`, `errors` names the field |
+/// | larger than the limit | 413 `PAYLOAD_TOO_LARGE` |
+///
+/// A field that `T` does not know is an error when `T` says so: `#[serde(deny_unknown_fields)]`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers().get(header::CONTENT_TYPE)) {
+            return Err(Problem::unsupported_media_type("send the body as JSON, with Content-Type: application/json"));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        parse(&bytes).map(Self)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response(),
+            Err(error) => Problem::internal(error).into_response(),
+        }
+    }
+}
+
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    let Some(content_type) = content_type.and_then(|value| value.to_str().ok()) else { return false };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn unreadable(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::payload_too_large(MAX_BODY_BYTES),
+        _ => Problem::malformed_json("the body broke off"),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Problem::malformed_json("the body is empty; send a JSON value"));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (path, error) = (error.path().to_string(), error.into_inner());
+        let message = error.to_string();
+        // A number that fits no type is well-formed JSON, though serde_json files it under syntax.
+        let fits_not = error.is_data() || message.starts_with("number out of range");
+        // Reading stops at the first thing that does not fit, so what follows has not been looked at.
+        match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Ok(_) if fits_not => invalid::problem("the body", &path, without_position(&message)),
+            Ok(_) => malformed(&error),
+            Err(error) => malformed(&error),
+        }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::malformed_json(format!("the body is no JSON: {error}"))
+}
+
+/// The field says better where it is than line and column do.
+fn without_position(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |end| &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    #[expect(dead_code, reason = "only whether it can be read matters")]
+    struct Order {
+        customer_id: String,
+        items: Vec<Item>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read matters")]
+    struct Item {
+        quantity: u32,
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for body in [
+            "",
+            "  ",
+            "{",
+            r#"{"customerId": 1"#,
+            "nonsense",
+            r#"{"customerId": "c", "items": []} x"#,
+            "{\"customerId\": \"\u{0}\"}",
+            &deep,
+        ] {
+            let problem = parse::<Order>(body.as_bytes()).expect_err(body);
+            assert_eq!((problem.status().as_u16(), problem.code()), (400, "MALFORMED_JSON"), "{body:.40}: {}", problem.detail());
+        }
+        assert_eq!(parse::<Order>(b"{\"customerId\": \"\xff\"}").expect_err("not UTF-8").code(), "MALFORMED_JSON");
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_field() {
+        for (body, field, message) in [
+            (r#"{"items": []}"#, "customerId", "is missing"),
+            (r#"{"customerId": 1, "items": []}"#, "customerId", "invalid type: integer `1`, expected a string"),
+            (r#"{"customerId": "c", "items": [], "coupon": 1}"#, "coupon", "is not known; known are `customerId`, `items`"),
+            (r#"{"customerId": "c", "items": [{"quantity": 1, "x": 1}]}"#, "items[0].x", "is not known; known is `quantity`"),
+            (
+                r#"{"customerId": "c", "items": [{"quantity": 1}, {"quantity": -1}]}"#,
+                "items[1].quantity",
+                "invalid value: integer `-1`, expected u32",
+            ),
+            (
+                r#"{"customerId": "c", "items": [{"quantity": 99999999999}]}"#,
+                "items[0].quantity",
+                "invalid value: integer `99999999999`, expected u32",
+            ),
+            (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "number out of range"),
+            (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is there twice"),
+            (r#"{"customerId": "c", "items": [{"items": 1}]}"#, "items[0].items", "is not known; known is `quantity`"),
+            ("[]", "", "invalid length 0, expected struct Order with 2 elements"),
+        ] {
+            let problem = parse::<Order>(body.as_bytes()).expect_err(body);
+            assert_eq!((problem.status().as_u16(), problem.code()), (400, "VALIDATION_ERROR"), "{body}");
+            let [error] = problem.errors() else { panic!("{body}: {:?}", problem.errors()) };
+            assert_eq!((error.field.as_str(), error.message.as_str()), (field, message), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_repeats_its_parents_is_told_apart() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only whether it can be read matters")]
+        struct Outer {
+            inner: Inner,
+        }
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only whether it can be read matters")]
+        struct Inner {
+            a: u8,
+            b: u8,
+        }
+        for (body, field) in [
+            (r#"{"inner": {"inner": 1}}"#, "inner.inner"),
+            (r#"{"inner": {"a": 1, "a": 1}}"#, "inner.a"),
+            (r#"{"inner": {"a": 1}}"#, "inner.b"),
+        ] {
+            assert_eq!(parse::<Outer>(body.as_bytes()).expect_err(body).errors()[0].field, field, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_request_says_is_repeated_only_in_part() {
+        let body = format!(r#"{{"customerId": "c", "items": [], "{}": 1}}"#, "x".repeat(100_000));
+        let problem = parse::<Order>(body.as_bytes()).expect_err("an unknown field");
+        assert!(problem.detail().len() < 1_000, "{}", problem.detail().len());
+    }
+
+    #[tokio::test]
+    async fn the_content_type_is_required() {
+        for (content_type, good) in [
+            (Some("application/json"), true),
+            (Some("Application/JSON; charset=utf-8"), true),
+            (Some("application/vnd.order+json"), true),
+            (Some("text/plain"), false),
+            (Some("application/x-www-form-urlencoded"), false),
+            (None, false),
+        ] {
+            let mut request = Request::post("/");
+            if let Some(content_type) = content_type {
+                request = request.header(header::CONTENT_TYPE, content_type);
+            }
+            let result = Json::<u32>::from_request(request.body("1".into()).expect("a request"), &()).await;
+            match result {
+                Ok(_) => assert!(good, "{content_type:?}"),
+                Err(problem) => assert_eq!((good, problem.status().as_u16()), (false, 415), "{content_type:?}"),
+            }
+        }
+    }
+}

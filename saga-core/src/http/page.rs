@@ -1,0 +1,172 @@
+//! Lists in pages.
+
+use axum::{
+    extract::{FromRequestParts, OriginalUri},
+    http::{HeaderName, HeaderValue, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Json, Problem, query};
+
+/// Items on a page when the request does not say.
+const DEFAULT_SIZE: u32 = 50;
+/// The most items on a page.
+const MAX_SIZE: u32 = 500;
+
+const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
+
+/// Which part of a list is asked for: `?page=0&size=50`. Pages count from 0; a page has 1 to 500 items, 50 unless the request
+/// says. Anything else is answered 400 `VALIDATION_ERROR`.
+///
+/// ```
+/// # use saga_core::http::{Page, Problem, Listed};
+/// async fn orders(page: Page) -> Result<Listed<String>, Problem> {
+///     let (items, total) = (vec!["tea".to_owned()], 1); // LIMIT page.limit() OFFSET page.offset()
+///     Ok(page.list(items, total))
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    number: u64,
+    size: u32,
+    uri: Uri,
+}
+
+impl Page {
+    /// How many items come before the page.
+    pub fn offset(&self) -> u64 {
+        self.number.saturating_mul(u64::from(self.size))
+    }
+
+    /// How many items the page has at most.
+    pub fn limit(&self) -> u32 {
+        self.size
+    }
+
+    /// The answer: `items` as a JSON array, with `X-Total-Count` and, unless it is the last page, `Link: <…>; rel="next"`.
+    /// `total` is how many there are on all pages.
+    pub fn list<T>(&self, items: Vec<T>, total: u64) -> Listed<T> {
+        Listed { items, total, next: self.next(total) }
+    }
+
+    /// The address of the next page: this one's, with another `page`.
+    fn next(&self, total: u64) -> Option<HeaderValue> {
+        let number = self.number.checked_add(1)?;
+        (number.checked_mul(u64::from(self.size))? < total).then_some(())?;
+        let others = self.uri.query().unwrap_or_default().split('&').filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && name != "page" && name != "size"
+        });
+        let query: String = others.map(|pair| format!("{pair}&")).collect();
+        let link = format!("<{}?{query}page={number}&size={}>; rel=\"next\"", self.uri.path(), self.size);
+        HeaderValue::try_from(link).ok()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // Inside a nested router the request's own URI has lost its prefix.
+        let uri = match OriginalUri::from_request_parts(parts, state).await {
+            Ok(OriginalUri(uri)) => uri,
+            Err(never) => match never {},
+        };
+        parse(uri)
+    }
+}
+
+fn parse(uri: Uri) -> Result<Page, Problem> {
+    #[derive(Deserialize)]
+    struct Asked {
+        page: Option<String>,
+        size: Option<String>,
+    }
+
+    let asked: Asked = query::parse(uri.query().unwrap_or_default())?;
+    let number = asked.page.map_or(Ok(0), |page| page.parse());
+    let number = number.ok().filter(|number| i64::try_from(*number).is_ok_and(|number| number <= i64::MAX / i64::from(MAX_SIZE)));
+    let number = number.ok_or_else(|| Problem::invalid_field("page", "must be a whole number of at least 0"))?;
+    let size = asked.size.map_or(Ok(DEFAULT_SIZE), |size| size.parse());
+    let size = size.ok().filter(|size| (1..=MAX_SIZE).contains(size));
+    let size = size.ok_or_else(|| Problem::invalid_field("size", format!("must be a whole number from 1 to {MAX_SIZE}")))?;
+    Ok(Page { number, size, uri })
+}
+
+/// One page of a list, made by [`Page::list`].
+#[derive(Debug, Clone)]
+pub struct Listed<T> {
+    items: Vec<T>,
+    total: u64,
+    next: Option<HeaderValue>,
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.items).into_response();
+        if response.status().is_success() {
+            response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(self.total));
+            if let Some(next) = self.next {
+                response.headers_mut().insert(header::LINK, next);
+            }
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(uri: &'static str) -> Result<Page, Problem> {
+        parse(Uri::from_static(uri))
+    }
+
+    #[test]
+    fn a_page_is_a_window() {
+        for (uri, offset, limit) in [
+            ("/orders", 0, 50),
+            ("/orders?page=0&size=1", 0, 1),
+            ("/orders?size=500&page=3", 1_500, 500),
+            ("/orders?page=18446744073709551&size=500", 9_223_372_036_854_775_500, 500),
+        ] {
+            let page = page(uri).expect(uri);
+            assert_eq!((page.offset(), page.limit()), (offset, limit), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_is_named() {
+        for (uri, field) in [
+            ("/?page=-1", "page"),
+            ("/?page=x", "page"),
+            ("/?page=", "page"),
+            ("/?page=99999999999999999999", "page"),
+            ("/?page=9223372036854775807", "page"),
+            ("/?page=1&page=2", "page"),
+            ("/?size=0", "size"),
+            ("/?size=501", "size"),
+            ("/?size=1.5", "size"),
+        ] {
+            let problem = page(uri).expect_err(uri);
+            assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", field), "{uri}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_keeps_the_rest_of_the_query() {
+        let response =
+            page("/orders?customerId=a%20b&page=1&size=2&status=X").expect("a page").list(vec![1, 2], 5).into_response();
+        assert_eq!(response.headers()["x-total-count"], "5");
+        assert_eq!(response.headers()["link"], "</orders?customerId=a%20b&status=X&page=2&size=2>; rel=\"next\"");
+    }
+
+    #[test]
+    fn the_last_page_has_no_next() {
+        for (uri, total) in [("/?page=1&size=2", 4), ("/?page=0&size=2", 0), ("/?page=7&size=2", 4)] {
+            let response = page(uri).expect(uri).list(Vec::<u8>::new(), total).into_response();
+            assert!(!response.headers().contains_key("link"), "{uri}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Errors over HTTP, as RFC 9457 problem details.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::{runtime::Unavailable, store::StoreError};
+
+/// How long a client is asked to wait before it asks an unavailable service again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a request failed, for the one who sent it: `application/problem+json` with `type`, `title`, `status`, `detail`, a
+/// stable `code` for programs, and, where fields of the request are at fault, `errors`.
+///
+/// A handler returns `Result<_, Problem>`. It never carries internals: [`Problem::internal`] and the conversions from errors
+/// of the database write them to the log and tell the client nothing.
+///
+/// ```
+/// # use saga_core::http::Problem;
+/// # use axum::response::IntoResponse;
+/// let problem = Problem::validation("the order cannot be placed").field("items[0].quantity", "must be at least 1");
+/// assert_eq!(problem.code(), "VALIDATION_ERROR");
+/// assert_eq!(problem.into_response().status(), 400);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    retry_after: Option<Duration>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FieldError {
+    /// The field, as a path: `items[0].quantity`.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with a code of one's own, in capitals: `"TOO_LATE"`.
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code: code.into(), detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// 400 `VALIDATION_ERROR`: the request is readable, and says what cannot be.
+    pub fn validation(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", detail)
+    }
+
+    /// 400 `VALIDATION_ERROR` about one field.
+    pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let (field, message) = (field.into(), message.into());
+        Self::validation(format!("{field}: {message}")).field(field, message)
+    }
+
+    /// 400 `MALFORMED_JSON`: the body is no JSON.
+    pub fn malformed_json(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", detail)
+    }
+
+    /// 404 `NOT_FOUND`.
+    pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", detail)
+    }
+
+    /// 405 `METHOD_NOT_ALLOWED`. The router adds `Allow`.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this resource does not answer to this method; Allow names those it answers to";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+    }
+
+    /// 408 `REQUEST_TIMEOUT`: the request did not arrive in time.
+    pub fn request_timeout(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail)
+    }
+
+    /// 409 `CONFLICT`: the request does not fit the present state.
+    pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", detail)
+    }
+
+    /// 413 `PAYLOAD_TOO_LARGE`, naming the limit in bytes.
+    pub fn payload_too_large(limit_bytes: usize) -> Self {
+        let detail = format!("the body is larger than {limit_bytes} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", detail)
+    }
+
+    /// 415 `UNSUPPORTED_MEDIA_TYPE`.
+    pub fn unsupported_media_type(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
+    }
+
+    /// 500 `INTERNAL`. `error` goes to the log, and nothing of it to the client.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the request failed inside the service; its log says why")
+    }
+
+    /// 503 `UNAVAILABLE` with `Retry-After`: the service cannot take work now. `error` goes to the log, and nothing of it to the
+    /// client.
+    pub fn unavailable(error: impl std::fmt::Display) -> Self {
+        tracing::warn!(%error, "request refused: unavailable");
+        let detail = "the service cannot take work now; try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(RETRY_AFTER)
+    }
+
+    /// Adds what is wrong with a field.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
+        self.errors.push(FieldError { field: field.into(), message: message.into() });
+        self
+    }
+
+    /// Asks the client to come back after `wait`: the header `Retry-After`, in whole seconds, rounded up.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The code for programs.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    /// The sentence for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The fields at fault.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: &'static str,
+            title: &'static str,
+            status: u16,
+            detail: &'a str,
+            code: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            errors: &'a [FieldError],
+        }
+
+        let body = serde_json::to_vec(&Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: &self.code,
+            errors: &self.errors,
+        })
+        // Strings and a number: there is nothing in it that cannot be written.
+        .unwrap_or_default();
+        let mut response = (self.status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+/// Any failure of the database is a 503: what was asked for was not done, and may be asked for again.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn json(problem: Problem) -> serde_json::Value {
+        let body = problem.into_response().into_body().collect().await.expect("a body").to_bytes();
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn it_reads_as_problem_details() {
+        let problem = Problem::validation("no").field("items[0].quantity", "must be at least 1");
+        let expected = serde_json::json!({
+            "type": "about:blank", "title": "Bad Request", "status": 400, "detail": "no", "code": "VALIDATION_ERROR",
+            "errors": [{"field": "items[0].quantity", "message": "must be at least 1"}],
+        });
+        assert_eq!(json(problem).await, expected);
+        let response = Problem::not_found("no such order").into_response();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn no_field_at_fault_no_errors() {
+        assert_eq!(json(Problem::conflict("too late")).await.get("errors"), None);
+    }
+
+    #[tokio::test]
+    async fn internals_stay_inside() {
+        for problem in [
+            Problem::internal("password=secret"),
+            Problem::from(StoreError::Unavailable("/secret/path.db is locked".to_owned())),
+            Problem::from(Unavailable { reason: "secret".to_owned() }),
+        ] {
+            assert!(!json(problem).await.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn unavailable_says_when_to_come_back() {
+        let response = Problem::from(StoreError::Unavailable("locked".to_owned())).into_response();
+        assert_eq!((response.status().as_u16(), &response.headers()[header::RETRY_AFTER]), (503, &HeaderValue::from(2)));
+        let response = Problem::unavailable("busy").retry_after(Duration::from_millis(2_001)).into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
+    }
+}

@@ -1,0 +1,70 @@
+//! What stands in the URI: the query and the parameters of the path.
+
+use axum::{
+    extract::{FromRequestParts, Path as AxumPath, RawPathParams, path::ErrorKind, rejection::PathRejection},
+    http::request::Parts,
+};
+use serde::de::DeserializeOwned;
+
+use super::{Problem, invalid};
+
+/// The query of a request. What does not fit is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
+///
+/// Parameters that `T` does not name are passed over, unless `T` says `#[serde(deny_unknown_fields)]`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parse(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    let pairs = serde_urlencoded::Deserializer::new(url_pairs(query));
+    serde_path_to_error::deserialize(pairs)
+        .map_err(|error| invalid::problem("the query", &error.path().to_string(), &error.inner().to_string()))
+}
+
+fn url_pairs(query: &str) -> form_urlencoded::Parse<'_> {
+    form_urlencoded::parse(query.as_bytes())
+}
+
+/// The parameters of the path: one value, a tuple, or a struct. What does not fit is answered 400 `VALIDATION_ERROR`, and
+/// `errors` names the parameter.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match AxumPath::from_request_parts(parts, state).await {
+            Ok(AxumPath(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) if error.status().is_client_error() => {
+                let names = RawPathParams::from_request_parts(parts, state)
+                    .await
+                    .map_or_else(|_| Vec::new(), |params| params.iter().map(|(name, _)| name.to_owned()).collect());
+                let (name, message) = wrong_parameter(error.into_kind(), &names);
+                Err(Problem::invalid_field(name, message))
+            }
+            // The route and the handler do not agree: the service's own mistake.
+            Err(error) => Err(Problem::internal(error)),
+        }
+    }
+}
+
+fn wrong_parameter(error: ErrorKind, names: &[String]) -> (String, String) {
+    let at = |index: usize| names.get(index).cloned().unwrap_or_else(|| "path".to_owned());
+    let only = || if names.len() == 1 { at(0) } else { "path".to_owned() };
+    match error {
+        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, format!("is no {expected_type}")),
+        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), format!("is no {expected_type}")),
+        ErrorKind::ParseError { expected_type, .. } => (only(), format!("is no {expected_type}")),
+        ErrorKind::InvalidUtf8InPathParam { key } => (key, "is not UTF-8".to_owned()),
+        ErrorKind::DeserializeError { key, message, .. } => (key, message),
+        other => (only(), other.to_string()),
+    }
+}

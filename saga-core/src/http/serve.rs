@@ -1,0 +1,141 @@
+//! Carries a router over a listener, with limits on what a client may hold on to.
+
+mod stalled;
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::TcpListener,
+    pin, select,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use self::stalled::GiveUpStalledWrites;
+
+/// The largest head of a request.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// How long accepting rests when the process has no descriptor left, at first and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The limits of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServeLimits {
+    /// Connections at a time; further ones wait to be accepted. 10,000.
+    pub connections: usize,
+    /// How long the head of a request may take, counted from the end of the request before: an idle connection is closed after
+    /// this long, too. 30 seconds.
+    pub head_timeout: Duration,
+    /// How long a client may take nothing of its answer. 30 seconds.
+    pub write_timeout: Duration,
+    /// How long a stop waits for the requests that are running. 10 seconds.
+    pub stop_timeout: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves `router` over HTTP/1.1 on `listener` until `stop` completes. Then it accepts nothing more, ends idle connections, and
+/// gives the requests that are running [`ServeLimits::stop_timeout`] to finish; says whether all of them did.
+///
+/// The head of a request is limited here; the body is by [`harden`](super::harden), which belongs around `router`.
+///
+/// # Errors
+/// When `listener` cannot be used. Once it serves, nothing that a client does ends it, nor does a shortage of file
+/// descriptors: it goes on when there are some again.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    stop: impl Future<Output = ()>,
+) -> io::Result<bool> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    accept(listener, router, limits, &graceful, &mut connections, stop).await;
+    let finished = timeout(limits.stop_timeout, graceful.shutdown()).await.is_ok();
+    connections.shutdown().await;
+    Ok(finished)
+}
+
+/// Until `stop` completes.
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    limits: ServeLimits,
+    graceful: &GracefulShutdown,
+    connections: &mut JoinSet<()>,
+    stop: impl Future<Output = ()>,
+) {
+    let free = Arc::new(Semaphore::new(limits.connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(MAX_HEAD_BYTES);
+    let mut pause = SHORTEST_PAUSE;
+    pin!(stop);
+    loop {
+        let next = async {
+            // Nobody closes the semaphore, so there is always a permit in the end.
+            let permit = free.clone().acquire_owned().await.ok();
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = select! {
+            biased;
+            () = &mut stop => return,
+            Some(_) = connections.join_next() => continue,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                pause = SHORTEST_PAUSE;
+                // A connection without it works as well, only slower.
+                let _ = stream.set_nodelay(true);
+                let io = TokioIo::new(GiveUpStalledWrites::new(stream, limits.write_timeout));
+                let connection = http.serve_connection(io, TowerToHyperService::new(router.clone()));
+                let connection = graceful.watch(connection);
+                connections.spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_one_client(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted; trying again");
+                select! {
+                    () = &mut stop => return,
+                    () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                }
+            }
+        }
+    }
+}
+
+/// Whether accepting failed because of the one who connected, who is gone already.
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests;
