@@ -14,6 +14,8 @@ pub use saga_core::{
     store::Database,
 };
 
+pub use saga_macros::{event, handler};
+
 #[doc(hidden)]
 pub use saga_core::__private;
 
@@ -27,6 +29,8 @@ macro_rules! handlers {
 
 /// What nearly every service uses.
 pub mod prelude {
+    pub use saga_macros::{event, handler};
+
     pub use crate::{
         App, Database, Failure, Fault, OrRetry, Service, ServiceHandle, UnitOfWork,
         extract::{Batch, Meta, On, State, Work},

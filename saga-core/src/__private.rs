@@ -1,12 +1,15 @@
 //! What the macros name. Not public API.
 
-pub use std::{any::Any, boxed::Box, vec::Vec};
+mod handler;
+mod set;
+
+pub use std::{string::String, time::Duration, vec::Vec};
 
 pub use crate::{
-    extract::{Extract, Kind},
     failure::Fault,
-    handler::{AfterDeadLetter, Handler, HandlerDef, HandlerFn, HandlerOptions, IntoOutcome, IntoPublished},
-    message::{Event, EventKey, EventSet, EventType, Outgoing},
+    handler::{AfterDeadLetter, Handler, HandlerDef, HandlerOptions, IntoOutcome, IntoPublished},
+    message::{Event, EventKey, EventSet, EventType, Outgoing, Payload},
     retry::RetryPolicy,
 };
-pub use std::time::Duration;
+pub use handler::*;
+pub use set::Member;

@@ -1,1 +1,26 @@
-//! x
+//! The attribute macros of `sagas`.
+//!
+//! Each macro is a folder of phases: `parse` turns tokens into syntax, `validate` holds the rules and turns syntax into the
+//! `model`, `expand` writes the code for a model, and `fallback` what is emitted when a rule was broken. A phase reports every
+//! mistake it sees and goes on. What is generated is data and calls; whatever loops or awaits is in `saga-core`.
+//!
+//! The macros are documented where `sagas` re-exports them, so that the examples there are tested against the real crate.
+
+#![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "documented at the re-export in `sagas`")]
+
+mod event;
+mod handler;
+mod shared;
+
+use proc_macro::TokenStream;
+
+#[proc_macro_attribute]
+pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
+    event::run(options.into(), item.into()).into()
+}
+
+#[proc_macro_attribute]
+pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    handler::run(options.into(), item.into()).into()
+}

@@ -1,0 +1,137 @@
+//! From the model to code: a type of the fn's name, and its `HandlerDef`.
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{GenericParam, Generics, Ident, Path, ext::IdentExt};
+
+use super::model::{Handler, Output, Policy};
+use crate::shared::Target;
+
+pub(super) fn model(handler: &Handler) -> TokenStream {
+    let Target { krate, ident, generics, .. } = &handler.target;
+    let name = ident.unraw().to_string();
+    let policy = policy(&handler.policy, krate);
+    let adapter = format_ident!("handler_{}", handler.arguments.len());
+    let arguments = &handler.arguments;
+    let output = match &handler.output {
+        Output::Unit => quote!(()),
+        Output::Named(ty) => quote!(#ty),
+        Output::Opaque => quote!(_),
+    };
+    let parameters = parameters(generics);
+    let function = if parameters.is_empty() { quote!(#ident) } else { quote!(#ident::<#(#parameters),*>) };
+    let exhausted = handler.exhausted.as_ref().map(|path| quote!(.exhausted(#path)));
+    let body = quote! {
+        #krate::__private::#adapter::<#(#arguments,)* #output, _, _>(
+            #krate::__private::HandlerOptions::new(#name, ::core::module_path!()) #policy,
+            #function,
+        )
+        #exhausted
+    };
+    let check = check(handler);
+    let (in_body, beside) = if parameters.is_empty() { (None, Some(check)) } else { (Some(check), None) };
+    let def = def(handler, &quote!(#in_body #body));
+    quote!(#def #beside)
+}
+
+/// The type that stands for the fn in `handlers![..]`, whose handler is made by `body`.
+pub(super) fn def(handler: &Handler, body: &TokenStream) -> TokenStream {
+    let Target { krate, ident, generics, cfgs } = &handler.target;
+    let visibility = &handler.visibility;
+    let types = generics.type_params().map(|parameter| &parameter.ident);
+    let declared = declared(generics);
+    let fields = generics.type_params().next().map(|_| quote!(types: ::core::marker::PhantomData<fn() -> (#(#types,)*)>));
+    let generics = with_static(generics);
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    quote! {
+        #(#cfgs)*
+        #[doc(hidden)]
+        #[allow(non_camel_case_types, missing_debug_implementations)]
+        #visibility struct #ident #declared { #fields }
+
+        #(#cfgs)*
+        impl #impl_generics #krate::__private::HandlerDef for #ident #ty_generics #where_clause {
+            fn handler() -> #krate::__private::Handler {
+                #body
+            }
+        }
+    }
+}
+
+/// The rules between arguments again, by type this time, so that an alias is no way around them.
+fn check(handler: &Handler) -> TokenStream {
+    let Target { krate, cfgs, .. } = &handler.target;
+    let arguments = &handler.arguments;
+    let call = quote!(#krate::__private::check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*]));
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports)]
+            use #krate::__private::NoExtractor as _;
+            #call
+        };
+    }
+}
+
+fn policy(policy: &Policy, krate: &Path) -> TokenStream {
+    let attempts = policy.attempts.map(|attempts| quote!(.attempts(#attempts)));
+    let backoff = policy.backoff.map(|(first, longest)| {
+        let (first, longest) = (duration(first, krate), duration(longest, krate));
+        quote!(.backoff(#first, #longest))
+    });
+    let retry = (attempts.is_some() || backoff.is_some())
+        .then(|| quote!(.retry(#krate::__private::RetryPolicy::DEFAULT #attempts #backoff)));
+    let timeout = policy.timeout.map(|timeout| {
+        let timeout = duration(timeout, krate);
+        quote!(.timeout(#timeout))
+    });
+    let hold = policy.hold.then(|| quote!(.after_dead_letter(#krate::__private::AfterDeadLetter::Hold)));
+    quote!(#retry #timeout #hold)
+}
+
+fn duration(duration: Duration, krate: &Path) -> TokenStream {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    quote!(#krate::__private::Duration::from_millis(#milliseconds))
+}
+
+/// The names of the fn's type and const parameters, to pass them on.
+fn parameters(generics: &Generics) -> Vec<&Ident> {
+    let name = |parameter| match parameter {
+        &GenericParam::Type(ref ty) => Some(&ty.ident),
+        &GenericParam::Const(ref value) => Some(&value.ident),
+        &GenericParam::Lifetime(_) => None,
+    };
+    generics.params.iter().filter_map(name).collect()
+}
+
+/// The parameters without bounds: a type needs none to be named.
+fn declared(generics: &Generics) -> Option<TokenStream> {
+    let parameters = generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(ty) => {
+            let ident = &ty.ident;
+            Some(quote!(#ident))
+        }
+        GenericParam::Const(value) => {
+            let (ident, ty) = (&value.ident, &value.ty);
+            Some(quote!(const #ident: #ty))
+        }
+        GenericParam::Lifetime(_) => None,
+    });
+    let parameters: Vec<TokenStream> = parameters.collect();
+    (!parameters.is_empty()).then(|| quote!(<#(#parameters),*>))
+}
+
+/// A handler outlives every call, so its types are `'static`.
+fn with_static(generics: &Generics) -> Generics {
+    let mut generics = generics.clone();
+    let types: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
+    if !types.is_empty() {
+        generics
+            .make_where_clause()
+            .predicates
+            .extend(types.iter().map(|ty| -> syn::WherePredicate { syn::parse_quote!(#ty: 'static) }));
+    }
+    generics
+}

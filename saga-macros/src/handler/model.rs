@@ -1,0 +1,37 @@
+//! What a `#[handler]` is once every rule holds.
+
+use std::time::Duration;
+
+use syn::{Path, Type, Visibility};
+
+use crate::shared::Target;
+
+/// A consumer.
+pub(super) struct Handler {
+    pub(super) target: Target,
+    pub(super) visibility: Visibility,
+    pub(super) policy: Policy,
+    /// The fn to call when the attempts have ended.
+    pub(super) exhausted: Option<Path>,
+    pub(super) arguments: Vec<Type>,
+    pub(super) output: Output,
+}
+
+/// What the options say; what they do not say is left to the defaults of `saga-core`.
+#[derive(Default)]
+pub(super) struct Policy {
+    pub(super) attempts: Option<u32>,
+    pub(super) backoff: Option<(Duration, Duration)>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) hold: bool,
+}
+
+/// What the fn returns.
+pub(super) enum Output {
+    /// No type is written.
+    Unit,
+    /// A type that can be named again.
+    Named(Box<Type>),
+    /// A type that only the fn can name.
+    Opaque,
+}
