@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use super::{Store, StoreError, memory::MemoryStore};
 
+#[cfg(feature = "sqlite")]
+const KNOWN: &str = "memory:, sqlite::memory: or sqlite://PATH";
+#[cfg(not(feature = "sqlite"))]
+const KNOWN: &str = "memory:, or build with the feature `sqlite`";
+
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
 pub struct Database(Arc<dyn Store>);
@@ -27,8 +32,15 @@ impl Database {
         match url {
             "memory:" => Ok(Self::memory()),
             #[cfg(feature = "sqlite")]
-            url if url.starts_with("sqlite:") => todo!(),
-            _ => Err(StoreError::Refused(format!("no database is known for this URL; use memory: or sqlite://PATH"))),
+            url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
+            url => {
+                // Only the scheme: the rest may hold a password.
+                let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+                Err(StoreError::Refused(format!(
+                    "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
+                    scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
+                )))
+            }
         }
     }
 

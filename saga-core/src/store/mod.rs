@@ -7,6 +7,8 @@
 mod database;
 mod migrations;
 mod rows;
+#[cfg(feature = "sqlite")]
+mod sql;
 mod tx;
 
 pub mod memory;
@@ -18,16 +20,16 @@ use async_trait::async_trait;
 pub use database::Database;
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, ParkedId, ParkedKey, ParkedMessage,
-    StepRecord,
+    StepRecord, parking_key,
 };
-pub use tx::{Returned, Tx, TxSlot};
 #[cfg(feature = "sqlite")]
-pub use tx::{SqlConnection, SqlReader};
+pub use sql::{SqlConnection, SqlReader};
+pub use tx::{Returned, Tx, TxSlot};
 
 use crate::time::Timestamp;
 
 /// What can go wrong between us and the database.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// The database cannot be reached, is busy beyond the patience, or full. The same call may work later.
@@ -39,6 +41,18 @@ pub enum StoreError {
     /// What is in the database is not what this program can work with.
     #[error("the database does not fit this program: {0}")]
     Incompatible(String),
+}
+
+/// Whether `error`, or what caused it, says that the database cannot be used now: that is no fault of the message that is being
+/// handled, and costs it no attempt.
+pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        #[cfg(feature = "sqlite")]
+        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+            return matches!(sqlite::store_error("", error), StoreError::Unavailable(_));
+        }
+        matches!(error.downcast_ref(), Some(StoreError::Unavailable(_)))
+    })
 }
 
 /// What [`StoreTx::undo`] answers without a savepoint.

@@ -13,7 +13,8 @@ use crate::{
 /// The transaction of a delivery or of a [`UnitOfWork`](crate::runtime::UnitOfWork).
 ///
 /// A handler takes it as an argument and runs its statements on it; what the framework writes for the same message commits with
-/// them. With a feature for a database it is an executor of `sqlx` for `sqlx::Any`, and gives its native connection.
+/// them. With a feature for a database `&mut Tx` is an executor of `sqlx` for `sqlx::Any`, so that the same statements run on
+/// whatever database the service was given; a service that lives on SQLite takes SQLite's own connection with `tx.sqlite()`.
 ///
 /// # Delivery
 /// The transaction ends after the handler, with the handler's outcome. It cannot be committed or kept: dropping it gives it
@@ -76,9 +77,12 @@ impl Tx {
 
     /// The open transaction, after the savepoint if one is wanted.
     pub(crate) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
-        let open = self.open.as_deref_mut().ok_or_else(|| StoreError::Refused("the transaction has ended".into()))?;
-        if std::mem::take(&mut self.savepoint) {
+        let open = self.open.as_deref_mut().ok_or_else(|| {
+            StoreError::Refused("the transaction has ended; run the statement before the handler returns its `Tx`".into())
+        })?;
+        if self.savepoint {
             open.savepoint().await?;
+            self.savepoint = false;
         }
         self.touched = true;
         Ok(open)
@@ -96,27 +100,5 @@ impl Drop for Tx {
 impl std::fmt::Debug for Tx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tx")
-    }
-}
-
-#[cfg(feature = "sqlite")]
-pub use sql::{SqlConnection, SqlReader};
-
-#[cfg(feature = "sqlite")]
-mod sql {
-    /// The native connection of a transaction.
-    #[derive(Debug)]
-    #[non_exhaustive]
-    pub enum SqlConnection<'c> {
-        /// SQLite's.
-        Sqlite(&'c mut sqlx::SqliteConnection),
-    }
-
-    /// A connection for reading.
-    #[derive(Debug)]
-    #[non_exhaustive]
-    pub enum SqlReader {
-        /// SQLite's.
-        Sqlite(sqlx::pool::PoolConnection<sqlx::Sqlite>),
     }
 }

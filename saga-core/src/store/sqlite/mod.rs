@@ -1,1 +1,164 @@
-//! TODO
+//! A store in a SQLite file: one writer with group commit, readers beside it.
+//!
+//! WAL with `synchronous=FULL`: what has been committed survives a power failure. Every transaction begins as a writer, so none
+//! fails half-way because another came first. The framework's tables are called `sagas_…` and carry the service, so that
+//! several services, and their own tables, can share one file; processes can share it too.
+
+mod connect;
+mod errors;
+mod headers;
+mod migrate;
+mod options;
+mod place;
+mod statements;
+mod unit;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
+
+pub use options::SqliteOptions;
+
+pub(super) use errors::store_error;
+
+use self::{
+    connect::{Connector, Guard},
+    statements::{Failed, dead_letters, execute, inbox, outbox, parked, steps},
+    unit::Unit,
+    writer::{Lease, Writer},
+};
+use super::{
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, SqlReader, StepRecord, Store,
+    StoreError, StoreTx,
+};
+use crate::time::Timestamp;
+
+/// How long [`Store::check`] waits for its turn: less than whoever asks for the health of a service.
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A store in a SQLite file.
+///
+/// ```
+/// # use saga_core::store::{Store, StoreTx, sqlite::{SqliteOptions, SqliteStore}};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = SqliteStore::open(SqliteOptions::private()).await?;
+/// store.migrate().await?;
+/// store.begin().await?.commit().await?;
+/// store.close().await;
+/// # Ok::<(), saga_core::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct SqliteStore {
+    writer: Writer,
+    readers: SqlitePool,
+    connector: Arc<Connector>,
+    guard: Arc<Guard>,
+}
+
+impl SqliteStore {
+    /// Opens the database, and makes it when it is missing. Its tables are made by [`Store::migrate`]. The store works as long
+    /// as the runtime that opened it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or written, or is no SQLite database.
+    pub async fn open(options: SqliteOptions) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::new(options).await?);
+        let guard = Arc::new(Guard::default());
+        let connection = connector.writer(&guard).await?;
+        let lease = Lease { connection, guard: Arc::clone(&guard), connector: Arc::clone(&connector) };
+        let writer = Writer::start(Arc::clone(&connector), lease);
+        Ok(Self { writer, readers: connector.readers(), connector, guard })
+    }
+
+    async fn unit(&self) -> Result<Unit, StoreError> {
+        self.writer.begin(self.connector.patience()).await
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(|error| self.connector.error(&error))
+    }
+
+    async fn read<T>(&self, statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let mut connection = self.acquire().await?;
+        statement(&mut connection).await.map_err(|failed| failed.at(&self.connector.name))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        migrate::ours(self).await
+    }
+
+    async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+        migrate::theirs(self, set, migrations).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
+        Ok(Box::new(self.unit().await?))
+    }
+
+    async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
+        let keys: Vec<&InboxKey> = keys.iter().collect();
+        self.read(async |connection| inbox::seen(connection, service, &keys).await).await
+    }
+
+    async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        self.read(async |connection| outbox::after(connection, service, after, limit).await).await
+    }
+
+    async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
+        self.read(async |connection| parked::keys(connection, service).await).await
+    }
+
+    async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+        self.read(async |connection| parked::of_key(connection, service, topic, key, limit).await).await
+    }
+
+    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
+        self.read(async |connection| steps::of_saga(connection, service, saga_id).await).await
+    }
+
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.read(async |connection| dead_letters::open(connection, service, offset, limit).await).await
+    }
+
+    async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        self.read(async |connection| dead_letters::one(connection, service, id).await).await
+    }
+
+    async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut unit = self.unit().await?;
+        let pruned = unit.run(async |connection| inbox::prune(connection, service, before, limit).await).await?;
+        Box::new(unit).commit().await?;
+        Ok(pruned)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let check = async {
+            self.read(async |connection| execute(connection, "SELECT beats FROM sagas_health").await).await?;
+            let mut unit = self.writer.begin(CHECK_PATIENCE).await?;
+            unit.run(async |connection| execute(connection, "UPDATE sagas_health SET beats = beats + 1").await).await?;
+            Box::new(unit).commit().await
+        };
+        tokio::time::timeout(CHECK_PATIENCE, check).await.map_err(|_| {
+            let limit = CHECK_PATIENCE.as_millis();
+            StoreError::Unavailable(format!("{}: reading and writing took more than {limit} ms", self.connector.name))
+        })?
+    }
+
+    async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {
+        Ok(Some(SqlReader::Sqlite(self.acquire().await?)))
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}

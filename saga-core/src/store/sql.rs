@@ -1,0 +1,187 @@
+//! SQL through the port: native connections, and [`Tx`] and [`Database`] as executors of `sqlx::Any`.
+//!
+//! `sqlx::Any` is what lets one statement run on every database a service can be given. Its own connection type cannot be
+//! turned back into the native one, so the native connection is what is kept here, and the statements of `Any` go to its
+//! [`AnyConnectionBackend`].
+
+use futures_core::{future::BoxFuture, stream::BoxStream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+use sqlx::{
+    Any, Either, Error, Execute, Executor, SqlStr, Sqlite, SqliteConnection,
+    any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
+    pool::PoolConnection,
+};
+use sqlx_core::any::{AnyArguments, AnyConnectionBackend};
+
+use super::{Database, StoreError, Tx};
+
+/// The native connection of a transaction.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SqlConnection<'c> {
+    /// SQLite's.
+    Sqlite(&'c mut SqliteConnection),
+}
+
+/// A connection for reading. It goes back to its pool when it is dropped.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SqlReader {
+    /// SQLite's.
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+impl<'c> SqlConnection<'c> {
+    fn backend(self) -> &'c mut dyn AnyConnectionBackend {
+        match self {
+            Self::Sqlite(connection) => connection,
+        }
+    }
+}
+
+impl SqlReader {
+    fn backend(&mut self) -> &mut dyn AnyConnectionBackend {
+        match self {
+            Self::Sqlite(connection) => &mut **connection,
+        }
+    }
+}
+
+fn no_sql() -> StoreError {
+    StoreError::Refused("this store speaks no SQL; open the service's database with `Database::open(\"sqlite://PATH\")`".into())
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Configuration(Box::new(error))
+    }
+}
+
+impl Tx {
+    /// The native connection of the transaction, for what `sqlx::Any` cannot do.
+    ///
+    /// # Errors
+    /// When the store speaks no SQL, or the transaction is broken.
+    pub async fn connection(&mut self) -> Result<SqlConnection<'_>, StoreError> {
+        self.store().await?.sql().ok_or_else(no_sql)
+    }
+
+    /// SQLite's connection, for a service that lives on SQLite: `sqlx::query!` and its types work on it.
+    ///
+    /// # Errors
+    /// When the database is another one, or the transaction is broken.
+    pub async fn sqlite(&mut self) -> Result<&mut SqliteConnection, StoreError> {
+        match self.connection().await? {
+            SqlConnection::Sqlite(connection) => Ok(connection),
+        }
+    }
+}
+
+impl Database {
+    /// A connection for reading outside a transaction, for what `sqlx::Any` cannot do. It sees what has been committed.
+    ///
+    /// # Errors
+    /// When the store speaks no SQL, or none of its connections is free within its patience.
+    pub async fn reader(&self) -> Result<SqlReader, StoreError> {
+        self.store().reader().await?.ok_or_else(no_sql)
+    }
+}
+
+/// The parts of a statement, taken apart before anything is awaited.
+struct Parts {
+    sql: SqlStr,
+    persistent: bool,
+    arguments: Option<AnyArguments>,
+}
+
+impl Parts {
+    fn of<'q>(mut query: impl Execute<'q, Any>) -> Result<Self, Error> {
+        let arguments = query.take_arguments().map_err(Error::Encode)?;
+        let persistent = query.persistent();
+        Ok(Self { sql: query.sql(), persistent, arguments })
+    }
+}
+
+type Rows<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
+
+/// Runs a handler's statements in its transaction.
+impl<'c> Executor<'c> for &'c mut Tx {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let parts = match Parts::of(query) {
+            Ok(parts) => parts,
+            Err(error) => return stream::once(future::ready(Err(error))).boxed(),
+        };
+        stream::once(async move {
+            let backend = self.connection().await?.backend();
+            Ok::<_, Error>(backend.fetch_many(parts.sql, parts.persistent, parts.arguments))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let parts = Parts::of(query);
+        Box::pin(async move {
+            let parts = parts?;
+            self.connection().await?.backend().fetch_optional(parts.sql, parts.persistent, parts.arguments).await
+        })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async move { self.connection().await?.backend().prepare_with(sql, parameters).await })
+    }
+}
+
+/// Reads outside a transaction: each statement sees what has been committed. Writing is refused; that needs a transaction.
+impl<'c> Executor<'c> for &'c Database {
+    type Database = Any;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let parts = Parts::of(query);
+        Box::pin(sqlx_core::try_stream! {
+            let parts = parts?;
+            let mut reader = self.reader().await?;
+            let mut rows = reader.backend().fetch_many(parts.sql, parts.persistent, parts.arguments);
+            while let Some(row) = rows.try_next().await? {
+                r#yield!(row);
+            }
+            Ok(())
+        })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<AnyRow>, Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Any>,
+    {
+        let parts = Parts::of(query);
+        Box::pin(async move {
+            let parts = parts?;
+            self.reader().await?.backend().fetch_optional(parts.sql, parts.persistent, parts.arguments).await
+        })
+    }
+
+    fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [AnyTypeInfo]) -> BoxFuture<'e, Result<AnyStatement, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async move { self.reader().await?.backend().prepare_with(sql, parameters).await })
+    }
+}

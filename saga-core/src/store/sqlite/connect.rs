@@ -1,0 +1,132 @@
+//! Opening connections: the writer's, with what guards its transactions, and the readers'.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use sqlx_core::transaction::TransactionManager;
+
+use super::{
+    super::StoreError,
+    errors::store_error,
+    options::{Place, SqliteOptions},
+    place::Location,
+};
+
+/// How many prepared statements a connection keeps: the framework's in all their sizes, and the service's.
+const STATEMENTS: usize = 500;
+
+/// How the connections to one database are opened.
+#[derive(Debug)]
+pub(super) struct Connector {
+    location: Location,
+    /// What the database is called in errors.
+    pub(super) name: String,
+    options: SqliteOptions,
+}
+
+/// What SQLite's hooks say of the writer's transaction, and whether it may commit.
+///
+/// Several errors (a full disk, for one) make SQLite roll back the whole transaction; statements after that would each commit
+/// by itself. Only [`Guard::committing`] lets a commit through, so whatever else would commit is rolled back: such a statement,
+/// or a `COMMIT` among the user's own.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    armed: AtomicBool,
+    lost: AtomicBool,
+    commits: AtomicU64,
+}
+
+impl Guard {
+    /// Whether the transaction has been rolled back since it began.
+    pub(super) fn lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    pub(super) fn began(&self) {
+        self.lost.store(false, Ordering::Release);
+    }
+
+    pub(super) fn committing(&self, yes: bool) {
+        self.armed.store(yes, Ordering::Release);
+    }
+
+    /// Commits that SQLite let through.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    fn may_commit(&self) -> bool {
+        let armed = self.armed.load(Ordering::Acquire);
+        self.commits.fetch_add(u64::from(armed), Ordering::AcqRel);
+        armed
+    }
+}
+
+impl Connector {
+    pub(super) async fn new(options: SqliteOptions) -> Result<Self, StoreError> {
+        let location = Location::prepare(&options.place).await?;
+        Ok(Self { name: location.file().display().to_string(), location, options })
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.options.begin_timeout
+    }
+
+    pub(super) fn error(&self, error: &sqlx::Error) -> StoreError {
+        store_error(&self.name, error)
+    }
+
+    fn base(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(self.location.file())
+            .foreign_keys(true)
+            .busy_timeout(self.options.begin_timeout)
+            .statement_cache_capacity(STATEMENTS)
+            .pragma("cache_size", format!("-{}", u64::from(self.options.cache_mib) * 1024))
+            .disable_statement_logging()
+    }
+
+    /// The connection that writes.
+    pub(super) async fn writer(&self, guard: &Arc<Guard>) -> Result<SqliteConnection, StoreError> {
+        let options = self.base().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        // What is gone with the process needs no disk to be waited for.
+        let private = self.options.place == Place::Private;
+        let options = options.synchronous(if private { SqliteSynchronous::Off } else { SqliteSynchronous::Full });
+        self.establish(options, guard).await.map_err(|error| self.error(&error))
+    }
+
+    async fn establish(&self, options: SqliteConnectOptions, guard: &Arc<Guard>) -> sqlx::Result<SqliteConnection> {
+        let mut connection = options.connect().await?;
+        // A file that cannot be written opens all the same, for reading.
+        sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(&mut connection).await?;
+        // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
+        <sqlx::Sqlite as sqlx::Database>::TransactionManager::begin(&mut connection, None).await?;
+        sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
+        {
+            let mut handle = connection.lock_handle().await?;
+            let hooked = Arc::clone(guard);
+            handle.set_commit_hook(move || hooked.may_commit());
+            let hooked = Arc::clone(guard);
+            handle.set_rollback_hook(move || hooked.lost.store(true, Ordering::Release));
+        }
+        Ok(connection)
+    }
+
+    /// The connections that read. None is opened yet.
+    pub(super) fn readers(&self) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(self.options.readers)
+            .acquire_timeout(self.options.begin_timeout)
+            .test_before_acquire(false)
+            .connect_lazy_with(self.base().pragma("query_only", "ON"))
+    }
+}

@@ -1,0 +1,70 @@
+//! What an error of SQLite means to the port.
+//!
+//! Messages name the database and what helps. SQLite's own texts name tables and columns, never a value.
+
+use super::super::StoreError;
+
+/// How SQLite's result codes are sorted: whether the same call may work later, and what helps.
+/// See <https://sqlite.org/rescode.html>.
+fn unavailable(code: i32) -> Option<&'static str> {
+    /// A statement ran after the database had given up its transaction, and was not let through.
+    const CONSTRAINT_COMMITHOOK: i32 = 531;
+    if code == CONSTRAINT_COMMITHOOK {
+        return Some("the transaction had been rolled back already; run it again");
+    }
+    match code & 0xff {
+        5 | 6 => Some("another program holds it; see that none keeps a transaction open"),
+        7 => Some("there is no memory left"),
+        8 => Some("it cannot be written; check the permissions of the file and of its folder"),
+        9 => Some("the statement was interrupted"),
+        10 => Some("reading or writing the file failed; check the disk"),
+        13 => Some("the disk is full, or the database has reached its largest size; make room"),
+        14 => Some("the file cannot be opened; check its path and permissions"),
+        15 => Some("it is locked in a way that cannot be waited for"),
+        _ => None,
+    }
+}
+
+fn incompatible(code: i32) -> Option<&'static str> {
+    match code & 0xff {
+        11 => Some("the file is damaged; restore it from a backup"),
+        17 => Some("its tables were changed while it was in use"),
+        26 => Some("the file is no SQLite database; check the path"),
+        _ => None,
+    }
+}
+
+/// What `error` means, on the database called `place`.
+pub(in crate::store) fn store_error(place: &str, error: &sqlx::Error) -> StoreError {
+    match error {
+        // One of ours, on its way through an executor.
+        sqlx::Error::Configuration(cause) if cause.is::<StoreError>() => match cause.downcast_ref::<StoreError>() {
+            Some(error) => error.clone(),
+            None => StoreError::Refused(cause.to_string()),
+        },
+        sqlx::Error::Database(cause) => {
+            let code = cause.code().and_then(|code| code.parse().ok()).unwrap_or(1);
+            let text = cause.message();
+            if let Some(help) = unavailable(code) {
+                return StoreError::Unavailable(format!("{place}: {help} (SQLite {code}: {text})"));
+            }
+            if let Some(help) = incompatible(code) {
+                return StoreError::Incompatible(format!("{place}: {help} (SQLite {code}: {text})"));
+            }
+            if ["no such table: sagas_", "no such column: ", "has no column named "].iter().any(|part| text.contains(part)) {
+                return StoreError::Incompatible(format!(
+                    "{place}: its tables are not those of this program; migrate the database first (SQLite {code}: {text})"
+                ));
+            }
+            StoreError::Refused(format!("{place}: SQLite {code}: {text}"))
+        }
+        sqlx::Error::PoolTimedOut => StoreError::Unavailable(format!("{place}: every connection for reading is busy")),
+        sqlx::Error::PoolClosed => StoreError::Unavailable(format!("{place}: the store was closed")),
+        sqlx::Error::WorkerCrashed => StoreError::Unavailable(format!("{place}: the connection was lost")),
+        sqlx::Error::Io(cause) => StoreError::Unavailable(format!("{place}: {cause}; check its path and permissions")),
+        sqlx::Error::ColumnDecode { index, .. } => {
+            StoreError::Incompatible(format!("{place}: column {index} holds what this program did not write"))
+        }
+        other => StoreError::Refused(format!("{place}: {other}")),
+    }
+}

@@ -1,0 +1,69 @@
+//! Migrations: each runs once, in a transaction of its own with the note that it ran.
+
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::{
+    super::{
+        Migration, StoreError, StoreTx,
+        migrations::{Applied, fingerprint, pending},
+    },
+    SqliteStore,
+    statements::{Failed, execute},
+};
+
+/// The set of the framework's own tables.
+const OURS: &str = "sagas";
+
+/// The framework's own tables. What has been released is never changed, only added to.
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") }];
+
+/// Runs what is pending of the framework's own tables.
+pub(super) async fn ours(store: &SqliteStore) -> Result<(), StoreError> {
+    run(store, OURS, MIGRATIONS).await
+}
+
+/// Runs what is pending of a service's own set.
+pub(super) async fn theirs(store: &SqliteStore, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+    if set == OURS {
+        return Err(StoreError::Refused(format!("`{OURS}` is the name of the framework's own migrations; choose another")));
+    }
+    run(store, set, migrations).await
+}
+
+async fn run(store: &SqliteStore, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+    loop {
+        let mut unit = store.unit().await?;
+        let applied = unit.run(async |connection| applied(connection, set).await).await?;
+        let Some(next) = pending(set, migrations, &applied)?.first() else {
+            return Box::new(unit).commit().await;
+        };
+        let done = unit.run(async |connection| apply(connection, set, next).await).await;
+        done.map_err(|error| about(&format!("migration {} (`{}`) of set `{set}` failed", next.version, next.name), error))?;
+        Box::new(unit).commit().await?;
+    }
+}
+
+async fn applied(connection: &mut SqliteConnection, set: &str) -> Result<Vec<Applied>, Failed> {
+    let table = "CREATE TABLE IF NOT EXISTS sagas_migrations (name_of_set TEXT NOT NULL, version INTEGER NOT NULL, \
+                 name TEXT NOT NULL, script TEXT NOT NULL, PRIMARY KEY (name_of_set, version)) WITHOUT ROWID";
+    execute(connection, table).await?;
+    let sql = "SELECT version, script FROM sagas_migrations WHERE name_of_set = ?1 ORDER BY version";
+    let rows = sqlx::query(sql).bind(set).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+async fn apply(connection: &mut SqliteConnection, set: &str, migration: &Migration) -> Result<(), Failed> {
+    sqlx::raw_sql(AssertSqlSafe(migration.sql)).execute(&mut *connection).await?;
+    let sql = "INSERT INTO sagas_migrations (name_of_set, version, name, script) VALUES (?1, ?2, ?3, ?4)";
+    let query = sqlx::query(sql).bind(set).bind(migration.version).bind(migration.name);
+    query.bind(fingerprint(migration.sql)).execute(connection).await?;
+    Ok(())
+}
+
+fn about(what: &str, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{what}: {reason}")),
+        StoreError::Refused(reason) => StoreError::Refused(format!("{what}: {reason}")),
+        StoreError::Incompatible(reason) => StoreError::Incompatible(format!("{what}: {reason}")),
+    }
+}

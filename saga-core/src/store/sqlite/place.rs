@@ -1,0 +1,65 @@
+//! The database's file, on disk.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{super::StoreError, options::Place};
+use crate::{id::IdSource, time::Clock};
+
+/// Where the database is. Of a private one, the folder is removed with it.
+#[derive(Debug)]
+pub(super) struct Location {
+    file: PathBuf,
+    scratch: Option<PathBuf>,
+}
+
+impl Location {
+    /// Makes the folders above the file.
+    pub(super) async fn prepare(place: &Place) -> Result<Self, StoreError> {
+        match place {
+            Place::File(path) => {
+                let file = std::path::absolute(path).map_err(|error| failed("the path cannot be used", path, &error))?;
+                if let Some(folder) = file.parent() {
+                    let made = tokio::fs::create_dir_all(folder).await;
+                    made.map_err(|error| failed("the folder cannot be made", folder, &error))?;
+                }
+                Ok(Self { file, scratch: None })
+            }
+            Place::Private => {
+                let folder = std::env::temp_dir().join(format!("sagas-{}", IdSource::random().uuid(Clock::system().now())));
+                // Not `create_dir_all`: a folder that somebody else made is not ours.
+                let made = private_folder().create(&folder).await;
+                made.map_err(|error| failed("the folder cannot be made", &folder, &error))?;
+                Ok(Self { file: folder.join("private.db"), scratch: Some(folder) })
+            }
+        }
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+impl Drop for Location {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.scratch
+            && let Err(error) = std::fs::remove_dir_all(folder)
+        {
+            tracing::warn!(folder = %folder.display(), %error, "a private database was not removed");
+        }
+    }
+}
+
+fn private_folder() -> tokio::fs::DirBuilder {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "only unix has modes"))]
+    let mut builder = tokio::fs::DirBuilder::new();
+    #[cfg(unix)]
+    builder.mode(0o700);
+    builder
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {what} ({error}); check the path and its permissions", path.display()))
+}

@@ -1,0 +1,121 @@
+//! The framework's own statements, one module per table.
+//!
+//! What has many rows goes in few statements: SQLite's driver hands every statement to a thread, and that costs more than the
+//! row. So that few texts are prepared, rows are written in portions whose sizes are powers of two.
+
+pub(super) mod dead_letters;
+pub(super) mod inbox;
+pub(super) mod outbox;
+pub(super) mod parked;
+pub(super) mod received;
+pub(super) mod steps;
+
+use std::fmt::Write;
+
+use sqlx::SqliteConnection;
+
+use super::{super::StoreError, errors::store_error};
+
+/// Rows in the largest statement. With ten columns it stays far below SQLite's limit of 32,766 variables.
+const LARGEST: usize = 256;
+
+/// Why a statement did not do what it should.
+pub(in crate::store::sqlite) enum Failed {
+    Sql(sqlx::Error),
+    Store(StoreError),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failed {
+    /// What it means on the database called `place`.
+    pub(in crate::store::sqlite) fn at(self, place: &str) -> StoreError {
+        match self {
+            Self::Sql(error) => store_error(place, &error),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+/// Runs a statement without parameters or rows.
+pub(in crate::store::sqlite) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Failed> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+/// `items` in portions, each a power of two long.
+fn portions<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = 1 << items.len().min(LARGEST).checked_ilog2()?;
+        let (portion, rest) = items.split_at(size);
+        items = rest;
+        Some(portion)
+    })
+}
+
+/// `(?1, ?2, ?3), (?1, ?4, ?5), …`: `rows` rows of the parameters that all share, and of `own` ones of each.
+fn values(rows: usize, shared: usize, own: usize) -> String {
+    let mut sql = String::with_capacity(rows * (shared + own) * 6);
+    for row in 0..rows {
+        let first = shared + row * own;
+        let parameters = (1..=shared).chain(first + 1..=first + own);
+        for (index, parameter) in parameters.enumerate() {
+            let before = if index > 0 {
+                ", "
+            } else if row > 0 {
+                "), ("
+            } else {
+                "("
+            };
+            // Writing to a `String` cannot fail.
+            let _ = write!(sql, "{before}?{parameter}");
+        }
+    }
+    sql.push(')');
+    sql
+}
+
+/// Integers as one parameter, for `json_each`.
+fn json(ids: &[i64]) -> String {
+    let mut text = String::with_capacity(ids.len() * 8 + 2);
+    for (index, id) in ids.iter().enumerate() {
+        let _ = write!(text, "{}{id}", if index == 0 { "[" } else { "," });
+    }
+    text.push_str(if ids.is_empty() { "[]" } else { "]" });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_are_powers_of_two_and_keep_the_order() {
+        let items: Vec<usize> = (0..1000).collect();
+        let portions: Vec<&[usize]> = portions(&items).collect();
+        assert_eq!(portions.iter().map(|portion| portion.len()).collect::<Vec<_>>(), [256, 256, 256, 128, 64, 32, 8]);
+        assert_eq!(portions.concat(), items);
+        assert_eq!(super::portions::<u8>(&[]).count(), 0);
+    }
+
+    #[test]
+    fn parameters_are_shared_or_of_a_row() {
+        assert_eq!(values(2, 1, 2), "(?1, ?2, ?3), (?1, ?4, ?5)");
+        assert_eq!(values(1, 0, 1), "(?1)");
+    }
+
+    #[test]
+    fn ids_are_a_json_array() {
+        assert_eq!((json(&[]), json(&[7]), json(&[1, -2])), ("[]".into(), "[7]".into(), "[1,-2]".into()));
+    }
+}

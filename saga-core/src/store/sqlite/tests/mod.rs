@@ -1,0 +1,5 @@
+//! What only SQLite's store can show.
+
+#![allow(clippy::unwrap_used)]
+
+mod basics;

@@ -1,0 +1,141 @@
+//! A transaction of the port: the writer's connection, for as long as it lasts.
+
+use std::{future::Future, pin::Pin};
+
+use async_trait::async_trait;
+use sqlx::SqliteConnection;
+use tokio::sync::oneshot;
+
+use super::{
+    super::{
+        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, SqlConnection, StepRecord,
+        StoreError, StoreTx, no_savepoint,
+    },
+    statements::{dead_letters, inbox, outbox, parked, steps},
+    writer::{Handback, Lease},
+};
+use crate::{message::Record, time::Timestamp};
+
+/// A unit of the group that commits together. Dropped, it gives the connection back to be undone.
+#[derive(Debug)]
+pub(super) struct Unit {
+    lent: Option<Lent>,
+    marked: bool,
+}
+
+#[derive(Debug)]
+struct Lent {
+    lease: Lease,
+    back: oneshot::Sender<Handback>,
+}
+
+impl Unit {
+    pub(super) fn new(lease: Lease, back: oneshot::Sender<Handback>) -> Self {
+        Self { lent: Some(Lent { lease, back }), marked: false }
+    }
+
+    /// Runs one of the framework's statements.
+    pub(super) async fn run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>,
+    ) -> Result<T, StoreError> {
+        let Some(Lent { lease, .. }) = &mut self.lent else { return Err(ended()) };
+        if lease.guard.lost() {
+            return Err(StoreError::Unavailable(format!(
+                "{}: the transaction was rolled back; run it again",
+                lease.connector.name
+            )));
+        }
+        statement(&mut lease.connection).await.map_err(|failed| failed.at(&lease.connector.name))
+    }
+
+    fn give_back(&mut self, commit: Option<oneshot::Sender<Result<(), StoreError>>>) {
+        if let Some(Lent { lease, back }) = self.lent.take() {
+            // The task that writes is gone with its runtime, and the connection with it.
+            let _ = back.send(Handback { lease, commit });
+        }
+    }
+}
+
+fn ended() -> StoreError {
+    StoreError::Refused("the transaction has ended".into())
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
+}
+
+#[async_trait]
+impl StoreTx for Unit {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        let sql = if self.marked { "RELEASE sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
+        self.run(async |connection| execute(connection, sql).await).await?;
+        self.marked = true;
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        if !self.marked {
+            return Err(no_savepoint());
+        }
+        self.run(async |connection| execute(connection, "ROLLBACK TO sagas_mark").await).await
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
+    }
+
+    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
+        self.run(async |connection| outbox::append(connection, service, rows).await).await
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        self.run(async |connection| outbox::delete(connection, ids).await).await
+    }
+
+    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        self.run(async |connection| steps::record(connection, service, steps).await).await
+    }
+
+    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
+        self.run(async |connection| parked::park(connection, service, messages).await).await
+    }
+
+    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
+        self.run(async |connection| parked::repark(connection, id, attempts, due, error).await).await
+    }
+
+    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| parked::unpark(connection, ids).await).await
+    }
+
+    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
+    }
+
+    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    /// The verdict is given before the future is polled: from then on the task that writes commits, whoever waits for it.
+    fn commit<'a>(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>
+    where
+        Self: 'a,
+    {
+        let (commit, durable) = oneshot::channel();
+        self.give_back(Some(commit));
+        Box::pin(async move {
+            durable.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable("the store was closed; whether the transaction was committed is not known".into()))
+            })
+        })
+    }
+
+    fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        self.lent.as_mut().map(|lent| SqlConnection::Sqlite(&mut lent.lease.connection))
+    }
+}
+
+pub(super) use super::statements::{Failed, execute};

@@ -1,0 +1,287 @@
+//! The one writer, and group commit.
+//!
+//! A task owns the connection that writes. It lends it to one unit at a time, first come, first served; a unit gives it back
+//! with its verdict, also when it is dropped at any moment. Units that are waiting when one has finished run in the same
+//! transaction of SQLite, each under a savepoint of its own, and one `COMMIT` makes them all durable: that is what an `fsync` is
+//! shared by. No unit hears that it is committed before that.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::SqliteConnection;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout},
+};
+
+use super::{
+    super::StoreError,
+    connect::{Connector, Guard},
+    unit::Unit,
+};
+
+/// Units in one commit.
+const GROUP: usize = 64;
+/// How long after the first unit of a group has finished another may join.
+const WINDOW: Duration = Duration::from_millis(5);
+/// Units that may wait for the writer; whoever comes then waits to wait.
+const QUEUE: usize = 1024;
+/// Units that are committed one by one after a `COMMIT` was refused, so that the one at fault is alone with its error.
+const ALONE: usize = GROUP;
+
+/// The way to the task that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    requests: mpsc::Sender<Request>,
+    connector: Arc<Connector>,
+}
+
+type Grant = oneshot::Sender<Result<Unit, StoreError>>;
+type Done = oneshot::Sender<Result<(), StoreError>>;
+
+#[derive(Debug)]
+enum Request {
+    Unit(Grant),
+    Close(oneshot::Sender<()>),
+}
+
+/// The writer's connection, as it is lent to a unit.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) connection: SqliteConnection,
+    pub(super) guard: Arc<Guard>,
+    pub(super) connector: Arc<Connector>,
+}
+
+/// What a unit gives back.
+#[derive(Debug)]
+pub(super) struct Handback {
+    pub(super) lease: Lease,
+    /// Who wants to know when the unit is durable; `None`: it is to be undone.
+    pub(super) commit: Option<Done>,
+}
+
+impl Writer {
+    pub(super) fn start(connector: Arc<Connector>, lease: Lease) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(
+            Task { connector: Arc::clone(&connector), guard: Arc::clone(&lease.guard), lease: Some(lease), alone: 0 }.run(queue),
+        );
+        Self { requests, connector }
+    }
+
+    /// The next unit, within `patience`.
+    pub(super) async fn begin(&self, patience: Duration) -> Result<Unit, StoreError> {
+        let closed = || StoreError::Unavailable(format!("{}: the store was closed", self.connector.name));
+        let (grant, granted) = oneshot::channel();
+        let wait = async {
+            self.requests.send(Request::Unit(grant)).await.map_err(|_| closed())?;
+            granted.await.map_err(|_| closed())?
+        };
+        timeout(patience, wait).await.map_err(|_| {
+            StoreError::Unavailable(format!(
+                "{}: no transaction could begin within {} ms; see that none is held across a wait",
+                self.connector.name,
+                patience.as_millis()
+            ))
+        })?
+    }
+
+    /// Lets whoever waits have their turn, takes nobody new, and closes the connection.
+    pub(super) async fn close(&self) {
+        let (closed, done) = oneshot::channel();
+        if self.requests.send(Request::Close(closed)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
+struct Task {
+    connector: Arc<Connector>,
+    guard: Arc<Guard>,
+    lease: Option<Lease>,
+    /// How many of the next units commit alone.
+    alone: usize,
+}
+
+/// Why a group ended without a commit. What it was lent is gone, unless it says otherwise.
+struct Broken(StoreError);
+
+impl Task {
+    async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut closing = Vec::new();
+        while let Some(request) = queue.recv().await {
+            match request {
+                Request::Unit(grant) => self.group(grant, &mut queue, &mut closing).await,
+                Request::Close(closed) => closing.push(closed),
+            }
+            if !closing.is_empty() {
+                queue.close();
+            }
+        }
+        if let Some(lease) = self.lease.take() {
+            let _ = sqlx::Connection::close(lease.connection).await;
+        }
+        for closed in closing {
+            let _ = closed.send(());
+        }
+    }
+
+    /// Runs the unit that `grant` is for, and those that wait behind it, and commits them together.
+    async fn group(&mut self, grant: Grant, queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sender<()>>) {
+        if grant.is_closed() {
+            return;
+        }
+        let lease = match self.open().await {
+            Ok(lease) => lease,
+            Err(error) => {
+                let _ = grant.send(Err(error));
+                return;
+            }
+        };
+        let mut finished = Vec::new();
+        let outcome = self.units(lease, grant, queue, closing, &mut finished).await;
+        let result = match outcome {
+            Ok(lease) if finished.is_empty() => self.discard(lease).await,
+            Ok(lease) => self.commit(lease, finished.len()).await,
+            Err(Broken(error)) => Err(error),
+        };
+        for done in finished {
+            let _ = done.send(result.clone());
+        }
+    }
+
+    /// A connection on which a transaction has begun.
+    async fn open(&mut self) -> Result<Lease, StoreError> {
+        let mut lease = match self.lease.take() {
+            Some(lease) => lease,
+            None => {
+                let connection = self.connector.writer(&self.guard).await?;
+                Lease { connection, guard: Arc::clone(&self.guard), connector: Arc::clone(&self.connector) }
+            }
+        };
+        match run(&mut lease, "BEGIN IMMEDIATE").await {
+            Ok(()) => {
+                self.guard.began();
+                Ok(lease)
+            }
+            Err(error) => {
+                // A busy database is left as it is; a connection that cannot even begin is opened anew.
+                if matches!(error, StoreError::Unavailable(_)) && run(&mut lease, "SELECT 1").await.is_ok() {
+                    self.lease = Some(lease);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn units(
+        &mut self,
+        mut lease: Lease,
+        first: Grant,
+        queue: &mut mpsc::Receiver<Request>,
+        closing: &mut Vec<oneshot::Sender<()>>,
+        finished: &mut Vec<Done>,
+    ) -> Result<Lease, Broken> {
+        let mut next = Some(first);
+        let mut window = None;
+        while let Some(grant) = next.take() {
+            // The first unit has the transaction to itself: to undo it is to roll back.
+            let nested = !finished.is_empty();
+            if nested && let Err(error) = run(&mut lease, "SAVEPOINT sagas_unit").await {
+                let _ = grant.send(Err(error.clone()));
+                return Err(self.give_up(lease, error).await);
+            }
+            let (back, returned) = oneshot::channel();
+            if let Err(Ok(unit)) = grant.send(Ok(Unit::new(lease, back))) {
+                drop(unit);
+            }
+            let Ok(Handback { lease: same, commit }) = returned.await else {
+                return Err(Broken(StoreError::Unavailable(format!("{}: the connection was lost", self.connector.name))));
+            };
+            lease = same;
+            if let Some(done) = commit {
+                finished.push(done);
+                if self.guard.lost() {
+                    return Err(self.rolled_back(lease).await);
+                }
+                if nested && let Err(error) = run(&mut lease, "RELEASE sagas_unit").await {
+                    return Err(self.give_up(lease, error).await);
+                }
+            } else if !nested {
+                return Ok(lease);
+            } else if let Err(error) = run(&mut lease, "ROLLBACK TO sagas_unit; RELEASE sagas_unit").await {
+                return Err(if self.guard.lost() { self.rolled_back(lease).await } else { self.give_up(lease, error).await });
+            }
+            let opened = *window.get_or_insert_with(Instant::now);
+            if self.alone == 0 && finished.len() < GROUP && opened.elapsed() < WINDOW {
+                next = waiting(queue, closing);
+            }
+        }
+        Ok(lease)
+    }
+
+    async fn commit(&mut self, mut lease: Lease, units: usize) -> Result<(), StoreError> {
+        self.alone = self.alone.saturating_sub(units);
+        self.guard.committing(true);
+        let committed = run(&mut lease, "COMMIT").await;
+        self.guard.committing(false);
+        match committed {
+            Ok(()) => {
+                self.lease = Some(lease);
+                Ok(())
+            }
+            // A constraint that is checked at the end fails. With neighbours, it is not known whose it is.
+            Err(StoreError::Refused(reason)) if units > 1 => {
+                self.alone = ALONE;
+                let error = StoreError::Unavailable(format!(
+                    "one of the transactions that commit together was refused: {reason}; try again"
+                ));
+                Err(self.give_up(lease, error).await.0)
+            }
+            Err(error) => Err(self.give_up(lease, error).await.0),
+        }
+    }
+
+    /// Ends a group in which nothing is to be committed.
+    async fn discard(&mut self, lease: Lease) -> Result<(), StoreError> {
+        let nothing = StoreError::Refused(String::new());
+        self.give_up(lease, nothing).await;
+        Ok(())
+    }
+
+    async fn rolled_back(&mut self, lease: Lease) -> Broken {
+        let error = StoreError::Unavailable(format!(
+            "{}: the transaction was rolled back by the database (a full disk does that), or by a COMMIT or ROLLBACK among its own \
+             statements",
+            self.connector.name
+        ));
+        self.give_up(lease, error).await
+    }
+
+    /// Rolls back what is open and keeps the connection if it still works.
+    async fn give_up(&mut self, mut lease: Lease, error: StoreError) -> Broken {
+        // The transaction may be gone already; then a rollback is an error that says just that.
+        if run(&mut lease, "ROLLBACK").await.is_ok() || self.guard.lost() {
+            self.lease = Some(lease);
+        }
+        Broken(error)
+    }
+}
+
+/// The next unit that is waiting already.
+fn waiting(queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sender<()>>) -> Option<Grant> {
+    loop {
+        match queue.try_recv().ok()? {
+            Request::Unit(grant) if grant.is_closed() => {}
+            Request::Unit(grant) => return Some(grant),
+            Request::Close(closed) => closing.push(closed),
+        }
+    }
+}
+
+async fn run(lease: &mut Lease, sql: &'static str) -> Result<(), StoreError> {
+    match sqlx::query(sql).execute(&mut lease.connection).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(lease.connector.error(&error)),
+    }
+}
