@@ -3,6 +3,8 @@
 //! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
 //! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
 
+#[cfg(feature = "sqlite")]
+pub mod embedded;
 mod local;
 pub mod memory;
 

@@ -184,6 +184,11 @@ impl Partition {
         log.committed.entry(Arc::clone(group)).or_insert(start);
     }
 
+    /// Whether `group` is noted here.
+    pub(crate) fn is_registered(&self, group: &str) -> bool {
+        lock(&self.log).committed.contains_key(group)
+    }
+
     /// Notes that `group` has done all before `offset`. It never goes back, nor past the end.
     pub(crate) fn commit(&self, group: &Arc<str>, offset: i64) {
         let mut log = lock(&self.log);

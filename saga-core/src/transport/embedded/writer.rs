@@ -1,0 +1,332 @@
+//! The one task that writes the file.
+//!
+//! It takes everything that waits, writes it in one transaction, and only then shows it to readers and answers. While it
+//! waits for the disk the next batch gathers, so the more publishers there are, the more share an fsync.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::{Arc, LazyLock},
+};
+
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    EmbeddedOptions,
+    commits::{Batch, Commits},
+    file::{self, LogFile},
+    records,
+    retention::Retention,
+};
+use crate::{
+    message::Record,
+    time::Timestamp,
+    transport::{
+        TopicPartition, TopicSpec, TransportError,
+        local::{Catalog, Partition, Topic},
+    },
+};
+
+/// Records and bytes of one transaction, beyond which what still waits goes into the next.
+const BATCH_RECORDS: usize = 10_000;
+const BATCH_BYTES: usize = 16 << 20;
+
+/// Something to be written.
+pub(super) struct Request {
+    pub(super) work: Work,
+    /// Answered with the offsets of the records of an append, and with nothing otherwise.
+    pub(super) reply: oneshot::Sender<Result<Vec<i64>, TransportError>>,
+}
+
+pub(super) enum Work {
+    Append(Vec<(Arc<Partition>, Arc<Record>)>),
+    Create(Vec<TopicSpec>),
+    Register(Arc<str>, Vec<Arc<Partition>>),
+    Forget(Arc<str>),
+    Probe,
+}
+
+/// What the writer owns.
+pub(super) struct Writer {
+    pub(super) file: LogFile,
+    /// `None` after a failure, until the next batch opens it again.
+    pub(super) connection: Option<SqliteConnection>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) commits: Arc<Commits>,
+    pub(super) closing: watch::Receiver<bool>,
+    /// When something was stored last, if nothing failed since.
+    pub(super) stored: watch::Sender<Option<Timestamp>>,
+    pub(super) options: EmbeddedOptions,
+    pub(super) next_row: i64,
+    /// Released when everything else is.
+    pub(super) lock: File,
+}
+
+/// Ends the waiting of those whose offsets will not be stored any more, also if the writer panics.
+struct Finish(Arc<Commits>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        drop(self.0.finish());
+    }
+}
+
+/// A batch on its way into the file.
+#[derive(Default)]
+struct Plan {
+    /// Records by partition, with the offset of the first.
+    appends: BTreeMap<i64, (Arc<Partition>, i64, Vec<Arc<Record>>)>,
+    topics: Vec<(String, Vec<Arc<Partition>>)>,
+    groups: Vec<(Arc<str>, Vec<Arc<Partition>>)>,
+    forgotten: Vec<Arc<str>>,
+    probe: bool,
+}
+
+impl Writer {
+    /// Writes until the log is closed or nobody can write to it any more.
+    pub(super) async fn run(mut self) {
+        let _finish = Finish(Arc::clone(&self.commits));
+        let commits = Arc::clone(&self.commits);
+        let clock = self.options.clock.clone();
+        let mut retention = Retention::new(&self.options);
+        loop {
+            let first = tokio::select! {
+                biased;
+                request = self.requests.recv() => match request {
+                    Some(request) => Some(request),
+                    None => break,
+                },
+                () = commits.waiting() => None,
+                _ = self.closing.wait_for(|closing| *closing), if !self.requests.is_closed() => {
+                    self.requests.close();
+                    None
+                }
+                () = retention.due(&clock), if self.connection.is_some() => None,
+            };
+            let batch = self.gather(first);
+            self.write(batch, commits.take(), &mut retention).await;
+            if retention.is_due(clock.now()) {
+                self.clean_up(&mut retention).await;
+            }
+        }
+        self.write(Vec::new(), commits.finish(), &mut retention).await;
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the embedded log was not closed cleanly; nothing is lost");
+        }
+        drop(self.lock);
+    }
+
+    fn gather(&mut self, first: Option<Request>) -> Vec<Request> {
+        let mut batch = Vec::new();
+        let (mut records, mut bytes) = (0, 0);
+        let mut next = first;
+        while let Some(request) = next {
+            if let Work::Append(appended) = &request.work {
+                records += appended.len();
+                bytes += appended.iter().map(|(_, record)| record.size()).sum::<usize>();
+            }
+            batch.push(request);
+            if records >= BATCH_RECORDS || bytes >= BATCH_BYTES {
+                break;
+            }
+            next = self.requests.try_recv().ok();
+        }
+        batch
+    }
+
+    async fn write(&mut self, batch: Vec<Request>, offsets: Option<Batch>, retention: &mut Retention) {
+        if batch.is_empty() && offsets.is_none() {
+            return;
+        }
+        let now = self.options.clock.now();
+        let mut plan = Plan::default();
+        let answers: Vec<_> = batch.into_iter().map(|request| (self.plan(&mut plan, request.work), request.reply)).collect();
+        match self.store(&plan, offsets.as_ref(), now).await {
+            Ok(()) => {
+                retention.appended(plan.appends.values().flat_map(|(_, _, records)| records).map(|record| record.size()).sum());
+                self.show(plan);
+                self.stored.send_replace(Some(now));
+                for (offsets, reply) in answers {
+                    let _ = reply.send(Ok(offsets));
+                }
+                if let Some(offsets) = offsets {
+                    offsets.end(Ok(()));
+                }
+            }
+            Err(error) => {
+                // Whether a failed transaction is on the disk is not known, so the connection is given up and the file
+                // asked again before anything else is written.
+                self.connection = None;
+                self.stored.send_replace(None);
+                retention.make_room();
+                let problem = format!("the embedded log cannot be written now ({error}); see that its disk has room and is well");
+                tracing::error!(%error, "the embedded log cannot be written");
+                for (_, reply) in answers {
+                    let _ = reply.send(Err(TransportError::Unavailable(problem.clone())));
+                }
+                if let Some(offsets) = offsets {
+                    offsets.end(Err(problem));
+                }
+            }
+        }
+    }
+
+    async fn clean_up(&mut self, retention: &mut Retention) {
+        let catalog = Arc::clone(&self.catalog);
+        let now = self.options.clock.now();
+        let outcome = match self.connection().await {
+            Ok(connection) => retention.step(connection, &catalog, now).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "retention of the embedded log failed and will be tried again");
+            self.connection = None;
+        }
+    }
+
+    /// The connection, opened again after a failure.
+    async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            gone @ None => {
+                let mut connection = self.file.connect().await?;
+                for partition in self.catalog.topics().iter().flat_map(|topic| &topic.partitions) {
+                    let (_, end) = partition.bounds();
+                    partition.reset_end(file::end(&mut connection, partition.row).await?.max(end));
+                }
+                Ok(gone.insert(connection))
+            }
+        }
+    }
+
+    /// Enters a request into the plan, and answers the offsets that its records will have.
+    fn plan(&mut self, plan: &mut Plan, work: Work) -> Vec<i64> {
+        match work {
+            Work::Append(records) => {
+                let mut offsets = Vec::with_capacity(records.len());
+                for (partition, record) in records {
+                    let (_, first, planned) = plan.appends.entry(partition.row).or_insert_with(|| {
+                        let (_, end) = partition.bounds();
+                        (partition, end, Vec::new())
+                    });
+                    offsets.push(*first + planned.len() as i64);
+                    planned.push(record);
+                }
+                return offsets;
+            }
+            Work::Create(topics) => {
+                for spec in topics {
+                    if self.catalog.topic(&spec.name).is_some() || plan.topics.iter().any(|(name, _)| *name == spec.name) {
+                        continue;
+                    }
+                    let partitions = (0..spec.partitions as i32)
+                        .map(|number| {
+                            let row = self.next_row;
+                            self.next_row += 1;
+                            Partition::new(TopicPartition::new(&spec.name, number), row, 0, 0, self.options.tail_bytes)
+                        })
+                        .collect();
+                    plan.topics.push((spec.name, partitions));
+                }
+            }
+            Work::Register(group, partitions) => plan.groups.push((group, partitions)),
+            Work::Forget(group) => plan.forgotten.push(group),
+            Work::Probe => plan.probe = true,
+        }
+        Vec::new()
+    }
+
+    async fn store(&mut self, plan: &Plan, offsets: Option<&Batch>, now: Timestamp) -> Result<(), sqlx::Error> {
+        let connection = self.connection().await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        for (_, partitions) in &plan.topics {
+            for partition in partitions {
+                sqlx::query("INSERT INTO partitions (id, topic, number) VALUES (?, ?, ?)")
+                    .bind(partition.row)
+                    .bind(&partition.id.topic)
+                    .bind(partition.id.partition)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+        for (partition, first, records) in plan.appends.values() {
+            records::insert(connection, partition, *first, records, now).await?;
+        }
+        for group in &plan.forgotten {
+            sqlx::query("DELETE FROM offsets WHERE consumer_group = ?").bind(&**group).execute(&mut *connection).await?;
+        }
+        for (group, partitions) in &plan.groups {
+            let starts: Vec<_> = partitions.iter().map(|partition| (&**group, partition.row, partition.bounds().0)).collect();
+            store_offsets(connection, &starts).await?;
+        }
+        if let Some(offsets) = offsets {
+            let offsets: Vec<_> = offsets.offsets.iter().map(|((group, row), (_, offset))| (&**group, *row, *offset)).collect();
+            store_offsets(connection, &offsets).await?;
+        }
+        if plan.probe {
+            sqlx::query("INSERT INTO probe (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
+                .bind(now.as_millis())
+                .execute(&mut *connection)
+                .await?;
+        }
+        sqlx::query("COMMIT").execute(connection).await?;
+        Ok(())
+    }
+
+    /// Shows readers what was stored.
+    fn show(&self, plan: Plan) {
+        for (name, partitions) in plan.topics {
+            self.catalog.enter(Topic::new(&name, partitions));
+        }
+        for group in plan.forgotten {
+            for partition in self.catalog.topics().iter().flat_map(|topic| &topic.partitions) {
+                partition.forget(&group);
+            }
+        }
+        for (group, partitions) in plan.groups {
+            for partition in partitions {
+                partition.register(&group);
+            }
+        }
+        for (partition, _, records) in plan.appends.into_values() {
+            partition.push(records);
+        }
+    }
+}
+
+/// Statements that store 1, 2, 4, ... offsets; one that is there already only grows.
+static OFFSETS: LazyLock<[Arc<str>; 7]> = LazyLock::new(|| {
+    std::array::from_fn(|log2| {
+        let rows = vec!["(?, ?, ?)"; 1 << log2].join(", ");
+        format!(
+            "INSERT INTO offsets (consumer_group, partition, committed) VALUES {rows}
+             ON CONFLICT (consumer_group, partition) DO UPDATE SET committed = max(committed, excluded.committed)"
+        )
+        .into()
+    })
+});
+
+/// Stores offsets: of which group, in which partition's row, how far.
+async fn store_offsets(connection: &mut SqliteConnection, mut offsets: &[(&str, i64, i64)]) -> Result<(), sqlx::Error> {
+    while !offsets.is_empty() {
+        let log2 = (offsets.len().ilog2() as usize).min(OFFSETS.len() - 1);
+        let (chunk, rest) = offsets.split_at(1 << log2);
+        let mut insert = sqlx::query(AssertSqlSafe(Arc::clone(&OFFSETS[log2])));
+        for (group, row, offset) in chunk {
+            insert = insert.bind(*group).bind(*row).bind(*offset);
+        }
+        insert.execute(&mut *connection).await?;
+        offsets = rest;
+    }
+    Ok(())
+}
+
+/// The row of the next partition that is made.
+pub(super) fn next_row(catalog: &Catalog) -> i64 {
+    let topics = catalog.topics();
+    topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.row).max().map_or(1, |last| last + 1)
+}
