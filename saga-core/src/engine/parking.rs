@@ -92,6 +92,11 @@ impl ParkingLot {
         self.timeline.first().map(|(due, _)| *due).filter(|due| *due < HELD)
     }
 
+    /// Whether a head is running, or could run at `now`.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.queues.values().any(|queue| queue.running) || self.next_due().is_some_and(|due| due <= now)
+    }
+
     /// How many messages are parked at `place`.
     pub fn count(&self, place: &Place) -> usize {
         self.queues.get(place).map_or(0, |queue| queue.count)

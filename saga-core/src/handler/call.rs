@@ -16,14 +16,21 @@ use crate::{
 
 /// The values that a service's handlers share, by type.
 #[derive(Clone, Default)]
-pub struct StateMap(Arc<HashMap<TypeId, Box<dyn Any + Send + Sync>>>);
+pub struct StateMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
 impl StateMap {
-    /// The map with `value` added; `None` when there is a value of that type already.
-    pub fn with<T: Send + Sync + 'static>(self, value: T) -> Option<Self> {
-        let mut values = Arc::try_unwrap(self.0).ok()?;
-        let taken = values.insert(TypeId::of::<T>(), Box::new(value)).is_some();
-        (!taken).then(|| Self(Arc::new(values)))
+    /// The map with `value` added.
+    ///
+    /// # Errors
+    /// The map as it was, when it has a value of that type already.
+    pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Result<Self, Self> {
+        let id = TypeId::of::<T>();
+        if self.contains(id) {
+            return Err(self);
+        }
+        let mut values = Arc::try_unwrap(std::mem::take(&mut self.0)).unwrap_or_else(|shared| (*shared).clone());
+        values.insert(id, Arc::new(value));
+        Ok(Self(Arc::new(values)))
     }
 
     /// The value of type `T`.

@@ -146,9 +146,9 @@ impl Handler {
         &self.rejects
     }
 
-    /// Calls it. A missing argument is a [`Outcome::Dead`]: the app's check at start excludes it.
-    pub fn call(&self, invocation: Invocation) -> BoxFuture<'static, Outcome> {
-        (self.call)(invocation)
+    /// The call. A missing argument is an [`Outcome::Dead`]: the app's check at start excludes it.
+    pub fn call_fn(&self) -> &CallFn {
+        &self.call
     }
 
     /// What is to be called when the attempts have ended.

@@ -3,7 +3,11 @@
 use bytes::Bytes;
 
 use super::{Event, EventKey, Header, Received, Record, headers};
-use crate::{failure::Fault, id::MessageId, time::Timestamp};
+use crate::{
+    failure::Fault,
+    id::{IdSource, MessageId},
+    time::Timestamp,
+};
 
 /// What is known of a received message besides its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,13 +144,13 @@ impl Context {
         }
     }
 
-    /// What follows from the message in `envelope`. A message without a trace starts one with `traceparent`.
-    pub fn caused_by(envelope: &Envelope, traceparent: impl FnOnce() -> String) -> Self {
+    /// What follows from the message in `envelope`: the same flow and trace, a new span.
+    pub fn caused_by(envelope: &Envelope, ids: &IdSource) -> Self {
         Self {
             correlation_id: envelope.correlation_id.clone(),
             causation_id: Some(envelope.id.to_string()),
             saga_id: envelope.saga_id.clone(),
-            traceparent: envelope.traceparent.clone().unwrap_or_else(traceparent),
+            traceparent: envelope.traceparent.as_deref().map_or_else(|| ids.traceparent(), |parent| ids.child_of(parent)),
             tracestate: envelope.tracestate.clone(),
         }
     }

@@ -1,8 +1,15 @@
 //! An app: services on one transport.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{consumer::Consumer, core::Core, relay, start, upkeep};
 use crate::{
+    handler::Handler,
     id::IdSource,
     runtime::{Service, ServiceHandle},
     time::Clock,
@@ -10,78 +17,297 @@ use crate::{
 };
 
 /// Services that run together.
-pub struct App {}
+pub struct App {
+    name: String,
+    services: Vec<Service>,
+    clock: Clock,
+    ids: IdSource,
+}
 
 /// Why an app did not start: every problem found, one a line.
 #[derive(Debug, thiserror::Error)]
-#[error("the app cannot start:\n{}", .problems.join("\n"))]
+#[error("the app `{app}` cannot start:\n{}", .problems.join("\n"))]
+#[non_exhaustive]
 pub struct StartError {
+    /// The app.
+    pub app: String,
     /// The problems.
     pub problems: Vec<String>,
 }
 
 impl App {
     /// An app called `name`.
-    pub fn new(_name: impl Into<String>) -> Self {
-        todo!()
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), services: Vec::new(), clock: Clock::system(), ids: IdSource::random() }
     }
 
     /// Adds a service.
     #[must_use]
-    pub fn service(self, _service: Service) -> Self {
-        todo!()
+    pub fn service(mut self, service: Service) -> Self {
+        self.services.push(service);
+        self
     }
 
     /// Adds services.
     #[must_use]
-    pub fn services(self, _services: impl IntoIterator<Item = Service>) -> Self {
-        todo!()
+    pub fn services(mut self, services: impl IntoIterator<Item = Service>) -> Self {
+        self.services.extend(services);
+        self
     }
 
     /// Replaces the clock.
     #[must_use]
-    pub fn clock(self, _clock: Clock) -> Self {
-        todo!()
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Replaces the source of identities and of randomness.
     #[must_use]
-    pub fn ids(self, _ids: IdSource) -> Self {
-        todo!()
+    pub fn ids(mut self, ids: IdSource) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// What is wrong with the app, as far as that can be said without its databases and its transport; empty when nothing is.
+    pub fn check(&self) -> Vec<String> {
+        start::problems(&self.services)
     }
 
     /// Checks everything, then runs the services on `transport` until the handle stops them.
     ///
     /// # Errors
-    /// When the services contradict themselves or each other, or a database or the transport cannot be used.
-    pub async fn start(self, _transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
-        todo!()
+    /// When the services contradict themselves or each other, or a database or the transport cannot be used. Nothing was
+    /// consumed then.
+    pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
+        let mut problems = self.check();
+        if problems.is_empty() {
+            problems = prepare(&self.services, &*transport).await;
+        }
+        let Self { name, services, clock, ids } = self;
+        if !problems.is_empty() {
+            return Err(StartError { app: name, problems });
+        }
+        let mut handle = Handle { running: BTreeMap::new(), transport: transport.clone(), clock: clock.clone() };
+        for service in services {
+            let service_name = service.name.clone();
+            match Running::start(service, transport.clone(), &clock, &ids).await {
+                Ok(running) => {
+                    handle.running.insert(service_name, running);
+                }
+                Err(problem) => {
+                    handle.stop().await;
+                    return Err(StartError { app: name, problems: vec![format!("service `{service_name}`: {problem}")] });
+                }
+            }
+        }
+        Ok(handle)
+    }
+
+    /// Runs the services on `transport` until the process is told to stop by Ctrl-C, then stops them and closes the
+    /// transport. Says whether everything ended in time.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    #[cfg(feature = "http")]
+    pub async fn run(self, transport: Arc<dyn Transport>) -> Result<bool, StartError> {
+        let handle = self.start(transport.clone()).await?;
+        // Without a signal handler the process is killed by the signal, which loses nothing.
+        let _ = tokio::signal::ctrl_c().await;
+        let in_time = handle.stop().await;
+        transport.close().await;
+        Ok(in_time)
     }
 }
 
-/// A running app.
-pub struct Handle {}
+/// Brings databases and topics into shape.
+async fn prepare(services: &[Service], transport: &dyn Transport) -> Vec<String> {
+    let mut problems = Vec::new();
+    for service in services {
+        let (name, store) = (&service.name, service.database.store());
+        let migrated = async {
+            store.migrate().await?;
+            store.migrate_set(name, service.migrations).await
+        };
+        if let Err(error) = migrated.await {
+            problems.push(format!("service `{name}`: {error}"));
+        }
+    }
+    if let Err(error) = transport.ensure_topics(&start::topics(services)).await {
+        problems.push(format!("the topics could not be made: {error}"));
+    }
+    problems
+}
+
+/// A running service.
+struct Running {
+    service: ServiceHandle,
+    stop_intake: watch::Sender<bool>,
+    stop_relay: watch::Sender<bool>,
+    intake: JoinSet<()>,
+    relay: JoinHandle<()>,
+    background: JoinSet<()>,
+    address: Option<SocketAddr>,
+}
+
+impl Running {
+    async fn start(
+        service: Service,
+        transport: Arc<dyn Transport>,
+        clock: &Clock,
+        ids: &IdSource,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let core = Arc::new(Core::new(
+            service.name.into(),
+            service.database,
+            transport,
+            service.settings,
+            clock.clone(),
+            ids.clone(),
+            service.handlers,
+            service.state,
+        ));
+        let handle = ServiceHandle(core.clone());
+        let adopted = relay::adopt(&core).await?;
+        if adopted > 0 {
+            tracing::info!(service = &*core.name, rows = adopted, "sending what was left in the outbox");
+        }
+        let (stop_intake, stopping) = watch::channel(false);
+        let (stop_relay, stopping_relay) = watch::channel(false);
+        let (mut intake, mut background) = (JoinSet::new(), JoinSet::new());
+        let relay = tokio::spawn(relay::run(core.clone(), stopping_relay));
+
+        let topics = core.directory.topics();
+        if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
+            let subscription = core.transport.subscribe(&core.name, &topics).await?;
+            let consumer = Consumer::new(core.clone(), subscription);
+            intake.spawn(consumer.run(stopping.clone()));
+            background.spawn(upkeep::measure(core.clone()));
+        }
+        background.spawn(upkeep::prune(core.clone()));
+        upkeep::checks(&core);
+        for job in service.jobs {
+            background.spawn(job(handle.clone()));
+        }
+
+        #[cfg(feature = "http")]
+        let address = {
+            let mut address = None;
+            if let Some(listener) = service.listener {
+                address = Some(listener.local_addr()?);
+                let own = service.routes.map_or_else(axum::Router::new, |routes| routes(handle.clone()));
+                let router = own.merge(crate::http::service_routes(&handle));
+                let router = crate::http::harden(router, core.clock.clone(), core.ids.clone());
+                let mut stopping = stopping;
+                intake.spawn(async move {
+                    let stopped = async move {
+                        let _ = stopping.wait_for(|stopping| *stopping).await;
+                    };
+                    let limits = crate::http::ServeLimits::default();
+                    if let Err(error) = crate::http::serve(listener, router, limits, stopped).await {
+                        tracing::error!(%error, "the HTTP server has ended");
+                    }
+                });
+            }
+            address
+        };
+        #[cfg(not(feature = "http"))]
+        let address = None;
+        Ok(Self { service: handle, stop_intake, stop_relay, intake, relay, background, address })
+    }
+
+    /// Takes nothing new, and finishes what is running.
+    async fn end_intake(&mut self) {
+        while self.intake.join_next().await.is_some() {}
+    }
+}
+
+/// A running app. Dropped without [`stop`](Handle::stop), it is ended like by a crash, which loses nothing.
+pub struct Handle {
+    running: BTreeMap<String, Running>,
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+}
 
 impl Handle {
     /// The running service called `name`.
-    pub fn service(&self, _name: &str) -> Option<&ServiceHandle> {
-        todo!()
+    pub fn service(&self, name: &str) -> Option<&ServiceHandle> {
+        self.running.get(name).map(|running| &running.service)
     }
 
     /// The address that the service called `name` listens on.
-    pub fn address(&self, _name: &str) -> Option<std::net::SocketAddr> {
-        todo!()
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.running.get(name)?.address
     }
 
-    /// Waits until nothing is left to do but what waits for its time: every published record was handled and every outbox is
-    /// empty.
+    /// Waits until nothing is left to do but what waits for its time: every published record was handled, every outbox is
+    /// empty, and no parked message is due.
     pub async fn quiet(&self) {
-        todo!()
+        let cores: Vec<_> = self.running.values().map(|running| running.service.0.clone()).collect();
+        let mut moves: Vec<_> = cores.iter().map(|core| core.activity.subscribe()).collect();
+        loop {
+            let before: Vec<u64> = moves.iter_mut().map(|moves| *moves.borrow_and_update()).collect();
+            let mut quiet = self.at_rest(&cores).await;
+            quiet &= moves.iter().zip(&before).all(|(moves, before)| *moves.borrow() == *before);
+            if quiet {
+                return;
+            }
+            let changes = moves.iter_mut().map(|moves| Box::pin(moves.changed()));
+            if futures_util::future::select_all(changes).await.0.is_err() {
+                return;
+            }
+        }
     }
 
-    /// Stops: takes nothing new, finishes what is running within [`Settings::stop_timeout_ms`](crate::settings::Settings),
-    /// commits, closes. Says whether everything ended in time.
-    pub async fn stop(self) -> bool {
-        todo!()
+    async fn at_rest(&self, cores: &[Arc<Core>]) -> bool {
+        for core in cores {
+            if !core.ledger().is_empty() || core.lot().is_active(self.clock.now()) {
+                return false;
+            }
+            match self.transport.lag(&core.name, &core.directory.topics()).await {
+                Ok(lags) if lags.iter().all(|lag| lag.committed >= lag.end) => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Stops: takes nothing new, finishes what is running, sends what is in the outboxes, commits, leaves the groups; all of
+    /// it within [`stop_timeout_ms`](crate::settings::Settings::stop_timeout_ms), the longest of the services'. What was not
+    /// finished then is done after the next start. Says whether everything ended in time.
+    pub async fn stop(mut self) -> bool {
+        let limit = self.running.values().map(|running| running.service.0.settings.stop_timeout()).max().unwrap_or_default();
+        for running in self.running.values() {
+            running.service.0.health.set_stopping();
+            running.stop_intake.send_replace(true);
+        }
+        let ending = async {
+            for running in self.running.values_mut() {
+                running.end_intake().await;
+            }
+            for running in self.running.values_mut() {
+                running.background.shutdown().await;
+                running.stop_relay.send_replace(true);
+                if let Err(error) = (&mut running.relay).await {
+                    tracing::error!(%error, "the relay has ended before its time");
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(limit, ending).await.is_ok();
+        for running in self.running.values_mut() {
+            running.intake.shutdown().await;
+            running.background.shutdown().await;
+            running.relay.abort();
+        }
+        for running in self.running.values() {
+            running.service.database().store().close().await;
+        }
+        in_time
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.relay.abort();
     }
 }

@@ -1,11 +1,26 @@
 //! The runtime: carries out what the engine decides.
 
 mod app;
+mod call;
+mod consumer;
+mod core;
+mod dead_letters;
+mod detached;
+mod effects;
 pub mod health;
+mod item;
+mod judge;
+mod lane;
 pub mod metrics;
+mod parked;
+mod relay;
 mod service;
+mod start;
 mod unit_of_work;
+mod upkeep;
 
 pub use app::{App, Handle, StartError};
 pub use service::{Service, ServiceHandle};
+pub use health::Health;
+pub use metrics::Metrics;
 pub use unit_of_work::{Unavailable, UnitOfWork};

@@ -1,105 +1,153 @@
 //! A service: a name, a database, handlers, and what they share.
 
+use std::{any::type_name, future::Future, pin::Pin, sync::Arc};
+
+use super::{core::Core, dead_letters};
 use crate::{
-    handler::Handler,
+    handler::{Handler, StateMap},
     id::IdSource,
-    runtime::{Unavailable, UnitOfWork, health::Health, metrics::Metrics},
+    runtime::{Health, Metrics, Unavailable, UnitOfWork},
     settings::Settings,
     store::{Database, DeadLetter, DeadLetterId, Migration, StoreError},
     time::Clock,
 };
 
+pub(crate) type Job = Box<dyn FnOnce(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+#[cfg(feature = "http")]
+pub(crate) type Routes = Box<dyn FnOnce(ServiceHandle) -> axum::Router + Send>;
+
 /// A service, before it runs.
-pub struct Service {}
+pub struct Service {
+    pub(crate) name: String,
+    pub(crate) database: Database,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) state: StateMap,
+    pub(crate) migrations: &'static [Migration],
+    pub(crate) settings: Settings,
+    pub(crate) jobs: Vec<Job>,
+    /// Mistakes of the builder's caller, told when the app starts.
+    pub(crate) problems: Vec<String>,
+    #[cfg(feature = "http")]
+    pub(crate) routes: Option<Routes>,
+    #[cfg(feature = "http")]
+    pub(crate) listener: Option<std::net::TcpListener>,
+}
 
 impl Service {
     /// A service called `name` (its consumer group and the `ce_source` of what it publishes) on `database`.
-    pub fn new(_name: impl Into<String>, _database: Database) -> Self {
-        todo!()
+    pub fn new(name: impl Into<String>, database: Database) -> Self {
+        Self {
+            name: name.into(),
+            database,
+            handlers: Vec::new(),
+            state: StateMap::default(),
+            migrations: &[],
+            settings: Settings::default(),
+            jobs: Vec::new(),
+            problems: Vec::new(),
+            #[cfg(feature = "http")]
+            routes: None,
+            #[cfg(feature = "http")]
+            listener: None,
+        }
     }
 
     /// Adds handlers: `handlers![reserve, release]`.
     #[must_use]
-    pub fn handlers(self, _handlers: impl IntoIterator<Item = Handler>) -> Self {
-        todo!()
+    pub fn handlers(mut self, handlers: impl IntoIterator<Item = Handler>) -> Self {
+        self.handlers.extend(handlers);
+        self
     }
 
     /// Shares `value` with the handlers, which take it as `State<T>`.
     #[must_use]
-    pub fn state<T: Clone + Send + Sync + 'static>(self, _value: T) -> Self {
-        todo!()
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        match self.state.with(value) {
+            Ok(state) => self.state = state,
+            Err(state) => {
+                self.state = state;
+                let (service, name) = (&self.name, type_name::<T>());
+                self.problems.push(format!("service `{service}`: two values of type `{name}` are shared; wrap one in a type"));
+            }
+        }
+        self
     }
 
     /// Brings the service's own tables into shape when the app starts.
     #[must_use]
-    pub fn migrations(self, _migrations: &'static [Migration]) -> Self {
-        todo!()
+    pub fn migrations(mut self, migrations: &'static [Migration]) -> Self {
+        self.migrations = migrations;
+        self
     }
 
     /// Replaces the limits.
     #[must_use]
-    pub fn settings(self, _settings: Settings) -> Self {
-        todo!()
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// Serves `routes`, and beside them health, metrics and dead letters, on the address given to [`listen`](Self::listen).
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn routes(self, _routes: impl FnOnce(ServiceHandle) -> axum::Router + Send + 'static) -> Self {
-        todo!()
+    pub fn routes(mut self, routes: impl FnOnce(ServiceHandle) -> axum::Router + Send + 'static) -> Self {
+        self.routes = Some(Box::new(routes));
+        self
     }
 
     /// Listens on `listener`, bound by the caller (so that a taken port is known before anything starts).
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn listen(self, _listener: std::net::TcpListener) -> Self {
-        todo!()
+    pub fn listen(mut self, listener: std::net::TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
     }
 
-    /// Runs `job` beside the handlers, as long as the app runs.
+    /// Runs `job` beside the handlers. It is ended when the app stops, wherever it is.
     #[must_use]
-    pub fn job<F, Fut>(self, _job: F) -> Self
+    pub fn job<F, Fut>(mut self, job: F) -> Self
     where
         F: FnOnce(ServiceHandle) -> Fut + Send + 'static,
-        Fut: std::future::Future<Output = ()> + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
     {
-        todo!()
+        self.jobs.push(Box::new(move |service| Box::pin(job(service))));
+        self
     }
 }
 
 /// A running service, for what happens outside its handlers. Cheap to clone.
 #[derive(Clone)]
-pub struct ServiceHandle {}
+pub struct ServiceHandle(pub(crate) Arc<Core>);
 
 impl ServiceHandle {
     /// The service's name.
     pub fn name(&self) -> &str {
-        todo!()
+        &self.0.name
     }
 
     /// The service's database, for reading.
     pub fn database(&self) -> &Database {
-        todo!()
+        &self.0.database
     }
 
     /// The app's clock.
     pub fn clock(&self) -> &Clock {
-        todo!()
+        &self.0.clock
     }
 
     /// The app's source of identities.
     pub fn ids(&self) -> &IdSource {
-        todo!()
+        &self.0.ids
     }
 
-    /// The service's metrics.
+    /// The service's metrics, for series of its own.
     pub fn metrics(&self) -> &Metrics {
-        todo!()
+        &self.0.metrics
     }
 
-    /// The service's health.
+    /// The service's health, for checks of its own.
     pub fn health(&self) -> &Health {
-        todo!()
+        &self.0.health
     }
 
     /// Begins a transaction that writes rows and publishes events together.
@@ -107,38 +155,55 @@ impl ServiceHandle {
     /// # Errors
     /// When the database gives none within [`Settings::begin_timeout_ms`], or the outbox is full.
     pub async fn begin(&self) -> Result<UnitOfWork, Unavailable> {
-        todo!()
+        UnitOfWork::begin(&self.0).await
     }
 
-    /// Dead letters that are open, newest first, and how many there are in all.
+    /// Dead letters that are open, newest first, without the first `offset`, at most `limit`; and how many there are in all.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn dead_letters(&self, _offset: u64, _limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        todo!()
+    pub async fn dead_letters(&self, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.0.store().dead_letters(&self.0.name, offset, limit).await
     }
 
-    /// One dead letter.
+    /// One dead letter, whatever became of it.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn dead_letter(&self, _id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        todo!()
+    pub async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        self.0.store().dead_letter(&self.0.name, id).await
     }
 
     /// Gives an open dead letter back to its handler, with its attempts counted anew; false when it is not there or not open.
     ///
+    /// # Delivery
+    /// The message is parked, due at once, behind whatever else of its key is parked.
+    ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn retry_dead_letter(&self, _id: &DeadLetterId) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn retry_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
+        let (core, id) = (self.0.clone(), id.clone());
+        finished(tokio::spawn(async move { dead_letters::retry(&core, &id).await })).await
     }
 
     /// Gives up an open dead letter; false when it is not there or not open.
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn discard_dead_letter(&self, _id: &DeadLetterId) -> Result<bool, StoreError> {
-        todo!()
+    pub async fn discard_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
+        let (core, id) = (self.0.clone(), id.clone());
+        finished(tokio::spawn(async move { dead_letters::discard(&core, &id).await })).await
+    }
+}
+
+/// What the task comes to. It ends even when nobody waits for it any more: half an operation would leave the index of parked
+/// keys behind the database.
+async fn finished(task: tokio::task::JoinHandle<Result<bool, StoreError>>) -> Result<bool, StoreError> {
+    task.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the operation did not end: {panic}"))))
+}
+
+impl std::fmt::Debug for ServiceHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ServiceHandle").field(&self.0.name).finish()
     }
 }

@@ -1,16 +1,29 @@
 //! The same transaction outside a delivery: an HTTP handler's, a job's.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use crate::store::{StoreError, Tx};
+use super::{core::Core, judge::oversized};
+use crate::{
+    message::Context,
+    store::{StoreError, Tx, TxSlot},
+};
 
 /// A transaction in which rows are written and events are published together, outside a delivery.
+///
+/// It derefs to [`Tx`]: run statements on `&mut *work`, and publish with [`Tx::publish`].
 ///
 /// # Delivery
 /// Rows and events commit together or not at all; after the commit the events are sent at once, and, should the process die
 /// before, when it is started again. Dropped without [`commit`](UnitOfWork::commit), nothing happened.
+#[must_use = "without `commit` nothing happens"]
 pub struct UnitOfWork {
+    core: Arc<Core>,
     tx: Tx,
+    slot: TxSlot,
+    context: Context,
 }
 
 /// The service cannot take work now: its database is unavailable, or its outbox is full. Try again later.
@@ -22,14 +35,47 @@ pub struct Unavailable {
 }
 
 impl UnitOfWork {
-    /// Sets what the whole flow is known by; otherwise a new id is made.
-    pub fn correlate(&mut self, _correlation_id: impl Into<String>) {
-        todo!()
+    pub(crate) async fn begin(core: &Arc<Core>) -> Result<Self, Unavailable> {
+        if core.outbox_full() {
+            let limit = core.settings.outbox_rows;
+            return Err(Unavailable {
+                reason: format!("{limit} records wait in the outbox for the log (setting `outbox_rows`)"),
+            });
+        }
+        let patience = core.settings.begin_timeout();
+        let open = tokio::select! {
+            open = core.store().begin() => open.map_err(|error| Unavailable { reason: error.to_string() })?,
+            () = core.clock.sleep(patience) => {
+                return Err(Unavailable {
+                    reason: format!("the database gave no transaction within {patience:?} (setting `begin_timeout_ms`)"),
+                });
+            }
+        };
+        let now = core.clock.now();
+        let slot = TxSlot::default();
+        let tx = Tx::lend(open, slot.clone(), false, core.ids.clone(), now);
+        let context = Context::root(core.ids.uuid(now).to_string(), core.ids.traceparent());
+        Ok(Self { core: core.clone(), tx, slot, context })
+    }
+
+    /// Sets what the whole flow is known by; otherwise it is a new UUID.
+    pub fn correlate(&mut self, correlation_id: impl Into<String>) {
+        self.context.correlation_id = correlation_id.into();
     }
 
     /// Sets the saga instance that the events belong to.
-    pub fn saga(&mut self, _saga_id: impl Into<String>) {
-        todo!()
+    pub fn saga(&mut self, saga_id: impl Into<String>) {
+        self.context.saga_id = Some(saga_id.into());
+    }
+
+    /// Continues the trace of `traceparent` (W3C), as an HTTP request carries it.
+    pub fn trace(&mut self, traceparent: &str) {
+        self.context.traceparent = self.core.ids.child_of(traceparent);
+    }
+
+    /// What the whole flow is known by.
+    pub fn correlation_id(&self) -> &str {
+        &self.context.correlation_id
     }
 
     /// Commits rows and events. The future may be dropped: what began to commit goes on.
@@ -37,7 +83,19 @@ impl UnitOfWork {
     /// # Errors
     /// When nothing was committed, or that is not known.
     pub async fn commit(self) -> Result<(), StoreError> {
-        todo!()
+        let Self { core, tx, slot, context } = self;
+        let now = tx.now();
+        drop(tx);
+        let Some(mut returned) = slot.take() else {
+            return Err(StoreError::Refused("the transaction has ended".into()));
+        };
+        if let Some(error) = oversized(&core, &returned.published) {
+            return Err(StoreError::Refused(error));
+        }
+        let events = std::mem::take(&mut returned.published);
+        let records: Vec<_> = events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)).collect();
+        let staged = core.stage(&mut *returned.tx, &records).await?;
+        core.commit(returned.tx, staged).await
     }
 }
 

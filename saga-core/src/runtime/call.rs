@@ -1,0 +1,82 @@
+//! One call of a handler: in its span, within its time, and with its panics caught.
+
+use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
+
+use futures_util::FutureExt;
+use tracing::Instrument;
+
+use super::{core::Core, item::Item};
+use crate::{
+    engine::{admission::Admission, batch::Ended},
+    failure::Fault,
+    handler::{CallFn, Invocation, Outcome},
+};
+
+/// Calls `function` with `invocation`, on behalf of `item`.
+pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Outcome {
+    let options = core.handlers[handler].options();
+    let span = tracing::info_span!(
+        "deliver",
+        service = &*core.name,
+        handler = options.name,
+        event = item.envelope.event_type.as_deref().unwrap_or_default(),
+        topic = item.received.record.topic,
+        partition = item.received.partition,
+        offset = item.received.offset,
+        message_id = item.envelope.id.as_str(),
+        correlation_id = item.envelope.correlation_id,
+        causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
+        attempt = item.origin.attempts() + 1,
+    );
+    let series = &core.handler_series[handler];
+    let began = tokio::time::Instant::now();
+    let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
+    let outcome = async {
+        tokio::select! {
+            biased;
+            ended = running => ended.unwrap_or_else(|panic| {
+                series.panics.increment();
+                Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, panic_text(&*panic))))
+            }),
+            () = core.clock.sleep(options.timeout) => Outcome::Retry(Fault::new(format!(
+                "handler `{}` took longer than its timeout of {:?}",
+                options.name, options.timeout
+            ))),
+        }
+    }
+    .instrument(span)
+    .await;
+    series.duration.record_duration(began.elapsed());
+    outcome
+}
+
+/// Decodes the value of `item` for its handler.
+pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Fault> {
+    let Admission::Handle { handler, event } = item.admission else {
+        return Err(Fault::new("the message has no handler"));
+    };
+    let event_type = &core.handlers[handler].accepts()[event];
+    let value = item.received.record.value.as_deref().unwrap_or_default();
+    (event_type.decode)(value).map_err(|fault| {
+        Fault::new(format!("the value is no {} of version {} or below: {fault}", event_type.name, event_type.version))
+    })
+}
+
+/// The outcome, as far as the engine cares.
+pub(crate) fn ended(outcome: &Outcome) -> Ended {
+    match outcome {
+        Outcome::Done(_) => Ended::Done,
+        Outcome::Rejected(_) => Ended::Rejected,
+        Outcome::Retry(_) => Ended::Retry,
+        Outcome::Later(after) => Ended::Later { after_ms: millis(*after) },
+        Outcome::Dead(_) => Ended::Dead,
+    }
+}
+
+fn millis(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,189 @@
+//! What every part of a running service shares.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, watch};
+
+use super::metrics::{HandlerSeries, ServiceSeries};
+use crate::{
+    engine::{admission::Directory, outbox::Ledger, parking::ParkingLot},
+    handler::{Handler, StateMap},
+    id::IdSource,
+    message::Record,
+    runtime::{Health, Metrics},
+    settings::Settings,
+    store::{Database, OutboxId, Store, StoreError, StoreTx},
+    time::Clock,
+    transport::Transport,
+};
+
+/// A running service, from the inside.
+pub(crate) struct Core {
+    pub(crate) name: Arc<str>,
+    pub(crate) database: Database,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) ids: IdSource,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) directory: Directory,
+    pub(crate) state: StateMap,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    pub(crate) series: ServiceSeries,
+    pub(crate) handler_series: Vec<HandlerSeries>,
+    /// The outbox as far as this process knows it.
+    ledger: Mutex<Ledger<Record>>,
+    /// The parked keys.
+    lot: Mutex<ParkingLot>,
+    /// Rows became ready, or were sent, or are in doubt: the relay has work.
+    pub(crate) relay_wake: Notify,
+    /// Rows have left: there is room for the consumer to go on.
+    pub(crate) outbox_room: Notify,
+    /// A key was parked, or its due time changed.
+    pub(crate) lot_wake: Notify,
+    /// Moves whenever something begins or ends, so that two looks at the state can be told to be of the same moment.
+    pub(crate) activity: watch::Sender<u64>,
+    /// Whether the consumer runs as it should.
+    pub(crate) consuming: AtomicBool,
+}
+
+impl Core {
+    #[expect(clippy::too_many_arguments, reason = "called once, by the app, with everything it has gathered")]
+    pub(crate) fn new(
+        name: Arc<str>,
+        database: Database,
+        transport: Arc<dyn Transport>,
+        settings: Settings,
+        clock: Clock,
+        ids: IdSource,
+        handlers: Vec<Handler>,
+        state: StateMap,
+    ) -> Self {
+        let metrics = Metrics::new(&name);
+        Self {
+            directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
+            series: ServiceSeries::new(&metrics),
+            handler_series: handlers.iter().map(|handler| HandlerSeries::new(&metrics, handler.options().name)).collect(),
+            health: Health::new(),
+            ledger: Mutex::default(),
+            lot: Mutex::default(),
+            relay_wake: Notify::new(),
+            outbox_room: Notify::new(),
+            lot_wake: Notify::new(),
+            activity: watch::Sender::new(0),
+            consuming: AtomicBool::new(false),
+            name,
+            database,
+            transport,
+            settings,
+            clock,
+            ids,
+            handlers,
+            state,
+            metrics,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.database.store()
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger<Record>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lot(&self) -> MutexGuard<'_, ParkingLot> {
+        self.lot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn moved(&self) {
+        self.activity.send_modify(|moves| *moves += 1);
+    }
+
+    /// The topic of the service's dead letters.
+    pub(crate) fn dead_letter_topic(&self) -> String {
+        format!("{}.dlt", self.name)
+    }
+
+    /// Whether the outbox takes no more.
+    pub(crate) fn outbox_full(&self) -> bool {
+        self.ledger().len() >= self.settings.outbox_rows
+    }
+
+    /// Writes `records` to the outbox of an open transaction.
+    pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn StoreTx, records: &[Record]) -> Result<Staged, StoreError> {
+        let mut staged = Staged { core: self.clone(), ids: Vec::new() };
+        if !records.is_empty() {
+            staged.ids = tx.append_outbox(&self.name, records).await?;
+            self.moved();
+            let mut ledger = self.ledger();
+            for (id, record) in staged.ids.iter().zip(records) {
+                let key = (record.topic.clone(), record.key.clone().unwrap_or_default());
+                ledger.stage(*id, key, record.clone());
+            }
+        }
+        Ok(staged)
+    }
+
+    /// Commits, and hands the rows over to the relay. What has begun to commit goes on when the caller is gone.
+    pub(crate) async fn commit(self: &Arc<Self>, tx: Box<dyn StoreTx>, staged: Staged) -> Result<(), StoreError> {
+        let core = self.clone();
+        let committing = tokio::spawn(async move {
+            let began = tokio::time::Instant::now();
+            let mut staged = staged;
+            let ids = std::mem::take(&mut staged.ids);
+            // Should the store panic, the rows are in doubt, not lost.
+            let doubt = Doubt { core: &core, ids: &ids };
+            let result = tx.commit().await;
+            if result.is_ok() {
+                std::mem::forget(doubt);
+                core.series.commit_duration.record_duration(began.elapsed());
+                core.ledger().commit(&ids);
+                core.moved();
+                core.relay_wake.notify_one();
+            }
+            result
+        });
+        committing.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the commit did not end: {panic}"))))
+    }
+
+    /// How long to wait after the `failures`-th failure in a row of the database or the log.
+    pub(crate) fn outage_backoff(&self, failures: u32) -> Duration {
+        let wait = Duration::from_millis(50).saturating_mul(1 << failures.min(5));
+        wait.mul_f64(0.5 + 0.5 * self.ids.fraction())
+    }
+}
+
+/// Rows written in an open transaction. Dropped, they are taken out of the ledger: the transaction was rolled back.
+pub(crate) struct Staged {
+    core: Arc<Core>,
+    ids: Vec<OutboxId>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.ids.is_empty() {
+            self.core.ledger().roll_back(&self.ids);
+            self.core.moved();
+            self.core.relay_wake.notify_one();
+        }
+    }
+}
+
+struct Doubt<'c> {
+    core: &'c Core,
+    ids: &'c [OutboxId],
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if !self.ids.is_empty() {
+            self.core.ledger().doubt(self.ids);
+            self.core.relay_wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One message whose handler begins its transaction itself, after a call to the outside.
+//!
+//! No transaction is held while the handler waits. When it begins one, the message is claimed in it; when it never does, one
+//! is begun for it. A failure is written down in a transaction of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    call::{call, decode},
+    core::Core,
+    effects::{Effects, Written, outcome_counter},
+    item::Item,
+    judge::{Failed, conclude, judge, moved_away},
+};
+use crate::{
+    engine::batch::{Ended, Origin},
+    extract::Work,
+    failure::Fault,
+    handler::{Invocation, Outcome},
+    store::{StoreError, StoreTx, Tx, TxSlot},
+    time::Timestamp,
+};
+
+/// Runs `item`, and returns when its effects are durable.
+pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
+    let Some(handler) = item.handler() else { return };
+    let mut failures = 0;
+    while let Err(error) = attempt(core, item, handler).await {
+        core.series.store_failures.increment();
+        tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
+        core.clock.sleep(core.outage_backoff(failures)).await;
+        failures = failures.saturating_add(1);
+    }
+}
+
+/// How the beginning went that the handler asked for.
+#[derive(Default)]
+enum Begun {
+    #[default]
+    Not,
+    Yes,
+    Duplicate,
+    Failed(StoreError),
+}
+
+async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), StoreError> {
+    let now = core.clock.now();
+    let mut effects = Effects::default();
+    if item.origin == Origin::Fresh {
+        if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
+            core.handler_series[handler].duplicate.increment();
+            return Ok(());
+        }
+        let parked = core.lot().is_parked(&item.place);
+        if parked {
+            effects.count(&core.handler_series[handler].parked);
+            effects.park_behind(item, now);
+            return claim_and_commit(core, item, effects, now).await;
+        }
+    }
+    let value = match decode(core, item) {
+        Ok(value) => value,
+        Err(fault) => {
+            effects.count(&core.series.dead_undecodable);
+            effects.done(item);
+            effects.dead_letter(core, item, 0, "undecodable", &fault.to_string(), now);
+            return claim_and_commit(core, item, effects, now).await;
+        }
+    };
+
+    let (slot, begun) = (TxSlot::default(), Arc::new(Mutex::new(Begun::Not)));
+    let invocation = Invocation {
+        messages: vec![(value, item.meta(core, handler, now))],
+        tx: None,
+        work: Some(work(core, item, slot.clone(), begun.clone())),
+        state: core.state.clone(),
+    };
+    let outcome = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
+    let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
+    let returned = slot.take();
+    let (outcome, returned) = match (begun, returned) {
+        (Begun::Failed(error), _) => return Err(error),
+        (Begun::Duplicate, _) => {
+            core.handler_series[handler].duplicate.increment();
+            return Ok(());
+        }
+        (Begun::Yes, None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
+        (_, returned) => (outcome, returned),
+    };
+
+    let now = core.clock.now();
+    let (open, published) = returned.map_or((None, Vec::new()), |returned| (Some(returned.tx), returned.published));
+    let judged = judge(core, outcome, published, now);
+    let kept = if judged.ended == Ended::Done { open } else { None };
+    let Some(tx) = (match kept {
+        Some(tx) => Some(tx),
+        None => begin(core, item, now).await?,
+    }) else {
+        core.handler_series[handler].duplicate.increment();
+        return Ok(());
+    };
+    let tx = if matches!(judged.ended, Ended::Done | Ended::Rejected) {
+        effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
+        effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
+        tx
+    } else {
+        let failed = Failed::new(core, item, handler, judged.ended, judged.error, now);
+        conclude(core, tx, item, handler, &failed, &mut effects, now).await?
+    };
+    commit(core, tx, effects, now).await
+}
+
+/// The right to begin the transaction that the handler is given.
+fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -> Work {
+    let core = core.clone();
+    let claim = (item.origin == Origin::Fresh).then(|| item.inbox_key());
+    Work::new(Box::new(move || {
+        Box::pin(async move {
+            let now = core.clock.now();
+            let opened = async {
+                let mut tx = core.store().begin().await?;
+                let new = match claim {
+                    Some(key) => tx.claim(&core.name, &[key], now).await? == [true],
+                    None => true,
+                };
+                Ok::<_, StoreError>(new.then_some(tx))
+            };
+            let opened = opened.await;
+            let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
+            match opened {
+                Ok(Some(tx)) => {
+                    *begun = Begun::Yes;
+                    Ok(Tx::lend(tx, slot, false, core.ids.clone(), now))
+                }
+                Ok(None) => {
+                    *begun = Begun::Duplicate;
+                    Err(Fault::new("the message was handled in the meantime"))
+                }
+                Err(error) => {
+                    let fault = Fault::new(error.to_string());
+                    *begun = Begun::Failed(error);
+                    Err(fault)
+                }
+            }
+        })
+    }))
+}
+
+/// Begins a transaction and claims the message; `None` for a message that was handled before.
+async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp) -> Result<Option<Box<dyn StoreTx>>, StoreError> {
+    let mut tx = core.store().begin().await?;
+    let new = match item.origin {
+        Origin::Fresh => tx.claim(&core.name, &[item.inbox_key()], now).await? == [true],
+        Origin::Parked { .. } => true,
+    };
+    Ok(new.then_some(tx))
+}
+
+async fn claim_and_commit(core: &Arc<Core>, item: &Item, effects: Effects, now: Timestamp) -> Result<(), StoreError> {
+    match begin(core, item, now).await? {
+        Some(tx) => commit(core, tx, effects, now).await,
+        None => Ok(()),
+    }
+}
+
+async fn commit(core: &Arc<Core>, mut tx: Box<dyn StoreTx>, mut effects: Effects, now: Timestamp) -> Result<(), StoreError> {
+    match effects.write(core, &mut *tx).await? {
+        Written::Staged(staged) => {
+            core.commit(tx, staged).await?;
+            effects.committed(core, now);
+        }
+        // Somebody else has handled the parked message: nothing of this is wanted.
+        Written::Gone(_) => drop(tx),
+    }
+    Ok(())
+}

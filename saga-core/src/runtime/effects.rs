@@ -1,0 +1,265 @@
+//! What a transaction writes besides the handlers' own rows, and what follows once it has committed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::{
+    core::{Core, Staged},
+    item::Item,
+    metrics::HandlerSeries,
+};
+use crate::{
+    engine::parking::Place,
+    id::MessageId,
+    message::{Context, Header, Outgoing, Record, headers},
+    runtime::metrics::Counter,
+    store::{DeadLetter, DeadLetterState, ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx},
+    time::Timestamp,
+};
+
+/// The longest error text that is kept, in bytes.
+const MAX_ERROR: usize = 2_000;
+
+/// Gathers what a transaction will write.
+#[derive(Default)]
+pub(crate) struct Effects {
+    records: Vec<Record>,
+    parks: Vec<ParkedMessage>,
+    reparks: Vec<(ParkedId, u32, Timestamp, String)>,
+    unparks: Vec<ParkedId>,
+    letters: Vec<DeadLetter>,
+    steps: Vec<StepRecord>,
+    counts: Vec<Counter>,
+    lot: LotChanges,
+    /// Where messages wait that failed, or were parked, in this transaction.
+    waiting: HashSet<Place>,
+}
+
+/// What changes in the index of parked keys once the transaction has committed.
+#[derive(Default)]
+struct LotChanges {
+    /// Messages that join a queue: place, partition, and when the queue's head is due if it is new.
+    joined: Vec<(Place, i32, Timestamp)>,
+    /// Queues whose head ran: how many are done, and when the new head is due.
+    settled: HashMap<Place, (usize, Option<Timestamp>)>,
+}
+
+/// What came of writing them.
+pub(crate) enum Written {
+    /// All is written.
+    Staged(Staged),
+    /// Parked messages with these numbers among those taken out were handled by somebody else; nothing may be committed.
+    Gone(Vec<ParkedId>),
+}
+
+impl Effects {
+    /// `item` is done without its handler: a duplicate, or a type nobody wants.
+    pub(crate) fn done(&mut self, item: &Item) {
+        if let Some(id) = item.parked {
+            self.unparks.push(id);
+            self.lot.settled.entry(item.place.clone()).or_default().0 += 1;
+        }
+    }
+
+    /// `item` was parked, and somebody else has handled it.
+    pub(crate) fn gone(&mut self, item: &Item) {
+        self.lot.settled.entry(item.place.clone()).or_default().0 += 1;
+    }
+
+    /// Whether a message of `place` has failed in this transaction, so that its followers wait.
+    pub(crate) fn waits(&self, place: &Place) -> bool {
+        self.waiting.contains(place)
+    }
+
+    /// Counts, once committed.
+    pub(crate) fn count(&mut self, counter: &Counter) {
+        self.counts.push(counter.clone());
+    }
+
+    /// The handler did its work or refused, and publishes these.
+    pub(crate) fn published(
+        &mut self,
+        core: &Core,
+        item: &Item,
+        handler: usize,
+        refused: bool,
+        events: Vec<(MessageId, Outgoing)>,
+        now: Timestamp,
+    ) {
+        self.done(item);
+        if let Some(saga_id) = &item.envelope.saga_id {
+            self.steps.push(StepRecord {
+                saga_id: saga_id.clone(),
+                step: core.handlers[handler].options().name.to_owned(),
+                message_id: item.envelope.id.clone(),
+                event_type: item.event_type(core).unwrap_or_default(),
+                refused,
+                published: published_json(&events),
+                at: now,
+            });
+        }
+        self.publish_only(core, item, events, now);
+    }
+
+    /// Publishes events that `item` led to, and says nothing of `item` itself.
+    pub(crate) fn publish_only(&mut self, core: &Core, item: &Item, events: Vec<(MessageId, Outgoing)>, now: Timestamp) {
+        if events.is_empty() {
+            return;
+        }
+        let context = Context::caused_by(&item.envelope, &core.ids);
+        self.records.extend(events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)));
+    }
+
+    /// `item` waits behind a parked one of its key.
+    pub(crate) fn park_behind(&mut self, item: &Item, now: Timestamp) {
+        self.parks.push(item.to_parked(0, now, String::new()));
+        self.lot.joined.push((item.place.clone(), item.received.partition, now));
+    }
+
+    /// `item` failed and waits for its next attempt.
+    pub(crate) fn park(&mut self, item: &Item, attempts: u32, due: Timestamp, error: &str) {
+        let error = shortened(error);
+        self.waiting.insert(item.place.clone());
+        match item.parked {
+            Some(id) => {
+                self.reparks.push((id, attempts, due, error));
+                self.lot.settled.entry(item.place.clone()).or_default().1 = Some(due);
+            }
+            None => {
+                self.parks.push(item.to_parked(attempts, due, error));
+                self.lot.joined.push((item.place.clone(), item.received.partition, due));
+            }
+        }
+    }
+
+    /// `item` is given up: kept in the database, and sent to the dead letter topic as it came.
+    pub(crate) fn dead_letter(&mut self, core: &Core, item: &Item, attempts: u32, reason: &str, error: &str, now: Timestamp) {
+        let error = shortened(error);
+        tracing::warn!(
+            service = &*core.name,
+            topic = item.received.record.topic,
+            partition = item.received.partition,
+            offset = item.received.offset,
+            message_id = item.envelope.id.as_str(),
+            correlation_id = item.envelope.correlation_id,
+            attempts,
+            error,
+            "dead-lettered"
+        );
+        self.records.push(dead_letter_record(core, item, reason, &error, now));
+        self.letters.push(DeadLetter {
+            id: core.ids.uuid(now).into(),
+            received: item.received.clone(),
+            event_type: item.event_type(core),
+            error,
+            attempts,
+            at: now,
+            state: DeadLetterState::Open,
+        });
+    }
+
+    /// Writes all of it to the transaction.
+    pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx) -> Result<Written, StoreError> {
+        if !self.unparks.is_empty() {
+            let there = tx.unpark(&self.unparks).await?;
+            let gone: Vec<_> = self.unparks.iter().zip(there).filter(|(_, there)| !there).map(|(id, _)| *id).collect();
+            if !gone.is_empty() {
+                return Ok(Written::Gone(gone));
+            }
+        }
+        for (id, attempts, due, error) in &self.reparks {
+            tx.repark(*id, *attempts, *due, error).await?;
+        }
+        if !self.parks.is_empty() {
+            tx.park(&core.name, &self.parks).await?;
+        }
+        if !self.letters.is_empty() {
+            tx.bury(&core.name, &self.letters).await?;
+        }
+        if !self.steps.is_empty() {
+            tx.record_steps(&core.name, &self.steps).await?;
+        }
+        core.stage(tx, &self.records).await.map(Written::Staged)
+    }
+
+    /// Carries out what follows from the commit.
+    pub(crate) fn committed(self, core: &Core, now: Timestamp) {
+        self.counts.iter().for_each(Counter::increment);
+        if !self.letters.is_empty() {
+            core.series.dead_open.add(self.letters.len() as f64);
+        }
+        let mut lot = core.lot();
+        let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty();
+        for (place, partition, due) in self.lot.joined {
+            lot.park(place, partition, 1, due);
+        }
+        for (place, (done, due)) in self.lot.settled {
+            lot.settled(&place, done, due.unwrap_or(now));
+        }
+        if changed {
+            let (keys, messages) = lot.totals();
+            drop(lot);
+            core.series.parked_keys.set_count(keys as u64);
+            core.series.parked_messages.set_count(messages as u64);
+            core.lot_wake.notify_one();
+        }
+        core.moved();
+    }
+}
+
+/// Counts a delivery by its outcome.
+pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batch::Ended) -> &Counter {
+    use crate::engine::batch::Ended;
+    match ended {
+        Ended::Done => &series.done,
+        Ended::Rejected => &series.rejected,
+        Ended::Retry => &series.retried,
+        Ended::Later { .. } => &series.later,
+        Ended::Dead => &series.dead,
+    }
+}
+
+fn published_json(events: &[(MessageId, Outgoing)]) -> String {
+    #[derive(serde::Serialize)]
+    struct Published<'e> {
+        r#type: &'static str,
+        data: &'e RawValue,
+    }
+    let events: Option<Vec<_>> = events
+        .iter()
+        .map(|(_, event)| Some(Published { r#type: event.name, data: serde_json::from_slice(&event.value).ok()? }))
+        .collect();
+    // The values were written by serde_json a moment ago.
+    events.and_then(|events| serde_json::to_string(&events).ok()).unwrap_or_else(|| "[]".to_owned())
+}
+
+fn dead_letter_record(core: &Core, item: &Item, reason: &str, error: &str, now: Timestamp) -> Record {
+    let original = &*item.received.record;
+    let mut record = original.clone();
+    let binary = |name: &str, bytes: &[u8]| Header { name: name.to_owned(), value: Some(Bytes::copy_from_slice(bytes)) };
+    record.headers.extend([
+        Header::text(headers::DLT_TOPIC, original.topic.clone()),
+        binary(headers::DLT_PARTITION, &item.received.partition.to_be_bytes()),
+        binary(headers::DLT_OFFSET, &item.received.offset.to_be_bytes()),
+        binary(headers::DLT_TIMESTAMP, &original.timestamp.as_millis().to_be_bytes()),
+        Header::text(headers::DLT_GROUP, core.name.to_string()),
+        Header::text(headers::DLT_EXCEPTION, reason),
+        Header::text(headers::DLT_MESSAGE, error),
+    ]);
+    record.topic = core.dead_letter_topic();
+    record.timestamp = now;
+    record
+}
+
+fn shortened(error: &str) -> String {
+    let mut end = error.len().min(MAX_ERROR);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    error[..end].to_owned()
+}

@@ -1,0 +1,111 @@
+//! A message on its way through a service.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::core::Core;
+use crate::{
+    engine::{
+        admission::{Admission, Facts},
+        batch::Origin,
+        parking::Place,
+        schedule::Mode,
+    },
+    extract::Meta,
+    message::{Envelope, Received, TopicPartition},
+    store::{InboxKey, ParkedId, ParkedMessage, parking_key},
+    time::Timestamp,
+};
+
+/// A message, with what the service makes of it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) received: Received,
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) admission: Admission,
+    pub(crate) place: Place,
+    pub(crate) origin: Origin,
+    /// Its place among the parked messages, if that is where it comes from.
+    pub(crate) parked: Option<ParkedId>,
+    pub(crate) last_error: Option<Arc<str>>,
+}
+
+impl Item {
+    /// A message that came from the log.
+    pub(crate) fn fresh(core: &Core, received: Received) -> Self {
+        Self::new(core, received, Origin::Fresh, None, None)
+    }
+
+    /// A message that was parked.
+    pub(crate) fn parked(core: &Core, message: ParkedMessage) -> Self {
+        let origin = Origin::Parked { attempts: message.attempts };
+        let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
+        Self::new(core, message.received, origin, Some(message.id), error)
+    }
+
+    fn new(core: &Core, received: Received, origin: Origin, parked: Option<ParkedId>, last_error: Option<Arc<str>>) -> Self {
+        let envelope = Arc::new(Envelope::of(&received));
+        let record = &received.record;
+        let admission = core.directory.admit(Facts {
+            topic: &record.topic,
+            event_type: envelope.event_type.as_deref(),
+            version: envelope.version,
+            value: record.value.as_ref().map(Bytes::len),
+        });
+        let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
+        Self { envelope, admission, place, origin, parked, last_error, received }
+    }
+
+    /// The number of its handler.
+    pub(crate) fn handler(&self) -> Option<usize> {
+        match self.admission {
+            Admission::Handle { handler, .. } => Some(handler),
+            _ => None,
+        }
+    }
+
+    /// In which way it runs.
+    pub(crate) fn mode(&self, core: &Core) -> Mode {
+        match self.handler() {
+            Some(handler) if core.handlers[handler].requirements().work => Mode::Detached,
+            _ => Mode::Held,
+        }
+    }
+
+    pub(crate) fn inbox_key(&self) -> InboxKey {
+        InboxKey { source: self.envelope.source.clone(), id: self.envelope.id.clone() }
+    }
+
+    pub(crate) fn partition(&self) -> TopicPartition {
+        TopicPartition::new(self.received.record.topic.clone(), self.received.partition)
+    }
+
+    /// The event's name, as far as it is known.
+    pub(crate) fn event_type(&self, core: &Core) -> Option<String> {
+        match self.admission {
+            Admission::Handle { handler, event } => Some(core.handlers[handler].accepts()[event].name.to_owned()),
+            _ => self.envelope.event_type.clone(),
+        }
+    }
+
+    /// What its handler is told of it.
+    pub(crate) fn meta(&self, core: &Core, handler: usize, now: Timestamp) -> Meta {
+        Meta {
+            envelope: self.envelope.clone(),
+            service: core.name.clone(),
+            handler: core.handlers[handler].options().name,
+            topic: Arc::from(self.received.record.topic.as_str()),
+            partition: self.received.partition,
+            offset: self.received.offset,
+            attempt: self.origin.attempts().saturating_add(1),
+            now,
+            last_error: self.last_error.clone(),
+        }
+    }
+
+    /// As it is parked. The id is given by the store.
+    pub(crate) fn to_parked(&self, attempts: u32, due: Timestamp, error: String) -> ParkedMessage {
+        ParkedMessage { id: 0, received: self.received.clone(), attempts, due, error }
+    }
+}

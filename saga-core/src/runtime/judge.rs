@@ -1,0 +1,168 @@
+//! From a handler's outcome to what is written: publish, park, or give up.
+
+use std::sync::Arc;
+
+use super::{
+    call::{call, decode, ended},
+    core::Core,
+    effects::{Effects, outcome_counter},
+    item::Item,
+};
+use crate::{
+    engine::batch::{After, Ended, after},
+    engine::parking::HELD,
+    handler::{AfterDeadLetter, Invocation, Outcome},
+    id::MessageId,
+    message::Outgoing,
+    store::{StoreError, StoreTx, Tx, TxSlot},
+    time::Timestamp,
+};
+
+/// What a call came to.
+pub(crate) struct Judged {
+    pub(crate) ended: Ended,
+    pub(crate) events: Vec<(MessageId, Outgoing)>,
+    pub(crate) error: String,
+}
+
+/// Weighs `outcome`. `published` was published on the transaction during the call.
+pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Outgoing)>, now: Timestamp) -> Judged {
+    let ended = ended(&outcome);
+    let named = |events: Vec<Outgoing>| events.into_iter().map(|event| (MessageId::from(core.ids.uuid(now)), event));
+    let (events, error) = match outcome {
+        Outcome::Done(returned) => (published.into_iter().chain(named(returned)).collect(), String::new()),
+        Outcome::Rejected(refusal) => (named(refusal).collect(), String::new()),
+        Outcome::Retry(fault) | Outcome::Dead(fault) => (Vec::new(), fault.to_string()),
+        Outcome::Later(after) => (Vec::new(), format!("put off by its handler for {after:?}")),
+    };
+    match oversized(core, &events) {
+        Some(error) => Judged { ended: Ended::Dead, events: Vec::new(), error },
+        None => Judged { ended, events, error },
+    }
+}
+
+/// What is wrong with an event too large to be published.
+pub(crate) fn oversized(core: &Core, events: &[(MessageId, Outgoing)]) -> Option<String> {
+    let limit = core.settings.max_record_bytes;
+    let (_, event) = events.iter().find(|(_, event)| event.value.len() > limit)?;
+    Some(format!(
+        "event {} has {} bytes; at most {limit} are published (setting `max_record_bytes`)",
+        event.name,
+        event.value.len()
+    ))
+}
+
+/// A handler's failure that stands: what follows was decided.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub(crate) ended: Ended,
+    pub(crate) after: After,
+    pub(crate) error: String,
+}
+
+impl Failed {
+    pub(crate) fn new(core: &Core, item: &Item, handler: usize, ended: Ended, error: String, now: Timestamp) -> Self {
+        let policy = &core.handlers[handler].options().retry;
+        let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
+        tracing::info!(
+            service = &*core.name,
+            handler = core.handlers[handler].options().name,
+            message_id = item.envelope.id.as_str(),
+            correlation_id = item.envelope.correlation_id,
+            error,
+            then = ?after,
+            "delivery failed"
+        );
+        Self { ended, after, error }
+    }
+}
+
+/// Adds to `effects` what follows from a failure; a message that is given up is first shown to its `exhausted` fn, in `tx`.
+pub(crate) async fn conclude(
+    core: &Arc<Core>,
+    tx: Box<dyn StoreTx>,
+    item: &Item,
+    handler: usize,
+    failed: &Failed,
+    effects: &mut Effects,
+    now: Timestamp,
+) -> Result<Box<dyn StoreTx>, StoreError> {
+    effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
+    let attempts = match failed.after {
+        After::Park { attempts, due } => {
+            effects.park(item, attempts, due, &failed.error);
+            return Ok(tx);
+        }
+        After::Publish => return Ok(tx),
+        After::DeadLetter { attempts } => attempts,
+    };
+    let (tx, last_words) = last_words(core, tx, item, handler, failed, now).await?;
+    match last_words {
+        Err(error) => {
+            // The message is not given up before its `exhausted` fn has done its work.
+            let policy = &core.handlers[handler].options().retry;
+            let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
+            effects.park(item, attempts.saturating_sub(1), now.after(policy.longest), &error);
+        }
+        Ok(events) => {
+            let (series, reason) = match failed.ended {
+                Ended::Dead => (&core.series.dead_by_handler, "handler"),
+                _ => (&core.series.dead_exhausted, "exhausted"),
+            };
+            effects.count(series);
+            effects.dead_letter(core, item, attempts, reason, &failed.error, now);
+            match core.handlers[handler].options().after_dead_letter {
+                AfterDeadLetter::Release => effects.published(core, item, handler, true, events, now),
+                AfterDeadLetter::Hold => {
+                    effects.publish_only(core, item, events, now);
+                    effects.park(item, attempts, HELD, &failed.error);
+                }
+            }
+        }
+    }
+    Ok(tx)
+}
+
+/// Calls the handler's `exhausted` fn, if it has one.
+async fn last_words(
+    core: &Arc<Core>,
+    tx: Box<dyn StoreTx>,
+    item: &Item,
+    handler: usize,
+    failed: &Failed,
+    now: Timestamp,
+) -> Result<(Box<dyn StoreTx>, Result<Vec<(MessageId, Outgoing)>, String>), StoreError> {
+    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok((tx, Ok(Vec::new()))) };
+    let Ok(value) = decode(core, item) else { return Ok((tx, Ok(Vec::new()))) };
+    let slot = TxSlot::default();
+    let mut meta = item.meta(core, handler, now);
+    meta.last_error = Some(Arc::from(failed.error.as_str()));
+    let invocation = Invocation {
+        messages: vec![(value, meta)],
+        tx: Some(Tx::lend(tx, slot.clone(), true, core.ids.clone(), now)),
+        work: None,
+        state: core.state.clone(),
+    };
+    let outcome = call(core, item, handler, function, invocation).await;
+    let Some(mut returned) = slot.take() else {
+        return Err(StoreError::Refused(moved_away(core, handler)));
+    };
+    let judged = judge(core, outcome, returned.published, now);
+    match judged.ended {
+        Ended::Done => Ok((returned.tx, Ok(judged.events))),
+        _ => {
+            if returned.touched {
+                returned.tx.undo().await?;
+            }
+            Ok((returned.tx, Err(if judged.error.is_empty() { "it refused".to_owned() } else { judged.error })))
+        }
+    }
+}
+
+/// The message for a handler whose `Tx` did not come back.
+pub(crate) fn moved_away(core: &Core, handler: usize) -> String {
+    format!(
+        "handler `{}` returned while its `Tx` is still in use elsewhere: do not move it into a task",
+        core.handlers[handler].options().name
+    )
+}

@@ -1,0 +1,281 @@
+//! One transaction for many messages.
+//!
+//! A lane runs the messages it was given in one transaction: it claims them all in the inbox, calls the handlers one after
+//! the other, writes what they publish, and commits once. A message that fails after having written, without a savepoint,
+//! takes the transaction down; it runs again without the message, this time with savepoints, so that it runs at most twice.
+//! A database that fails burns no attempt: the lane waits and starts over.
+
+use std::{
+    any::Any,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    call::{call, decode},
+    core::Core,
+    effects::{Effects, Written, outcome_counter},
+    item::Item,
+    judge::{Failed, Judged, conclude, judge, moved_away},
+};
+use crate::{
+    engine::{
+        admission::{Admission, Unfit},
+        batch::{Before, Ended, Origin, TakeBack, before, calls, take_back},
+    },
+    extract::Meta,
+    failure::Fault,
+    handler::{Invocation, Outcome},
+    store::{ParkedId, StoreError, StoreTx, Tx, TxSlot},
+    time::Timestamp,
+};
+
+/// Runs `items`, in order, and returns when their effects are durable.
+pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) {
+    let mut knowledge = Knowledge::default();
+    let mut failures = 0;
+    loop {
+        match Transaction::run(core, items, &mut knowledge).await {
+            Ok(Run::Committed) => return,
+            Ok(Run::Again) => {}
+            Err(error) => {
+                core.series.store_failures.increment();
+                tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
+                core.clock.sleep(core.outage_backoff(failures)).await;
+                failures = failures.saturating_add(1);
+                // Nothing has happened: no attempt was burnt.
+                knowledge = Knowledge::default();
+            }
+        }
+    }
+}
+
+/// What earlier runs of the same messages have shown.
+#[derive(Default)]
+struct Knowledge {
+    /// Set a savepoint before the first statement of every handler.
+    careful: bool,
+    /// Call batch handlers with one message at a time.
+    singly: bool,
+    /// Messages, by their index, whose handlers have failed.
+    failed: HashMap<usize, Failed>,
+    /// Parked messages that somebody else has handled.
+    gone: HashSet<ParkedId>,
+}
+
+enum Run {
+    Committed,
+    Again,
+}
+
+struct Transaction<'l> {
+    core: &'l Arc<Core>,
+    items: &'l [Item],
+    knowledge: &'l mut Knowledge,
+    effects: Effects,
+    now: Timestamp,
+}
+
+/// What a call leaves behind: the transaction, or `None` when everything is to be run again.
+type Open = Option<Box<dyn StoreTx>>;
+
+impl<'l> Transaction<'l> {
+    async fn run(core: &'l Arc<Core>, items: &'l [Item], knowledge: &'l mut Knowledge) -> Result<Run, StoreError> {
+        let now = core.clock.now();
+        let mut this = Self { core, items, knowledge, effects: Effects::default(), now };
+        let mut tx = core.store().begin().await?;
+        let runnable = this.weigh(&mut *tx).await?;
+        core.series.batch_size.record(items.len() as f64);
+
+        let handlers: Vec<_> = runnable.iter().map(|at| this.call_key(*at)).collect();
+        for call in calls(&handlers) {
+            match this.call(tx, &runnable[call]).await? {
+                Some(open) => tx = open,
+                None => return Ok(Run::Again),
+            }
+        }
+        match this.effects.write(core, &mut *tx).await? {
+            Written::Staged(staged) => core.commit(tx, staged).await?,
+            Written::Gone(ids) => {
+                this.knowledge.gone.extend(ids);
+                return Ok(Run::Again);
+            }
+        }
+        this.effects.committed(core, now);
+        Ok(Run::Committed)
+    }
+
+    /// Claims the messages, settles those that need no handler, and gives the indices of the others.
+    async fn weigh(&mut self, tx: &mut dyn StoreTx) -> Result<Vec<usize>, StoreError> {
+        let fresh: Vec<_> = self.items.iter().filter(|item| item.origin == Origin::Fresh).map(Item::inbox_key).collect();
+        let mut claims =
+            if fresh.is_empty() { Vec::new() } else { tx.claim(&self.core.name, &fresh, self.now).await? }.into_iter();
+        let mut runnable = Vec::with_capacity(self.items.len());
+        for (at, item) in self.items.iter().enumerate() {
+            let new = item.origin != Origin::Fresh || claims.next().unwrap_or(false);
+            if item.parked.is_some_and(|id| self.knowledge.gone.contains(&id)) {
+                self.effects.gone(item);
+                continue;
+            }
+            match (&item.admission, new) {
+                (Admission::DeadLetter(unfit), true) => self.unfit(item, unfit),
+                (Admission::Skip, true) => self.effects.done(item),
+                (_, false) => {
+                    if let Some(handler) = item.handler() {
+                        self.effects.count(&self.core.handler_series[handler].duplicate);
+                    }
+                }
+                (Admission::Handle { .. }, true) => runnable.push(at),
+            }
+        }
+        Ok(runnable)
+    }
+
+    fn unfit(&mut self, item: &Item, unfit: &Unfit) {
+        let series = &self.core.series;
+        self.effects.count(match unfit {
+            Unfit::TooLarge { .. } => &series.dead_too_large,
+            Unfit::NoType => &series.dead_untyped,
+            Unfit::NewerVersion { .. } => &series.dead_unknown_version,
+            Unfit::NoValue => &series.dead_no_value,
+        });
+        self.effects.done(item);
+        self.effects.dead_letter(self.core, item, 0, unfit.label(), &unfit.to_string(), self.now);
+    }
+
+    fn handler(&self, at: usize) -> usize {
+        self.items[at].handler().unwrap_or_default()
+    }
+
+    fn call_key(&self, at: usize) -> (usize, bool) {
+        let handler = self.handler(at);
+        let batch = self.core.handlers[handler].requirements().batch;
+        let held_back = self.knowledge.singly || self.knowledge.failed.contains_key(&at) || self.before(at) != Before::Run;
+        (handler, batch && !held_back)
+    }
+
+    fn before(&self, at: usize) -> Before {
+        let item = &self.items[at];
+        let parked = self.core.lot().is_parked(&item.place);
+        before(item.origin, true, parked, self.effects.waits(&item.place))
+    }
+
+    /// Makes one call, with the messages at these indices.
+    async fn call(&mut self, tx: Box<dyn StoreTx>, at: &[usize]) -> Result<Open, StoreError> {
+        let first = at[0];
+        let (item, handler) = (&self.items[first], self.handler(first));
+        if at.len() > 1 && at.iter().any(|index| self.before(*index) != Before::Run) {
+            return self.again_singly();
+        }
+        match self.before(first) {
+            Before::ParkBehind => {
+                self.effects.count(&self.core.handler_series[handler].parked);
+                self.effects.park_behind(item, self.now);
+                return Ok(Some(tx));
+            }
+            Before::Stay | Before::Duplicate => return Ok(Some(tx)),
+            Before::Run => {}
+        }
+        if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
+            return self.conclude(tx, item, handler, &failed).await;
+        }
+        let mut messages = Vec::with_capacity(at.len());
+        for index in at {
+            match decode(self.core, &self.items[*index]) {
+                Ok(value) => messages.push((value, self.items[*index].meta(self.core, handler, self.now))),
+                Err(fault) if at.len() == 1 => {
+                    self.undecodable(item, &fault);
+                    return Ok(Some(tx));
+                }
+                Err(_) => return self.again_singly(),
+            }
+        }
+        self.invoke(tx, at, messages, item, handler).await
+    }
+
+    async fn invoke(
+        &mut self,
+        tx: Box<dyn StoreTx>,
+        at: &[usize],
+        messages: Vec<(Box<dyn Any + Send>, Meta)>,
+        item: &Item,
+        handler: usize,
+    ) -> Result<Open, StoreError> {
+        let core = self.core;
+        let definition = &core.handlers[handler];
+        let savepoint = self.knowledge.careful || !definition.rejects().is_empty();
+        let slot = TxSlot::default();
+        let (lent, kept) = match definition.requirements().tx {
+            true => (Some(Tx::lend(tx, slot.clone(), savepoint, core.ids.clone(), self.now)), None),
+            false => (None, Some(tx)),
+        };
+        let invocation = Invocation { messages, tx: lent, work: None, state: core.state.clone() };
+        let outcome = call(core, item, handler, definition.call_fn(), invocation).await;
+
+        let (mut tx, touched, published) = match kept {
+            Some(tx) => (tx, false, Vec::new()),
+            None => match slot.take() {
+                Some(returned) => (returned.tx, returned.touched, returned.published),
+                None => {
+                    let outcome = Outcome::Retry(Fault::new(moved_away(core, handler)));
+                    return self.again_without(at, item, handler, judge(core, outcome, Vec::new(), self.now));
+                }
+            },
+        };
+        let judged = judge(core, outcome, published, self.now);
+        if judged.ended != Ended::Done && at.len() > 1 {
+            return self.again_singly();
+        }
+        match take_back(judged.ended, touched, savepoint) {
+            TakeBack::Nothing => {}
+            TakeBack::Savepoint => tx.undo().await?,
+            TakeBack::Transaction => return self.again_without(at, item, handler, judged),
+        }
+        if matches!(judged.ended, Ended::Done | Ended::Rejected) {
+            let refused = judged.ended == Ended::Rejected;
+            for index in at {
+                self.effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
+                if *index != at[at.len() - 1] {
+                    self.effects.done(&self.items[*index]);
+                }
+            }
+            // What a batch publishes was led to by its last message.
+            let last = &self.items[at[at.len() - 1]];
+            self.effects.published(core, last, handler, refused, judged.events, self.now);
+            return Ok(Some(tx));
+        }
+        let failed = Failed::new(core, item, handler, judged.ended, judged.error, self.now);
+        self.conclude(tx, item, handler, &failed).await
+    }
+
+    async fn conclude(&mut self, tx: Box<dyn StoreTx>, item: &Item, handler: usize, failed: &Failed) -> Result<Open, StoreError> {
+        conclude(self.core, tx, item, handler, failed, &mut self.effects, self.now).await.map(Some)
+    }
+
+    fn undecodable(&mut self, item: &Item, fault: &Fault) {
+        self.effects.count(&self.core.series.dead_undecodable);
+        self.effects.done(item);
+        self.effects.dead_letter(self.core, item, 0, "undecodable", &fault.to_string(), self.now);
+    }
+
+    /// Runs everything again, with savepoints, one message at a time.
+    fn again_singly(&mut self) -> Result<Open, StoreError> {
+        self.knowledge.singly = true;
+        self.knowledge.careful = true;
+        Ok(None)
+    }
+
+    /// Runs everything again, with savepoints, and without the message that has failed.
+    fn again_without(&mut self, at: &[usize], item: &Item, handler: usize, judged: Judged) -> Result<Open, StoreError> {
+        if at.len() > 1 {
+            return self.again_singly();
+        }
+        self.knowledge.careful = true;
+        // A refusal whose writes cannot be taken back alone runs again, under a savepoint.
+        if judged.ended != Ended::Rejected {
+            let failed = Failed::new(self.core, item, handler, judged.ended, judged.error, self.now);
+            self.knowledge.failed.insert(at[0], failed);
+        }
+        Ok(None)
+    }
+}

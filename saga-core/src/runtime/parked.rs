@@ -1,0 +1,48 @@
+//! Parked messages, between the database and the consumer.
+
+use std::sync::Arc;
+
+use super::core::Core;
+use crate::{
+    engine::parking::Place,
+    message::TopicPartition,
+    store::{ParkedMessage, StoreError},
+};
+
+/// Messages of one key that are read at a time.
+const PER_KEY: usize = 64;
+
+/// Reads which keys of `partitions` are parked.
+pub(crate) async fn adopt(core: &Core, partitions: &[TopicPartition]) -> Result<(), StoreError> {
+    let keys = core.store().parked_keys(&core.name).await?;
+    let mut lot = core.lot();
+    for key in keys {
+        if partitions.iter().any(|partition| partition.topic == key.topic && partition.partition == key.partition) {
+            let place = Place { topic: key.topic, key: key.key };
+            if !lot.is_parked(&place) {
+                lot.park(place, key.partition, key.count, key.due);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the first messages of keys that are due, and waits for the database as long as it takes.
+pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>) -> Vec<(Place, Vec<ParkedMessage>)> {
+    let mut loaded = Vec::with_capacity(places.len());
+    for place in places {
+        let mut failures = 0;
+        let messages = loop {
+            match core.store().parked(&core.name, &place.topic, &place.key, PER_KEY).await {
+                Ok(messages) => break messages,
+                Err(error) => {
+                    tracing::warn!(service = &*core.name, %error, "parked messages could not be read; waiting");
+                    core.clock.sleep(core.outage_backoff(failures)).await;
+                    failures = failures.saturating_add(1);
+                }
+            }
+        };
+        loaded.push((place, messages));
+    }
+    loaded
+}

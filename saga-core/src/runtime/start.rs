@@ -1,0 +1,106 @@
+//! What is checked before an app consumes anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::service::Service;
+use crate::transport::TopicSpec;
+
+/// Everything that is wrong with `services`, one sentence each.
+pub(crate) fn problems(services: &[Service]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if services.is_empty() {
+        problems.push("the app has no service; add one with `App::service`".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    for service in services {
+        problems.extend(service.problems.iter().cloned());
+        let name = &service.name;
+        if !names.insert(name) {
+            problems.push(format!("two services are called `{name}`; a name is a consumer group, give each its own"));
+        }
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if name.is_empty() || name.len() > 200 || !name.bytes().all(legal) {
+            problems.push(format!("`{name}` cannot name a service; use 1 to 200 of a-z A-Z 0-9 . _ -"));
+        }
+        handlers(service, &mut problems);
+        settings(service, &mut problems);
+    }
+    types(services, &mut problems);
+    problems
+}
+
+/// A type is accepted once, and every shared value that is taken is there.
+fn handlers(service: &Service, problems: &mut Vec<String>) {
+    let name = &service.name;
+    let mut taken = BTreeMap::new();
+    for handler in &service.handlers {
+        let path = handler.path();
+        for event in handler.accepts() {
+            if let Some(other) = taken.insert((event.topic, event.name), path.clone()) {
+                problems.push(format!(
+                    "service `{name}`: {} is handled by `{other}` and by `{path}`; a service has one handler for a type",
+                    event.name
+                ));
+            }
+        }
+        for (id, state) in &handler.requirements().states {
+            if !service.state.contains(*id) {
+                problems.push(format!("service `{name}`: `{path}` takes State<{state}>; share one with `Service::state(..)`"));
+            }
+        }
+    }
+}
+
+fn settings(service: &Service, problems: &mut Vec<String>) {
+    let (name, settings) = (&service.name, &service.settings);
+    let limits = [
+        ("max_record_bytes", settings.max_record_bytes),
+        ("lanes", settings.lanes),
+        ("batch_messages", settings.batch_messages),
+        ("queue_messages", settings.queue_messages),
+        ("queue_bytes", settings.queue_bytes),
+        ("concurrency", settings.concurrency),
+        ("parked_per_key", settings.parked_per_key),
+        ("outbox_rows", settings.outbox_rows),
+        ("topic_partitions", settings.topic_partitions as usize),
+    ];
+    for (limit, _) in limits.iter().filter(|(_, value)| *value == 0) {
+        problems.push(format!("service `{name}`: the setting `{limit}` is 0; it must be at least 1"));
+    }
+}
+
+/// A name on the wire means one thing.
+fn types(services: &[Service], problems: &mut Vec<String>) {
+    let mut topics: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for service in services {
+        for handler in &service.handlers {
+            for event in handler.accepts().iter().chain(handler.publishes()).chain(handler.rejects()) {
+                let (topic, by) = *topics.entry(event.name).or_insert((event.topic, handler.options().name));
+                if topic != event.topic {
+                    problems.push(format!(
+                        "{} is on topic `{topic}` for `{by}` and on topic `{}` for `{}`; an event has one topic",
+                        event.name,
+                        event.topic,
+                        handler.options().name
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The topics that the services read and write.
+pub(crate) fn topics(services: &[Service]) -> Vec<TopicSpec> {
+    let mut topics: BTreeMap<String, u32> = BTreeMap::new();
+    for service in services {
+        let partitions = service.settings.topic_partitions;
+        let events = service.handlers.iter().flat_map(|handler| {
+            handler.accepts().iter().chain(handler.publishes()).chain(handler.rejects()).map(|event| event.topic.to_owned())
+        });
+        for topic in events.chain([format!("{}.dlt", service.name)]) {
+            let wanted = topics.entry(topic).or_insert(partitions);
+            *wanted = (*wanted).max(partitions);
+        }
+    }
+    topics.into_iter().map(|(name, partitions)| TopicSpec { name, partitions }).collect()
+}
