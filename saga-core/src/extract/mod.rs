@@ -15,7 +15,7 @@ mod work;
 use std::any::{TypeId, type_name};
 
 pub use meta::Meta;
-pub use work::Work;
+pub use work::{BeginFn, Work};
 
 use crate::{
     failure::Fault,

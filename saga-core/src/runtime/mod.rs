@@ -20,7 +20,7 @@ mod unit_of_work;
 mod upkeep;
 
 pub use app::{App, Handle, StartError};
-pub use service::{Service, ServiceHandle};
 pub use health::Health;
 pub use metrics::Metrics;
+pub use service::{Service, ServiceHandle};
 pub use unit_of_work::{Unavailable, UnitOfWork};

@@ -50,5 +50,5 @@ pub(super) fn read(row: &SqliteRow, first: usize) -> Result<Received, Failed> {
         headers: decode(row.try_get(first + 5)?)?,
         timestamp: Timestamp::from_millis(row.try_get(first + 6)?),
     };
-    Ok(Received { record, partition: row.try_get(first + 1)?, offset: row.try_get(first + 2)? })
+    Ok(Received { record: record.into(), partition: row.try_get(first + 1)?, offset: row.try_get(first + 2)? })
 }
