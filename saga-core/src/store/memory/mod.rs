@@ -125,3 +125,15 @@ impl Store for MemoryStore {
         drop(self.writer.lock().await);
     }
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::testing::conformance::store::Subject;
+
+    async fn open() -> Subject {
+        Subject::new(Arc::new(MemoryStore::default()))
+    }
+
+    crate::store_conformance!(open);
+}

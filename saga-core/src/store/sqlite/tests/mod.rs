@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod basics;
+#[cfg(feature = "test-util")]
+mod conformance;

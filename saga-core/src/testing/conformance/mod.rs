@@ -1,0 +1,3 @@
+//! What every implementation of a port must do, as checks that others can run on theirs.
+
+pub mod store;

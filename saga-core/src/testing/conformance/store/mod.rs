@@ -1,0 +1,171 @@
+//! What every [`Store`] must do.
+//!
+//! [`store_conformance!`](crate::store_conformance) makes a test of each check. A store that outlives its process also runs
+//! [`survives_reopening`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use saga_core::{store::memory::MemoryStore, testing::conformance::store::Subject};
+//!
+//! async fn open() -> Subject {
+//!     Subject::new(Arc::new(MemoryStore::default()))
+//! }
+//!
+//! saga_core::store_conformance!(open);
+//! ```
+
+mod concurrency;
+mod dead_letters;
+mod inbox;
+mod migrations;
+mod outbox;
+mod parked;
+mod samples;
+mod steps;
+mod transactions;
+
+use std::{any::Any, sync::Arc};
+
+pub use self::{
+    concurrency::{
+        a_commit_that_nobody_waits_for_goes_on, a_message_claimed_by_many_is_new_to_one,
+        a_transaction_dropped_anywhere_blocks_nobody, fifty_transactions_commit_once_each, ids_ascend_as_transactions_commit,
+    },
+    dead_letters::{
+        dead_letters_are_kept_untouched, dead_letters_are_listed_newest_first, dead_letters_are_settled_once,
+        dead_letters_buried_again_are_replaced, dead_letters_of_services_are_apart,
+    },
+    inbox::{
+        a_claim_rolled_back_is_no_claim, a_message_given_twice_is_new_once, a_message_is_new_once,
+        messages_of_services_are_apart, old_claims_are_pruned, ten_thousand_claims_fit_one_call, whatever_text_an_identity_is,
+    },
+    migrations::{
+        a_changed_migration_is_refused, a_database_ahead_of_the_program_is_refused, migrating_twice_changes_nothing,
+        migrations_must_be_numbered_without_gaps, sets_migrate_once_though_many_try, the_store_is_well_after_migrating,
+    },
+    outbox::{
+        outbox_rows_are_deleted, outbox_rows_are_kept_untouched, outbox_rows_come_in_order, outboxes_of_services_are_apart,
+        ten_thousand_rows_fit_one_call,
+    },
+    parked::{
+        a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
+        parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone, reparking_changes_the_attempt,
+    },
+    steps::{steps_are_kept_per_saga, steps_of_services_are_apart},
+    transactions::{
+        a_savepoint_can_be_set_anew, a_savepoint_can_be_undone_again, nothing_to_undo_is_refused, undo_covers_every_table,
+        what_is_dropped_is_rolled_back, what_is_not_committed_is_not_seen,
+    },
+};
+use crate::store::{Store, StoreTx};
+
+/// A new and empty store, and what has to live as long as it does (a temporary folder).
+pub struct Subject {
+    store: Arc<dyn Store>,
+    _keep: Option<Box<dyn Any + Send>>,
+}
+
+impl Subject {
+    /// The store `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, _keep: None }
+    }
+
+    /// Keeps `what` until the check has ended.
+    #[must_use]
+    pub fn keeping(self, what: impl Any + Send) -> Self {
+        Self { _keep: Some(Box::new(what)), ..self }
+    }
+
+    async fn migrated(&self) -> &Arc<dyn Store> {
+        self.store.migrate().await.expect("migrate");
+        &self.store
+    }
+}
+
+/// Makes one test of every check: of `open`, an `async fn() -> Subject` that gives a new and empty store.
+#[macro_export]
+macro_rules! store_conformance {
+    ($open:path) => {
+        $crate::store_conformance! { $open =>
+            a_changed_migration_is_refused,
+            a_claim_rolled_back_is_no_claim,
+            a_commit_that_nobody_waits_for_goes_on,
+            a_database_ahead_of_the_program_is_refused,
+            a_message_claimed_by_many_is_new_to_one,
+            a_message_given_twice_is_new_once,
+            a_message_is_new_once,
+            a_message_is_unparked_once,
+            a_savepoint_can_be_set_anew,
+            a_savepoint_can_be_undone_again,
+            a_transaction_dropped_anywhere_blocks_nobody,
+            dead_letters_are_kept_untouched,
+            dead_letters_are_listed_newest_first,
+            dead_letters_are_settled_once,
+            dead_letters_buried_again_are_replaced,
+            dead_letters_of_services_are_apart,
+            fifty_transactions_commit_once_each,
+            ids_ascend_as_transactions_commit,
+            messages_of_services_are_apart,
+            migrating_twice_changes_nothing,
+            migrations_must_be_numbered_without_gaps,
+            nothing_to_undo_is_refused,
+            old_claims_are_pruned,
+            outbox_rows_are_deleted,
+            outbox_rows_are_kept_untouched,
+            outbox_rows_come_in_order,
+            outboxes_of_services_are_apart,
+            parked_messages_are_kept_untouched,
+            parked_messages_come_in_order_per_key,
+            parked_messages_of_services_are_apart,
+            parked_messages_without_a_key_stand_alone,
+            reparking_changes_the_attempt,
+            sets_migrate_once_though_many_try,
+            steps_are_kept_per_saga,
+            steps_of_services_are_apart,
+            ten_thousand_claims_fit_one_call,
+            ten_thousand_rows_fit_one_call,
+            the_store_is_well_after_migrating,
+            undo_covers_every_table,
+            what_is_dropped_is_rolled_back,
+            what_is_not_committed_is_not_seen,
+            whatever_text_an_identity_is,
+        }
+    };
+    ($open:path => $($check:ident,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                $crate::testing::conformance::store::$check($open().await).await;
+            }
+        )+
+    };
+}
+
+/// What was committed is there when the store is opened again. `open` opens the same database each time.
+///
+/// # Panics
+/// When it is not.
+pub async fn survives_reopening(open: impl AsyncFn() -> Arc<dyn Store>) {
+    let before = open().await;
+    before.migrate().await.expect("migrate");
+    let ids = write(&before, async |tx| tx.append_outbox("orders", &[samples::record(1)]).await.expect("append")).await;
+    before.close().await;
+    drop(before);
+    let after = open().await;
+    after.migrate().await.expect("migrate again");
+    let rows = after.outbox("orders", 0, 10).await.expect("read");
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids);
+    write(&after, async |tx| tx.delete_outbox(&ids).await.expect("delete")).await;
+    let later = write(&after, async |tx| tx.append_outbox("orders", &[samples::record(2)]).await.expect("append")).await;
+    assert!(later > ids, "an id was given twice: {later:?} after {ids:?}");
+    after.close().await;
+}
+
+/// Commits what `change` writes.
+async fn write<T>(store: &Arc<dyn Store>, change: impl AsyncFnOnce(&mut dyn StoreTx) -> T) -> T {
+    let mut tx = store.begin().await.expect("begin");
+    let value = change(&mut *tx).await;
+    tx.commit().await.expect("commit");
+    value
+}

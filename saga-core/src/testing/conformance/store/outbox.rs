@@ -1,0 +1,93 @@
+//! The outbox.
+
+use super::{
+    Subject,
+    samples::{odd_record, record},
+    write,
+};
+use crate::{message::Record, store::OutboxRow};
+
+fn numbers(rows: &[OutboxRow]) -> Vec<i64> {
+    rows.iter().map(|row| row.id).collect()
+}
+
+/// Rows come by id, from where one left off, no more than asked for; and their ids ascend in the order given.
+///
+/// # Panics
+/// When that is not so.
+pub async fn outbox_rows_come_in_order(subject: Subject) {
+    let store = subject.migrated().await;
+    let records: Vec<Record> = (0..5).map(record).collect();
+    let first = write(store, async |tx| tx.append_outbox("orders", &records).await.expect("append")).await;
+    let more = write(store, async |tx| tx.append_outbox("orders", &records[..2]).await.expect("append")).await;
+    let ids = [first, more].concat();
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+    let rows = store.outbox("orders", 0, 100).await.expect("read");
+    assert_eq!(numbers(&rows), ids);
+    assert_eq!(rows.iter().map(|row| row.record.clone()).collect::<Vec<_>>(), [&records[..], &records[..2]].concat());
+    assert_eq!(numbers(&store.outbox("orders", ids[1], 3).await.expect("read")), ids[2..5]);
+    assert!(numbers(&store.outbox("orders", ids[6], 3).await.expect("read")).is_empty());
+    assert!(numbers(&store.outbox("orders", i64::MAX, 3).await.expect("read")).is_empty());
+    assert!(numbers(&store.outbox("orders", 0, 0).await.expect("read")).is_empty());
+    assert!(write(store, async |tx| tx.append_outbox("orders", &[]).await.expect("append")).await.is_empty());
+}
+
+/// A record comes back as it was: bytes that are no text, header names twice, values that are missing or empty.
+///
+/// # Panics
+/// When it does not.
+pub async fn outbox_rows_are_kept_untouched(subject: Subject) {
+    let store = subject.migrated().await;
+    let bare = Record { key: None, value: None, headers: Vec::new(), ..record(1) };
+    let empty = Record { key: Some(Default::default()), value: Some(Default::default()), ..record(1) };
+    let records = [odd_record(), bare, empty];
+    write(store, async |tx| tx.append_outbox("orders", &records).await.expect("append")).await;
+    let rows = store.outbox("orders", 0, 10).await.expect("read");
+    assert_eq!(rows.into_iter().map(|row| row.record).collect::<Vec<_>>(), records);
+}
+
+/// Rows that were deleted are gone; the others stay; deleting what is not there is no error, and no id is given twice.
+///
+/// # Panics
+/// When that is not so.
+pub async fn outbox_rows_are_deleted(subject: Subject) {
+    let store = subject.migrated().await;
+    let records: Vec<Record> = (0..4).map(record).collect();
+    let ids = write(store, async |tx| tx.append_outbox("orders", &records).await.expect("append")).await;
+    write(store, async |tx| tx.delete_outbox(&[ids[0], ids[3], ids[3] + 1000]).await.expect("delete")).await;
+    assert_eq!(numbers(&store.outbox("orders", 0, 10).await.expect("read")), ids[1..3]);
+    write(store, async |tx| {
+        tx.delete_outbox(&[]).await.expect("delete nothing");
+        tx.delete_outbox(&ids).await.expect("delete");
+    })
+    .await;
+    let later = write(store, async |tx| tx.append_outbox("orders", &records[..1]).await.expect("append")).await;
+    assert!(later[0] > ids[3], "{later:?} after {ids:?}");
+}
+
+/// A service reads its own rows only.
+///
+/// # Panics
+/// When it does not.
+pub async fn outboxes_of_services_are_apart(subject: Subject) {
+    let store = subject.migrated().await;
+    let ours = write(store, async |tx| tx.append_outbox("orders", &[record(1)]).await.expect("append")).await;
+    let theirs = write(store, async |tx| tx.append_outbox("payments", &[record(2)]).await.expect("append")).await;
+    assert_eq!(numbers(&store.outbox("orders", 0, 10).await.expect("read")), ours);
+    assert_eq!(numbers(&store.outbox("payments", 0, 10).await.expect("read")), theirs);
+}
+
+/// Ten thousand rows can be appended, and deleted, in one call.
+///
+/// # Panics
+/// When they cannot.
+pub async fn ten_thousand_rows_fit_one_call(subject: Subject) {
+    let store = subject.migrated().await;
+    let records: Vec<Record> = (0..10_000).map(record).collect();
+    let ids = write(store, async |tx| tx.append_outbox("orders", &records).await.expect("append")).await;
+    assert_eq!(ids.len(), records.len());
+    let rows = store.outbox("orders", 0, 20_000).await.expect("read");
+    assert!(rows.iter().map(|row| (row.id, &row.record)).eq(ids.iter().copied().zip(&records)));
+    write(store, async |tx| tx.delete_outbox(&ids).await.expect("delete")).await;
+    assert!(store.outbox("orders", 0, 1).await.expect("read").is_empty());
+}

@@ -1,0 +1,117 @@
+//! Parked messages.
+
+use super::{
+    Subject,
+    samples::{at, odd_record, parked, received},
+    write,
+};
+use crate::{
+    message::Received,
+    store::{ParkedMessage, parking_key},
+};
+
+fn offsets(messages: &[ParkedMessage]) -> Vec<i64> {
+    messages.iter().map(|message| message.received.offset).collect()
+}
+
+/// The messages of a key come in the order in which they were parked, and each key says how many wait and when its first is due.
+///
+/// # Panics
+/// When that is not so.
+pub async fn parked_messages_come_in_order_per_key(subject: Subject) {
+    let store = subject.migrated().await;
+    let (one, two): (&[u8], &[u8]) = (&[0, 1, 255], &[0, 1]);
+    let first = [
+        parked(received("orders", Some(one), 1), 50),
+        parked(received("orders", Some(two), 2), 40),
+        parked(received("orders", Some(one), 3), 30),
+    ];
+    let ids = write(store, async |tx| tx.park("orders", &first).await.expect("park")).await;
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
+    let second = [parked(received("orders", Some(one), 4), 20), parked(received("refunds", Some(one), 5), 10)];
+    write(store, async |tx| tx.park("orders", &second).await.expect("park")).await;
+
+    assert_eq!(offsets(&store.parked("orders", "orders", one, 10).await.expect("read")), [1, 3, 4]);
+    assert_eq!(offsets(&store.parked("orders", "orders", one, 2).await.expect("read")), [1, 3]);
+    assert_eq!(offsets(&store.parked("orders", "orders", two, 10).await.expect("read")), [2]);
+    assert_eq!(offsets(&store.parked("orders", "refunds", one, 10).await.expect("read")), [5]);
+    assert!(offsets(&store.parked("orders", "orders", b"other", 10).await.expect("read")).is_empty());
+
+    let keys = store.parked_keys("orders").await.expect("keys");
+    let mut keys: Vec<_> = keys.iter().map(|key| (&*key.topic, key.partition, &key.key[..], key.count, key.due)).collect();
+    keys.sort();
+    assert_eq!(keys, [("orders", 3, two, 1, at(40)), ("orders", 3, one, 3, at(50)), ("refunds", 3, one, 1, at(10))]);
+}
+
+/// A message without a key is parked under its position; nothing waits behind it.
+///
+/// # Panics
+/// When something does.
+pub async fn parked_messages_without_a_key_stand_alone(subject: Subject) {
+    let store = subject.migrated().await;
+    let messages: Vec<ParkedMessage> = (1..=2).map(|offset| parked(received("orders", None, offset), offset)).collect();
+    write(store, async |tx| tx.park("orders", &messages).await.expect("park")).await;
+    assert_eq!(store.parked_keys("orders").await.expect("keys").len(), 2);
+    let key = parking_key(&messages[1].received);
+    let found = store.parked("orders", "orders", &key, 10).await.expect("read");
+    assert_eq!(offsets(&found), [2]);
+    assert_eq!(found[0].received.record.key, None);
+}
+
+/// A parked message comes back as it was, with the id that parking gave it.
+///
+/// # Panics
+/// When it does not.
+pub async fn parked_messages_are_kept_untouched(subject: Subject) {
+    let store = subject.migrated().await;
+    let received = Received { record: odd_record().into(), partition: 0, offset: i64::MAX };
+    let message = ParkedMessage { error: "it's \0 odd".into(), attempts: 3, ..parked(received, -5) };
+    let ids = write(store, async |tx| tx.park("orders", std::slice::from_ref(&message)).await.expect("park")).await;
+    let found = store.parked("orders", &message.received.record.topic, &message.key(), 1).await.expect("read");
+    assert_eq!(found, [ParkedMessage { id: ids[0], ..message }]);
+}
+
+/// A further attempt changes attempts, time and reason, and not the place.
+///
+/// # Panics
+/// When that is not so.
+pub async fn reparking_changes_the_attempt(subject: Subject) {
+    let store = subject.migrated().await;
+    let messages: Vec<ParkedMessage> = (1..=2).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
+    let ids = write(store, async |tx| tx.park("orders", &messages).await.expect("park")).await;
+    write(store, async |tx| tx.repark(ids[0], 2, at(900), "still down").await.expect("repark")).await;
+    let found = store.parked("orders", "orders", b"k", 10).await.expect("read");
+    let changed = ParkedMessage { id: ids[0], attempts: 2, due: at(900), error: "still down".into(), ..messages[0].clone() };
+    assert_eq!(found, [changed, ParkedMessage { id: ids[1], ..messages[1].clone() }]);
+    assert_eq!(store.parked_keys("orders").await.expect("keys")[0].due, at(900));
+}
+
+/// Unparking says whether the message was still there: once.
+///
+/// # Panics
+/// When it says so twice.
+pub async fn a_message_is_unparked_once(subject: Subject) {
+    let store = subject.migrated().await;
+    let messages: Vec<ParkedMessage> = (1..=3).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
+    let ids = write(store, async |tx| tx.park("orders", &messages).await.expect("park")).await;
+    let there = write(store, async |tx| tx.unpark(&[ids[1], ids[2] + 100, ids[0]]).await.expect("unpark")).await;
+    assert_eq!(there, [true, false, true]);
+    write(store, async |tx| {
+        assert_eq!(tx.unpark(&[ids[0], ids[2], ids[2]]).await.expect("unpark"), [false, true, false]);
+        assert_eq!(tx.unpark(&[ids[2]]).await.expect("unpark"), [false]);
+        assert!(tx.unpark(&[]).await.expect("unpark").is_empty());
+    })
+    .await;
+    assert!(store.parked_keys("orders").await.expect("keys").is_empty());
+}
+
+/// A service sees its own parked messages only.
+///
+/// # Panics
+/// When it sees others.
+pub async fn parked_messages_of_services_are_apart(subject: Subject) {
+    let store = subject.migrated().await;
+    write(store, async |tx| tx.park("orders", &[parked(received("orders", Some(b"k"), 1), 1)]).await.expect("park")).await;
+    assert!(store.parked_keys("payments").await.expect("keys").is_empty());
+    assert!(store.parked("payments", "orders", b"k", 10).await.expect("read").is_empty());
+}

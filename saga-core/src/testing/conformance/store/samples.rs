@@ -1,0 +1,81 @@
+//! Rows to write and to find again.
+
+use bytes::Bytes;
+
+use crate::{
+    id::MessageId,
+    message::{Header, Received, Record},
+    store::{DeadLetter, DeadLetterState, InboxKey, ParkedMessage, StepRecord},
+    time::Timestamp,
+};
+
+pub(super) fn key(number: usize) -> InboxKey {
+    InboxKey { source: "shop".into(), id: MessageId::new(format!("message-{number}")) }
+}
+
+pub(super) fn keys(numbers: std::ops::Range<usize>) -> Vec<InboxKey> {
+    numbers.map(key).collect()
+}
+
+pub(super) fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+pub(super) fn record(number: usize) -> Record {
+    Record {
+        topic: "orders".into(),
+        key: Some(Bytes::from(format!("order-{number}"))),
+        value: Some(Bytes::from(format!("{{\"number\":{number}}}"))),
+        headers: vec![Header::text("ce_id", number.to_string())],
+        timestamp: at(1_700_000_000_000),
+    }
+}
+
+/// A record that is as odd as one can be: bytes that are no text, names twice, values that are missing or empty.
+pub(super) fn odd_record() -> Record {
+    Record {
+        topic: "Örders".into(),
+        key: Some(Bytes::from_static(&[0, 255, 0, b'\'', 128])),
+        value: Some(Bytes::from((0..=255).collect::<Vec<u8>>())),
+        headers: vec![
+            Header { name: "twice".into(), value: Some(Bytes::from_static(&[0xff, 0])) },
+            Header { name: "twice".into(), value: None },
+            Header { name: String::new(), value: Some(Bytes::new()) },
+            Header::text("nul\0inside", "nul\0inside"),
+        ],
+        timestamp: at(-1),
+    }
+}
+
+pub(super) fn received(topic: &str, key: Option<&'static [u8]>, offset: i64) -> Received {
+    let record = Record { topic: topic.into(), key: key.map(Bytes::from_static), ..record(0) };
+    Received { record: record.into(), partition: 3, offset }
+}
+
+pub(super) fn parked(received: Received, due: i64) -> ParkedMessage {
+    ParkedMessage { id: 0, received, attempts: 1, due: at(due), error: "the gateway is down".into() }
+}
+
+pub(super) fn letter(id: &str, when: i64) -> DeadLetter {
+    DeadLetter {
+        id: MessageId::new(id),
+        received: received("orders", Some(b"order-1"), 7),
+        event_type: Some("OrderCreated".into()),
+        error: "retries ended".into(),
+        attempts: 10,
+        at: at(when),
+        state: DeadLetterState::Open,
+    }
+}
+
+pub(super) fn step(saga: &str, number: usize) -> StepRecord {
+    StepRecord {
+        saga_id: saga.into(),
+        step: format!("step-{number}"),
+        message_id: key(number).id,
+        event_type: "OrderCreated".into(),
+        refused: number % 2 == 1,
+        published: r#"[{"type":"StockReserved","data":{}}]"#.into(),
+        at: at(number as i64),
+    }
+}

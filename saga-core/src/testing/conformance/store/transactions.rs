@@ -1,0 +1,143 @@
+//! Commit, rollback and savepoint.
+
+use super::{
+    Subject,
+    samples::{at, key, letter, parked, received, record, step},
+    write,
+};
+use crate::{
+    id::MessageId,
+    store::{DeadLetterState, StoreTx},
+};
+
+async fn append(tx: &mut dyn StoreTx, numbers: std::ops::Range<usize>) {
+    let records: Vec<_> = numbers.map(record).collect();
+    tx.append_outbox("orders", &records).await.expect("append");
+}
+
+async fn published(subject: &Subject) -> Vec<String> {
+    let rows = subject.store.outbox("orders", 0, 100).await.expect("read");
+    rows.iter().map(|row| row.record.header("ce_id").unwrap_or_default().to_owned()).collect()
+}
+
+/// What is dropped without a commit never happened.
+///
+/// # Panics
+/// When it did.
+pub async fn what_is_dropped_is_rolled_back(subject: Subject) {
+    let store = subject.migrated().await;
+    let mut tx = store.begin().await.expect("begin");
+    append(&mut *tx, 0..3).await;
+    tx.record_steps("orders", &[step("saga", 1)]).await.expect("record");
+    drop(tx);
+    write(store, async |tx| append(tx, 7..8).await).await;
+    assert_eq!(published(&subject).await, ["7"]);
+    assert_eq!(store.steps("orders", "saga").await.expect("read"), []);
+}
+
+/// Nobody sees what is not committed yet, and reading does not wait for it.
+///
+/// # Panics
+/// When somebody does.
+pub async fn what_is_not_committed_is_not_seen(subject: Subject) {
+    let store = subject.migrated().await;
+    let mut tx = store.begin().await.expect("begin");
+    append(&mut *tx, 0..1).await;
+    tx.claim("orders", &[key(1)], at(1)).await.expect("claim");
+    assert_eq!(published(&subject).await, [""; 0]);
+    assert_eq!(store.seen("orders", &[key(1)]).await.expect("seen"), [false]);
+    tx.commit().await.expect("commit");
+    assert_eq!(published(&subject).await, ["0"]);
+    assert_eq!(store.seen("orders", &[key(1)]).await.expect("seen"), [true]);
+}
+
+/// Undoing keeps what was written before the savepoint, and the savepoint: it can be returned to again.
+///
+/// # Panics
+/// When it does not.
+pub async fn a_savepoint_can_be_undone_again(subject: Subject) {
+    let store = subject.migrated().await;
+    write(store, async |tx| {
+        append(tx, 0..1).await;
+        tx.savepoint().await.expect("savepoint");
+        append(tx, 1..2).await;
+        tx.undo().await.expect("undo");
+        tx.undo().await.expect("undo what is undone");
+        append(tx, 2..3).await;
+        tx.undo().await.expect("undo again");
+        append(tx, 3..4).await;
+    })
+    .await;
+    assert_eq!(published(&subject).await, ["0", "3"]);
+}
+
+/// A savepoint set anew keeps what was written since the one before.
+///
+/// # Panics
+/// When it does not.
+pub async fn a_savepoint_can_be_set_anew(subject: Subject) {
+    let store = subject.migrated().await;
+    write(store, async |tx| {
+        for number in 0..6 {
+            tx.savepoint().await.expect("savepoint");
+            append(tx, number..number + 1).await;
+            if number % 2 == 1 {
+                tx.undo().await.expect("undo");
+            }
+        }
+    })
+    .await;
+    assert_eq!(published(&subject).await, ["0", "2", "4"]);
+}
+
+/// Undoing without a savepoint is refused, and harms nothing.
+///
+/// # Panics
+/// When it is not, or does.
+pub async fn nothing_to_undo_is_refused(subject: Subject) {
+    let store = subject.migrated().await;
+    write(store, async |tx| {
+        append(tx, 0..1).await;
+        tx.undo().await.expect_err("there is no savepoint");
+    })
+    .await;
+    assert_eq!(published(&subject).await, ["0"]);
+}
+
+/// Undoing covers every kind of change, and questions after it are answered as if those had not been.
+///
+/// # Panics
+/// When it does not.
+pub async fn undo_covers_every_table(subject: Subject) {
+    let store = subject.migrated().await;
+    let letter_id = MessageId::new("letter");
+    let (parked_id, sent) = write(store, async |tx| {
+        tx.bury("orders", &[letter("letter", 1)]).await.expect("bury");
+        let parked = tx.park("orders", &[parked(received("orders", Some(b"k"), 1), 1)]).await.expect("park");
+        (parked[0], tx.append_outbox("orders", &[record(1)]).await.expect("append"))
+    })
+    .await;
+    write(store, async |tx| {
+        tx.savepoint().await.expect("savepoint");
+        for _ in 0..2 {
+            assert_eq!(tx.claim("orders", &[key(1)], at(1)).await.expect("claim"), [true]);
+            tx.delete_outbox(&sent).await.expect("delete");
+            append(tx, 2..3).await;
+            tx.record_steps("orders", &[step("saga", 1)]).await.expect("record");
+            tx.park("orders", &[parked(received("orders", Some(b"k"), 2), 1)]).await.expect("park");
+            tx.repark(parked_id, 9, at(9), "changed").await.expect("repark");
+            assert_eq!(tx.unpark(&[parked_id]).await.expect("unpark"), [true]);
+            assert!(tx.settle_dead_letter("orders", &letter_id, DeadLetterState::Retried).await.expect("settle"));
+            tx.bury("orders", &[letter("another", 2)]).await.expect("bury");
+            tx.undo().await.expect("undo");
+        }
+    })
+    .await;
+    assert_eq!(store.seen("orders", &[key(1)]).await.expect("seen"), [false]);
+    assert_eq!(published(&subject).await, ["1"]);
+    assert_eq!(store.steps("orders", "saga").await.expect("read"), []);
+    let waiting = store.parked("orders", "orders", b"k", 10).await.expect("read");
+    assert_eq!(waiting.iter().map(|message| (message.id, message.attempts)).collect::<Vec<_>>(), [(parked_id, 1)]);
+    let (open, total) = store.dead_letters("orders", 0, 10).await.expect("list");
+    assert_eq!((open[0].id.as_str(), total), ("letter", 1));
+}
