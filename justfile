@@ -1,0 +1,40 @@
+# `just` lists what there is. Every recipe is a plain command, so that nothing needs `just`.
+
+_list:
+    @just --list
+
+# What has to pass before a change is merged; the same as `.ci/run`.
+verify:
+    scripts/verify
+
+# Format the code.
+fmt:
+    cargo fmt --all
+
+# Lints of all crates, tests and examples; a warning is an error.
+lint:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# The documentation, as it will be published.
+doc *args:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps {{ args }}
+
+# All tests of all packages.
+test *args:
+    cargo test {{ args }}
+
+# The architecture rules alone.
+architecture:
+    cargo test -p sagas-tests --test architecture
+
+# Licences, advisories and sources of the dependencies; needs cargo-deny.
+deny:
+    cargo deny check
+
+# The example system: five services in one process.
+run *args:
+    cargo run --example ecommerce -- {{ args }}
+
+# Orders per second and their latency, in release.
+bench *args:
+    cargo run --release --example ecommerce -- bench {{ args }}
