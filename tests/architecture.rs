@@ -1,0 +1,375 @@
+//! The rules of the house, checked on the source: which module may use which, what the engine may not touch, what the example
+//! may see, how long a file may be.
+//!
+//! Paths are read from the tokens of each file, so comments, strings and documentation do not count; the module's tests
+//! (`#[cfg(test)]`, `tests.rs`) do not either.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+/// What a module of `saga-core` may use of its own crate. The most specific entry decides; a module without one is an error,
+/// so that a new module takes its place on purpose.
+const ARROWS: &[(&str, &[&str])] = &[
+    // The vocabulary: plain data.
+    ("failure", &[]),
+    ("time", &[]),
+    ("settings", &[]),
+    ("retry", &[]),
+    ("id", &["time"]),
+    ("message", &["failure", "id", "time"]),
+    // Decides, and does nothing.
+    ("engine", &["failure", "id", "message", "retry", "settings", "time"]),
+    // The ports, and beneath them what implements them.
+    ("store", &["failure", "id", "message", "time"]),
+    ("transport", &["id", "message", "time"]),
+    // How an async fn becomes a consumer.
+    ("extract", &["failure", "handler", "id", "message", "store", "time"]),
+    ("handler", &["extract", "failure", "id", "message", "retry", "store", "time"]),
+    // Carries out what the engine decides.
+    ("runtime", &["engine", "extract", "failure", "handler", "id", "message", "retry", "settings", "store", "time", "transport"]),
+    // What is built on it.
+    ("http", &["id", "message", "runtime", "store", "time"]),
+    (
+        "testing",
+        &[
+            "engine",
+            "extract",
+            "failure",
+            "handler",
+            "id",
+            "message",
+            "retry",
+            "runtime",
+            "settings",
+            "store",
+            "time",
+            "transport",
+        ],
+    ),
+    ("config", &[]),
+    ("__private", &["extract", "failure", "handler", "message", "retry", "store", "time"]),
+];
+
+/// Paths that decide by themselves who may use them: implementations behind a port.
+const IMPLEMENTATIONS: &[(&str, &[&str])] = &[
+    ("store::memory", &["store", "testing"]),
+    ("store::sqlite", &["store", "testing", "transport::embedded"]),
+    ("transport::memory", &["transport", "testing"]),
+    ("transport::embedded", &["transport", "testing"]),
+];
+
+/// What the engine may not name: it has no I/O, no clock, no task and no chance of its own.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "futures_util",
+    "sqlx",
+    "fastrand",
+    "uuid::Uuid::new_v4",
+    "uuid::Uuid::now_v7",
+    "std::time::SystemTime",
+    "std::time::Instant",
+    "std::thread",
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::env",
+    "std::process",
+    "crate::time::Clock",
+    "crate::id::IdSource",
+];
+
+const LONGEST_FILE: usize = 600;
+
+#[test]
+fn modules_use_only_what_lies_beneath_them() {
+    let mut wrong = BTreeSet::new();
+    for file in sources("saga-core/src") {
+        let Some(area) = file.module.first().cloned() else { continue };
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == area) else {
+            wrong.insert(format!("{}: the module `{area}` has no place in ARROWS yet", file.shown));
+            continue;
+        };
+        for path in file.paths() {
+            let Some(used) = path.strip_prefix("crate::").and_then(|path| path.split("::").next()) else { continue };
+            if used != area && !allowed.contains(&used) {
+                wrong.insert(format!("{}: `{area}` may not use `{path}`", file.shown));
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
+#[test]
+fn implementations_are_reached_through_their_port() {
+    let mut wrong = BTreeSet::new();
+    for file in sources("saga-core/src") {
+        let module = file.module.join("::");
+        for path in file.paths() {
+            for (implementation, users) in IMPLEMENTATIONS {
+                if is_within(&path, &format!("crate::{implementation}")) && !users.iter().any(|user| is_within(&module, user)) {
+                    wrong.insert(format!("{}: `{module}` may not use `{path}`", file.shown));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
+#[test]
+fn the_engine_is_pure() {
+    let mut wrong = BTreeSet::new();
+    let files = sources("saga-core/src/engine");
+    assert!(!files.is_empty(), "there is an engine");
+    for file in files {
+        for path in file.paths() {
+            if IMPURE.iter().any(|impure| is_within(&path, impure)) {
+                wrong.insert(format!("{}: `{path}`", file.shown));
+            }
+        }
+        for word in ["async", "await", "static"] {
+            if file.has_word(word) {
+                wrong.insert(format!("{}: `{word}`", file.shown));
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
+#[test]
+fn the_example_uses_only_the_public_api() {
+    let mut wrong = BTreeSet::new();
+    let files = sources("examples/ecommerce/src");
+    assert!(!files.is_empty(), "there is an example");
+    for file in files {
+        for path in file.paths() {
+            if ["saga_core", "saga_macros", "saga_kafka", "sagas::__private"].iter().any(|hidden| is_within(&path, hidden)) {
+                wrong.insert(format!("{}: `{path}`", file.shown));
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
+#[test]
+fn nothing_is_unsafe() {
+    let mut wrong = BTreeSet::new();
+    for file in everything() {
+        // `#![forbid(unsafe_code)]` is another word.
+        if file.has_word("unsafe") {
+            wrong.insert(file.shown.clone());
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long: Vec<_> = everything()
+        .into_iter()
+        .map(|file| (file.text.lines().count(), file.shown))
+        .filter(|(lines, _)| *lines > LONGEST_FILE)
+        .collect();
+    assert_eq!(long, []);
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let mut silent = BTreeSet::new();
+    for root in ["src", "saga-core/src", "saga-macros/src", "saga-kafka/src", "examples/ecommerce/src"] {
+        silent.extend(sources(root).into_iter().filter(|file| !file.text.starts_with("//! ")).map(|file| file.shown));
+    }
+    assert_eq!(silent, BTreeSet::new());
+}
+
+#[test]
+fn paths_are_read_from_tokens() {
+    let file = SourceFile {
+        shown: "store/memory/tx.rs".to_owned(),
+        module: vec!["store".to_owned(), "memory".to_owned(), "tx".to_owned()],
+        text: r#"
+            //! See [`crate::runtime`].
+            use crate::{id::MessageId, time::{Clock, Timestamp}};
+            use super::{rows, super::Store};
+            fn f() { let _ = "crate::http"; tokio::select! { _ = crate::handler::call() => {} } }
+            #[cfg(test)]
+            mod tests { use crate::testing::Pump; }
+        "#
+        .to_owned(),
+    };
+    let paths: Vec<_> = file.paths().into_iter().collect();
+    let expected = [
+        "crate::handler::call",
+        "crate::id::MessageId",
+        "crate::store::Store",
+        "crate::store::memory::rows",
+        "crate::time::Clock",
+        "crate::time::Timestamp",
+        "tokio::select",
+    ];
+    assert_eq!(paths, expected);
+    assert!(file.has_word("fn") && !file.has_word("async"));
+}
+
+struct SourceFile {
+    /// The path from the root of the workspace.
+    shown: String,
+    /// The module, from the root of its crate.
+    module: Vec<String>,
+    text: String,
+}
+
+impl SourceFile {
+    /// Every path the code names, from `crate` where it is one of the crate's own.
+    fn paths(&self) -> BTreeSet<String> {
+        let mut paths = BTreeSet::new();
+        collect(self.tokens(), &mut |path| {
+            paths.insert(self.absolute(path).join("::"));
+        });
+        paths
+    }
+
+    fn has_word(&self, word: &str) -> bool {
+        has_word(self.tokens(), word)
+    }
+
+    fn tokens(&self) -> TokenStream {
+        let tokens: TokenStream = self.text.parse().unwrap_or_else(|error| panic!("{} is no Rust: {error}", self.shown));
+        without_tests(tokens)
+    }
+
+    fn absolute(&self, path: &[String]) -> Vec<String> {
+        let ups = path.iter().take_while(|segment| *segment == "super").count();
+        match path.first().map(String::as_str) {
+            Some("super") => {
+                let parents = &self.module[..self.module.len().saturating_sub(ups)];
+                ["crate".to_owned()].iter().chain(parents).chain(&path[ups..]).cloned().collect()
+            }
+            Some("self") => ["crate".to_owned()].iter().chain(&self.module).chain(&path[1..]).cloned().collect(),
+            _ => path.to_vec(),
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn everything() -> Vec<SourceFile> {
+    ["src", "saga-core", "saga-macros", "saga-kafka", "examples", "tests", "benches"].into_iter().flat_map(all).collect()
+}
+
+/// The Rust files below `folder`, without those that are tests.
+fn sources(folder: &str) -> Vec<SourceFile> {
+    all(folder).into_iter().filter(|file| !file.module.iter().any(|part| part == "tests")).collect()
+}
+
+fn all(folder: &str) -> Vec<SourceFile> {
+    let (root, mut files, mut folders) = (root(), Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.expect("a readable folder").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let shown = path.strip_prefix(&root).expect("below the root").display().to_string();
+                files.push(SourceFile { module: module(&shown), text: fs::read_to_string(&path).expect("readable"), shown });
+            }
+        }
+    }
+    files
+}
+
+/// `saga-core/src/store/memory/tx.rs` is `store::memory::tx`.
+fn module(shown: &str) -> Vec<String> {
+    let inside = shown.split_once("src/").map_or(shown, |(_, inside)| inside);
+    let parts = inside.trim_end_matches(".rs").split('/').filter(|part| !["mod", "lib", "main"].contains(part));
+    parts.map(str::to_owned).collect()
+}
+
+fn is_within(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+/// Without what stands behind `#[cfg(test)]`.
+fn without_tests(tokens: TokenStream) -> TokenStream {
+    let (mut kept, mut tokens) = (Vec::new(), tokens.into_iter());
+    while let Some(token) = tokens.next() {
+        let is_test = matches!(&token, TokenTree::Group(group)
+            if group.delimiter() == Delimiter::Bracket && group.stream().to_string().replace(' ', "") == "cfg(test)");
+        if !is_test {
+            kept.push(token);
+            continue;
+        }
+        // The item ends with its braces or its semicolon.
+        for skipped in tokens.by_ref() {
+            match skipped {
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => break,
+                TokenTree::Punct(punct) if punct.as_char() == ';' => break,
+                _ => {}
+            }
+        }
+    }
+    kept.into_iter().collect()
+}
+
+fn has_word(tokens: TokenStream, word: &str) -> bool {
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == word,
+        TokenTree::Group(group) => has_word(group.stream(), word),
+        _ => false,
+    })
+}
+
+/// Calls `found` with every path of two segments or more, the groups of a `use` written out.
+fn collect(tokens: TokenStream, found: &mut impl FnMut(&[String])) {
+    let tokens: Vec<_> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at] {
+            TokenTree::Ident(_) => at = path(&tokens, at, &[], found),
+            TokenTree::Group(group) => {
+                collect(group.stream(), found);
+                at += 1;
+            }
+            _ => at += 1,
+        }
+    }
+}
+
+/// Reads the path that begins at `at`, inside `prefix`; gives the place behind it.
+fn path(tokens: &[TokenTree], mut at: usize, prefix: &[String], found: &mut impl FnMut(&[String])) -> usize {
+    let mut segments = prefix.to_vec();
+    while let Some(TokenTree::Ident(ident)) = tokens.get(at) {
+        segments.push(ident.to_string());
+        at += 1;
+        if !is_double_colon(tokens, at) {
+            break;
+        }
+        at += 2;
+        if let Some(TokenTree::Group(group)) = tokens.get(at) {
+            let inner: Vec<_> = group.stream().into_iter().collect();
+            let mut place = 0;
+            while place < inner.len() {
+                place = match &inner[place] {
+                    TokenTree::Ident(_) => path(&inner, place, &segments, found),
+                    _ => place + 1,
+                };
+            }
+            return at + 1;
+        }
+    }
+    if segments.len() > 1 {
+        found(&segments);
+    }
+    at
+}
+
+fn is_double_colon(tokens: &[TokenTree], at: usize) -> bool {
+    let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+    colon(at) && colon(at + 1)
+}
