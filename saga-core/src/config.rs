@@ -114,9 +114,9 @@ where
     T: Serialize + DeserializeOwned,
 {
     let places = Places { file, prefix };
-    let known = dict(&defaults).map_err(|error| places.invalid(error))?;
+    let known = dict(&defaults).map_err(|error| places.invalid(*error))?;
     let file = file.map_or_else(|| Ok(Dict::new()), read)?;
-    let flags = given(dict(&flags).map_err(|error| places.invalid(error))?);
+    let flags = given(dict(&flags).map_err(|error| places.invalid(*error))?);
     for (layer, keys) in [(FILE, &file), (FLAGS, &flags)] {
         if let Some(key) = keys.keys().find(|key| !known.contains_key(*key)) {
             return Err(places.unknown(Some(layer), key.clone(), known.keys().cloned().collect()));
@@ -160,12 +160,12 @@ fn layer_of(error: &figment::Error) -> Option<&str> {
     error.metadata.as_ref().map(|metadata| metadata.name.as_ref())
 }
 
-fn dict(value: &impl Serialize) -> Result<Dict, figment::Error> {
-    match Value::serialize(value)? {
+fn dict(value: &impl Serialize) -> Result<Dict, Box<figment::Error>> {
+    match Value::serialize(value).map_err(Box::new)? {
         Value::Dict(_, dict) => Ok(dict),
         // `()` says that there are none.
         Value::Empty(..) => Ok(Dict::new()),
-        other => Err(Kind::InvalidType(other.to_actual(), "a struct".to_owned()).into()),
+        other => Err(Box::new(Kind::InvalidType(other.to_actual(), "a struct".to_owned()).into())),
     }
 }
 

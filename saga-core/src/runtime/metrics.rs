@@ -13,7 +13,6 @@
 //! assert!(metrics.render().contains(r#"units_held_total{service="inventory",product="tea"} 3"#));
 //! ```
 
-#[allow(dead_code, reason = "the runtime that writes them follows")]
 mod series;
 
 use std::{
@@ -28,7 +27,6 @@ use std::{
 use ::metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-#[allow(unused_imports, reason = "which of them is used depends on the features")]
 pub(crate) use series::{HandlerSeries, PartitionSeries, ServiceSeries, TopicSeries};
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.
