@@ -3,13 +3,14 @@
 mod handler;
 mod set;
 
+pub use serde::{Serialize, de::DeserializeOwned};
 pub use std::{string::String, time::Duration, vec::Vec};
 
 pub use crate::{
     failure::Fault,
     handler::{AfterDeadLetter, Handler, HandlerDef, HandlerOptions, IntoOutcome, IntoPublished},
-    message::{Event, EventKey, EventSet, EventType, Outgoing, Payload},
+    message::{Event, EventKey, EventSet, EventType, Outgoing},
     retry::RetryPolicy,
 };
 pub use handler::*;
-pub use set::Member;
+pub use set::{Member, member};

@@ -1,4 +1,8 @@
 //! What `#[handler]` calls.
+//!
+//! There is one fn for each number of arguments, and the macro names every type in the call as the user wrote it: an argument
+//! that cannot be taken, or a type that cannot be returned, is then reported where it is written, and once. They are written
+//! out because the compiler shows their bounds to users.
 
 use std::{future::Future, marker::PhantomData};
 
@@ -7,34 +11,127 @@ use crate::{
     handler::{Handler, HandlerOptions, IntoOutcome},
 };
 
-/// A handler fn by its number of arguments. The types are named by the macro as the user wrote them, so that an argument that
-/// cannot be taken, or a type that cannot be returned, is reported where it is written, and once.
-macro_rules! handlers {
-    ($($name:ident($($arg:ident),+);)+) => {
-        $(
-            /// The handler that calls `function`.
-            pub fn $name<$($arg,)+ Out, F, Fut>(options: HandlerOptions, function: F) -> Handler
-            where
-                $($arg: Extract + 'static,)+
-                Out: IntoOutcome,
-                F: Fn($($arg),+) -> Fut + Send + Sync + 'static,
-                Fut: Future<Output = Out> + Send + 'static,
-            {
-                Handler::new::<F, ($($arg,)+)>(options, function)
-            }
-        )+
-    };
+/// The handler that calls `function`.
+pub fn handler_1<A, Out, Fut>(options: HandlerOptions, function: impl Fn(A) -> Fut + Send + Sync + 'static) -> Handler
+where
+    A: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
 }
 
-handlers! {
-    handler_1(A);
-    handler_2(A, B);
-    handler_3(A, B, C);
-    handler_4(A, B, C, D);
-    handler_5(A, B, C, D, E);
-    handler_6(A, B, C, D, E, G);
-    handler_7(A, B, C, D, E, G, H);
-    handler_8(A, B, C, D, E, G, H, I);
+/// The handler that calls `function`.
+pub fn handler_2<A, B, Out, Fut>(options: HandlerOptions, function: impl Fn(A, B) -> Fut + Send + Sync + 'static) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_3<A, B, C, Out, Fut>(options: HandlerOptions, function: impl Fn(A, B, C) -> Fut + Send + Sync + 'static) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_4<A, B, C, D, Out, Fut>(
+    options: HandlerOptions,
+    function: impl Fn(A, B, C, D) -> Fut + Send + Sync + 'static,
+) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    D: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_5<A, B, C, D, E, Out, Fut>(
+    options: HandlerOptions,
+    function: impl Fn(A, B, C, D, E) -> Fut + Send + Sync + 'static,
+) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    D: Extract,
+    E: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_6<A, B, C, D, E, G, Out, Fut>(
+    options: HandlerOptions,
+    function: impl Fn(A, B, C, D, E, G) -> Fut + Send + Sync + 'static,
+) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    D: Extract,
+    E: Extract,
+    G: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_7<A, B, C, D, E, G, H, Out, Fut>(
+    options: HandlerOptions,
+    function: impl Fn(A, B, C, D, E, G, H) -> Fut + Send + Sync + 'static,
+) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    D: Extract,
+    E: Extract,
+    G: Extract,
+    H: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
+}
+
+/// The handler that calls `function`.
+pub fn handler_8<A, B, C, D, E, G, H, I, Out, Fut>(
+    options: HandlerOptions,
+    function: impl Fn(A, B, C, D, E, G, H, I) -> Fut + Send + Sync + 'static,
+) -> Handler
+where
+    A: Extract,
+    B: Extract,
+    C: Extract,
+    D: Extract,
+    E: Extract,
+    G: Extract,
+    H: Extract,
+    I: Extract,
+    Out: IntoOutcome,
+    Fut: Future<Output = Out> + Send + 'static,
+{
+    Handler::new(options, function)
 }
 
 /// An argument's type, asked for its kind: the inherent constant is there for an extractor, and hides that of [`NoExtractor`].
@@ -57,6 +154,7 @@ impl<A> NoExtractor for Argument<A> {}
 ///
 /// # Panics
 /// While compiling, when a rule is broken.
+#[track_caller]
 pub const fn check_arguments(kinds: &[Option<Kind>]) {
     let (mut inputs, mut held, mut detached, mut at) = (0, 0, 0, 0);
     while at < kinds.len() {
@@ -69,14 +167,16 @@ pub const fn check_arguments(kinds: &[Option<Kind>]) {
         }
         at += 1;
     }
-    assert!(inputs != 0, "a handler takes the event it handles: add `On(event): On<E>`, or `Batch(events): Batch<E>`");
-    assert!(
-        inputs == 1,
-        "a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`"
-    );
-    assert!(held <= 1 && detached <= 1, "a delivery has one transaction: take `Tx`, or `Work`, once");
-    assert!(
-        held + detached <= 1,
-        "a handler takes `Tx` or `Work`, not both: where the database has one writer (SQLite) it would wait for itself"
-    );
+    if inputs == 0 {
+        panic!("a handler takes the event it handles: add `On(event): On<E>`, or `Batch(events): Batch<E>`");
+    }
+    if inputs > 1 {
+        panic!("a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`");
+    }
+    if held > 0 && detached > 0 {
+        panic!("a handler takes `Tx` or `Work`, not both: where the database has one writer (SQLite) it would wait for itself");
+    }
+    if held + detached > 1 {
+        panic!("a delivery has one transaction: take `Tx`, or `Work`, once");
+    }
 }

@@ -53,13 +53,13 @@ pub enum Kind {
     Other,
 }
 
-/// An argument of a handler.
+/// An argument of a handler, which owns its arguments.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as an argument",
     label = "not an extractor",
     note = "a handler takes `On<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>` and `Meta`; wrap a shared value as `State<{Self}>`"
 )]
-pub trait Extract: Sized + Send {
+pub trait Extract: Sized + Send + 'static {
     /// What it is to the rules between arguments.
     const KIND: Kind = Kind::Other;
 

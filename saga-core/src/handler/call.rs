@@ -80,7 +80,7 @@ macro_rules! handler_fns {
         where
             F: Fn($($arg),+) -> Fut + Send + Sync + 'static,
             Fut: Future<Output: IntoOutcome> + Send + 'static,
-            $($arg: Extract + 'static,)+
+            $($arg: Extract,)+
         {
             type Output = Fut::Output;
 

@@ -60,6 +60,7 @@ impl IntoPublished for Never {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<E: Event> IntoPublished for E {
     fn types() -> Vec<EventType> {
         <E as EventSet>::types()
@@ -138,6 +139,7 @@ fn encoded<T: IntoPublished>(events: &T, then: impl FnOnce(Vec<Outgoing>) -> Out
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: IntoPublished> IntoOutcome for T {
     fn published() -> Vec<EventType> {
         T::types()

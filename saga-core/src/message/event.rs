@@ -12,7 +12,7 @@ use crate::failure::Fault;
     label = "not an event",
     note = "put `#[event(topic = \"..\", key = ..)]` on `{Self}`, and derive `Serialize` and `Deserialize` for it"
 )]
-pub trait Event: Payload {
+pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The type of the field whose value is the record's key.
     type Key: EventKey;
 
@@ -26,17 +26,6 @@ pub trait Event: Payload {
     /// The key: events of one key are handled in the order in which they were published.
     fn key(&self) -> &Self::Key;
 }
-
-/// What an event must be: owned data that is written as JSON and read back.
-#[diagnostic::on_unimplemented(
-    message = "the event `{Self}` cannot be written as JSON and read back",
-    label = "not `Serialize`, or not `Deserialize`",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize)]` to `{Self}`; what is in it must be `Send + Sync`"
-)]
-pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {}
-
-#[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Payload for T {}
 
 /// What a key field must be: plain text on the wire.
 #[diagnostic::on_unimplemented(

@@ -6,5 +6,5 @@ pub mod headers;
 mod record;
 
 pub use envelope::{Context, Envelope, Outgoing};
-pub use event::{DecodeFn, Event, EventKey, EventSet, EventType, Payload};
+pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
 pub use record::{Header, Received, Record, TopicPartition};

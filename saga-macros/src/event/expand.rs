@@ -32,7 +32,7 @@ fn event(event: &Event) -> TokenStream {
             const TOPIC: &'static str = #topic;
             const VERSION: u32 = #version;
 
-            fn key(&self) -> &Self::Key {
+            fn key(&self) -> &#ty {
                 &self.#field
             }
         }
@@ -44,7 +44,9 @@ pub(super) fn with_bounds(generics: &Generics, krate: &Path, key: Option<&syn::T
     let mut generics = generics.clone();
     if generics.type_params().next().is_some() {
         let clause = generics.make_where_clause();
-        clause.predicates.push(syn::parse_quote!(Self: #krate::__private::Payload));
+        clause.predicates.push(syn::parse_quote! {
+            Self: #krate::__private::Serialize + #krate::__private::DeserializeOwned + ::core::marker::Send + ::core::marker::Sync + 'static
+        });
         if let Some(key) = key {
             clause.predicates.push(syn::parse_quote!(#key: #krate::__private::EventKey));
         }
@@ -59,8 +61,8 @@ fn set(set: &Set) -> TokenStream {
         let super::model::Variant { ident, cfgs, field, event } = variant;
         quote! {
             #(#cfgs)*
-            types.push(#krate::__private::Member::<#event>::event_type(|bytes| {
-                #krate::__private::Member::<#event>::decode(bytes, |event| Self::#ident { #field: event })
+            types.push(#krate::__private::member::<#event>().event_type(|bytes| {
+                #krate::__private::member::<#event>().decode(bytes, |event| Self::#ident { #field: event })
             }));
         }
     });
@@ -68,7 +70,7 @@ fn set(set: &Set) -> TokenStream {
         let super::model::Variant { ident, cfgs, field, event } = variant;
         quote! {
             #(#cfgs)*
-            Self::#ident { #field: event } => #krate::__private::Member::<#event>::encode(event, into),
+            Self::#ident { #field: event } => #krate::__private::member::<#event>().encode(event, into),
         }
     });
     quote! {

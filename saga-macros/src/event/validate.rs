@@ -59,7 +59,7 @@ fn event(source: &Source, target: Target, data: &DataStruct, errors: &mut Errors
 
 fn topic(source: &Source, errors: &mut Errors) -> Option<String> {
     let Some(given) = source.options.find("topic") else {
-        errors.attribute("an event needs a topic: add `topic = \"..\"`, the Kafka topic that carries it");
+        errors.attribute(&source.item.ident, "an event needs a topic: add `topic = \"..\"`, the Kafka topic that carries it");
         return None;
     };
     let literal: LitStr = given.value("is a string", errors)?;
@@ -90,10 +90,13 @@ fn key(source: &Source, fields: &FieldsNamed, errors: &mut Errors) -> Option<Key
         fields.named.iter().filter_map(|field| Some((field.ident.as_ref()?, &field.ty))).collect();
     let names: Vec<String> = named.iter().map(|(ident, _)| ident.unraw().to_string()).collect();
     let Some(given) = source.options.find("key") else {
-        errors.attribute(format!(
-            "an event needs a key: add `key = ..` with one of its fields ({}); events of one key are handled in order",
-            list(&names)
-        ));
+        errors.attribute(
+            &source.item.ident,
+            format!(
+                "an event needs a key: add `key = ..` with one of its fields ({}); events of one key are handled in order",
+                list(&names)
+            ),
+        );
         return None;
     };
     let wanted = given.parse(Ident::parse_any, "is the name of a field", errors)?;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::{GenericParam, Generics, Ident, Path, ext::IdentExt};
 
 use super::model::{Handler, Output, Policy};
 use crate::shared::Target;
 
 pub(super) fn model(handler: &Handler) -> TokenStream {
-    let Target { krate, ident, generics, .. } = &handler.target;
+    let Target { krate, ident, generics, cfgs } = &handler.target;
     let name = ident.unraw().to_string();
     let policy = policy(&handler.policy, krate);
     let adapter = format_ident!("handler_{}", handler.arguments.len());
@@ -23,17 +23,26 @@ pub(super) fn model(handler: &Handler) -> TokenStream {
     let parameters = parameters(generics);
     let function = if parameters.is_empty() { quote!(#ident) } else { quote!(#ident::<#(#parameters),*>) };
     let exhausted = handler.exhausted.as_ref().map(|path| quote!(.exhausted(#path)));
-    let body = quote! {
-        #krate::__private::#adapter::<#(#arguments,)* #output, _, _>(
+    // Located at the fn's name: whatever the compiler says of the call is about the fn.
+    let at = Span::mixed_site().located_at(ident.span());
+    let body = quote_spanned! {at=>
+        #krate::__private::#adapter::<#(#arguments,)* #output, _>(
             #krate::__private::HandlerOptions::new(#name, ::core::module_path!()) #policy,
             #function,
         )
         #exhausted
     };
     let check = check(handler);
-    let (in_body, beside) = if parameters.is_empty() { (None, Some(check)) } else { (Some(check), None) };
-    let def = def(handler, &quote!(#in_body #body));
-    quote!(#def #beside)
+    if parameters.is_empty() {
+        let def = def(handler, &body);
+        quote! {
+            #def
+            #(#cfgs)*
+            const _: () = #check;
+        }
+    } else {
+        def(handler, &quote!(const #check #body))
+    }
 }
 
 /// The type that stands for the fn in `handlers![..]`, whose handler is made by `body`.
@@ -62,17 +71,16 @@ pub(super) fn def(handler: &Handler, body: &TokenStream) -> TokenStream {
 
 /// The rules between arguments again, by type this time, so that an alias is no way around them.
 fn check(handler: &Handler) -> TokenStream {
-    let Target { krate, cfgs, .. } = &handler.target;
+    let Target { krate, ident, .. } = &handler.target;
     let arguments = &handler.arguments;
-    let call = quote!(#krate::__private::check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*]));
-    quote! {
-        #(#cfgs)*
-        const _: () = {
-            #[allow(unused_imports)]
-            use #krate::__private::NoExtractor as _;
-            #call
-        };
-    }
+    let check = quote_spanned! {ident.span()=>
+        check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*])
+    };
+    quote! {{
+        #[allow(unused_imports)]
+        use #krate::__private::{NoExtractor as _, check_arguments};
+        #check
+    }}
 }
 
 fn policy(policy: &Policy, krate: &Path) -> TokenStream {

@@ -7,7 +7,8 @@ use quote::quote;
 use super::{expand, model::Handler};
 
 pub(super) fn model(handler: &Handler) -> TokenStream {
-    if handler.target.generics.lifetimes().next().is_some() {
+    // A method's impl block can hold no other items.
+    if handler.method || handler.target.generics.lifetimes().next().is_some() {
         return TokenStream::new();
     }
     expand::def(handler, &quote!(::core::panic!()))

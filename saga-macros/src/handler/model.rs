@@ -13,6 +13,8 @@ pub(super) struct Handler {
     pub(super) policy: Policy,
     /// The fn to call when the attempts have ended.
     pub(super) exhausted: Option<Path>,
+    /// Whether it takes `self`; reported.
+    pub(super) method: bool,
     pub(super) arguments: Vec<Type>,
     pub(super) output: Output,
 }

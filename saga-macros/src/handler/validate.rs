@@ -30,6 +30,7 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
         visibility: function.visibility.clone(),
         policy,
         exhausted,
+        method: signature.receiver().is_some(),
         arguments: arguments.into_iter().map(|argument| (*argument.ty).clone()).collect(),
         output: output(signature, errors),
     }
@@ -85,17 +86,11 @@ fn qualifiers(signature: &Signature, errors: &mut Errors) {
     if signature.asyncness.is_none() {
         errors.at(&signature.fn_token, "a handler is asynchronous: write `async fn`");
     }
-    if let Some(token) = &signature.constness {
-        errors.at(token, "a handler runs when a message arrives: remove `const`");
-    }
     if let Some(token) = &signature.unsafety {
         errors.at(token, "a handler is called by the runtime, which can promise nothing on its behalf: remove `unsafe`");
     }
     if let Some(token) = &signature.abi {
         errors.at(token, "a handler is called from Rust: remove `extern`");
-    }
-    if let Some(token) = &signature.variadic {
-        errors.at(token, "a handler takes a fixed list of arguments: remove `...`");
     }
 }
 

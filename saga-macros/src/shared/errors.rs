@@ -1,6 +1,6 @@
 //! The sink that collects every mistake of an item, so that they are reported at once.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 
 /// The mistakes found so far.
@@ -13,9 +13,10 @@ impl Errors {
         self.0.push(syn::Error::new_spanned(at, message));
     }
 
-    /// Adds a mistake of the attribute as a whole, or of something that is missing from it.
-    pub(crate) fn attribute(&mut self, message: impl std::fmt::Display) {
-        self.0.push(syn::Error::new(proc_macro2::Span::call_site(), message));
+    /// Adds a mistake of the attribute on `item` as a whole: something that is missing from it.
+    pub(crate) fn attribute(&mut self, item: &Ident, message: impl std::fmt::Display) {
+        // Resolved as the item is, the compiler takes the place for one that the user wrote, which it is.
+        self.0.push(syn::Error::new(Span::call_site().resolved_at(item.span()), message));
     }
 
     /// Adds a mistake that the parser found.

@@ -2,11 +2,7 @@
 
 #![deny(warnings)]
 
-use sagas::{
-    handler::IntoPublished,
-    message::EventSet,
-    prelude::*,
-};
+use sagas::{handler::IntoPublished, message::EventSet, prelude::*};
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "orders", key = order_id)]
@@ -30,7 +26,9 @@ pub struct Absent;
 pub enum OrderEvent {
     /// It was placed.
     Created(OrderCreated),
-    Confirmed { event: OrderConfirmed },
+    Confirmed {
+        event: OrderConfirmed,
+    },
     #[cfg(any())]
     Absent(Absent),
 }

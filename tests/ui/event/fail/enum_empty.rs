@@ -1,0 +1,6 @@
+use sagas::prelude::*;
+
+#[event]
+enum OrderEvent {}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders", key = order_id)]
+#[derive(Serialize, Deserialize)]
+struct OrderCreated {
+    order_id: u64,
+}
+
+#[event]
+enum OrderEvent {
+    Created(OrderCreated),
+    Number(u64),
+}
+
+fn main() {}

@@ -1,0 +1,15 @@
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders", key = order_id)]
+#[derive(Serialize, Deserialize)]
+struct OrderCreated {
+    order_id: u64,
+}
+
+#[event(topic = "orders")]
+enum OrderEvent {
+    Created(OrderCreated),
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders", key = order_id.high)]
+#[derive(Serialize, Deserialize)]
+struct OrderCreated {
+    order_id: u64,
+    customer_id: u64,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "orders", key = order_id)]
+#[derive(Serialize, Deserialize)]
+struct OrderCreated;
+
+fn main() {}

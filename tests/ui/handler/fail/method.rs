@@ -1,0 +1,14 @@
+#[path = "../../contracts.rs"]
+mod contracts;
+
+use contracts::*;
+use sagas::prelude::*;
+
+struct Stock;
+
+impl Stock {
+    #[handler]
+    async fn reserve(&self, On(_): On<OrderCreated>) {}
+}
+
+fn main() {}

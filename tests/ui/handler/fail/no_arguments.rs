@@ -1,0 +1,6 @@
+use sagas::prelude::*;
+
+#[handler]
+async fn reserve() {}
+
+fn main() {}

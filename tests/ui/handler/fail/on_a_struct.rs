@@ -1,0 +1,6 @@
+use sagas::prelude::*;
+
+#[handler]
+struct Reserve;
+
+fn main() {}

@@ -1,0 +1,10 @@
+#[path = "../../contracts.rs"]
+mod contracts;
+
+use contracts::*;
+use sagas::prelude::*;
+
+#[handler(timeout = "10s", timeout = "20s")]
+async fn reserve(On(_): On<OrderCreated>) {}
+
+fn main() {}
