@@ -2,6 +2,7 @@
 //! a port has to pass.
 
 pub mod conformance;
+pub mod faulty;
 pub mod pump;
 
 pub use pump::Pump;

@@ -138,3 +138,14 @@ impl LogStore for MemoryStore {
 
     async fn close(&self) {}
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::testing::conformance;
+
+    #[tokio::test]
+    async fn conforms() {
+        conformance::transport::all(async || Arc::new(Memory::new()) as Arc<dyn Transport>).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! What the properties are written with.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::PATIENCE;
+use crate::{
+    id::IdSource,
+    message::{Received, Record},
+    time::{Clock, Timestamp},
+    transport::{Delivery, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
+};
+
+/// Waits for something that has to happen.
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: did not happen within {PATIENCE:?}"),
+    }
+}
+
+/// A log, a topic that nobody else uses, and names for groups.
+pub(super) struct Bench {
+    pub(super) log: Arc<dyn Transport>,
+    pub(super) topic: String,
+    name: String,
+}
+
+impl Bench {
+    pub(super) async fn new(log: Arc<dyn Transport>, partitions: u32) -> Self {
+        let name = format!("conformance-{}", IdSource::random().uuid(Clock::system().now()));
+        let topic = format!("{name}.topic");
+        let spec = TopicSpec { name: topic.clone(), partitions };
+        within("making a topic", log.ensure_topics(&[spec])).await.expect("a topic is made");
+        Self { log, topic, name }
+    }
+
+    pub(super) fn group(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+
+    pub(super) fn partition(&self, number: i32) -> TopicPartition {
+        TopicPartition::new(&self.topic, number)
+    }
+
+    pub(super) fn record(&self, key: &str, value: impl ToString) -> Record {
+        Record {
+            topic: self.topic.clone(),
+            key: Some(key.to_owned().into()),
+            value: Some(value.to_string().into()),
+            headers: vec![],
+            timestamp: Timestamp::from_millis(1_700_000_000_000),
+        }
+    }
+
+    /// Publishes records that all have to be stored.
+    pub(super) async fn publish(&self, records: Vec<Record>) -> Vec<Position> {
+        let count = records.len();
+        let answers = within("publishing", self.log.publish(records)).await;
+        assert_eq!(answers.len(), count, "every record is answered");
+        answers.into_iter().map(|answer| answer.expect("the record is stored")).collect()
+    }
+
+    /// Publishes values 0, 1, 2, ... under keys that spread over the partitions.
+    pub(super) async fn publish_numbers(&self, numbers: std::ops::Range<usize>) -> Vec<Position> {
+        self.publish(numbers.map(|number| self.record(&format!("key-{}", number % 37), number)).collect()).await
+    }
+
+    pub(super) async fn reader(&self, group: &str) -> Reader {
+        let topics = [self.topic.clone()];
+        let subscription =
+            within("subscribing", self.log.subscribe(&self.group(group), &topics)).await.expect("the group is joined");
+        Reader { subscription, held: BTreeSet::new(), waiting: Vec::new() }
+    }
+
+    /// How many records the group has not done, over all partitions.
+    pub(super) async fn lag(&self, group: &str) -> i64 {
+        let topics = [self.topic.clone()];
+        let lag = within("asking for the lag", self.log.lag(&self.group(group), &topics)).await.expect("the lag is known");
+        lag.iter().map(|partition| partition.end - partition.committed).sum()
+    }
+
+    /// Waits until the lag is this.
+    pub(super) async fn lag_becomes(&self, group: &str, expected: i64) {
+        within("the lag changing", async {
+            while self.lag(group).await != expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// A member that keeps track of what it holds.
+pub(super) struct Reader {
+    pub(super) subscription: Box<dyn Subscription>,
+    pub(super) held: BTreeSet<TopicPartition>,
+    waiting: Vec<Received>,
+}
+
+impl Reader {
+    /// The next delivery, entered into the books.
+    pub(super) async fn next(&mut self) -> Result<Delivery, TransportError> {
+        let delivery = self.subscription.next().await?;
+        match &delivery {
+            Delivery::Assigned(partitions) => {
+                for partition in partitions {
+                    assert!(self.held.insert(partition.clone()), "{partition} is assigned while it is held");
+                }
+            }
+            Delivery::Revoked(partitions) | Delivery::Lost(partitions) => {
+                for partition in partitions {
+                    assert!(self.held.remove(partition), "{partition} is taken from one that does not hold it");
+                }
+            }
+            Delivery::Records { partition, records } => {
+                assert!(!records.is_empty(), "a delivery of records has at least one");
+                assert!(self.held.contains(partition), "{partition} is delivered to one that does not hold it");
+                assert!(
+                    records
+                        .iter()
+                        .all(|received| received.partition == partition.partition && received.record.topic == partition.topic),
+                    "a delivery is of one partition"
+                );
+            }
+        }
+        Ok(delivery)
+    }
+
+    /// Reads until it holds so many partitions.
+    pub(super) async fn hold(&mut self, count: usize) {
+        within("getting partitions", async {
+            while self.held.len() != count {
+                self.turn().await;
+            }
+        })
+        .await;
+    }
+
+    /// Takes one delivery, and releases at once what is revoked.
+    pub(super) async fn turn(&mut self) {
+        match self.next().await.expect("the log can be read") {
+            Delivery::Records { records, .. } => self.waiting.extend(records),
+            Delivery::Revoked(partitions) => self.subscription.release(&partitions),
+            Delivery::Assigned(_) | Delivery::Lost(_) => {}
+        }
+    }
+
+    /// What was read since the last time.
+    pub(super) fn take(&mut self) -> Vec<Received> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Reads exactly so many records.
+    pub(super) async fn read(&mut self, count: usize) -> Vec<Received> {
+        within("reading records", async {
+            while self.waiting.len() < count {
+                self.turn().await;
+            }
+        })
+        .await;
+        let records = self.take();
+        assert_eq!(records.len(), count, "no more records than were published");
+        records
+    }
+
+    /// Commits everything up to the newest of these records in each partition.
+    pub(super) async fn commit(&mut self, records: &[Received]) {
+        let mut offsets = std::collections::BTreeMap::new();
+        for received in records {
+            let partition = TopicPartition::new(&received.record.topic, received.partition);
+            let offset: &mut i64 = offsets.entry(partition).or_default();
+            *offset = (*offset).max(received.offset + 1);
+        }
+        let commit = self.subscription.commit(offsets.into_iter().collect());
+        within("committing", commit).await.expect("the offsets are stored");
+    }
+
+    pub(super) async fn close(self) {
+        within("leaving the group", self.subscription.close()).await;
+    }
+}
+
+/// The values, as the numbers they were published as.
+pub(super) fn numbers(records: &[Received]) -> Vec<usize> {
+    records
+        .iter()
+        .map(|received| {
+            let value = received.record.value.as_deref().expect("a value");
+            std::str::from_utf8(value).expect("text").parse().expect("a number")
+        })
+        .collect()
+}
+
+/// The values as numbers, in order of size.
+pub(super) fn sorted(records: &[Received]) -> Vec<usize> {
+    let mut numbers = numbers(records);
+    numbers.sort_unstable();
+    numbers
+}

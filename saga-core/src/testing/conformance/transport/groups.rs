@@ -1,0 +1,118 @@
+//! Who reads what.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::bench::{Bench, Reader, sorted, within};
+use crate::transport::{Delivery, Transport};
+
+/// Groups do not take records from each other.
+pub async fn every_group_reads_every_record_once(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 3).await;
+    bench.publish_numbers(0..50).await;
+    let (mut one, mut other) = (bench.reader("one").await, bench.reader("other").await);
+    let all: Vec<usize> = (0..100).collect();
+    let first = (one.read(50).await, other.read(50).await);
+    bench.publish_numbers(50..100).await;
+    let second = (one.read(50).await, other.read(50).await);
+    assert_eq!(sorted(&[first.0, second.0].concat()), all);
+    assert_eq!(sorted(&[first.1, second.1].concat()), all);
+}
+
+/// Lets both take deliveries until the partitions are shared evenly.
+async fn share(one: &mut Reader, other: &mut Reader, each: usize) {
+    within("sharing the partitions", async {
+        while one.held.len() != each || other.held.len() != each {
+            tokio::select! {
+                () = one.turn() => {}
+                () = other.turn() => {}
+            }
+        }
+    })
+    .await;
+    assert!(one.held.is_disjoint(&other.held), "no partition is held by two");
+}
+
+/// Members of a group read different partitions, and together everything once.
+pub async fn members_share_a_group(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 4).await;
+    let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);
+    share(&mut one, &mut other, 2).await;
+    bench.publish_numbers(0..200).await;
+    let mut read = Vec::new();
+    within("reading in two members", async {
+        while read.len() < 200 {
+            tokio::select! {
+                () = one.turn() => read.extend(one.take()),
+                () = other.turn() => read.extend(other.take()),
+            }
+        }
+    })
+    .await;
+    assert_eq!(sorted(&read), (0..200).collect::<Vec<_>>());
+}
+
+/// A partition that another member wants is delivered to that one only after it was released, and from where it was
+/// committed.
+pub async fn a_partition_moves_when_it_is_released(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    let mut old = bench.reader("g").await;
+    old.hold(2).await;
+    bench.publish_numbers(0..40).await;
+    let read = old.read(40).await;
+
+    let mut new = bench.reader("g").await;
+    let revoked = within("a revocation", async {
+        loop {
+            tokio::select! {
+                delivery = old.next() => if let Delivery::Revoked(partitions) = delivery.expect("the log can be read") {
+                    break partitions;
+                },
+                // A member waits for its share; it has nothing to say until then.
+                delivery = new.next() => panic!("{delivery:?} before anything was released"),
+            }
+        }
+    })
+    .await;
+    assert_eq!(revoked.len(), 1, "only what moves is revoked");
+    bench.publish_numbers(40..80).await;
+
+    // What is revoked can be committed until it is released.
+    let done: Vec<_> = read.iter().filter(|received| received.partition == revoked[0].partition).cloned().collect();
+    old.commit(&done).await;
+    old.subscription.release(&revoked);
+    let mut moved = Vec::new();
+    within("the partition moving", async {
+        while moved.is_empty() {
+            tokio::select! {
+                () = new.turn() => moved.extend(new.take()),
+                () = old.turn() => {}
+            }
+        }
+    })
+    .await;
+    assert_eq!(new.held, BTreeSet::from([revoked[0].clone()]));
+    let next = done.last().map_or(0, |received| received.offset + 1);
+    assert_eq!(moved[0].offset, next, "the new member goes on where the old one committed");
+}
+
+/// When a member is dropped, the others read its partitions, again from where it committed.
+pub async fn others_take_over_from_a_dropped_member(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 4).await;
+    let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);
+    share(&mut one, &mut other, 2).await;
+    drop(one);
+    other.hold(4).await;
+    bench.publish_numbers(0..40).await;
+    assert_eq!(sorted(&other.read(40).await), (0..40).collect::<Vec<_>>());
+}
+
+/// When a member has closed, the others read its partitions.
+pub async fn others_take_over_from_a_closed_member(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 4).await;
+    let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);
+    share(&mut one, &mut other, 2).await;
+    one.close().await;
+    other.hold(4).await;
+    bench.publish_numbers(0..40).await;
+    assert_eq!(sorted(&other.read(40).await), (0..40).collect::<Vec<_>>());
+}

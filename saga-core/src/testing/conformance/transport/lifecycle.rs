@@ -1,0 +1,105 @@
+//! Pausing, waiting, giving up and closing.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, poll};
+
+use super::bench::{Bench, numbers, sorted, within};
+use crate::transport::{Transport, TransportError};
+
+/// A partition that was paused goes on where it was left.
+pub async fn a_paused_partition_loses_nothing(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    let mut reader = bench.reader("g").await;
+    reader.hold(1).await;
+    bench.publish_numbers(0..10).await;
+    let first = reader.read(10).await;
+    reader.subscription.pause(&[bench.partition(0)]);
+    bench.publish_numbers(10..20).await;
+    // Nothing may come; that it does not come later either is what the numbers below show.
+    let early = tokio::time::timeout(Duration::from_millis(50), reader.subscription.next()).await;
+    assert!(early.is_err(), "{early:?} of a paused partition");
+    reader.subscription.resume(&[bench.partition(0)]);
+    let second = reader.read(10).await;
+    assert_eq!(numbers(&[first, second].concat()), (0..20).collect::<Vec<_>>());
+}
+
+/// While one partition is paused, others are delivered.
+pub async fn a_paused_partition_does_not_hold_up_others(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    let mut reader = bench.reader("g").await;
+    reader.hold(2).await;
+    reader.subscription.pause(&[bench.partition(0)]);
+    let positions = bench.publish_numbers(0..100).await;
+    let open = positions.iter().filter(|position| position.partition == 1).count();
+    let read = reader.read(open).await;
+    assert!(read.iter().all(|received| received.partition == 1));
+    reader.subscription.resume(&[bench.partition(0)]);
+    let rest = reader.read(100 - open).await;
+    assert_eq!(sorted(&[read, rest].concat()), (0..100).collect::<Vec<_>>());
+}
+
+/// A reader that waits gets what is published meanwhile.
+pub async fn a_waiting_reader_is_woken(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    let mut reader = bench.reader("g").await;
+    reader.hold(1).await;
+    let mut next = reader.subscription.next();
+    assert!(poll!(&mut next).is_pending(), "there is nothing to read yet");
+    bench.publish_numbers(0..1).await;
+    within("waking the reader", next).await.expect("the log can be read");
+}
+
+/// A call to `next` that is given up has taken nothing.
+pub async fn next_can_be_dropped(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    let mut reader = bench.reader("g").await;
+    let publish = async {
+        for at in 0..20 {
+            bench.publish_numbers(at * 10..(at + 1) * 10).await;
+        }
+    };
+    let mut read = Vec::new();
+    let take = async {
+        within("reading with interruptions", async {
+            while read.len() < 200 {
+                // Polled once and dropped, and only then waited for.
+                if reader.turn().now_or_never().is_none() {
+                    reader.turn().await;
+                }
+                read.extend(reader.take());
+            }
+        })
+        .await;
+    };
+    tokio::join!(publish, take);
+    assert_eq!(sorted(&read), (0..200).collect::<Vec<_>>());
+}
+
+/// A log that can be written says so.
+pub async fn a_log_that_works_says_so(log: Arc<dyn Transport>) {
+    within("checking the log", log.check()).await.expect("the log works");
+}
+
+/// After closing, nothing is stored or delivered, and closing again is no harm.
+pub async fn a_closed_log_does_nothing(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    let mut reader = bench.reader("g").await;
+    reader.hold(1).await;
+    let waiting = async {
+        let ended = within("the waiting reader ending", reader.subscription.next()).await;
+        assert!(matches!(ended, Err(TransportError::Closed)), "{ended:?}");
+    };
+    tokio::join!(waiting, within("closing", bench.log.close()));
+    within("closing again", bench.log.close()).await;
+
+    let closed = |error: Option<TransportError>| matches!(error, Some(TransportError::Closed));
+    let answers = within("publishing", bench.log.publish(vec![bench.record("key", 1)])).await;
+    assert!(closed(answers.into_iter().next().and_then(Result::err)));
+    let topics = [bench.topic.clone()];
+    assert!(closed(within("subscribing", bench.log.subscribe(&bench.group("h"), &topics)).await.err()));
+    assert!(closed(within("committing", reader.subscription.commit(vec![(bench.partition(0), 0)])).await.err()));
+    assert!(closed(within("checking", bench.log.check()).await.err()));
+    assert!(closed(within("asking for the lag", bench.log.lag(&bench.group("g"), &topics)).await.err()));
+    within("leaving the group", reader.subscription.close()).await;
+}

@@ -1,0 +1,87 @@
+//! Where a group goes on.
+
+use std::sync::Arc;
+
+use super::bench::{Bench, numbers, sorted, within};
+use crate::transport::Transport;
+
+/// A group that comes back reads what follows its commit and nothing before it.
+pub async fn a_group_goes_on_where_it_committed(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 3).await;
+    bench.publish_numbers(0..30).await;
+    let mut reader = bench.reader("g").await;
+    let read = reader.read(30).await;
+    reader.commit(&read).await;
+    reader.close().await;
+    bench.publish_numbers(30..60).await;
+    assert_eq!(sorted(&bench.reader("g").await.read(30).await), (30..60).collect::<Vec<_>>());
+}
+
+/// A group that comes back reads again what it had not committed.
+pub async fn what_was_not_committed_comes_again(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    bench.publish_numbers(0..10).await;
+    let mut reader = bench.reader("g").await;
+    let read = reader.read(10).await;
+    reader.commit(&read[..4]).await;
+    drop(reader);
+    assert_eq!(numbers(&bench.reader("g").await.read(6).await), [4, 5, 6, 7, 8, 9]);
+}
+
+/// A lower offset committed later changes nothing.
+pub async fn a_commit_never_goes_back(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    bench.publish_numbers(0..10).await;
+    let mut reader = bench.reader("g").await;
+    let read = reader.read(10).await;
+    reader.commit(&read[..8]).await;
+    reader.commit(&read[..3]).await;
+    reader.close().await;
+    assert_eq!(numbers(&bench.reader("g").await.read(2).await), [8, 9]);
+}
+
+/// Committing a partition of another member is no error and changes nothing.
+pub async fn a_commit_of_a_foreign_partition_is_passed_over(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    bench.publish_numbers(0..10).await;
+    let mut owner = bench.reader("g").await;
+    owner.hold(1).await;
+    let mut idle = bench.reader("g").await;
+    let commit = idle.subscription.commit(vec![(bench.partition(0), 10)]);
+    within("committing", commit).await.expect("a foreign partition is passed over");
+    assert_eq!(bench.lag("g").await, 10);
+}
+
+/// A commit is stored although its future is dropped at once.
+pub async fn a_commit_works_without_being_polled(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 1).await;
+    bench.publish_numbers(0..10).await;
+    let mut reader = bench.reader("g").await;
+    reader.read(10).await;
+    drop(reader.subscription.commit(vec![(bench.partition(0), 7)]));
+    bench.lag_becomes("g", 3).await;
+}
+
+/// The lag is what was published and not committed, for a group that never was there, too.
+pub async fn lag_counts_what_is_not_committed(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 3).await;
+    bench.publish_numbers(0..30).await;
+    assert_eq!(bench.lag("g").await, 30);
+    let mut reader = bench.reader("g").await;
+    let read = reader.read(30).await;
+    assert_eq!(bench.lag("g").await, 30, "reading is not committing");
+    reader.commit(&read).await;
+    assert_eq!(bench.lag("g").await, 0);
+    bench.publish_numbers(30..35).await;
+    assert_eq!((bench.lag("g").await, bench.lag("never there").await), (5, 35));
+}
+
+/// A group that subscribes late begins at the oldest record.
+pub async fn a_late_group_begins_at_the_oldest_record(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    bench.publish_numbers(0..20).await;
+    let mut early = bench.reader("early").await;
+    let read = early.read(20).await;
+    early.commit(&read).await;
+    assert_eq!(sorted(&bench.reader("late").await.read(20).await), (0..20).collect::<Vec<_>>());
+}

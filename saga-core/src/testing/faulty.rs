@@ -1,0 +1,1 @@
+//! A transport that misbehaves on demand.
