@@ -25,6 +25,8 @@ mod options;
 mod records;
 mod retention;
 mod store;
+#[cfg(all(test, feature = "test-util"))]
+mod tests;
 mod writer;
 
 use std::{path::Path, sync::Arc};

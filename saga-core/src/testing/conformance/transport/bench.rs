@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Waits for something that has to happen.
-pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
         Err(_) => panic!("{what}: did not happen within {PATIENCE:?}"),
@@ -19,14 +19,14 @@ pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 /// A log, a topic that nobody else uses, and names for groups.
-pub(super) struct Bench {
-    pub(super) log: Arc<dyn Transport>,
-    pub(super) topic: String,
+pub(crate) struct Bench {
+    pub(crate) log: Arc<dyn Transport>,
+    pub(crate) topic: String,
     name: String,
 }
 
 impl Bench {
-    pub(super) async fn new(log: Arc<dyn Transport>, partitions: u32) -> Self {
+    pub(crate) async fn new(log: Arc<dyn Transport>, partitions: u32) -> Self {
         let name = format!("conformance-{}", IdSource::random().uuid(Clock::system().now()));
         let topic = format!("{name}.topic");
         let spec = TopicSpec { name: topic.clone(), partitions };
@@ -34,15 +34,15 @@ impl Bench {
         Self { log, topic, name }
     }
 
-    pub(super) fn group(&self, name: &str) -> String {
+    pub(crate) fn group(&self, name: &str) -> String {
         format!("{}.{name}", self.name)
     }
 
-    pub(super) fn partition(&self, number: i32) -> TopicPartition {
+    pub(crate) fn partition(&self, number: i32) -> TopicPartition {
         TopicPartition::new(&self.topic, number)
     }
 
-    pub(super) fn record(&self, key: &str, value: impl ToString) -> Record {
+    pub(crate) fn record(&self, key: &str, value: impl ToString) -> Record {
         Record {
             topic: self.topic.clone(),
             key: Some(key.to_owned().into()),
@@ -53,7 +53,7 @@ impl Bench {
     }
 
     /// Publishes records that all have to be stored.
-    pub(super) async fn publish(&self, records: Vec<Record>) -> Vec<Position> {
+    pub(crate) async fn publish(&self, records: Vec<Record>) -> Vec<Position> {
         let count = records.len();
         let answers = within("publishing", self.log.publish(records)).await;
         assert_eq!(answers.len(), count, "every record is answered");
@@ -61,11 +61,11 @@ impl Bench {
     }
 
     /// Publishes values 0, 1, 2, ... under keys that spread over the partitions.
-    pub(super) async fn publish_numbers(&self, numbers: std::ops::Range<usize>) -> Vec<Position> {
+    pub(crate) async fn publish_numbers(&self, numbers: std::ops::Range<usize>) -> Vec<Position> {
         self.publish(numbers.map(|number| self.record(&format!("key-{}", number % 37), number)).collect()).await
     }
 
-    pub(super) async fn reader(&self, group: &str) -> Reader {
+    pub(crate) async fn reader(&self, group: &str) -> Reader {
         let topics = [self.topic.clone()];
         let subscription =
             within("subscribing", self.log.subscribe(&self.group(group), &topics)).await.expect("the group is joined");
@@ -73,14 +73,14 @@ impl Bench {
     }
 
     /// How many records the group has not done, over all partitions.
-    pub(super) async fn lag(&self, group: &str) -> i64 {
+    pub(crate) async fn lag(&self, group: &str) -> i64 {
         let topics = [self.topic.clone()];
         let lag = within("asking for the lag", self.log.lag(&self.group(group), &topics)).await.expect("the lag is known");
         lag.iter().map(|partition| partition.end - partition.committed).sum()
     }
 
     /// Waits until the lag is this.
-    pub(super) async fn lag_becomes(&self, group: &str, expected: i64) {
+    pub(crate) async fn lag_becomes(&self, group: &str, expected: i64) {
         within("the lag changing", async {
             while self.lag(group).await != expected {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -91,15 +91,15 @@ impl Bench {
 }
 
 /// A member that keeps track of what it holds.
-pub(super) struct Reader {
-    pub(super) subscription: Box<dyn Subscription>,
-    pub(super) held: BTreeSet<TopicPartition>,
+pub(crate) struct Reader {
+    pub(crate) subscription: Box<dyn Subscription>,
+    pub(crate) held: BTreeSet<TopicPartition>,
     waiting: Vec<Received>,
 }
 
 impl Reader {
     /// The next delivery, entered into the books.
-    pub(super) async fn next(&mut self) -> Result<Delivery, TransportError> {
+    pub(crate) async fn next(&mut self) -> Result<Delivery, TransportError> {
         let delivery = self.subscription.next().await?;
         match &delivery {
             Delivery::Assigned(partitions) => {
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     /// Reads until it holds so many partitions.
-    pub(super) async fn hold(&mut self, count: usize) {
+    pub(crate) async fn hold(&mut self, count: usize) {
         within("getting partitions", async {
             while self.held.len() != count {
                 self.turn().await;
@@ -137,7 +137,7 @@ impl Reader {
     }
 
     /// Takes one delivery, and releases at once what is revoked.
-    pub(super) async fn turn(&mut self) {
+    pub(crate) async fn turn(&mut self) {
         match self.next().await.expect("the log can be read") {
             Delivery::Records { records, .. } => self.waiting.extend(records),
             Delivery::Revoked(partitions) => self.subscription.release(&partitions),
@@ -146,12 +146,12 @@ impl Reader {
     }
 
     /// What was read since the last time.
-    pub(super) fn take(&mut self) -> Vec<Received> {
+    pub(crate) fn take(&mut self) -> Vec<Received> {
         std::mem::take(&mut self.waiting)
     }
 
     /// Reads exactly so many records.
-    pub(super) async fn read(&mut self, count: usize) -> Vec<Received> {
+    pub(crate) async fn read(&mut self, count: usize) -> Vec<Received> {
         within("reading records", async {
             while self.waiting.len() < count {
                 self.turn().await;
@@ -164,7 +164,7 @@ impl Reader {
     }
 
     /// Commits everything up to the newest of these records in each partition.
-    pub(super) async fn commit(&mut self, records: &[Received]) {
+    pub(crate) async fn commit(&mut self, records: &[Received]) {
         let mut offsets = std::collections::BTreeMap::new();
         for received in records {
             let partition = TopicPartition::new(&received.record.topic, received.partition);
@@ -175,13 +175,13 @@ impl Reader {
         within("committing", commit).await.expect("the offsets are stored");
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         within("leaving the group", self.subscription.close()).await;
     }
 }
 
 /// The values, as the numbers they were published as.
-pub(super) fn numbers(records: &[Received]) -> Vec<usize> {
+pub(crate) fn numbers(records: &[Received]) -> Vec<usize> {
     records
         .iter()
         .map(|received| {
@@ -192,7 +192,7 @@ pub(super) fn numbers(records: &[Received]) -> Vec<usize> {
 }
 
 /// The values as numbers, in order of size.
-pub(super) fn sorted(records: &[Received]) -> Vec<usize> {
+pub(crate) fn sorted(records: &[Received]) -> Vec<usize> {
     let mut numbers = numbers(records);
     numbers.sort_unstable();
     numbers

@@ -11,7 +11,7 @@
 //! # }
 //! ```
 
-mod bench;
+pub(crate) mod bench;
 mod groups;
 mod lifecycle;
 mod offsets;
