@@ -126,3 +126,6 @@ impl Whole {
         Self { summary: Summary::of(letter), value, value_base64 }
     }
 }
+
+#[cfg(test)]
+mod tests;

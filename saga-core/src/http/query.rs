@@ -68,3 +68,69 @@ fn wrong_parameter(error: ErrorKind, names: &[String]) -> (String, String) {
         other => (only(), other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::Request, routing::get};
+    use http_body_util::BodyExt;
+    use serde::Deserialize;
+    use tower::ServiceExt;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Filter {
+        customer_id: Option<String>,
+        limit: Option<u32>,
+    }
+
+    #[test]
+    fn a_query_is_read_by_name() {
+        let filter: Filter = parse("customerId=a%20b+c&limit=5").expect("a filter");
+        assert_eq!((filter.customer_id.as_deref(), filter.limit), (Some("a b c"), Some(5)));
+        assert!(parse::<Filter>("").is_ok());
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_parameter() {
+        for (query, field) in [
+            ("limit=x", "limit"),
+            ("limit=-1", "limit"),
+            ("limit=99999999999", "limit"),
+            ("customer=1", "customer"),
+            ("customerId=a&customerId=b", "customerId"),
+        ] {
+            let problem = parse::<Filter>(query).expect_err(query);
+            assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", field), "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_path_parameter_that_does_not_fit_is_named() {
+        let router = Router::new()
+            .route("/orders/{orderId}", get(async |Path(id): Path<Uuid>| id.to_string()))
+            .route("/products/{productId}/{count}", get(async |Path((_, count)): Path<(String, u8)>| count.to_string()));
+        for (uri, status, field) in [
+            ("/orders/0190a8a0-0000-7000-8000-000000000000", 200, None),
+            ("/orders/x", 400, Some("orderId")),
+            ("/orders/%ff", 400, Some("orderId")),
+            ("/products/tea/7", 200, None),
+            ("/products/tea/300", 400, Some("count")),
+        ] {
+            let request = Request::get(uri).body(Body::empty()).expect("a request");
+            let response = router.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status, "{uri}");
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            if let Some(field) = field {
+                let problem: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+                assert_eq!(
+                    (&problem["code"], &problem["errors"][0]["field"]),
+                    (&"VALIDATION_ERROR".into(), &field.into()),
+                    "{uri}"
+                );
+            }
+        }
+    }
+}

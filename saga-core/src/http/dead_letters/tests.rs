@@ -1,0 +1,121 @@
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request},
+};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    message::{Received, Record},
+    runtime::{App, Handle, Service},
+    store::{Database, DeadLetterState},
+    time::Clock,
+    transport::memory::Memory,
+};
+
+/// A service without handlers, whose dead letters these are.
+struct Fixture {
+    app: Handle,
+    router: Router,
+}
+
+impl Fixture {
+    async fn with(letters: &[DeadLetter]) -> Self {
+        let database = Database::memory();
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        let service = Service::new("shop", database.clone());
+        let app = App::new("test").service(service).clock(clock.clone());
+        let app = app.start(Arc::new(Memory::with_clock(clock))).await.expect("it starts");
+        let mut tx = database.store().begin().await.expect("a transaction");
+        tx.bury("shop", letters).await.expect("buried");
+        tx.commit().await.expect("committed");
+        let router = dead_letter_routes(app.service("shop").expect("it runs").clone());
+        Self { app, router }
+    }
+
+    async fn send(&self, method: &str, uri: &str) -> (u16, HeaderMap, Value) {
+        let request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("a request");
+        let (parts, body) = self.router.clone().oneshot(request).await.expect("an answer").into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
+        (parts.status.as_u16(), parts.headers, body)
+    }
+}
+
+fn letter(number: i64, value: Option<&'static [u8]>) -> DeadLetter {
+    let record = Record {
+        topic: "orders".to_owned(),
+        key: Some(Bytes::from_static(b"order-1")),
+        value: value.map(Bytes::from_static),
+        headers: Vec::new(),
+        timestamp: Timestamp::from_millis(0),
+    };
+    DeadLetter {
+        id: MessageId::new(format!("letter-{number}")),
+        received: Received { record: record.into(), partition: 2, offset: number },
+        event_type: Some("OrderCreated".to_owned()),
+        error: "the gateway said no".to_owned(),
+        attempts: 5,
+        at: Timestamp::from_millis(1_700_000_000_000 + number),
+        state: DeadLetterState::Open,
+    }
+}
+
+#[tokio::test]
+async fn they_are_listed_in_pages_newest_first() {
+    let shop = Fixture::with(&[letter(1, None), letter(2, None), letter(3, None)]).await;
+    let (status, headers, list) = shop.send("GET", "/dead-letters?size=2").await;
+    assert_eq!((status, &headers["x-total-count"]), (200, &"3".parse().expect("a header")));
+    assert_eq!(headers["link"], "</dead-letters?page=1&size=2>; rel=\"next\"");
+    let newest = json!({
+        "id": "letter-3", "topic": "orders", "partition": 2, "offset": 3, "key": "order-1", "type": "OrderCreated",
+        "error": "the gateway said no", "attempts": 5, "at": "2023-11-14T22:13:20.003Z",
+    });
+    assert_eq!(list[0], newest);
+    let (_, headers, list) = shop.send("GET", "/dead-letters?size=2&page=1").await;
+    assert_eq!((list[0]["id"].as_str(), list.as_array().map(Vec::len)), (Some("letter-1"), Some(1)));
+    assert!(!headers.contains_key("link"));
+    shop.app.stop().await;
+}
+
+#[tokio::test]
+async fn one_is_shown_with_its_value() {
+    let shop = Fixture::with(&[letter(1, Some(br#"{"a": 1}"#)), letter(2, Some(b"\xff\x00")), letter(3, None)]).await;
+    for (id, value, base64) in
+        [("letter-1", json!("{\"a\": 1}"), None), ("letter-2", Value::Null, Some(json!("/wA="))), ("letter-3", Value::Null, None)]
+    {
+        let (status, _, shown) = shop.send("GET", &format!("/dead-letters/{id}")).await;
+        assert_eq!((status, &shown["id"]), (200, &json!(id)));
+        assert_eq!((&shown["value"], shown.get("valueBase64")), (&value, base64.as_ref()), "{id}");
+    }
+    shop.app.stop().await;
+}
+
+#[tokio::test]
+async fn one_is_settled_once() {
+    for action in ["retry", "discard"] {
+        let shop = Fixture::with(&[letter(1, Some(b"{}"))]).await;
+        let uri = format!("/dead-letters/letter-1/{action}");
+        assert_eq!(shop.send("POST", &uri).await.0, 202, "{action}");
+        let (status, _, problem) = shop.send("POST", &uri).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("CONFLICT")), "{action}");
+        shop.app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_one_is_not_found() {
+    let shop = Fixture::with(&[]).await;
+    for (method, uri) in
+        [("GET", "/dead-letters/nobody"), ("POST", "/dead-letters/nobody/retry"), ("POST", "/dead-letters/nobody/discard")]
+    {
+        let (status, _, problem) = shop.send(method, uri).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("NOT_FOUND")), "{method} {uri}");
+    }
+    shop.app.stop().await;
+}
