@@ -43,6 +43,18 @@ pub enum StoreError {
     Incompatible(String),
 }
 
+impl StoreError {
+    /// The same, and where it happened.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Unavailable(reason) => Self::Unavailable(format!("{place}: {reason}")),
+            Self::Refused(reason) => Self::Refused(format!("{place}: {reason}")),
+            Self::Incompatible(reason) => Self::Incompatible(format!("{place}: {reason}")),
+        }
+    }
+}
+
 /// Whether `error`, or what caused it, says that the database cannot be used now: that is no fault of the message that is being
 /// handled, and costs it no attempt.
 pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -42,7 +42,8 @@ pub(super) struct Connector {
 pub(super) struct Guard {
     armed: AtomicBool,
     lost: AtomicBool,
-    commits: AtomicU64,
+    #[cfg(test)]
+    commits: std::sync::atomic::AtomicU64,
 }
 
 impl Guard {
@@ -59,13 +60,15 @@ impl Guard {
         self.armed.store(yes, Ordering::Release);
     }
 
-    /// Commits that SQLite let through.
+    /// Commits that SQLite has made.
+    #[cfg(test)]
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Acquire)
     }
 
     fn may_commit(&self) -> bool {
         let armed = self.armed.load(Ordering::Acquire);
+        #[cfg(test)]
         self.commits.fetch_add(u64::from(armed), Ordering::AcqRel);
         armed
     }
@@ -79,6 +82,10 @@ impl Connector {
 
     pub(super) fn patience(&self) -> Duration {
         self.options.begin_timeout
+    }
+
+    pub(super) fn group_window(&self) -> Duration {
+        self.options.group_window
     }
 
     pub(super) fn error(&self, error: &sqlx::Error) -> StoreError {

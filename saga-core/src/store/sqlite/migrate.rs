@@ -34,11 +34,11 @@ async fn run(store: &SqliteStore, set: &str, migrations: &[Migration]) -> Result
     loop {
         let mut unit = store.unit().await?;
         let applied = unit.run(async |connection| applied(connection, set).await).await?;
-        let Some(next) = pending(set, migrations, &applied)?.first() else {
+        let Some(next) = pending(set, migrations, &applied).map_err(|error| error.at(&store.connector.name))?.first() else {
             return Box::new(unit).commit().await;
         };
         let done = unit.run(async |connection| apply(connection, set, next).await).await;
-        done.map_err(|error| about(&format!("migration {} (`{}`) of set `{set}` failed", next.version, next.name), error))?;
+        done.map_err(|error| error.at(&format!("migration {} (`{}`) of set `{set}` failed", next.version, next.name)))?;
         Box::new(unit).commit().await?;
     }
 }
@@ -58,12 +58,4 @@ async fn apply(connection: &mut SqliteConnection, set: &str, migration: &Migrati
     let query = sqlx::query(sql).bind(set).bind(migration.version).bind(migration.name);
     query.bind(fingerprint(migration.sql)).execute(connection).await?;
     Ok(())
-}
-
-fn about(what: &str, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Unavailable(reason) => StoreError::Unavailable(format!("{what}: {reason}")),
-        StoreError::Refused(reason) => StoreError::Refused(format!("{what}: {reason}")),
-        StoreError::Incompatible(reason) => StoreError::Incompatible(format!("{what}: {reason}")),
-    }
 }

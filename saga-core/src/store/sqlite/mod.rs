@@ -58,6 +58,7 @@ pub struct SqliteStore {
     writer: Writer,
     readers: SqlitePool,
     connector: Arc<Connector>,
+    #[cfg(test)]
     guard: Arc<Guard>,
 }
 
@@ -73,7 +74,13 @@ impl SqliteStore {
         let connection = connector.writer(&guard).await?;
         let lease = Lease { connection, guard: Arc::clone(&guard), connector: Arc::clone(&connector) };
         let writer = Writer::start(Arc::clone(&connector), lease);
-        Ok(Self { writer, readers: connector.readers(), connector, guard })
+        Ok(Self {
+            writer,
+            readers: connector.readers(),
+            connector,
+            #[cfg(test)]
+            guard,
+        })
     }
 
     async fn unit(&self) -> Result<Unit, StoreError> {

@@ -19,6 +19,7 @@ pub struct SqliteOptions {
     pub(super) begin_timeout: Duration,
     pub(super) cache_mib: u32,
     pub(super) readers: u32,
+    pub(super) group_window: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,13 @@ pub(super) enum Place {
 impl SqliteOptions {
     /// The database in the file `path`, which is created when it is missing, as are the folders above it.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { place: Place::File(path.into()), begin_timeout: Duration::from_secs(5), cache_mib: 8, readers: 4 }
+        Self {
+            place: Place::File(path.into()),
+            begin_timeout: Duration::from_secs(5),
+            cache_mib: 8,
+            readers: 4,
+            group_window: Duration::from_millis(5),
+        }
     }
 
     /// A database that nobody else has and that is gone with its store: a file in the system's folder for temporary files, so
@@ -52,6 +59,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn cache_mib(mut self, mib: u32) -> Self {
         self.cache_mib = mib;
+        self
+    }
+
+    /// How long after the first transaction of a group has finished another that is waiting may still join, before all are
+    /// committed together. Nothing waits for a group to fill. 5 ms.
+    #[must_use]
+    pub fn group_window(mut self, window: Duration) -> Self {
+        self.group_window = window;
         self
     }
 

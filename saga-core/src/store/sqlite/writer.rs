@@ -21,8 +21,6 @@ use super::{
 
 /// Units in one commit.
 const GROUP: usize = 64;
-/// How long after the first unit of a group has finished another may join.
-const WINDOW: Duration = Duration::from_millis(5);
 /// Units that may wait for the writer; whoever comes then waits to wait.
 const QUEUE: usize = 1024;
 /// Units that are committed one by one after a `COMMIT` was refused, so that the one at fault is alone with its error.
@@ -84,6 +82,12 @@ impl Writer {
                 patience.as_millis()
             ))
         })?
+    }
+
+    /// How many units wait for their turn.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.requests.max_capacity() - self.requests.capacity()
     }
 
     /// Lets whoever waits have their turn, takes nobody new, and closes the connection.
@@ -213,7 +217,7 @@ impl Task {
                 return Err(if self.guard.lost() { self.rolled_back(lease).await } else { self.give_up(lease, error).await });
             }
             let opened = *window.get_or_insert_with(Instant::now);
-            if self.alone == 0 && finished.len() < GROUP && opened.elapsed() < WINDOW {
+            if self.alone == 0 && finished.len() < GROUP && opened.elapsed() < self.connector.group_window() {
                 next = waiting(queue, closing);
             }
         }

@@ -42,7 +42,7 @@ impl Failed {
     pub(in crate::store::sqlite) fn at(self, place: &str) -> StoreError {
         match self {
             Self::Sql(error) => store_error(place, &error),
-            Self::Store(error) => error,
+            Self::Store(error) => error.at(place),
         }
     }
 }

@@ -1,0 +1,98 @@
+//! Opening what is not there, not ours, or not a database.
+
+use std::path::Path;
+
+use super::{SqliteOptions, SqliteStore, open};
+use crate::store::{Store, StoreError};
+
+async fn refusal(path: &Path) -> StoreError {
+    let error = match SqliteStore::open(SqliteOptions::file(path)).await {
+        Ok(store) => store.migrate().await.expect_err("opened"),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    assert!(text.contains(&path.display().to_string()), "the path is named: {text}");
+    error
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    let text = "these are notes, and no database at all\n".repeat(50);
+    std::fs::write(&path, &text).unwrap();
+    let error = refusal(&path).await;
+    assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+    assert!(error.to_string().contains("the file is no SQLite database; check the path"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[tokio::test]
+async fn a_folder_is_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refusal(folder.path()).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let error = SqliteStore::open(SqliteOptions::file(file.join("store.db"))).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("the folder cannot be made"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = open(SqliteOptions::file(&path)).await;
+    let mut tx = store.begin().await.unwrap();
+    let Some(crate::store::SqlConnection::Sqlite(connection)) = tx.sql() else { panic!("no connection") };
+    sqlx::query("INSERT INTO sagas_migrations VALUES ('sagas', 99, 'from the future', '')").execute(connection).await.unwrap();
+    tx.commit().await.unwrap();
+    store.close().await;
+    let error = refusal(&path).await;
+    assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+    assert!(error.to_string().contains("migration 99 of set `sagas` has run, and this program does not know it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_was_not_migrated_says_so() {
+    let store = SqliteStore::open(SqliteOptions::private()).await.unwrap();
+    for error in [store.check().await.unwrap_err(), store.outbox("orders", 0, 1).await.unwrap_err()] {
+        assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
+        assert!(error.to_string().contains("migrate the database first"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_our_own_migrations_is_taken() {
+    let store = open(SqliteOptions::private()).await;
+    let error = store.migrate_set("sagas", &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing() {
+    use crate::store::Migration;
+    const HALF: Migration =
+        Migration { version: 1, name: "half", sql: "CREATE TABLE half (id INTEGER); INSERT INTO nowhere VALUES (1);" };
+    let store = open(SqliteOptions::private()).await;
+    let error = store.migrate_set("shop", &[HALF]).await.unwrap_err();
+    assert!(error.to_string().contains("migration 1 (`half`) of set `shop` failed"), "{error}");
+    let whole = Migration { sql: "CREATE TABLE half (id INTEGER);", ..HALF };
+    store.migrate_set("shop", &[whole]).await.expect("the table is not there");
+}
+
+#[tokio::test]
+async fn a_private_database_is_removed_with_its_store() {
+    let store = open(SqliteOptions::private()).await;
+    let folder = Path::new(&store.connector.name).parent().unwrap().to_owned();
+    assert!(folder.is_dir());
+    store.close().await;
+    drop(store);
+    assert!(!folder.exists());
+}
