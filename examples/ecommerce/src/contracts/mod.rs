@@ -1,0 +1,68 @@
+//! What the services say to each other: events by owner, and the values they are made of.
+//!
+//! An event carries what its readers need, so that nobody has to ask back. Values check themselves when they are read: a
+//! quantity is at least 1, an amount is never negative, a product id is a short text. What breaks these rules is no event, and
+//! goes to the dead letters.
+
+mod ids;
+mod inventory;
+mod money;
+mod notification;
+mod order;
+mod payment;
+
+pub use ids::{CustomerId, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
+pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
+pub use money::{Amount, AmountError, Currency, Money};
+pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
+pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus};
+pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};
+
+/// An enum whose variants are words on the wire and in the database.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, as it is written.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+
+            /// The value as it is written.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::contracts::UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err($crate::contracts::UnknownWord { known: Self::WORDS }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// A text that is none of the words allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be one of {}", .known.join(", "))]
+pub struct UnknownWord {
+    /// The words allowed.
+    pub known: &'static [&'static str],
+}

@@ -1,0 +1,264 @@
+//! Numbers: what a batch of events adds to them, and what they say.
+
+use std::collections::BTreeMap;
+
+use sagas::{Fault, message::Event, prelude::*, time::Timestamp};
+use serde::Serialize;
+use sqlx::{Any, QueryBuilder, Row};
+
+use super::handlers::Anything;
+use crate::contracts::{
+    Amount, InventoryInsufficient, InventoryReleased, InventoryReserved, Money, NotificationFailed, NotificationSent,
+    OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
+    ProductId,
+};
+
+/// How many of the latest orders the processing times are taken from.
+const SAMPLE: i64 = 10_000;
+/// How many minutes back orders are counted by the minute.
+const MINUTES: i64 = 60;
+const MINUTE_MS: i64 = 60_000;
+/// How many products are named.
+const TOP: i64 = 10;
+/// Rows in one statement: each has at most three values, and a statement has at most 999.
+const ROWS: usize = 300;
+
+/// What a batch of events comes to.
+#[derive(Debug, Default)]
+pub struct Tally {
+    totals: BTreeMap<&'static str, i64>,
+    created: Vec<(OrderId, Timestamp, Money)>,
+    items: BTreeMap<(OrderId, ProductId), i64>,
+    ended: Vec<(OrderId, Timestamp, Option<String>)>,
+}
+
+impl Tally {
+    /// Adds `event`, published at `at`.
+    pub fn take(&mut self, event: &Anything, at: Timestamp) {
+        let name = match event {
+            Anything::OrderCreated(order) => {
+                self.create(order, at);
+                OrderCreated::NAME
+            }
+            Anything::OrderConfirmed(order) => {
+                self.ended.push((order.order_id, at, None));
+                OrderConfirmed::NAME
+            }
+            Anything::OrderCancelled(order) => {
+                self.ended.push((order.order_id, at, Some(order.reason.clone())));
+                OrderCancelled::NAME
+            }
+            Anything::OrderShipped(_) => OrderShipped::NAME,
+            Anything::InventoryReserved(_) => InventoryReserved::NAME,
+            Anything::InventoryInsufficient(_) => InventoryInsufficient::NAME,
+            Anything::InventoryReleased(_) => InventoryReleased::NAME,
+            Anything::PaymentProcessed(_) => PaymentProcessed::NAME,
+            Anything::PaymentFailed(_) => PaymentFailed::NAME,
+            Anything::PaymentRefunded(_) => PaymentRefunded::NAME,
+            Anything::NotificationSent(_) => NotificationSent::NAME,
+            Anything::NotificationFailed(_) => NotificationFailed::NAME,
+        };
+        *self.totals.entry(name).or_default() += 1;
+    }
+
+    fn create(&mut self, order: &OrderCreated, at: Timestamp) {
+        if self.created.iter().any(|(order_id, ..)| *order_id == order.order_id) {
+            return;
+        }
+        self.created.push((order.order_id, at, order.total));
+        for item in &order.items {
+            let quantity = self.items.entry((order.order_id, item.product_id.clone())).or_default();
+            *quantity = quantity.saturating_add(i64::from(item.quantity.get()));
+        }
+    }
+
+    /// Adds it all to the numbers. An order that is created or ends a second time changes nothing.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn write(self, tx: &mut Tx) -> Result<(), Fault> {
+        for (name, count) in self.totals {
+            sqlx::query(
+                "INSERT INTO event_totals (type, total) VALUES ($1, $2)
+                 ON CONFLICT (type) DO UPDATE SET total = event_totals.total + $2",
+            )
+            .bind(name)
+            .bind(count)
+            .execute(&mut *tx)
+            .await?;
+        }
+        for created in self.created.chunks(ROWS) {
+            let mut sql = QueryBuilder::<Any>::new("INSERT INTO orders (order_id, created_at, total) ");
+            sql.push_values(created, |mut row, (order_id, at, total)| {
+                row.push_bind(order_id.to_string()).push_bind(at.as_millis()).push_bind(total.minor_units());
+            });
+            sql.push(" ON CONFLICT (order_id) DO NOTHING").build().execute(&mut *tx).await?;
+        }
+        let items: Vec<_> = self.items.into_iter().collect();
+        for items in items.chunks(ROWS) {
+            let mut sql = QueryBuilder::<Any>::new("INSERT INTO order_items (order_id, product_id, quantity) ");
+            sql.push_values(items, |mut row, ((order_id, product_id), quantity)| {
+                row.push_bind(order_id.to_string()).push_bind(product_id.to_string()).push_bind(*quantity);
+            });
+            sql.push(" ON CONFLICT (order_id, product_id) DO NOTHING").build().execute(&mut *tx).await?;
+        }
+        for (order_id, at, reason) in self.ended {
+            let outcome = if reason.is_some() { "CANCELLED" } else { "COMPLETED" };
+            sqlx::query("UPDATE orders SET ended_at = $1, outcome = $2, reason = $3 WHERE order_id = $4 AND ended_at IS NULL")
+                .bind(at.as_millis())
+                .bind(outcome)
+                .bind(reason)
+                .bind(order_id.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// How the shop is doing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    orders: OrderCounts,
+    success_rate: f64,
+    revenue: Amount,
+    processing_ms: Percentiles,
+    cancel_reasons: BTreeMap<String, i64>,
+    top_products: Vec<ProductSales>,
+    orders_per_minute: Vec<Minute>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderCounts {
+    created: i64,
+    completed: i64,
+    cancelled: i64,
+    in_flight: i64,
+}
+
+/// From an order's creation to its end.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Percentiles {
+    p50: i64,
+    p95: i64,
+    p99: i64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProductSales {
+    product_id: String,
+    quantity: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Minute {
+    minute: Timestamp,
+    orders: i64,
+}
+
+/// Reads the numbers, as they are at `now`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
+    let counts = sqlx::query(
+        "SELECT COUNT(*) AS created,
+             COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS completed,
+             COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS cancelled,
+             COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END), 0) AS revenue
+         FROM orders",
+    )
+    .fetch_one(db)
+    .await?;
+    let count = |column: &str| counts.try_get::<i64, _>(column);
+    let (created, completed, cancelled) = (count("created")?, count("completed")?, count("cancelled")?);
+    let ended = completed + cancelled;
+    Ok(Metrics {
+        orders: OrderCounts { created, completed, cancelled, in_flight: created - ended },
+        success_rate: if ended == 0 { 0.0 } else { completed as f64 / ended as f64 },
+        revenue: Amount(Money::eur(count("revenue")?)),
+        processing_ms: processing(db).await?,
+        cancel_reasons: cancel_reasons(db).await?,
+        top_products: top_products(db).await?,
+        orders_per_minute: orders_per_minute(db, now).await?,
+    })
+}
+
+/// How many events of each type there were.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn event_totals(db: &Database) -> Result<BTreeMap<String, i64>, Fault> {
+    let rows = sqlx::query("SELECT type, total FROM event_totals").fetch_all(db).await?;
+    Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?)
+}
+
+async fn processing(db: &Database) -> Result<Percentiles, Fault> {
+    let rows = sqlx::query(
+        "SELECT ended_at - created_at AS took FROM orders WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT $1",
+    );
+    let rows = rows.bind(SAMPLE).fetch_all(db).await?;
+    let took = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(percentiles(took))
+}
+
+fn percentiles(mut took: Vec<i64>) -> Percentiles {
+    took.sort_unstable();
+    let at = |percent: usize| {
+        let rank = (took.len() * percent).div_ceil(100).max(1) - 1;
+        took.get(rank).copied().unwrap_or(0)
+    };
+    Percentiles { p50: at(50), p95: at(95), p99: at(99) }
+}
+
+async fn cancel_reasons(db: &Database) -> Result<BTreeMap<String, i64>, Fault> {
+    let rows = sqlx::query("SELECT reason, COUNT(*) FROM orders WHERE outcome = 'CANCELLED' GROUP BY reason");
+    let rows = rows.fetch_all(db).await?;
+    Ok(rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?)
+}
+
+async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
+    let rows = sqlx::query(
+        "SELECT i.product_id AS product_id, CAST(SUM(i.quantity) AS BIGINT) AS quantity
+         FROM order_items i JOIN orders o ON o.order_id = i.order_id
+         WHERE o.outcome = 'COMPLETED' GROUP BY i.product_id ORDER BY 2 DESC, 1 LIMIT $1",
+    );
+    let rows = rows.bind(TOP).fetch_all(db).await?;
+    let sales = |row: &sqlx::any::AnyRow| Ok(ProductSales { product_id: row.try_get(0)?, quantity: row.try_get(1)? });
+    Ok(rows.iter().map(sales).collect::<Result<_, sqlx::Error>>()?)
+}
+
+/// The last hour, oldest minute first, without minutes in which nothing was ordered.
+async fn orders_per_minute(db: &Database, now: Timestamp) -> Result<Vec<Minute>, Fault> {
+    let first = (now.as_millis() / MINUTE_MS - MINUTES + 1) * MINUTE_MS;
+    let rows = sqlx::query(
+        "SELECT created_at / 60000 AS minute, COUNT(*) AS orders FROM orders WHERE created_at >= $1 GROUP BY 1 ORDER BY 1",
+    );
+    let rows = rows.bind(first).fetch_all(db).await?;
+    let minute = |row: &sqlx::any::AnyRow| {
+        let minute: i64 = row.try_get("minute")?;
+        Ok(Minute { minute: Timestamp::from_millis(minute * MINUTE_MS), orders: row.try_get("orders")? })
+    };
+    Ok(rows.iter().map(minute).collect::<Result<_, sqlx::Error>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let cases = [
+            (vec![], (0, 0, 0)),
+            (vec![7], (7, 7, 7)),
+            (vec![30, 10, 20], (20, 30, 30)),
+            ((1..=100).collect(), (50, 95, 99)),
+        ];
+        for (took, (p50, p95, p99)) in cases {
+            assert_eq!(percentiles(took.clone()), Percentiles { p50, p95, p99 }, "{took:?}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the analytics service reacts to: everything, as much at a time as is waiting.
+
+use sagas::{event, handler, prelude::*};
+
+use super::domain::Tally;
+use crate::contracts::{
+    InventoryInsufficient, InventoryReleased, InventoryReserved, NotificationFailed, NotificationSent, OrderCancelled,
+    OrderConfirmed, OrderCreated, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
+};
+
+/// Every event there is.
+#[event]
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "each variant is the event of its name")]
+pub enum Anything {
+    OrderCreated(OrderCreated),
+    OrderConfirmed(OrderConfirmed),
+    OrderCancelled(OrderCancelled),
+    OrderShipped(OrderShipped),
+    InventoryReserved(InventoryReserved),
+    InventoryInsufficient(InventoryInsufficient),
+    InventoryReleased(InventoryReleased),
+    PaymentProcessed(PaymentProcessed),
+    PaymentFailed(PaymentFailed),
+    PaymentRefunded(PaymentRefunded),
+    NotificationSent(NotificationSent),
+    NotificationFailed(NotificationFailed),
+}
+
+/// Counts what is waiting, with a few statements for all of it.
+#[handler]
+pub async fn count(Batch(events): Batch<Anything>, mut tx: Tx) -> Result<(), Failure> {
+    let mut tally = Tally::default();
+    for (event, meta) in &events {
+        tally.take(event, meta.envelope.time);
+    }
+    tally.write(&mut tx).await?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The analytics service: hears every event, and keeps the numbers that tell how the shop is doing.
+
+pub mod domain;
+pub mod handlers;
+mod http;
+
+use sagas::{prelude::*, store::Migration};
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") }];
+
+/// The service on `db`.
+pub fn service(db: Database) -> Service {
+    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers![handlers::count]).routes(http::routes)
+}

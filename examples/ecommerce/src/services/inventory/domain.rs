@@ -1,0 +1,223 @@
+//! Stock: units are available, reserved or sold, and move between these by conditional updates, so that no two orders get the
+//! same unit, whoever else is writing.
+
+use std::collections::BTreeMap;
+
+use sagas::{Fault, id::IdSource, prelude::*, time::Timestamp};
+use sqlx::Row;
+
+use crate::contracts::{Missing, OrderId, OrderItem, ProductId, Released, Reservation, ReservationId};
+
+/// The most units that can be counted of one product.
+pub const MOST_UNITS: i64 = 1_000_000_000_000_000;
+
+crate::contracts::words! {
+    /// What became of the units held for an order.
+    ReservationStatus {
+        /// They are held.
+        Held = "HELD",
+        /// The order was confirmed.
+        Sold = "SOLD",
+        /// They are for sale again.
+        Released = "RELEASED",
+    }
+}
+
+/// What came of an attempt to hold the goods of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// All of them are held.
+    All(Vec<Reservation>),
+    /// None of them is held, since these are short.
+    Nothing(Vec<Missing>),
+    /// It was decided before.
+    Before,
+}
+
+/// Units ordered of each product, in the order of the products, which is also the order in which rows are locked.
+pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
+    let mut demand = BTreeMap::new();
+    for item in items {
+        let units: &mut u64 = demand.entry(&item.product_id).or_default();
+        *units = units.saturating_add(u64::from(item.quantity.get()));
+    }
+    demand
+}
+
+/// Holds everything that was ordered, or nothing; once per order.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn hold(tx: &mut Tx, order_id: OrderId, items: &[OrderItem], ids: &IdSource) -> Result<Held, Fault> {
+    let now = tx.now();
+    let mut held = Vec::new();
+    let mut missing = Vec::new();
+    if decided(tx, order_id).await? {
+        return Ok(Held::Before);
+    }
+    for (product_id, requested) in demand(items) {
+        if take(tx, product_id, requested).await? {
+            let reservation_id = ReservationId(ids.uuid(now));
+            held.push(Reservation { product_id: product_id.clone(), quantity: requested, reservation_id });
+        } else {
+            missing.push(Missing { product_id: product_id.clone(), requested, available: available(tx, product_id).await? });
+        }
+    }
+    decide(tx, order_id, missing.is_empty()).await?;
+    if missing.is_empty() {
+        record(tx, order_id, &held, now).await?;
+        Ok(Held::All(held))
+    } else {
+        for reservation in &held {
+            give_back(tx, &reservation.product_id, reservation.quantity).await?;
+        }
+        Ok(Held::Nothing(missing))
+    }
+}
+
+/// Turns what is held for an order into what is sold.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn sell(tx: &mut Tx, order_id: OrderId) -> Result<(), Fault> {
+    for Released { product_id, quantity } in settle(tx, order_id, ReservationStatus::Sold).await? {
+        sqlx::query("UPDATE products SET reserved = reserved - $1, sold = sold + $1 WHERE product_id = $2")
+            .bind(units(quantity))
+            .bind(product_id.as_str())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Makes what is held for an order available again, and says what that was.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn release(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Released>, Fault> {
+    let released = settle(tx, order_id, ReservationStatus::Released).await?;
+    for Released { product_id, quantity } in &released {
+        give_back(tx, product_id, *quantity).await?;
+    }
+    Ok(released)
+}
+
+/// A sentence that names what is short.
+pub fn shortage(missing: &[Missing]) -> String {
+    let names: Vec<_> = missing.iter().map(|missing| missing.product_id.as_str()).collect();
+    format!("insufficient stock: {}", names.join(", "))
+}
+
+/// A number of units as the database counts them: what it cannot count is more than there can be.
+fn units(quantity: u64) -> i64 {
+    i64::try_from(quantity).unwrap_or(i64::MAX)
+}
+
+async fn decided(tx: &mut Tx, order_id: OrderId) -> Result<bool, Fault> {
+    let decision = sqlx::query("SELECT granted FROM decisions WHERE order_id = $1").bind(order_id.to_string());
+    Ok(decision.fetch_optional(&mut *tx).await?.is_some())
+}
+
+async fn decide(tx: &mut Tx, order_id: OrderId, granted: bool) -> Result<(), Fault> {
+    sqlx::query("INSERT INTO decisions (order_id, granted) VALUES ($1, $2)")
+        .bind(order_id.to_string())
+        .bind(i64::from(granted))
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+async fn take(tx: &mut Tx, product_id: &ProductId, quantity: u64) -> Result<bool, Fault> {
+    let taken = sqlx::query(
+        "UPDATE products SET available = available - $1, reserved = reserved + $1 WHERE product_id = $2 AND available >= $1",
+    )
+    .bind(units(quantity))
+    .bind(product_id.as_str())
+    .execute(&mut *tx)
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+async fn give_back(tx: &mut Tx, product_id: &ProductId, quantity: u64) -> Result<(), Fault> {
+    sqlx::query("UPDATE products SET available = available + $1, reserved = reserved - $1 WHERE product_id = $2")
+        .bind(units(quantity))
+        .bind(product_id.as_str())
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+async fn available(tx: &mut Tx, product_id: &ProductId) -> Result<u64, Fault> {
+    let row = sqlx::query("SELECT available FROM products WHERE product_id = $1").bind(product_id.as_str());
+    let available = row.fetch_optional(&mut *tx).await?.map(|row| row.try_get::<i64, _>("available")).transpose()?;
+    Ok(u64::try_from(available.unwrap_or(0))?)
+}
+
+async fn record(tx: &mut Tx, order_id: OrderId, held: &[Reservation], now: Timestamp) -> Result<(), Fault> {
+    for reservation in held {
+        sqlx::query(
+            "INSERT INTO reservations (reservation_id, order_id, product_id, quantity, status, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(reservation.reservation_id.to_string())
+        .bind(order_id.to_string())
+        .bind(reservation.product_id.as_str())
+        .bind(units(reservation.quantity))
+        .bind(ReservationStatus::Held.as_str())
+        .bind(now.as_millis())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Ends what is held for an order, and says what that was: nothing, the second time.
+async fn settle(tx: &mut Tx, order_id: OrderId, status: ReservationStatus) -> Result<Vec<Released>, Fault> {
+    let rows = sqlx::query(
+        "UPDATE reservations SET status = $1 WHERE order_id = $2 AND status = $3 RETURNING product_id, quantity",
+    )
+    .bind(status.as_str())
+    .bind(order_id.to_string())
+    .bind(ReservationStatus::Held.as_str())
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut settled = Vec::with_capacity(rows.len());
+    for row in rows {
+        let product_id = ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?;
+        settled.push(Released { product_id, quantity: u64::try_from(row.try_get::<i64, _>("quantity")?)? });
+    }
+    settled.sort_by(|one, other| one.product_id.cmp(&other.product_id));
+    Ok(settled)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::contracts::Money;
+
+    fn item(product_id: &str, quantity: u32) -> OrderItem {
+        OrderItem {
+            product_id: ProductId::try_from(product_id.to_owned()).unwrap(),
+            product_name: product_id.to_owned(),
+            quantity: NonZeroU32::new(quantity).unwrap(),
+            unit_price: Money::eur(100),
+        }
+    }
+
+    #[test]
+    fn lines_of_one_product_are_one_demand() {
+        let items = [item("tea", 2), item("mug", 1), item("tea", u32::MAX)];
+        let demand: Vec<_> = demand(&items).into_iter().map(|(product, units)| (product.as_str(), units)).collect();
+        assert_eq!(demand, [("mug", 1), ("tea", u64::from(u32::MAX) + 2)]);
+    }
+
+    #[test]
+    fn a_shortage_names_every_product() {
+        let missing = |id: &str| Missing { product_id: ProductId::try_from(id.to_owned()).unwrap(), requested: 2, available: 0 };
+        assert_eq!(shortage(&[missing("last-one"), missing("sold-out")]), "insufficient stock: last-one, sold-out");
+    }
+}

@@ -1,0 +1,224 @@
+//! The inventory service's calls.
+
+use axum::{
+    Extension, Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use sagas::{
+    Fault,
+    http::{Json, Listed, Page, Path, Problem, Query},
+    prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+
+use super::{
+    audit,
+    domain::{MOST_UNITS, ReservationStatus},
+};
+use crate::{
+    check::Findings,
+    contracts::{Amount, Money, OrderId, ProductId, ReservationId, short_text},
+    services::{rows, versioned},
+};
+
+/// The most units that one call can add.
+const MAX_RESTOCK: i64 = 1_000_000_000;
+
+pub(super) fn routes(service: ServiceHandle) -> Router {
+    let api = Router::new()
+        .route("/products", get(list).post(add))
+        .route("/products/{product_id}", get(show))
+        .route("/products/{product_id}/restock", post(restock))
+        .route("/reservations", get(reservations))
+        .route("/check", get(check));
+    versioned(api).layer(Extension(service))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProductView {
+    product_id: ProductId,
+    name: String,
+    price: Amount,
+    available: i64,
+    reserved: i64,
+    sold: i64,
+}
+
+impl TryFrom<&AnyRow> for ProductView {
+    type Error = Fault;
+
+    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+        Ok(Self {
+            product_id: ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?,
+            name: row.try_get("name")?,
+            price: Amount(Money::eur(row.try_get("price")?)),
+            available: row.try_get("available")?,
+            reserved: row.try_get("reserved")?,
+            sold: row.try_get("sold")?,
+        })
+    }
+}
+
+async fn list(Extension(service): Extension<ServiceHandle>, page: Page) -> Result<Listed<ProductView>, Problem> {
+    let (products, total) = products(service.database(), &page).await.map_err(Problem::unavailable)?;
+    Ok(page.list(products, total))
+}
+
+async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64), Fault> {
+    let total: i64 = sqlx::query("SELECT COUNT(*) FROM products").fetch_one(db).await?.try_get(0)?;
+    let list = sqlx::query("SELECT * FROM products ORDER BY created_at DESC, product_id DESC LIMIT $1 OFFSET $2")
+        .bind(i64::from(page.limit()))
+        .bind(rows(page.offset()))
+        .fetch_all(db)
+        .await?;
+    Ok((list.iter().map(ProductView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+async fn show(Extension(service): Extension<ServiceHandle>, Path(product_id): Path<String>) -> Result<Json<ProductView>, Problem> {
+    find(&service, &product_id).await.map(Json)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewProduct {
+    product_id: ProductId,
+    name: String,
+    price: Amount,
+    quantity: i64,
+}
+
+async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<NewProduct>) -> Result<Response, Problem> {
+    short_text(&product.name).map_err(|rule| Problem::invalid_field("name", rule))?;
+    if product.price.0 == Money::ZERO {
+        return Err(Problem::invalid_field("price", "must be greater than 0"));
+    }
+    if !(0..=MOST_UNITS).contains(&product.quantity) {
+        return Err(Problem::invalid_field("quantity", format!("must be from 0 to {MOST_UNITS}")));
+    }
+    let mut work = service.begin().await?;
+    let added = sqlx::query(
+        "INSERT INTO products (product_id, name, price, available, initial, created_at) VALUES ($1, $2, $3, $4, $4, $5)
+         ON CONFLICT (product_id) DO NOTHING",
+    )
+    .bind(product.product_id.as_str())
+    .bind(&product.name)
+    .bind(product.price.0.minor_units())
+    .bind(product.quantity)
+    .bind(work.now().as_millis())
+    .execute(&mut *work)
+    .await
+    .map_err(Problem::unavailable)?;
+    if added.rows_affected() == 0 {
+        return Err(Problem::conflict(format!("there is a product {} already", product.product_id)));
+    }
+    work.commit().await?;
+    let NewProduct { product_id, name, price, quantity } = product;
+    let location = [(header::LOCATION, format!("/api/v1/products/{product_id}"))];
+    let product = ProductView { product_id, name, price, available: quantity, reserved: 0, sold: 0 };
+    Ok((StatusCode::CREATED, location, Json(product)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restock {
+    quantity: i64,
+}
+
+async fn restock(
+    Extension(service): Extension<ServiceHandle>,
+    Path(product_id): Path<String>,
+    Json(restock): Json<Restock>,
+) -> Result<Json<ProductView>, Problem> {
+    if !(1..=MAX_RESTOCK).contains(&restock.quantity) {
+        return Err(Problem::invalid_field("quantity", format!("must be from 1 to {MAX_RESTOCK}")));
+    }
+    let mut work = service.begin().await?;
+    let row = sqlx::query(
+        "UPDATE products SET available = available + $1, restocked = restocked + $1
+         WHERE product_id = $2 AND initial + restocked <= $3 RETURNING *",
+    )
+    .bind(restock.quantity)
+    .bind(&product_id)
+    .bind(MOST_UNITS - restock.quantity)
+    .fetch_optional(&mut *work)
+    .await
+    .map_err(Problem::unavailable)?;
+    let Some(row) = row else {
+        find(&service, &product_id).await?;
+        return Err(Problem::invalid_field("quantity", format!("there would be more than {MOST_UNITS} units")));
+    };
+    let product = ProductView::try_from(&row).map_err(Problem::internal)?;
+    work.commit().await?;
+    Ok(Json(product))
+}
+
+async fn find(service: &ServiceHandle, product_id: &str) -> Result<ProductView, Problem> {
+    let row = sqlx::query("SELECT * FROM products WHERE product_id = $1").bind(product_id);
+    let row = row.fetch_optional(service.database()).await.map_err(Problem::unavailable)?;
+    let row = row.ok_or_else(|| Problem::not_found("there is no such product"))?;
+    ProductView::try_from(&row).map_err(Problem::internal)
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReservationView {
+    reservation_id: ReservationId,
+    order_id: OrderId,
+    product_id: ProductId,
+    quantity: i64,
+    status: ReservationStatus,
+}
+
+impl TryFrom<&AnyRow> for ReservationView {
+    type Error = Fault;
+
+    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        Ok(Self {
+            reservation_id: text("reservation_id")?.parse()?,
+            order_id: text("order_id")?.parse()?,
+            product_id: ProductId::try_from(text("product_id")?).map_err(Fault::new)?,
+            quantity: row.try_get("quantity")?,
+            status: text("status")?.parse()?,
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    order_id: Option<OrderId>,
+}
+
+async fn reservations(
+    Extension(service): Extension<ServiceHandle>,
+    Query(filter): Query<Filter>,
+    page: Page,
+) -> Result<Listed<ReservationView>, Problem> {
+    let (reservations, total) = reserved(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
+    Ok(page.list(reservations, total))
+}
+
+async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<ReservationView>, u64), Fault> {
+    let select = |what: &str| {
+        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM reservations"));
+        if let Some(order_id) = filter.order_id {
+            sql.push(" WHERE order_id = ").push_bind(order_id.to_string());
+        }
+        sql
+    };
+    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
+    let mut list = select("*");
+    list.push(" ORDER BY created_at DESC, reservation_id DESC LIMIT ").push_bind(i64::from(page.limit()));
+    list.push(" OFFSET ").push_bind(rows(page.offset()));
+    let reservations = list.build().fetch_all(db).await?;
+    Ok((reservations.iter().map(ReservationView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+async fn check(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
+    audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)
+}

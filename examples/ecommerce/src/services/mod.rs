@@ -1,0 +1,20 @@
+//! The five services. Each has its folder: rules and SQL in `domain`, what it reacts to in `handlers`, its calls in `http`, its
+//! tables in `schema.sql`; `service` puts them together.
+
+pub mod analytics;
+pub mod inventory;
+pub mod notification;
+pub mod order;
+pub mod payment;
+
+use axum::Router;
+
+/// `api` under its short paths and under `/api/v1`.
+pub(crate) fn versioned(api: Router) -> Router {
+    Router::new().merge(api.clone()).nest("/api/v1", api)
+}
+
+/// A number of rows as SQL takes it.
+pub(crate) fn rows(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,104 @@
+//! The notification service's calls.
+
+use axum::{Extension, Router, routing::get};
+use sagas::{
+    Fault,
+    http::{Json, Listed, Page, Problem, Query},
+    prelude::*,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+
+use super::providers::{AllSwitches, AllSwitchesChange, Providers};
+use crate::{
+    contracts::{Channel, CustomerId, Kind, NotificationId, NotificationStatus, OrderId},
+    services::{rows, versioned},
+};
+
+pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
+    let api = Router::new().route("/notifications", get(list)).route("/providers", get(switches).put(switch));
+    versioned(api).layer(Extension(service)).layer(Extension(providers))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NotificationView {
+    notification_id: NotificationId,
+    order_id: OrderId,
+    customer_id: CustomerId,
+    kind: Kind,
+    channel: Channel,
+    message: String,
+    status: NotificationStatus,
+    at: Timestamp,
+}
+
+impl TryFrom<&AnyRow> for NotificationView {
+    type Error = Fault;
+
+    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        Ok(Self {
+            notification_id: text("notification_id")?.parse()?,
+            order_id: text("order_id")?.parse()?,
+            customer_id: CustomerId::try_from(text("customer_id")?).map_err(Fault::new)?,
+            kind: text("kind")?.parse()?,
+            channel: text("channel")?.parse()?,
+            message: text("message")?,
+            status: text("status")?.parse()?,
+            at: Timestamp::from_millis(row.try_get("at")?),
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    order_id: Option<OrderId>,
+    customer_id: Option<CustomerId>,
+}
+
+async fn list(
+    Extension(service): Extension<ServiceHandle>,
+    Query(filter): Query<Filter>,
+    page: Page,
+) -> Result<Listed<NotificationView>, Problem> {
+    let (notifications, total) = notifications(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
+    Ok(page.list(notifications, total))
+}
+
+async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<NotificationView>, u64), Fault> {
+    let select = |what: &str| {
+        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM notifications WHERE 1 = 1"));
+        if let Some(order_id) = filter.order_id {
+            sql.push(" AND order_id = ").push_bind(order_id.to_string());
+        }
+        if let Some(customer_id) = &filter.customer_id {
+            sql.push(" AND customer_id = ").push_bind(customer_id.to_string());
+        }
+        sql
+    };
+    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
+    let mut list = select("*");
+    list.push(" ORDER BY at DESC, notification_id DESC LIMIT ").push_bind(i64::from(page.limit()));
+    list.push(" OFFSET ").push_bind(rows(page.offset()));
+    let notifications = list.build().fetch_all(db).await?;
+    Ok((notifications.iter().map(NotificationView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+async fn switches(Extension(providers): Extension<Providers>) -> Json<AllSwitches> {
+    Json(providers.switches())
+}
+
+async fn switch(
+    Extension(providers): Extension<Providers>,
+    Json(change): Json<AllSwitchesChange>,
+) -> Result<Json<AllSwitches>, Problem> {
+    for (field, rate) in [("email.failureRate", change.email.failure_rate), ("sms.failureRate", change.sms.failure_rate)] {
+        if rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
+            return Err(Problem::invalid_field(field, "must be from 0 to 1"));
+        }
+    }
+    Ok(Json(providers.switch(change)))
+}

@@ -1,0 +1,21 @@
+//! The notification service: tells customers what became of their orders. It never changes what becomes of one.
+
+pub mod domain;
+pub mod handlers;
+mod http;
+pub mod providers;
+
+use sagas::{prelude::*, store::Migration};
+
+use self::providers::Providers;
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "notifications", sql: include_str!("schema.sql") }];
+
+/// The service on `db`, which sends through `providers`.
+pub fn service(db: Database, providers: Providers) -> Service {
+    Service::new("notification", db)
+        .migrations(MIGRATIONS)
+        .state(providers.clone())
+        .handlers(handlers![handlers::remember, handlers::notify])
+        .routes(|service| http::routes(service, providers))
+}

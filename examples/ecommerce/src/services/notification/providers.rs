@@ -1,0 +1,102 @@
+//! The providers that carry e-mails and text messages, simulated, with switches that make them fail.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sagas::id::IdSource;
+use serde::{Deserialize, Serialize};
+
+use crate::contracts::Channel;
+
+/// How one provider behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Switches {
+    /// The share of messages that it fails to take.
+    pub failure_rate: f64,
+    /// Whether it takes none.
+    pub outage: bool,
+}
+
+/// Both providers' switches.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct AllSwitches {
+    /// The one for e-mail.
+    pub email: Switches,
+    /// The one for text messages.
+    pub sms: Switches,
+}
+
+/// A change of one provider's switches: what is not named stays as it is.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SwitchesChange {
+    /// As in [`Switches`].
+    pub failure_rate: Option<f64>,
+    /// As in [`Switches`].
+    pub outage: Option<bool>,
+}
+
+/// A change of both providers' switches.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllSwitchesChange {
+    /// The one for e-mail.
+    pub email: SwitchesChange,
+    /// The one for text messages.
+    pub sms: SwitchesChange,
+}
+
+/// A provider did not take a message.
+#[derive(Debug, thiserror::Error)]
+#[error("the {0} provider did not take the message")]
+pub struct NotTaken(Channel);
+
+/// Both providers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Providers {
+    switches: Arc<Mutex<AllSwitches>>,
+    ids: IdSource,
+}
+
+impl Providers {
+    /// Providers that work.
+    pub fn new(ids: IdSource) -> Self {
+        Self { switches: Arc::default(), ids }
+    }
+
+    /// The switches as they are.
+    pub fn switches(&self) -> AllSwitches {
+        *self.switches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the switches, and says how they are then.
+    pub fn switch(&self, change: AllSwitchesChange) -> AllSwitches {
+        let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
+        switches.email.change(change.email);
+        switches.sms.change(change.sms);
+        *switches
+    }
+
+    /// Sends `message` to a customer.
+    ///
+    /// # Errors
+    /// When the provider does not take it.
+    pub async fn send(&self, channel: Channel, customer: &str, message: &str) -> Result<(), NotTaken> {
+        let switches = match channel {
+            Channel::Email => self.switches().email,
+            Channel::Sms => self.switches().sms,
+        };
+        if switches.outage || self.ids.fraction() < switches.failure_rate {
+            return Err(NotTaken(channel));
+        }
+        tracing::debug!(%channel, customer, message, "sent");
+        Ok(())
+    }
+}
+
+impl Switches {
+    fn change(&mut self, change: SwitchesChange) {
+        self.failure_rate = change.failure_rate.unwrap_or(self.failure_rate);
+        self.outage = change.outage.unwrap_or(self.outage);
+    }
+}

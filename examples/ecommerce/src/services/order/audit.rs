@@ -1,0 +1,75 @@
+//! What must hold of the orders at any time.
+
+use futures_util::TryStreamExt;
+use sagas::{Fault, prelude::*};
+use sqlx::Row;
+
+use super::{
+    domain::{Change, Order},
+    history::Entry,
+};
+use crate::{
+    check::{Findings, Invariant},
+    contracts::OrderStatus,
+};
+
+/// Folds every order's history anew, compares it with what the order shows, and counts the money of those that stand.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn audit(db: &Database) -> Result<Findings, Fault> {
+    let mut findings = Findings::default();
+    // One statement sees one moment. It is read row by row: there may be many orders.
+    let mut rows = sqlx::query(
+        "SELECT o.status AS shown, e.* FROM order_events e JOIN orders o ON o.order_id = e.order_id ORDER BY e.order_id, e.seq",
+    )
+    .fetch(db);
+    let mut current = String::new();
+    let mut shown = String::new();
+    let mut history = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let order_id: String = row.try_get("order_id")?;
+        if order_id != current {
+            judge(&current, &shown, &std::mem::take(&mut history), &mut findings);
+            current = order_id;
+            shown = row.try_get("shown")?;
+        }
+        history.push(Entry::try_from(&row)?.change()?);
+    }
+    judge(&current, &shown, &history, &mut findings);
+    Ok(findings)
+}
+
+fn judge(order_id: &str, shown: &str, history: &[Change], findings: &mut Findings) {
+    if history.is_empty() {
+        return;
+    }
+    let Some(order) = Order::fold(history) else {
+        return findings.violation(Invariant::Orders, format!("the history of order {order_id} does not begin with its creation"));
+    };
+    if order.status.as_str() != shown {
+        findings.violation(Invariant::Orders, format!("order {order_id} shows {shown}, its history makes it {}", order.status));
+    }
+    let ends = history.iter().filter(|change| matches!(change, Change::Confirmed(_) | Change::Cancelled(_))).count();
+    if ends != usize::from(order.status.is_final()) {
+        findings.violation(Invariant::Orders, format!("order {order_id} is {}, and has ended {ends} times", order.status));
+    }
+    for (index, change) in history.iter().enumerate() {
+        let kind = std::mem::discriminant(change);
+        if history[..index].iter().any(|earlier| std::mem::discriminant(earlier) == kind) {
+            findings.violation(Invariant::Effects, format!("order {order_id} took the same event in twice: {change:?}"));
+        }
+    }
+    let total = order.total.minor_units();
+    match order.status {
+        status if status.is_confirmed() => {
+            findings.confirmed += 1;
+            findings.confirmed_total = findings.confirmed_total.saturating_add(total);
+        }
+        OrderStatus::Cancelled => findings.cancelled += 1,
+        _ => {
+            findings.in_flight += 1;
+            findings.in_flight_total = findings.in_flight_total.saturating_add(total);
+        }
+    }
+}

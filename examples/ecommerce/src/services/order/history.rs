@@ -1,0 +1,201 @@
+//! The history in the database, and the row folded from it.
+
+use sagas::{
+    Fault,
+    message::{EventSet, Outgoing},
+    handler::IntoPublished,
+    id::MessageId,
+    prelude::*,
+    time::Timestamp,
+};
+use sqlx::{Row, any::AnyRow};
+
+use super::domain::{Change, Decision, Order};
+use crate::contracts::OrderId;
+
+/// An event of the history, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The event's id (`ce_id`).
+    pub event_id: String,
+    /// Its name.
+    pub event_type: String,
+    /// The version of its shape.
+    pub version: i64,
+    /// When the order took it in.
+    pub occurred_at: Timestamp,
+    /// What the order's flow is known by.
+    pub correlation_id: String,
+    /// The event that led to it.
+    pub causation_id: Option<String>,
+    /// The event, as JSON.
+    pub data: String,
+}
+
+impl Entry {
+    /// The entry for `change`, published as `event_id` in the flow `correlation_id`.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn new(
+        change: &Change,
+        event_id: impl ToString,
+        at: Timestamp,
+        correlation_id: &str,
+        causation_id: Option<String>,
+    ) -> Result<Self, Fault> {
+        let mut encoded = Vec::new();
+        change.encode(&mut encoded)?;
+        let Some(Outgoing { name, version, value, .. }) = encoded.pop() else {
+            return Err(Fault::new("an event of an order was written as nothing"));
+        };
+        Ok(Self {
+            event_id: event_id.to_string(),
+            event_type: name.to_owned(),
+            version: i64::from(version),
+            occurred_at: at,
+            correlation_id: correlation_id.to_owned(),
+            causation_id,
+            data: String::from_utf8(value.to_vec())?,
+        })
+    }
+
+    /// The event itself.
+    ///
+    /// # Errors
+    /// When it is none that this program knows.
+    pub fn change(&self) -> Result<Change, Fault> {
+        let known = Change::types().into_iter().find(|known| known.name == self.event_type);
+        let known = known.ok_or_else(|| Fault::new(format!("the history holds an unknown event `{}`", self.event_type)))?;
+        let change = (known.decode)(self.data.as_bytes())?.downcast::<Change>();
+        change.map(|change| *change).map_err(|_| Fault::new(format!("`{}` is no event of an order", self.event_type)))
+    }
+}
+
+impl TryFrom<&AnyRow> for Entry {
+    type Error = sqlx::Error;
+
+    fn try_from(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            event_id: row.try_get("event_id")?,
+            event_type: row.try_get("type")?,
+            version: row.try_get("version")?,
+            occurred_at: Timestamp::from_millis(row.try_get("occurred_at")?),
+            correlation_id: row.try_get("correlation_id")?,
+            causation_id: row.try_get("causation_id")?,
+            data: row.try_get("data")?,
+        })
+    }
+}
+
+/// An order that is open for change, in a transaction.
+pub struct OpenOrder {
+    /// What its history makes it.
+    pub order: Order,
+    /// What its flow is known by.
+    pub correlation_id: String,
+    length: i64,
+    new: Vec<Entry>,
+}
+
+impl OpenOrder {
+    /// Reads an order and folds it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn load(tx: &mut Tx, order_id: OrderId) -> Result<Option<Self>, Fault> {
+        let entries = history_in(tx, order_id).await?;
+        let changes = entries.iter().map(Entry::change).collect::<Result<Vec<_>, _>>()?;
+        let (Some(order), Some(first)) = (Order::fold(&changes), entries.first()) else { return Ok(None) };
+        let correlation_id = first.correlation_id.clone();
+        Ok(Some(Self { order, correlation_id, length: i64::try_from(entries.len())?, new: Vec::new() }))
+    }
+
+    /// Takes `change` in, known as `event_id` and caused by `causation_id`; false when it has no effect.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn take(
+        &mut self,
+        change: &Change,
+        event_id: &MessageId,
+        causation_id: Option<String>,
+        at: Timestamp,
+    ) -> Result<bool, Fault> {
+        let effect = self.order.apply(change);
+        if effect {
+            self.new.push(Entry::new(change, event_id, at, &self.correlation_id, causation_id)?);
+        }
+        Ok(effect)
+    }
+
+    /// Publishes `decision`, caused by `causation_id`, and takes it in.
+    ///
+    /// # Errors
+    /// When the event cannot be written as JSON.
+    pub fn carry_out(&mut self, decision: Decision, causation_id: &MessageId, tx: &mut Tx) -> Result<(), Fault> {
+        let (event_id, change) = match decision {
+            Decision::Confirm(event) => (tx.publish(&event)?, Change::Confirmed(event)),
+            Decision::Cancel(event) => (tx.publish(&event)?, Change::Cancelled(event)),
+        };
+        self.take(&change, &event_id, Some(causation_id.to_string()), tx.now())?;
+        Ok(())
+    }
+
+    /// Writes what was taken in: the history's new events, and the row folded from them.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn save(self, tx: &mut Tx) -> Result<(), Fault> {
+        append(tx, self.order.order_id, self.length, &self.new).await?;
+        sqlx::query("UPDATE orders SET status = $1, reason = $2, updated_at = $3 WHERE order_id = $4")
+            .bind(self.order.status.as_str())
+            .bind(self.order.status.eq(&crate::contracts::OrderStatus::Cancelled).then_some(self.order.reason).flatten())
+            .bind(tx.now().as_millis())
+            .bind(self.order.order_id.to_string())
+            .execute(&mut *tx)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Adds `entries` behind the first `length` of an order's history.
+///
+/// # Errors
+/// When the database cannot be written, or somebody else has added to the history.
+pub async fn append(tx: &mut Tx, order_id: OrderId, length: i64, entries: &[Entry]) -> Result<(), Fault> {
+    for (seq, entry) in (length..).zip(entries) {
+        sqlx::query(
+            "INSERT INTO order_events (order_id, seq, event_id, type, version, occurred_at, correlation_id, causation_id, data)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(order_id.to_string())
+        .bind(seq)
+        .bind(&entry.event_id)
+        .bind(&entry.event_type)
+        .bind(entry.version)
+        .bind(entry.occurred_at.as_millis())
+        .bind(&entry.correlation_id)
+        .bind(entry.causation_id.as_deref())
+        .bind(&entry.data)
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
+const HISTORY: &str = "SELECT * FROM order_events WHERE order_id = $1 ORDER BY seq";
+
+async fn history_in(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Entry>, Fault> {
+    let rows = sqlx::query(HISTORY).bind(order_id.to_string()).fetch_all(&mut *tx).await?;
+    Ok(rows.iter().map(Entry::try_from).collect::<Result<_, _>>()?)
+}
+
+/// The history of an order, oldest event first; empty when it is not there.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn history(db: &Database, order_id: OrderId) -> Result<Vec<Entry>, sqlx::Error> {
+    let rows = sqlx::query(HISTORY).bind(order_id.to_string()).fetch_all(db).await?;
+    rows.iter().map(Entry::try_from).collect()
+}

@@ -1,0 +1,162 @@
+//! The order service's calls.
+
+use axum::{
+    Extension, Router,
+    http::{HeaderMap, HeaderName, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use sagas::{
+    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query},
+    prelude::*,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit,
+    domain::Change,
+    history::{self, OpenOrder},
+    placing::{self, NewOrder},
+    views::{self, EventView, Filter, OrderView},
+};
+use crate::{
+    check::{Findings, Peers, Report},
+    contracts::{OrderId, OrderShipped, OrderStatus, short_text},
+    services::versioned,
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
+    let api = Router::new()
+        .route("/orders", post(place).get(list))
+        .route("/orders/{order_id}", get(show))
+        .route("/orders/{order_id}/status", get(status))
+        .route("/orders/{order_id}/events", get(events))
+        .route("/orders/{order_id}/ship", post(ship))
+        .route("/check", get(check))
+        .route("/check/own", get(check_own));
+    versioned(api).layer(Extension(service)).layer(Extension(peers))
+}
+
+async fn place(
+    Extension(service): Extension<ServiceHandle>,
+    correlation_id: CorrelationId,
+    headers: HeaderMap,
+    Json(request): Json<NewOrder>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let order_id = placing::place(&service, &request, correlation_id.as_str(), key).await?;
+    let order = find(&service, order_id).await?;
+    let location = [(header::LOCATION, format!("/api/v1/orders/{order_id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(order)).into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let acceptable = (1..=255).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    let key = key.to_str().ok().filter(|_| acceptable);
+    key.map(Some).ok_or_else(|| Problem::invalid_field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))
+}
+
+async fn list(
+    Extension(service): Extension<ServiceHandle>,
+    Query(filter): Query<Filter>,
+    page: Page,
+) -> Result<Listed<OrderView>, Problem> {
+    let (orders, total) = views::orders(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
+    Ok(page.list(orders, total))
+}
+
+async fn show(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<OrderView>, Problem> {
+    find(&service, known(&order_id)?).await.map(Json)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusView {
+    order_id: OrderId,
+    status: OrderStatus,
+    updated_at: Timestamp,
+}
+
+async fn status(
+    Extension(service): Extension<ServiceHandle>,
+    Path(order_id): Path<String>,
+) -> Result<Json<StatusView>, Problem> {
+    let OrderView { order_id, status, updated_at, .. } = find(&service, known(&order_id)?).await?;
+    Ok(Json(StatusView { order_id, status, updated_at }))
+}
+
+async fn events(
+    Extension(service): Extension<ServiceHandle>,
+    Path(order_id): Path<String>,
+) -> Result<Json<Vec<EventView>>, Problem> {
+    let history = history::history(service.database(), known(&order_id)?).await.map_err(Problem::unavailable)?;
+    if history.is_empty() {
+        return Err(unknown(&order_id));
+    }
+    history.into_iter().map(EventView::try_from).collect::<Result<_, _>>().map(Json).map_err(Problem::internal)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Shipment {
+    tracking_number: String,
+}
+
+async fn ship(
+    Extension(service): Extension<ServiceHandle>,
+    Path(order_id): Path<String>,
+    Json(shipment): Json<Shipment>,
+) -> Result<(StatusCode, Json<OrderView>), Problem> {
+    short_text(&shipment.tracking_number).map_err(|rule| Problem::invalid_field("trackingNumber", rule))?;
+    let order_id = known(&order_id)?;
+    let mut work = service.begin().await?;
+    let open = OpenOrder::load(&mut work, order_id).await.map_err(Problem::unavailable)?;
+    let mut open = open.ok_or_else(|| unknown(order_id))?;
+    if open.order.status != OrderStatus::Completed {
+        return Err(Problem::conflict(format!("only a COMPLETED order can be shipped; this one is {}", open.order.status)));
+    }
+    work.correlate(open.correlation_id.clone());
+    let shipped = OrderShipped { order_id, tracking: shipment.tracking_number };
+    let event_id = work.publish(&shipped).map_err(Problem::internal)?;
+    let now = work.now();
+    open.take(&Change::Shipped(shipped), &event_id, None, now).map_err(Problem::internal)?;
+    open.save(&mut work).await.map_err(Problem::unavailable)?;
+    work.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
+}
+
+/// The invariants of the whole system, for which the other services are asked.
+async fn check(
+    Extension(service): Extension<ServiceHandle>,
+    Extension(peers): Extension<Peers>,
+) -> Result<Json<Report>, Problem> {
+    let own = || audit::audit(service.database());
+    // Money is compared from both sides: what is confirmed now was captured before, and what is captured before belongs to an
+    // order that is confirmed or in flight afterwards.
+    let before = own().await.map_err(Problem::unavailable)?;
+    let others = peers.ask().await;
+    let after = own().await.map_err(Problem::unavailable)?;
+    Ok(Json(Report::of(before, others, after)))
+}
+
+async fn check_own(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
+    audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)
+}
+
+async fn find(service: &ServiceHandle, order_id: OrderId) -> Result<OrderView, Problem> {
+    let order = views::order(service.database(), order_id).await.map_err(Problem::unavailable)?;
+    order.ok_or_else(|| unknown(order_id))
+}
+
+/// The id in a path. A text that is no id is the id of nothing.
+fn known(order_id: &str) -> Result<OrderId, Problem> {
+    order_id.parse().map_err(|_| unknown(order_id))
+}
+
+fn unknown(order_id: impl std::fmt::Display) -> Problem {
+    Problem::not_found(format!("there is no order {order_id}"))
+}

@@ -1,0 +1,23 @@
+//! The order service: takes orders, and decides what becomes of them. An order is its history of events, and nothing else.
+
+pub mod audit;
+pub mod domain;
+pub mod handlers;
+pub mod history;
+mod http;
+pub mod placing;
+mod views;
+
+use sagas::{prelude::*, store::Migration};
+
+use crate::check::Peers;
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "orders and their history", sql: include_str!("schema.sql") }];
+
+/// The service on `db`. `peers` are whom it asks for a check of the whole system.
+pub fn service(db: Database, peers: Peers) -> Service {
+    Service::new("order", db)
+        .migrations(MIGRATIONS)
+        .handlers(handlers![handlers::follow])
+        .routes(|service| http::routes(service, peers))
+}

@@ -1,0 +1,198 @@
+//! Placing an order: the request, its rules, and the one transaction that writes the order, its first event and the event's way
+//! out.
+
+use std::num::NonZeroU32;
+
+use sagas::{Fault, http::Problem, prelude::*, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+
+use super::{
+    domain::Change,
+    history::{self, Entry},
+};
+use crate::contracts::{
+    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, short_text,
+};
+
+/// What a customer asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewOrder {
+    customer_id: CustomerId,
+    items: Vec<NewItem>,
+    payment_method: Option<PaymentMethod>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewItem {
+    product_id: ProductId,
+    product_name: Option<String>,
+    quantity: NonZeroU32,
+    unit_price: Amount,
+}
+
+impl NewOrder {
+    /// The event that begins the order, as `order_id`.
+    ///
+    /// # Errors
+    /// Every rule that the request breaks.
+    pub fn check(&self, order_id: OrderId) -> Result<OrderCreated, Problem> {
+        let mut wrong = Vec::new();
+        if !(1..=100).contains(&self.items.len()) {
+            wrong.push(("items".to_owned(), "must be 1 to 100 items"));
+        }
+        let mut total = Some(Money::ZERO);
+        for (index, item) in self.items.iter().enumerate() {
+            if let Some(Err(rule)) = item.product_name.as_deref().map(short_text) {
+                wrong.push((format!("items[{index}].productName"), rule));
+            }
+            if item.unit_price.0 == Money::ZERO {
+                wrong.push((format!("items[{index}].unitPrice"), "must be greater than 0"));
+            }
+            total = item.unit_price.0.times(item.quantity).and_then(|price| total?.plus(price));
+        }
+        let Some(total) = total.filter(|_| wrong.is_empty()) else {
+            if wrong.is_empty() {
+                wrong.push(("items".to_owned(), "cost more than can be counted"));
+            }
+            let problem = Problem::validation("the order cannot be placed");
+            return Err(wrong.into_iter().fold(problem, |problem, (field, rule)| problem.field(field, rule)));
+        };
+        Ok(OrderCreated {
+            order_id,
+            customer_id: self.customer_id.clone(),
+            items: self.items.iter().map(OrderItem::from).collect(),
+            total,
+            payment_method: self.payment_method.unwrap_or(PaymentMethod::CreditCard),
+        })
+    }
+}
+
+impl From<&NewItem> for OrderItem {
+    fn from(item: &NewItem) -> Self {
+        Self {
+            product_id: item.product_id.clone(),
+            product_name: item.product_name.clone().unwrap_or_else(|| item.product_id.to_string()),
+            quantity: item.quantity,
+            unit_price: item.unit_price.0,
+        }
+    }
+}
+
+/// Places the order, once for each `key`, and says which order it is: an order placed before under the same key, or a new one.
+///
+/// # Errors
+/// When the request breaks a rule, the key stands for another request, or the service cannot take work.
+pub async fn place(
+    service: &ServiceHandle,
+    request: &NewOrder,
+    correlation_id: &str,
+    key: Option<&str>,
+) -> Result<OrderId, Problem> {
+    let placed_at = service.clock().now();
+    let created = request.check(OrderId(service.ids().uuid(placed_at)))?;
+    let mut work = service.begin().await?;
+    work.correlate(correlation_id);
+    if let Some(key) = key
+        && let Some(before) = placed_before(&mut work, key, request, created.order_id).await?
+    {
+        return Ok(before);
+    }
+    write(&mut work, &created, correlation_id, placed_at).await.map_err(Problem::unavailable)?;
+    work.commit().await?;
+    Ok(created.order_id)
+}
+
+/// The order that `key` stands for already; `None` when it stands for `order_id` from now on.
+async fn placed_before(tx: &mut Tx, key: &str, request: &NewOrder, order_id: OrderId) -> Result<Option<OrderId>, Problem> {
+    let request = serde_json::to_string(request).map_err(Problem::internal)?;
+    let new = sqlx::query(
+        "INSERT INTO idempotency_keys (idempotency_key, request, order_id) VALUES ($1, $2, $3)
+         ON CONFLICT (idempotency_key) DO NOTHING",
+    )
+    .bind(key)
+    .bind(&request)
+    .bind(order_id.to_string())
+    .execute(&mut *tx)
+    .await
+    .map_err(Problem::unavailable)?;
+    if new.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let before = sqlx::query("SELECT request, order_id FROM idempotency_keys WHERE idempotency_key = $1")
+        .bind(key)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(Problem::unavailable)?;
+    if before.try_get::<String, _>("request").map_err(Problem::internal)? != request {
+        return Err(Problem::conflict("another order was placed under this Idempotency-Key; use a new key for a new order"));
+    }
+    let order_id: String = before.try_get("order_id").map_err(Problem::internal)?;
+    order_id.parse().map(Some).map_err(Problem::internal)
+}
+
+async fn write(tx: &mut Tx, created: &OrderCreated, correlation_id: &str, placed_at: Timestamp) -> Result<(), Fault> {
+    let event_id = tx.publish(created)?;
+    let entry = Entry::new(&Change::Created(created.clone()), event_id, placed_at, correlation_id, None)?;
+    history::append(tx, created.order_id, 0, &[entry]).await?;
+    sqlx::query(
+        "INSERT INTO orders (order_id, customer_id, items, status, total, payment_method, correlation_id, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+    )
+    .bind(created.order_id.to_string())
+    .bind(created.customer_id.as_str())
+    .bind(serde_json::to_string(&created.items)?)
+    .bind(OrderStatus::Created.as_str())
+    .bind(created.total.minor_units())
+    .bind(created.payment_method.as_str())
+    .bind(correlation_id)
+    .bind(placed_at.as_millis())
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn checked(request: serde_json::Value) -> Result<OrderCreated, Problem> {
+        serde_json::from_str::<NewOrder>(&request.to_string()).unwrap().check(OrderId(Uuid::nil()))
+    }
+
+    fn item(quantity: u64, unit_price: f64) -> serde_json::Value {
+        json!({"productId": "tea", "quantity": quantity, "unitPrice": unit_price})
+    }
+
+    #[test]
+    fn what_is_left_out_is_filled_in() {
+        let created = checked(json!({"customerId": "ada", "items": [item(2, 9.9), item(1, 0.3)]})).unwrap();
+        assert_eq!(created.total, Money::eur(2010));
+        assert_eq!(created.payment_method, PaymentMethod::CreditCard);
+        assert_eq!(created.items[0].product_name, "tea");
+    }
+
+    #[test]
+    fn every_broken_rule_is_named() {
+        let mut nameless = item(1, 1.0);
+        nameless["productName"] = json!("");
+        let cases = [
+            (json!([]), vec!["items"]),
+            (json!(vec![item(1, 1.0); 101]), vec!["items"]),
+            (json!([item(1, 0.0), nameless]), vec!["items[0].unitPrice", "items[1].productName"]),
+            (json!([item(4_294_967_295, 92_233_720_368_547.0)]), vec!["items"]),
+        ];
+        for (items, fields) in cases {
+            let problem = checked(json!({"customerId": "ada", "items": items})).unwrap_err();
+            assert_eq!(problem.code(), "VALIDATION_ERROR");
+            assert_eq!(problem.errors().iter().map(|error| error.field.as_str()).collect::<Vec<_>>(), fields);
+        }
+    }
+}

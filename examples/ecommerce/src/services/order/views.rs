@@ -1,0 +1,143 @@
+//! Orders as the REST interface shows them, read from the folded rows.
+
+use sagas::{Fault, http::Page, prelude::*, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+
+use super::history::Entry;
+use crate::{
+    contracts::{Amount, Currency, CustomerId, Money, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId},
+    services::rows,
+};
+
+/// An order.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrderView {
+    pub(super) order_id: OrderId,
+    customer_id: CustomerId,
+    items: Vec<ItemView>,
+    pub(super) status: OrderStatus,
+    total_amount: Amount,
+    currency: Currency,
+    payment_method: PaymentMethod,
+    correlation_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemView {
+    product_id: ProductId,
+    product_name: String,
+    quantity: u32,
+    unit_price: Amount,
+}
+
+impl From<OrderItem> for ItemView {
+    fn from(item: OrderItem) -> Self {
+        Self {
+            product_id: item.product_id,
+            product_name: item.product_name,
+            quantity: item.quantity.get(),
+            unit_price: Amount(item.unit_price),
+        }
+    }
+}
+
+impl TryFrom<&AnyRow> for OrderView {
+    type Error = Fault;
+
+    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        let items: Vec<OrderItem> = serde_json::from_str(&text("items")?)?;
+        let total = Money::eur(row.try_get("total")?);
+        Ok(Self {
+            order_id: text("order_id")?.parse()?,
+            customer_id: CustomerId::try_from(text("customer_id")?).map_err(Fault::new)?,
+            items: items.into_iter().map(ItemView::from).collect(),
+            status: text("status")?.parse()?,
+            total_amount: Amount(total),
+            currency: total.currency(),
+            payment_method: text("payment_method")?.parse()?,
+            correlation_id: text("correlation_id")?,
+            reason: row.try_get("reason")?,
+            created_at: Timestamp::from_millis(row.try_get("created_at")?),
+            updated_at: Timestamp::from_millis(row.try_get("updated_at")?),
+        })
+    }
+}
+
+/// Which orders a list shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Filter {
+    customer_id: Option<CustomerId>,
+    status: Option<OrderStatus>,
+}
+
+impl Filter {
+    fn write(&self, sql: &mut QueryBuilder<Any>) {
+        sql.push(" WHERE 1 = 1");
+        if let Some(customer_id) = &self.customer_id {
+            sql.push(" AND customer_id = ").push_bind(customer_id.to_string());
+        }
+        if let Some(status) = self.status {
+            sql.push(" AND status = ").push_bind(status.as_str());
+        }
+    }
+}
+
+/// One order; `None` when it is not there.
+pub(super) async fn order(db: &Database, order_id: OrderId) -> Result<Option<OrderView>, Fault> {
+    let row = sqlx::query("SELECT * FROM orders WHERE order_id = $1").bind(order_id.to_string()).fetch_optional(db).await?;
+    row.as_ref().map(OrderView::try_from).transpose()
+}
+
+/// One page of the orders that `filter` lets through, newest first, and how many there are.
+pub(super) async fn orders(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<OrderView>, u64), Fault> {
+    let mut count = QueryBuilder::<Any>::new("SELECT COUNT(*) FROM orders");
+    filter.write(&mut count);
+    let total: i64 = count.build().fetch_one(db).await?.try_get(0)?;
+
+    let mut list = QueryBuilder::<Any>::new("SELECT * FROM orders");
+    filter.write(&mut list);
+    list.push(" ORDER BY created_at DESC, order_id DESC LIMIT ").push_bind(i64::from(page.limit()));
+    list.push(" OFFSET ").push_bind(rows(page.offset()));
+    let orders = list.build().fetch_all(db).await?;
+    Ok((orders.iter().map(OrderView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+/// An event of an order's history.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct EventView {
+    event_id: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    version: i64,
+    occurred_at: Timestamp,
+    correlation_id: String,
+    causation_id: Option<String>,
+    data: Box<RawValue>,
+}
+
+impl TryFrom<Entry> for EventView {
+    type Error = Fault;
+
+    fn try_from(entry: Entry) -> Result<Self, Fault> {
+        Ok(Self {
+            event_id: entry.event_id,
+            event_type: entry.event_type,
+            version: entry.version,
+            occurred_at: entry.occurred_at,
+            correlation_id: entry.correlation_id,
+            causation_id: entry.causation_id,
+            data: RawValue::from_string(entry.data)?,
+        })
+    }
+}

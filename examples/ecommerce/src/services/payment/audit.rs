@@ -1,0 +1,31 @@
+//! What must hold of the payments at any time.
+
+use sagas::{Fault, prelude::*};
+use sqlx::Row;
+
+use super::gateway::Gateway;
+use crate::check::{Findings, Invariant};
+
+/// Counts the money, and looks for what breaks the rules.
+///
+/// # Errors
+/// When the database or the gateway's ledger cannot be read.
+pub async fn audit(db: &Database, gateway: &Gateway) -> Result<Findings, Fault> {
+    let mut findings = Findings::default();
+    let sums = "SELECT COALESCE(SUM(captured), 0) AS captured, COALESCE(SUM(refunded), 0) AS refunded FROM payments";
+    let sums = sqlx::query(sums).fetch_one(db).await?;
+    findings.captured = sums.try_get("captured")?;
+    findings.refunded = sums.try_get("refunded")?;
+
+    let wrong = sqlx::query(
+        "SELECT order_id, status FROM payments WHERE captured - refunded <> CASE status WHEN 'COMPLETED' THEN amount ELSE 0 END",
+    );
+    for row in wrong.fetch_all(db).await? {
+        let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
+        findings.violation(Invariant::Money, format!("the payment of order {order_id} is {status}, and its sums say otherwise"));
+    }
+    for order_id in gateway.charged_twice().await? {
+        findings.violation(Invariant::Effects, format!("order {order_id} was charged more than once"));
+    }
+    Ok(findings)
+}

@@ -1,0 +1,179 @@
+//! A payment gateway, simulated: an outside system with a memory of its own, and switches that make it misbehave.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sagas::{id::IdSource, time::Clock};
+use serde::{Deserialize, Deserializer, Serialize};
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::contracts::{Amount, Money, OrderId};
+
+/// How the gateway behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Switches {
+    /// The share of charges that it declines for no reason.
+    pub decline_rate: f64,
+    /// It declines every amount above this one.
+    pub decline_above: Option<Amount>,
+    /// How long it takes to answer.
+    pub latency_ms: u64,
+    /// Whether it answers with an error, whatever it is asked.
+    pub outage: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self { decline_rate: 0.0, decline_above: Some(Amount(Money::eur(500_000))), latency_ms: 0, outage: false }
+    }
+}
+
+/// A change of the switches: what is not named stays as it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SwitchesChange {
+    /// As in [`Switches`].
+    pub decline_rate: Option<f64>,
+    /// As in [`Switches`]; `null` is no limit.
+    #[serde(deserialize_with = "present")]
+    pub decline_above: Option<Option<Amount>>,
+    /// As in [`Switches`].
+    pub latency_ms: Option<u64>,
+    /// As in [`Switches`].
+    pub outage: Option<bool>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
+    // `Option<Amount>` would hand `null` to the amount's own reader, which refuses it.
+    let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+    if raw.get() == "null" {
+        return Ok(Some(None));
+    }
+    raw.get().parse().map(|amount| Some(Some(amount))).map_err(serde::de::Error::custom)
+}
+
+/// What the gateway says to a charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The money was taken.
+    Captured,
+    /// It was not, for this reason.
+    Declined(String),
+}
+
+/// The gateway did not answer as it should; whether the money was taken is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// It said so.
+    #[error("the payment gateway is out of order")]
+    Outage,
+    /// It said nothing.
+    #[error("the payment gateway did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// Its own memory failed.
+    #[error("the payment gateway failed: {0}")]
+    Ledger(#[from] sqlx::Error),
+}
+
+/// The gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    switches: Mutex<Switches>,
+    ledger: SqlitePool,
+    clock: Clock,
+    ids: IdSource,
+}
+
+impl Gateway {
+    /// The gateway whose ledger is the file at `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub async fn open(path: &Path, clock: Clock, ids: IdSource) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(2));
+        let ledger = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        sqlx::query(
+            "CREATE TABLE IF NOT EXISTS charges (
+                idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount INTEGER NOT NULL, declined TEXT)",
+        )
+        .execute(&ledger)
+        .await?;
+        Ok(Self(Arc::new(Inner { switches: Mutex::default(), ledger, clock, ids })))
+    }
+
+    /// The switches as they are.
+    pub fn switches(&self) -> Switches {
+        *self.0.switches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the switches, and says how they are then.
+    pub fn switch(&self, change: &SwitchesChange) -> Switches {
+        let mut switches = self.0.switches.lock().unwrap_or_else(PoisonError::into_inner);
+        switches.decline_rate = change.decline_rate.unwrap_or(switches.decline_rate);
+        switches.decline_above = change.decline_above.unwrap_or(switches.decline_above);
+        switches.latency_ms = change.latency_ms.unwrap_or(switches.latency_ms);
+        switches.outage = change.outage.unwrap_or(switches.outage);
+        *switches
+    }
+
+    /// Charges `amount` for an order; asked again under the same `key`, it answers as it did before and takes nothing.
+    ///
+    /// # Errors
+    /// When the gateway is out of order.
+    pub async fn charge(&self, key: &str, order_id: OrderId, amount: Money) -> Result<Verdict, GatewayError> {
+        let switches = self.switches();
+        if switches.latency_ms > 0 {
+            self.0.clock.sleep(Duration::from_millis(switches.latency_ms)).await;
+        }
+        if switches.outage {
+            return Err(GatewayError::Outage);
+        }
+        let declined = self.judge(&switches, amount);
+        sqlx::query("INSERT INTO charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+            .bind(key)
+            .bind(order_id.to_string())
+            .bind(amount.minor_units())
+            .bind(declined)
+            .execute(&self.0.ledger)
+            .await?;
+        let row = sqlx::query("SELECT declined FROM charges WHERE idempotency_key = $1").bind(key);
+        let declined: Option<String> = row.fetch_one(&self.0.ledger).await?.try_get("declined")?;
+        Ok(declined.map_or(Verdict::Captured, Verdict::Declined))
+    }
+
+    /// Orders that were charged more than once.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn charged_twice(&self) -> Result<Vec<String>, sqlx::Error> {
+        let twice = "SELECT order_id FROM charges WHERE declined IS NULL GROUP BY order_id HAVING COUNT(*) > 1";
+        sqlx::query_scalar(twice).fetch_all(&self.0.ledger).await
+    }
+
+    /// Closes the ledger.
+    pub async fn close(&self) {
+        self.0.ledger.close().await;
+    }
+
+    fn judge(&self, switches: &Switches, amount: Money) -> Option<String> {
+        match switches.decline_above {
+            Some(limit) if amount > limit.0 => Some(format!("payment declined: amount above {limit}")),
+            _ if self.0.ids.fraction() < switches.decline_rate => Some("payment declined by the bank".to_owned()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The payment service's calls.
+
+use axum::{Extension, Router, routing::get};
+use sagas::{
+    Fault,
+    http::{Json, Listed, Page, Problem, Query},
+    prelude::*,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+
+use super::{
+    audit,
+    gateway::{Switches, SwitchesChange},
+    terminal::Terminal,
+};
+use crate::{
+    check::Findings,
+    contracts::{Amount, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
+    services::{rows, versioned},
+};
+
+/// The longest that the gateway can be told to take, in milliseconds.
+const MAX_LATENCY_MS: u64 = 600_000;
+
+pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
+    let api = Router::new()
+        .route("/payments", get(list))
+        .route("/gateway", get(switches).put(switch))
+        .route("/check", get(check));
+    versioned(api).layer(Extension(service)).layer(Extension(terminal))
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PaymentView {
+    payment_id: PaymentId,
+    order_id: OrderId,
+    amount: Amount,
+    status: PaymentStatus,
+    payment_method: PaymentMethod,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl TryFrom<&AnyRow> for PaymentView {
+    type Error = Fault;
+
+    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+        let text = |column: &str| row.try_get::<String, _>(column);
+        Ok(Self {
+            payment_id: text("payment_id")?.parse()?,
+            order_id: text("order_id")?.parse()?,
+            amount: Amount(Money::eur(row.try_get("amount")?)),
+            status: text("status")?.parse()?,
+            payment_method: text("payment_method")?.parse()?,
+            reason: row.try_get("reason")?,
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    order_id: Option<OrderId>,
+}
+
+async fn list(
+    Extension(service): Extension<ServiceHandle>,
+    Query(filter): Query<Filter>,
+    page: Page,
+) -> Result<Listed<PaymentView>, Problem> {
+    let (payments, total) = payments(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
+    Ok(page.list(payments, total))
+}
+
+async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<PaymentView>, u64), Fault> {
+    let select = |what: &str| {
+        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM payments"));
+        if let Some(order_id) = filter.order_id {
+            sql.push(" WHERE order_id = ").push_bind(order_id.to_string());
+        }
+        sql
+    };
+    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
+    let mut list = select("*");
+    list.push(" ORDER BY created_at DESC, payment_id DESC LIMIT ").push_bind(i64::from(page.limit()));
+    list.push(" OFFSET ").push_bind(rows(page.offset()));
+    let payments = list.build().fetch_all(db).await?;
+    Ok((payments.iter().map(PaymentView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
+    Json(terminal.gateway().switches())
+}
+
+async fn switch(
+    Extension(terminal): Extension<Terminal>,
+    Json(change): Json<SwitchesChange>,
+) -> Result<Json<Switches>, Problem> {
+    if change.decline_rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
+        return Err(Problem::invalid_field("declineRate", "must be from 0 to 1"));
+    }
+    if change.latency_ms.is_some_and(|latency| latency > MAX_LATENCY_MS) {
+        return Err(Problem::invalid_field("latencyMs", format!("must be from 0 to {MAX_LATENCY_MS}")));
+    }
+    Ok(Json(terminal.gateway().switch(&change)))
+}
+
+async fn check(
+    Extension(service): Extension<ServiceHandle>,
+    Extension(terminal): Extension<Terminal>,
+) -> Result<Json<Findings>, Problem> {
+    audit::audit(service.database(), terminal.gateway()).await.map(Json).map_err(Problem::unavailable)
+}

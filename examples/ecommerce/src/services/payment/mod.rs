@@ -1,0 +1,23 @@
+//! The payment service: charges customers through a gateway that may decline, be slow, or be down.
+
+pub mod audit;
+pub mod domain;
+pub mod gateway;
+pub mod handlers;
+mod http;
+pub mod terminal;
+
+use sagas::{prelude::*, store::Migration};
+
+use self::terminal::Terminal;
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "payments", sql: include_str!("schema.sql") }];
+
+/// The service on `db`, which reaches the gateway through `terminal`.
+pub fn service(db: Database, terminal: Terminal) -> Service {
+    Service::new("payment", db)
+        .migrations(MIGRATIONS)
+        .state(terminal.clone())
+        .handlers(handlers![handlers::charge])
+        .routes(|service| http::routes(service, terminal))
+}

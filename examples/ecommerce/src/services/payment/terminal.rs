@@ -1,0 +1,132 @@
+//! The way to the gateway: a circuit breaker that stops asking when the gateway does not answer, and asks again after a while.
+
+use std::time::Duration;
+
+use failsafe::{
+    Config, Error, StateMachine,
+    backoff::{self, Exponential},
+    failure_policy::{self, ConsecutiveFailures},
+    futures::CircuitBreaker as _,
+};
+use sagas::time::Clock;
+
+use super::gateway::{Gateway, GatewayError, Verdict};
+use crate::contracts::{Money, OrderId};
+
+/// How long one call may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Failures in a row that open the breaker.
+const FAILURES: u32 = 3;
+
+/// The gateway behind a circuit breaker. Cheap to clone.
+#[derive(Clone)]
+pub struct Terminal {
+    gateway: Gateway,
+    breaker: StateMachine<ConsecutiveFailures<Exponential>, ()>,
+    clock: Clock,
+}
+
+/// The gateway cannot be asked now.
+#[derive(Debug, thiserror::Error)]
+pub enum NotNow {
+    /// The breaker is open: it was not asked.
+    #[error("the payment gateway is not asked, since it has failed too often")]
+    Open,
+    /// It was asked, and failed.
+    #[error(transparent)]
+    Failed(GatewayError),
+}
+
+impl Terminal {
+    /// The way to `gateway`.
+    pub fn new(gateway: Gateway, clock: Clock) -> Self {
+        let waits = backoff::exponential(Duration::from_millis(500), Duration::from_secs(4));
+        let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(FAILURES, waits)).build();
+        Self { gateway, breaker, clock }
+    }
+
+    /// The gateway itself, for its switches.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Whether the gateway would be asked now.
+    pub fn is_open(&self) -> bool {
+        !self.breaker.is_call_permitted()
+    }
+
+    /// Charges `amount` for an order, once under `key`.
+    ///
+    /// # Errors
+    /// When the gateway is not asked, or does not answer.
+    pub async fn charge(&self, key: &str, order_id: OrderId, amount: Money) -> Result<Verdict, NotNow> {
+        let call = async {
+            tokio::select! {
+                verdict = self.gateway.charge(key, order_id, amount) => verdict,
+                () = self.clock.sleep(PATIENCE) => Err(GatewayError::Timeout(PATIENCE)),
+            }
+        };
+        self.breaker.call(call).await.map_err(|error| match error {
+            Error::Rejected => NotNow::Open,
+            Error::Inner(error) => NotNow::Failed(error),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use sagas::{id::IdSource, time::Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::services::payment::gateway::SwitchesChange;
+
+    async fn terminal(clock: &Clock) -> Terminal {
+        let gateway = Gateway::open(":memory:".as_ref(), clock.clone(), IdSource::seeded(1)).await.unwrap();
+        Terminal::new(gateway, clock.clone())
+    }
+
+    fn order() -> OrderId {
+        OrderId(Uuid::nil())
+    }
+
+    #[tokio::test]
+    async fn a_charge_happens_once_per_key() {
+        let terminal = terminal(&Clock::system()).await;
+        let charge = async |key: &str, cents| terminal.charge(key, order(), Money::eur(cents)).await.unwrap();
+        assert_eq!(charge("one", 500_000).await, Verdict::Captured);
+        assert_eq!(charge("two", 500_001).await, Verdict::Declined("payment declined: amount above 5000.00".to_owned()));
+        terminal.gateway().switch(&SwitchesChange { decline_rate: Some(1.0), ..SwitchesChange::default() });
+        assert_eq!(charge("one", 500_000).await, Verdict::Captured, "the answer to a key stands");
+        assert_eq!(charge("three", 1).await, Verdict::Declined("payment declined by the bank".to_owned()));
+        assert_eq!(terminal.gateway().charged_twice().await.unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_breaker_opens_after_failures_in_a_row() {
+        let terminal = terminal(&Clock::system()).await;
+        terminal.gateway().switch(&SwitchesChange { outage: Some(true), ..SwitchesChange::default() });
+        for _ in 0..FAILURES {
+            let error = terminal.charge("key", order(), Money::eur(1)).await.unwrap_err();
+            assert!(matches!(error, NotNow::Failed(GatewayError::Outage)), "{error}");
+        }
+        assert!(terminal.is_open());
+        let error = terminal.charge("key", order(), Money::eur(1)).await.unwrap_err();
+        assert!(matches!(error, NotNow::Open), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_call_is_given_up_in_time() {
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        let terminal = terminal(&clock).await;
+        terminal.gateway().switch(&SwitchesChange { latency_ms: Some(600_000), ..SwitchesChange::default() });
+        let advance = async {
+            tokio::task::yield_now().await;
+            clock.advance(PATIENCE);
+        };
+        let (charged, ()) = tokio::join!(terminal.charge("key", order(), Money::eur(1)), advance);
+        assert!(matches!(charged.unwrap_err(), NotNow::Failed(GatewayError::Timeout(PATIENCE))));
+    }
+}
