@@ -8,6 +8,7 @@
 //! | [`Work`] | the right to begin that transaction later, after a call to the outside |
 //! | [`State<T>`](State) | a value the service shares |
 //! | [`Meta`] | ids, attempt and times of the message |
+//! | [`ServiceHandle`](crate::runtime::ServiceHandle) | the service itself: its database for reading, its clock, transactions of their own |
 
 mod meta;
 mod work;
@@ -57,7 +58,7 @@ pub enum Kind {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as an argument",
     label = "not an extractor",
-    note = "a handler takes `On<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>` and `Meta`; wrap a shared value as `State<{Self}>`"
+    note = "a handler takes `On<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>`, `Meta` and `ServiceHandle`; wrap a shared value as `State<{Self}>`"
 )]
 pub trait Extract: Sized + Send + 'static {
     /// What it is to the rules between arguments.

@@ -55,6 +55,8 @@ pub struct Invocation {
     pub work: Option<Work>,
     /// The service's shared values.
     pub state: StateMap,
+    /// The running service, for an extractor that the runtime brings along.
+    pub service: Option<Box<dyn Any + Send>>,
 }
 
 /// An async fn that can be a handler: every argument is an extractor, and what it returns is an outcome.

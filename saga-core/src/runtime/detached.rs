@@ -11,6 +11,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
+    service::ServiceHandle,
 };
 use crate::{
     engine::batch::{Ended, Origin},
@@ -74,6 +75,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         tx: None,
         work: Some(work(core, item, slot.clone(), begun.clone())),
         state: core.state.clone(),
+        service: Some(Box::new(ServiceHandle(core.clone()))),
     };
     let outcome = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));

@@ -7,6 +7,7 @@ use super::{
     core::Core,
     effects::{Effects, outcome_counter},
     item::Item,
+    service::ServiceHandle,
 };
 use crate::{
     engine::batch::{After, Ended, after},
@@ -142,6 +143,7 @@ async fn last_words(
         tx: Some(Tx::lend(tx, slot.clone(), true, core.ids.clone(), now)),
         work: None,
         state: core.state.clone(),
+        service: Some(Box::new(ServiceHandle(core.clone()))),
     };
     let outcome = call(core, item, handler, function, invocation).await;
     let Some(mut returned) = slot.take() else {

@@ -17,6 +17,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
+    service::ServiceHandle,
 };
 use crate::{
     engine::{
@@ -209,7 +210,9 @@ impl<'l> Transaction<'l> {
             true => (Some(Tx::lend(tx, slot.clone(), savepoint, core.ids.clone(), self.now)), None),
             false => (None, Some(tx)),
         };
-        let invocation = Invocation { messages, tx: lent, work: None, state: core.state.clone() };
+        let state = core.state.clone();
+        let service: Option<Box<dyn Any + Send>> = Some(Box::new(ServiceHandle(core.clone())));
+        let invocation = Invocation { messages, tx: lent, work: None, state, service };
         let outcome = call(core, item, handler, definition.call_fn(), invocation).await;
 
         let (mut tx, touched, published) = match kept {

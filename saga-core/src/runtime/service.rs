@@ -4,7 +4,9 @@ use std::{any::type_name, future::Future, pin::Pin, sync::Arc};
 
 use super::{core::Core, dead_letters};
 use crate::{
-    handler::{Handler, StateMap},
+    extract::{Extract, Requirements},
+    failure::Fault,
+    handler::{Handler, Invocation, StateMap},
     id::IdSource,
     runtime::{Health, Metrics, Unavailable, UnitOfWork},
     settings::Settings,
@@ -205,5 +207,18 @@ async fn finished(task: tokio::task::JoinHandle<Result<bool, StoreError>>) -> Re
 impl std::fmt::Debug for ServiceHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("ServiceHandle").field(&self.0.name).finish()
+    }
+}
+
+/// For what a handler does besides its delivery: reading outside the transaction, or a transaction of its own before that of the
+/// delivery begins ([`Work`](crate::extract::Work)).
+impl Extract for ServiceHandle {
+    fn require(_: &mut Requirements) {}
+
+    fn extract(from: &mut Invocation) -> Result<Self, Fault> {
+        let service = from.service.take().and_then(|service| service.downcast::<Self>().ok());
+        service
+            .map(|service| *service)
+            .ok_or_else(|| Fault::new("the delivery has no service for this handler; is it taken twice?"))
     }
 }
