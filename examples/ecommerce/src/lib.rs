@@ -1,1 +1,17 @@
-//! x
+//! An order system of five services, built on `sagas` as a user would build it.
+//!
+//! [`contracts`] says what the services tell each other, [`services`] holds them, each in a folder of its own, and [`start`]
+//! runs them, in one process or in several. [`main`] is the command `ecommerce`: it runs them with a short demo, and has the
+//! subcommands `bench` and `check`.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod bench;
+pub mod check;
+pub mod client;
+pub mod contracts;
+mod demo;
+pub mod services;
+
+pub use app::{Config, Running, ServiceName, StartError, main, start};

@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The command `ecommerce`.
+
+fn main() -> std::process::ExitCode {
+    ecommerce::main()
+}

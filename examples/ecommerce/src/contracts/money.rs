@@ -178,7 +178,10 @@ impl FromStr for Amount {
                 .ok_or(AmountError::TooLarge)?;
         }
         let factor = u32::try_from(shift).ok().and_then(|shift| 10_i64.checked_pow(shift));
-        factor.and_then(|factor| minor_units.checked_mul(factor)).map(|units| Self(Money::eur(units))).ok_or(AmountError::TooLarge)
+        factor
+            .and_then(|factor| minor_units.checked_mul(factor))
+            .map(|units| Self(Money::eur(units)))
+            .ok_or(AmountError::TooLarge)
     }
 }
 

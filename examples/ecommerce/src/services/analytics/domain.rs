@@ -251,12 +251,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_values_that_occurred() {
-        let cases = [
-            (vec![], (0, 0, 0)),
-            (vec![7], (7, 7, 7)),
-            (vec![30, 10, 20], (20, 30, 30)),
-            ((1..=100).collect(), (50, 95, 99)),
-        ];
+        let cases =
+            [(vec![], (0, 0, 0)), (vec![7], (7, 7, 7)), (vec![30, 10, 20], (20, 30, 30)), ((1..=100).collect(), (50, 95, 99))];
         for (took, (p50, p95, p99)) in cases {
             assert_eq!(percentiles(took.clone()), Percentiles { p50, p95, p99 }, "{took:?}");
         }

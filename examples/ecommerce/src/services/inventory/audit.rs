@@ -28,7 +28,8 @@ pub async fn audit(db: &Database) -> Result<Findings, Fault> {
         for (column, by_reservation) in [("reserved", "held_units"), ("sold", "sold_units")] {
             let (counted, expected) = (units(column)?, units(by_reservation)?);
             if counted != expected {
-                findings.violation(Invariant::Effects, format!("{product_id}: {counted} units {column}, {expected} by reservations"));
+                findings
+                    .violation(Invariant::Effects, format!("{product_id}: {counted} units {column}, {expected} by reservations"));
             }
         }
     }

@@ -173,14 +173,13 @@ async fn record(tx: &mut Tx, order_id: OrderId, held: &[Reservation], now: Times
 
 /// Ends what is held for an order, and says what that was: nothing, the second time.
 async fn settle(tx: &mut Tx, order_id: OrderId, status: ReservationStatus) -> Result<Vec<Released>, Fault> {
-    let rows = sqlx::query(
-        "UPDATE reservations SET status = $1 WHERE order_id = $2 AND status = $3 RETURNING product_id, quantity",
-    )
-    .bind(status.as_str())
-    .bind(order_id.to_string())
-    .bind(ReservationStatus::Held.as_str())
-    .fetch_all(&mut *tx)
-    .await?;
+    let rows =
+        sqlx::query("UPDATE reservations SET status = $1 WHERE order_id = $2 AND status = $3 RETURNING product_id, quantity")
+            .bind(status.as_str())
+            .bind(order_id.to_string())
+            .bind(ReservationStatus::Held.as_str())
+            .fetch_all(&mut *tx)
+            .await?;
     let mut settled = Vec::with_capacity(rows.len());
     for row in rows {
         let product_id = ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?;

@@ -3,7 +3,9 @@
 use sagas::{event, handler, prelude::*};
 
 use super::domain::{self, Held};
-use crate::contracts::{InventoryInsufficient, InventoryReleased, InventoryReserved, OrderConfirmed, OrderCreated, PaymentFailed};
+use crate::contracts::{
+    InventoryInsufficient, InventoryReleased, InventoryReserved, OrderConfirmed, OrderCreated, PaymentFailed,
+};
 
 /// Whether the goods of an order could be held.
 ///
@@ -20,11 +22,7 @@ pub enum Answer {
 
 /// Holds the goods of a new order, all of them or none.
 #[handler]
-pub async fn reserve(
-    On(order): On<OrderCreated>,
-    mut tx: Tx,
-    State(service): State<ServiceHandle>,
-) -> Result<Option<Answer>, Failure> {
+pub async fn reserve(On(order): On<OrderCreated>, mut tx: Tx, service: ServiceHandle) -> Result<Option<Answer>, Failure> {
     Ok(match domain::hold(&mut tx, order.order_id, &order.items, service.ids()).await? {
         Held::All(reservations) => Some(Answer::Reserved(InventoryReserved {
             order_id: order.order_id,

@@ -78,7 +78,10 @@ async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64),
     Ok((list.iter().map(ProductView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
 }
 
-async fn show(Extension(service): Extension<ServiceHandle>, Path(product_id): Path<String>) -> Result<Json<ProductView>, Problem> {
+async fn show(
+    Extension(service): Extension<ServiceHandle>,
+    Path(product_id): Path<String>,
+) -> Result<Json<ProductView>, Problem> {
     find(&service, &product_id).await.map(Json)
 }
 

@@ -143,12 +143,7 @@ pub async fn is_sent(db: &Database, occasion: &Occasion) -> Result<bool, Fault> 
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn record(
-    tx: &mut Tx,
-    notification: &Notification,
-    status: NotificationStatus,
-    ids: &IdSource,
-) -> Result<bool, Fault> {
+pub async fn record(tx: &mut Tx, notification: &Notification, status: NotificationStatus, ids: &IdSource) -> Result<bool, Fault> {
     let now = tx.now();
     let written = sqlx::query(
         "INSERT INTO notifications (notification_id, order_id, customer_id, kind, channel, message, status, at)

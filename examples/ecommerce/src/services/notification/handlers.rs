@@ -23,7 +23,7 @@ pub async fn notify(
     On(occasion): On<Occasion>,
     work: Work,
     State(providers): State<Providers>,
-    State(service): State<ServiceHandle>,
+    service: ServiceHandle,
     meta: Meta,
 ) -> Result<Option<NotificationSent>, Failure> {
     if domain::is_sent(service.database(), &occasion).await? {
@@ -56,7 +56,7 @@ fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
 pub async fn give_up(
     On(occasion): On<Occasion>,
     mut tx: Tx,
-    State(service): State<ServiceHandle>,
+    service: ServiceHandle,
     meta: Meta,
 ) -> Result<Option<NotificationFailed>, Failure> {
     let Some(customer_id) = known_customer(&mut tx, &occasion).await? else { return Ok(None) };

@@ -45,7 +45,8 @@ fn judge(order_id: &str, shown: &str, history: &[Change], findings: &mut Finding
         return;
     }
     let Some(order) = Order::fold(history) else {
-        return findings.violation(Invariant::Orders, format!("the history of order {order_id} does not begin with its creation"));
+        return findings
+            .violation(Invariant::Orders, format!("the history of order {order_id} does not begin with its creation"));
     };
     if order.status.as_str() != shown {
         findings.violation(Invariant::Orders, format!("order {order_id} shows {shown}, its history makes it {}", order.status));

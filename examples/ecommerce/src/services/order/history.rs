@@ -2,9 +2,9 @@
 
 use sagas::{
     Fault,
-    message::{EventSet, Outgoing},
     handler::IntoPublished,
     id::MessageId,
+    message::{EventSet, Outgoing},
     prelude::*,
     time::Timestamp,
 };
@@ -65,7 +65,7 @@ impl Entry {
     /// # Errors
     /// When it is none that this program knows.
     pub fn change(&self) -> Result<Change, Fault> {
-        let known = Change::types().into_iter().find(|known| known.name == self.event_type);
+        let known = <Change as EventSet>::types().into_iter().find(|known| known.name == self.event_type);
         let known = known.ok_or_else(|| Fault::new(format!("the history holds an unknown event `{}`", self.event_type)))?;
         let change = (known.decode)(self.data.as_bytes())?.downcast::<Change>();
         change.map(|change| *change).map_err(|_| Fault::new(format!("`{}` is no event of an order", self.event_type)))

@@ -81,10 +81,7 @@ struct StatusView {
     updated_at: Timestamp,
 }
 
-async fn status(
-    Extension(service): Extension<ServiceHandle>,
-    Path(order_id): Path<String>,
-) -> Result<Json<StatusView>, Problem> {
+async fn status(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<StatusView>, Problem> {
     let OrderView { order_id, status, updated_at, .. } = find(&service, known(&order_id)?).await?;
     Ok(Json(StatusView { order_id, status, updated_at }))
 }

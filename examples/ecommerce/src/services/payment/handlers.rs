@@ -33,7 +33,7 @@ pub async fn charge(
     On(reserved): On<InventoryReserved>,
     work: Work,
     State(terminal): State<Terminal>,
-    State(service): State<ServiceHandle>,
+    service: ServiceHandle,
     meta: Meta,
 ) -> Result<Option<Charged>, Failure> {
     let status = if terminal.is_open() { PaymentStatus::Pending } else { PaymentStatus::Processing };

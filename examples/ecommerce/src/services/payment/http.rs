@@ -24,10 +24,8 @@ use crate::{
 const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
-    let api = Router::new()
-        .route("/payments", get(list))
-        .route("/gateway", get(switches).put(switch))
-        .route("/check", get(check));
+    let api =
+        Router::new().route("/payments", get(list)).route("/gateway", get(switches).put(switch)).route("/check", get(check));
     versioned(api).layer(Extension(service)).layer(Extension(terminal))
 }
 
@@ -94,10 +92,7 @@ async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
     Json(terminal.gateway().switches())
 }
 
-async fn switch(
-    Extension(terminal): Extension<Terminal>,
-    Json(change): Json<SwitchesChange>,
-) -> Result<Json<Switches>, Problem> {
+async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<SwitchesChange>) -> Result<Json<Switches>, Problem> {
     if change.decline_rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
         return Err(Problem::invalid_field("declineRate", "must be from 0 to 1"));
     }

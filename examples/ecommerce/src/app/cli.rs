@@ -1,0 +1,166 @@
+//! The command line.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    Options, Output, Running, ServiceName, StartError,
+    options::{Cli, Command, Flows},
+    start,
+};
+use crate::{bench, check, demo};
+
+/// What was asked for was done.
+const OK: u8 = 0;
+/// It was not.
+const FAILED: u8 = 1;
+/// Flags, settings, ports or URLs are wrong.
+const WRONG_USE: u8 = 2;
+
+/// What is shown without `RUST_LOG`: the demo should read well.
+const DEFAULT_LOG: &str = "error";
+
+/// The command `ecommerce`.
+pub fn main() -> ExitCode {
+    // clap prints help and mistakes itself, and exits with 2 for the latter.
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let options = match Options::load(cli.config.as_deref(), &cli.flags) {
+        Ok(options) => options,
+        Err(error) => return complain(&error, WRONG_USE),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&error, FAILED),
+    };
+    let output = Output::new(options.json);
+    runtime.block_on(async {
+        match cli.command {
+            None => run(&options, output).await,
+            Some(Command::Check) => ended(check::check(&options, output).await),
+            Some(Command::Bench(load)) => ended(bench::bench(&options, load, output).await),
+        }
+    })
+}
+
+async fn run(options: &Options, output: Output) -> ExitCode {
+    let config = match options.to_config() {
+        Ok(config) => config,
+        Err(error) => return complain(&error, WRONG_USE),
+    };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&error, FAILED),
+    };
+    let running = match start(config).await {
+        Ok(running) => running,
+        Err(error @ StartError::Port(_)) => return complain(&error, WRONG_USE),
+        Err(error) => return complain(&error, FAILED),
+    };
+    let code = tokio::select! {
+        code = serve(options, &running, output) => code,
+        () = signals.stop() => OK,
+    };
+    output.say("\nStopping …");
+    if !running.stop().await {
+        tracing::error!("not everything ended in time; it goes on at the next start");
+    }
+    ExitCode::from(code)
+}
+
+/// Plays the demo, then serves for as long as nobody stops it.
+async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
+    let mut as_it_should = true;
+    if !options.no_demo && plays_the_demo(running) {
+        let flows = match options.demo {
+            Flows::Short => demo::SHORT,
+            Flows::All => demo::ALL,
+        };
+        as_it_should = demo::play(running.client(), flows, output).await;
+    }
+    if options.once {
+        return if as_it_should { OK } else { FAILED };
+    }
+    tell_where(running, output);
+    std::future::pending().await
+}
+
+/// The demo needs every service.
+fn plays_the_demo(running: &Running) -> bool {
+    ServiceName::ALL.iter().all(|service| running.base_url(service.as_str()).is_some())
+}
+
+fn tell_where(running: &Running, output: Output) {
+    let services: Vec<_> =
+        ServiceName::ALL.iter().filter_map(|service| Some((service.as_str(), running.base_url(service.as_str())?))).collect();
+    let urls: serde_json::Map<_, _> = services.iter().map(|(service, url)| ((*service).to_owned(), (*url).into())).collect();
+    output.give(&serde_json::json!({"serving": urls}));
+    output.say("Serving until Ctrl-C:");
+    let first_calls = [
+        ("order", "/api/v1/orders"),
+        ("inventory", "/api/v1/products"),
+        ("payment", "/api/v1/gateway"),
+        ("notification", "/api/v1/notifications"),
+        ("analytics", "/analytics/dashboard"),
+    ];
+    for (service, url) in services {
+        let path = first_calls.iter().find(|(name, _)| *name == service).map_or("", |(_, path)| path);
+        output.say(format_args!("  {service:<13} {url}{path}"));
+    }
+    output.say("Each also answers /health, /metrics and /dead-letters.");
+}
+
+fn ended(result: Result<bool, Box<dyn std::error::Error + Send + Sync>>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::from(OK),
+        Ok(false) => ExitCode::from(FAILED),
+        Err(error) => {
+            let wrong_use = matches!(error.downcast_ref::<StartError>(), Some(StartError::Port(_)));
+            complain(&error, if wrong_use { WRONG_USE } else { FAILED })
+        }
+    }
+}
+
+fn complain(error: &impl std::fmt::Display, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}
+
+/// Ctrl-C, and what a supervisor sends.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        }
+        #[cfg(not(unix))]
+        Ok(Self {})
+    }
+
+    #[cfg(unix)]
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn stop(&mut self) {
+        // Without a console there is nobody to press Ctrl-C.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

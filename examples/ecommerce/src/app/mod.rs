@@ -1,0 +1,64 @@
+//! The five services put together: in one process, or some of them.
+
+mod cli;
+mod options;
+mod output;
+mod ports;
+mod start;
+
+pub use cli::main;
+pub(crate) use options::Options;
+pub(crate) use output::Output;
+pub use start::{Config, Running, StartError, start};
+pub(crate) use start::{database, database_path, open_gateway};
+
+use std::{fmt, str::FromStr};
+
+/// One of the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServiceName {
+    /// Takes orders.
+    Order,
+    /// Holds goods.
+    Inventory,
+    /// Takes money.
+    Payment,
+    /// Tells customers.
+    Notification,
+    /// Counts.
+    Analytics,
+}
+
+impl ServiceName {
+    /// All of them, in the order of their ports.
+    pub const ALL: [Self; 5] = [Self::Order, Self::Inventory, Self::Payment, Self::Notification, Self::Analytics];
+
+    /// The name, as in the address of its database and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Inventory => "inventory",
+            Self::Payment => "payment",
+            Self::Notification => "notification",
+            Self::Analytics => "analytics",
+        }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = || Self::ALL.map(Self::as_str).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|service| service.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is no service; there are {}", all()))
+    }
+}

@@ -1,0 +1,237 @@
+//! What can be set from outside: flags, environment variables `ECOMMERCE_*`, a TOML file, defaults, in that order.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use sagas::{
+    Settings,
+    config::{ConfigError, load},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Config, ServiceName};
+
+/// An order system of five services in one process.
+///
+/// Every flag can also be given as an environment variable (--base-port as ECOMMERCE_BASE_PORT) and in a TOML file (base_port).
+/// Flags come before the environment, the environment before the file.
+#[derive(Debug, Parser)]
+#[command(name = "ecommerce", version)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    /// The TOML file with settings
+    #[arg(long, value_name = "FILE", env = "ECOMMERCE_CONFIG", global = true)]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Drive orders through the system and measure it
+    Bench(crate::bench::Load),
+    /// Check the invariants, of the running system or, when nothing runs, of its data
+    Check,
+}
+
+/// The settings as flags.
+#[derive(Debug, Default, Args, Serialize)]
+pub(super) struct Flags {
+    /// Where everything is written [default: ./ecommerce-data]
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// The order service's port; the others follow. 0 is any free port for each [default: 8081]
+    #[arg(long, value_name = "PORT", global = true)]
+    base_port: Option<u16>,
+    /// The address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    host: Option<IpAddr>,
+    /// Run only these services, separated by commas
+    #[arg(long, value_name = "NAMES", global = true)]
+    services: Option<String>,
+    /// embedded, or kafka://host:port[,host:port] [default: embedded]
+    #[arg(long, value_name = "URL", global = true)]
+    broker: Option<String>,
+    /// sqlite, or postgres://… [default: sqlite]
+    #[arg(long, value_name = "URL", global = true)]
+    database: Option<String>,
+    /// Do not play the demo
+    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    #[serde(serialize_with = "if_set")]
+    no_demo: bool,
+    /// Which flows the demo plays: short, or all [default: short]
+    #[arg(long, value_name = "FLOWS", global = true)]
+    demo: Option<String>,
+    /// Exit after the demo, with code 0 only if every flow ended as it should
+    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    #[serde(serialize_with = "if_set")]
+    once: bool,
+    /// Print results as JSON, one value a line
+    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    #[serde(serialize_with = "if_set")]
+    json: bool,
+}
+
+/// A flag that is not there overrides nothing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn if_set<S: serde::Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    flag.then_some(true).serialize(serializer)
+}
+
+/// The settings, whichever way they came.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub(crate) struct Options {
+    /// Where everything is written.
+    pub data_dir: PathBuf,
+    /// The order service's port; the others follow.
+    pub base_port: u16,
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The services that run, separated by commas.
+    pub services: String,
+    /// The log.
+    pub broker: String,
+    /// The databases.
+    pub database: String,
+    /// Whether the demo is left out.
+    pub no_demo: bool,
+    /// Which flows the demo plays.
+    pub demo: Flows,
+    /// Whether to exit after the demo.
+    pub once: bool,
+    /// Whether results are printed as JSON.
+    pub json: bool,
+    /// The limits of each service.
+    pub limits: Settings,
+}
+
+/// Which flows the demo plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Flows {
+    /// Those that end by themselves, at once.
+    Short,
+    /// All of them.
+    All,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./ecommerce-data"),
+            base_port: 8081,
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            services: ServiceName::ALL.map(ServiceName::as_str).join(","),
+            broker: "embedded".to_owned(),
+            database: "sqlite".to_owned(),
+            no_demo: false,
+            demo: Flows::Short,
+            once: false,
+            json: false,
+            limits: Settings::default(),
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OptionsError {
+    /// A setting is unknown, or does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No such service.
+    #[error("--services: {0}")]
+    Services(String),
+    /// A log that this program does not speak to.
+    #[error("--broker {0} is not supported by this version; use `embedded`, or leave it out")]
+    Broker(String),
+    /// A database that this program does not speak to.
+    #[error("--database {0} is not supported by this version; use `sqlite`, or leave it out")]
+    Database(String),
+}
+
+impl Options {
+    /// The settings that `flags`, the environment, the file at `path` and the defaults make.
+    ///
+    /// # Errors
+    /// When one is unknown, or does not fit.
+    pub(super) fn load(path: Option<&Path>, flags: &Flags) -> Result<Self, OptionsError> {
+        let options: Self = load(Self::default(), path, "ECOMMERCE_", flags)?;
+        if options.broker != "embedded" {
+            return Err(OptionsError::Broker(without_password(&options.broker)));
+        }
+        if options.database != "sqlite" {
+            return Err(OptionsError::Database(without_password(&options.database)));
+        }
+        options.services()?;
+        Ok(options)
+    }
+
+    fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
+        let names = self.services.split(',').map(str::trim);
+        let mut services = names.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(OptionsError::Services)?;
+        services.sort_unstable();
+        services.dedup();
+        Ok(services)
+    }
+
+    /// What is to be started.
+    ///
+    /// # Errors
+    /// When a service is named that does not exist.
+    pub(crate) fn to_config(&self) -> Result<Config, OptionsError> {
+        let mut config = Config::new(&self.data_dir).base_port(self.base_port);
+        config.host = self.host;
+        config.services = self.services()?;
+        config.settings = self.limits.clone();
+        Ok(config)
+    }
+}
+
+/// A URL without what stands between `//` and `@`.
+fn without_password(url: &str) -> String {
+    match url.split_once("//") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}//{host}"),
+            None => url.to_owned(),
+        },
+        None => "URL".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn services_are_named_once_and_in_order() {
+        let options = |services: &str| Options { services: services.to_owned(), ..Options::default() };
+        let expected = vec![ServiceName::Payment, ServiceName::Notification];
+        assert_eq!(options("notification, payment,payment").services().unwrap(), expected);
+        let error = options("payment,delivery").services().unwrap_err().to_string();
+        assert!(error.contains("`delivery` is no service; there are order, inventory"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_without_its_password() {
+        let flags = Flags { database: Some("postgres://me:secret@db:5432/shop".to_owned()), ..Flags::default() };
+        let error = Options::load(None, &flags).unwrap_err().to_string();
+        assert!(error.contains("postgres://db:5432/shop") && !error.contains("secret"), "{error}");
+        let flags = Flags { broker: Some("kafka://localhost:9092".to_owned()), ..Flags::default() };
+        assert!(matches!(Options::load(None, &flags), Err(OptionsError::Broker(_))));
+    }
+}

@@ -1,0 +1,75 @@
+//! The services' ports, bound before anything else happens, so that one that is taken is known at once.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+};
+
+use super::ServiceName;
+
+/// A port that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// Somebody else has it, or it is not ours to take.
+    #[error("the {service} service cannot listen on {address}: {error}; choose other ports with --base-port")]
+    Taken {
+        /// The service.
+        service: ServiceName,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no such port.
+    #[error("--base-port {0} leaves no room for five ports; the highest is 65531")]
+    TooHigh(u16),
+}
+
+/// Listens for each of `services`. Each has its place behind `base_port`, whichever of them run; 0 is any free port for each.
+///
+/// # Errors
+/// When a port is taken.
+pub(super) fn bind(
+    services: &[ServiceName],
+    host: IpAddr,
+    base_port: u16,
+) -> Result<BTreeMap<ServiceName, TcpListener>, PortError> {
+    let mut listeners = BTreeMap::new();
+    for (service, offset) in ServiceName::ALL.into_iter().zip(0..) {
+        let port = if base_port == 0 { 0 } else { base_port.checked_add(offset).ok_or(PortError::TooHigh(base_port))? };
+        if services.contains(&service) {
+            let address = SocketAddr::new(host, port);
+            let listener = TcpListener::bind(address).map_err(|error| PortError::Taken { service, address, error })?;
+            listeners.insert(service, listener);
+        }
+    }
+    Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_service_keeps_its_place_whichever_run() {
+        let free = TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap().port();
+        let Some(base) = free.checked_sub(2) else { return };
+        let bound = bind(&[ServiceName::Payment], HERE, base);
+        let Err(PortError::Taken { service, address, .. }) = bound else { panic!("{bound:?}") };
+        assert_eq!((service, address.port()), (ServiceName::Payment, free));
+    }
+
+    #[test]
+    fn there_are_no_ports_beyond_the_last() {
+        for base in [65_532, 65_535] {
+            assert!(matches!(bind(&[ServiceName::Order], HERE, base), Err(PortError::TooHigh(_)) | Err(PortError::Taken { .. })));
+        }
+    }
+}

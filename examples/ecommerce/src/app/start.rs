@@ -1,0 +1,254 @@
+//! Starting the services in this process, and stopping them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sagas::{
+    App, Database, Handle, Service, ServiceHandle, Settings,
+    id::IdSource,
+    store::StoreError,
+    time::Clock,
+    transport::{
+        Transport, TransportError,
+        embedded::{Embedded, EmbeddedOptions},
+    },
+};
+
+use super::{
+    ServiceName,
+    ports::{self, PortError},
+};
+use crate::services::notification::providers::Providers;
+use crate::{
+    check::Peers,
+    client::Client,
+    services::{
+        analytics, inventory, notification, order,
+        payment::{self, gateway::Gateway, terminal::Terminal},
+    },
+};
+
+/// What is to run, where, and on what.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where everything is written: a database per service, the log, the gateway's ledger.
+    pub data_dir: PathBuf,
+    /// The order service's port; each service has its place behind it. 0 is any free port for each.
+    pub base_port: u16,
+    /// The address that is listened on.
+    pub host: IpAddr,
+    /// The services that run.
+    pub services: Vec<ServiceName>,
+    /// The log; `None` is the embedded one in the data folder.
+    pub transport: Option<Arc<dyn Transport>>,
+    /// The clock.
+    pub clock: Clock,
+    /// Where identities and randomness come from.
+    pub ids: IdSource,
+    /// The limits of each service.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// All services, with their data in `data_dir`, on any free ports of this machine.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            base_port: 0,
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            services: ServiceName::ALL.to_vec(),
+            transport: None,
+            clock: Clock::system(),
+            ids: IdSource::random(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// With the order service on `base_port`, and the others behind it.
+    #[must_use]
+    pub fn base_port(mut self, base_port: u16) -> Self {
+        self.base_port = base_port;
+        self
+    }
+
+    /// On this log instead of the embedded one.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// By this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With identities and randomness from here.
+    #[must_use]
+    pub fn ids(mut self, ids: IdSource) -> Self {
+        self.ids = ids;
+        self
+    }
+}
+
+/// Why the services do not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port cannot be listened on.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The data folder cannot be used.
+    #[error("the data folder {} cannot be used: {error}", .path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] TransportError),
+    /// A database cannot be opened.
+    #[error("the database {} cannot be opened: {error}", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: StoreError,
+    },
+    /// The simulated gateway has no ledger.
+    #[error("the payment gateway's ledger {} cannot be opened: {error}", .path.display())]
+    Gateway {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: sqlx::Error,
+    },
+    /// No HTTP client can be made.
+    #[error("no HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The services contradict each other, or cannot use what they were given.
+    #[error(transparent)]
+    App(#[from] sagas::StartError),
+}
+
+/// The services, running.
+pub struct Running {
+    handle: Handle,
+    client: Client,
+    gateway: Option<Gateway>,
+}
+
+/// Starts the services.
+///
+/// # Errors
+/// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let Config { data_dir, base_port, host, services, transport, clock, ids, settings } = config;
+    let mut listeners = ports::bind(&services, host, base_port)?;
+    std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
+    let transport = match transport {
+        Some(transport) => transport,
+        None => embedded(&data_dir, &clock).await?,
+    };
+    let urls = listeners.iter().filter_map(|(service, listener)| {
+        let address = listener.local_addr().ok()?;
+        let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+        Some((*service, format!("http://{}", std::net::SocketAddr::new(host, address.port()))))
+    });
+    let client = Client::new(urls.collect::<BTreeMap<_, _>>())?;
+
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone());
+    let mut gateway = None;
+    for name in services {
+        let database = database(&data_dir, name).await?;
+        let service: Service = match name {
+            ServiceName::Order => order::service(database, Peers { client: client.clone() }),
+            ServiceName::Inventory => inventory::service(database),
+            ServiceName::Payment => {
+                let opened = open_gateway(&data_dir, &clock, &ids).await?;
+                gateway = Some(opened.clone());
+                payment::service(database, Terminal::new(opened, clock.clone()))
+            }
+            ServiceName::Notification => notification::service(database, Providers::new(ids.clone())),
+            ServiceName::Analytics => analytics::service(database),
+        };
+        let service = service.settings(settings.clone());
+        app = app.service(match listeners.remove(&name) {
+            Some(listener) => service.listen(listener),
+            None => service,
+        });
+    }
+    let handle = app.start(transport).await?;
+    Ok(Running { handle, client, gateway })
+}
+
+async fn embedded(data_dir: &Path, clock: &Clock) -> Result<Arc<dyn Transport>, StartError> {
+    let mut options = EmbeddedOptions::default();
+    options.clock = clock.clone();
+    Ok(Embedded::open(data_dir.join("log"), options).await?)
+}
+
+/// The database of a service.
+///
+/// # Errors
+/// When its file cannot be opened.
+pub(crate) async fn database(data_dir: &Path, service: ServiceName) -> Result<Database, StartError> {
+    let path = database_path(data_dir, service);
+    let opened = Database::open(&format!("sqlite://{}", path.display())).await;
+    opened.map_err(|error| StartError::Database { path, error })
+}
+
+/// The file with a service's database.
+pub(crate) fn database_path(data_dir: &Path, service: ServiceName) -> PathBuf {
+    data_dir.join(format!("{service}.sqlite"))
+}
+
+/// The simulated gateway, with its ledger in the data folder.
+///
+/// # Errors
+/// When the ledger cannot be opened.
+pub(crate) async fn open_gateway(data_dir: &Path, clock: &Clock, ids: &IdSource) -> Result<Gateway, StartError> {
+    let path = data_dir.join("gateway.sqlite");
+    Gateway::open(&path, clock.clone(), ids.clone()).await.map_err(|error| StartError::Gateway { path, error })
+}
+
+impl Running {
+    /// The address of a service, `http://127.0.0.1:8081`; `None` when it does not run here.
+    pub fn base_url(&self, service: &str) -> Option<&str> {
+        self.client.url(service.parse().ok()?).ok()
+    }
+
+    /// A client of all of them.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A running service, for what happens outside its handlers; `None` when it does not run here.
+    pub fn service(&self, service: &str) -> Option<&ServiceHandle> {
+        self.handle.service(service)
+    }
+
+    /// Waits until nothing is left to do but what waits for its time.
+    pub async fn quiet(&self) {
+        self.handle.quiet().await;
+    }
+
+    /// Stops: finishes what is running, and says whether all of it ended in time.
+    pub async fn stop(self) -> bool {
+        let in_time = self.handle.stop().await;
+        if let Some(gateway) = self.gateway {
+            gateway.close().await;
+        }
+        in_time
+    }
+}

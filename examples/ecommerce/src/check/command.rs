@@ -1,0 +1,76 @@
+//! `ecommerce check`.
+
+use std::{collections::BTreeMap, error::Error};
+
+use sagas::{id::IdSource, time::Clock};
+
+use super::{Others, Report};
+use crate::{
+    ServiceName,
+    app::{Options, Output, database, database_path, open_gateway},
+    client::Client,
+    services::{inventory, order, payment},
+};
+
+/// Checks the system that runs on the ports of `options`, or, when none does, its data; says whether every invariant holds.
+///
+/// # Errors
+/// When there is neither a system nor data.
+pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let url = format!("http://{}:{}", options.host, options.base_port);
+    let client = Client::new(BTreeMap::from([(ServiceName::Order, url.clone())]))?;
+    let report = match client.get::<Report>(ServiceName::Order, "/check").await {
+        Ok(report) => {
+            output.say(format_args!("The system at {url}:"));
+            report
+        }
+        Err(error) if error.is_connect() => {
+            output.say(format_args!("Nothing runs at {url}; the data in {}:", options.data_dir.display()));
+            at_rest(options).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    tell(&report, output);
+    Ok(report.ok)
+}
+
+/// Audits the data of a system that does not run.
+async fn at_rest(options: &Options) -> Result<Report, Box<dyn Error + Send + Sync>> {
+    let dir = &options.data_dir;
+    for service in [ServiceName::Order, ServiceName::Inventory, ServiceName::Payment] {
+        let path = database_path(dir, service);
+        if !path.is_file() {
+            return Err(
+                format!("there is nothing to check: {} is not there; name the folder with --data-dir", path.display()).into()
+            );
+        }
+    }
+    let gateway = open_gateway(dir, &Clock::system(), &IdSource::random()).await?;
+    let orders = order::audit::audit(&database(dir, ServiceName::Order).await?).await;
+    let others = Others {
+        inventory: inventory::audit::audit(&database(dir, ServiceName::Inventory).await?)
+            .await
+            .map_err(|fault| fault.to_string()),
+        payment: payment::audit::audit(&database(dir, ServiceName::Payment).await?, &gateway)
+            .await
+            .map_err(|fault| fault.to_string()),
+    };
+    gateway.close().await;
+    let orders = orders.map_err(|fault| fault.to_string())?;
+    Ok(Report::of(orders.clone(), others, orders))
+}
+
+/// Prints the report.
+pub(crate) fn tell(report: &Report, output: Output) {
+    output.give(report);
+    for verdict in &report.invariants {
+        output.say(format_args!("  {} {}", if verdict.ok { "✓" } else { "✗" }, verdict.rule));
+        for violation in &verdict.violations {
+            output.say(format_args!("      {violation}"));
+        }
+    }
+    output.say(format_args!(
+        "  {} orders confirmed, {} cancelled, {} in flight",
+        report.confirmed, report.cancelled, report.in_flight
+    ));
+}

@@ -1,0 +1,137 @@
+//! A client of the system's REST interface: what the demo, the bench and the check speak through.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use reqwest::{Method, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::ServiceName;
+
+/// The services by the address of each. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    urls: Arc<BTreeMap<ServiceName, String>>,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// This client does not know where the service is.
+    #[error("the {0} service does not run here")]
+    NoSuchService(ServiceName),
+    /// The service cannot be reached, or its answer cannot be read.
+    #[error("{url} cannot be called: {}", causes(.error))]
+    Http {
+        /// The address.
+        url: String,
+        /// Why.
+        error: reqwest::Error,
+    },
+    /// The service refused.
+    #[error("{url} answered {status}: {body}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// The status.
+        status: StatusCode,
+        /// What it said.
+        body: String,
+    },
+}
+
+impl Client {
+    /// A client of the services at `urls`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn new(urls: BTreeMap<ServiceName, String>) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
+        Ok(Self { http, urls: Arc::new(urls) })
+    }
+
+    /// The address of a service.
+    ///
+    /// # Errors
+    /// When it does not run here.
+    pub fn url(&self, service: ServiceName) -> Result<&str, CallError> {
+        self.urls.get(&service).map(String::as_str).ok_or(CallError::NoSuchService(service))
+    }
+
+    /// Asks for `path`.
+    ///
+    /// # Errors
+    /// When the service does not answer with a `T`.
+    pub async fn get<T: DeserializeOwned>(&self, service: ServiceName, path: &str) -> Result<T, CallError> {
+        self.call(Method::GET, service, path, None::<&Value>).await
+    }
+
+    /// Posts `body` to `path`.
+    ///
+    /// # Errors
+    /// When the service does not answer with a `T`.
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(Method::POST, service, path, Some(body)).await
+    }
+
+    /// Puts `body` to `path`.
+    ///
+    /// # Errors
+    /// When the service does not answer with a `T`.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        service: ServiceName,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, CallError> {
+        self.call(Method::PUT, service, path, Some(body)).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        service: ServiceName,
+        path: &str,
+        body: Option<&(impl Serialize + ?Sized)>,
+    ) -> Result<T, CallError> {
+        let url = format!("{}{path}", self.url(service)?);
+        let mut request = self.http.request(method, &url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let failed = |error| CallError::Http { url: url.clone(), error };
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.text().await.map_err(failed)?;
+            return Err(CallError::Refused { url, status, body });
+        }
+        // An answer without a body is `null`.
+        let bytes = response.bytes().await.map_err(failed)?;
+        let body: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(body).map_err(|error| CallError::Refused { url, status, body: error.to_string() })
+    }
+}
+
+impl CallError {
+    /// Whether nobody listens there.
+    pub fn is_connect(&self) -> bool {
+        matches!(self, Self::Http { error, .. } if error.is_connect())
+    }
+}
+
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
