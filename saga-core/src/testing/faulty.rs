@@ -1,1 +1,0 @@
-//! A transport that misbehaves on demand.

@@ -1,0 +1,194 @@
+//! A subscription that holds deliveries back and repeats them.
+//!
+//! A partition that is taken away takes what is held back of it along: its new reader gets that from the log.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+use async_trait::async_trait;
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+
+use super::{Shared, drawn, unavailable};
+use crate::{
+    message::Received,
+    time::{Clock, Timestamp},
+    transport::{Delivery, Subscription, TopicPartition, TransportError},
+};
+
+pub(super) struct FaultySubscription {
+    inner: Box<dyn Subscription>,
+    clock: Clock,
+    shared: Arc<Shared>,
+    rng: fastrand::Rng,
+    /// In the order in which they came.
+    held_back: Vec<HeldBack>,
+    paused: HashSet<TopicPartition>,
+}
+
+struct HeldBack {
+    partition: TopicPartition,
+    records: Vec<Received>,
+    due: Timestamp,
+    /// How many other deliveries go first; `None` for one that has not been delivered yet.
+    behind: Option<usize>,
+    _counted: Counted,
+}
+
+/// One of [`Shared::held_back`], as long as it lives.
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.held_back.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.held_back.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl FaultySubscription {
+    pub(super) fn new(inner: Box<dyn Subscription>, clock: Clock, shared: Arc<Shared>) -> Self {
+        let rng = shared.fork();
+        Self { inner, clock, shared, rng, held_back: Vec::new(), paused: HashSet::new() }
+    }
+
+    /// The next delivery whose time has come. When the log is `idle`, what waits for others goes ahead.
+    fn due(&self, idle: bool) -> Option<usize> {
+        let now = self.clock.now();
+        let mut blocked = HashSet::new();
+        self.held_back.iter().position(|held| {
+            let its_turn = match held.behind {
+                None => blocked.insert(&held.partition),
+                Some(behind) => idle || behind == 0,
+            };
+            its_turn && held.due <= now && !self.paused.contains(&held.partition)
+        })
+    }
+
+    fn hold_back(&mut self, partition: TopicPartition, records: Vec<Received>, due: Timestamp, behind: Option<usize>) {
+        self.held_back.push(HeldBack { partition, records, due, behind, _counted: Counted::new(&self.shared) });
+    }
+
+    fn take(&mut self, at: usize) -> Delivery {
+        let held = self.held_back.remove(at);
+        if held.behind.is_some() {
+            Delivery::Records { partition: held.partition, records: held.records }
+        } else {
+            self.deliver(held.partition, held.records)
+        }
+    }
+
+    /// Delivers for the first time.
+    fn deliver(&mut self, partition: TopicPartition, records: Vec<Received>) -> Delivery {
+        for held in &mut self.held_back {
+            held.behind = held.behind.map(|behind| behind.saturating_sub(1));
+        }
+        let faults = self.shared.faults();
+        if drawn(&mut self.rng, faults.duplicate) {
+            let due = self.clock.now().after(faults.duplicate_after);
+            self.hold_back(partition.clone(), records.clone(), due, Some(faults.duplicate_behind));
+        }
+        Delivery::Records { partition, records }
+    }
+
+    /// Takes what the log delivered, and passes it on unless it is held back.
+    fn accept(&mut self, delivery: Delivery) -> Option<Delivery> {
+        match delivery {
+            Delivery::Records { partition, records } => {
+                let faults = self.shared.faults();
+                let waits = self.held_back.iter().any(|held| held.behind.is_none() && held.partition == partition);
+                let delayed = drawn(&mut self.rng, faults.delay);
+                if !waits && !delayed {
+                    return Some(self.deliver(partition, records));
+                }
+                let now = self.clock.now();
+                let due = if delayed { now.after(faults.delay_for) } else { now };
+                self.hold_back(partition, records, due, None);
+                None
+            }
+            Delivery::Revoked(partitions) => {
+                self.forget(&partitions);
+                Some(Delivery::Revoked(partitions))
+            }
+            Delivery::Lost(partitions) => {
+                self.forget(&partitions);
+                Some(Delivery::Lost(partitions))
+            }
+            assigned @ Delivery::Assigned(_) => Some(assigned),
+        }
+    }
+
+    fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.held_back.retain(|held| !partitions.contains(&held.partition));
+        self.paused.retain(|partition| !partitions.contains(partition));
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let open = self.held_back.iter().filter(|held| !self.paused.contains(&held.partition));
+        open.map(|held| held.due).filter(|due| *due > now).min()
+    }
+}
+
+#[async_trait]
+impl Subscription for FaultySubscription {
+    async fn next(&mut self) -> Result<Delivery, TransportError> {
+        loop {
+            if let Some(at) = self.due(false) {
+                return Ok(self.take(at));
+            }
+            let mut delivery = self.inner.next().now_or_never();
+            if delivery.is_none() {
+                if let Some(at) = self.due(true) {
+                    return Ok(self.take(at));
+                }
+                delivery = match self.next_due() {
+                    None => Some(self.inner.next().await),
+                    Some(due) => tokio::select! {
+                        biased;
+                        delivery = self.inner.next() => Some(delivery),
+                        () = self.clock.sleep_until(due) => None,
+                    },
+                };
+            }
+            if let Some(delivery) = delivery
+                && let Some(delivery) = self.accept(delivery?)
+            {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.paused.extend(partitions.iter().cloned());
+        self.inner.pause(partitions);
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.paused.retain(|partition| !partitions.contains(partition));
+        self.inner.resume(partitions);
+    }
+
+    fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
+        let fails = self.shared.faults().fail_commit;
+        if drawn(&mut self.rng, fails) {
+            return Box::pin(std::future::ready(Err(unavailable())));
+        }
+        self.inner.commit(offsets)
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) {
+        self.inner.release(partitions);
+    }
+
+    async fn close(self: Box<Self>) {
+        self.inner.close().await;
+    }
+}
