@@ -10,6 +10,8 @@
 #![allow(missing_docs, reason = "documented at the re-export in `sagas`")]
 
 mod event;
+#[cfg(test)]
+mod expansions;
 mod handler;
 mod shared;
 

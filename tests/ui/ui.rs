@@ -1,5 +1,6 @@
 //! What the macros accept, and what they say when they do not: every file in `ui/` is compiled against the facade crate, and
-//! what the compiler says to those in `fail` is compared with the `.stderr` beside them.
+//! what the compiler says to those in `fail` is compared with the `.stderr` beside them. The checked-in expansions of
+//! `saga-macros` are compiled as well.
 
 #[test]
 fn the_macros_accept_and_explain() {
@@ -8,4 +9,6 @@ fn the_macros_accept_and_explain() {
     cases.compile_fail("event/fail/*.rs");
     cases.pass("handler/pass/*.rs");
     cases.compile_fail("handler/fail/*.rs");
+    cases.pass("../../saga-macros/tests/expand/event/*.expanded.rs");
+    cases.pass("../../saga-macros/tests/expand/handler/*.expanded.rs");
 }

@@ -156,10 +156,15 @@ impl<A> NoExtractor for Argument<A> {}
 /// While compiling, when a rule is broken.
 #[track_caller]
 pub const fn check_arguments(kinds: &[Option<Kind>]) {
-    let (mut inputs, mut held, mut detached, mut at) = (0, 0, 0, 0);
+    let (mut inputs, mut batch, mut meta, mut held, mut detached, mut at) = (0, false, false, 0, 0, 0);
     while at < kinds.len() {
         match kinds[at] {
             Some(Kind::Input) => inputs += 1,
+            Some(Kind::Batch) => {
+                inputs += 1;
+                batch = true;
+            }
+            Some(Kind::Meta) => meta = true,
             Some(Kind::Held) => held += 1,
             Some(Kind::Detached) => detached += 1,
             Some(Kind::Other) => {}
@@ -172,6 +177,9 @@ pub const fn check_arguments(kinds: &[Option<Kind>]) {
     }
     if inputs > 1 {
         panic!("a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`");
+    }
+    if batch && meta {
+        panic!("each event of a `Batch` comes with its own `Meta`: take it from the pairs in `Batch(events)`");
     }
     if held > 0 && detached > 0 {
         panic!("a handler takes `Tx` or `Work`, not both: where the database has one writer (SQLite) it would wait for itself");

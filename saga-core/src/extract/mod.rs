@@ -31,12 +31,16 @@ use crate::{
 pub struct Requirements {
     /// The event types taken.
     pub accepts: Vec<EventType>,
+    /// The inputs taken, one for a handler that can be called: the type of the event or of the set of events, and its name.
+    pub inputs: Vec<(TypeId, &'static str)>,
     /// Whether several messages are taken as one.
     pub batch: bool,
     /// Whether the delivery's transaction is held during the call.
     pub tx: bool,
     /// Whether the handler begins the transaction itself.
     pub work: bool,
+    /// Whether the metadata of the one message is taken.
+    pub meta: bool,
     /// The shared values taken: type and name.
     pub states: Vec<(TypeId, &'static str)>,
 }
@@ -44,12 +48,16 @@ pub struct Requirements {
 /// What an extractor is to the rules that hold between the arguments of one handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `On<E>` or `Batch<E>`.
+    /// `On<E>`.
     Input,
+    /// `Batch<E>`.
+    Batch,
     /// `Tx`.
     Held,
     /// `Work`.
     Detached,
+    /// `Meta`.
+    Meta,
     /// Anything else.
     Other,
 }
@@ -87,6 +95,7 @@ impl<E: EventSet> Extract for On<E> {
 
     fn require(requirements: &mut Requirements) {
         requirements.accepts.extend(E::types());
+        requirements.inputs.push((TypeId::of::<E>(), type_name::<E>()));
     }
 
     fn extract(from: &mut Invocation) -> Result<Self, Fault> {
@@ -106,10 +115,11 @@ impl<E: EventSet> Extract for On<E> {
 pub struct Batch<E>(pub Vec<(E, Meta)>);
 
 impl<E: EventSet> Extract for Batch<E> {
-    const KIND: Kind = Kind::Input;
+    const KIND: Kind = Kind::Batch;
 
     fn require(requirements: &mut Requirements) {
         requirements.accepts.extend(E::types());
+        requirements.inputs.push((TypeId::of::<E>(), type_name::<E>()));
         requirements.batch = true;
     }
 
@@ -162,7 +172,11 @@ impl Extract for Work {
 }
 
 impl Extract for Meta {
-    fn require(_: &mut Requirements) {}
+    const KIND: Kind = Kind::Meta;
+
+    fn require(requirements: &mut Requirements) {
+        requirements.meta = true;
+    }
 
     fn extract(from: &mut Invocation) -> Result<Self, Fault> {
         from.messages.last().map(|(_, meta)| meta.clone()).ok_or_else(missing::<Self>)

@@ -5,6 +5,7 @@
 //! in this crate.
 
 mod call;
+mod check;
 mod outcome;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -98,7 +99,7 @@ pub struct Handler {
     publishes: Vec<EventType>,
     rejects: Vec<EventType>,
     call: CallFn,
-    exhausted: Option<CallFn>,
+    exhausted: Option<(Requirements, CallFn)>,
 }
 
 impl Handler {
@@ -111,8 +112,9 @@ impl Handler {
     /// Calls `function`, in the transaction that dead-letters, when the attempts have ended.
     pub fn exhausted<F: HandlerFn<Args>, Args: 'static>(mut self, function: F) -> Self {
         self.publishes.extend(F::Output::published());
-        self.requirements.states.extend(F::requirements().states);
-        self.exhausted = Some(function.into_call());
+        let requirements = F::requirements();
+        self.requirements.states.extend(requirements.states.iter().copied());
+        self.exhausted = Some((requirements, function.into_call()));
         self
     }
 
@@ -153,7 +155,7 @@ impl Handler {
 
     /// What is to be called when the attempts have ended.
     pub fn exhausted_call(&self) -> Option<&CallFn> {
-        self.exhausted.as_ref()
+        self.exhausted.as_ref().map(|(_, call)| call)
     }
 }
 

@@ -35,6 +35,7 @@ fn handlers(service: &Service, problems: &mut Vec<String>) {
     let mut taken = BTreeMap::new();
     for handler in &service.handlers {
         let path = handler.path();
+        problems.extend(handler.problems().iter().map(|problem| format!("service `{name}`: {problem}")));
         for event in handler.accepts() {
             if let Some(other) = taken.insert((event.topic, event.name), path.clone()) {
                 problems.push(format!(

@@ -6,7 +6,7 @@ use super::{
     model::{Event, Key, Model, Set, Variant},
     parse::Source,
 };
-use crate::shared::{Errors, Target, borrowed, cfgs, list, nearest};
+use crate::shared::{Errors, Target, cfgs, list, nearest};
 
 /// Kafka's limit for the name of a topic.
 const LONGEST_TOPIC: usize = 249;
@@ -104,10 +104,8 @@ fn key(source: &Source, fields: &FieldsNamed, errors: &mut Errors) -> Option<Key
     let found = named.into_iter().zip(&names).find(|(_, name)| **name == wanted_name);
     let Some(((field, ty), _)) = found else {
         let meant = nearest(&wanted_name, &names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
-        errors.at(
-            &wanted,
-            format!("`{}` has no field `{wanted_name}`{meant}; its fields are {}", source.item.ident.unraw(), list(&names)),
-        );
+        errors
+            .at(&wanted, format!("`{}` has no field `{wanted_name}`{meant}; it has {}", source.item.ident.unraw(), list(&names)));
         return None;
     };
     Some(Key { field: field.clone(), ty: ty.clone() })
@@ -168,9 +166,6 @@ fn variant(variant: &syn::Variant, errors: &mut Errors) -> Option<Variant> {
         );
         return None;
     };
-    if borrowed(&field.ty) {
-        errors.at(&field.ty, "an event owns its data, it outlives whatever it was read from: hold it by value");
-    }
     let member = field.ident.clone().map_or(Member::from(0), Member::from);
     Some(Variant { ident: variant.ident.clone(), cfgs: cfgs(&variant.attrs), field: member, event: field.ty.clone() })
 }

@@ -1,0 +1,72 @@
+//! What the macros generate, checked in: every `tests/expand/**/NAME.rs` beside the `NAME.expanded.rs` it becomes.
+//!
+//! `UPDATE_EXPECT=1 cargo test -p saga-macros` writes the expanded files anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Attribute, Item, Meta};
+
+#[test]
+fn expansions_are_those_checked_in() {
+    let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expand"));
+    assert!(!sources.is_empty(), "there is nothing to expand");
+    let mut changed = Vec::new();
+    for source in sources {
+        let expanded = expand(&fs::read_to_string(&source).unwrap());
+        let path = source.with_extension("expanded.rs");
+        if env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&path, &expanded).unwrap();
+        } else if fs::read_to_string(&path).ok().as_deref() != Some(&expanded) {
+            changed.push(format!("{} is not what is generated now:\n{expanded}", path.display()));
+        }
+    }
+    assert!(changed.is_empty(), "{}\nwhen it is right, run UPDATE_EXPECT=1 cargo test -p saga-macros", changed.join("\n"));
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if !path.to_str().unwrap().ends_with(".expanded.rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The file with its macros expanded, formatted.
+fn expand(source: &str) -> String {
+    let file = syn::parse_file(source).unwrap();
+    let items = file.items.into_iter().map(item);
+    let doc = file.attrs;
+    prettyplease::unparse(&syn::parse2(quote!(#(#doc)* #(#items)*)).unwrap())
+}
+
+fn item(mut item: Item) -> TokenStream {
+    let attributes = match &mut item {
+        Item::Enum(item) => &mut item.attrs,
+        Item::Fn(item) => &mut item.attrs,
+        Item::Struct(item) => &mut item.attrs,
+        _ => return item.into_token_stream(),
+    };
+    let is_macro = |attribute: &Attribute| attribute.path().is_ident("event") || attribute.path().is_ident("handler");
+    let Some(at) = attributes.iter().position(is_macro) else {
+        return item.into_token_stream();
+    };
+    let attribute = attributes.remove(at);
+    let run = if attribute.path().is_ident("event") { crate::event::run } else { crate::handler::run };
+    let options = match attribute.meta {
+        Meta::List(list) => list.tokens,
+        _ => TokenStream::new(),
+    };
+    run(options, item.into_token_stream())
+}

@@ -1,0 +1,31 @@
+//! All that an event can say, on a generic struct.
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+#[cfg(all())]
+#[derive(Serialize, Deserialize)]
+pub struct PriceChanged<K, T = u64>
+where
+    K: std::fmt::Display,
+{
+    pub r#type: K,
+    pub to: T,
+}
+#[cfg(all())]
+#[automatically_derived]
+impl<K, T> ::sagas::__private::Event for PriceChanged<K, T>
+where
+    K: std::fmt::Display,
+    Self: ::sagas::__private::serde::Serialize
+        + ::sagas::__private::serde::de::DeserializeOwned + ::core::marker::Send
+        + ::core::marker::Sync + 'static,
+    K: ::sagas::__private::EventKey,
+{
+    type Key = K;
+    const NAME: &'static str = "price.changed";
+    const TOPIC: &'static str = "prices";
+    const VERSION: u32 = 2u32;
+    fn key(&self) -> &K {
+        &self.r#type
+    }
+}
+fn main() {}

@@ -1,0 +1,17 @@
+//! All that an event can say, on a generic struct.
+
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+
+#[event(topic = "prices", key = r#type, name = "price.changed", version = 2, crate = ::sagas)]
+#[cfg(all())]
+#[derive(Serialize, Deserialize)]
+pub struct PriceChanged<K, T = u64>
+where
+    K: std::fmt::Display,
+{
+    pub r#type: K,
+    pub to: T,
+}
+
+fn main() {}

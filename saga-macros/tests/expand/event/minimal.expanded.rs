@@ -1,0 +1,19 @@
+//! The least that an event says.
+use sagas::prelude::*;
+use serde::{Deserialize, Serialize};
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OrderCreated {
+    pub order_id: u64,
+    pub customer_id: String,
+}
+#[automatically_derived]
+impl ::sagas::__private::Event for OrderCreated {
+    type Key = u64;
+    const NAME: &'static str = "OrderCreated";
+    const TOPIC: &'static str = "orders";
+    const VERSION: u32 = 1u32;
+    fn key(&self) -> &u64 {
+        &self.order_id
+    }
+}
+fn main() {}
