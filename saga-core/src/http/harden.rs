@@ -1,6 +1,6 @@
 //! What stands around every route: limits, a correlation id, and an answer in one form whatever goes wrong.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,6 +13,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
 use super::{CorrelationId, Problem, correlation};
@@ -33,18 +34,20 @@ pub struct RequestLimits {
     pub body_bytes: usize,
     /// How long a body may take to arrive. 30 seconds.
     pub body_timeout: Duration,
+    /// The bodies of all requests together, in bytes; a body that does not fit beside the others is answered 503. 64 MiB.
+    pub bodies_bytes: usize,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { body_bytes: MAX_BODY_BYTES, body_timeout: Duration::from_secs(30) }
+        Self { body_bytes: MAX_BODY_BYTES, body_timeout: Duration::from_secs(30), bodies_bytes: 64 << 20 }
     }
 }
 
 /// Puts around `router` what every service needs on HTTP:
 ///
 /// - A request reaches its handler whole or not at all: a body larger than 1 MiB is answered 413, one that takes longer than
-///   30 seconds 408, whether or not its length was announced.
+///   30 seconds 408, whether or not its length was announced. All bodies together take at most 64 MiB; beyond it is a 503.
 /// - `X-Correlation-Id` is taken, if it is 1 to 128 visible ASCII characters, or made; handlers take it as
 ///   [`CorrelationId`], the response returns it, and the tracing span of the request carries it.
 /// - A handler that panics is answered 500; the connection and the service go on.
@@ -65,7 +68,9 @@ pub fn harden(router: Router, clock: Clock, ids: IdSource) -> Router {
 /// [`harden`] with other limits.
 pub fn harden_with(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits) -> Router {
     // Bodies arrive here, once; the extractors' own limit would only be a second opinion.
-    router.layer(DefaultBodyLimit::disable()).layer(middleware::from_fn_with_state(Guard { clock, ids, limits }, guard))
+    let router = router.layer(DefaultBodyLimit::disable());
+    let room = Arc::new(Semaphore::new(limits.bodies_bytes));
+    router.layer(middleware::from_fn_with_state(Guard { clock, ids, limits, room }, guard))
 }
 
 #[derive(Clone)]
@@ -73,6 +78,8 @@ struct Guard {
     clock: Clock,
     ids: IdSource,
     limits: RequestLimits,
+    /// A permit for each byte of a body that may still be taken in.
+    room: Arc<Semaphore>,
 }
 
 async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
@@ -83,7 +90,7 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
 
     let answer = async {
         let started = guard.clock.now();
-        let answer = AssertUnwindSafe(answer(request, next, guard.limits)).catch_unwind().await;
+        let answer = AssertUnwindSafe(answer(request, next, guard.limits, &guard.room)).catch_unwind().await;
         let answer = answer.unwrap_or_else(|_| Problem::internal("the handler panicked").into_response());
         let (status, elapsed_ms) = (answer.status().as_u16(), guard.clock.now().since(started).as_millis());
         tracing::debug!(status, elapsed_ms, "answered");
@@ -96,11 +103,13 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     response
 }
 
-async fn answer(request: Request, next: Next, limits: RequestLimits) -> Response {
+async fn answer(request: Request, next: Next, limits: RequestLimits, room: &Arc<Semaphore>) -> Response {
     let (parts, body) = request.into_parts();
     let expects_continue = parts.headers.contains_key(header::EXPECT);
-    let body = match tokio::time::timeout(limits.body_timeout, receive(body, limits.body_bytes, expects_continue)).await {
-        Ok(Ok(body)) => body,
+    let received = receive(body, limits.body_bytes, expects_continue, room);
+    // The room is taken until the handler is done with the body.
+    let (body, _taken) = match tokio::time::timeout(limits.body_timeout, received).await {
+        Ok(Ok(received)) => received,
         Ok(Err(problem)) => return problem.into_response(),
         Err(_) => {
             let mut response = Problem::request_timeout("the body did not arrive in time").into_response();
@@ -112,26 +121,38 @@ async fn answer(request: Request, next: Next, limits: RequestLimits) -> Response
     in_our_form(response)
 }
 
-/// The whole body, or why not.
-async fn receive(mut body: Body, limit: usize, expects_continue: bool) -> Result<Bytes, Problem> {
+/// The whole body and the room it takes, or why not.
+async fn receive(
+    mut body: Body,
+    limit: usize,
+    expects_continue: bool,
+    room: &Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
     // Whoever waits for "100 Continue" has sent nothing yet, and need not.
     if expects_continue && body.size_hint().lower() > limit as u64 {
         return Err(Problem::payload_too_large(limit));
     }
-    let (mut received, mut total) = (Pieces::None, 0_usize);
+    let (mut received, mut total, mut taken) = (Pieces::None, 0_usize, None::<OwnedSemaphorePermit>);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         total = total.saturating_add(data.len());
-        if total <= limit {
-            received.push(data);
-        } else if total - limit > DISCARDED_BYTES {
-            break;
-        } else {
-            received = Pieces::None;
+        if total > limit {
+            (received, taken) = (Pieces::None, None);
+            if total - limit > DISCARDED_BYTES {
+                break;
+            }
+            continue;
         }
+        let more = u32::try_from(data.len()).ok().and_then(|bytes| room.clone().try_acquire_many_owned(bytes).ok());
+        let more = more.ok_or_else(|| Problem::unavailable("the bodies of the requests that are running leave no room"))?;
+        match &mut taken {
+            Some(taken) => taken.merge(more),
+            None => taken = Some(more),
+        }
+        received.push(data);
     }
-    if total > limit { Err(Problem::payload_too_large(limit)) } else { Ok(received.into_bytes()) }
+    if total > limit { Err(Problem::payload_too_large(limit)) } else { Ok((received.into_bytes(), taken)) }
 }
 
 /// What has arrived. The usual body is one piece and is not copied.

@@ -17,7 +17,7 @@ fn router() -> Router {
         .route("/panic", get(async || -> &'static str { panic!("a bug in a handler") }))
         .route("/id", get(async |id: CorrelationId| id.to_string()))
         .route("/gone", get(async || (StatusCode::NOT_FOUND, "in words of its own")));
-    let limits = RequestLimits { body_bytes: 1_000, body_timeout: Duration::from_secs(5) };
+    let limits = RequestLimits { body_bytes: 1_000, body_timeout: Duration::from_secs(5), bodies_bytes: 100_000 };
     harden_with(router, Clock::manual(Timestamp::from_millis(0)), IdSource::seeded(1), limits)
 }
 
@@ -108,4 +108,25 @@ async fn the_correlation_id_comes_back_and_reaches_the_handler() {
     let (_, headers, body) = send(request(Method::GET, "/id", Body::empty())).await;
     assert_eq!(headers["x-correlation-id"], body.as_str());
     assert!(uuid::Uuid::parse_str(&body).is_ok(), "{body}");
+}
+
+#[tokio::test]
+async fn all_bodies_together_are_limited_while_they_are_needed() {
+    let (entered, mut inside) = tokio::sync::mpsc::channel(2);
+    let (open, opened) = tokio::sync::watch::channel(false);
+    let held = async move |_: axum::body::Bytes| {
+        let _ = entered.send(()).await;
+        opened.clone().wait_for(|open| *open).await.map(|_| "done").unwrap_or("gone")
+    };
+    let limits = RequestLimits { bodies_bytes: 1_000, ..RequestLimits::default() };
+    let clock = Clock::manual(Timestamp::from_millis(0));
+    let router = harden_with(Router::new().route("/held", post(held)), clock, IdSource::seeded(1), limits);
+    let send = |size: usize| router.clone().oneshot(request(Method::POST, "/held", Body::from(vec![b'x'; size])));
+
+    let first = tokio::spawn(send(600));
+    inside.recv().await.expect("the first is in its handler");
+    assert_eq!(send(600).await.expect("an answer").status(), StatusCode::SERVICE_UNAVAILABLE);
+    open.send_replace(true);
+    assert_eq!(first.await.expect("no panic").expect("an answer").status(), StatusCode::OK);
+    assert_eq!(send(600).await.expect("an answer").status(), StatusCode::OK);
 }
