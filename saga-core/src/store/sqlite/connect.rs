@@ -24,6 +24,9 @@ use super::{
 /// How many prepared statements a connection keeps: the framework's in all their sizes, and the service's.
 const STATEMENTS: usize = 500;
 
+/// How many steps of its machine SQLite takes before it asks whether to go on: some tens of microseconds.
+const STEPS: i32 = 10_000;
+
 /// How the connections to one database are opened.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -42,6 +45,7 @@ pub(super) struct Connector {
 pub(super) struct Guard {
     armed: AtomicBool,
     lost: AtomicBool,
+    interrupt: AtomicBool,
     #[cfg(test)]
     commits: std::sync::atomic::AtomicU64,
 }
@@ -58,6 +62,11 @@ impl Guard {
 
     pub(super) fn committing(&self, yes: bool) {
         self.armed.store(yes, Ordering::Release);
+    }
+
+    /// Whether the statement that is running is to be broken off.
+    pub(super) fn interrupting(&self, yes: bool) {
+        self.interrupt.store(yes, Ordering::Release);
     }
 
     /// Commits that SQLite has made.
@@ -98,6 +107,8 @@ impl Connector {
             .foreign_keys(true)
             .busy_timeout(self.options.begin_timeout)
             .statement_cache_capacity(STATEMENTS)
+            // After a large transaction the log is cut back to this.
+            .pragma("journal_size_limit", (64 << 20).to_string())
             .pragma("cache_size", format!("-{}", u64::from(self.options.cache_mib) * 1024))
             .disable_statement_logging()
     }
@@ -124,6 +135,8 @@ impl Connector {
             handle.set_commit_hook(move || hooked.may_commit());
             let hooked = Arc::clone(guard);
             handle.set_rollback_hook(move || hooked.lost.store(true, Ordering::Release));
+            let hooked = Arc::clone(guard);
+            handle.set_progress_handler(STEPS, move || !hooked.interrupt.load(Ordering::Acquire));
         }
         Ok(connection)
     }

@@ -68,3 +68,27 @@ pub(in crate::store) fn store_error(place: &str, error: &sqlx::Error) -> StoreEr
         other => StoreError::Refused(format!("{place}: {other}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{failure::Fault, store::is_unavailable};
+
+    #[test]
+    fn whatever_carries_the_error_it_is_known_as_unavailable() {
+        let ours = || StoreError::Unavailable("busy".into());
+        #[derive(Debug, thiserror::Error)]
+        #[error("the stock cannot be read")]
+        struct Wrapped(#[source] sqlx::Error);
+        for (error, unavailable) in [
+            (Fault::from(ours()), true),
+            (Fault::from(sqlx::Error::from(ours())), true),
+            (Fault::from(Wrapped(sqlx::Error::PoolTimedOut)), true),
+            (Fault::from(Wrapped(sqlx::Error::RowNotFound)), false),
+            (Fault::from(sqlx::Error::from(StoreError::Refused("no".into()))), false),
+            (Fault::new("something else"), false),
+        ] {
+            assert_eq!(is_unavailable(error.error()), unavailable, "{error}");
+        }
+    }
+}

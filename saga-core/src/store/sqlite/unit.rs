@@ -70,7 +70,9 @@ impl Drop for Unit {
 #[async_trait]
 impl StoreTx for Unit {
     async fn savepoint(&mut self) -> Result<(), StoreError> {
-        let sql = if self.marked { "RELEASE sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
+        // Taken, so that a future that is dropped half-way leaves no savepoint that may not be there.
+        let sql =
+            if std::mem::take(&mut self.marked) { "RELEASE sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
         self.run(async |connection| execute(connection, sql).await).await?;
         self.marked = true;
         Ok(())

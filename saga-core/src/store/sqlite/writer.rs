@@ -5,7 +5,7 @@
 //! transaction of SQLite, each under a savepoint of its own, and one `COMMIT` makes them all durable: that is what an `fsync` is
 //! shared by. No unit hears that it is committed before that.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use sqlx::SqliteConnection;
 use tokio::{
@@ -21,6 +21,9 @@ use super::{
 
 /// Units in one commit.
 const GROUP: usize = 64;
+/// How long a statement that was running when its unit was dropped may go on before it is broken off. Breaking off one that
+/// writes takes the whole group with it.
+const GRACE: Duration = Duration::from_millis(100);
 /// Units that may wait for the writer; whoever comes then waits to wait.
 const QUEUE: usize = 1024;
 /// Units that are committed one by one after a `COMMIT` was refused, so that the one at fault is alone with its error.
@@ -203,6 +206,9 @@ impl Task {
                 return Err(Broken(StoreError::Unavailable(format!("{}: the connection was lost", self.connector.name))));
             };
             lease = same;
+            if commit.is_none() {
+                settle(&mut lease).await;
+            }
             if let Some(done) = commit {
                 finished.push(done);
                 if self.guard.lost() {
@@ -280,6 +286,17 @@ fn waiting(queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sende
             Request::Unit(grant) => return Some(grant),
             Request::Close(closed) => closing.push(closed),
         }
+    }
+}
+
+/// Waits until a statement that a dropped unit has left behind has ended, and ends it when it takes too long.
+async fn settle(lease: &mut Lease) {
+    let mut ended = pin!(sqlx::Connection::ping(&mut lease.connection));
+    if timeout(GRACE, ended.as_mut()).await.is_err() {
+        lease.guard.interrupting(true);
+        // A connection that is gone says so to the next statement.
+        let _ = ended.await;
+        lease.guard.interrupting(false);
     }
 }
 

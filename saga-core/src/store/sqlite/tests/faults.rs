@@ -199,6 +199,23 @@ async fn a_connection_that_broke_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn a_statement_without_end_is_broken_off_with_its_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = patient(folder.path()).await;
+    let endless = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)";
+    for sql in [format!("{endless} SELECT count(*) FROM n"), format!("{endless} INSERT INTO notes (text) SELECT count(*) FROM n")]
+    {
+        let mut tx = store.begin().await.unwrap();
+        note(&mut *tx, "before").await.unwrap();
+        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection(&mut *tx));
+        tokio::time::timeout(Duration::from_millis(20), statement).await.expect_err("it has no end");
+        drop(tx);
+        tokio::time::timeout(PATIENCE, write(&store, "works")).await.unwrap().unwrap();
+    }
+    assert_eq!(notes(&store).await, ["works", "works"]);
+}
+
+#[tokio::test]
 async fn closing_finishes_what_runs_and_takes_nothing_new() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(patient(folder.path()).await);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{SqliteOptions, SqliteStore, open};
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Store, StoreError};
 
 async fn refusal(path: &Path) -> StoreError {
     let error = match SqliteStore::open(SqliteOptions::file(path)).await {
@@ -95,4 +95,27 @@ async fn a_private_database_is_removed_with_its_store() {
     store.close().await;
     drop(store);
     assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn many_can_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let options = SqliteOptions::file(&path).begin_timeout(super::PATIENCE);
+        tasks.spawn(async move { open(options).await.check().await });
+    }
+    for result in tasks.join_all().await {
+        result.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_url_opens_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new").join("store.db");
+    let database = Database::open(&format!("sqlite://{}", path.display())).await.unwrap();
+    database.store().migrate().await.unwrap();
+    assert!(path.is_file());
 }
