@@ -1,4 +1,29 @@
-//! Event-driven services on Apache Kafka.
+//! Event-driven services: one transaction per delivery, an outbox, retries, dead letters, and a test kit, from three macros.
+//!
+//! A team that builds services on a log of events writes the same things every time: a consumer loop, deduplication, an outbox,
+//! retries, a dead letter topic. This crate is what it adds instead.
+//!
+//! - [`#[event]`](macro@event) makes a struct a message: its topic, its key, its name and version on the wire.
+//! - [`#[handler]`](macro@handler) makes an async fn a consumer of one, with extractors for what it needs.
+//! - One delivery is one database transaction: the inbox claim, the handler's own writes and the events it returns commit
+//!   together or not at all. The effect of every message happens once, through `kill -9` and redelivery.
+//! - It runs with nothing installed, on an embedded durable log and SQLite.
+//!
+//! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
+//! [what a delivery is](guide::delivery), [testing](guide::testing), [operating a service](guide::operations).
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `sqlite` | the SQLite store, and the embedded durable log | yes |
+//! | `kafka` | the place of the Apache Kafka transport, which is not written yet | yes |
+//! | `http` | health, metrics and dead letters as axum routers, and helpers for routes of your own | |
+//! | `config` | settings from defaults, a TOML file, the environment and flags | |
+//! | `test-util` | the test pump, fault injection, the conformance suites | |
+
+#[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
+pub mod guide;
 
 #[cfg(feature = "config")]
 pub use saga_core::config;

@@ -1,0 +1,16 @@
+//! The guide: from a first service to operating one. Each page is a module; its examples are run as tests.
+
+#[doc = include_str!("../docs/guide/first-service.md")]
+pub mod first_service {}
+
+#[doc = include_str!("../docs/guide/handlers.md")]
+pub mod handlers {}
+
+#[doc = include_str!("../docs/guide/delivery.md")]
+pub mod delivery {}
+
+#[doc = include_str!("../docs/guide/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("../docs/guide/operations.md")]
+pub mod operations {}
