@@ -40,7 +40,7 @@ pub enum NotNow {
 impl Terminal {
     /// The way to `gateway`.
     pub fn new(gateway: Gateway, clock: Clock) -> Self {
-        let waits = backoff::exponential(Duration::from_millis(500), Duration::from_secs(4));
+        let waits = backoff::exponential(Duration::from_secs(1), Duration::from_secs(4));
         let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(FAILURES, waits)).build();
         Self { gateway, breaker, clock }
     }

@@ -1,0 +1,107 @@
+//! The flows, step by step.
+
+use std::time::Duration;
+
+use super::{Flow, Problem, stage::Stage};
+use crate::{
+    app::Output,
+    contracts::{
+        Kind,
+        NotificationStatus::{Failed, Sent},
+        OrderStatus,
+    },
+};
+
+/// How long the customer should have to wait to be told.
+const SOON: Duration = Duration::from_secs(15);
+/// How long five attempts to tell the customer take at most.
+const ATTEMPTS: Duration = Duration::from_secs(75);
+
+/// Plays a flow; says how it went, and which order went through it.
+pub(super) async fn play(stage: &Stage, flow: Flow, output: Output) -> (Result<(), Problem>, Option<String>) {
+    // Whatever goes wrong on the way, the outage ends.
+    match flow {
+        Flow::NotificationFailed => {
+            let result = told_at_last(stage, output).await;
+            let restored = stage.email_outage(false).await;
+            (result.0.and(restored), result.1)
+        }
+        Flow::GatewayDown => {
+            let result = paid_at_last(stage, output).await;
+            let restored = stage.gateway_outage(false).await;
+            (result.0.and(restored), result.1)
+        }
+        Flow::Happy => straight(stage, ("tea", 2, "9.90"), OrderStatus::Completed, Kind::OrderConfirmation).await,
+        Flow::InventoryInsufficient => {
+            straight(stage, ("sold-out", 1, "19.00"), OrderStatus::Cancelled, Kind::OrderCancelled).await
+        }
+        // The gateway declines more than 5,000.00.
+        Flow::PaymentFailed => straight(stage, ("teapot", 3, "1999.00"), OrderStatus::Cancelled, Kind::OrderCancelled).await,
+    }
+}
+
+/// An order that ends without anybody's help.
+async fn straight(
+    stage: &Stage,
+    line: super::stage::Line,
+    end: OrderStatus,
+    told: Kind,
+) -> (Result<(), Problem>, Option<String>) {
+    let order_id = match stage.place("demo-customer", line).await {
+        Ok(order) => order.order_id,
+        Err(problem) => return (Err(problem), None),
+    };
+    let result = async {
+        stage.status(&order_id, end).await?;
+        stage.notification(&order_id, told, Sent, SOON).await
+    };
+    (result.await, Some(order_id))
+}
+
+/// The e-mail provider is down until the attempts have ended; retrying the dead letter tells the customer.
+async fn told_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
+    let placed = async {
+        stage.email_outage(true).await?;
+        stage.place("demo-customer", ("coffee", 1, "14.50")).await
+    };
+    let order_id = match placed.await {
+        Ok(order) => order.order_id,
+        Err(problem) => return (Err(problem), None),
+    };
+    let result = async {
+        stage.status(&order_id, OrderStatus::Completed).await?;
+        output.say("  The order is complete. E-mails fail; five attempts, up to 15 s …");
+        stage.notification(&order_id, Kind::OrderConfirmation, Failed, ATTEMPTS).await?;
+        stage.notification(&order_id, Kind::PaymentConfirmation, Failed, ATTEMPTS).await?;
+        output.say("  Given up, and kept as dead letters. E-mails work again; the dead letters are retried.");
+        stage.email_outage(false).await?;
+        stage.retry_dead_letters(&order_id).await?;
+        stage.notification(&order_id, Kind::OrderConfirmation, Sent, SOON).await?;
+        stage.notification(&order_id, Kind::PaymentConfirmation, Sent, SOON).await
+    };
+    (result.await, Some(order_id))
+}
+
+/// The gateway is down when the order comes, and back a little later.
+async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
+    let placed = async {
+        stage.gateway_outage(true).await?;
+        stage.place("demo-customer", ("mug", 1, "7.25")).await
+    };
+    let order_id = match placed.await {
+        Ok(order) => order.order_id,
+        Err(problem) => return (Err(problem), None),
+    };
+    let result = async {
+        stage.payment_waits(&order_id).await?;
+        output.say("  The gateway is down: the order waits …");
+        // Long enough for the circuit breaker to open.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stage.payment_waits(&order_id).await?;
+        output.say("  The gateway is back.");
+        stage.gateway_outage(false).await?;
+        stage.status(&order_id, OrderStatus::Completed).await?;
+        stage.notification(&order_id, Kind::OrderConfirmation, Sent, SOON).await
+    };
+    (result.await, Some(order_id))
+}

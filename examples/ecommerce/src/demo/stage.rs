@@ -1,0 +1,157 @@
+//! What the demo does with the system: calls it, and waits for what should follow.
+
+use std::time::Duration;
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::Problem;
+use crate::{
+    ServiceName,
+    client::{CallError, Client},
+    contracts::{Kind, NotificationStatus, OrderStatus},
+};
+
+/// How long the demo waits for what should be there at once.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(25);
+
+/// The running system, as the demo sees it.
+pub(super) struct Stage {
+    client: Client,
+}
+
+/// An order, as far as the demo looks at it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Order {
+    pub(super) order_id: String,
+    pub(super) status: OrderStatus,
+}
+
+/// A notification, as far as the demo looks at it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Notification {
+    pub(super) kind: Kind,
+    pub(super) status: NotificationStatus,
+    pub(super) at: sagas::time::Timestamp,
+}
+
+/// A line of an order: product, units, price of one.
+pub(super) type Line = (&'static str, u32, &'static str);
+
+impl Stage {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Places an order.
+    pub(super) async fn place(&self, customer: &str, (product, quantity, price): Line) -> Result<Order, Problem> {
+        // The price is written as it is: an amount never passes through a float.
+        let price = serde_json::value::RawValue::from_string(price.to_owned());
+        let price = price.map_err(|error| Problem::Unexpected(error.to_string()))?;
+        #[derive(serde::Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Item {
+            product_id: &'static str,
+            quantity: u32,
+            unit_price: Box<serde_json::value::RawValue>,
+        }
+        #[derive(serde::Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct NewOrder<'a> {
+            customer_id: &'a str,
+            items: [Item; 1],
+        }
+        let order = NewOrder { customer_id: customer, items: [Item { product_id: product, quantity, unit_price: price }] };
+        Ok(self.client.post(ServiceName::Order, "/orders", &order).await?)
+    }
+
+    /// Waits until the order has `status`; an order that ends otherwise never will.
+    pub(super) async fn status(&self, order_id: &str, status: OrderStatus) -> Result<(), Problem> {
+        let path = format!("/orders/{order_id}");
+        let what = "the order's end";
+        self.wait(what, PATIENCE, || async {
+            let order: Order = self.client.get(ServiceName::Order, &path).await?;
+            match order.status {
+                now if now == status => Ok(Some(())),
+                now if now.is_final() => Err(Problem::Unexpected(format!("the order is {now}, and should be {status}"))),
+                _ => Ok(None),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the customer has been told of `kind`, or, for `FAILED`, until that was given up.
+    pub(super) async fn notification(
+        &self,
+        order_id: &str,
+        kind: Kind,
+        status: NotificationStatus,
+        patience: Duration,
+    ) -> Result<(), Problem> {
+        self.wait("the notification", patience, || async {
+            let notifications = self.notifications(order_id).await?;
+            Ok(notifications.iter().any(|found| found.kind == kind && found.status == status).then_some(()))
+        })
+        .await
+    }
+
+    pub(super) async fn notifications(&self, order_id: &str) -> Result<Vec<Notification>, CallError> {
+        self.client.get(ServiceName::Notification, &format!("/notifications?orderId={order_id}")).await
+    }
+
+    /// Waits until the order's payment is recorded as one that waits for the gateway.
+    pub(super) async fn payment_waits(&self, order_id: &str) -> Result<(), Problem> {
+        let path = format!("/payments?orderId={order_id}");
+        self.wait("the attempt to charge the customer", PATIENCE, || async {
+            let payments: Vec<Value> = self.client.get(ServiceName::Payment, &path).await?;
+            Ok(payments.iter().any(|payment| payment["status"] == "PENDING" || payment["status"] == "PROCESSING").then_some(()))
+        })
+        .await
+    }
+
+    pub(super) async fn gateway_outage(&self, outage: bool) -> Result<(), Problem> {
+        let _: Value = self.client.put(ServiceName::Payment, "/gateway", &json!({"outage": outage})).await?;
+        Ok(())
+    }
+
+    pub(super) async fn email_outage(&self, outage: bool) -> Result<(), Problem> {
+        let _: Value = self.client.put(ServiceName::Notification, "/providers", &json!({"email": {"outage": outage}})).await?;
+        Ok(())
+    }
+
+    /// Gives the notification service's dead letters of an order back to their handler.
+    pub(super) async fn retry_dead_letters(&self, order_id: &str) -> Result<(), Problem> {
+        let letters: Vec<Value> = self.get(ServiceName::Notification, "/dead-letters?size=500").await?;
+        for letter in letters.iter().filter(|letter| letter["key"] == order_id) {
+            let id = letter["id"].as_str().unwrap_or_default();
+            let _: Value = self.client.post(ServiceName::Notification, &format!("/dead-letters/{id}/retry"), &json!({})).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, service: ServiceName, path: &str) -> Result<T, Problem> {
+        Ok(self.client.get(service, path).await?)
+    }
+
+    async fn wait<F, Fut>(&self, what: &'static str, patience: Duration, look: F) -> Result<(), Problem>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Option<()>, Problem>>,
+    {
+        let deadline = Instant::now() + patience;
+        loop {
+            if look().await?.is_some() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(Problem::TooLate { what, patience });
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
