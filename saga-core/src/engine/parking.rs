@@ -27,14 +27,26 @@ struct Queue {
     count: usize,
     due: Timestamp,
     partition: i32,
-    running: bool,
+    run: Option<Run>,
 }
+
+/// Messages of one key that were taken to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    number: RunNumber,
+    /// How many of them are not settled; `None` until they are read.
+    left: Option<usize>,
+}
+
+/// Which run a message was taken for. When a message of a run fails, the rest of it is void.
+pub type RunNumber = u64;
 
 /// The parked keys of a service, as far as their partitions are this member's.
 #[derive(Debug, Default)]
 pub struct ParkingLot {
     queues: HashMap<Place, Queue>,
     timeline: BTreeSet<(Timestamp, Place)>,
+    runs: RunNumber,
 }
 
 impl ParkingLot {
@@ -51,13 +63,13 @@ impl ParkingLot {
         let timeline = &mut self.timeline;
         let queue = self.queues.entry(place.clone()).or_insert_with(|| {
             timeline.insert((due, place));
-            Queue { count: 0, due, partition, running: false }
+            Queue { count: 0, due, partition, run: None }
         });
         queue.count += count;
     }
 
-    /// Takes at most `most` places whose head is due at `now`; they run until [`settled`](Self::settled) says what became of
-    /// them.
+    /// Takes at most `most` places whose head is due at `now`. They run until [`loaded`](Self::loaded) and
+    /// [`settled`](Self::settled) say what became of them.
     pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<Place> {
         let mut due = Vec::new();
         while due.len() < most
@@ -67,24 +79,45 @@ impl ParkingLot {
             && let Some((_, place)) = self.timeline.pop_first()
         {
             if let Some(queue) = self.queues.get_mut(&place) {
-                queue.running = true;
+                self.runs += 1;
+                queue.run = Some(Run { number: self.runs, left: None });
                 due.push(place);
             }
         }
         due
     }
 
-    /// Takes note that `done` messages of `place` were finished, and that its new head, if any, is due at `due`.
-    pub fn settled(&mut self, place: &Place, done: usize, due: Timestamp) {
+    /// Takes note that the first `messages` of `place` were read and are about to be tried; `None` when they are not wanted.
+    pub fn loaded(&mut self, place: &Place, messages: usize) -> Option<RunNumber> {
+        let run = self.queues.get_mut(place)?.run.as_mut()?;
+        run.left = Some(messages);
+        Some(run.number)
+    }
+
+    /// Whether a message taken for `run` may still be tried.
+    pub fn is_current(&self, place: &Place, run: RunNumber) -> bool {
+        self.queues.get(place).and_then(|queue| queue.run).is_some_and(|current| current.number == run)
+    }
+
+    /// Takes note that the first `done` messages of `place` were finished. With `failed`, the next one failed and is due then,
+    /// and the run ends; else the run goes on with what is left of it, and after it the new head is due at `now`.
+    pub fn settled(&mut self, place: &Place, done: usize, failed: Option<Timestamp>, now: Timestamp) {
         let Some(queue) = self.queues.get_mut(place) else { return };
-        self.timeline.remove(&(queue.due, place.clone()));
         queue.count = queue.count.saturating_sub(done);
         if queue.count == 0 {
+            self.timeline.remove(&(queue.due, place.clone()));
             self.queues.remove(place);
             return;
         }
-        (queue.running, queue.due) = (false, due);
-        self.timeline.insert((due, place.clone()));
+        if let Some(left) = queue.run.as_mut().and_then(|run| run.left.as_mut()) {
+            *left = left.saturating_sub(done);
+            if *left > 0 && failed.is_none() {
+                return;
+            }
+        }
+        self.timeline.remove(&(queue.due, place.clone()));
+        (queue.run, queue.due) = (None, failed.unwrap_or(now));
+        self.timeline.insert((queue.due, place.clone()));
     }
 
     /// When the next head is due; `None` when none waits for a time.
@@ -94,7 +127,7 @@ impl ParkingLot {
 
     /// Whether a head is running, or could run at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
-        self.queues.values().any(|queue| queue.running) || self.next_due().is_some_and(|due| due <= now)
+        self.queues.values().any(|queue| queue.run.is_some()) || self.next_due().is_some_and(|due| due <= now)
     }
 
     /// How many messages are parked at `place`.
@@ -144,9 +177,9 @@ mod tests {
         lot.park(place("a"), 0, 2, at(5));
         assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(10)), 3));
         assert_eq!(lot.take_due(at(10), 9), [place("a")]);
-        lot.settled(&place("a"), 1, at(10));
+        lot.settled(&place("a"), 1, None, at(10));
         assert_eq!(lot.take_due(at(10), 9), [place("a")]);
-        lot.settled(&place("a"), 2, at(10));
+        lot.settled(&place("a"), 2, None, at(10));
         assert!(!lot.is_parked(&place("a")));
         assert_eq!(lot.totals(), (0, 0));
     }
@@ -156,8 +189,26 @@ mod tests {
         let mut lot = ParkingLot::default();
         lot.park(place("a"), 0, 2, at(10));
         lot.take_due(at(10), 9);
-        lot.settled(&place("a"), 0, at(40));
+        lot.settled(&place("a"), 0, Some(at(40)), at(11));
         assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(40)), 2));
+    }
+
+    #[test]
+    fn a_run_ends_with_its_last_message_or_its_first_failure() {
+        let mut lot = ParkingLot::default();
+        lot.park(place("a"), 0, 4, at(10));
+        lot.take_due(at(10), 9);
+        let first = lot.loaded(&place("a"), 3).expect("it runs");
+        lot.settled(&place("a"), 1, None, at(11));
+        assert!(lot.is_current(&place("a"), first));
+        assert!(lot.take_due(at(99), 9).is_empty(), "what runs is not taken twice");
+        lot.settled(&place("a"), 1, Some(at(20)), at(12));
+        assert!(!lot.is_current(&place("a"), first), "what is left of the run is void");
+        assert_eq!(lot.take_due(at(20), 9), [place("a")]);
+        let second = lot.loaded(&place("a"), 2).expect("it runs");
+        assert!(second > first);
+        lot.settled(&place("a"), 2, None, at(21));
+        assert!(!lot.is_parked(&place("a")));
     }
 
     #[test]
@@ -166,7 +217,7 @@ mod tests {
         lot.park(place("a"), 0, 1, HELD);
         assert_eq!((lot.next_due(), lot.take_due(HELD, 9)), (None, vec![]));
         assert!(lot.is_parked(&place("a")));
-        lot.settled(&place("a"), 0, at(7));
+        lot.settled(&place("a"), 0, Some(at(7)), at(1));
         assert_eq!(lot.take_due(at(7), 9), [place("a")]);
     }
 

@@ -58,6 +58,9 @@ pub(crate) struct Consumer {
     held_running: usize,
     detached_running: usize,
     committing: Option<Commit>,
+    /// Commits that failed in a row, and when to try again.
+    failed_commits: u32,
+    commit_again: Option<Timestamp>,
     topics: HashMap<String, TopicSeries>,
     /// Errors of the subscription in a row, and when to ask it again.
     outages: u32,
@@ -79,6 +82,8 @@ impl Consumer {
             held_running: 0,
             detached_running: 0,
             committing: None,
+            failed_commits: 0,
+            commit_again: None,
             topics: HashMap::new(),
             outages: 0,
             ask_again: None,
@@ -95,7 +100,7 @@ impl Consumer {
             self.release();
             self.steer();
             let core = self.core.clone();
-            let (due, ask_again) = (core.lot().next_due(), self.ask_again);
+            let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
             tokio::select! {
                 delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery).await,
                 Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
@@ -109,6 +114,7 @@ impl Consumer {
                 (offsets, result) = pending(self.committing.as_mut()) => self.committed(offsets, result),
                 () = sleep_until(&core, due), if self.loads.is_empty() => self.load_due(),
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
+                () = sleep_until(&core, commit_again) => self.commit_again = None,
                 () = core.lot_wake.notified() => {}
                 () = core.outbox_room.notified() => {}
                 _ = stopping.changed() => {}
@@ -295,7 +301,10 @@ impl Consumer {
     fn watch_parked(&mut self, partition: &TopicPartition, place: &Place) {
         if self.core.lot().count(place) >= self.core.settings.parked_per_key {
             self.flow.hold(partition, Reason::Parked);
-            self.full_keys.push((partition.clone(), place.clone()));
+            let full = (partition.clone(), place.clone());
+            if !self.full_keys.contains(&full) {
+                self.full_keys.push(full);
+            }
         }
     }
 
@@ -332,7 +341,7 @@ impl Consumer {
 
     /// Commits what is done, one commit at a time.
     fn commit(&mut self) {
-        if self.committing.is_some() {
+        if self.committing.is_some() || self.commit_again.is_some() {
             return;
         }
         let offsets: Vec<_> = self
@@ -351,6 +360,7 @@ impl Consumer {
         self.committing = None;
         match result {
             Ok(()) => {
+                self.failed_commits = 0;
                 for (partition, offset) in offsets {
                     if let Some(owned) = self.partitions.get_mut(&partition) {
                         owned.watermark.committed(offset);
@@ -358,7 +368,11 @@ impl Consumer {
                 }
             }
             // Only a restart would see the records again, and the inbox knows them. The next commit covers these.
-            Err(error) => tracing::warn!(service = &*self.core.name, %error, "offsets were not committed"),
+            Err(error) => {
+                tracing::warn!(service = &*self.core.name, %error, "offsets were not committed; waiting");
+                self.commit_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.failed_commits)));
+                self.failed_commits = self.failed_commits.saturating_add(1);
+            }
         }
         self.core.moved();
     }
@@ -392,12 +406,14 @@ impl Consumer {
             };
             if !messages.first().is_some_and(owned) {
                 // Settled by somebody else, or another member's now.
-                let count = self.core.lot().count(&place);
-                self.core.lot().settled(&place, count, self.core.clock.now());
+                let mut lot = self.core.lot();
+                let count = lot.count(&place);
+                lot.settled(&place, count, None, self.core.clock.now());
                 continue;
             }
+            let Some(run) = self.core.lot().loaded(&place, messages.len()) else { continue };
             for message in messages {
-                let item = Item::parked(&self.core, message);
+                let item = Item::parked(&self.core, message, run);
                 let mode = item.mode(&self.core);
                 self.schedule.push(place.key.clone(), mode, item);
             }
@@ -417,6 +433,7 @@ impl Consumer {
             let (offsets, result) = committing.await;
             self.committed(offsets, result);
         }
+        self.commit_again = None;
         self.commit();
         if let Some(committing) = self.committing.take() {
             let (offsets, result) = committing.await;

@@ -31,7 +31,7 @@ pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, S
         let place = place(&letter.received);
         let mut lot = core.lot();
         match held {
-            Some(_) => lot.settled(&place, 0, now),
+            Some(_) => lot.settled(&place, 0, Some(now), now),
             None => lot.park(place, letter.received.partition, 1, now),
         }
     }
@@ -52,7 +52,7 @@ pub(crate) async fn discard(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool,
     }
     tx.commit().await?;
     if held.is_some() {
-        core.lot().settled(&place(&letter.received), 1, core.clock.now());
+        core.lot().settled(&place(&letter.received), 1, None, core.clock.now());
     }
     settled(core, "discarded", &letter);
     Ok(true)

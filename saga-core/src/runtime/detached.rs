@@ -47,6 +47,9 @@ enum Begun {
 async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), StoreError> {
     let now = core.clock.now();
     let mut effects = Effects::default();
+    if item.is_void(core) {
+        return Ok(());
+    }
     if item.origin == Origin::Fresh {
         if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
             core.handler_series[handler].duplicate.increment();
@@ -109,7 +112,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         let failed = Failed::new(core, item, handler, judged.ended, judged.error, now);
         conclude(core, tx, item, handler, &failed, &mut effects, now).await?
     };
-    commit(core, tx, effects, now).await
+    commit(core, item, tx, effects, now).await
 }
 
 /// The right to begin the transaction that the handler is given.
@@ -160,19 +163,30 @@ async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp) -> Result<Option<B
 
 async fn claim_and_commit(core: &Arc<Core>, item: &Item, effects: Effects, now: Timestamp) -> Result<(), StoreError> {
     match begin(core, item, now).await? {
-        Some(tx) => commit(core, tx, effects, now).await,
+        Some(tx) => commit(core, item, tx, effects, now).await,
         None => Ok(()),
     }
 }
 
-async fn commit(core: &Arc<Core>, mut tx: Box<dyn StoreTx>, mut effects: Effects, now: Timestamp) -> Result<(), StoreError> {
+async fn commit(
+    core: &Arc<Core>,
+    item: &Item,
+    mut tx: Box<dyn StoreTx>,
+    mut effects: Effects,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match effects.write(core, &mut *tx).await? {
         Written::Staged(staged) => {
             core.commit(tx, staged).await?;
             effects.committed(core, now);
         }
         // Somebody else has handled the parked message: nothing of this is wanted.
-        Written::Gone(_) => drop(tx),
+        Written::Gone(_) => {
+            drop(tx);
+            let mut gone = Effects::default();
+            gone.gone(item);
+            gone.committed(core, now);
+        }
     }
     Ok(())
 }

@@ -199,7 +199,7 @@ impl Effects {
             lot.park(place, partition, 1, due);
         }
         for (place, (done, due)) in self.lot.settled {
-            lot.settled(&place, done, due.unwrap_or(now));
+            lot.settled(&place, done, due, now);
         }
         if changed {
             let (keys, messages) = lot.totals();

@@ -9,7 +9,7 @@ use crate::{
     engine::{
         admission::{Admission, Facts},
         batch::Origin,
-        parking::Place,
+        parking::{Place, RunNumber},
         schedule::Mode,
     },
     extract::Meta,
@@ -28,23 +28,32 @@ pub(crate) struct Item {
     pub(crate) origin: Origin,
     /// Its place among the parked messages, if that is where it comes from.
     pub(crate) parked: Option<ParkedId>,
+    /// Which run of its key it was taken for, if it was parked.
+    run: RunNumber,
     pub(crate) last_error: Option<Arc<str>>,
 }
 
 impl Item {
     /// A message that came from the log.
     pub(crate) fn fresh(core: &Core, received: Received) -> Self {
-        Self::new(core, received, Origin::Fresh, None, None)
+        Self::new(core, received, Origin::Fresh, None, 0, None)
     }
 
-    /// A message that was parked.
-    pub(crate) fn parked(core: &Core, message: ParkedMessage) -> Self {
+    /// A message that was parked, taken for `run`.
+    pub(crate) fn parked(core: &Core, message: ParkedMessage, run: RunNumber) -> Self {
         let origin = Origin::Parked { attempts: message.attempts };
         let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
-        Self::new(core, message.received, origin, Some(message.id), error)
+        Self::new(core, message.received, origin, Some(message.id), run, error)
     }
 
-    fn new(core: &Core, received: Received, origin: Origin, parked: Option<ParkedId>, last_error: Option<Arc<str>>) -> Self {
+    fn new(
+        core: &Core,
+        received: Received,
+        origin: Origin,
+        parked: Option<ParkedId>,
+        run: RunNumber,
+        last_error: Option<Arc<str>>,
+    ) -> Self {
         let envelope = Arc::new(Envelope::of(&received));
         let record = &received.record;
         let admission = core.directory.admit(Facts {
@@ -54,7 +63,12 @@ impl Item {
             value: record.value.as_ref().map(Bytes::len),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, admission, place, origin, parked, last_error, received }
+        Self { envelope, admission, place, origin, parked, run, last_error, received }
+    }
+
+    /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
+    pub(crate) fn is_void(&self, core: &Core) -> bool {
+        self.parked.is_some() && !core.lot().is_current(&self.place, self.run)
     }
 
     /// The number of its handler.

@@ -158,7 +158,7 @@ impl<'l> Transaction<'l> {
     fn before(&self, at: usize) -> Before {
         let item = &self.items[at];
         let parked = self.core.lot().is_parked(&item.place);
-        before(item.origin, true, parked, self.effects.waits(&item.place))
+        before(item.origin, true, parked, self.effects.waits(&item.place) || item.is_void(self.core))
     }
 
     /// Makes one call, with the messages at these indices.
