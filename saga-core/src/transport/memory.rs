@@ -141,11 +141,39 @@ impl LogStore for MemoryStore {
 
 #[cfg(all(test, feature = "test-util"))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::testing::conformance;
+    use crate::{
+        testing::conformance::{self, transport::bench::Bench},
+        time::Timestamp,
+        transport::Delivery,
+    };
 
     #[tokio::test]
     async fn conforms() {
         conformance::transport::all(async || Arc::new(Memory::new()) as Arc<dyn Transport>).await;
+    }
+
+    #[tokio::test]
+    async fn a_member_that_does_not_release_loses_the_partition() {
+        let clock = Clock::manual(Timestamp::from_millis(0));
+        let bench = Bench::new(Arc::new(Memory::with_clock(clock.clone())), 2).await;
+        bench.publish_numbers(0..20).await;
+        let mut old = bench.reader("g").await;
+        old.read(20).await;
+        let mut new = bench.reader("g").await;
+        let Ok(Delivery::Revoked(wanted)) = old.next().await else { panic!("nothing was revoked") };
+
+        // The one that waits is who notices, while the other is busy.
+        let mut next = Box::pin(new.next());
+        assert!(futures_util::poll!(&mut next).is_pending(), "it is not released");
+        clock.advance(Duration::from_secs(30));
+        assert!(matches!(next.await, Ok(Delivery::Assigned(partitions)) if partitions == wanted));
+
+        old.subscription.commit(vec![(wanted[0].clone(), 5)]).await.expect("what was lost is passed over");
+        let lag = bench.log.lag(&bench.group("g"), std::slice::from_ref(&bench.topic)).await.expect("the lag is known");
+        assert!(lag.iter().all(|partition| partition.committed == 0), "{lag:?}");
+        assert!(matches!(old.subscription.next().await, Ok(Delivery::Lost(partitions)) if partitions == wanted));
     }
 }

@@ -46,7 +46,8 @@ const MIGRATIONS: [&str; 1] = [
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE probe (
         id INTEGER PRIMARY KEY,
-        at INTEGER NOT NULL
+        at INTEGER NOT NULL,
+        room BLOB
     ) STRICT;",
 ];
 

@@ -30,6 +30,9 @@ const WAITING_REQUESTS: usize = 256;
 /// How long ago something was stored for the log to count as writable without trying.
 const RECENT: Duration = Duration::from_secs(2);
 
+/// How long closing waits for reads that are running.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The log in a folder.
 pub(super) struct SqliteStore {
     writer: mpsc::Sender<Request>,
@@ -137,7 +140,8 @@ impl LogStore for SqliteStore {
     }
 
     async fn close(&self) {
-        self.readers.close().await;
+        // A read that nobody polls any more must not hold up the end.
+        let _ = tokio::time::timeout(READ_PATIENCE, self.readers.close()).await;
         self.closing.send_replace(true);
         // The writer holds the receiver until it has let go of the folder.
         let _ = self.stored.clone().wait_for(|_| false).await;

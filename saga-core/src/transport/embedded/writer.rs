@@ -76,12 +76,20 @@ impl Drop for Finish {
 /// A batch on its way into the file.
 #[derive(Default)]
 struct Plan {
-    /// Records by partition, with the offset of the first.
-    appends: BTreeMap<i64, (Arc<Partition>, i64, Vec<Arc<Record>>)>,
+    /// By the partition's row.
+    appends: BTreeMap<i64, Append>,
     topics: Vec<(String, Vec<Arc<Partition>>)>,
     groups: Vec<(Arc<str>, Vec<Arc<Partition>>)>,
     forgotten: Vec<Arc<str>>,
     probe: bool,
+}
+
+/// Records for the end of one partition.
+struct Append {
+    partition: Arc<Partition>,
+    /// The offset of the first of them.
+    first: i64,
+    records: Vec<Arc<Record>>,
 }
 
 impl Writer {
@@ -143,11 +151,17 @@ impl Writer {
             return;
         }
         let now = self.options.clock.now();
+        // First of all, because offsets are counted from what the file has.
+        let opened = self.connection().await.map(drop);
         let mut plan = Plan::default();
         let answers: Vec<_> = batch.into_iter().map(|request| (self.plan(&mut plan, request.work), request.reply)).collect();
-        match self.store(&plan, offsets.as_ref(), now).await {
+        let outcome = match opened {
+            Ok(()) => self.store(&plan, offsets.as_ref(), now).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
             Ok(()) => {
-                retention.appended(plan.appends.values().flat_map(|(_, _, records)| records).map(|record| record.size()).sum());
+                retention.appended(plan.appends.values().flat_map(|append| &append.records).map(|record| record.size()).sum());
                 self.show(plan);
                 self.stored.send_replace(Some(now));
                 for (offsets, reply) in answers {
@@ -209,12 +223,12 @@ impl Writer {
             Work::Append(records) => {
                 let mut offsets = Vec::with_capacity(records.len());
                 for (partition, record) in records {
-                    let (_, first, planned) = plan.appends.entry(partition.row).or_insert_with(|| {
+                    let append = plan.appends.entry(partition.row).or_insert_with(|| {
                         let (_, end) = partition.bounds();
-                        (partition, end, Vec::new())
+                        Append { partition, first: end, records: Vec::new() }
                     });
-                    offsets.push(*first + planned.len() as i64);
-                    planned.push(record);
+                    offsets.push(append.first + append.records.len() as i64);
+                    append.records.push(record);
                 }
                 return offsets;
             }
@@ -253,8 +267,8 @@ impl Writer {
                     .await?;
             }
         }
-        for (partition, first, records) in plan.appends.values() {
-            records::insert(connection, partition, *first, records, now).await?;
+        for append in plan.appends.values() {
+            records::insert(connection, &append.partition, append.first, &append.records, now).await?;
         }
         for group in &plan.forgotten {
             sqlx::query("DELETE FROM offsets WHERE consumer_group = ?").bind(&**group).execute(&mut *connection).await?;
@@ -268,10 +282,12 @@ impl Writer {
             store_offsets(connection, &offsets).await?;
         }
         if plan.probe {
-            sqlx::query("INSERT INTO probe (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at")
+            // Takes room as records do, so that a full disk is noticed, and gives it back.
+            sqlx::query("INSERT OR REPLACE INTO probe (id, at, room) VALUES (1, ?, zeroblob(16384))")
                 .bind(now.as_millis())
                 .execute(&mut *connection)
                 .await?;
+            sqlx::query("UPDATE probe SET room = NULL").execute(&mut *connection).await?;
         }
         sqlx::query("COMMIT").execute(connection).await?;
         Ok(())
@@ -292,8 +308,8 @@ impl Writer {
                 partition.register(&group);
             }
         }
-        for (partition, _, records) in plan.appends.into_values() {
-            partition.push(records);
+        for append in plan.appends.into_values() {
+            append.partition.push(append.records);
         }
     }
 }

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_not_released_in_time_is_lost() {
         let mut group = group(&[1, 2]);
-        let deadline = group.deadline().unwrap();
+        let deadline = group.deadline().expect("a revocation has a deadline");
         group.expire(deadline.before(Duration::from_millis(1)));
         assert_eq!(told(&mut group, 2), []);
         group.expire(deadline);

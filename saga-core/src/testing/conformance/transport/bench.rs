@@ -66,7 +66,11 @@ impl Bench {
     }
 
     pub(crate) async fn reader(&self, group: &str) -> Reader {
-        let topics = [self.topic.clone()];
+        self.reader_of(group, &[&self.topic]).await
+    }
+
+    pub(crate) async fn reader_of(&self, group: &str, topics: &[&str]) -> Reader {
+        let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
         let subscription =
             within("subscribing", self.log.subscribe(&self.group(group), &topics)).await.expect("the group is joined");
         Reader { subscription, held: BTreeSet::new(), waiting: Vec::new() }

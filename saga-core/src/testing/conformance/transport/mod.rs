@@ -56,6 +56,7 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
         an_illegal_topic_is_refused,
         topics_can_be_ensured_again,
         every_group_reads_every_record_once,
+        a_group_reads_several_topics,
         members_share_a_group,
         a_partition_moves_when_it_is_released,
         others_take_over_from_a_dropped_member,

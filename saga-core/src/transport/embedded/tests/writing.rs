@@ -58,6 +58,7 @@ async fn a_full_disk_is_unavailable_until_there_is_room() {
         assert!(stored < 200, "a file of 1 MiB takes no more");
     };
     assert!(matches!(problem, TransportError::Unavailable(_)), "{problem:?}");
+    assert!(matches!(bench.log.check().await, Err(TransportError::Unavailable(_))), "the check notices");
 
     let read = reader.read(usize::try_from(stored).expect("a count")).await;
     reader.commit(&read).await;
@@ -67,6 +68,7 @@ async fn a_full_disk_is_unavailable_until_there_is_room() {
         }
     })
     .await;
+    bench.log.check().await.expect("the check notices that it works again");
     assert_eq!(reader.read(1).await[0].offset, stored, "what failed has left no gap");
 }
 
