@@ -1,0 +1,139 @@
+//! Customers who want their orders placed, whatever happens to the shop: they ask again under the same `Idempotency-Key` until
+//! they are told 202.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::shop::{Service, Shop};
+
+/// What is to become of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    Completes,
+    OutOfStock,
+    Declined,
+}
+
+impl Fate {
+    /// Of the order with this number: of five, three complete.
+    pub fn of(number: usize) -> Self {
+        match number % 5 {
+            1 => Self::OutOfStock,
+            3 => Self::Declined,
+            _ => Self::Completes,
+        }
+    }
+
+    /// The status it ends in.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::Completes => "COMPLETED",
+            Self::OutOfStock | Self::Declined => "CANCELLED",
+        }
+    }
+}
+
+/// What the order with this number is for.
+pub fn wanted(number: usize) -> (&'static str, u32) {
+    match Fate::of(number) {
+        Fate::Completes => (["tea", "coffee", "mug"][number % 3], 1 + u32::try_from(number % 2).unwrap()),
+        Fate::OutOfStock => ("sold-out", 1),
+        Fate::Declined => ("coffee", 2),
+    }
+}
+
+fn order(number: usize) -> Value {
+    let (product, quantity) = wanted(number);
+    let price = if Fate::of(number) == Fate::Declined { 2500.01 } else { 9.90 };
+    let item = json!({"productId": product, "quantity": quantity, "unitPrice": price});
+    json!({"customerId": format!("customer-{}", number % 17), "items": [item], "paymentMethod": "CREDIT_CARD"})
+}
+
+/// Orders that were answered 202: number and id.
+pub type Acknowledged = BTreeMap<usize, String>;
+
+/// Customers at work. They place as many orders as they are [allowed](Self::allow), numbered from 0.
+pub struct Customers {
+    allowance: Arc<Semaphore>,
+    acknowledged: watch::Receiver<Acknowledged>,
+    tasks: JoinSet<()>,
+}
+
+impl Customers {
+    /// This many, side by side.
+    pub fn of(shop: &Shop, how_many: usize) -> Self {
+        let allowance = Arc::new(Semaphore::new(0));
+        let next = Arc::new(AtomicUsize::new(0));
+        let (acknowledge, acknowledged) = watch::channel(Acknowledged::new());
+        let mut tasks = JoinSet::new();
+        for _ in 0..how_many {
+            let (shop, allowance, next, acknowledge) = (shop.clone(), allowance.clone(), next.clone(), acknowledge.clone());
+            tasks.spawn(async move {
+                while let Ok(permit) = allowance.acquire().await {
+                    permit.forget();
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let order_id = place(&shop, number).await;
+                    acknowledge.send_modify(|all| drop(all.insert(number, order_id)));
+                }
+            });
+        }
+        Self { allowance, acknowledged, tasks }
+    }
+
+    pub fn allow(&self, more: usize) {
+        self.allowance.add_permits(more);
+    }
+
+    /// How many orders have been acknowledged.
+    pub fn placed(&self) -> usize {
+        self.acknowledged.borrow().len()
+    }
+
+    /// Waits until this many orders have been acknowledged.
+    pub async fn have_placed(&mut self, count: usize, limit: Duration) {
+        let placed = timeout(limit, self.acknowledged.wait_for(|all| all.len() >= count)).await.map(drop);
+        assert!(placed.is_ok(), "{} of {count} orders were acknowledged within {limit:?}", self.placed());
+    }
+
+    /// Sends them home, and says which orders were acknowledged.
+    pub async fn leave(mut self) -> Acknowledged {
+        self.tasks.shutdown().await;
+        self.acknowledged.borrow().clone()
+    }
+}
+
+/// Places an order, asking until the answer is 202; a refusal is no answer to expect.
+pub async fn place(shop: &Shop, number: usize) -> String {
+    loop {
+        if let Some(order_id) = ask(shop, number).await {
+            return order_id;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn ask(shop: &Shop, number: usize) -> Option<String> {
+    let request = shop.http.post(shop.url(Service::Order, "/orders")).header("Idempotency-Key", format!("order-{number}"));
+    let response = request.json(&order(number)).send().await.ok()?;
+    let status = response.status().as_u16();
+    // Nothing is known when the connection breaks before the whole answer is there.
+    let body: Value = response.json().await.ok()?;
+    match status {
+        202 => Some(body["orderId"].as_str().unwrap().to_owned()),
+        503 => None,
+        _ => panic!("order {number} was answered {status}: {body}"),
+    }
+}

@@ -1,0 +1,105 @@
+//! What lies in the data folder of a system that does not run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use sagas::{
+    message::Envelope,
+    transport::{
+        Delivery, Transport,
+        embedded::{Embedded, EmbeddedOptions},
+    },
+};
+use serde_json::Value;
+use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
+
+pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
+
+/// Opens the database in `data_dir/file`, for reading.
+async fn open(data_dir: &Path, file: &str) -> SqliteConnection {
+    let path = data_dir.join(file);
+    let opened = SqliteConnectOptions::new().filename(&path).connect().await;
+    opened.unwrap_or_else(|error| panic!("{} cannot be opened: {error}", path.display()))
+}
+
+async fn number(db: &mut SqliteConnection, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(db).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// Whatever is left to do in each service's database, as `service: 3 in sagas_outbox`; nothing when all is done.
+pub async fn leftovers(data_dir: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for service in SERVICES {
+        let mut db = open(data_dir, &format!("{service}.sqlite")).await;
+        for (table, sql) in [
+            ("sagas_outbox", "SELECT COUNT(*) FROM sagas_outbox"),
+            ("sagas_parked", "SELECT COUNT(*) FROM sagas_parked"),
+            ("sagas_dead_letters", "SELECT COUNT(*) FROM sagas_dead_letters"),
+        ] {
+            match number(&mut db, sql).await {
+                0 => {}
+                rows => left.push(format!("{service}: {rows} in {table}")),
+            }
+        }
+    }
+    left
+}
+
+/// What the payment gateway, an outside system with a memory of its own, was asked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Charges {
+    /// Charges, taken or declined.
+    pub asked: i64,
+    /// Orders they were for.
+    pub orders: i64,
+    /// Charges that were taken.
+    pub taken: i64,
+}
+
+pub async fn charges(data_dir: &Path) -> Charges {
+    let mut db = open(data_dir, "gateway.sqlite").await;
+    Charges {
+        asked: number(&mut db, "SELECT COUNT(*) FROM charges").await,
+        orders: number(&mut db, "SELECT COUNT(DISTINCT order_id) FROM charges").await,
+        taken: number(&mut db, "SELECT COUNT(*) FROM charges WHERE declined IS NULL").await,
+    }
+}
+
+/// What was said about an order: the event's type, and for a notification its kind.
+pub type Said = (String, String);
+
+/// Every event in the log by order and what it says, with the identities it was published under. A crash may put a record
+/// into the log twice; that is one event as long as its identity is the same.
+pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<String>> {
+    let topics = ["orders", "inventory", "payments", "notifications"].map(str::to_owned);
+    let log = Embedded::open(data_dir.join("log"), EmbeddedOptions::default()).await.unwrap();
+    let mut open: BTreeMap<_, _> = log.lag("auditor", &topics).await.unwrap().into_iter().map(|lag| (lag.partition, lag.end)).collect();
+    open.retain(|_, end| *end > 0);
+    let mut subscription = log.subscribe("auditor", &topics).await.unwrap();
+    let mut events = BTreeMap::<_, BTreeSet<_>>::new();
+    while !open.is_empty() {
+        let Delivery::Records { partition, records } = subscription.next().await.unwrap() else { continue };
+        for received in &records {
+            let envelope = Envelope::of(received);
+            let value: Value = serde_json::from_slice(received.record.value.as_deref().unwrap_or_default()).unwrap();
+            let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+            let said = (envelope.event_type.unwrap_or_default(), text("kind"));
+            events.entry((text("order_id"), said)).or_default().insert(envelope.id.to_string());
+        }
+        if records.last().is_some_and(|last| open.get(&partition).is_some_and(|end| last.offset + 1 >= *end)) {
+            open.remove(&partition);
+        }
+    }
+    subscription.close().await;
+    log.close().await;
+    events
+}
+
+/// Steals a unit of a product.
+pub async fn take_a_unit(data_dir: &Path, product_id: &str) {
+    let mut db = open(data_dir, "inventory.sqlite").await;
+    let taken = sqlx::query("UPDATE products SET available = available - 1 WHERE product_id = $1").bind(product_id).execute(&mut db);
+    assert_eq!(taken.await.unwrap().rows_affected(), 1);
+}

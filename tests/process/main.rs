@@ -1,0 +1,15 @@
+//! The example as its users meet it: a process that is started, signalled, killed, and started again on the same folder.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod commands;
+mod crash;
+mod customer;
+mod data;
+mod demo;
+mod mistakes;
+mod program;
+mod settings;
+mod shop;
+mod stop;

@@ -1,0 +1,47 @@
+//! Being told to stop in the middle of work: it ends soon and well, and the next start finishes what was open.
+
+use std::time::Duration;
+
+use super::{
+    customer::{Customers, Fate},
+    program::{Program, eventually, free_base_port, serve},
+    shop::Shop,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn stops_under_load_and_finishes_later(signal: &str) {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Shop::at(base_port);
+    let mut program = Program::start(&mut serve(folder.path(), base_port));
+    program.serving().await;
+    let mut customers = Customers::of(&shop, 16);
+    customers.allow(10_000);
+    customers.have_placed(100, PATIENCE).await;
+
+    program.signal(signal).await;
+    let ended = program.ends_within(Duration::from_secs(15)).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+    assert_eq!(ended.stderr, "", "there was nothing to complain of");
+    let orders = customers.leave().await;
+
+    let mut program = Program::start(&mut serve(folder.path(), base_port));
+    program.serving().await;
+    for (number, order_id) in &orders {
+        eventually(PATIENCE, "what was open ends", async || {
+            let (status, expected) = (shop.status(order_id).await?, Fate::of(*number).status());
+            (status == expected).then_some(()).ok_or_else(|| format!("order {number} is {status}, not yet {expected}"))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_under_load_stops_in_time_and_the_next_start_finishes() {
+    stops_under_load_and_finishes_later("INT").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_stops_in_time_and_the_next_start_finishes() {
+    stops_under_load_and_finishes_later("TERM").await;
+}
