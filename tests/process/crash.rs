@@ -60,7 +60,7 @@ async fn twenty_kills_during_500_orders_lose_nothing_and_double_nothing() {
             Moment::Starting => {
                 program.kill().await;
                 program = start();
-                let delay = start_time.mul_f64(rng.f64() * 1.2);
+                let delay = Duration::from_millis(start_time.mul_f64(rng.f64() * 1.2).as_millis() as u64);
                 sleep(delay).await;
                 format!("{delay:?} after the start")
             }
@@ -152,7 +152,8 @@ async fn every_order_ended_as_it_should(shop: &Shop, orders: &Acknowledged) {
 
 /// Of all orders: how many complete, are out of stock, are declined.
 fn fates(orders: &Acknowledged) -> [usize; 3] {
-    [Fate::Completes, Fate::OutOfStock, Fate::Declined].map(|fate| orders.keys().filter(|number| Fate::of(**number) == fate).count())
+    [Fate::Completes, Fate::OutOfStock, Fate::Declined]
+        .map(|fate| orders.keys().filter(|number| Fate::of(**number) == fate).count())
 }
 
 async fn the_sums_are_right(shop: &Shop, orders: &Acknowledged) {
@@ -167,7 +168,9 @@ async fn the_sums_are_right(shop: &Shop, orders: &Acknowledged) {
         let (all, cancelled) = (ORDERS, out_of_stock + declined);
         let expected = json!({"created": all, "completed": completed, "cancelled": cancelled, "inFlight": 0});
         let as_expected = sent == notifications && counted == expected && reserved == 0;
-        as_expected.then_some(()).ok_or_else(|| format!("{sent} of {notifications} notifications, {reserved} reserved, {counted}"))
+        as_expected
+            .then_some(())
+            .ok_or_else(|| format!("{sent} of {notifications} notifications, {reserved} reserved, {counted}"))
     })
     .await;
 

@@ -75,7 +75,8 @@ pub type Said = (String, String);
 pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<String>> {
     let topics = ["orders", "inventory", "payments", "notifications"].map(str::to_owned);
     let log = Embedded::open(data_dir.join("log"), EmbeddedOptions::default()).await.unwrap();
-    let mut open: BTreeMap<_, _> = log.lag("auditor", &topics).await.unwrap().into_iter().map(|lag| (lag.partition, lag.end)).collect();
+    let mut open: BTreeMap<_, _> =
+        log.lag("auditor", &topics).await.unwrap().into_iter().map(|lag| (lag.partition, lag.end)).collect();
     open.retain(|_, end| *end > 0);
     let mut subscription = log.subscribe("auditor", &topics).await.unwrap();
     let mut events = BTreeMap::<_, BTreeSet<_>>::new();
@@ -100,6 +101,7 @@ pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<Str
 /// Steals a unit of a product.
 pub async fn take_a_unit(data_dir: &Path, product_id: &str) {
     let mut db = open(data_dir, "inventory.sqlite").await;
-    let taken = sqlx::query("UPDATE products SET available = available - 1 WHERE product_id = $1").bind(product_id).execute(&mut db);
+    let taken =
+        sqlx::query("UPDATE products SET available = available - 1 WHERE product_id = $1").bind(product_id).execute(&mut db);
     assert_eq!(taken.await.unwrap().rows_affected(), 1);
 }

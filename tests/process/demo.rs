@@ -33,7 +33,9 @@ async fn once_plays_the_flows_prints_their_timelines_and_ends_well_twice() {
             let found = text[from..].find(event);
             from += found.unwrap_or_else(|| panic!("{run}: {event} is not where it should be: {text}"));
         }
-        for event in ["OrderCreated", "InventoryReserved", "PaymentProcessed", "InventoryReleased", "OrderCancelled", "NotificationSent"] {
+        for event in
+            ["OrderCreated", "InventoryReserved", "PaymentProcessed", "InventoryReleased", "OrderCancelled", "NotificationSent"]
+        {
             assert!(text.contains(event), "{run}: {event} is missing: {text}");
         }
     }

@@ -1,7 +1,7 @@
 //! The example as its users meet it: a process that is started, signalled, killed, and started again on the same folder.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod commands;
 mod crash;

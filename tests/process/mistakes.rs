@@ -79,6 +79,8 @@ async fn a_url_that_is_none_is_told_without_its_password() {
         ("--database", "mysql://shop:hunter2@db/orders"),
         ("--database", "mysql://db/orders?user=shop&password=hunter2"),
         ("--database", "mysql:shop:hunter2@db"),
+        ("--database", "mysql://shop:hunter2?@db/orders"),
+        ("--database", "mysql://db/orders?password=@hunter2"),
     ] {
         let ended = is_refused(ecommerce([flag, url]), WRONG_USE, &[flag]).await;
         assert!(!ended.stderr.contains("hunter2"), "{url}: {ended:#?}");
@@ -108,7 +110,8 @@ async fn a_data_folder_that_cannot_be_written_is_named() {
 #[tokio::test]
 async fn a_database_that_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("payment.sqlite"), "this is no database, though it is long enough to be one".repeat(100)).unwrap();
+    fs::write(folder.path().join("payment.sqlite"), "this is no database, though it is long enough to be one".repeat(100))
+        .unwrap();
     is_refused(serve(folder.path(), 0), FAILED, &["payment.sqlite", "no SQLite database"]).await;
 }
 

@@ -194,15 +194,13 @@ impl Options {
     }
 }
 
-/// A URL without what stands between `//` and `@`.
+/// A URL without what may hold a password: what stands between `//` and `@`, and the query.
 fn without_password(url: &str) -> String {
-    match url.split_once("//") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}//{host}"),
-            None => url.to_owned(),
-        },
-        None => "URL".to_owned(),
-    }
+    let Some((scheme, rest)) = url.split_once("//") else { return "URL".to_owned() };
+    let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
+    // A password with one of these characters in it ends nowhere that can be told.
+    let host = if query.contains('@') { "…" } else { place.rsplit_once('@').map_or(place, |(_, host)| host) };
+    format!("{scheme}//{host}")
 }
 
 #[cfg(test)]

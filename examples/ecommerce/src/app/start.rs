@@ -107,7 +107,7 @@ pub enum StartError {
     #[error(transparent)]
     Port(#[from] PortError),
     /// The data folder cannot be used.
-    #[error("the data folder {} cannot be used: {error}", .path.display())]
+    #[error("the data folder {} cannot be used ({error}); name one that can be written with --data-dir", .path.display())]
     DataDir {
         /// The folder.
         path: PathBuf,
