@@ -93,6 +93,18 @@ impl Client {
         self.call(Method::PUT, service, path, Some(body)).await
     }
 
+    /// How many entries the list at `path` has on all of its pages.
+    ///
+    /// # Errors
+    /// When the service does not say.
+    pub async fn count(&self, service: ServiceName, path: &str) -> Result<u64, CallError> {
+        let url = format!("{}{path}", self.url(service)?);
+        let response = self.http.get(&url).send().await.map_err(|error| CallError::Http { url: url.clone(), error })?;
+        let status = response.status();
+        let total = response.headers().get("x-total-count").and_then(|total| total.to_str().ok()?.parse().ok());
+        total.ok_or_else(|| CallError::Refused { url, status, body: "no X-Total-Count".to_owned() })
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -1,13 +1,80 @@
-//! x
-use crate::app::{Options, Output};
-/// x
-#[derive(Debug, clap::Args)]
-pub struct Load {
-    /// How many
-    #[arg(long, default_value_t = 2000)]
-    pub orders: u32,
+//! `ecommerce bench`: drives orders through the system at a rate or flat out, and measures it.
+//!
+//! It drives the system that runs on the ports of the settings or, when none does, one that it starts itself. Times are the
+//! system's own: from the moment it takes an order in to the moment the order is final.
+
+mod drive;
+mod measure;
+
+use std::{collections::BTreeMap, error::Error};
+
+use sagas::{id::IdSource, time::Clock};
+
+use self::{drive::Drive, measure::Measured};
+use crate::{
+    ServiceName,
+    app::{Options, Output},
+    check::{self, Report},
+    client::Client,
+    start,
+};
+
+/// How much is driven, and how fast.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Load {
+    /// How many orders
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) orders: u32,
+    /// Orders per second [default: flat out]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: Option<u32>,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) connections: u32,
 }
-/// x
-pub async fn bench(_c: &Options, _f: Load, _o: Output) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(true)
+
+/// Runs the bench; says whether every order ended and every invariant holds.
+///
+/// # Errors
+/// When the system cannot be started or driven.
+pub(crate) async fn bench(options: &Options, load: Load, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let there = there(options)?;
+    let (client, own) = if there.get::<serde_json::Value>(ServiceName::Order, "/health/live").await.is_ok() {
+        (there, None)
+    } else {
+        let running = start(options.to_config()?).await?;
+        (running.client().clone(), Some(running))
+    };
+    let where_ = if own.is_some() { "started here" } else { "running already" };
+    output.say(format_args!(
+        "Driving {} orders through the system at {} ({where_})",
+        load.orders,
+        client.url(ServiceName::Order)?
+    ));
+    let result = measured(&client, load, own.is_some(), output).await;
+    if let Some(running) = own {
+        running.stop().await;
+    }
+    result
+}
+
+async fn measured(client: &Client, load: Load, own: bool, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let run = IdSource::random().uuid(Clock::system().now()).simple().to_string();
+    let drive = Drive::prepare(client.clone(), load, &run).await?;
+    drive.run(output).await?;
+    let measured = Measured::of(&drive.orders().await?, own);
+    output.say(&measured);
+    output.give(&measured);
+    let report: Report = client.get(ServiceName::Order, "/check").await?;
+    check::command::tell(&report, output);
+    Ok(measured.all_ended() && report.ok)
+}
+
+/// A client of what may run on the ports of `options`.
+fn there(options: &Options) -> Result<Client, reqwest::Error> {
+    let urls = ServiceName::ALL.into_iter().zip(0..).map(|(service, offset)| {
+        let port = options.base_port.saturating_add(offset);
+        (service, format!("http://{}", std::net::SocketAddr::new(options.host, port)))
+    });
+    Client::new(urls.collect::<BTreeMap<_, _>>())
 }
