@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{StoreError, StoreTx};
+#[cfg(feature = "sqlite")]
+use super::StoreError;
+use super::StoreTx;
 use crate::{
     failure::Fault,
     id::{IdSource, MessageId},
@@ -24,6 +26,7 @@ pub struct Tx {
     slot: TxSlot,
     ids: IdSource,
     now: Timestamp,
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "without a database there is no statement to set it before"))]
     savepoint: bool,
     touched: bool,
     published: Vec<(MessageId, Outgoing)>,
@@ -76,7 +79,8 @@ impl Tx {
     }
 
     /// The open transaction, after the savepoint if one is wanted.
-    pub(crate) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
+    #[cfg(feature = "sqlite")]
+    pub(super) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
         let open = self.open.as_deref_mut().ok_or_else(|| {
             StoreError::Refused("the transaction has ended; run the statement before the handler returns its `Tx`".into())
         })?;

@@ -63,7 +63,8 @@ impl SqliteOptions {
     }
 
     /// How long after the first transaction of a group has finished another that is waiting may still join, before all are
-    /// committed together. Nothing waits for a group to fill. 5 ms.
+    /// committed together. Nothing waits for a group to fill, and there are no groups while transactions take longer than this
+    /// on average. 5 ms.
     #[must_use]
     pub fn group_window(mut self, window: Duration) -> Self {
         self.group_window = window;

@@ -3,7 +3,8 @@
 //! A task owns the connection that writes. It lends it to one unit at a time, first come, first served; a unit gives it back
 //! with its verdict, also when it is dropped at any moment. Units that are waiting when one has finished run in the same
 //! transaction of SQLite, each under a savepoint of its own, and one `COMMIT` makes them all durable: that is what an `fsync` is
-//! shared by. No unit hears that it is committed before that.
+//! shared by. No unit hears that it is committed before that, so a unit that takes long delays those it shares the commit with:
+//! when units take longer than the window on average, each is committed by itself.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -65,7 +66,14 @@ impl Writer {
     pub(super) fn start(connector: Arc<Connector>, lease: Lease) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
         tokio::spawn(
-            Task { connector: Arc::clone(&connector), guard: Arc::clone(&lease.guard), lease: Some(lease), alone: 0 }.run(queue),
+            Task {
+                connector: Arc::clone(&connector),
+                guard: Arc::clone(&lease.guard),
+                lease: Some(lease),
+                alone: 0,
+                taken: Duration::ZERO,
+            }
+            .run(queue),
         );
         Self { requests, connector }
     }
@@ -108,10 +116,9 @@ struct Task {
     lease: Option<Lease>,
     /// How many of the next units commit alone.
     alone: usize,
+    /// How long a unit takes, on average over the last few.
+    taken: Duration,
 }
-
-/// Why a group ended without a commit. What it was lent is gone, unless it says otherwise.
-struct Broken(StoreError);
 
 impl Task {
     async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
@@ -148,9 +155,12 @@ impl Task {
         let mut finished = Vec::new();
         let outcome = self.units(lease, grant, queue, closing, &mut finished).await;
         let result = match outcome {
-            Ok(lease) if finished.is_empty() => self.discard(lease).await,
+            Ok(lease) if finished.is_empty() => {
+                self.roll_back(lease).await;
+                return;
+            }
             Ok(lease) => self.commit(lease, finished.len()).await,
-            Err(Broken(error)) => Err(error),
+            Err(error) => Err(error),
         };
         for done in finished {
             let _ = done.send(result.clone());
@@ -188,7 +198,7 @@ impl Task {
         queue: &mut mpsc::Receiver<Request>,
         closing: &mut Vec<oneshot::Sender<()>>,
         finished: &mut Vec<Done>,
-    ) -> Result<Lease, Broken> {
+    ) -> Result<Lease, StoreError> {
         let mut next = Some(first);
         let mut window = None;
         while let Some(grant) = next.take() {
@@ -196,34 +206,41 @@ impl Task {
             let nested = !finished.is_empty();
             if nested && let Err(error) = run(&mut lease, "SAVEPOINT sagas_unit").await {
                 let _ = grant.send(Err(error.clone()));
-                return Err(self.give_up(lease, error).await);
+                self.roll_back(lease).await;
+                return Err(error);
             }
+            let granted = Instant::now();
             let (back, returned) = oneshot::channel();
             if let Err(Ok(unit)) = grant.send(Ok(Unit::new(lease, back))) {
                 drop(unit);
             }
             let Ok(Handback { lease: same, commit }) = returned.await else {
-                return Err(Broken(StoreError::Unavailable(format!("{}: the connection was lost", self.connector.name))));
+                return Err(StoreError::Unavailable(format!("{}: the connection was lost", self.connector.name)));
             };
             lease = same;
-            if commit.is_none() {
+            self.taken = (self.taken * 7 + granted.elapsed()) / 8;
+            let undo = commit.is_none();
+            if undo {
                 settle(&mut lease).await;
             }
-            if let Some(done) = commit {
-                finished.push(done);
-                if self.guard.lost() {
-                    return Err(self.rolled_back(lease).await);
-                }
-                if nested && let Err(error) = run(&mut lease, "RELEASE sagas_unit").await {
-                    return Err(self.give_up(lease, error).await);
-                }
-            } else if !nested {
+            finished.extend(commit);
+            if self.guard.lost() {
+                self.roll_back(lease).await;
+                return Err(self.lost());
+            }
+            if undo && !nested {
                 return Ok(lease);
-            } else if let Err(error) = run(&mut lease, "ROLLBACK TO sagas_unit; RELEASE sagas_unit").await {
-                return Err(if self.guard.lost() { self.rolled_back(lease).await } else { self.give_up(lease, error).await });
+            }
+            if nested {
+                let end = if undo { "ROLLBACK TO sagas_unit; RELEASE sagas_unit" } else { "RELEASE sagas_unit" };
+                if let Err(error) = run(&mut lease, end).await {
+                    self.roll_back(lease).await;
+                    return Err(error);
+                }
             }
             let opened = *window.get_or_insert_with(Instant::now);
-            if self.alone == 0 && finished.len() < GROUP && opened.elapsed() < self.connector.group_window() {
+            let longest = self.connector.group_window();
+            if self.alone == 0 && finished.len() < GROUP && self.taken < longest && opened.elapsed() < longest {
                 next = waiting(queue, closing);
             }
         }
@@ -240,41 +257,35 @@ impl Task {
                 self.lease = Some(lease);
                 Ok(())
             }
-            // A constraint that is checked at the end fails. With neighbours, it is not known whose it is.
-            Err(StoreError::Refused(reason)) if units > 1 => {
-                self.alone = ALONE;
-                let error = StoreError::Unavailable(format!(
-                    "one of the transactions that commit together was refused: {reason}; try again"
-                ));
-                Err(self.give_up(lease, error).await.0)
+            Err(error) => {
+                self.roll_back(lease).await;
+                Err(match error {
+                    // A constraint that is checked at the end fails. With neighbours, it is not known whose it is.
+                    StoreError::Refused(reason) if units > 1 => {
+                        self.alone = ALONE;
+                        let what = "a transaction that was to be committed together with others was refused, and they with it";
+                        StoreError::Unavailable(format!("{what}; try again ({reason})"))
+                    }
+                    error => error,
+                })
             }
-            Err(error) => Err(self.give_up(lease, error).await.0),
         }
     }
 
-    /// Ends a group in which nothing is to be committed.
-    async fn discard(&mut self, lease: Lease) -> Result<(), StoreError> {
-        let nothing = StoreError::Refused(String::new());
-        self.give_up(lease, nothing).await;
-        Ok(())
-    }
-
-    async fn rolled_back(&mut self, lease: Lease) -> Broken {
-        let error = StoreError::Unavailable(format!(
+    fn lost(&self) -> StoreError {
+        StoreError::Unavailable(format!(
             "{}: the transaction was rolled back by the database (a full disk does that), or by a COMMIT or ROLLBACK among its own \
              statements",
             self.connector.name
-        ));
-        self.give_up(lease, error).await
+        ))
     }
 
-    /// Rolls back what is open and keeps the connection if it still works.
-    async fn give_up(&mut self, mut lease: Lease, error: StoreError) -> Broken {
+    /// Rolls back what is open, and keeps the connection if it still works.
+    async fn roll_back(&mut self, mut lease: Lease) {
         // The transaction may be gone already; then a rollback is an error that says just that.
         if run(&mut lease, "ROLLBACK").await.is_ok() || self.guard.lost() {
             self.lease = Some(lease);
         }
-        Broken(error)
     }
 }
 

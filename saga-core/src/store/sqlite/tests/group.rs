@@ -1,13 +1,13 @@
 //! Group commit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
-use super::{notes, patient, until_waiting};
+use super::{PATIENCE, notes, open, patient, until_waiting};
 use crate::store::{
     Store, StoreError, StoreTx,
-    sqlite::{SqliteStore, tests::note},
+    sqlite::{SqliteOptions, SqliteStore, tests::note},
 };
 
 /// What a unit that waited for its turn does then.
@@ -66,6 +66,27 @@ async fn units_that_wait_share_one_commit() {
     assert!(first.is_ok() && results.iter().all(Result::is_ok), "{first:?} {results:?}");
     assert_eq!(store.guard.commits() - before, 1);
     assert_eq!(notes(&store).await.len(), 21);
+}
+
+#[tokio::test]
+async fn a_group_has_a_largest_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(patient(folder.path()).await);
+    let before = store.guard.commits();
+    let (first, results) = group(&store, &[Act::Commit; 70]).await;
+    assert!(first.is_ok() && results.iter().all(Result::is_ok), "{first:?} {results:?}");
+    assert_eq!(store.guard.commits() - before, 2);
+}
+
+#[tokio::test]
+async fn without_a_window_every_unit_commits_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::file(folder.path().join("store.db")).begin_timeout(PATIENCE).group_window(Duration::ZERO);
+    let store = Arc::new(open(options).await);
+    let before = store.guard.commits();
+    let (first, results) = group(&store, &[Act::Commit; 5]).await;
+    assert!(first.is_ok() && results.iter().all(Result::is_ok), "{first:?} {results:?}");
+    assert_eq!(store.guard.commits() - before, 6);
 }
 
 #[tokio::test]
