@@ -64,3 +64,8 @@ pub mod prelude {
         store::Tx,
     };
 }
+
+/// The examples of the README are run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
