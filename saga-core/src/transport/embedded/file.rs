@@ -84,12 +84,12 @@ impl LogFile {
         Ok(connection)
     }
 
-    /// Connections that read. Rows are fetched one ahead at most, because a row can have many megabytes.
+    /// Connections that read.
     pub(super) fn readers(&self, count: u32) -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(count.max(1))
             .test_before_acquire(false)
-            .connect_lazy_with(self.options().read_only(true).row_buffer_size(1))
+            .connect_lazy_with(self.options().read_only(true))
     }
 
     /// Opens the file for writing, makes or migrates its tables, and reads which topics there are.

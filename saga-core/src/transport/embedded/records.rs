@@ -3,7 +3,6 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::headers;
@@ -67,7 +66,7 @@ pub(super) async fn insert(
 pub(super) enum ReadError {
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
-    #[error("record {0} is damaged; restore the log from a backup")]
+    #[error("record {0} is damaged or missing; restore the log from a backup")]
     Damaged(i64),
 }
 
@@ -81,26 +80,35 @@ pub(super) async fn read(
     let zero = first_position(partition.row);
     let (_, end) = partition.bounds();
     let mut connection = readers.acquire().await?;
-    let mut rows = sqlx::query(
-        "SELECT position, timestamp, key, headers, value FROM records WHERE position >= ? AND position < ? ORDER BY position LIMIT ?",
+    // The lengths first, for which SQLite need not load the values: what is fetched then fits in memory.
+    let last: i64 = sqlx::query_scalar(
+        "SELECT coalesce(max(position), ?1) FROM (
+            SELECT position, sum(coalesce(length(key), 0) + length(headers) + coalesce(length(value), 0))
+                OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) AS bytes
+            FROM records WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT ?3
+        ) WHERE bytes <= ?4",
     )
     .bind(zero + from)
     .bind(zero + end)
     .bind(i64::try_from(limits.records.max(1)).unwrap_or(i64::MAX))
-    .fetch(&mut *connection);
-    let mut records = Vec::new();
-    let mut bytes = 0_usize;
-    while let Some(row) = rows.try_next().await? {
-        let offset = row.try_get::<i64, _>(0)? - zero;
-        let record = decode(&partition.id.topic, &row)?.ok_or(ReadError::Damaged(offset))?;
-        bytes = bytes.saturating_add(record.size());
-        if bytes > limits.bytes && !records.is_empty() {
-            break;
+    .bind(i64::try_from(limits.bytes).unwrap_or(i64::MAX))
+    .fetch_one(&mut *connection)
+    .await?;
+    let rows = sqlx::query(
+        "SELECT position, timestamp, key, headers, value FROM records WHERE position >= ? AND position <= ? ORDER BY position",
+    )
+    .bind(zero + from)
+    .bind(last)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let offset = from + records.len() as i64;
+        if row.try_get::<i64, _>(0)? != zero + offset {
+            return Err(ReadError::Damaged(offset));
         }
+        let record = decode(&partition.id.topic, row)?.ok_or(ReadError::Damaged(offset))?;
         records.push(Received { record: Arc::new(record), partition: partition.id.partition, offset });
-        if bytes >= limits.bytes {
-            break;
-        }
     }
     Ok(records)
 }
