@@ -39,27 +39,20 @@ pub use saga_core::{
     store::Database,
 };
 
-pub use saga_macros::{event, handler};
+mod macros;
+
+pub use macros::{event, handler};
 
 #[doc(hidden)]
 pub use saga_core::__private;
 
-/// The handlers named, each by its path, as a list for `Service::handlers`.
-#[macro_export]
-macro_rules! handlers {
-    ($($handler:ty),* $(,)?) => {
-        [$(<$handler as $crate::__private::HandlerDef>::handler()),*]
-    };
-}
-
 /// What nearly every service uses.
 pub mod prelude {
-    pub use saga_macros::{event, handler};
-
     pub use crate::{
         App, Database, Failure, Fault, OrRetry, Service, ServiceHandle, UnitOfWork,
         extract::{Batch, Meta, On, State, Work},
         handlers,
+        macros::{event, handler},
         message::Event,
         store::Tx,
     };
