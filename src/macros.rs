@@ -113,7 +113,8 @@ pub use saga_macros::event;
 /// # Arguments
 /// One [`On<E>`](crate::extract::On) or [`Batch<E>`](crate::extract::Batch), and besides it any of [`Tx`](crate::store::Tx) or
 /// [`Work`](crate::extract::Work), [`State<T>`](crate::extract::State) and [`Meta`](crate::extract::Meta), and extractors of your
-/// own; eight at most, all owned. `Tx` and `Work` exclude each other, and so do `Batch` and `Meta`.
+/// own; eight at most, all owned. `Tx` and `Work` exclude each other, and so do `Batch` and `Meta`. The compiler checks this where the
+/// attribute is; what a generic fn hides from it is checked when the app starts.
 ///
 /// # What it returns
 /// What it publishes: `()`, an event, an enum of events, an `Option`, a `Vec` or a tuple of these; or a `Result` of that and a

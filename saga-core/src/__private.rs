@@ -3,7 +3,7 @@
 mod handler;
 mod set;
 
-pub use serde;
+pub use serde::{Serialize, de::DeserializeOwned};
 pub use std::{string::String, time::Duration, vec::Vec};
 
 pub use crate::{

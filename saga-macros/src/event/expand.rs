@@ -45,7 +45,7 @@ pub(super) fn with_bounds(generics: &Generics, krate: &Path, key: Option<&syn::T
     if generics.type_params().next().is_some() {
         let clause = generics.make_where_clause();
         clause.predicates.push(syn::parse_quote! {
-            Self: #krate::__private::serde::Serialize + #krate::__private::serde::de::DeserializeOwned + ::core::marker::Send + ::core::marker::Sync + 'static
+            Self: #krate::__private::Serialize + #krate::__private::DeserializeOwned + ::core::marker::Send + ::core::marker::Sync + 'static
         });
         if let Some(key) = key {
             clause.predicates.push(syn::parse_quote!(#key: #krate::__private::EventKey));

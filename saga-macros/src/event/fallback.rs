@@ -4,7 +4,11 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{expand::with_bounds, model::Model, parse::Source};
+use super::{
+    expand::{self, with_bounds},
+    model::Model,
+    parse::Source,
+};
 use crate::shared::Target;
 
 pub(super) fn source(source: &Source, model: &Model) -> TokenStream {
@@ -12,6 +16,8 @@ pub(super) fn source(source: &Source, model: &Model) -> TokenStream {
         return TokenStream::new();
     }
     match model {
+        // With its key, the event is one; what else is wrong with it shows at run time only.
+        Model::Event(event) if event.key.is_some() => expand::model(model),
         Model::Event(event) => {
             let Target { krate, ident, generics, cfgs } = &event.target;
             let generics = with_bounds(generics, krate, None);

@@ -6,8 +6,8 @@ use crate::shared::Target;
 
 /// What the attribute is on.
 pub(super) enum Model {
-    Event(Event),
-    Set(Set),
+    Event(Box<Event>),
+    Set(Box<Set>),
     /// Neither; reported.
     Nothing,
 }

@@ -16,8 +16,8 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Model {
     let target = Target::new(source.options.krate(errors), &item.ident, &item.generics, &item.attrs);
     owned(&item.generics, errors);
     match &item.data {
-        Data::Struct(data) => Model::Event(event(source, target, data, errors)),
-        Data::Enum(data) => Model::Set(set(source, target, data, errors)),
+        Data::Struct(data) => Model::Event(Box::new(event(source, target, data, errors))),
+        Data::Enum(data) => Model::Set(Box::new(set(source, target, data, errors))),
         Data::Union(data) => {
             errors
                 .at(&data.union_token, "`#[event]` goes on a struct, or on an enum of events; a union cannot be written as JSON");

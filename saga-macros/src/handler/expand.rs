@@ -10,7 +10,7 @@ use super::model::{Handler, Output, Policy};
 use crate::shared::Target;
 
 pub(super) fn model(handler: &Handler) -> TokenStream {
-    let Target { krate, ident, generics, cfgs } = &handler.target;
+    let Target { krate, ident, generics, .. } = &handler.target;
     let name = ident.unraw().to_string();
     let policy = policy(&handler.policy, krate);
     let adapter = format_ident!("handler_{}", handler.arguments.len());
@@ -32,17 +32,10 @@ pub(super) fn model(handler: &Handler) -> TokenStream {
         )
         #exhausted
     };
-    let check = check(handler);
-    if parameters.is_empty() {
-        let def = def(handler, &body);
-        quote! {
-            #def
-            #(#cfgs)*
-            const _: () = #check;
-        }
-    } else {
-        def(handler, &quote!(const #check #body))
-    }
+    let def = def(handler, &body);
+    // A constant knows no parameters; what it would say of a generic handler is said when the app starts.
+    let check = parameters.is_empty().then(|| check(handler));
+    quote!(#def #check)
 }
 
 /// The type that stands for the fn in `handlers![..]`, whose handler is made by `body`.
@@ -71,16 +64,19 @@ pub(super) fn def(handler: &Handler, body: &TokenStream) -> TokenStream {
 
 /// The rules between arguments again, by type this time, so that an alias is no way around them.
 fn check(handler: &Handler) -> TokenStream {
-    let Target { krate, ident, .. } = &handler.target;
+    let Target { krate, ident, cfgs, .. } = &handler.target;
     let arguments = &handler.arguments;
     let check = quote_spanned! {ident.span()=>
         check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*])
     };
-    quote! {{
-        #[allow(unused_imports)]
-        use #krate::__private::{NoExtractor as _, check_arguments};
-        #check
-    }}
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports)]
+            use #krate::__private::{NoExtractor as _, check_arguments};
+            #check
+        };
+    }
 }
 
 fn policy(policy: &Policy, krate: &Path) -> TokenStream {
@@ -106,12 +102,12 @@ fn duration(duration: Duration, krate: &Path) -> TokenStream {
 
 /// The names of the fn's type and const parameters, to pass them on.
 fn parameters(generics: &Generics) -> Vec<&Ident> {
-    let name = |parameter| match parameter {
-        &GenericParam::Type(ref ty) => Some(&ty.ident),
-        &GenericParam::Const(ref value) => Some(&value.ident),
-        &GenericParam::Lifetime(_) => None,
-    };
-    generics.params.iter().filter_map(name).collect()
+    let names = generics.params.iter().filter_map(|parameter| match parameter {
+        GenericParam::Type(ty) => Some(&ty.ident),
+        GenericParam::Const(value) => Some(&value.ident),
+        GenericParam::Lifetime(_) => None,
+    });
+    names.collect()
 }
 
 /// The parameters without bounds: a type needs none to be named.

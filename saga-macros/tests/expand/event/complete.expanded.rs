@@ -15,9 +15,8 @@ where
 impl<K, T> ::sagas::__private::Event for PriceChanged<K, T>
 where
     K: std::fmt::Display,
-    Self: ::sagas::__private::serde::Serialize
-        + ::sagas::__private::serde::de::DeserializeOwned + ::core::marker::Send
-        + ::core::marker::Sync + 'static,
+    Self: ::sagas::__private::Serialize + ::sagas::__private::DeserializeOwned
+        + ::core::marker::Send + ::core::marker::Sync + 'static,
     K: ::sagas::__private::EventKey,
 {
     type Key = K;

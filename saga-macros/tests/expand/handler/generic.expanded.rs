@@ -20,16 +20,6 @@ where
     E: 'static,
 {
     fn handler() -> ::sagas::__private::Handler {
-        const {
-            #[allow(unused_imports)]
-            use ::sagas::__private::{NoExtractor as _, check_arguments};
-            check_arguments(
-                &[
-                    ::sagas::__private::Argument::<On<E>>::KIND,
-                    ::sagas::__private::Argument::<State<usize>>::KIND,
-                ],
-            )
-        }
         ::sagas::__private::handler_2::<
             On<E>,
             State<usize>,
