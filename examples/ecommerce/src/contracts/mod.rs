@@ -15,7 +15,7 @@ pub use ids::{CustomerId, NotificationId, OrderId, PaymentId, ProductId, Reserva
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
 pub use money::{Amount, AmountError, Currency, Money};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
-pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus};
+pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus, Quantity};
 pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};
 
 /// An enum whose variants are words on the wire and in the database.

@@ -1,9 +1,11 @@
 //! Money: integer minor units and a currency. No amount passes through a float, neither on the wire nor over HTTP.
 
-use std::{fmt, num::NonZeroU32, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
+
+use super::Quantity;
 
 super::words! {
     /// A currency with two decimals.
@@ -58,8 +60,8 @@ impl Money {
     }
 
     /// This amount `quantity` times; `None` when it is too large.
-    pub fn times(self, quantity: NonZeroU32) -> Option<Self> {
-        Some(Self { minor_units: self.minor_units.checked_mul(i64::from(quantity.get()))?, ..self })
+    pub fn times(self, quantity: Quantity) -> Option<Self> {
+        Some(Self { minor_units: self.minor_units.checked_mul(i64::from(quantity.units()))?, ..self })
     }
 }
 
@@ -187,6 +189,8 @@ impl FromStr for Amount {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     #[test]
@@ -245,7 +249,7 @@ mod tests {
     fn sums_are_checked() {
         let largest = Money::eur(i64::MAX);
         assert_eq!(largest.plus(Money::eur(1)), None);
-        assert_eq!(Money::eur(990).times(NonZeroU32::MIN.saturating_add(1)), Some(Money::eur(1980)));
-        assert_eq!(largest.times(NonZeroU32::MAX), None);
+        assert_eq!(Money::eur(990).times(Quantity(NonZeroU32::MIN.saturating_add(1))), Some(Money::eur(1980)));
+        assert_eq!(largest.times(Quantity(NonZeroU32::MAX)), None);
     }
 }

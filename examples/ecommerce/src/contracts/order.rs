@@ -1,9 +1,9 @@
 //! What the order service says.
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 use sagas::event;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{CustomerId, Money, OrderId, PaymentMethod, ProductId};
 
@@ -41,6 +41,39 @@ impl OrderStatus {
     }
 }
 
+/// How many units of a product are ordered: at least 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Quantity(pub NonZeroU32);
+
+impl Quantity {
+    /// The number of units.
+    pub const fn units(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Quantity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 1 to {}", u32::MAX)
+            }
+
+            fn visit_u64<E: de::Error>(self, units: u64) -> Result<Quantity, E> {
+                let quantity = u32::try_from(units).ok().and_then(NonZeroU32::new).map(Quantity);
+                quantity.ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(units), &self))
+            }
+        }
+
+        deserializer.deserialize_u64(Visitor)
+    }
+}
+
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderItem {
@@ -49,7 +82,7 @@ pub struct OrderItem {
     /// Its name when it was ordered.
     pub product_name: String,
     /// How many units.
-    pub quantity: NonZeroU32,
+    pub quantity: Quantity,
     /// The price of one.
     pub unit_price: Money,
 }

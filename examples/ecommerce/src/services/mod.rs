@@ -8,6 +8,7 @@ pub mod order;
 pub mod payment;
 
 use axum::Router;
+use serde::{Deserialize, Deserializer};
 
 /// `api` under its short paths and under `/api/v1`.
 pub(crate) fn versioned(api: Router) -> Router {
@@ -17,4 +18,9 @@ pub(crate) fn versioned(api: Router) -> Router {
 /// A number of rows as SQL takes it.
 pub(crate) fn rows(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A value that is there: `null` is none.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

@@ -68,7 +68,7 @@ impl Tally {
         self.created.push((order.order_id, at, order.total));
         for item in &order.items {
             let quantity = self.items.entry((order.order_id, item.product_id.clone())).or_default();
-            *quantity = quantity.saturating_add(i64::from(item.quantity.get()));
+            *quantity = quantity.saturating_add(i64::from(item.quantity.units()));
         }
     }
 

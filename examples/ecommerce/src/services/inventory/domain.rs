@@ -39,7 +39,7 @@ pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     let mut demand = BTreeMap::new();
     for item in items {
         let units: &mut u64 = demand.entry(&item.product_id).or_default();
-        *units = units.saturating_add(u64::from(item.quantity.get()));
+        *units = units.saturating_add(u64::from(item.quantity.units()));
     }
     demand
 }
@@ -196,13 +196,13 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::contracts::Money;
+    use crate::contracts::{Money, Quantity};
 
     fn item(product_id: &str, quantity: u32) -> OrderItem {
         OrderItem {
             product_id: ProductId::try_from(product_id.to_owned()).unwrap(),
             product_name: product_id.to_owned(),
-            quantity: NonZeroU32::new(quantity).unwrap(),
+            quantity: Quantity(NonZeroU32::new(quantity).unwrap()),
             unit_price: Money::eur(100),
         }
     }

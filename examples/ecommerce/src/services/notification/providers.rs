@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sagas::id::IdSource;
 use serde::{Deserialize, Serialize};
 
-use crate::contracts::Channel;
+use crate::{contracts::Channel, services::given};
 
 /// How one provider behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -31,8 +31,10 @@ pub struct AllSwitches {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SwitchesChange {
     /// As in [`Switches`].
+    #[serde(deserialize_with = "given")]
     pub failure_rate: Option<f64>,
     /// As in [`Switches`].
+    #[serde(deserialize_with = "given")]
     pub outage: Option<bool>,
 }
 

@@ -17,7 +17,7 @@ use super::{
     audit,
     domain::Change,
     history::{self, OpenOrder},
-    placing::{self, NewOrder},
+    placing::{self, NewOrder, Placed},
     views::{self, EventView, Filter, OrderView},
 };
 use crate::{
@@ -47,9 +47,11 @@ async fn place(
     Json(request): Json<NewOrder>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let order_id = placing::place(&service, &request, correlation_id.as_str(), key).await?;
-    let order = find(&service, order_id).await?;
-    let location = [(header::LOCATION, format!("/api/v1/orders/{order_id}"))];
+    let order = match placing::place(&service, &request, correlation_id.as_str(), key).await? {
+        Placed::Now { created, at } => OrderView::placed(created, correlation_id.as_str(), at),
+        Placed::Before(order_id) => find(&service, order_id).await?,
+    };
+    let location = [(header::LOCATION, format!("/api/v1/orders/{}", order.order_id))];
     Ok((StatusCode::ACCEPTED, location, Json(order)).into_response())
 }
 

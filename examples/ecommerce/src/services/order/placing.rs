@@ -1,8 +1,6 @@
 //! Placing an order: the request, its rules, and the one transaction that writes the order, its first event and the event's way
 //! out.
 
-use std::num::NonZeroU32;
-
 use sagas::{Fault, http::Problem, prelude::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
@@ -12,7 +10,7 @@ use super::{
     history::{self, Entry},
 };
 use crate::contracts::{
-    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, short_text,
+    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity, short_text,
 };
 
 /// What a customer asks for.
@@ -29,7 +27,7 @@ pub struct NewOrder {
 struct NewItem {
     product_id: ProductId,
     product_name: Option<String>,
-    quantity: NonZeroU32,
+    quantity: Quantity,
     unit_price: Amount,
 }
 
@@ -81,7 +79,21 @@ impl From<&NewItem> for OrderItem {
     }
 }
 
-/// Places the order, once for each `key`, and says which order it is: an order placed before under the same key, or a new one.
+/// The order that a request stands for.
+#[derive(Debug, Clone)]
+pub enum Placed {
+    /// A new one.
+    Now {
+        /// The event that begins it.
+        created: OrderCreated,
+        /// When it was placed.
+        at: Timestamp,
+    },
+    /// One that was placed before under the same key.
+    Before(OrderId),
+}
+
+/// Places the order, once for each `key`.
 ///
 /// # Errors
 /// When the request breaks a rule, the key stands for another request, or the service cannot take work.
@@ -90,7 +102,7 @@ pub async fn place(
     request: &NewOrder,
     correlation_id: &str,
     key: Option<&str>,
-) -> Result<OrderId, Problem> {
+) -> Result<Placed, Problem> {
     let placed_at = service.clock().now();
     let created = request.check(OrderId(service.ids().uuid(placed_at)))?;
     let mut work = service.begin().await?;
@@ -98,11 +110,11 @@ pub async fn place(
     if let Some(key) = key
         && let Some(before) = placed_before(&mut work, key, request, created.order_id).await?
     {
-        return Ok(before);
+        return Ok(Placed::Before(before));
     }
     write(&mut work, &created, correlation_id, placed_at).await.map_err(Problem::unavailable)?;
     work.commit().await?;
-    Ok(created.order_id)
+    Ok(Placed::Now { created, at: placed_at })
 }
 
 /// The order that `key` stands for already; `None` when it stands for `order_id` from now on.

@@ -7,7 +7,9 @@ use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
 
 use super::history::Entry;
 use crate::{
-    contracts::{Amount, Currency, CustomerId, Money, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId},
+    contracts::{
+        Amount, Currency, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity,
+    },
     services::rows,
 };
 
@@ -34,7 +36,7 @@ pub(super) struct OrderView {
 struct ItemView {
     product_id: ProductId,
     product_name: String,
-    quantity: u32,
+    quantity: Quantity,
     unit_price: Amount,
 }
 
@@ -43,8 +45,27 @@ impl From<OrderItem> for ItemView {
         Self {
             product_id: item.product_id,
             product_name: item.product_name,
-            quantity: item.quantity.get(),
+            quantity: item.quantity,
             unit_price: Amount(item.unit_price),
+        }
+    }
+}
+
+impl OrderView {
+    /// An order that was placed `at` this moment.
+    pub(super) fn placed(created: OrderCreated, correlation_id: &str, at: Timestamp) -> Self {
+        Self {
+            order_id: created.order_id,
+            customer_id: created.customer_id,
+            items: created.items.into_iter().map(ItemView::from).collect(),
+            status: OrderStatus::Created,
+            total_amount: Amount(created.total),
+            currency: created.total.currency(),
+            payment_method: created.payment_method,
+            correlation_id: correlation_id.to_owned(),
+            reason: None,
+            created_at: at,
+            updated_at: at,
         }
     }
 }

@@ -13,7 +13,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::contracts::{Amount, Money, OrderId};
+use crate::{
+    contracts::{Amount, Money, OrderId},
+    services::given,
+};
 
 /// How the gateway behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,17 +43,20 @@ impl Default for Switches {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct SwitchesChange {
     /// As in [`Switches`].
+    #[serde(deserialize_with = "given")]
     pub decline_rate: Option<f64>,
     /// As in [`Switches`]; `null` is no limit.
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "amount_or_null")]
     pub decline_above: Option<Option<Amount>>,
     /// As in [`Switches`].
+    #[serde(deserialize_with = "given")]
     pub latency_ms: Option<u64>,
     /// As in [`Switches`].
+    #[serde(deserialize_with = "given")]
     pub outage: Option<bool>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
+fn amount_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
     // `Option<Amount>` would hand `null` to the amount's own reader, which refuses it.
     let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
     if raw.get() == "null" {
