@@ -116,12 +116,41 @@ async fn an_order_acknowledged_just_before_the_kill_completes_after_it() {
 
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
-    eventually(PATIENCE, "the order completes", async || match shop.status(&order_id).await?.as_str() {
-        "COMPLETED" => Ok(()),
-        other => Err(other.to_owned()),
+    ends_as(&shop, &order_id, "COMPLETED").await;
+    assert_eq!(place(&shop, 0).await, order_id, "its Idempotency-Key still stands for it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_waits_for_the_gateway_waits_through_the_kill() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Shop::at(base_port);
+    let mut program = Program::start(&mut serve(folder.path(), base_port));
+    program.serving().await;
+    let outage = shop.http.put(shop.url(Service::Payment, "/gateway")).json(&json!({"outage": true})).send().await.unwrap();
+    assert!(outage.status().is_success(), "{outage:?}");
+    let order_id = place(&shop, 0).await;
+    eventually(PATIENCE, "the payment waits", async || {
+        let payments = shop.get(Service::Payment, &format!("/payments?orderId={order_id}")).await?;
+        (payments[0]["status"] == "PROCESSING").then_some(()).ok_or_else(|| payments.to_string())
     })
     .await;
-    assert_eq!(place(&shop, 0).await, order_id, "its Idempotency-Key still stands for it");
+    program.kill().await;
+
+    // The simulated gateway is started with the program, and its outage is over.
+    let mut program = Program::start(&mut serve(folder.path(), base_port));
+    program.serving().await;
+    ends_as(&shop, &order_id, "COMPLETED").await;
+    let payments = shop.get(Service::Payment, &format!("/payments?orderId={order_id}")).await.unwrap();
+    assert_eq!(payments.as_array().map(Vec::len), Some(1), "{payments}");
+    assert_eq!(payments[0]["status"], "COMPLETED", "{payments}");
+}
+
+async fn ends_as(shop: &Shop, order_id: &str, expected: &str) {
+    eventually(PATIENCE, "the order ends", async || {
+        let status = shop.status(order_id).await?;
+        (status == expected).then_some(()).ok_or_else(|| format!("it is {status}, not yet {expected}"))
+    })
+    .await;
 }
 
 async fn all_have_ended(shop: &Shop) {

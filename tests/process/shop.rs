@@ -33,7 +33,7 @@ impl Shop {
 
     /// The answer to `GET path`, which has to be a success.
     pub async fn get(&self, service: Service, path: &str) -> Result<Value, String> {
-        let url = self.url(service, &format!("{path}?size=1"));
+        let url = self.url(service, path);
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
         let status = response.status();
         let body = response.text().await.map_err(|error| format!("GET {url}: {error}"))?;
