@@ -71,3 +71,14 @@ async fn check_fails_and_names_the_product_when_a_unit_is_missing() {
     assert_eq!((ended.status.code(), &report["ok"]), (Some(1), &false.into()), "{ended:#?}");
     assert!(ended.stdout.join("").contains("mug"), "{ended:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bench_drives_orders_and_checks_the_invariants() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = ecommerce(["bench", "--orders", "60", "--json", "--base-port", "0", "--data-dir"]);
+    let ended = Program::run(command.arg(folder.path()), Duration::from_secs(90)).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+    let lines: Vec<Value> = ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["ok"] == true), "no report of the invariants: {ended:#?}");
+    assert!(lines.iter().any(|line| line["orders"] == 60), "no report of the orders: {ended:#?}");
+}
