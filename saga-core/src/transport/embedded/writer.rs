@@ -259,7 +259,8 @@ impl Writer {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         for (_, partitions) in &plan.topics {
             for partition in partitions {
-                sqlx::query("INSERT INTO partitions (id, topic, number) VALUES (?, ?, ?)")
+                // Replaces what an attempt left that was stored but seemed to fail; nothing was published to that.
+                sqlx::query("INSERT OR REPLACE INTO partitions (id, topic, number) VALUES (?, ?, ?)")
                     .bind(partition.row)
                     .bind(&partition.id.topic)
                     .bind(partition.id.partition)
