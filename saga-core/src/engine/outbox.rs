@@ -280,7 +280,7 @@ mod tests {
                         let id = open.remove(which % open.len());
                         if of == 0 { ledger.roll_back(&[id]) } else { ledger.commit(&[id]); committed.push(id); }
                     }
-                    4 => if sending.is_empty() { sending = ledger.take(which) },
+                    4 if sending.is_empty() => sending = ledger.take(which),
                     5 => {
                         // A batch is answered by a prefix that is stored.
                         let stored = which % (sending.len() + 1);

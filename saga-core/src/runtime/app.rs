@@ -203,7 +203,7 @@ impl Running {
                     let stopped = async move {
                         let _ = stopping.wait_for(|stopping| *stopping).await;
                     };
-                    let limits = crate::http::ServeLimits::default();
+                    let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };
                     if let Err(error) = crate::http::serve(listener, router, limits, stopped).await {
                         tracing::error!(%error, "the HTTP server has ended");
                     }

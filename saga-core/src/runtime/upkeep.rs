@@ -1,6 +1,12 @@
 //! What a service does now and then: measure how far behind it is, and forget old inbox rows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_core::future::BoxFuture;
 
 use super::{core::Core, metrics::PartitionSeries};
 use crate::{message::TopicPartition, runtime::health::CheckResult, transport::GroupLag};
@@ -49,42 +55,31 @@ pub(crate) async fn prune(core: Arc<Core>) {
 
 /// Registers what the framework itself knows about the service's health.
 pub(crate) fn checks(core: &Arc<Core>) {
-    let health = &core.health;
-    let it = core.clone();
-    health.check("database", move || {
-        let core = it.clone();
-        Box::pin(async move {
-            match core.store().check().await {
-                Ok(()) => CheckResult::up(),
-                Err(error) => CheckResult::down(error.to_string()),
-            }
-        })
-    });
-    let it = core.clone();
-    health.check("broker", move || {
-        let core = it.clone();
-        Box::pin(async move {
-            match core.transport.check().await {
-                Ok(()) => CheckResult::up(),
-                Err(error) => CheckResult::down(error.to_string()),
-            }
-        })
-    });
-    let it = core.clone();
-    health.check("consumer", move || {
-        let core = it.clone();
-        Box::pin(async move {
-            if core.directory.topics().is_empty() || core.consuming.load(std::sync::atomic::Ordering::SeqCst) {
+    core.health.check(
+        "database",
+        of(core, |core| async move {
+            core.store().check().await.map_or_else(|error| CheckResult::down(error.to_string()), |()| CheckResult::up())
+        }),
+    );
+    core.health.check(
+        "broker",
+        of(core, |core| async move {
+            core.transport.check().await.map_or_else(|error| CheckResult::down(error.to_string()), |()| CheckResult::up())
+        }),
+    );
+    core.health.check(
+        "consumer",
+        of(core, |core| async move {
+            if core.directory.topics().is_empty() || core.consuming.load(Ordering::SeqCst) {
                 CheckResult::up()
             } else {
                 CheckResult::down("the consumer is not running; the log says why")
             }
-        })
-    });
-    let it = core.clone();
-    health.watch("lag", move || {
-        let core = it.clone();
-        Box::pin(async move {
+        }),
+    );
+    core.health.watch(
+        "lag",
+        of(core, |core| async move {
             match core.transport.lag(&core.name, &core.directory.topics()).await {
                 Ok(lags) => {
                     let records: i64 = lags.iter().map(|lag| (lag.end - lag.committed).max(0)).sum();
@@ -92,37 +87,46 @@ pub(crate) fn checks(core: &Arc<Core>) {
                 }
                 Err(error) => CheckResult::degraded(error.to_string()),
             }
-        })
-    });
-    let it = core.clone();
-    health.watch("outbox", move || {
-        let core = it.clone();
-        Box::pin(async move {
-            let rows = core.ledger().len();
+        }),
+    );
+    core.health.watch(
+        "outbox",
+        of(core, |core| async move {
             let result = match core.outbox_full() {
                 true => CheckResult::degraded("the outbox is full; publishing is refused until the log takes records"),
                 false => CheckResult::up(),
             };
-            result.with("rows", rows)
-        })
-    });
-    let it = core.clone();
-    health.watch("parkedKeys", move || {
-        let core = it.clone();
-        Box::pin(async move {
+            result.with("rows", core.ledger().len())
+        }),
+    );
+    core.health.watch(
+        "parkedKeys",
+        of(core, |core| async move {
             let (keys, messages) = core.lot().totals();
             CheckResult::up().with("keys", keys).with("messages", messages)
-        })
-    });
-    let it = core.clone();
-    health.watch("deadLetters", move || {
-        let core = it.clone();
-        Box::pin(async move {
+        }),
+    );
+    core.health.watch(
+        "deadLetters",
+        of(core, |core| async move {
             match core.store().dead_letters(&core.name, 0, 1).await {
                 Ok((_, 0)) => CheckResult::up().with("open", 0),
                 Ok((_, open)) => CheckResult::degraded("dead letters are open: retry or discard them").with("open", open),
                 Err(error) => CheckResult::degraded(error.to_string()),
             }
-        })
-    });
+        }),
+    );
+}
+
+/// A check of the service. The service owns its checks, so they must not own it.
+fn of<F, Fut>(core: &Arc<Core>, check: F) -> impl Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static
+where
+    F: Fn(Arc<Core>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = CheckResult> + Send + 'static,
+{
+    let core = Arc::downgrade(core);
+    move || match core.upgrade() {
+        Some(core) => Box::pin(check(core)),
+        None => Box::pin(std::future::ready(CheckResult::down("the service has stopped"))),
+    }
 }
