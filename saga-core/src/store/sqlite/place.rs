@@ -8,6 +8,9 @@ use std::{
 use super::{super::StoreError, options::Place};
 use crate::{id::IdSource, time::Clock};
 
+/// How often the folder of a private database is tried to be removed.
+const ATTEMPTS: usize = 10;
+
 /// Where the database is. Of a private one, the folder is removed with it.
 #[derive(Debug)]
 pub(super) struct Location {
@@ -44,10 +47,11 @@ impl Location {
 
 impl Drop for Location {
     fn drop(&mut self) {
-        if let Some(folder) = &self.scratch
-            && let Err(error) = std::fs::remove_dir_all(folder)
-        {
-            tracing::warn!(folder = %folder.display(), %error, "a private database was not removed");
+        let Some(folder) = &self.scratch else { return };
+        // A connection that is closing on a thread of its own takes files away, or puts them back, under our hands.
+        let removed = (0..ATTEMPTS).map(|_| std::fs::remove_dir_all(folder)).find(|removed| removed.is_ok() || !folder.exists());
+        if removed.is_none() {
+            tracing::warn!(folder = %folder.display(), "a private database was not removed; remove the folder");
         }
     }
 }
