@@ -69,11 +69,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
         let message = error.to_string();
-        // A number that fits no type is well-formed JSON, though serde_json files it under syntax.
-        let fits_not = error.is_data() || message.starts_with("number out of range");
+        // A number that fits no type, and anything but text in the place of an enum's variant, are well-formed JSON, though
+        // serde_json files them under syntax.
+        let syntax_of_ours = ["number out of range", "expected value"];
+        let fits_not = error.is_data() || syntax_of_ours.iter().any(|start| message.starts_with(start));
         // Reading stops at the first thing that does not fit, so what follows has not been looked at.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Ok(_) if fits_not => invalid::problem("the body", &path, without_position(&message)),
+            Ok(_) if fits_not => invalid::problem("the body", &path, told(&message)),
             Ok(_) => malformed(&error),
             Err(error) => malformed(&error),
         }
@@ -86,9 +88,12 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::malformed_json(format!("the body is no JSON: {error}"))
 }
 
-/// The field says better where it is than line and column do.
-fn without_position(message: &str) -> &str {
-    message.rfind(" at line ").map_or(message, |end| &message[..end])
+/// What is wrong, without its position: the field says better where it is than line and column do.
+fn told(message: &str) -> &str {
+    match message.rfind(" at line ").map_or(message, |end| &message[..end]) {
+        "expected value" => "is not one of the words expected",
+        message => message,
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +163,24 @@ mod tests {
             let [error] = problem.errors() else { panic!("{body}: {:?}", problem.errors()) };
             assert_eq!((error.field.as_str(), error.message.as_str()), (field, message), "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_no_word_is_not_malformed() {
+        #[derive(Debug, Deserialize)]
+        enum Method {
+            Cash,
+        }
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only whether it can be read matters")]
+        struct Payment {
+            method: Method,
+        }
+        for wrong in ["7", "true", "null", "[]"] {
+            let problem = parse::<Payment>(format!(r#"{{"method": {wrong}}}"#).as_bytes()).expect_err(wrong);
+            assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", "method"), "{wrong}");
+        }
+        assert!(matches!(parse(br#""Cash""#), Ok(Method::Cash)));
     }
 
     #[test]

@@ -8,11 +8,13 @@ pub mod order;
 pub mod payment;
 
 use axum::Router;
+use sagas::{ServiceHandle, http::service_routes};
 use serde::{Deserialize, Deserializer};
 
-/// `api` under its short paths and under `/api/v1`.
-pub(crate) fn versioned(api: Router) -> Router {
-    Router::new().merge(api.clone()).nest("/api/v1", api)
+/// `api` under its short paths and under `/api/v1`. What `service` shows about itself is served under the short paths anyway.
+pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {
+    let all = api.clone().merge(service_routes(service));
+    api.nest("/api/v1", all)
 }
 
 /// A number of rows as SQL takes it.

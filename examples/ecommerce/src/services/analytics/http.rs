@@ -23,7 +23,7 @@ pub(super) fn routes(service: ServiceHandle) -> Router {
         .route("/analytics/metrics", get(metrics))
         .route("/analytics/events", get(events))
         .route("/analytics/dashboard", get(dashboard));
-    versioned(api).layer(Extension(service))
+    versioned(api, &service).layer(Extension(service))
 }
 
 async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Metrics>, Problem> {

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
     let api = Router::new().route("/notifications", get(list)).route("/providers", get(switches).put(switch));
-    versioned(api).layer(Extension(service)).layer(Extension(providers))
+    versioned(api, &service).layer(Extension(service)).layer(Extension(providers))
 }
 
 #[derive(Debug, Serialize)]

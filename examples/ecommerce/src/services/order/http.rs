@@ -37,7 +37,7 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
         .route("/orders/{order_id}/ship", post(ship))
         .route("/check", get(check))
         .route("/check/own", get(check_own));
-    versioned(api).layer(Extension(service)).layer(Extension(peers))
+    versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
 }
 
 async fn place(

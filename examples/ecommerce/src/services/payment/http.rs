@@ -26,7 +26,7 @@ const MAX_LATENCY_MS: u64 = 600_000;
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
     let api =
         Router::new().route("/payments", get(list)).route("/gateway", get(switches).put(switch)).route("/check", get(check));
-    versioned(api).layer(Extension(service)).layer(Extension(terminal))
+    versioned(api, &service).layer(Extension(service)).layer(Extension(terminal))
 }
 
 #[derive(Debug, Serialize)]

@@ -1,0 +1,64 @@
+//! A database that cannot be written for a while: somebody else holds its lock.
+
+use std::time::Duration;
+
+use sagas_tests::{SERVICES, Shop};
+use serde_json::json;
+use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::time::Instant;
+
+/// Takes the lock of a service's database, until it is given back.
+async fn lock(shop: &Shop, service: &str) -> SqliteConnection {
+    let mut connection = SqliteConnectOptions::new().filename(shop.database(service)).connect().await.unwrap();
+    connection.execute("BEGIN IMMEDIATE").await.unwrap();
+    connection
+}
+
+async fn unlock(mut connection: SqliteConnection) {
+    connection.execute("ROLLBACK").await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
+    let shop = Shop::open().await;
+    let lock = lock(&shop, "order").await;
+    let order = json!({"customerId": "ada", "items": [{"productId": "tea", "quantity": 1, "unitPrice": 9.9}]});
+
+    let started = Instant::now();
+    let refused = shop.post("order", "/orders", &order).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    refused.is_problem(503, "UNAVAILABLE");
+    assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    for path in ["/health", "/health/ready", "/health/live"] {
+        let started = Instant::now();
+        shop.get("order", path).await;
+        assert!(started.elapsed() < Duration::from_secs(2), "{path}: {:?}", started.elapsed());
+    }
+    assert_eq!(shop.get("order", "/health/live").await.status, 200);
+
+    unlock(lock).await;
+    let order_id = shop.post("order", "/orders", &order).await.is(202)["orderId"].as_str().unwrap().to_owned();
+    shop.order_is(&order_id, "COMPLETED").await;
+    assert_eq!(shop.count("order", "/orders").await, 1, "what was refused is not there");
+    shop.close().await;
+}
+
+/// Longer than any single attempt waits: the flow stands still, nothing of it is given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_goes_on_where_it_stood() {
+    let shop = Shop::open().await;
+    let lock = lock(&shop, "inventory").await;
+    let order_id = shop.place("ada", "tea", 1, 9.9).await;
+    let refused = shop.post("inventory", "/products/tea/restock", &json!({"quantity": 1})).await;
+    refused.is_problem(503, "UNAVAILABLE");
+    assert_eq!(shop.order(&order_id).await["status"], "CREATED");
+    unlock(lock).await;
+    shop.order_is(&order_id, "COMPLETED").await;
+    shop.quiet().await;
+    for service in SERVICES {
+        assert_eq!(shop.count(service, "/dead-letters").await, 0, "{service}");
+    }
+    shop.check().await;
+    shop.close().await;
+}

@@ -1,0 +1,22 @@
+//! The example system over HTTP, in one process: every flow, and whatever is done to it.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bad_orders;
+mod bad_requests;
+mod declined;
+mod gateway_outage;
+mod happy;
+mod idempotency;
+mod insufficient;
+mod locked_database;
+mod notification_outage;
+mod other_ids;
+mod oversell;
+mod paging;
+mod polling;
+mod surface;
+mod switches;
+mod trace;
+mod twice;
+mod unfit_records;

@@ -1,0 +1,287 @@
+//! The five services of the example, running in this process.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ecommerce::{Config, Running};
+use reqwest::{Client, Method, RequestBuilder};
+use sagas::{
+    id::IdSource,
+    message::{Received, Record},
+    time::Clock,
+    transport::{
+        Delivery, Transport,
+        embedded::{Embedded, EmbeddedOptions},
+    },
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Answer, eventually};
+
+/// The services.
+pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
+/// The topics that they speak on.
+pub const TOPICS: [&str; 4] = ["orders", "inventory", "payments", "notifications"];
+
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(30);
+/// How long the services may take to come to rest.
+const REST: Duration = Duration::from_secs(60);
+
+/// How a shop is to be opened.
+pub struct Opening {
+    clock: Clock,
+    over: Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>,
+}
+
+impl Opening {
+    /// By this clock instead of the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With the services on what `wrap` makes of the log. The shop itself reads and writes the log past it.
+    #[must_use]
+    pub fn over(mut self, wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport> + 'static) -> Self {
+        self.over = Box::new(wrap);
+        self
+    }
+
+    /// Opens the shop.
+    ///
+    /// # Panics
+    /// When the services do not start.
+    pub async fn open(self) -> Shop {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = EmbeddedOptions::default();
+        options.clock = self.clock.clone();
+        let log: Arc<dyn Transport> = Embedded::open(folder.path().join("log"), options).await.unwrap();
+        let config = Config::new(folder.path()).clock(self.clock.clone()).transport((self.over)(log.clone()));
+        let running = ecommerce::start(config).await.unwrap_or_else(|error| panic!("the shop does not open: {error}"));
+        let http = Client::builder().timeout(CALL).no_proxy().build().unwrap();
+        let bases = SERVICES.map(|service| (service, running.base_url(service).unwrap().to_owned()));
+        Shop {
+            bases: BTreeMap::from(bases),
+            running,
+            log,
+            http,
+            clock: self.clock,
+            ids: IdSource::random(),
+            readers: AtomicU64::new(0),
+            folder,
+        }
+    }
+}
+
+/// The five services, on a log and databases in a folder of their own.
+pub struct Shop {
+    running: Running,
+    bases: BTreeMap<&'static str, String>,
+    log: Arc<dyn Transport>,
+    http: Client,
+    clock: Clock,
+    ids: IdSource,
+    readers: AtomicU64,
+    folder: TempDir,
+}
+
+impl Shop {
+    /// A shop as it comes.
+    ///
+    /// # Panics
+    /// When the services do not start.
+    pub async fn open() -> Self {
+        Self::opening().open().await
+    }
+
+    /// A shop that is to be opened in another way.
+    pub fn opening() -> Opening {
+        Opening { clock: Clock::system(), over: Box::new(|log| log) }
+    }
+
+    /// Stops the services.
+    ///
+    /// # Panics
+    /// When they do not end in time.
+    pub async fn close(self) {
+        assert!(self.running.stop().await, "the services did not end in time");
+        self.log.close().await;
+    }
+
+    /// The file with a service's database.
+    pub fn database(&self, service: &str) -> PathBuf {
+        self.folder.path().join(format!("{service}.sqlite"))
+    }
+
+    /// An identity that nobody has yet.
+    pub fn fresh_id(&self) -> String {
+        self.ids.uuid(self.clock.now()).to_string()
+    }
+
+    /// A request to a service, to be filled in.
+    pub fn request(&self, method: Method, service: &str, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.bases[service]))
+    }
+
+    /// Asks a service.
+    pub async fn get(&self, service: &str, path: &str) -> Answer {
+        Answer::to(self.request(Method::GET, service, path)).await
+    }
+
+    /// Posts `body` to a service.
+    pub async fn post(&self, service: &str, path: &str, body: &Value) -> Answer {
+        Answer::to(self.request(Method::POST, service, path).json(body)).await
+    }
+
+    /// Puts `body` to a service.
+    pub async fn put(&self, service: &str, path: &str, body: &Value) -> Answer {
+        Answer::to(self.request(Method::PUT, service, path).json(body)).await
+    }
+
+    /// Places an order of `quantity` units of a product for `price` each, and gives its id.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub async fn place(&self, customer: &str, product: &str, quantity: u32, price: f64) -> String {
+        let items = json!([{"productId": product, "quantity": quantity, "unitPrice": price}]);
+        let order = self.post("order", "/orders", &json!({"customerId": customer, "items": items})).await.is(202);
+        order["orderId"].as_str().unwrap().to_owned()
+    }
+
+    /// The order as it is.
+    pub async fn order(&self, order_id: &str) -> Value {
+        self.get("order", &format!("/orders/{order_id}")).await.is(200)
+    }
+
+    /// Waits until the order has `status`, and gives it.
+    pub async fn order_is(&self, order_id: &str, status: &str) -> Value {
+        let what = format!("order {order_id} is {status}");
+        eventually(&what, async || Some(self.order(order_id).await).filter(|order| order["status"] == status)).await
+    }
+
+    /// The order's history, oldest event first.
+    pub async fn history(&self, order_id: &str) -> Vec<Value> {
+        self.list("order", &format!("/orders/{order_id}/events")).await
+    }
+
+    /// The names of the events in the order's history.
+    pub async fn history_types(&self, order_id: &str) -> Vec<String> {
+        self.history(order_id).await.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A list, as far as its first page goes.
+    pub async fn list(&self, service: &str, path: &str) -> Vec<Value> {
+        match self.get(service, path).await.is(200) {
+            Value::Array(items) => items,
+            other => panic!("{service}{path} is no list: {other}"),
+        }
+    }
+
+    /// How many a list has, on all its pages.
+    pub async fn count(&self, service: &str, path: &str) -> u64 {
+        let answer = self.get(service, path).await;
+        answer.is(200);
+        answer.header("x-total-count").unwrap().parse().unwrap()
+    }
+
+    /// Available, reserved and sold units of a product.
+    pub async fn stock(&self, product: &str) -> (u64, u64, u64) {
+        let product = self.get("inventory", &format!("/products/{product}")).await.is(200);
+        let units = |name: &str| product[name].as_u64().unwrap();
+        (units("available"), units("reserved"), units("sold"))
+    }
+
+    /// The kinds of the order's notifications with their status, sorted.
+    pub async fn notifications(&self, order_id: &str) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let list = self.list("notification", &format!("/notifications?orderId={order_id}")).await;
+        let mut kinds: Vec<_> = list.iter().map(|one| (text(&one["kind"]), text(&one["status"]))).collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// Waits until all that was published is handled, and nothing is left but what waits for its time.
+    ///
+    /// # Panics
+    /// When that takes longer than a minute of real time.
+    pub async fn quiet(&self) {
+        let quiet = tokio::time::timeout(REST, self.running.quiet()).await;
+        assert!(quiet.is_ok(), "the services did not come to rest within {REST:?}");
+    }
+
+    /// Moves a manual clock, `step` at a time and each time after what was due is done, until `look` finds something. Gives
+    /// that, and how far the clock has moved.
+    ///
+    /// # Panics
+    /// When it finds nothing in 200 steps.
+    pub async fn pass<T>(&self, step: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
+        for steps in 0..200 {
+            self.quiet().await;
+            if let Some(found) = look().await {
+                return (found, step * steps);
+            }
+            self.clock.advance(step);
+        }
+        panic!("not within {:?} of the clock", step * 200);
+    }
+
+    /// The system keeps its invariants.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn check(&self) -> Value {
+        let report = self.get("order", "/check").await.is(200);
+        assert_eq!(report["ok"], true, "{report:#}");
+        report
+    }
+
+    /// Publishes `record`, past the services.
+    ///
+    /// # Panics
+    /// When the log does not take it.
+    pub async fn publish(&self, record: Record) {
+        for result in self.log.publish(vec![record]).await {
+            result.unwrap_or_else(|error| panic!("the log did not take the record: {error}"));
+        }
+    }
+
+    /// Every record of `topic`; those of one key in order.
+    ///
+    /// # Panics
+    /// When the topic cannot be read.
+    pub async fn records(&self, topic: &str) -> Vec<Received> {
+        let group = format!("reader-{}", self.readers.fetch_add(1, Ordering::Relaxed));
+        let topics = [topic.to_owned()];
+        let mut reader = self.log.subscribe(&group, &topics).await.unwrap();
+        let lags = self.log.lag(&group, &topics).await.unwrap();
+        let mut ends: BTreeMap<_, _> = lags.into_iter().map(|lag| (lag.partition, lag.end)).filter(|(_, end)| *end > 0).collect();
+        let mut all = Vec::new();
+        while !ends.is_empty() {
+            let next = tokio::time::timeout(REST, reader.next()).await;
+            if let Delivery::Records { partition, records } = next.expect("the records of the topic").unwrap() {
+                let last = records.last().map_or(0, |last| last.offset + 1);
+                ends.retain(|other, end| *other != partition || last < *end);
+                all.extend(records);
+            }
+        }
+        reader.close().await;
+        all.sort_by_key(|received| (received.partition, received.offset));
+        all
+    }
+
+    /// Every record of the order on `topic`, in order.
+    pub async fn records_of(&self, topic: &str, order_id: &str) -> Vec<Arc<Record>> {
+        let all = self.records(topic).await.into_iter().map(|received| received.record);
+        all.filter(|record| record.key.as_deref() == Some(order_id.as_bytes())).collect()
+    }
+}
