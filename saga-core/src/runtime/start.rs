@@ -105,3 +105,24 @@ pub(crate) fn topics(services: &[Service]) -> Vec<TopicSpec> {
     }
     topics.into_iter().map(|(name, partitions)| TopicSpec { name, partitions }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::problems;
+    use crate::{
+        extract::Meta,
+        handler::{Handler, HandlerOptions},
+        runtime::Service,
+        store::Database,
+    };
+
+    #[test]
+    fn a_handler_that_cannot_be_called_is_a_problem_of_its_service() {
+        let handler = Handler::new(HandlerOptions::new("reserve", "shop"), async |_: Meta| ());
+        let service = Service::new("inventory", Database::memory()).handlers([handler]);
+        assert_eq!(
+            problems(&[service]),
+            ["service `inventory`: `shop::reserve` takes no event: give it an argument `On<E>` or `Batch<E>`"]
+        );
+    }
+}

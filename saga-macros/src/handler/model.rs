@@ -20,7 +20,6 @@ pub(super) struct Handler {
 }
 
 /// What the options say; what they do not say is left to the defaults of `saga-core`.
-#[derive(Default)]
 pub(super) struct Policy {
     pub(super) attempts: Option<u32>,
     pub(super) backoff: Option<(Duration, Duration)>,

@@ -1,6 +1,8 @@
 //! The rules of `#[handler]`: each a place and a sentence. What depends on the meaning of a type and not on how it is written
 //! is left to the compiler, by what is generated.
 
+use std::time::Duration;
+
 use syn::{FnArg, GenericParam, LitInt, LitStr, PatType, Path, ReturnType, Signature, Type};
 
 use super::{
@@ -37,49 +39,55 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
 }
 
 fn policy(options: &Options, retry: Option<&Options>, errors: &mut Errors) -> Policy {
-    let mut policy = Policy::default();
-    if let Some(given) = retry.and_then(|retry| retry.find("max")) {
-        let literal: Option<LitInt> = given.value("is a number of attempts", errors);
-        policy.attempts = literal.and_then(|literal| {
-            let attempts = literal.base10_parse().ok().filter(|attempts| *attempts >= 1 && literal.suffix().is_empty());
-            if attempts.is_none() {
-                given.wrong("counts all attempts, the first one included, so it is at least 1", errors);
-            }
-            attempts
-        });
+    Policy {
+        attempts: retry.and_then(|retry| attempts(retry, errors)),
+        backoff: retry.and_then(|retry| backoff(retry, errors)),
+        timeout: timeout(options, errors),
+        hold: hold(options, errors),
     }
-    if let Some(given) = retry.and_then(|retry| retry.find("backoff")) {
-        let literal: Option<LitStr> = given.value("is the shortest and the longest wait between two attempts", errors);
-        policy.backoff = literal.and_then(|literal| {
-            duration_range(&literal.value())
-                .map_err(|wrong| errors.at(&literal, format!("`{}` {wrong}: write `\"200ms..30s\"`", literal.value())))
-                .ok()
-        });
+}
+
+fn attempts(retry: &Options, errors: &mut Errors) -> Option<u32> {
+    let given = retry.find("max")?;
+    let literal: LitInt = given.value("is a number of attempts", errors)?;
+    let attempts = literal.base10_parse().ok().filter(|attempts| *attempts >= 1 && literal.suffix().is_empty());
+    if attempts.is_none() {
+        given.wrong("counts all attempts, the first one included, from 1 to 4294967295", errors);
     }
-    if let Some(given) = options.find("timeout") {
-        let literal: Option<LitStr> = given.value("is how long one call may take", errors);
-        policy.timeout = literal.and_then(|literal| {
-            duration(&literal.value())
-                .map_err(|wrong| {
-                    errors.at(&literal, format!("`{}` {wrong}: write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`", literal.value()));
-                })
-                .ok()
-        });
-    }
-    if let Some(given) = options.find("on_dead") {
-        let literal: Option<LitStr> = given.value("is `\"release\"` or `\"hold\"`", errors);
-        if let Some(literal) = literal {
-            match literal.value().as_str() {
-                "release" => {}
-                "hold" => policy.hold = true,
-                _ => errors.at(
-                    &literal,
-                    "`on_dead` is `\"release\"` (the messages behind a dead letter go on) or `\"hold\"` (they wait until it is retried or discarded)",
-                ),
-            }
+    attempts
+}
+
+fn backoff(retry: &Options, errors: &mut Errors) -> Option<(Duration, Duration)> {
+    let literal: LitStr = retry.find("backoff")?.value("is the shortest and the longest wait between two attempts", errors)?;
+    let text = literal.value();
+    let range = duration_range(&text);
+    range.map_err(|wrong| errors.at(&literal, format!("`{text}` {wrong}; write `\"200ms..30s\"`"))).ok()
+}
+
+fn timeout(options: &Options, errors: &mut Errors) -> Option<Duration> {
+    let literal: LitStr = options.find("timeout")?.value("is how long one call may take", errors)?;
+    let text = literal.value();
+    let timeout = duration(&text);
+    timeout.map_err(|wrong| errors.at(&literal, format!("`{text}` {wrong}; write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`"))).ok()
+}
+
+/// Whether the messages behind a dead letter wait.
+fn hold(options: &Options, errors: &mut Errors) -> bool {
+    let given = options.find("on_dead");
+    let Some(literal) = given.and_then(|given| given.value::<LitStr>("is `\"release\"` or `\"hold\"`", errors)) else {
+        return false;
+    };
+    match literal.value().as_str() {
+        "release" => false,
+        "hold" => true,
+        _ => {
+            errors.at(
+                &literal,
+                "`on_dead` is `\"release\"` (the messages behind a dead letter go on) or `\"hold\"` (they wait until it is retried or discarded)",
+            );
+            false
         }
     }
-    policy
 }
 
 fn qualifiers(signature: &Signature, errors: &mut Errors) {

@@ -14,5 +14,5 @@ impl ::sagas::__private::HandlerDef for reserve {
     "`#[handler]` has no option `retries` (did you mean `retry`?); its options are `retry`, `timeout`, `exhausted`, `on_dead` and `crate`"
 }
 ::core::compile_error! {
-    "`soon` is not a whole number followed by a unit: write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`"
+    "`soon` is not a whole number followed by a unit; write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`"
 }
