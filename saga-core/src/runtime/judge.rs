@@ -12,12 +12,17 @@ use super::{
 use crate::{
     engine::batch::{After, Ended, after},
     engine::parking::HELD,
+    failure::Fault,
     handler::{AfterDeadLetter, Invocation, Outcome},
     id::MessageId,
     message::Outgoing,
-    store::{StoreError, StoreTx, Tx, TxSlot},
+    runtime::Unavailable,
+    store::{StoreError, StoreTx, Tx, TxSlot, is_unavailable},
     time::Timestamp,
 };
+
+/// How long a message waits whose handler met a database that cannot be used, in milliseconds.
+const OUTAGE_MS: u64 = 1_000;
 
 /// What a call came to.
 pub(crate) struct Judged {
@@ -33,6 +38,10 @@ pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Ou
     let (events, error) = match outcome {
         Outcome::Done(returned) => (published.into_iter().chain(named(returned)).collect(), String::new()),
         Outcome::Rejected(refusal) => (named(refusal).collect(), String::new()),
+        Outcome::Retry(fault) if no_fault_of_the_message(&fault) => {
+            let ended = Ended::Later { after_ms: OUTAGE_MS };
+            return Judged { ended, events: Vec::new(), error: fault.to_string() };
+        }
         Outcome::Retry(fault) | Outcome::Dead(fault) => (Vec::new(), fault.to_string()),
         Outcome::Later(after) => (Vec::new(), format!("put off by its handler for {after:?}")),
     };
@@ -40,6 +49,11 @@ pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Ou
         Some(error) => Judged { ended: Ended::Dead, events: Vec::new(), error },
         None => Judged { ended, events, error },
     }
+}
+
+/// Whether the handler only met a database that cannot be used now. That burns no attempt.
+fn no_fault_of_the_message(fault: &Fault) -> bool {
+    fault.error().is::<Unavailable>() || is_unavailable(fault.error())
 }
 
 /// What is wrong with an event too large to be published.
