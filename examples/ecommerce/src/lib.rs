@@ -12,6 +12,7 @@ pub mod check;
 pub mod client;
 pub mod contracts;
 mod demo;
+mod percentile;
 pub mod services;
 
 pub use app::{Config, Running, ServiceName, StartError, main, start};

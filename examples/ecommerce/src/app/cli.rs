@@ -1,6 +1,9 @@
 //! The command line.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -19,15 +22,16 @@ const FAILED: u8 = 1;
 /// Flags, settings, ports or URLs are wrong.
 const WRONG_USE: u8 = 2;
 
-/// What is shown without `RUST_LOG`: the demo should read well.
-const DEFAULT_LOG: &str = "error";
+/// What is shown without `RUST_LOG`: what somebody should look at.
+const DEFAULT_LOG: &str = "warn";
 
 /// The command `ecommerce`.
 pub fn main() -> ExitCode {
     // clap prints help and mistakes itself, and exits with 2 for the latter.
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter).init();
     let options = match Options::load(cli.config.as_deref(), &cli.flags) {
         Ok(options) => options,
         Err(error) => return complain(&error, WRONG_USE),

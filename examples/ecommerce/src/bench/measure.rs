@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, fs};
 use serde::Serialize;
 
 use super::drive::Order;
+use crate::percentile::percentile;
 
 /// The result of a run. Times are in milliseconds.
 #[derive(Debug, Serialize)]
@@ -66,10 +67,7 @@ impl Measured {
 impl Times {
     fn of(mut took: Vec<u128>) -> Self {
         took.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (took.len() * percent).div_ceil(100).max(1) - 1;
-            took.get(rank).copied().unwrap_or(0)
-        };
+        let at = |percent| percentile(&took, percent).unwrap_or(0);
         Self { count: took.len(), p50: at(50), p95: at(95), p99: at(99) }
     }
 }

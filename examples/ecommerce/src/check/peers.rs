@@ -1,7 +1,12 @@
 //! The services that the order service asks for their findings.
 
+use std::time::Duration;
+
 use super::Findings;
 use crate::client::Client;
+
+/// How long a service may take to audit its data.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where the other services are.
 #[derive(Debug, Clone)]
@@ -22,7 +27,10 @@ pub struct Others {
 impl Peers {
     /// Asks them all.
     pub async fn ask(&self) -> Others {
-        let ask = async |service| self.client.get(service, "/check").await.map_err(|error| error.to_string());
+        let ask = async |service| match tokio::time::timeout(PATIENCE, self.client.get(service, "/check")).await {
+            Ok(findings) => findings.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        };
         let (inventory, payment) = tokio::join!(ask(crate::ServiceName::Inventory), ask(crate::ServiceName::Payment));
         Others { inventory, payment }
     }

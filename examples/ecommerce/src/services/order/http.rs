@@ -21,7 +21,7 @@ use super::{
     views::{self, EventView, Filter, OrderView},
 };
 use crate::{
-    check::{Findings, Peers, Report},
+    check::{Peers, Report},
     contracts::{OrderId, OrderShipped, OrderStatus, short_text},
     services::versioned,
 };
@@ -35,8 +35,7 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
         .route("/orders/{order_id}/status", get(status))
         .route("/orders/{order_id}/events", get(events))
         .route("/orders/{order_id}/ship", post(ship))
-        .route("/check", get(check))
-        .route("/check/own", get(check_own));
+        .route("/check", get(check));
     versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
 }
 
@@ -140,10 +139,6 @@ async fn check(
     let others = peers.ask().await;
     let after = own().await.map_err(Problem::unavailable)?;
     Ok(Json(Report::of(before, others, after)))
-}
-
-async fn check_own(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
-    audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)
 }
 
 async fn find(service: &ServiceHandle, order_id: OrderId) -> Result<OrderView, Problem> {

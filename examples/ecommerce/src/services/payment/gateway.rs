@@ -149,17 +149,18 @@ impl Gateway {
             return Err(GatewayError::Outage);
         }
         let declined = self.judge(&switches, amount);
-        sqlx::query(
-            "INSERT INTO charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        // The first answer to a key is the one that counts.
+        let row = sqlx::query(
+            "INSERT INTO charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (idempotency_key) DO UPDATE SET declined = charges.declined RETURNING declined",
         )
         .bind(key)
         .bind(order_id.to_string())
         .bind(amount.minor_units())
         .bind(declined)
-        .execute(&self.0.ledger)
+        .fetch_one(&self.0.ledger)
         .await?;
-        let row = sqlx::query("SELECT declined FROM charges WHERE idempotency_key = $1").bind(key);
-        let declined: Option<String> = row.fetch_one(&self.0.ledger).await?.try_get("declined")?;
+        let declined: Option<String> = row.try_get("declined")?;
         Ok(declined.map_or(Verdict::Captured, Verdict::Declined))
     }
 

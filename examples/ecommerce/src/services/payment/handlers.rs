@@ -44,7 +44,7 @@ pub async fn charge(
         Ok(verdict) => verdict,
         Err(not_now) => {
             if let NotNow::Failed(error) = not_now {
-                tracing::warn!(order_id = %payment.order_id, %error, "the payment waits");
+                tracing::info!(order_id = %payment.order_id, %error, "the payment waits");
             }
             return Err(Failure::Later(ASK_AGAIN));
         }
