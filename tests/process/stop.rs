@@ -1,6 +1,9 @@
 //! Being told to stop in the middle of work: it ends soon and well, and the next start finishes what was open.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     customer::{Customers, Fate},
@@ -23,6 +26,7 @@ async fn stops_under_load_and_finishes_later(signal: &str) {
     let ended = program.ends_within(Duration::from_secs(15)).await;
     assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
     assert_eq!(ended.stderr, "", "there was nothing to complain of");
+    assert_eq!(open_files(folder.path()), Vec::<PathBuf>::new(), "SQLite's journals, which go when a database is closed");
     let orders = customers.leave().await;
 
     let mut program = Program::start(&mut serve(folder.path(), base_port));
@@ -34,6 +38,13 @@ async fn stops_under_load_and_finishes_later(signal: &str) {
         })
         .await;
     }
+}
+
+/// What SQLite leaves beside a database that was not closed.
+fn open_files(data_dir: &Path) -> Vec<PathBuf> {
+    let folders = [data_dir.to_owned(), data_dir.join("log")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
+    files.filter(|path| path.to_string_lossy().ends_with("-wal")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

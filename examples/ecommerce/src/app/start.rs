@@ -146,6 +146,8 @@ pub struct Running {
     handle: Handle,
     client: Client,
     gateway: Option<Gateway>,
+    /// The log, if it was opened here.
+    log: Option<Arc<dyn Transport>>,
 }
 
 /// Starts the services.
@@ -156,9 +158,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let Config { data_dir, base_port, host, services, transport, clock, ids, settings } = config;
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
-    let transport = match transport {
-        Some(transport) => transport,
-        None => embedded(&data_dir, &clock).await?,
+    let (transport, log) = match transport {
+        Some(transport) => (transport, None),
+        None => {
+            let opened = embedded(&data_dir, &clock).await?;
+            (opened.clone(), Some(opened))
+        }
     };
     let urls = listeners.iter().filter_map(|(service, listener)| {
         let address = listener.local_addr().ok()?;
@@ -189,7 +194,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         });
     }
     let handle = app.start(transport).await?;
-    Ok(Running { handle, client, gateway })
+    Ok(Running { handle, client, gateway, log })
 }
 
 async fn embedded(data_dir: &Path, clock: &Clock) -> Result<Arc<dyn Transport>, StartError> {
@@ -248,6 +253,9 @@ impl Running {
         let in_time = self.handle.stop().await;
         if let Some(gateway) = self.gateway {
             gateway.close().await;
+        }
+        if let Some(log) = self.log {
+            log.close().await;
         }
         in_time
     }
