@@ -1,4 +1,5 @@
 //! All that an event can say, on a generic struct.
+#![allow(unused_imports, non_shorthand_field_patterns)]
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 #[cfg(all())]

@@ -1,4 +1,5 @@
 //! The least that an event says.
+#![allow(unused_imports, non_shorthand_field_patterns)]
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! The least that an event says.
 
+#![allow(unused_imports, non_shorthand_field_patterns)]
+
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 

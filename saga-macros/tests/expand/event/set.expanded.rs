@@ -1,4 +1,5 @@
 //! An enum of events.
+#![allow(unused_imports, non_shorthand_field_patterns)]
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 #[derive(Serialize, Deserialize)]

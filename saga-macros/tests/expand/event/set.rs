@@ -1,5 +1,7 @@
 //! An enum of events.
 
+#![allow(unused_imports, non_shorthand_field_patterns)]
+
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 
