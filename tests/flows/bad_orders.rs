@@ -90,7 +90,7 @@ async fn what_does_not_fit_names_its_field() {
         (and(r#""customerId": "bob""#), "customerId"),
         // What is small by itself and too much together.
         (with_item(r#"{"productId": "tea", "quantity": 4294967295, "unitPrice": 92233720368547.00}"#), "items"),
-        (with_item(&vec![r#"{"productId": "tea", "quantity": 1, "unitPrice": 92233720368547758.07}"#; 2].join(",")), "items"),
+        (with_item(&[r#"{"productId": "tea", "quantity": 1, "unitPrice": 92233720368547758.07}"#; 2].join(",")), "items"),
     ];
     for value in
         ["0", "-1", "1.5", "\"1\"", "true", "null", "[1]", "4294967296", "99999999999999999999", "1e400", "-1e400", "1e3"]

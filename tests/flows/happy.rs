@@ -1,6 +1,8 @@
 //! Flow 1: goods are there, money is there, the order stands; then it is shipped.
 
+use futures_util::future::join_all;
 use reqwest::Method;
+use sagas::time::Timestamp;
 use sagas_tests::{Answer, Shop, eventually};
 use serde_json::{Value, json};
 
@@ -55,6 +57,10 @@ async fn an_order_is_completed() {
     let done = shop.order_is(order_id, "COMPLETED").await;
     shop.quiet().await;
     assert_eq!(shop.get("order", placed.header("location").unwrap()).await.is(200), done);
+    for name in ["createdAt", "updatedAt"] {
+        let at = done[name].as_str().unwrap();
+        assert_eq!(at.parse::<Timestamp>().unwrap().to_string(), at, "{name}: UTC with milliseconds");
+    }
     assert!(done["updatedAt"].as_str() >= done["createdAt"].as_str());
     let status = shop.get("order", &format!("/orders/{order_id}/status")).await.is(200);
     assert_eq!(status, json!({"orderId": order_id, "status": "COMPLETED", "updatedAt": done["updatedAt"]}));
@@ -152,5 +158,22 @@ async fn a_completed_order_is_shipped() {
     assert_eq!(metrics["orders"], json!({"created": 1, "completed": 1, "cancelled": 0, "inFlight": 0}));
     assert_eq!(shop.stock("tea").await, (998, 0, 2));
     shop.check().await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_shipments_at_once_one_is_taken() {
+    let shop = Shop::open().await;
+    let order_id = shop.place("ada", "tea", 1, 9.9).await;
+    shop.order_is(&order_id, "COMPLETED").await;
+    let path = format!("/orders/{order_id}/ship");
+    let answers =
+        join_all((0..10).map(async |number| shop.post("order", &path, &json!({"trackingNumber": format!("T-{number}")})).await))
+            .await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [202, 409, 409, 409, 409, 409, 409, 409, 409, 409]);
+    shop.quiet().await;
+    assert_eq!(shop.history_types(&order_id).await.iter().filter(|name| *name == "OrderShipped").count(), 1);
     shop.close().await;
 }

@@ -36,11 +36,14 @@ async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
         assert!(started.elapsed() < Duration::from_secs(2), "{path}: {:?}", started.elapsed());
     }
     assert_eq!(shop.get("order", "/health/live").await.status, 200);
+    let health = shop.get("order", "/health/ready").await.is(503);
+    assert_eq!(health["checks"]["database"]["status"], "DOWN", "{health}");
 
     unlock(lock).await;
     let order_id = shop.post("order", "/orders", &order).await.is(202)["orderId"].as_str().unwrap().to_owned();
     shop.order_is(&order_id, "COMPLETED").await;
     assert_eq!(shop.count("order", "/orders").await, 1, "what was refused is not there");
+    assert_eq!(shop.get("order", "/health/ready").await.status, 200);
     shop.close().await;
 }
 

@@ -1,4 +1,4 @@
-//! Every message comes twice, and late: effects happen once.
+//! Every message comes twice, and late, from a log that fails now and then: effects happen once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,18 +7,22 @@ use sagas::{
     time::Clock,
     transport::Transport,
 };
-use sagas_tests::{Shop, eventually};
+use sagas_tests::{SERVICES, Shop, event_type, eventually};
 use serde_json::json;
 
-/// A shop to which everything comes twice, the second time behind other things, and much of it late.
-async fn shop(seed: u64) -> (Shop, Arc<Faulty>) {
-    let faults = Faults {
+/// Everything comes twice, the second time behind other things, and much of it late.
+fn twice_and_late() -> Faults {
+    Faults {
         duplicate: 1.0,
         duplicate_after: Duration::from_millis(100),
         delay: 0.3,
         delay_for: Duration::from_millis(150),
         ..Faults::default()
-    };
+    }
+}
+
+/// A shop on a log with `faults`.
+async fn shop(faults: Faults, seed: u64) -> (Shop, Arc<Faulty>) {
     let (give, mut take) = tokio::sync::oneshot::channel();
     let wrap = move |log| {
         let faulty = Arc::new(Faulty::new(log, faults, seed, Clock::system()));
@@ -41,7 +45,7 @@ async fn all_has_come(shop: &Shop, faulty: &Faulty) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_flow_has_its_effects_once() {
-    let (shop, faulty) = shop(1).await;
+    let (shop, faulty) = shop(twice_and_late(), 1).await;
     let mut happy = Vec::new();
     for number in 0..10 {
         happy.push(shop.place(&format!("happy-{number}"), "tea", 2, 9.9).await);
@@ -91,7 +95,7 @@ async fn assert_history(shop: &Shop, order_id: &str, flow: &[&str]) {
     let mut published = Vec::new();
     for topic in ["orders", "inventory", "payments"] {
         let records = shop.records_of(topic, order_id).await;
-        published.extend(records.iter().map(|record| sagas_tests::event_type(record).to_owned()));
+        published.extend(records.iter().map(|record| event_type(record).to_owned()));
     }
     published.sort_unstable();
     let mut expected = flow.to_vec();
@@ -104,4 +108,39 @@ async fn assert_told(shop: &Shop, order_id: &str, kinds: &[&str]) {
     let expected: Vec<_> = kinds.iter().map(|kind| ((*kind).to_owned(), "SENT".to_owned())).collect();
     assert_eq!(shop.notifications(order_id).await, expected);
     assert_eq!(shop.records_of("notifications", order_id).await.len(), kinds.len());
+}
+
+/// What is published more than once, because nobody said that it was stored, has the same id each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_fails_and_does_not_say_what_it_has_stored_changes_nothing() {
+    let faults =
+        Faults { fail_publish: 0.2, cut_publish: 0.2, lose_answer: 0.3, fail_commit: 0.3, duplicate: 0.3, ..twice_and_late() };
+    let (shop, faulty) = shop(faults, 2).await;
+    let orders = [("tea", 1, 9.9, "COMPLETED"), ("sold-out", 1, 19.0, "CANCELLED"), ("coffee", 500, 14.5, "CANCELLED")];
+    let mut placed = Vec::new();
+    for (product, quantity, price, end) in orders.into_iter().cycle().take(15) {
+        placed.push((shop.place("ada", product, quantity, price).await, end));
+    }
+    for (order_id, end) in &placed {
+        shop.order_is(order_id, end).await;
+    }
+    faulty.set(Faults::default());
+    all_has_come(&shop, &faulty).await;
+
+    for (order_id, end) in &placed {
+        assert_eq!(shop.order(order_id).await["status"], *end);
+    }
+    assert_eq!(shop.stock("tea").await, (995, 0, 5));
+    assert_eq!(shop.stock("coffee").await, (1000, 0, 0));
+    // Two for each order that was completed or too large, one for each that was declined.
+    assert_eq!(shop.count("notification", "/notifications").await, 25);
+    let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
+    assert_eq!(metrics["orders"], json!({"created": 15, "completed": 5, "cancelled": 10, "inFlight": 0}));
+    for service in SERVICES {
+        let health = shop.get(service, "/health").await.is(200);
+        assert_eq!(health["checks"]["outbox"]["rows"], 0, "{service}: {health}");
+        assert_eq!(shop.count(service, "/dead-letters").await, 0, "{service}");
+    }
+    shop.check().await;
+    shop.close().await;
 }

@@ -33,13 +33,16 @@ pub const TOPICS: [&str; 4] = ["orders", "inventory", "payments", "notifications
 
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(30);
-/// How long the services may take to come to rest.
+/// How long the services may take to come to rest, in real time.
 const REST: Duration = Duration::from_secs(60);
+
+/// What the services see of the log.
+type Wrap = Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>;
 
 /// How a shop is to be opened.
 pub struct Opening {
     clock: Clock,
-    over: Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>,
+    over: Wrap,
 }
 
 impl Opening {
@@ -210,13 +213,34 @@ impl Shop {
         kinds
     }
 
+    /// Waits until all that was published is handled, and nothing waits for a further attempt.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub async fn quiet(&self) {
+        eventually("nothing is parked", async || {
+            // What a service has put off may come due, and lead to something in another, while the others are asked.
+            for _ in 0..2 {
+                self.rest().await;
+                for service in SERVICES {
+                    let health = self.get(service, "/health").await.json();
+                    if health["checks"]["parkedKeys"]["messages"] != 0 {
+                        return None;
+                    }
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
     /// Waits until all that was published is handled, and nothing is left but what waits for its time.
     ///
     /// # Panics
     /// When that takes longer than a minute of real time.
-    pub async fn quiet(&self) {
-        let quiet = tokio::time::timeout(REST, self.running.quiet()).await;
-        assert!(quiet.is_ok(), "the services did not come to rest within {REST:?}");
+    pub async fn rest(&self) {
+        let rest = tokio::time::timeout(REST, self.running.quiet()).await;
+        assert!(rest.is_ok(), "the services did not come to rest within {REST:?}");
     }
 
     /// Moves a manual clock, `step` at a time and each time after what was due is done, until `look` finds something. Gives
@@ -226,7 +250,7 @@ impl Shop {
     /// When it finds nothing in 200 steps.
     pub async fn pass<T>(&self, step: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
         for steps in 0..200 {
-            self.quiet().await;
+            self.rest().await;
             if let Some(found) = look().await {
                 return (found, step * steps);
             }

@@ -110,6 +110,8 @@ pub async fn place(
     if let Some(key) = key
         && let Some(before) = placed_before(&mut work, key, request, created.order_id).await?
     {
+        // The order before may be as fresh as this request, and not committed yet: it is there when this transaction is.
+        work.commit().await?;
         return Ok(Placed::Before(before));
     }
     write(&mut work, &created, correlation_id, placed_at).await.map_err(Problem::unavailable)?;
