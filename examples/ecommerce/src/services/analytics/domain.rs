@@ -167,9 +167,9 @@ struct Minute {
 pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
     let counts = sqlx::query(
         "SELECT COUNT(*) AS created,
-             COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS completed,
-             COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS cancelled,
-             COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END), 0) AS revenue
+             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS completed,
+             CAST(COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS cancelled,
+             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END), 0) AS BIGINT) AS revenue
          FROM orders",
     )
     .fetch_one(db)

@@ -13,10 +13,13 @@ pub async fn audit(db: &Database) -> Result<Findings, Fault> {
     let mut findings = Findings::default();
     // One statement sees one moment.
     let rows = sqlx::query(
-        "SELECT product_id, available + reserved + sold AS counted, initial + restocked AS expected, reserved, sold,
-             (SELECT COALESCE(SUM(quantity), 0) FROM reservations r WHERE r.product_id = p.product_id AND status = 'HELD') AS held_units,
-             (SELECT COALESCE(SUM(quantity), 0) FROM reservations r WHERE r.product_id = p.product_id AND status = 'SOLD') AS sold_units
-         FROM products p",
+        "SELECT p.product_id, p.available + p.reserved + p.sold AS counted, p.initial + p.restocked AS expected, p.reserved, p.sold,
+             CAST(COALESCE(r.held, 0) AS BIGINT) AS held_units, CAST(COALESCE(r.sold, 0) AS BIGINT) AS sold_units
+         FROM products p LEFT JOIN (
+             SELECT product_id, SUM(CASE status WHEN 'HELD' THEN quantity ELSE 0 END) AS held,
+                 SUM(CASE status WHEN 'SOLD' THEN quantity ELSE 0 END) AS sold
+             FROM reservations GROUP BY product_id
+         ) r ON r.product_id = p.product_id",
     );
     for row in rows.fetch_all(db).await? {
         let product_id: String = row.try_get("product_id")?;

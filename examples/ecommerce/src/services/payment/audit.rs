@@ -12,7 +12,9 @@ use crate::check::{Findings, Invariant};
 /// When the database or the gateway's ledger cannot be read.
 pub async fn audit(db: &Database, gateway: &Gateway) -> Result<Findings, Fault> {
     let mut findings = Findings::default();
-    let sums = "SELECT COALESCE(SUM(captured), 0) AS captured, COALESCE(SUM(refunded), 0) AS refunded FROM payments";
+    let sums =
+        "SELECT CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured, CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
+         FROM payments";
     let sums = sqlx::query(sums).fetch_one(db).await?;
     findings.captured = sums.try_get("captured")?;
     findings.refunded = sums.try_get("refunded")?;
