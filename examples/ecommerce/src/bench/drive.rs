@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::StatusCode;
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use sagas::time::Timestamp;
@@ -24,6 +25,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long an order that was not taken waits.
+const LATER: Duration = Duration::from_secs(1);
 /// Orders on a page.
 const PAGE: usize = 500;
 
@@ -67,10 +70,9 @@ impl Drive {
         }
         let began = Instant::now();
         let connections = (0..self.load.connections).map(|_| self.place_orders(began));
-        let (placed, ended) = tokio::join!(try_join_all(connections), self.wait(&bar));
+        let result = tokio::try_join!(try_join_all(connections), self.wait(&bar));
         bar.finish_and_clear();
-        placed?;
-        ended
+        result.map(drop)
     }
 
     /// Places one order after the other, until all are placed.
@@ -83,8 +85,18 @@ impl Drive {
             if let Some(rate) = self.load.rate {
                 sleep_until(began + Duration::from_secs(1) * index / rate).await;
             }
-            let _: Value = self.client.post(ServiceName::Order, "/orders", &self.order(index)).await?;
+            self.place(index).await?;
             self.placed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Places an order. A shop that has too much to do takes it later.
+    async fn place(&self, index: u32) -> Result<(), CallError> {
+        loop {
+            match self.client.post::<Value>(ServiceName::Order, "/orders", &self.order(index)).await {
+                Err(CallError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => sleep(LATER).await,
+                result => return result.map(drop),
+            }
         }
     }
 
