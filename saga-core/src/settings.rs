@@ -15,6 +15,8 @@ pub struct Settings {
     pub lanes: usize,
     /// The most messages in one transaction. 256.
     pub batch_messages: usize,
+    /// How long a transaction of many messages should hold the database, in milliseconds: batches shrink to keep to it. 100.
+    pub batch_ms: u64,
     /// Messages taken from the transport and not yet done, per service; beyond it the partitions pause. 2,048.
     pub queue_messages: usize,
     /// The same in bytes. 16 MiB.
@@ -41,6 +43,7 @@ impl Default for Settings {
             max_record_bytes: 1 << 20,
             lanes: 4,
             batch_messages: 256,
+            batch_ms: 100,
             queue_messages: 2_048,
             queue_bytes: 16 << 20,
             concurrency: 64,
@@ -55,6 +58,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// [`Settings::batch_ms`] as a duration.
+    pub fn batch_time(&self) -> Duration {
+        Duration::from_millis(self.batch_ms)
+    }
+
     /// [`Settings::begin_timeout_ms`] as a duration.
     pub fn begin_timeout(&self) -> Duration {
         Duration::from_millis(self.begin_timeout_ms)

@@ -8,6 +8,7 @@
 //! - [`schedule`]: which messages run next, so that a key is in order and keys are side by side.
 //! - [`flow`]: which partitions are paused, and why.
 //! - [`batch`]: what happens to each message of a transaction, before and after its handler.
+//! - [`pace`]: how many messages share a transaction.
 //! - [`backoff`]: when the next attempt is due.
 //! - [`parking`]: the keys whose messages wait.
 //! - [`watermark`]: how far a partition may be committed.
@@ -18,6 +19,7 @@ pub mod backoff;
 pub mod batch;
 pub mod flow;
 pub mod outbox;
+pub mod pace;
 pub mod parking;
 pub mod schedule;
 pub mod watermark;

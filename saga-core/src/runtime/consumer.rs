@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::{
     engine::{
         batch::Origin,
         flow::{Flow, Reason},
+        pace::Pace,
         parking::Place,
         schedule::{Mode, Schedule},
         watermark::Watermark,
@@ -42,6 +44,8 @@ struct Owned {
 struct Finished {
     mode: Mode,
     items: Vec<Item>,
+    /// How long the transaction of a lane was held.
+    held: Duration,
 }
 
 type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
@@ -52,6 +56,7 @@ pub(crate) struct Consumer {
     subscription: Box<dyn Subscription>,
     partitions: HashMap<TopicPartition, Owned>,
     schedule: Schedule<Item>,
+    pace: Pace,
     flow: Flow,
     tasks: JoinSet<Finished>,
     loads: JoinSet<Vec<(Place, Vec<ParkedMessage>)>>,
@@ -71,12 +76,14 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn new(core: Arc<Core>, subscription: Box<dyn Subscription>) -> Self {
         let flow = Flow::new(core.settings.queue_messages, core.settings.queue_bytes);
+        let pace = Pace::new(core.settings.batch_messages, core.settings.batch_time());
         Self {
             core,
             subscription,
             flow,
             partitions: HashMap::new(),
             schedule: Schedule::default(),
+            pace,
             tasks: JoinSet::new(),
             loads: JoinSet::new(),
             held_running: 0,
@@ -240,7 +247,7 @@ impl Consumer {
                 continue;
             }
             if self.held_running < self.core.settings.lanes {
-                let items = self.schedule.take_held(self.core.settings.batch_messages);
+                let items = self.schedule.take_held(self.pace.most());
                 if !items.is_empty() {
                     self.held_running += 1;
                     self.start(Mode::Held, items);
@@ -259,17 +266,23 @@ impl Consumer {
         }
         let core = self.core.clone();
         self.tasks.spawn(async move {
-            match mode {
+            let held = match mode {
                 Mode::Held => lane::run(&core, &items).await,
-                Mode::Detached => detached::run(&core, &items[0]).await,
-            }
-            Finished { mode, items }
+                Mode::Detached => {
+                    detached::run(&core, &items[0]).await;
+                    Duration::ZERO
+                }
+            };
+            Finished { mode, items, held }
         });
     }
 
     fn finish(&mut self, finished: Finished) {
         match finished.mode {
-            Mode::Held => self.held_running -= 1,
+            Mode::Held => {
+                self.held_running -= 1;
+                self.pace.took(finished.items.len(), finished.held);
+            }
             Mode::Detached => self.detached_running -= 1,
         }
         let (mut messages, mut bytes) = (0, 0);

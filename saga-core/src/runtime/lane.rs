@@ -9,6 +9,7 @@ use std::{
     any::Any,
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -31,13 +32,13 @@ use crate::{
     time::Timestamp,
 };
 
-/// Runs `items`, in order, and returns when their effects are durable.
-pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) {
+/// Runs `items`, in order, and returns when their effects are durable, with how long the transaction was held before its commit.
+pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
     let mut knowledge = Knowledge::default();
     let mut failures = 0;
     loop {
         match Transaction::run(core, items, &mut knowledge).await {
-            Ok(Run::Committed) => return,
+            Ok(Run::Committed(held)) => return held,
             Ok(Run::Again) => {}
             Err(error) => {
                 core.series.store_failures.increment();
@@ -65,7 +66,8 @@ struct Knowledge {
 }
 
 enum Run {
-    Committed,
+    /// After the transaction was held for this long.
+    Committed(Duration),
     Again,
 }
 
@@ -85,6 +87,7 @@ impl<'l> Transaction<'l> {
         let now = core.clock.now();
         let mut this = Self { core, items, knowledge, effects: Effects::default(), now };
         let mut tx = core.store().begin().await?;
+        let begun = core.clock.now();
         let runnable = this.weigh(&mut *tx).await?;
         core.series.batch_size.record(items.len() as f64);
 
@@ -95,15 +98,19 @@ impl<'l> Transaction<'l> {
                 None => return Ok(Run::Again),
             }
         }
-        match this.effects.write(core, &mut *tx).await? {
-            Written::Staged(staged) => core.commit(tx, staged).await?,
+        let held = match this.effects.write(core, &mut *tx).await? {
+            Written::Staged(staged) => {
+                let held = core.clock.now().since(begun);
+                core.commit(tx, staged).await?;
+                held
+            }
             Written::Gone(ids) => {
                 this.knowledge.gone.extend(ids);
                 return Ok(Run::Again);
             }
-        }
+        };
         this.effects.committed(core, now);
-        Ok(Run::Committed)
+        Ok(Run::Committed(held))
     }
 
     /// Claims the messages, settles those that need no handler, and gives the indices of the others.

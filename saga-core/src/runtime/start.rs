@@ -58,6 +58,7 @@ fn settings(service: &Service, problems: &mut Vec<String>) {
         ("max_record_bytes", settings.max_record_bytes),
         ("lanes", settings.lanes),
         ("batch_messages", settings.batch_messages),
+        ("batch_ms", usize::try_from(settings.batch_ms).unwrap_or(usize::MAX)),
         ("queue_messages", settings.queue_messages),
         ("queue_bytes", settings.queue_bytes),
         ("concurrency", settings.concurrency),
