@@ -76,6 +76,7 @@ async fn what_does_not_fit_names_its_field() {
         (r#"{"customerId": "ada", "items": null}"#.to_owned(), "items"),
         (r#"{"items": [{"productId": "tea", "quantity": 1, "unitPrice": 1}]}"#.to_owned(), "customerId"),
         (with_item("1"), "items[0]"),
+        (with_item(r#"["tea", null, 1, 9.90]"#), "items[0]"),
         (with_item("{}"), "items[0].productId"),
         (with_item(r#"{"productId": "tea", "unitPrice": 1}"#), "items[0].quantity"),
         (with_item(r#"{"productId": "tea", "quantity": 1}"#), "items[0].unitPrice"),
@@ -111,7 +112,8 @@ async fn what_does_not_fit_names_its_field() {
         assert_eq!(answer.blamed(), [field], "{body}: {}", answer.text);
         answer.is_problem(400, "VALIDATION_ERROR");
     }
-    for body in ["[]", "null", "1", "\"order\"", "true", "{}"] {
+    let array = r#"["ada", [{"productId": "tea", "quantity": 1, "unitPrice": 9.90}], null]"#;
+    for body in ["[]", "null", "1", "\"order\"", "true", "{}", array] {
         place(&shop, body).await.is_problem(400, "VALIDATION_ERROR");
     }
     assert_nothing_happened(&shop).await;

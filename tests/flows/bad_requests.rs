@@ -155,6 +155,10 @@ async fn products_are_checked() {
     assert_eq!(shop.list("inventory", "/products").await[0], product, "newest first");
     shop.post("inventory", "/products", &usual).await.is_problem(409, "CONFLICT");
 
+    let odd = json!({"productId": "a/ü b?", "name": "Odd", "price": 1, "quantity": 0});
+    let added = shop.post("inventory", "/products", &odd).await;
+    assert_eq!(added.is(201), shop.get("inventory", added.header("location").unwrap()).await.is(200));
+
     for quantity in [json!(0), json!(-1), json!(1_000_000_001), json!(1.5), json!("1"), json!(null), json!(u64::MAX)] {
         let answer = shop.post("inventory", "/products/pot/restock", &json!({"quantity": quantity})).await;
         answer.is_problem(400, "VALIDATION_ERROR");

@@ -35,6 +35,9 @@ async fn the_gateway_shows_its_switches_and_takes_them_back() {
         answer.is_problem(400, "VALIDATION_ERROR");
         assert_eq!(answer.blamed(), [field], "{body}");
     }
+    for body in [json!([]), json!([1.0]), json!(null), json!("outage"), json!(true)] {
+        shop.put("payment", "/gateway", &body).await.is_problem(400, "VALIDATION_ERROR");
+    }
     assert_eq!(shop.get("payment", "/gateway").await.is(200), usual, "what is refused changes nothing");
     shop.close().await;
 }
@@ -53,6 +56,8 @@ async fn the_providers_show_their_switches_and_take_them_back() {
         (json!({"sms": {"failureRate": -1}}), "sms.failureRate"),
         (json!({"sms": {"outage": 1}}), "sms.outage"),
         (json!({"email": {"colour": "red"}}), "email.colour"),
+        (json!({"email": [1.0, true]}), "email"),
+        (json!({"sms": null}), "sms"),
         (json!({"pigeon": {"outage": true}}), "pigeon"),
     ] {
         let answer = shop.put("notification", "/providers", &body).await;

@@ -11,7 +11,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use super::{Problem, harden::MAX_BODY_BYTES, invalid};
+use super::{Problem, harden::MAX_BODY_BYTES, invalid, objects::Objects};
 
 /// A body as JSON, in a request and in a response. Unlike axum's own, what is wrong is answered with a [`Problem`] that says
 /// where:
@@ -20,7 +20,7 @@ use super::{Problem, harden::MAX_BODY_BYTES, invalid};
 /// |---|---|
 /// | `Content-Type` is not `application/json` (or `…+json`) | 415 `UNSUPPORTED_MEDIA_TYPE` |
 /// | no JSON, or nothing at all | 400 `MALFORMED_JSON` |
-/// | JSON of another shape: a wrong type, a missing field, one too many | 400 `VALIDATION_ERROR`, `errors` names the field |
+/// | JSON of another shape: a wrong type, a missing field, one too many, an array for a struct | 400 `VALIDATION_ERROR`, `errors` names the field |
 /// | larger than the limit | 413 `PAYLOAD_TOO_LARGE` |
 ///
 /// A field that `T` does not know is an error when `T` says so: `#[serde(deny_unknown_fields)]`.
@@ -66,7 +66,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::malformed_json("the body is empty; send a JSON value"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
         let message = error.to_string();
         // A number that fits no type, and anything but text in the place of an enum's variant, are well-formed JSON, though
@@ -156,7 +156,9 @@ mod tests {
             (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "number out of range"),
             (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is there twice"),
             (r#"{"customerId": "c", "items": [{"items": 1}]}"#, "items[0].items", "is not known; known is `quantity`"),
-            ("[]", "", "invalid length 0, expected struct Order with 2 elements"),
+            ("[]", "", "invalid type: sequence, expected struct Order"),
+            (r#"["c", []]"#, "", "invalid type: sequence, expected struct Order"),
+            (r#"{"customerId": "c", "items": [[1]]}"#, "items[0]", "invalid type: sequence, expected struct Item"),
         ] {
             let problem = parse::<Order>(body.as_bytes()).expect_err(body);
             assert_eq!((problem.status().as_u16(), problem.code()), (400, "VALIDATION_ERROR"), "{body}");

@@ -11,6 +11,7 @@ mod dead_letters;
 mod harden;
 mod invalid;
 mod json;
+mod objects;
 mod page;
 mod problem;
 mod query;

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sagas::{
     Fault,
     http::{Json, Listed, Page, Path, Problem, Query},
@@ -120,7 +121,8 @@ async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<N
     }
     work.commit().await?;
     let NewProduct { product_id, name, price, quantity } = product;
-    let location = [(header::LOCATION, format!("/api/v1/products/{product_id}"))];
+    let segment = utf8_percent_encode(product_id.as_str(), NON_ALPHANUMERIC);
+    let location = [(header::LOCATION, format!("/api/v1/products/{segment}"))];
     let product = ProductView { product_id, name, price, available: quantity, reserved: 0, sold: 0 };
     Ok((StatusCode::CREATED, location, Json(product)).into_response())
 }
