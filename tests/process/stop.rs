@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
+
 use super::{
-    customer::{Customers, Fate},
+    customer::{Customers, Fate, place},
     program::{Program, eventually, free_base_port, serve},
-    shop::Shop,
+    shop::{Service, Shop},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +47,56 @@ fn open_files(data_dir: &Path) -> Vec<PathBuf> {
     let folders = [data_dir.to_owned(), data_dir.join("log")];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
     files.filter(|path| path.to_string_lossy().ends_with("-wal")).collect()
+}
+
+/// A program that is in the middle of a charge, which takes longer than any stop.
+async fn charging(shop: &Shop, data_dir: &Path, base_port: u16) -> (Program, String) {
+    let mut program = Program::start(&mut serve(data_dir, base_port));
+    program.serving().await;
+    let slow = json!({"latencyMs": 600_000});
+    let switched = shop.http.put(shop.url(Service::Payment, "/gateway")).json(&slow).send().await.unwrap();
+    assert!(switched.status().is_success(), "{switched:?}");
+    let order_id = place(shop, 0).await;
+    eventually(PATIENCE, "the customer is being charged", async || {
+        let payments = shop.get(Service::Payment, &format!("/payments?orderId={order_id}")).await?;
+        (payments[0]["status"] == "PROCESSING").then_some(()).ok_or_else(|| payments.to_string())
+    })
+    .await;
+    (program, order_id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_does_not_answer_does_not_hold_up_the_stop() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Shop::at(base_port);
+    let (program, order_id) = charging(&shop, folder.path(), base_port).await;
+    program.signal("TERM").await;
+    let ended = program.ends_within(Duration::from_secs(15)).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+
+    let mut program = Program::start(&mut serve(folder.path(), base_port));
+    program.serving().await;
+    eventually(PATIENCE, "the order completes", async || match shop.status(&order_id).await?.as_str() {
+        "COMPLETED" => Ok(()),
+        other => Err(other.to_owned()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_ctrl_c_ends_it_at_once() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Shop::at(base_port);
+    let (program, _) = charging(&shop, folder.path(), base_port).await;
+    program.signal("INT").await;
+    eventually(PATIENCE, "it is stopping", async || {
+        let order = shop.get(Service::Order, "/health/live").await;
+        order.map_or(Ok(()), |_| Err("it still answers".to_owned()))
+    })
+    .await;
+    program.signal("INT").await;
+    let ended = program.ends_within(Duration::from_secs(3)).await;
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,11 +68,16 @@ async fn run(options: &Options, output: Output) -> ExitCode {
         code = serve(options, &running, output) => code,
         () = signals.stop() => OK,
     };
-    output.say("\nStopping …");
-    if !running.stop().await {
-        tracing::error!("not everything ended in time; it goes on at the next start");
+    output.say("\nStopping … (Ctrl-C again ends it at once, which loses nothing)");
+    tokio::select! {
+        in_time = running.stop() => {
+            if !in_time {
+                tracing::error!("not everything ended in time; it goes on at the next start");
+            }
+            ExitCode::from(code)
+        }
+        () = signals.stop() => ExitCode::from(FAILED),
     }
-    ExitCode::from(code)
 }
 
 /// Plays the demo, then serves for as long as nobody stops it.
