@@ -1,5 +1,24 @@
-//! The delivery path, driven by the test pump: what becomes of a message, whatever its handler does.
+//! The delivery path, driven by the test pump: what becomes of a message, whatever its handler, its database and its log do.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod support;
+
+mod backpressure;
+mod batches;
+mod check;
+mod dead_letters;
+mod detached;
+mod duplicates;
 mod happy;
+mod misbehaviour;
+mod outages;
+mod outcomes;
+mod quiet;
+mod random;
+mod restart;
+mod retries;
+mod stop;
+mod take_back;
+mod unfit;
+mod unit_of_work;

@@ -1,7 +1,7 @@
 //! Which partitions are paused, and why.
 //!
-//! What a service has taken and not yet done is bounded in messages and bytes. The partition that fills the bound is paused,
-//! and resumed when half of it is free. A partition can have several reasons to pause; it runs again when it has none.
+//! What a service has taken and not yet done is bounded in messages and bytes. When the bound is reached every partition pauses
+//! (else each of many partitions would add a fetch of its own on top), and all resume when half of it is free. A partition can have several reasons to pause; it runs again when it has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,9 +48,14 @@ impl Flow {
     pub fn took(&mut self, partition: &TopicPartition, messages: usize, bytes: usize) {
         self.messages += messages;
         self.bytes += bytes;
-        if self.messages >= self.max_messages || self.bytes >= self.max_bytes {
+        if self.is_full() {
             self.hold(partition, Reason::Full);
         }
+    }
+
+    /// Whether nothing more is to be taken.
+    pub fn is_full(&self) -> bool {
+        self.messages >= self.max_messages || self.bytes >= self.max_bytes
     }
 
     /// Takes note of messages that are done or given back.

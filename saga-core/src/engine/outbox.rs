@@ -11,6 +11,13 @@ use bytes::Bytes;
 /// What keeps the order of rows: a topic and a key.
 pub type OrderKey = (String, Bytes);
 
+/// The transaction that rows are written in, as the ledger knows it.
+///
+/// Ids alone do not tell: a database may give the ids of a transaction that was rolled back to the next one, before the end of
+/// the first is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(u64);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Written in a transaction that is still open.
@@ -30,6 +37,7 @@ struct Row<T> {
     key: OrderKey,
     payload: T,
     state: State,
+    ticket: Ticket,
 }
 
 /// The rows of a service's outbox that this process knows, by id.
@@ -40,29 +48,40 @@ pub struct Ledger<T> {
     unsent: HashMap<OrderKey, VecDeque<i64>>,
     ready: BTreeSet<i64>,
     sent: Vec<i64>,
+    tickets: u64,
 }
 
 impl<T> Default for Ledger<T> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), unsent: HashMap::new(), ready: BTreeSet::new(), sent: Vec::new() }
+        Self { rows: BTreeMap::new(), unsent: HashMap::new(), ready: BTreeSet::new(), sent: Vec::new(), tickets: 0 }
     }
 }
 
 impl<T: Clone> Ledger<T> {
-    /// Takes note of a row written in an open transaction. A row that is known already changes nothing.
-    pub fn stage(&mut self, id: i64, key: OrderKey, payload: T) {
-        if self.rows.contains_key(&id) {
-            return;
+    /// A ticket for a new transaction.
+    pub fn begin(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    /// Takes note of a row written in the open transaction of `ticket`. It takes the place of a row with the same id that has not
+    /// committed, and never will: the database has given its id away.
+    pub fn stage(&mut self, ticket: Ticket, id: i64, key: OrderKey, payload: T) {
+        match self.rows.get(&id).map(|row| row.state) {
+            None => {}
+            Some(State::Staged | State::Doubtful) => self.forget_unsent(id),
+            Some(State::Ready | State::Sending | State::Sent) => return,
         }
         let unsent = self.unsent.entry(key.clone()).or_default();
         unsent.insert(unsent.partition_point(|other| *other < id), id);
-        self.rows.insert(id, Row { key, payload, state: State::Staged });
+        self.rows.insert(id, Row { key, payload, state: State::Staged, ticket });
     }
 
     /// Takes note that the rows' transaction has committed, or that they were found in the database.
-    pub fn commit(&mut self, ids: &[i64]) {
+    pub fn commit(&mut self, ticket: Ticket, ids: &[i64]) {
         for id in ids {
             if let Some(row) = self.rows.get_mut(id)
+                && row.ticket == ticket
                 && matches!(row.state, State::Staged | State::Doubtful)
             {
                 row.state = State::Ready;
@@ -72,9 +91,10 @@ impl<T: Clone> Ledger<T> {
     }
 
     /// Takes note that the rows' transaction was rolled back, or that they were not found in the database.
-    pub fn roll_back(&mut self, ids: &[i64]) {
+    pub fn roll_back(&mut self, ticket: Ticket, ids: &[i64]) {
+        let open = |row: &Row<T>| row.ticket == ticket && matches!(row.state, State::Staged | State::Doubtful);
         for id in ids {
-            if self.rows.get(id).is_some_and(|row| matches!(row.state, State::Staged | State::Doubtful)) {
+            if self.rows.get(id).is_some_and(open) {
                 self.forget_unsent(*id);
                 self.rows.remove(id);
             }
@@ -83,9 +103,10 @@ impl<T: Clone> Ledger<T> {
 
     /// Takes note that it is not known whether the rows' transaction has committed. They hold their keys back until
     /// [`commit`](Self::commit) or [`roll_back`](Self::roll_back) says it.
-    pub fn doubt(&mut self, ids: &[i64]) {
+    pub fn doubt(&mut self, ticket: Ticket, ids: &[i64]) {
         for id in ids {
             if let Some(row) = self.rows.get_mut(id)
+                && row.ticket == ticket
                 && row.state == State::Staged
             {
                 row.state = State::Doubtful;
@@ -93,9 +114,9 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// The rows in doubt.
-    pub fn doubtful(&self) -> Vec<i64> {
-        self.rows.iter().filter(|(_, row)| row.state == State::Doubtful).map(|(id, _)| *id).collect()
+    /// The rows in doubt, by id, and their transactions.
+    pub fn doubtful(&self) -> Vec<(i64, Ticket)> {
+        self.rows.iter().filter(|(_, row)| row.state == State::Doubtful).map(|(id, row)| (*id, row.ticket)).collect()
     }
 
     /// Takes at most `most` rows to be sent, in order. Rows of one key follow each other in one call; of a key that is with the
@@ -213,42 +234,59 @@ mod tests {
     #[test]
     fn an_open_transaction_holds_its_keys_back_and_no_others() {
         let mut ledger = Ledger::default();
-        ledger.stage(1, key("a"), ());
-        ledger.stage(2, key("a"), ());
-        ledger.stage(3, key("b"), ());
-        ledger.commit(&[2, 3]);
+        let ticket = ledger.begin();
+        ledger.stage(ticket, 1, key("a"), ());
+        ledger.stage(ticket, 2, key("a"), ());
+        ledger.stage(ticket, 3, key("b"), ());
+        ledger.commit(ticket, &[2, 3]);
         assert_eq!(ids(ledger.take(10)), [3]);
-        ledger.commit(&[1]);
+        ledger.commit(ticket, &[1]);
         assert_eq!(ids(ledger.take(10)), [1, 2]);
     }
 
     #[test]
     fn a_rollback_frees_the_key() {
         let mut ledger = Ledger::default();
-        ledger.stage(1, key("a"), ());
-        ledger.stage(2, key("a"), ());
-        ledger.commit(&[2]);
-        ledger.roll_back(&[1]);
+        let ticket = ledger.begin();
+        ledger.stage(ticket, 1, key("a"), ());
+        ledger.stage(ticket, 2, key("a"), ());
+        ledger.commit(ticket, &[2]);
+        ledger.roll_back(ticket, &[1]);
         assert_eq!(ids(ledger.take(10)), [2]);
     }
 
     #[test]
     fn a_row_in_doubt_holds_its_key_back_until_it_is_known() {
         let mut ledger = Ledger::default();
-        ledger.stage(1, key("a"), ());
-        ledger.stage(2, key("a"), ());
-        ledger.doubt(&[1]);
-        ledger.commit(&[2]);
-        assert_eq!((ids(ledger.take(10)), ledger.doubtful()), (vec![], vec![1]));
-        ledger.commit(&[1]);
+        let ticket = ledger.begin();
+        ledger.stage(ticket, 1, key("a"), ());
+        ledger.stage(ticket, 2, key("a"), ());
+        ledger.doubt(ticket, &[1]);
+        ledger.commit(ticket, &[2]);
+        assert_eq!((ids(ledger.take(10)), ledger.doubtful()), (vec![], vec![(1, ticket)]));
+        ledger.commit(ticket, &[1]);
         assert_eq!(ids(ledger.take(10)), [1, 2]);
+    }
+
+    #[test]
+    fn an_id_that_is_given_again_is_another_row() {
+        let mut ledger = Ledger::default();
+        let (first, second) = (ledger.begin(), ledger.begin());
+        ledger.stage(first, 1, key("a"), "first");
+        ledger.stage(second, 1, key("b"), "second");
+        ledger.doubt(first, &[1]);
+        ledger.roll_back(first, &[1]);
+        ledger.stage(second, 2, key("a"), "behind");
+        ledger.commit(second, &[1, 2]);
+        assert_eq!(ledger.take(9), [(1, "second"), (2, "behind")]);
     }
 
     #[test]
     fn a_failed_row_is_sent_again_before_its_followers() {
         let mut ledger = Ledger::default();
-        (1..=3).for_each(|id| ledger.stage(id, key("a"), ()));
-        ledger.commit(&[1, 2, 3]);
+        let ticket = ledger.begin();
+        (1..=3).for_each(|id| ledger.stage(ticket, id, key("a"), ()));
+        ledger.commit(ticket, &[1, 2, 3]);
         assert_eq!(ids(ledger.take(2)), [1, 2]);
         assert!(ledger.take(2).is_empty());
         ledger.failed(1);
@@ -267,18 +305,19 @@ mod tests {
         #[test]
         fn rows_leave_in_order_and_none_is_lost(steps in proptest::collection::vec((0_u8..6, 0_usize..40, 0_u8..3), 1..300)) {
             let mut ledger = Ledger::default();
+            let ticket = ledger.begin();
             let (mut next, mut open, mut sending) = (1_i64, Vec::<i64>::new(), Vec::<(i64, u8)>::new());
             let (mut committed, mut sent) = (Vec::new(), HashMap::<u8, Vec<i64>>::new());
             for (what, which, of) in steps {
                 match what {
                     0 | 1 => {
-                        ledger.stage(next, ("t".into(), Bytes::from(vec![of])), of);
+                        ledger.stage(ticket, next, ("t".into(), Bytes::from(vec![of])), of);
                         open.push(next);
                         next += 1;
                     }
                     2 | 3 if !open.is_empty() => {
                         let id = open.remove(which % open.len());
-                        if of == 0 { ledger.roll_back(&[id]) } else { ledger.commit(&[id]); committed.push(id); }
+                        if of == 0 { ledger.roll_back(ticket, &[id]) } else { ledger.commit(ticket, &[id]); committed.push(id); }
                     }
                     4 if sending.is_empty() => sending = ledger.take(which),
                     5 => {
@@ -292,7 +331,7 @@ mod tests {
                 }
             }
             sending.iter().for_each(|(id, _)| ledger.failed(*id));
-            ledger.roll_back(&open);
+            ledger.roll_back(ticket, &open);
             for (id, of) in ledger.take(usize::MAX) {
                 ledger.sent(id);
                 sent.entry(of).or_default().push(id);

@@ -120,6 +120,15 @@ impl ParkingLot {
         self.timeline.insert((queue.due, place.clone()));
     }
 
+    /// Takes note that `count` messages are parked at `place`, whatever was known before, and that the first is due at `due`. It
+    /// ends the run.
+    pub fn correct(&mut self, place: &Place, partition: i32, count: usize, due: Timestamp) {
+        if let Some(queue) = self.queues.remove(place) {
+            self.timeline.remove(&(queue.due, place.clone()));
+        }
+        self.park(place.clone(), partition, count, due);
+    }
+
     /// When the next head is due; `None` when none waits for a time.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timeline.first().map(|(due, _)| *due).filter(|due| *due < HELD)
@@ -209,6 +218,18 @@ mod tests {
         assert!(second > first);
         lot.settled(&place("a"), 2, None, at(21));
         assert!(!lot.is_parked(&place("a")));
+    }
+
+    #[test]
+    fn what_is_known_can_be_put_right() {
+        let mut lot = ParkingLot::default();
+        lot.correct(&place("a"), 0, 2, at(10));
+        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(10)), 2));
+        lot.take_due(at(10), 9);
+        lot.correct(&place("a"), 0, 3, at(20));
+        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(20)), 3));
+        lot.correct(&place("a"), 0, 0, at(0));
+        assert_eq!((lot.next_due(), lot.totals()), (None, (0, 0)));
     }
 
     #[test]

@@ -268,6 +268,11 @@ impl Handle {
                 Ok(lags) if lags.iter().all(|lag| lag.committed >= lag.end) => {}
                 _ => return false,
             }
+            // A service that has just begun does not know yet what is parked.
+            match core.store().parked_keys(&core.name).await {
+                Ok(keys) if keys.iter().all(|key| key.due > self.clock.now()) => {}
+                _ => return false,
+            }
         }
         true
     }
@@ -299,10 +304,14 @@ impl Handle {
             running.background.shutdown().await;
             running.relay.abort();
         }
-        for running in self.running.values() {
-            running.service.database().store().close().await;
-        }
-        in_time
+        let closing = async {
+            for running in self.running.values() {
+                running.service.database().store().close().await;
+            }
+        };
+        // A transaction that user code keeps would be waited for without end.
+        let closed = tokio::time::timeout(limit, closing).await.is_ok();
+        in_time && closed
     }
 }
 

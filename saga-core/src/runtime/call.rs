@@ -57,7 +57,10 @@ pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Fa
     };
     let event_type = &core.handlers[handler].accepts()[event];
     let value = item.received.record.value.as_deref().unwrap_or_default();
-    (event_type.decode)(value).map_err(|fault| {
+    // `Deserialize` is user code, and panics like any other.
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(value)))
+        .unwrap_or_else(|panic| Err(Fault::new(format!("reading it panicked: {}", panic_text(&*panic)))));
+    decoded.map_err(|fault| {
         Fault::new(format!("the value is no {} of version {} or below: {fault}", event_type.name, event_type.version))
     })
 }

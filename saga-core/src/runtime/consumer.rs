@@ -183,6 +183,7 @@ impl Consumer {
             self.flow.hold(partition, Reason::Window);
         }
         self.flow.took(partition, messages, bytes);
+        self.pause_when_full();
         self.core.moved();
     }
 
@@ -200,7 +201,14 @@ impl Consumer {
             let owned = Owned { watermark: Watermark::default(), running: 0, revoked: false, series };
             self.partitions.insert(partition, owned);
         }
+        self.pause_when_full();
         self.core.moved();
+    }
+
+    fn pause_when_full(&mut self) {
+        if self.flow.is_full() {
+            self.partitions.keys().for_each(|partition| self.flow.hold(partition, Reason::Full));
+        }
     }
 
     fn revoked(&mut self, partitions: &[TopicPartition]) {

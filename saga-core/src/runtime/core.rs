@@ -9,7 +9,11 @@ use tokio::sync::{Notify, watch};
 
 use super::metrics::{HandlerSeries, ServiceSeries};
 use crate::{
-    engine::{admission::Directory, outbox::Ledger, parking::ParkingLot},
+    engine::{
+        admission::Directory,
+        outbox::{Ledger, Ticket},
+        parking::ParkingLot,
+    },
     handler::{Handler, StateMap},
     id::IdSource,
     message::Record,
@@ -116,14 +120,14 @@ impl Core {
 
     /// Writes `records` to the outbox of an open transaction.
     pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn StoreTx, records: &[Record]) -> Result<Staged, StoreError> {
-        let mut staged = Staged { core: self.clone(), ids: Vec::new() };
+        let mut staged = Staged { core: self.clone(), ticket: self.ledger().begin(), ids: Vec::new() };
         if !records.is_empty() {
             staged.ids = tx.append_outbox(&self.name, records).await?;
             self.moved();
             let mut ledger = self.ledger();
             for (id, record) in staged.ids.iter().zip(records) {
                 let key = (record.topic.clone(), record.key.clone().unwrap_or_default());
-                ledger.stage(*id, key, record.clone());
+                ledger.stage(staged.ticket, *id, key, record.clone());
             }
         }
         Ok(staged)
@@ -135,14 +139,14 @@ impl Core {
         let committing = tokio::spawn(async move {
             let began = tokio::time::Instant::now();
             let mut staged = staged;
-            let ids = std::mem::take(&mut staged.ids);
+            let (ticket, ids) = (staged.ticket, std::mem::take(&mut staged.ids));
             // Should the store panic, the rows are in doubt, not lost.
-            let doubt = Doubt { core: &core, ids: &ids };
+            let doubt = Doubt { core: &core, ticket, ids: &ids };
             let result = tx.commit().await;
             if result.is_ok() {
                 std::mem::forget(doubt);
                 core.series.commit_duration.record_duration(began.elapsed());
-                core.ledger().commit(&ids);
+                core.ledger().commit(ticket, &ids);
                 core.moved();
                 core.relay_wake.notify_one();
             }
@@ -161,14 +165,16 @@ impl Core {
 /// Rows written in an open transaction. Dropped, they are taken out of the ledger: the transaction was rolled back.
 pub(crate) struct Staged {
     core: Arc<Core>,
+    ticket: Ticket,
     ids: Vec<OutboxId>,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.ids.is_empty() {
-            self.core.ledger().roll_back(&self.ids);
+            self.core.ledger().roll_back(self.ticket, &self.ids);
             self.core.moved();
+            self.core.outbox_room.notify_one();
             self.core.relay_wake.notify_one();
         }
     }
@@ -176,13 +182,14 @@ impl Drop for Staged {
 
 struct Doubt<'c> {
     core: &'c Core,
+    ticket: Ticket,
     ids: &'c [OutboxId],
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.ids.is_empty() {
-            self.core.ledger().doubt(self.ids);
+            self.core.ledger().doubt(self.ticket, self.ids);
             self.core.relay_wake.notify_one();
         }
     }

@@ -11,6 +11,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
+    parked,
     service::ServiceHandle,
 };
 use crate::{
@@ -31,6 +32,9 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
         tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
         core.clock.sleep(core.outage_backoff(failures)).await;
         failures = failures.saturating_add(1);
+    }
+    if failures > 0 {
+        parked::reconcile(core, std::slice::from_ref(item)).await;
     }
 }
 
@@ -96,7 +100,8 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
     let now = core.clock.now();
     let (open, published) = returned.map_or((None, Vec::new()), |returned| (Some(returned.tx), returned.published));
     let judged = judge(core, outcome, published, now);
-    let kept = if judged.ended == Ended::Done { open } else { None };
+    // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
+    let kept = open.filter(|_| judged.ended == Ended::Done);
     let Some(tx) = (match kept {
         Some(tx) => Some(tx),
         None => begin(core, item, now).await?,
@@ -109,8 +114,19 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
         tx
     } else {
-        let failed = Failed::new(core, item, handler, judged.ended, judged.error, now);
-        conclude(core, tx, item, handler, &failed, &mut effects, now).await?
+        let mut failed = Failed::new(core, item, handler, judged.ended, judged.error);
+        let (mut open, mut concluded) = (Some(tx), None);
+        while let Some(tx) = open.take() {
+            match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
+                Ok(tx) => concluded = Some(tx),
+                Err(error) => {
+                    (failed.last_words, effects) = (Some(error), Effects::default());
+                    open = begin(core, item, now).await?;
+                }
+            }
+        }
+        let Some(tx) = concluded else { return Ok(()) };
+        tx
     };
     commit(core, item, tx, effects, now).await
 }

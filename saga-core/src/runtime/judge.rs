@@ -32,6 +32,8 @@ pub(crate) struct Judged {
 }
 
 /// Weighs `outcome`. `published` was published on the transaction during the call.
+///
+/// A database that is unavailable is no fault of the message: it is put off, and no attempt is counted.
 pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Outgoing)>, now: Timestamp) -> Judged {
     let ended = ended(&outcome);
     let named = |events: Vec<Outgoing>| events.into_iter().map(|event| (MessageId::from(core.ids.uuid(now)), event));
@@ -73,10 +75,14 @@ pub(crate) struct Failed {
     pub(crate) ended: Ended,
     pub(crate) after: After,
     pub(crate) error: String,
+    /// Its `exhausted` fn has failed, in a way that took the transaction down, and is not called again now.
+    pub(crate) last_words: Option<String>,
 }
 
 impl Failed {
-    pub(crate) fn new(core: &Core, item: &Item, handler: usize, ended: Ended, error: String, now: Timestamp) -> Self {
+    pub(crate) fn new(core: &Core, item: &Item, handler: usize, ended: Ended, error: String) -> Self {
+        // From the failure, not from the transaction's beginning: a handler that ran into its timeout has to wait too.
+        let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
         tracing::info!(
@@ -88,11 +94,12 @@ impl Failed {
             then = ?after,
             "delivery failed"
         );
-        Self { ended, after, error }
+        Self { ended, after, error, last_words: None }
     }
 }
 
-/// Adds to `effects` what follows from a failure; a message that is given up is first shown to its `exhausted` fn, in `tx`.
+/// Adds to `effects` what follows from a failure; a message that is given up is first shown to its `exhausted` fn, in `tx`. `Err`
+/// says that the fn did not give `tx` back: the caller begins anew and passes this as [`Failed::last_words`].
 pub(crate) async fn conclude(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
@@ -101,23 +108,29 @@ pub(crate) async fn conclude(
     failed: &Failed,
     effects: &mut Effects,
     now: Timestamp,
-) -> Result<Box<dyn StoreTx>, StoreError> {
+) -> Result<Result<Box<dyn StoreTx>, String>, StoreError> {
     effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
-            return Ok(tx);
+            return Ok(Ok(tx));
         }
-        After::Publish => return Ok(tx),
+        After::Publish => return Ok(Ok(tx)),
         After::DeadLetter { attempts } => attempts,
     };
-    let (tx, last_words) = last_words(core, tx, item, handler, failed, now).await?;
+    let (tx, last_words) = match &failed.last_words {
+        Some(error) => (tx, Err(error.clone())),
+        None => match last_words(core, tx, item, handler, failed, now).await? {
+            Some(said) => said,
+            None => return Ok(Err(moved_away(core, handler))),
+        },
+    };
     match last_words {
         Err(error) => {
             // The message is not given up before its `exhausted` fn has done its work.
             let policy = &core.handlers[handler].options().retry;
             let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
-            effects.park(item, attempts.saturating_sub(1), now.after(policy.longest), &error);
+            effects.park(item, attempts.saturating_sub(1), core.clock.now().after(policy.longest), &error);
         }
         Ok(events) => {
             let (series, reason) = match failed.ended {
@@ -135,10 +148,13 @@ pub(crate) async fn conclude(
             }
         }
     }
-    Ok(tx)
+    Ok(Ok(tx))
 }
 
-/// Calls the handler's `exhausted` fn, if it has one.
+/// The transaction after an `exhausted` fn, and what that fn published, or why it failed.
+type LastWords = (Box<dyn StoreTx>, Result<Vec<(MessageId, Outgoing)>, String>);
+
+/// Calls the handler's `exhausted` fn, if it has one. `None`: it did not give the transaction back.
 async fn last_words(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
@@ -146,9 +162,9 @@ async fn last_words(
     handler: usize,
     failed: &Failed,
     now: Timestamp,
-) -> Result<(Box<dyn StoreTx>, Result<Vec<(MessageId, Outgoing)>, String>), StoreError> {
-    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok((tx, Ok(Vec::new()))) };
-    let Ok(value) = decode(core, item) else { return Ok((tx, Ok(Vec::new()))) };
+) -> Result<Option<LastWords>, StoreError> {
+    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok(Some((tx, Ok(Vec::new())))) };
+    let Ok(value) = decode(core, item) else { return Ok(Some((tx, Ok(Vec::new())))) };
     let slot = TxSlot::default();
     let mut meta = item.meta(core, handler, now);
     meta.last_error = Some(Arc::from(failed.error.as_str()));
@@ -160,17 +176,16 @@ async fn last_words(
         service: Some(Box::new(ServiceHandle(core.clone()))),
     };
     let outcome = call(core, item, handler, function, invocation).await;
-    let Some(mut returned) = slot.take() else {
-        return Err(StoreError::Refused(moved_away(core, handler)));
-    };
+    let Some(mut returned) = slot.take() else { return Ok(None) };
     let judged = judge(core, outcome, returned.published, now);
     match judged.ended {
-        Ended::Done => Ok((returned.tx, Ok(judged.events))),
+        Ended::Done => Ok(Some((returned.tx, Ok(judged.events)))),
         _ => {
             if returned.touched {
                 returned.tx.undo().await?;
             }
-            Ok((returned.tx, Err(if judged.error.is_empty() { "it refused".to_owned() } else { judged.error })))
+            let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
+            Ok(Some((returned.tx, Err(error))))
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
+    parked,
     service::ServiceHandle,
 };
 use crate::{
@@ -38,7 +39,12 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
     let mut failures = 0;
     loop {
         match Transaction::run(core, items, &mut knowledge).await {
-            Ok(Run::Committed(held)) => return held,
+            Ok(Run::Committed(held)) => {
+                if failures > 0 {
+                    parked::reconcile(core, items).await;
+                }
+                return held;
+            }
             Ok(Run::Again) => {}
             Err(error) => {
                 core.series.store_failures.increment();
@@ -185,7 +191,7 @@ impl<'l> Transaction<'l> {
             Before::Run => {}
         }
         if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
-            return self.conclude(tx, item, handler, &failed).await;
+            return self.conclude(tx, first, item, handler, failed).await;
         }
         let mut messages = Vec::with_capacity(at.len());
         for index in at {
@@ -246,7 +252,7 @@ impl<'l> Transaction<'l> {
             for index in at {
                 self.effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
                 if *index != at[at.len() - 1] {
-                    self.effects.done(&self.items[*index]);
+                    self.effects.published(core, &self.items[*index], handler, refused, Vec::new(), self.now);
                 }
             }
             // What a batch publishes was led to by its last message.
@@ -254,12 +260,26 @@ impl<'l> Transaction<'l> {
             self.effects.published(core, last, handler, refused, judged.events, self.now);
             return Ok(Some(tx));
         }
-        let failed = Failed::new(core, item, handler, judged.ended, judged.error, self.now);
-        self.conclude(tx, item, handler, &failed).await
+        let failed = Failed::new(core, item, handler, judged.ended, judged.error);
+        self.conclude(tx, at[0], item, handler, failed).await
     }
 
-    async fn conclude(&mut self, tx: Box<dyn StoreTx>, item: &Item, handler: usize, failed: &Failed) -> Result<Open, StoreError> {
-        conclude(self.core, tx, item, handler, failed, &mut self.effects, self.now).await.map(Some)
+    async fn conclude(
+        &mut self,
+        tx: Box<dyn StoreTx>,
+        at: usize,
+        item: &Item,
+        handler: usize,
+        failed: Failed,
+    ) -> Result<Open, StoreError> {
+        match conclude(self.core, tx, item, handler, &failed, &mut self.effects, self.now).await? {
+            Ok(tx) => Ok(Some(tx)),
+            Err(error) => {
+                self.knowledge.careful = true;
+                self.knowledge.failed.insert(at, Failed { last_words: Some(error), ..failed });
+                Ok(None)
+            }
+        }
     }
 
     fn undecodable(&mut self, item: &Item, fault: &Fault) {
@@ -283,7 +303,7 @@ impl<'l> Transaction<'l> {
         self.knowledge.careful = true;
         // A refusal whose writes cannot be taken back alone runs again, under a savepoint.
         if judged.ended != Ended::Rejected {
-            let failed = Failed::new(self.core, item, handler, judged.ended, judged.error, self.now);
+            let failed = Failed::new(self.core, item, handler, judged.ended, judged.error);
             self.knowledge.failed.insert(at[0], failed);
         }
         Ok(None)

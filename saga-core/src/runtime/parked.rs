@@ -1,13 +1,41 @@
 //! Parked messages, between the database and the consumer.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::core::Core;
+use super::{core::Core, item::Item};
 use crate::{
     engine::parking::Place,
     message::TopicPartition,
     store::{ParkedMessage, StoreError},
+    time::Timestamp,
 };
+
+/// Reads what is parked at the places of `items`, which are still running, and puts the index right.
+///
+/// A commit that answered with an error may have happened all the same, and then what it parked is not in the index.
+pub(crate) async fn reconcile(core: &Core, items: &[Item]) {
+    let mut failures = 0;
+    let keys = loop {
+        match core.store().parked_keys(&core.name).await {
+            Ok(keys) => break keys,
+            Err(error) => {
+                tracing::warn!(service = &*core.name, %error, "the parked keys could not be read; waiting");
+                core.clock.sleep(core.outage_backoff(failures)).await;
+                failures = failures.saturating_add(1);
+            }
+        }
+    };
+    let parked: HashMap<Place, (usize, Timestamp)> =
+        keys.into_iter().map(|key| (Place { topic: key.topic, key: key.key }, (key.count, key.due))).collect();
+    let mut lot = core.lot();
+    for item in items {
+        let (count, due) = parked.get(&item.place).copied().unwrap_or_default();
+        lot.correct(&item.place, item.received.partition, count, due);
+    }
+    drop(lot);
+    core.lot_wake.notify_one();
+    core.moved();
+}
 
 /// Messages of one key that are read at a time.
 const PER_KEY: usize = 64;

@@ -7,9 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{core::Core, metrics::TopicSeries};
 use crate::{
+    engine::outbox::Ticket,
     message::{Envelope, Received, Record},
     store::{DeadLetter, DeadLetterState, OutboxId, OutboxRow, StoreError},
-    transport::TransportError,
+    transport::{TopicSpec, TransportError},
 };
 
 /// The most rows in one call of the transport.
@@ -28,10 +29,11 @@ pub(crate) async fn adopt(core: &Core) -> Result<usize, StoreError> {
         after = last.id;
         adopted += rows.len();
         let mut ledger = core.ledger();
+        let ticket = ledger.begin();
         for OutboxRow { id, record } in rows {
             let key = (record.topic.clone(), record.key.clone().unwrap_or_default());
-            ledger.stage(id, key, record);
-            ledger.commit(&[id]);
+            ledger.stage(ticket, id, key, record);
+            ledger.commit(ticket, &[id]);
         }
     }
     Ok(adopted)
@@ -88,7 +90,7 @@ impl Relay {
     async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
-        let (mut outage, mut refused) = (None, Vec::new());
+        let (mut outage, mut refused, mut unknown) = (None, Vec::new(), None);
         {
             let mut ledger = self.core.ledger();
             let mut results = results.into_iter();
@@ -104,12 +106,18 @@ impl Relay {
                     Err(TransportError::Refused(reason)) => refused.push((*id, record.clone(), reason)),
                     Err(error) => {
                         ledger.failed(*id);
+                        if matches!(error, TransportError::UnknownTopic(_)) {
+                            unknown = Some(record.topic.clone());
+                        }
                         outage.get_or_insert(error);
                     }
                 }
             }
         }
         self.core.moved();
+        if let Some(name) = unknown {
+            self.create(name).await;
+        }
         for (id, record, reason) in refused {
             self.bury(id, record, &reason).await;
         }
@@ -119,6 +127,15 @@ impl Relay {
                 tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
                 self.wait().await;
             }
+        }
+    }
+
+    /// Creates a topic that only an event published by hand names. Should it fail, the next attempt to send tells.
+    async fn create(&self, name: String) {
+        let spec = TopicSpec { name, partitions: self.core.settings.topic_partitions };
+        match self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await {
+            Ok(()) => tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic"),
+            Err(error) => tracing::error!(service = &*self.core.name, topic = spec.name, %error, "a topic cannot be created"),
         }
     }
 
@@ -185,8 +202,8 @@ impl Relay {
     }
 
     /// Looks up whether rows are in the database whose commit gave no clear answer.
-    async fn settle_doubt(&mut self, ids: &[OutboxId]) {
-        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return };
+    async fn settle_doubt(&mut self, rows: &[(OutboxId, Ticket)]) {
+        let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) else { return };
         let (mut after, mut found) = (first - 1, Vec::new());
         while after < *last {
             match self.core.store().outbox(&self.core.name, after, PAGE).await {
@@ -202,10 +219,16 @@ impl Relay {
                 }
             }
         }
-        let (there, gone): (Vec<_>, Vec<_>) = ids.iter().partition(|id| found.binary_search(id).is_ok());
         let mut ledger = self.core.ledger();
-        ledger.commit(&there);
-        ledger.roll_back(&gone);
+        for (id, ticket) in rows {
+            match found.binary_search(id) {
+                Ok(_) => ledger.commit(*ticket, &[*id]),
+                Err(_) => ledger.roll_back(*ticket, &[*id]),
+            }
+        }
+        drop(ledger);
+        self.core.moved();
+        self.core.outbox_room.notify_one();
     }
 
     async fn wait(&mut self) {

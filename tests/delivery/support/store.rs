@@ -1,0 +1,184 @@
+//! A store that fails on command.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sagas::{
+    message::Record,
+    store::{
+        Database, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, ParkedId, ParkedKey,
+        ParkedMessage, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+    },
+    time::Timestamp,
+};
+
+/// What goes wrong, decided at each call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    Begin,
+    Claim,
+    Append,
+    /// Nothing is committed, and it says so.
+    Commit,
+    /// All is committed, and it is answered with an error.
+    LoseAnswer,
+    Read,
+}
+
+type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
+
+/// Decides about faults; shared by a store and the test.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<Option<Decide>>>);
+
+impl Faults {
+    pub fn set(&self, decide: impl FnMut(Fault) -> bool + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(decide));
+    }
+
+    pub fn clear(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn check(&self, fault: Fault) -> Result<(), StoreError> {
+        let fails = self.0.lock().unwrap().as_mut().is_some_and(|decide| decide(fault));
+        if fails { Err(StoreError::Unavailable(format!("a fault that the test asked for: {fault:?}"))) } else { Ok(()) }
+    }
+}
+
+pub struct Failing {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+}
+
+/// `database`, failing as `faults` says.
+pub fn failing(database: &Database, faults: &Faults) -> Database {
+    Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone() }))
+}
+
+#[async_trait]
+impl Store for Failing {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        self.inner.migrate().await
+    }
+
+    async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+        self.inner.migrate_set(set, migrations).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
+        self.faults.check(Fault::Begin)?;
+        Ok(Box::new(FailingTx { inner: self.inner.begin().await?, faults: self.faults.clone() }))
+    }
+
+    async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
+        self.faults.check(Fault::Read)?;
+        self.inner.seen(service, keys).await
+    }
+
+    async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        self.faults.check(Fault::Read)?;
+        self.inner.outbox(service, after, limit).await
+    }
+
+    async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
+        self.faults.check(Fault::Read)?;
+        self.inner.parked_keys(service).await
+    }
+
+    async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+        self.faults.check(Fault::Read)?;
+        self.inner.parked(service, topic, key, limit).await
+    }
+
+    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
+        self.inner.steps(service, saga_id).await
+    }
+
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.inner.dead_letters(service, offset, limit).await
+    }
+
+    async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        self.inner.dead_letter(service, id).await
+    }
+
+    async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.prune_inbox(service, before, limit).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
+    async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {
+        self.inner.reader().await
+    }
+
+    /// The database is the test's, and outlives an app that could not start.
+    async fn close(&self) {}
+}
+
+struct FailingTx {
+    inner: Box<dyn StoreTx>,
+    faults: Faults,
+}
+
+#[async_trait]
+impl StoreTx for FailingTx {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.inner.savepoint().await
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        self.inner.undo().await
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.faults.check(Fault::Claim)?;
+        self.inner.claim(service, keys, now).await
+    }
+
+    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
+        self.faults.check(Fault::Append)?;
+        self.inner.append_outbox(service, rows).await
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        self.inner.delete_outbox(ids).await
+    }
+
+    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        self.inner.record_steps(service, steps).await
+    }
+
+    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
+        self.inner.park(service, messages).await
+    }
+
+    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
+        self.inner.repark(id, attempts, due, error).await
+    }
+
+    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
+        self.inner.unpark(ids).await
+    }
+
+    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.inner.bury(service, letters).await
+    }
+
+    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
+        self.inner.settle_dead_letter(service, id, state).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.faults.check(Fault::Commit)?;
+        self.inner.commit().await?;
+        self.faults.check(Fault::LoseAnswer)
+    }
+
+    fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        self.inner.sql()
+    }
+}
