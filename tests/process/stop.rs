@@ -27,7 +27,7 @@ async fn stops_under_load_and_finishes_later(signal: &str) {
     program.signal(signal).await;
     let ended = program.ends_within(Duration::from_secs(15)).await;
     assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
-    assert_eq!(ended.stderr, "", "there was nothing to complain of");
+    assert!(!ended.stderr.contains("ERROR") && !ended.stderr.contains("panicked"), "{ended:#?}");
     assert_eq!(open_files(folder.path()), Vec::<PathBuf>::new(), "SQLite's journals, which go when a database is closed");
     let orders = customers.leave().await;
 

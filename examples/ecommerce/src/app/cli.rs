@@ -64,11 +64,14 @@ async fn run(options: &Options, output: Output) -> ExitCode {
         Err(error @ StartError::Port(_)) => return complain(&error, WRONG_USE),
         Err(error) => return complain(&error, FAILED),
     };
+    tell_what(options, &running, output);
     let code = tokio::select! {
         code = serve(options, &running, output) => code,
-        () = signals.stop() => OK,
+        () = signals.stop() => {
+            output.say("\nStopping … (Ctrl-C again ends it at once, which loses nothing)");
+            OK
+        }
     };
-    output.say("\nStopping … (Ctrl-C again ends it at once, which loses nothing)");
     tokio::select! {
         in_time = running.stop() => {
             if !in_time {
@@ -95,6 +98,12 @@ async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     }
     tell_where(running, output);
     std::future::pending().await
+}
+
+fn tell_what(options: &Options, running: &Running, output: Output) {
+    let services = ServiceName::ALL.map(ServiceName::as_str).into_iter().filter(|service| running.base_url(service).is_some());
+    let services: Vec<_> = services.collect();
+    output.say(format_args!("The services {} run, with their data in {}.", services.join(", "), options.data_dir.display()));
 }
 
 /// The demo needs every service.
