@@ -1,15 +1,16 @@
-//! A database that cannot be written for a while: somebody else holds its lock.
+//! A database, or the log, that cannot be written for a while: somebody else holds its lock.
 
 use std::time::Duration;
 
-use sagas_tests::{SERVICES, Shop};
+use futures_util::future::join_all;
+use sagas_tests::{SERVICES, Shop, eventually};
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::Instant;
 
-/// Takes the lock of a service's database, until it is given back.
-async fn lock(shop: &Shop, service: &str) -> SqliteConnection {
-    let mut connection = SqliteConnectOptions::new().filename(shop.database(service)).connect().await.unwrap();
+/// Takes the lock of a database, until it is given back.
+async fn lock(shop: &Shop, file: &str) -> SqliteConnection {
+    let mut connection = SqliteConnectOptions::new().filename(shop.folder().join(file)).connect().await.unwrap();
     connection.execute("BEGIN IMMEDIATE").await.unwrap();
     connection
 }
@@ -22,7 +23,7 @@ async fn unlock(mut connection: SqliteConnection) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
     let shop = Shop::open().await;
-    let lock = lock(&shop, "order").await;
+    let lock = lock(&shop, "order.sqlite").await;
     let order = json!({"customerId": "ada", "items": [{"productId": "tea", "quantity": 1, "unitPrice": 9.9}]});
 
     let started = Instant::now();
@@ -51,7 +52,7 @@ async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flow_goes_on_where_it_stood() {
     let shop = Shop::open().await;
-    let lock = lock(&shop, "inventory").await;
+    let lock = lock(&shop, "inventory.sqlite").await;
     let order_id = shop.place("ada", "tea", 1, 9.9).await;
     let refused = shop.post("inventory", "/products/tea/restock", &json!({"quantity": 1})).await;
     refused.is_problem(503, "UNAVAILABLE");
@@ -62,6 +63,27 @@ async fn a_flow_goes_on_where_it_stood() {
     for service in SERVICES {
         assert_eq!(shop.count(service, "/dead-letters").await, 0, "{service}");
     }
+    shop.check().await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_are_taken_while_the_log_cannot_be_written() {
+    let shop = Shop::open().await;
+    let lock = lock(&shop, "log/log.db").await;
+    let order_id = shop.place("ada", "tea", 1, 9.9).await;
+    eventually("the services say that the log is down, each time within two seconds", async || {
+        let started = Instant::now();
+        let answers = join_all(SERVICES.map(|service| shop.get(service, "/health"))).await;
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        answers.iter().all(|health| health.json()["checks"]["broker"]["status"] == "DOWN").then_some(())
+    })
+    .await;
+    assert_eq!(shop.order(&order_id).await["status"], "CREATED");
+    unlock(lock).await;
+    shop.order_is(&order_id, "COMPLETED").await;
+    shop.quiet().await;
+    assert_eq!(shop.records_of("orders", &order_id).await.len(), 2, "created and confirmed, once");
     shop.check().await;
     shop.close().await;
 }

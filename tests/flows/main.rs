@@ -4,11 +4,13 @@
 
 mod bad_orders;
 mod bad_requests;
+mod contracts;
 mod declined;
 mod gateway_outage;
 mod happy;
 mod idempotency;
 mod insufficient;
+mod invariants;
 mod locked_database;
 mod notification_outage;
 mod other_ids;

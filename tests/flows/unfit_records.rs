@@ -1,9 +1,10 @@
 //! Records that nobody should have published: they never block, and are never lost.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use reqwest::Method;
 use sagas::message::{Header, Record};
 use sagas::time::Timestamp;
-use sagas_tests::{SERVICES, Shop, header, payload};
+use sagas_tests::{Answer, SERVICES, Shop, header, payload};
 use serde_json::{Value, json};
 
 /// Who reads which topic.
@@ -126,6 +127,29 @@ async fn a_value_that_is_no_such_event_is_dead_lettered_by_those_who_want_the_ev
             }
         }
     }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_that_is_retried_is_given_up_again() {
+    let shop = Shop::open().await;
+    let record = record("notifications", b"key", [0xff, 0xfe], &[("ce_type", "NotificationSent")]);
+    shop.publish(record.clone()).await;
+    shop.quiet().await;
+    let first = dead_letters(&shop, "analytics", "notifications").await[0]["id"].clone();
+    let settle = async |id: &Value, how: &str| {
+        let path = format!("/dead-letters/{}/{how}", id.as_str().unwrap());
+        Answer::to(shop.request(Method::POST, "analytics", &path)).await.status
+    };
+    assert_eq!(settle(&first, "retry").await, 202);
+    shop.quiet().await;
+    let second = dead_letters(&shop, "analytics", "notifications").await;
+    assert_eq!(second.len(), 1);
+    assert_ne!(second[0]["id"], first);
+    assert_given_up(&shop, "analytics", &record).await;
+    assert_eq!(settle(&second[0]["id"], "discard").await, 202);
+    shop.quiet().await;
+    assert_eq!(shop.count("analytics", "/dead-letters").await, 0);
     shop.close().await;
 }
 

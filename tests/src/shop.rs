@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -121,9 +121,9 @@ impl Shop {
         self.log.close().await;
     }
 
-    /// The file with a service's database.
-    pub fn database(&self, service: &str) -> PathBuf {
-        self.folder.path().join(format!("{service}.sqlite"))
+    /// The folder with everything that is written.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// An identity that nobody has yet.
