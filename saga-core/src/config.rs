@@ -185,7 +185,7 @@ fn read(path: &Path) -> Result<Dict, ConfigError> {
     Toml::from_str(&text).map_err(|error| {
         // The text that toml shows around the mistake stays out of the message.
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        ConfigError::Syntax { path: shown, message: format!("line {line}: {}", error.message()) }
+        ConfigError::Syntax { path: shown, message: format!("line {line}: {}", error.message().replace('\n', ", ")) }
     })
 }
 
@@ -274,7 +274,7 @@ impl Places<'_> {
                 "is missing; give it a value".to_owned()
             }
             Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
-                format!("must be {expected}, not {}", kind_of(actual))
+                format!("must be {}, not {}", wanted(&expected.to_string()), kind_of(actual))
             }
             Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
             Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "is out of range".to_owned(),
@@ -284,6 +284,20 @@ impl Places<'_> {
         let key = path.join(".");
         ConfigError::Invalid { place: self.name(layer, &key), key, message }
     }
+}
+
+/// What should have been given, in words. Other than Rust's numbers, serde says it in words itself.
+fn wanted(expected: &str) -> String {
+    let most = match expected {
+        "u8" => u64::from(u8::MAX),
+        "u16" => u64::from(u16::MAX),
+        "u32" => u64::from(u32::MAX),
+        "u64" | "usize" => return "a whole number, at least 0".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => return "a whole number".to_owned(),
+        "f32" | "f64" => return "a number".to_owned(),
+        other => return other.to_owned(),
+    };
+    format!("a whole number from 0 to {most}")
 }
 
 /// What was given, without a text's content.

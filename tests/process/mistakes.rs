@@ -47,7 +47,7 @@ async fn a_variable_that_does_not_fit_is_named() {
         command.env(name, value);
         command
     };
-    is_refused(with("ECOMMERCE_BASE_PORT", "many"), WRONG_USE, &["ECOMMERCE_BASE_PORT"]).await;
+    is_refused(with("ECOMMERCE_BASE_PORT", "many"), WRONG_USE, &["ECOMMERCE_BASE_PORT", "from 0 to 65535"]).await;
     is_refused(with("ECOMMERCE_ONCE", "maybe"), WRONG_USE, &["ECOMMERCE_ONCE"]).await;
     is_refused(with("ECOMMERCE_LIMITS__LANES", "-1"), WRONG_USE, &["ECOMMERCE_LIMITS__LANES"]).await;
 }

@@ -103,14 +103,26 @@ fn every_mistake_names_its_place() {
             "`data_dri` in the configuration file PATH is not known; known are base_port, broker, data_dir, limits, services",
         ),
         ("[limits]\nlaness = 3", &[], "`limits.laness` in the configuration file PATH is not known; known are lanes, label"),
-        ("base_port = 'secret'", &[], "`base_port` in the configuration file PATH must be u16, not a text"),
-        ("base_port = 70000", &[], "`base_port` in the configuration file PATH must be u16, not 70000"),
+        (
+            "base_port = 'secret'",
+            &[],
+            "`base_port` in the configuration file PATH must be a whole number from 0 to 65535, not a text",
+        ),
+        (
+            "base_port = 70000",
+            &[],
+            "`base_port` in the configuration file PATH must be a whole number from 0 to 65535, not 70000",
+        ),
         ("base_port =", &[], "the configuration file PATH is no TOML: line 1: "),
-        ("", &[("SHOP_BASE_PORT", "secret")], "`base_port` in the environment variable SHOP_BASE_PORT must be u16, not a text"),
+        (
+            "",
+            &[("SHOP_BASE_PORT", "secret")],
+            "`base_port` in the environment variable SHOP_BASE_PORT must be a whole number from 0 to 65535, not a text",
+        ),
         (
             "",
             &[("SHOP_LIMITS__LANES", "-1")],
-            "`limits.lanes` in the environment variable SHOP_LIMITS__LANES must be usize, not -1",
+            "`limits.lanes` in the environment variable SHOP_LIMITS__LANES must be a whole number, at least 0, not -1",
         ),
         (
             "",
