@@ -128,12 +128,13 @@ async fn every_service_has_done_its_part() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_completed_order_is_shipped() {
     let shop = Shop::open().await;
-    shop.put("payment", "/gateway", &json!({"latencyMs": 300})).await.is(200);
+    shop.put("payment", "/gateway", &json!({"outage": true})).await.is(200);
     let order = place(&shop).await.is(202);
     let order_id = order["orderId"].as_str().unwrap();
     let path = format!("/orders/{order_id}/ship");
     let shipment = json!({"trackingNumber": "T-1"});
     shop.post("order", &path, &shipment).await.is_problem(409, "CONFLICT");
+    shop.put("payment", "/gateway", &json!({"outage": false})).await.is(200);
     shop.order_is(order_id, "COMPLETED").await;
 
     let request = shop.request(Method::POST, "order", &path).header("X-Correlation-Id", "warehouse-9").json(&shipment);
