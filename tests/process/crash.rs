@@ -2,7 +2,7 @@
 //!
 //! `SAGAS_TEST_SEED` chooses other moments.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -185,6 +185,12 @@ fn fates(orders: &Acknowledged) -> [usize; 3] {
         .map(|fate| orders.keys().filter(|number| Fate::of(**number) == fate).count())
 }
 
+/// How many events all orders come to: each flow's, with its notifications.
+fn all_events(orders: &Acknowledged) -> usize {
+    let [completed, out_of_stock, declined] = fates(orders);
+    6 * completed + 5 * out_of_stock + 6 * declined
+}
+
 async fn the_sums_are_right(shop: &Shop, orders: &Acknowledged) {
     let [completed, out_of_stock, declined] = fates(orders);
     // What follows the end of an order: the sale, the customer's notifications, the numbers.
@@ -196,10 +202,13 @@ async fn the_sums_are_right(shop: &Shop, orders: &Acknowledged) {
         let reserved: i64 = products.as_array().unwrap().iter().map(|product| product["reserved"].as_i64().unwrap()).sum();
         let (all, cancelled) = (ORDERS, out_of_stock + declined);
         let expected = json!({"created": all, "completed": completed, "cancelled": cancelled, "inFlight": 0});
-        let as_expected = sent == notifications && counted == expected && reserved == 0;
+        let events = shop.get(Service::Analytics, "/analytics/events").await?;
+        let heard: u64 = events.as_object().unwrap().values().map(|total| total.as_u64().unwrap()).sum();
+        let all_heard = heard >= u64::try_from(all_events(orders)).unwrap();
+        let as_expected = sent == notifications && counted == expected && reserved == 0 && all_heard;
         as_expected
             .then_some(())
-            .ok_or_else(|| format!("{sent} of {notifications} notifications, {reserved} reserved, {counted}"))
+            .ok_or_else(|| format!("{sent} of {notifications} notifications, {reserved} reserved, {counted}, {events}"))
     })
     .await;
 
@@ -230,14 +239,15 @@ fn the_stock_is_right(product: &Value, orders: &Acknowledged) {
 
 async fn nothing_is_left_and_nothing_was_done_twice(data_dir: &Path, orders: &Acknowledged) {
     assert_eq!(data::leftovers(data_dir).await, Vec::<String>::new());
-    let [completed, out_of_stock, declined] = fates(orders).map(|count| i64::try_from(count).unwrap());
+    let [completed, _, declined] = fates(orders).map(|count| i64::try_from(count).unwrap());
     let charges = data::charges(data_dir).await;
     assert_eq!(charges, Charges { asked: completed + declined, orders: completed + declined, taken: completed });
 
     let published = data::published(data_dir).await;
     let twice: Vec<_> = published.iter().filter(|(_, ids)| ids.len() > 1).collect();
     assert!(twice.is_empty(), "published as two events: {twice:#?}");
-    // Each flow's events and notifications.
-    let expected = 6 * completed + 5 * out_of_stock + 6 * declined;
-    assert_eq!(i64::try_from(published.len()).unwrap(), expected, "events in the log");
+    let mut by_type = BTreeMap::<_, usize>::new();
+    published.keys().for_each(|(_, (name, _))| *by_type.entry(name.clone()).or_default() += 1);
+    assert_eq!(data::counted(data_dir).await, by_type, "events that the analytics service has counted");
+    assert_eq!(published.len(), all_events(orders), "events in the log");
 }

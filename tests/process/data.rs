@@ -67,6 +67,14 @@ pub async fn charges(data_dir: &Path) -> Charges {
     }
 }
 
+/// How many events of each type the analytics service has counted. It adds each up blindly: only the inbox keeps an event that is
+/// delivered again from being counted again.
+pub async fn counted(data_dir: &Path) -> BTreeMap<String, usize> {
+    let mut db = open(data_dir, "analytics.sqlite").await;
+    let totals: Vec<(String, i64)> = sqlx::query_as("SELECT type, total FROM event_totals").fetch_all(&mut db).await.unwrap();
+    totals.into_iter().map(|(name, total)| (name, usize::try_from(total).unwrap())).collect()
+}
+
 /// What was said about an order: the event's type, and for a notification its kind.
 pub type Said = (String, String);
 
