@@ -15,7 +15,8 @@ use crate::{
 /// Calls `function` with `invocation`, on behalf of `item`.
 pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Outcome {
     let options = core.handlers[handler].options();
-    let span = tracing::info_span!(
+    // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
+    let span = tracing::error_span!(
         "deliver",
         service = &*core.name,
         handler = options.name,

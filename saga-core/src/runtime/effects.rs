@@ -147,6 +147,7 @@ impl Effects {
             offset = item.received.offset,
             message_id = item.envelope.id.as_str(),
             correlation_id = item.envelope.correlation_id,
+            causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
             attempts,
             error,
             "dead-lettered"

@@ -90,6 +90,7 @@ impl Failed {
             handler = core.handlers[handler].options().name,
             message_id = item.envelope.id.as_str(),
             correlation_id = item.envelope.correlation_id,
+            causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
             error,
             then = ?after,
             "delivery failed"

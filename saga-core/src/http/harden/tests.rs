@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use axum::{
     body::Body,
     http::{HeaderMap, Method},
@@ -5,6 +7,7 @@ use axum::{
 };
 use futures_util::stream;
 use tower::ServiceExt;
+use tracing::{Dispatch, Level};
 
 use super::*;
 use crate::{http::Json, time::Timestamp};
@@ -16,6 +19,7 @@ fn router() -> Router {
         .route("/number", post(async |Json(number): Json<u32>| number.to_string()))
         .route("/panic", get(async || -> &'static str { panic!("a bug in a handler") }))
         .route("/id", get(async |id: CorrelationId| id.to_string()))
+        .route("/busy", get(async || Problem::unavailable("too much to do")))
         .route("/gone", get(async || (StatusCode::NOT_FOUND, "in words of its own")));
     let limits = RequestLimits { body_bytes: 1_000, body_timeout: Duration::from_secs(5), bodies_bytes: 100_000 };
     harden_with(router, Clock::manual(Timestamp::from_millis(0)), IdSource::seeded(1), limits)
@@ -108,6 +112,40 @@ async fn the_correlation_id_comes_back_and_reaches_the_handler() {
     let (_, headers, body) = send(request(Method::GET, "/id", Body::empty())).await;
     assert_eq!(headers["x-correlation-id"], body.as_str());
     assert!(uuid::Uuid::parse_str(&body).is_ok(), "{body}");
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_line_has_the_correlation_id_at_every_log_level() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let subscriber = Dispatch::new(subscriber.with_max_level(Level::WARN).finish());
+    // While there is one dispatcher, tracing lets the thread that first comes by a line decide whether it is logged, and that may
+    // be another test's. With two it asks them both.
+    let _second = Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let _guard = tracing::dispatcher::set_default(&subscriber);
+
+    let mut refused = request(Method::GET, "/busy", Body::empty());
+    refused.headers_mut().insert("x-correlation-id", HeaderValue::from_static("abc-123"));
+    assert_eq!(send(refused).await.0, 503);
+    let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    let line = log.lines().find(|line| line.contains("request refused")).expect(&log);
+    assert!(line.contains("correlation_id=abc-123"), "{line}");
 }
 
 #[tokio::test]
