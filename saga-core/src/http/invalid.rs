@@ -1,11 +1,11 @@
 //! Turns serde's messages into which field is wrong and how.
 
-use super::Problem;
+use super::{Problem, expected::told};
 
 /// The longest part of an answer, in bytes.
 const LONGEST: usize = 300;
 
-/// The problem for a value that does not fit, found at `path` (`.` is the top).
+/// The problem for a value that does not fit, found at `path` in `what`: `.` is the top, which is called as `what` is.
 pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     let path = if path == "." { "" } else { path };
     let (field, message) = if let Some((name, _)) = quoted(message, "missing field ") {
@@ -14,12 +14,16 @@ pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
         (join(path, name), "is there twice".to_owned())
     } else if let Some((name, rest)) = quoted(message, "unknown field ") {
         (join(path, name), unknown(rest))
+    } else if let Some((_, rest)) = quoted(message, "unknown variant ") {
+        (path.to_owned(), unknown(rest))
     } else {
-        (path.to_owned(), message.to_owned())
+        (path.to_owned(), told(message))
     };
     let (field, message) = (shortened(field), shortened(message));
-    let place = if field.is_empty() { String::new() } else { format!("{field}: ") };
-    Problem::validation(format!("{what} does not fit: {place}{message}")).field(field, message)
+    if field.is_empty() {
+        return Problem::validation(format!("the {what} {message}")).field(what, message);
+    }
+    Problem::validation(format!("the {what} does not fit: {field}: {message}")).field(field, message)
 }
 
 /// What the request says itself comes back in part at most.

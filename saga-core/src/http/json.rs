@@ -75,7 +75,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let fits_not = error.is_data() || syntax_of_ours.iter().any(|start| message.starts_with(start));
         // Reading stops at the first thing that does not fit, so what follows has not been looked at.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
-            Ok(_) if fits_not => invalid::problem("the body", &path, told(&message)),
+            Ok(_) if fits_not => invalid::problem("body", &path, without_position(&message)),
             Ok(_) => malformed(&error),
             Err(error) => malformed(&error),
         }
@@ -89,7 +89,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
 }
 
 /// What is wrong, without its position: the field says better where it is than line and column do.
-fn told(message: &str) -> &str {
+fn without_position(message: &str) -> &str {
     match message.rfind(" at line ").map_or(message, |end| &message[..end]) {
         "expected value" => "is not one of the words expected",
         message => message,
@@ -140,25 +140,28 @@ mod tests {
     fn what_does_not_fit_names_its_field() {
         for (body, field, message) in [
             (r#"{"items": []}"#, "customerId", "is missing"),
-            (r#"{"customerId": 1, "items": []}"#, "customerId", "invalid type: integer `1`, expected a string"),
+            (r#"{"customerId": 1, "items": []}"#, "customerId", "must be a text"),
             (r#"{"customerId": "c", "items": [], "coupon": 1}"#, "coupon", "is not known; known are `customerId`, `items`"),
             (r#"{"customerId": "c", "items": [{"quantity": 1, "x": 1}]}"#, "items[0].x", "is not known; known is `quantity`"),
             (
                 r#"{"customerId": "c", "items": [{"quantity": 1}, {"quantity": -1}]}"#,
                 "items[1].quantity",
-                "invalid value: integer `-1`, expected u32",
+                "must be a whole number from 0 to 4294967295",
             ),
             (
                 r#"{"customerId": "c", "items": [{"quantity": 99999999999}]}"#,
                 "items[0].quantity",
-                "invalid value: integer `99999999999`, expected u32",
+                "must be a whole number from 0 to 4294967295",
             ),
-            (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "number out of range"),
+            (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "is a number out of range"),
             (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is there twice"),
             (r#"{"customerId": "c", "items": [{"items": 1}]}"#, "items[0].items", "is not known; known is `quantity`"),
-            ("[]", "", "invalid type: sequence, expected struct Order"),
-            (r#"["c", []]"#, "", "invalid type: sequence, expected struct Order"),
-            (r#"{"customerId": "c", "items": [[1]]}"#, "items[0]", "invalid type: sequence, expected struct Item"),
+            (r#"{"customerId": null, "items": []}"#, "customerId", "must not be null"),
+            (r#"{"customerId": "c", "items": {}}"#, "items", "must be a list"),
+            ("null", "body", "must not be null"),
+            ("[]", "body", "must be an object"),
+            (r#"["c", []]"#, "body", "must be an object"),
+            (r#"{"customerId": "c", "items": [[1]]}"#, "items[0]", "must be an object"),
         ] {
             let problem = parse::<Order>(body.as_bytes()).expect_err(body);
             assert_eq!((problem.status().as_u16(), problem.code()), (400, "VALIDATION_ERROR"), "{body}");
@@ -182,6 +185,8 @@ mod tests {
             let problem = parse::<Payment>(format!(r#"{{"method": {wrong}}}"#).as_bytes()).expect_err(wrong);
             assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", "method"), "{wrong}");
         }
+        let problem = parse::<Payment>(br#"{"method": "Shells"}"#).expect_err("no method");
+        assert_eq!(problem.errors()[0].message, "is not known; known is `Cash`");
         assert!(matches!(parse(br#""Cash""#), Ok(Method::Cash)));
     }
 

@@ -8,6 +8,7 @@
 
 mod correlation;
 mod dead_letters;
+mod expected;
 mod harden;
 mod invalid;
 mod json;

@@ -6,7 +6,11 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Problem, invalid};
+use super::{
+    Problem,
+    expected::{must_be, told},
+    invalid,
+};
 
 /// The query of a request. What does not fit is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
 ///
@@ -25,7 +29,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let pairs = serde_urlencoded::Deserializer::new(url_pairs(query));
     serde_path_to_error::deserialize(pairs)
-        .map_err(|error| invalid::problem("the query", &error.path().to_string(), &error.inner().to_string()))
+        .map_err(|error| invalid::problem("query", &error.path().to_string(), &error.inner().to_string()))
 }
 
 fn url_pairs(query: &str) -> form_urlencoded::Parse<'_> {
@@ -60,12 +64,12 @@ fn wrong_parameter(error: ErrorKind, names: &[String]) -> (String, String) {
     let at = |index: usize| names.get(index).cloned().unwrap_or_else(|| "path".to_owned());
     let only = || if names.len() == 1 { at(0) } else { "path".to_owned() };
     match error {
-        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, format!("is no {expected_type}")),
-        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), format!("is no {expected_type}")),
-        ErrorKind::ParseError { expected_type, .. } => (only(), format!("is no {expected_type}")),
+        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, must_be(expected_type)),
+        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), must_be(expected_type)),
+        ErrorKind::ParseError { expected_type, .. } => (only(), must_be(expected_type)),
         ErrorKind::InvalidUtf8InPathParam { key } => (key, "is not UTF-8".to_owned()),
-        ErrorKind::DeserializeError { key, message, .. } => (key, message),
-        other => (only(), other.to_string()),
+        ErrorKind::DeserializeError { key, message, .. } => (key, told(&message)),
+        other => (only(), told(&other.to_string())),
     }
 }
 
