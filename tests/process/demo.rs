@@ -41,6 +41,35 @@ async fn once_plays_the_flows_prints_their_timelines_and_ends_well_twice() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_plays_each_flow_though_what_it_orders_was_sold_out_before() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let mut program = Program::start(&mut super::program::serve(folder.path(), base_port));
+    program.serving().await;
+    let shop = Shop::at(base_port);
+    let order = serde_json::json!({
+        "customerId": "collector",
+        "items": [{"productId": "teapot", "quantity": 50, "unitPrice": 49}],
+    });
+    let placed = shop.http.post(shop.url(Service::Order, "/orders")).json(&order).send().await.unwrap();
+    let order_id = placed.json::<Value>().await.unwrap()["orderId"].as_str().unwrap().to_owned();
+    eventually(PATIENCE, "the teapots are sold", async || match shop.status(&order_id).await? {
+        status if status == "COMPLETED" => Ok(()),
+        status => Err(status),
+    })
+    .await;
+    program.signal("INT").await;
+    assert_eq!(program.ends_within(Duration::from_secs(15)).await.status.code(), Some(0));
+
+    let mut command = ecommerce(["--once", "--json", "--base-port", "0", "--data-dir"]);
+    let ended = Program::run(command.arg(folder.path()), PATIENCE).await;
+    assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+    let played = json_lines(&ended).into_iter().find(|line| line["flow"] == 3).unwrap();
+    assert_eq!(played["ok"], true, "{played:#}");
+    let timeline = played["timeline"].as_array().unwrap();
+    assert!(timeline.iter().any(|moment| moment["event"] == "PaymentFailed"), "{played:#}");
+}
+
 #[tokio::test]
 async fn once_for_machines_prints_one_json_value_a_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Flow, Problem, stage::Stage};
+use super::{
+    Flow, Problem,
+    stage::{Line, Order, Stage},
+};
 use crate::{
     app::Output,
     contracts::{
@@ -31,23 +34,45 @@ pub(super) async fn play(stage: &Stage, flow: Flow, output: Output) -> (Result<(
             let restored = stage.gateway_outage(false).await;
             (result.0.and(restored), result.1)
         }
-        Flow::Happy => straight(stage, ("tea", 2, "9.90"), OrderStatus::Completed, Kind::OrderConfirmation).await,
+        Flow::Happy => {
+            let placed = stocked(stage, ("tea", 2, "9.90")).await;
+            straight(stage, placed, OrderStatus::Completed, Kind::OrderConfirmation).await
+        }
         Flow::InventoryInsufficient => {
-            straight(stage, ("sold-out", 1, "19.00"), OrderStatus::Cancelled, Kind::OrderCancelled).await
+            let placed = more_than_there_is(stage, "sold-out", "19.00").await;
+            straight(stage, placed, OrderStatus::Cancelled, Kind::OrderCancelled).await
         }
         // The gateway declines more than 5,000.00.
-        Flow::PaymentFailed => straight(stage, ("teapot", 3, "1999.00"), OrderStatus::Cancelled, Kind::OrderCancelled).await,
+        Flow::PaymentFailed => {
+            let placed = stocked(stage, ("teapot", 3, "1999.00")).await;
+            straight(stage, placed, OrderStatus::Cancelled, Kind::OrderCancelled).await
+        }
     }
+}
+
+/// Orders what is there, after putting it there if need be: what was sold before must not send the order another way.
+async fn stocked(stage: &Stage, line: Line) -> Result<Order, Problem> {
+    stage.make_room(line).await?;
+    stage.place("demo-customer", line).await
+}
+
+/// Orders one unit more than there is.
+async fn more_than_there_is(stage: &Stage, product: &'static str, price: &'static str) -> Result<Order, Problem> {
+    let too_many = stage.available(product).await?.saturating_add(1);
+    let too_many = u32::try_from(too_many);
+    let too_many =
+        too_many.map_err(|_| Problem::Unexpected(format!("there are more units of `{product}` than can be ordered")))?;
+    stage.place("demo-customer", (product, too_many, price)).await
 }
 
 /// An order that ends without anybody's help.
 async fn straight(
     stage: &Stage,
-    line: super::stage::Line,
+    placed: Result<Order, Problem>,
     end: OrderStatus,
     told: Kind,
 ) -> (Result<(), Problem>, Option<String>) {
-    let order_id = match stage.place("demo-customer", line).await {
+    let order_id = match placed {
         Ok(order) => order.order_id,
         Err(problem) => return (Err(problem), None),
     };
@@ -62,7 +87,7 @@ async fn straight(
 async fn told_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
     let placed = async {
         stage.email_outage(true).await?;
-        stage.place("demo-customer", ("coffee", 1, "14.50")).await
+        stocked(stage, ("coffee", 1, "14.50")).await
     };
     let order_id = match placed.await {
         Ok(order) => order.order_id,
@@ -86,7 +111,7 @@ async fn told_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Op
 async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
     let placed = async {
         stage.gateway_outage(true).await?;
-        stage.place("demo-customer", ("mug", 1, "7.25")).await
+        stocked(stage, ("mug", 1, "7.25")).await
     };
     let order_id = match placed.await {
         Ok(order) => order.order_id,

@@ -54,6 +54,33 @@ impl Flow {
             Self::GatewayDown => "the payment gateway is down for a while",
         }
     }
+
+    /// The events that take an order through the flow.
+    const fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Happy | Self::NotificationFailed | Self::GatewayDown => {
+                &["OrderCreated", "InventoryReserved", "PaymentProcessed", "OrderConfirmed"]
+            }
+            Self::InventoryInsufficient => &["OrderCreated", "InventoryInsufficient", "OrderCancelled"],
+            Self::PaymentFailed => &["OrderCreated", "InventoryReserved", "PaymentFailed", "InventoryReleased", "OrderCancelled"],
+        }
+    }
+
+    /// Whether `history` is that of an order which took this flow's path.
+    ///
+    /// An event that arrives, on its own topic, after the one it led to has no effect on the order and is not in its history. So
+    /// steps in the middle can be missing, but never the last two: the decision, and what it was decided on.
+    fn check(self, history: &[String]) -> Result<(), Problem> {
+        let path = self.path();
+        let mut steps = path.iter();
+        let in_order = history.iter().all(|event| steps.any(|step| step == event));
+        let begins = history.first().is_some_and(|event| path.first().is_some_and(|step| step == event));
+        let ends = path.iter().rev().take(2).eq(history.iter().rev().take(2));
+        if in_order && begins && ends {
+            return Ok(());
+        }
+        Err(Problem::Unexpected(format!("the order went {}, and should go {}", history.join(", "), path.join(", "))))
+    }
 }
 
 /// What came of a flow.
@@ -105,7 +132,12 @@ pub(crate) async fn play(client: &Client, flows: &[Flow], output: Output) -> boo
             match Timeline::of(&stage, &order_id).await {
                 Ok(timeline) => {
                     output.say(&timeline);
-                    let Timeline { status, moments } = timeline;
+                    let Timeline { status, history, moments } = timeline;
+                    // A flow that came to nothing says so itself.
+                    if let (true, Err(problem)) = (played.ok, flow.check(&history)) {
+                        played.ok = false;
+                        played.problem = Some(problem.to_string());
+                    }
                     played.shown = Some(Shown { order_id, status, timeline: moments });
                 }
                 Err(problem) => {
@@ -123,4 +155,39 @@ pub(crate) async fn play(client: &Client, flows: &[Flow], output: Output) -> boo
     }
     output.say("");
     as_they_should
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(flow: Flow, history: &[&str]) -> bool {
+        flow.check(&history.iter().map(ToString::to_string).collect::<Vec<_>>()).is_ok()
+    }
+
+    #[test]
+    fn an_order_fits_the_flow_whose_path_it_took_and_no_other() {
+        for flow in SHORT {
+            for other in SHORT {
+                assert_eq!(fits(*flow, other.path()), flow == other, "{flow:?}, {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cause_that_was_overtaken_may_be_missing_but_not_the_end() {
+        assert!(fits(Flow::Happy, &["OrderCreated", "PaymentProcessed", "OrderConfirmed"]));
+        assert!(fits(Flow::PaymentFailed, &["OrderCreated", "InventoryReserved", "InventoryReleased", "OrderCancelled"]));
+        for bad in [
+            &[][..],
+            &["OrderCreated"],
+            &["OrderCreated", "InventoryReserved", "PaymentProcessed"],
+            &["OrderCreated", "PaymentProcessed", "InventoryReserved", "OrderConfirmed"],
+            &["OrderCreated", "InventoryReserved", "OrderConfirmed"],
+            &["InventoryReserved", "PaymentProcessed", "OrderConfirmed"],
+            &["OrderCreated", "InventoryReserved", "PaymentProcessed", "OrderConfirmed", "OrderShipped"],
+        ] {
+            assert!(!fits(Flow::Happy, bad), "{bad:?}");
+        }
+    }
 }

@@ -70,6 +70,25 @@ impl Stage {
         Ok(self.client.post(ServiceName::Order, "/orders", &order).await?)
     }
 
+    /// How many units of a product are for sale.
+    pub(super) async fn available(&self, product: &str) -> Result<u64, Problem> {
+        #[derive(Deserialize)]
+        struct Product {
+            available: u64,
+        }
+        let Product { available } = self.get(ServiceName::Inventory, &format!("/products/{product}")).await?;
+        Ok(available)
+    }
+
+    /// Sees to it that the units of `line` are for sale.
+    pub(super) async fn make_room(&self, (product, quantity, _): Line) -> Result<(), Problem> {
+        if self.available(product).await? < u64::from(quantity) {
+            let path = format!("/products/{product}/restock");
+            let _: Value = self.client.post(ServiceName::Inventory, &path, &json!({"quantity": quantity})).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the order has `status`; an order that ends otherwise never will.
     pub(super) async fn status(&self, order_id: &str, status: OrderStatus) -> Result<(), Problem> {
         let path = format!("/orders/{order_id}");

@@ -15,6 +15,8 @@ use crate::{ServiceName, contracts::OrderStatus};
 #[derive(Debug)]
 pub(super) struct Timeline {
     pub(super) status: OrderStatus,
+    /// The types of the events that changed the order, in the order of their effect.
+    pub(super) history: Vec<String>,
     pub(super) moments: Vec<Moment>,
 }
 
@@ -39,6 +41,7 @@ impl Timeline {
     pub(super) async fn of(stage: &Stage, order_id: &str) -> Result<Self, Problem> {
         let order: Order = stage.get(ServiceName::Order, &format!("/orders/{order_id}")).await?;
         let history: Vec<HistoryEvent> = stage.get(ServiceName::Order, &format!("/orders/{order_id}/events")).await?;
+        let types = history.iter().map(|event| event.event_type.clone()).collect();
         let mut moments: Vec<_> = history
             .into_iter()
             .map(|event| Moment { at: event.occurred_at, service: publisher(&event.event_type), event: event.event_type })
@@ -49,7 +52,7 @@ impl Timeline {
         }
         // Stable: what the order took in at the same moment stays in the order of its effect.
         moments.sort_by_key(|moment| moment.at);
-        Ok(Self { status: order.status, moments })
+        Ok(Self { status: order.status, history: types, moments })
     }
 }
 
