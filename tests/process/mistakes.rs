@@ -41,6 +41,20 @@ async fn a_flag_that_does_not_fit_is_named() {
 }
 
 #[tokio::test]
+async fn to_end_after_a_demo_that_is_not_played_is_a_contradiction() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("data");
+    let once = |more: &[&str]| {
+        let mut command = ecommerce(["--once", "--base-port", "0", "--data-dir"]);
+        command.arg(&data_dir).args(more);
+        command
+    };
+    is_refused(once(&["--no-demo"]), WRONG_USE, &["--once and --no-demo contradict each other"]).await;
+    is_refused(once(&["--services", "payment"]), WRONG_USE, &["--once plays the demo, which needs all five services"]).await;
+    assert!(!data_dir.exists());
+}
+
+#[tokio::test]
 async fn a_variable_that_does_not_fit_is_named() {
     let with = |name: &str, value: &str| {
         let mut command = ecommerce::<&str>([]);

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(options: &Options, output: Output) -> ExitCode {
-    let config = match options.to_config() {
+    let config = match options.check_once().and_then(|()| options.to_config()) {
         Ok(config) => config,
         Err(error) => return complain(&error, WRONG_USE),
     };

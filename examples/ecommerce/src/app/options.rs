@@ -148,6 +148,12 @@ pub(crate) enum OptionsError {
     /// No such service.
     #[error("--services: {0}")]
     Services(String),
+    /// The demo and its end, and no demo.
+    #[error("--once and --no-demo contradict each other: --once ends after the demo; leave one of them out")]
+    OnceWithoutDemo,
+    /// The demo, without all that it plays with.
+    #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
+    OnceWithoutServices,
     /// A log that this program does not speak to.
     #[error("--broker {0} is not supported by this version; use `embedded`, or leave it out")]
     Broker(String),
@@ -171,6 +177,18 @@ impl Options {
         }
         options.services()?;
         Ok(options)
+    }
+
+    /// Whether `--once` has a demo to play.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub(super) fn check_once(&self) -> Result<(), OptionsError> {
+        match self.once {
+            true if self.no_demo => Err(OptionsError::OnceWithoutDemo),
+            true if self.services()?.len() < ServiceName::ALL.len() => Err(OptionsError::OnceWithoutServices),
+            _ => Ok(()),
+        }
     }
 
     fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
