@@ -74,3 +74,16 @@ async fn what_is_no_page_is_refused() {
     assert_eq!(unknown.blamed(), ["status"]);
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parameter_that_is_not_known_is_refused() {
+    let shop = Shop::open().await;
+    let dead_letters = SERVICES.map(|service| (service, "/dead-letters"));
+    for (service, list) in LISTS.into_iter().chain(dead_letters) {
+        let answer = shop.get(service, &format!("{list}?statuss=COMPLETED&size=1")).await;
+        answer.is_problem(400, "VALIDATION_ERROR");
+        assert_eq!(answer.blamed(), ["statuss"], "{service}{list}");
+    }
+    shop.get("order", "/orders?status=COMPLETED&customerId=ada&page=0&size=1").await.is(200);
+    shop.close().await;
+}

@@ -19,7 +19,12 @@ pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     } else {
         (path.to_owned(), told(message))
     };
-    let (field, message) = (shortened(field), shortened(message));
+    self::field(what, &field, message)
+}
+
+/// The problem with `field` of `what`; without a name, with all of it.
+pub(super) fn field(what: &str, field: &str, message: String) -> Problem {
+    let (field, message) = (shortened(field.to_owned()), shortened(message));
     if field.is_empty() {
         return Problem::validation(format!("the {what} {message}")).field(what, message);
     }

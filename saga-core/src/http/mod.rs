@@ -12,6 +12,7 @@ mod expected;
 mod harden;
 mod invalid;
 mod json;
+mod known;
 mod objects;
 mod page;
 mod problem;

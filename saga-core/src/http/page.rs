@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Problem, query};
+use super::{Json, Problem, known, query};
 
 /// Items on a page when the request does not say.
 const DEFAULT_SIZE: u32 = 50;
@@ -17,7 +17,8 @@ const MAX_SIZE: u32 = 500;
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// Which part of a list is asked for: `?page=0&size=50`. Pages count from 0; a page has 1 to 500 items, 50 unless the request
-/// says. Anything else is answered 400 `VALIDATION_ERROR`.
+/// says. Anything else is answered 400 `VALIDATION_ERROR`, and so is any other parameter, unless a [`Query`](super::Query) stands
+/// before the page and knows it.
 ///
 /// ```
 /// # use saga_core::http::{Page, Problem, Listed};
@@ -73,6 +74,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
             Ok(OriginalUri(uri)) => uri,
             Err(never) => match never {},
         };
+        if parts.extensions.get::<known::Checked>().is_none() {
+            known::check_names(uri.query().unwrap_or_default(), &[])?;
+        }
         parse(uri)
     }
 }
@@ -117,7 +121,12 @@ impl<T: Serialize> IntoResponse for Listed<T> {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::Body, http::Request, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::http::Query;
 
     fn page(uri: &'static str) -> Result<Page, Problem> {
         parse(Uri::from_static(uri))
@@ -151,6 +160,32 @@ mod tests {
         ] {
             let problem = page(uri).expect_err(uri);
             assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", field), "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_knows_what_the_query_before_it_knows() {
+        #[derive(Deserialize)]
+        struct Filter {
+            status: Option<String>,
+        }
+        let filtered = async |Query(filter): Query<Filter>, page: Page| page.list(filter.status.into_iter().collect(), 1);
+        let routes = Router::new().route("/all", get(async |page: Page| page.list(vec![1], 1))).route("/some", get(filtered));
+        let router = Router::new().nest("/api", routes);
+        for (uri, blamed) in [
+            ("/api/all", None),
+            ("/api/all?page=0&size=1", None),
+            ("/api/all?status=NEW", Some("status")),
+            ("/api/some?status=NEW&size=1&page=0", None),
+            ("/api/some?statuss=NEW", Some("statuss")),
+            ("/api/some?size=0", Some("size")),
+        ] {
+            let request = Request::get(uri).body(Body::empty()).expect("a request");
+            let response = router.clone().oneshot(request).await.expect("an answer");
+            assert_eq!(response.status().as_u16(), if blamed.is_some() { 400 } else { 200 }, "{uri}");
+            let body = response.into_body().collect().await.expect("a body").to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+            assert_eq!(body["errors"][0]["field"].as_str(), blamed, "{uri}");
         }
     }
 

@@ -9,12 +9,27 @@ use serde::de::DeserializeOwned;
 use super::{
     Problem,
     expected::{must_be, told},
-    invalid,
+    invalid, known,
 };
 
 /// The query of a request. What does not fit is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
 ///
-/// Parameters that `T` does not name are passed over, unless `T` says `#[serde(deny_unknown_fields)]`.
+/// A parameter that is no field of `T` is refused too, except `page` and `size`, which [`Page`](super::Page) reads: a handler that
+/// takes both names the `Query` first. With `#[serde(deny_unknown_fields)]` on `T` they are refused as well. A `T` that does not
+/// know its fields beforehand, a map or one with `#[serde(flatten)]`, takes any.
+///
+/// ```
+/// # use saga_core::http::{Listed, Page, Query};
+/// #[derive(serde::Deserialize)]
+/// struct Filter {
+///     status: Option<String>,
+/// }
+///
+/// async fn orders(Query(filter): Query<Filter>, page: Page) -> Listed<String> {
+///     page.list(filter.status.into_iter().collect(), 1)
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/orders", axum::routing::get(orders));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<T>(pub T);
 
@@ -22,7 +37,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parse(parts.uri.query().unwrap_or_default()).map(Self)
+        let query = parts.uri.query().unwrap_or_default();
+        known::check::<T>(query)?;
+        let value = parse(query)?;
+        parts.extensions.insert(known::Checked);
+        Ok(Self(value))
     }
 }
 

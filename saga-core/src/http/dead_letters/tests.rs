@@ -84,6 +84,16 @@ async fn they_are_listed_in_pages_newest_first() {
 }
 
 #[tokio::test]
+async fn a_list_has_no_other_parameters() {
+    let shop = Fixture::with(&[]).await;
+    let (status, _, problem) = shop.send("GET", "/dead-letters?size=2&topic=orders").await;
+    assert_eq!((status, &problem["code"]), (400, &json!("VALIDATION_ERROR")));
+    let error = json!({"field": "topic", "message": "is not known; known are `page`, `size`"});
+    assert_eq!(problem["errors"], json!([error]));
+    shop.app.stop().await;
+}
+
+#[tokio::test]
 async fn one_is_shown_with_its_value() {
     let shop = Fixture::with(&[letter(1, Some(br#"{"a": 1}"#)), letter(2, Some(b"\xff\x00")), letter(3, None)]).await;
     for (id, value, base64) in
