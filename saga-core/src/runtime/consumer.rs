@@ -13,7 +13,14 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{core::Core, detached, item::Item, lane, metrics::PartitionSeries, parked};
+use super::{
+    core::Core,
+    detached,
+    item::Item,
+    lane,
+    metrics::PartitionSeries,
+    parked::{self, Loaded},
+};
 use crate::{
     engine::{
         batch::Origin,
@@ -59,7 +66,9 @@ pub(crate) struct Consumer {
     pace: Pace,
     flow: Flow,
     tasks: JoinSet<Finished>,
-    loads: JoinSet<Vec<(Place, Vec<ParkedMessage>)>>,
+    loads: JoinSet<Vec<Loaded>>,
+    /// Bytes of the parked messages in memory.
+    parked_bytes: usize,
     held_running: usize,
     detached_running: usize,
     committing: Option<Commit>,
@@ -86,6 +95,7 @@ impl Consumer {
             pace,
             tasks: JoinSet::new(),
             loads: JoinSet::new(),
+            parked_bytes: 0,
             held_running: 0,
             detached_running: 0,
             committing: None,
@@ -119,7 +129,7 @@ impl Consumer {
                     Err(error) => return self.fail(&error),
                 },
                 (offsets, result) = pending(self.committing.as_mut()) => self.committed(offsets, result),
-                () = sleep_until(&core, due), if self.loads.is_empty() => self.load_due(),
+                () = sleep_until(&core, due), if self.has_room_for_parked() => self.load_due(),
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
                 () = sleep_until(&core, commit_again) => self.commit_again = None,
                 () = core.lot_wake.notified() => {}
@@ -229,8 +239,22 @@ impl Consumer {
 
     fn drop_waiting(&mut self, partitions: &[TopicPartition]) {
         let dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
-        let fresh = dropped.iter().filter(|item| item.origin == Origin::Fresh);
-        let (messages, bytes) = fresh.fold((0, 0), |(count, bytes), item| (count + 1, bytes + item.received.record.size()));
+        self.left_memory(&dropped);
+    }
+
+    /// Takes note that `items` are not in memory any more.
+    fn left_memory(&mut self, items: &[Item]) {
+        let (mut messages, mut bytes) = (0, 0);
+        for item in items {
+            let size = item.received.record.size();
+            match item.origin {
+                Origin::Fresh => {
+                    messages += 1;
+                    bytes += size;
+                }
+                Origin::Parked { .. } => self.parked_bytes = self.parked_bytes.saturating_sub(size),
+            }
+        }
         self.flow.done(messages, bytes);
     }
 
@@ -293,7 +317,6 @@ impl Consumer {
             }
             Mode::Detached => self.detached_running -= 1,
         }
-        let (mut messages, mut bytes) = (0, 0);
         let mut last: Option<&Bytes> = None;
         for item in &finished.items {
             let partition = item.partition();
@@ -305,8 +328,6 @@ impl Consumer {
                 }
             }
             if fresh {
-                messages += 1;
-                bytes += item.received.record.size();
                 self.watch_parked(&partition, &item.place);
             }
             if last != Some(&item.place.key) {
@@ -314,7 +335,7 @@ impl Consumer {
                 last = Some(&item.place.key);
             }
         }
-        self.flow.done(messages, bytes);
+        self.left_memory(&finished.items);
         self.core.moved();
     }
 
@@ -410,31 +431,43 @@ impl Consumer {
         self.subscription.release(&released);
     }
 
+    /// Whether parked messages may be read: those in memory are bounded like the fresh ones, apart from them, so that neither
+    /// keeps the other out.
+    fn has_room_for_parked(&self) -> bool {
+        self.loads.is_empty() && self.parked_bytes < self.core.settings.queue_bytes
+    }
+
     fn load_due(&mut self) {
         const KEYS: usize = 64;
         let due = self.core.lot().take_due(self.core.clock.now(), KEYS);
         if !due.is_empty() {
-            let core = self.core.clone();
-            self.loads.spawn(async move { parked::load(&core, due).await });
+            let (core, room) = (self.core.clone(), self.core.settings.queue_bytes.saturating_sub(self.parked_bytes));
+            self.loads.spawn(async move { parked::load(&core, due, room).await });
         }
     }
 
-    fn enqueue_parked(&mut self, loaded: Vec<(Place, Vec<ParkedMessage>)>) {
+    fn enqueue_parked(&mut self, loaded: Vec<Loaded>) {
+        let now = self.core.clock.now();
         for (place, messages) in loaded {
-            let owned = |message: &ParkedMessage| {
-                let partition = message.received.partition;
-                self.partitions.contains_key(&TopicPartition::new(place.topic.clone(), partition))
+            let Some(messages) = messages else {
+                self.core.lot().settled(&place, 0, Some(now), now);
+                continue;
             };
-            if !messages.first().is_some_and(owned) {
-                // Settled by somebody else, or another member's now.
+            let ours = |message: &ParkedMessage| {
+                let partition = TopicPartition::new(place.topic.clone(), message.received.partition);
+                self.partitions.get(&partition).is_some_and(|owned| !owned.revoked)
+            };
+            if !messages.first().is_some_and(ours) {
+                // Settled by somebody else, or another member's by now.
                 let mut lot = self.core.lot();
                 let count = lot.count(&place);
-                lot.settled(&place, count, None, self.core.clock.now());
+                lot.settled(&place, count, None, now);
                 continue;
             }
             let Some(run) = self.core.lot().loaded(&place, messages.len()) else { continue };
             for message in messages {
                 let item = Item::parked(&self.core, message, run);
+                self.parked_bytes += item.received.record.size();
                 let mode = item.mode(&self.core);
                 self.schedule.push(place.key.clone(), mode, item);
             }

@@ -55,10 +55,17 @@ pub(crate) async fn adopt(core: &Core, partitions: &[TopicPartition]) -> Result<
     Ok(())
 }
 
-/// Reads the first messages of keys that are due, and waits for the database as long as it takes.
-pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>) -> Vec<(Place, Vec<ParkedMessage>)> {
-    let mut loaded = Vec::with_capacity(places.len());
+/// What was read of one key: its first messages; `None` when the load was full before its turn came.
+pub(crate) type Loaded = (Place, Option<Vec<ParkedMessage>>);
+
+/// Reads the first messages of keys that are due, about `max_bytes` of them, and waits for the database as long as it takes.
+pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize) -> Vec<Loaded> {
+    let (mut loaded, mut bytes) = (Vec::with_capacity(places.len()), 0);
     for place in places {
+        if bytes >= max_bytes {
+            loaded.push((place, None));
+            continue;
+        }
         let mut failures = 0;
         let messages = loop {
             match core.store().parked(&core.name, &place.topic, &place.key, PER_KEY).await {
@@ -70,7 +77,8 @@ pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>) -> Vec<(Place, Ve
                 }
             }
         };
-        loaded.push((place, messages));
+        bytes += messages.iter().map(|message| message.received.record.size()).sum::<usize>();
+        loaded.push((place, Some(messages)));
     }
     loaded
 }
