@@ -16,6 +16,10 @@ use crate::{
     transport::Transport,
 };
 
+/// How long [`App::run`] waits for the transport to close, once the services have stopped.
+#[cfg(feature = "http")]
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Services that run together.
 pub struct App {
     name: String,
@@ -115,8 +119,8 @@ impl App {
         // Without a signal handler the process is killed by the signal, which loses nothing.
         let _ = tokio::signal::ctrl_c().await;
         let in_time = handle.stop().await;
-        transport.close().await;
-        Ok(in_time)
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
+        Ok(in_time && closed)
     }
 }
 
@@ -298,7 +302,9 @@ impl Handle {
                 }
             }
         };
-        let in_time = tokio::time::timeout(limit, ending).await.is_ok();
+        let began = tokio::time::Instant::now();
+        // The last fifth is for closing what did not end.
+        let in_time = tokio::time::timeout_at(began + limit * 4 / 5, ending).await.is_ok();
         for running in self.running.values_mut() {
             running.intake.shutdown().await;
             running.background.shutdown().await;
@@ -310,7 +316,7 @@ impl Handle {
             }
         };
         // A transaction that user code keeps would be waited for without end.
-        let closed = tokio::time::timeout(limit, closing).await.is_ok();
+        let closed = tokio::time::timeout_at(began + limit, closing).await.is_ok();
         in_time && closed
     }
 }
