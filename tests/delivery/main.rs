@@ -6,6 +6,7 @@ mod support;
 
 mod backpressure;
 mod batches;
+mod blame;
 mod check;
 mod dead_letters;
 mod detached;

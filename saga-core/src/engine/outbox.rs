@@ -121,13 +121,15 @@ impl<T: Clone> Ledger<T> {
 
     /// Takes at most `most` rows to be sent, in order. Rows of one key follow each other in one call; of a key that is with the
     /// transport, none is taken.
-    pub fn take(&mut self, most: usize) -> Vec<(i64, T)> {
+    ///
+    /// Rows of a topic for which `wanted` is false are left alone.
+    pub fn take(&mut self, most: usize, wanted: impl Fn(&str) -> bool) -> Vec<(i64, T)> {
         let mut taken = Vec::new();
         for id in &self.ready {
             if taken.len() == most {
                 break;
             }
-            let Some(row) = self.rows.get(id) else { continue };
+            let Some(row) = self.rows.get(id).filter(|row| wanted(&row.key.0)) else { continue };
             // All earlier rows of the key must have been taken in this very call.
             let first = self.unsent.get(&row.key).into_iter().flatten().take_while(|other| *other < id);
             if first.into_iter().all(|earlier| taken.binary_search_by_key(earlier, |(id, _)| *id).is_ok()) {
@@ -183,7 +185,11 @@ impl<T: Clone> Ledger<T> {
 
     /// Whether a row could be taken.
     pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        let first = |id: &&i64| {
+            let row = self.rows.get(*id)?;
+            Some(self.unsent.get(&row.key)?.front()? == *id)
+        };
+        self.ready.iter().any(|id| first(&id).unwrap_or(false))
     }
 
     /// Whether rows wait to be removed.
@@ -239,9 +245,31 @@ mod tests {
         ledger.stage(ticket, 2, key("a"), ());
         ledger.stage(ticket, 3, key("b"), ());
         ledger.commit(ticket, &[2, 3]);
-        assert_eq!(ids(ledger.take(10)), [3]);
+        assert_eq!(ids(ledger.take(10, |_| true)), [3]);
         ledger.commit(ticket, &[1]);
-        assert_eq!(ids(ledger.take(10)), [1, 2]);
+        assert_eq!(ids(ledger.take(10, |_| true)), [1, 2]);
+    }
+
+    #[test]
+    fn a_row_behind_an_open_transaction_is_not_ready() {
+        let mut ledger = Ledger::default();
+        let ticket = ledger.begin();
+        ledger.stage(ticket, 1, key("a"), ());
+        ledger.stage(ticket, 2, key("a"), ());
+        ledger.commit(ticket, &[2]);
+        assert!(!ledger.has_ready());
+        ledger.commit(ticket, &[1]);
+        assert!(ledger.has_ready());
+    }
+
+    #[test]
+    fn a_topic_can_be_left_alone() {
+        let mut ledger = Ledger::default();
+        let ticket = ledger.begin();
+        ledger.stage(ticket, 1, key("a"), ());
+        ledger.stage(ticket, 2, ("payments".into(), Bytes::new()), ());
+        ledger.commit(ticket, &[1, 2]);
+        assert_eq!(ids(ledger.take(9, |topic| topic != "orders")), [2]);
     }
 
     #[test]
@@ -252,7 +280,7 @@ mod tests {
         ledger.stage(ticket, 2, key("a"), ());
         ledger.commit(ticket, &[2]);
         ledger.roll_back(ticket, &[1]);
-        assert_eq!(ids(ledger.take(10)), [2]);
+        assert_eq!(ids(ledger.take(10, |_| true)), [2]);
     }
 
     #[test]
@@ -263,9 +291,9 @@ mod tests {
         ledger.stage(ticket, 2, key("a"), ());
         ledger.doubt(ticket, &[1]);
         ledger.commit(ticket, &[2]);
-        assert_eq!((ids(ledger.take(10)), ledger.doubtful()), (vec![], vec![(1, ticket)]));
+        assert_eq!((ids(ledger.take(10, |_| true)), ledger.doubtful()), (vec![], vec![(1, ticket)]));
         ledger.commit(ticket, &[1]);
-        assert_eq!(ids(ledger.take(10)), [1, 2]);
+        assert_eq!(ids(ledger.take(10, |_| true)), [1, 2]);
     }
 
     #[test]
@@ -278,7 +306,7 @@ mod tests {
         ledger.roll_back(first, &[1]);
         ledger.stage(second, 2, key("a"), "behind");
         ledger.commit(second, &[1, 2]);
-        assert_eq!(ledger.take(9), [(1, "second"), (2, "behind")]);
+        assert_eq!(ledger.take(9, |_| true), [(1, "second"), (2, "behind")]);
     }
 
     #[test]
@@ -287,11 +315,11 @@ mod tests {
         let ticket = ledger.begin();
         (1..=3).for_each(|id| ledger.stage(ticket, id, key("a"), ()));
         ledger.commit(ticket, &[1, 2, 3]);
-        assert_eq!(ids(ledger.take(2)), [1, 2]);
-        assert!(ledger.take(2).is_empty());
+        assert_eq!(ids(ledger.take(2, |_| true)), [1, 2]);
+        assert!(ledger.take(2, |_| true).is_empty());
         ledger.failed(1);
         ledger.failed(2);
-        assert_eq!(ids(ledger.take(10)), [1, 2, 3]);
+        assert_eq!(ids(ledger.take(10, |_| true)), [1, 2, 3]);
         (1..=3).for_each(|id| ledger.sent(id));
         let sent = ledger.take_sent();
         assert_eq!((sent.as_slice(), ledger.len()), (&[1, 2, 3][..], 3));
@@ -319,7 +347,7 @@ mod tests {
                         let id = open.remove(which % open.len());
                         if of == 0 { ledger.roll_back(ticket, &[id]) } else { ledger.commit(ticket, &[id]); committed.push(id); }
                     }
-                    4 if sending.is_empty() => sending = ledger.take(which),
+                    4 if sending.is_empty() => sending = ledger.take(which, |_| true),
                     5 => {
                         // A batch is answered by a prefix that is stored.
                         let stored = which % (sending.len() + 1);
@@ -332,7 +360,7 @@ mod tests {
             }
             sending.iter().for_each(|(id, _)| ledger.failed(*id));
             ledger.roll_back(ticket, &open);
-            for (id, of) in ledger.take(usize::MAX) {
+            for (id, of) in ledger.take(usize::MAX, |_| true) {
                 ledger.sent(id);
                 sent.entry(of).or_default().push(id);
             }

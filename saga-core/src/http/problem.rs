@@ -227,7 +227,7 @@ mod tests {
         for problem in [
             Problem::internal("password=secret"),
             Problem::from(StoreError::Unavailable("/secret/path.db is locked".to_owned())),
-            Problem::from(Unavailable { reason: "secret".to_owned() }),
+            Problem::from(Unavailable { reason: "secret".to_owned(), outage: true }),
         ] {
             assert!(!json(problem).await.to_string().contains("secret"));
         }

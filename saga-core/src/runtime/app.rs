@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{consumer::Consumer, core::Core, relay, start, upkeep};
 use crate::{
@@ -149,7 +146,7 @@ struct Running {
     stop_intake: watch::Sender<bool>,
     stop_relay: watch::Sender<bool>,
     intake: JoinSet<()>,
-    relay: JoinHandle<()>,
+    relay: JoinSet<()>,
     background: JoinSet<()>,
     address: Option<SocketAddr>,
 }
@@ -171,7 +168,7 @@ impl Running {
             service.handlers,
             service.state,
         ));
-        let handle = ServiceHandle(core.clone());
+        let handle = ServiceHandle::new(&core);
         let adopted = relay::adopt(&core).await?;
         if adopted > 0 {
             tracing::info!(service = &*core.name, rows = adopted, "sending what was left in the outbox");
@@ -179,7 +176,8 @@ impl Running {
         let (stop_intake, stopping) = watch::channel(false);
         let (stop_relay, stopping_relay) = watch::channel(false);
         let (mut intake, mut background) = (JoinSet::new(), JoinSet::new());
-        let relay = tokio::spawn(relay::run(core.clone(), stopping_relay));
+        let mut relay = JoinSet::new();
+        relay.spawn(relay::run(core.clone(), stopping_relay));
 
         let topics = core.directory.topics();
         if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
@@ -247,7 +245,7 @@ impl Handle {
     /// Waits until nothing is left to do but what waits for its time: every published record was handled, every outbox is
     /// empty, and no parked message is due.
     pub async fn quiet(&self) {
-        let cores: Vec<_> = self.running.values().map(|running| running.service.0.clone()).collect();
+        let cores: Vec<_> = self.running.values().map(|running| running.service.core().clone()).collect();
         let mut moves: Vec<_> = cores.iter().map(|core| core.activity.subscribe()).collect();
         loop {
             let before: Vec<u64> = moves.iter_mut().map(|moves| *moves.borrow_and_update()).collect();
@@ -285,9 +283,9 @@ impl Handle {
     /// it within [`stop_timeout_ms`](crate::settings::Settings::stop_timeout_ms), the longest of the services'. What was not
     /// finished then is done after the next start. Says whether everything ended in time.
     pub async fn stop(mut self) -> bool {
-        let limit = self.running.values().map(|running| running.service.0.settings.stop_timeout()).max().unwrap_or_default();
+        let limit = self.running.values().map(|running| running.service.core().settings.stop_timeout()).max().unwrap_or_default();
         for running in self.running.values() {
-            running.service.0.health.set_stopping();
+            running.service.core().health.set_stopping();
             running.stop_intake.send_replace(true);
         }
         let ending = async {
@@ -297,7 +295,7 @@ impl Handle {
             for running in self.running.values_mut() {
                 running.background.shutdown().await;
                 running.stop_relay.send_replace(true);
-                if let Err(error) = (&mut running.relay).await {
+                if let Some(Err(error)) = running.relay.join_next().await {
                     tracing::error!(%error, "the relay has ended before its time");
                 }
             }
@@ -308,7 +306,7 @@ impl Handle {
         for running in self.running.values_mut() {
             running.intake.shutdown().await;
             running.background.shutdown().await;
-            running.relay.abort();
+            running.relay.shutdown().await;
         }
         let closing = async {
             for running in self.running.values() {
@@ -318,11 +316,5 @@ impl Handle {
         // A transaction that user code keeps would be waited for without end.
         let closed = tokio::time::timeout_at(began + limit, closing).await.is_ok();
         in_time && closed
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.relay.abort();
     }
 }

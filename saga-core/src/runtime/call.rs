@@ -12,8 +12,15 @@ use crate::{
     handler::{CallFn, Invocation, Outcome},
 };
 
+/// What a call came to.
+pub(crate) struct Called {
+    pub(crate) outcome: Outcome,
+    /// It was broken off where it was.
+    pub(crate) timed_out: bool,
+}
+
 /// Calls `function` with `invocation`, on behalf of `item`.
-pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Outcome {
+pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Called {
     let options = core.handlers[handler].options();
     // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
     let span = tracing::error_span!(
@@ -32,23 +39,26 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
     let series = &core.handler_series[handler];
     let began = tokio::time::Instant::now();
     let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
-    let outcome = async {
+    let called = async {
         tokio::select! {
             biased;
-            ended = running => ended.unwrap_or_else(|panic| {
-                series.panics.increment();
-                Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, panic_text(&*panic))))
-            }),
-            () = core.clock.sleep(options.timeout) => Outcome::Retry(Fault::new(format!(
-                "handler `{}` took longer than its timeout of {:?}",
-                options.name, options.timeout
-            ))),
+            ended = running => {
+                let outcome = ended.unwrap_or_else(|panic| {
+                    series.panics.increment();
+                    Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, panic_text(&*panic))))
+                });
+                Called { outcome, timed_out: false }
+            }
+            () = core.clock.sleep(options.timeout) => {
+                let fault = format!("handler `{}` took longer than its timeout of {:?}", options.name, options.timeout);
+                Called { outcome: Outcome::Retry(Fault::new(fault)), timed_out: true }
+            }
         }
     }
     .instrument(span)
     .await;
     series.duration.record_duration(began.elapsed());
-    outcome
+    called
 }
 
 /// Decodes the value of `item` for its handler.

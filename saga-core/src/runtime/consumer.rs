@@ -80,6 +80,8 @@ pub(crate) struct Consumer {
     outages: u32,
     ask_again: Option<Timestamp>,
     full_keys: Vec<(TopicPartition, Place)>,
+    /// Nothing is started because the outbox is full.
+    outbox_full: bool,
 }
 
 impl Consumer {
@@ -105,6 +107,7 @@ impl Consumer {
             outages: 0,
             ask_again: None,
             full_keys: Vec::new(),
+            outbox_full: false,
         }
     }
 
@@ -133,7 +136,7 @@ impl Consumer {
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
                 () = sleep_until(&core, commit_again) => self.commit_again = None,
                 () = core.lot_wake.notified() => {}
-                () = core.outbox_room.notified() => {}
+                () = core.outbox_room.notified(), if self.outbox_full => {}
                 _ = stopping.changed() => {}
             }
         }
@@ -270,7 +273,11 @@ impl Consumer {
     /// Starts what may run.
     fn dispatch(&mut self) {
         // A full outbox takes nothing more: the queue fills, and the partitions pause.
-        while !self.core.outbox_full() {
+        loop {
+            self.outbox_full = self.core.outbox_full();
+            if self.outbox_full {
+                return;
+            }
             if self.detached_running < self.core.settings.concurrency
                 && let Some(item) = self.schedule.take_detached()
             {
@@ -449,15 +456,21 @@ impl Consumer {
     fn enqueue_parked(&mut self, loaded: Vec<Loaded>) {
         let now = self.core.clock.now();
         for (place, messages) in loaded {
-            let Some(messages) = messages else {
-                self.core.lot().settled(&place, 0, Some(now), now);
+            let messages = match messages {
+                Ok(messages) => messages,
+                Err(again) => {
+                    self.core.lot().settled(&place, 0, Some(again), now);
+                    continue;
+                }
+            };
+            let owner = |message: &ParkedMessage| {
+                self.partitions.get(&TopicPartition::new(place.topic.clone(), message.received.partition))
+            };
+            if messages.first().and_then(owner).is_some_and(|owned| owned.revoked) {
+                // The run stays open, so that nothing of the key passes, until the partition is given up.
                 continue;
-            };
-            let ours = |message: &ParkedMessage| {
-                let partition = TopicPartition::new(place.topic.clone(), message.received.partition);
-                self.partitions.get(&partition).is_some_and(|owned| !owned.revoked)
-            };
-            if !messages.first().is_some_and(ours) {
+            }
+            if messages.first().and_then(owner).is_none() {
                 // Settled by somebody else, or another member's by now.
                 let mut lot = self.core.lot();
                 let count = lot.count(&place);

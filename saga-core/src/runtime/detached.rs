@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
-    call::{call, decode},
+    call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
+    lane::is_about_a_message,
     parked,
     service::ServiceHandle,
 };
@@ -26,12 +27,21 @@ use crate::{
 /// Runs `item`, and returns when its effects are durable.
 pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
     let Some(handler) = item.handler() else { return };
-    let mut failures = 0;
-    while let Err(error) = attempt(core, item, handler).await {
+    let (mut failures, mut blamed) = (0_u32, None);
+    loop {
+        let result = match &blamed {
+            None => attempt(core, item, handler).await,
+            Some(error) => give_back(core, item, handler, error).await,
+        };
+        let Err(error) = result else { break };
         core.series.store_failures.increment();
+        failures = failures.saturating_add(1);
+        if blamed.is_none() && is_about_a_message(core, &error, failures).await {
+            blamed = Some(error);
+            continue;
+        }
         tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
         core.clock.sleep(core.outage_backoff(failures)).await;
-        failures = failures.saturating_add(1);
     }
     if failures > 0 {
         parked::reconcile(core, std::slice::from_ref(item)).await;
@@ -82,9 +92,9 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         tx: None,
         work: Some(work(core, item, slot.clone(), begun.clone())),
         state: core.state.clone(),
-        service: Some(Box::new(ServiceHandle(core.clone()))),
+        service: Some(Box::new(ServiceHandle::new(core))),
     };
-    let outcome = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
+    let Called { outcome, .. } = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
     let (outcome, returned) = match (begun, returned) {
@@ -109,26 +119,46 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         core.handler_series[handler].duplicate.increment();
         return Ok(());
     };
-    let tx = if matches!(judged.ended, Ended::Done | Ended::Rejected) {
+    if matches!(judged.ended, Ended::Done | Ended::Rejected) {
         effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
         effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
-        tx
-    } else {
-        let mut failed = Failed::new(core, item, handler, judged.ended, judged.error);
-        let (mut open, mut concluded) = (Some(tx), None);
-        while let Some(tx) = open.take() {
-            match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
-                Ok(tx) => concluded = Some(tx),
-                Err(error) => {
-                    (failed.last_words, effects) = (Some(error), Effects::default());
-                    open = begin(core, item, now).await?;
-                }
+        return commit(core, item, tx, effects, now).await;
+    }
+    write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), tx).await
+}
+
+/// Writes down, as the failure of its handler, that the database did not take what it did.
+async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError) -> Result<(), StoreError> {
+    match begin(core, item, core.clock.now()).await? {
+        Some(tx) => {
+            let failed = Failed::new(core, item, handler, Ended::Retry, error.to_string());
+            write_down(core, item, handler, failed, tx).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes down a failure, in `tx` or, where that is lost with the handler's last words, in another.
+async fn write_down(
+    core: &Arc<Core>,
+    item: &Item,
+    handler: usize,
+    mut failed: Failed,
+    tx: Box<dyn StoreTx>,
+) -> Result<(), StoreError> {
+    let now = core.clock.now();
+    let mut open = Some(tx);
+    while let Some(tx) = open.take() {
+        let mut effects = Effects::default();
+        match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
+            Ok(tx) => return commit(core, item, tx, effects, now).await,
+            Err(error) => {
+                failed.last_words = Some(error);
+                open = begin(core, item, now).await?;
             }
         }
-        let Some(tx) = concluded else { return Ok(()) };
-        tx
-    };
-    commit(core, item, tx, effects, now).await
+    }
+    Ok(())
 }
 
 /// The right to begin the transaction that the handler is given.

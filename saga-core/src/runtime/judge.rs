@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    call::{call, decode, ended},
+    call::{Called, call, decode, ended},
     core::Core,
     effects::{Effects, outcome_counter},
     item::Item,
@@ -55,7 +55,7 @@ pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Ou
 
 /// Whether the handler only met a database that cannot be used now. That burns no attempt.
 fn no_fault_of_the_message(fault: &Fault) -> bool {
-    fault.error().is::<Unavailable>() || is_unavailable(fault.error())
+    fault.error().downcast_ref().is_some_and(|unavailable: &Unavailable| unavailable.outage) || is_unavailable(fault.error())
 }
 
 /// What is wrong with an event too large to be published.
@@ -174,9 +174,9 @@ async fn last_words(
         tx: Some(Tx::lend(tx, slot.clone(), true, core.ids.clone(), now)),
         work: None,
         state: core.state.clone(),
-        service: Some(Box::new(ServiceHandle(core.clone()))),
+        service: Some(Box::new(ServiceHandle::within_a_transaction(core))),
     };
-    let outcome = call(core, item, handler, function, invocation).await;
+    let Called { outcome, .. } = call(core, item, handler, function, invocation).await;
     let Some(mut returned) = slot.take() else { return Ok(None) };
     let judged = judge(core, outcome, returned.published, now);
     match judged.ended {

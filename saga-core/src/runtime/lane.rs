@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    call::{call, decode},
+    call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
     item::Item,
@@ -33,28 +33,55 @@ use crate::{
     time::Timestamp,
 };
 
+/// Failures in a row, of a database that says it is well, after which the messages are looked at one by one.
+const SUSPICIOUS: u32 = 5;
+
 /// Runs `items`, in order, and returns when their effects are durable, with how long the transaction was held before its commit.
 pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
     let mut knowledge = Knowledge::default();
-    let mut failures = 0;
+    let mut failures: u32 = 0;
     loop {
-        match Transaction::run(core, items, &mut knowledge).await {
+        let error = match Transaction::run(core, items, &mut knowledge).await {
             Ok(Run::Committed(held)) => {
                 if failures > 0 {
                     parked::reconcile(core, items).await;
                 }
                 return held;
             }
-            Ok(Run::Again) => {}
-            Err(error) => {
-                core.series.store_failures.increment();
-                tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-                core.clock.sleep(core.outage_backoff(failures)).await;
-                failures = failures.saturating_add(1);
-                // Nothing has happened: no attempt was burnt.
-                knowledge = Knowledge::default();
+            Ok(Run::Again) => continue,
+            Err(error) => error,
+        };
+        core.series.store_failures.increment();
+        failures = failures.saturating_add(1);
+        if is_about_a_message(core, &error, failures).await && !knowledge.blamed {
+            match items {
+                [item] if item.handler().is_some() => knowledge.blame(core, item, &error),
+                // Whose fault it is shows when each has a transaction of its own.
+                _ => {
+                    let mut held = Duration::ZERO;
+                    for item in items {
+                        held += Box::pin(run(core, std::slice::from_ref(item))).await;
+                    }
+                    return held;
+                }
             }
+            continue;
         }
+        tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
+        core.clock.sleep(core.outage_backoff(failures)).await;
+        if !knowledge.blamed {
+            // Nothing has happened: no attempt was burnt.
+            knowledge = Knowledge::default();
+        }
+    }
+}
+
+/// Whether it is what a handler did that the database does not take, and not the database that is down: a constraint that is
+/// checked at the commit, or a statement that ends the transaction.
+pub(crate) async fn is_about_a_message(core: &Core, error: &StoreError, failures: u32) -> bool {
+    match error {
+        StoreError::Unavailable(_) => failures >= SUSPICIOUS && core.store().check().await.is_ok(),
+        _ => true,
     }
 }
 
@@ -69,6 +96,17 @@ struct Knowledge {
     failed: HashMap<usize, Failed>,
     /// Parked messages that somebody else has handled.
     gone: HashSet<ParkedId>,
+    /// The only message has failed by what the database said of its transaction.
+    blamed: bool,
+}
+
+impl Knowledge {
+    /// Takes `error`, which the database answered to a transaction of `item` alone, as the failure of its handler.
+    fn blame(&mut self, core: &Core, item: &Item, error: &StoreError) {
+        let Some(handler) = item.handler() else { return };
+        self.failed.insert(0, Failed::new(core, item, handler, Ended::Retry, error.to_string()));
+        self.blamed = true;
+    }
 }
 
 enum Run {
@@ -224,9 +262,9 @@ impl<'l> Transaction<'l> {
             false => (None, Some(tx)),
         };
         let state = core.state.clone();
-        let service: Option<Box<dyn Any + Send>> = Some(Box::new(ServiceHandle(core.clone())));
+        let service: Option<Box<dyn Any + Send>> = Some(Box::new(ServiceHandle::within_a_transaction(core)));
         let invocation = Invocation { messages, tx: lent, work: None, state, service };
-        let outcome = call(core, item, handler, definition.call_fn(), invocation).await;
+        let Called { outcome, timed_out } = call(core, item, handler, definition.call_fn(), invocation).await;
 
         let (mut tx, touched, published) = match kept {
             Some(tx) => (tx, false, Vec::new()),
@@ -242,6 +280,8 @@ impl<'l> Transaction<'l> {
         if judged.ended != Ended::Done && at.len() > 1 {
             return self.again_singly();
         }
+        // What ran into its timeout may be in the middle of a statement: only dropping the transaction breaks that off.
+        let savepoint = savepoint && !timed_out;
         match take_back(judged.ended, touched, savepoint) {
             TakeBack::Nothing => {}
             TakeBack::Savepoint => tx.undo().await?,

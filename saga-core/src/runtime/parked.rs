@@ -1,6 +1,6 @@
 //! Parked messages, between the database and the consumer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{core::Core, item::Item};
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) async fn reconcile(core: &Core, items: &[Item]) {
 
 /// Messages of one key that are read at a time.
 const PER_KEY: usize = 64;
+/// How long a key waits whose messages the database gives, but not in a form that can be read.
+const UNREADABLE: Duration = Duration::from_secs(60);
 
 /// Reads which keys of `partitions` are parked.
 pub(crate) async fn adopt(core: &Core, partitions: &[TopicPartition]) -> Result<(), StoreError> {
@@ -55,21 +57,25 @@ pub(crate) async fn adopt(core: &Core, partitions: &[TopicPartition]) -> Result<
     Ok(())
 }
 
-/// What was read of one key: its first messages; `None` when the load was full before its turn came.
-pub(crate) type Loaded = (Place, Option<Vec<ParkedMessage>>);
+/// What was read of one key: its first messages, or when to try again.
+pub(crate) type Loaded = (Place, Result<Vec<ParkedMessage>, Timestamp>);
 
 /// Reads the first messages of keys that are due, about `max_bytes` of them, and waits for the database as long as it takes.
 pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize) -> Vec<Loaded> {
     let (mut loaded, mut bytes) = (Vec::with_capacity(places.len()), 0);
     for place in places {
         if bytes >= max_bytes {
-            loaded.push((place, None));
+            loaded.push((place, Err(core.clock.now())));
             continue;
         }
         let mut failures = 0;
         let messages = loop {
             match core.store().parked(&core.name, &place.topic, &place.key, PER_KEY).await {
-                Ok(messages) => break messages,
+                Ok(messages) => break Ok(messages),
+                Err(error @ (StoreError::Refused(_) | StoreError::Incompatible(_))) => {
+                    tracing::error!(service = &*core.name, topic = place.topic, %error, "parked messages of a key cannot be read");
+                    break Err(core.clock.now().after(UNREADABLE));
+                }
                 Err(error) => {
                     tracing::warn!(service = &*core.name, %error, "parked messages could not be read; waiting");
                     core.clock.sleep(core.outage_backoff(failures)).await;
@@ -77,8 +83,8 @@ pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize)
                 }
             }
         };
-        bytes += messages.iter().map(|message| message.received.record.size()).sum::<usize>();
-        loaded.push((place, Some(messages)));
+        bytes += messages.iter().flatten().map(|message| message.received.record.size()).sum::<usize>();
+        loaded.push((place, messages));
     }
     loaded
 }

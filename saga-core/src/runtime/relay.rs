@@ -3,7 +3,11 @@
 //! Rows come straight from memory, right after their commit. What a crash left in the database is read when the service
 //! starts. Nothing is polled: the relay sleeps until there is something to send.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{core::Core, metrics::TopicSeries};
 use crate::{
@@ -41,7 +45,7 @@ pub(crate) async fn adopt(core: &Core) -> Result<usize, StoreError> {
 
 /// Sends and removes until `stopping` and nothing is left to send.
 pub(crate) async fn run(core: Arc<Core>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-    let mut relay = Relay { core, failures: 0, topics: std::collections::HashMap::new() };
+    let mut relay = Relay { core, failures: 0, topics: HashMap::new(), failing: HashSet::new() };
     loop {
         relay.work().await;
         let idle = {
@@ -54,7 +58,9 @@ pub(crate) async fn run(core: Arc<Core>, mut stopping: tokio::sync::watch::Recei
         if idle {
             tokio::select! {
                 () = relay.core.relay_wake.notified() => {}
-                _ = stopping.wait_for(|stopping| *stopping) => {}
+                stopped = stopping.wait_for(|stopping| *stopping) => if stopped.is_err() {
+                    return;
+                },
             }
         }
     }
@@ -63,7 +69,9 @@ pub(crate) async fn run(core: Arc<Core>, mut stopping: tokio::sync::watch::Recei
 struct Relay {
     core: Arc<Core>,
     failures: u32,
-    topics: std::collections::HashMap<String, TopicSeries>,
+    topics: HashMap<String, TopicSeries>,
+    /// Topics that took not all of their rows since the last wait. The others are not kept waiting by them.
+    failing: HashSet<String>,
 }
 
 impl Relay {
@@ -73,11 +81,17 @@ impl Relay {
             self.settle_doubt(&doubtful).await;
         }
         loop {
-            let rows = self.core.ledger().take(BATCH);
+            let rows = self.core.ledger().take(BATCH, |topic| !self.failing.contains(topic));
             if rows.is_empty() {
                 break;
             }
             self.send(rows).await;
+        }
+        if self.failing.is_empty() {
+            self.failures = 0;
+        } else {
+            self.wait().await;
+            self.failing.clear();
         }
         // Removing waits until there is nothing to send: it delays no one, and takes many rows at once.
         self.remove().await;
@@ -109,6 +123,7 @@ impl Relay {
                         if matches!(error, TransportError::UnknownTopic(_)) {
                             unknown = Some(record.topic.clone());
                         }
+                        self.failing.insert(record.topic.clone());
                         outage.get_or_insert(error);
                     }
                 }
@@ -121,12 +136,8 @@ impl Relay {
         for (id, record, reason) in refused {
             self.bury(id, record, &reason).await;
         }
-        match outage {
-            None => self.failures = 0,
-            Some(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
-                self.wait().await;
-            }
+        if let Some(error) = outage {
+            tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
         }
     }
 

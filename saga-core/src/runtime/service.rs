@@ -119,45 +119,68 @@ impl Service {
 
 /// A running service, for what happens outside its handlers. Cheap to clone.
 #[derive(Clone)]
-pub struct ServiceHandle(pub(crate) Arc<Core>);
+pub struct ServiceHandle {
+    core: Arc<Core>,
+    /// Given to a handler whose delivery holds a transaction: on a database with one writer, another would wait for it.
+    held: bool,
+}
 
 impl ServiceHandle {
+    /// The handle of `core` for whoever holds no transaction.
+    pub(crate) fn new(core: &Arc<Core>) -> Self {
+        Self { core: core.clone(), held: false }
+    }
+
+    /// The handle of `core` for a handler whose delivery holds a transaction.
+    pub(crate) fn within_a_transaction(core: &Arc<Core>) -> Self {
+        Self { core: core.clone(), held: true }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// The service's name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.core.name
     }
 
     /// The service's database, for reading.
     pub fn database(&self) -> &Database {
-        &self.0.database
+        &self.core.database
     }
 
     /// The app's clock.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.core.clock
     }
 
     /// The app's source of identities.
     pub fn ids(&self) -> &IdSource {
-        &self.0.ids
+        &self.core.ids
     }
 
     /// The service's metrics, for series of its own.
     pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.core.metrics
     }
 
     /// The service's health, for checks of its own.
     pub fn health(&self) -> &Health {
-        &self.0.health
+        &self.core.health
     }
 
     /// Begins a transaction that writes rows and publishes events together.
     ///
     /// # Errors
-    /// When the database gives none within [`Settings::begin_timeout_ms`], or the outbox is full.
+    /// When the database gives none within [`Settings::begin_timeout_ms`], or the outbox is full. Always, in a handler whose
+    /// delivery holds a transaction (every one that does not take [`Work`](crate::extract::Work)): a technical error of that
+    /// handler.
     pub async fn begin(&self) -> Result<UnitOfWork, Unavailable> {
-        UnitOfWork::begin(&self.0).await
+        match self.held {
+            true => Err(Unavailable { reason: HELD.to_owned(), outage: false }),
+            false => UnitOfWork::begin(&self.core).await,
+        }
     }
 
     /// Dead letters that are open, newest first, without the first `offset`, at most `limit`; and how many there are in all.
@@ -165,7 +188,7 @@ impl ServiceHandle {
     /// # Errors
     /// When the database cannot be read.
     pub async fn dead_letters(&self, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        self.0.store().dead_letters(&self.0.name, offset, limit).await
+        self.core.store().dead_letters(&self.core.name, offset, limit).await
     }
 
     /// One dead letter, whatever became of it.
@@ -173,7 +196,7 @@ impl ServiceHandle {
     /// # Errors
     /// When the database cannot be read.
     pub async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        self.0.store().dead_letter(&self.0.name, id).await
+        self.core.store().dead_letter(&self.core.name, id).await
     }
 
     /// Gives an open dead letter back to its handler, with its attempts counted anew; false when it is not there or not open.
@@ -184,7 +207,10 @@ impl ServiceHandle {
     /// # Errors
     /// When the database is unavailable.
     pub async fn retry_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
-        let (core, id) = (self.0.clone(), id.clone());
+        if self.held {
+            return Err(StoreError::Refused(HELD.to_owned()));
+        }
+        let (core, id) = (self.core.clone(), id.clone());
         finished(tokio::spawn(async move { dead_letters::retry(&core, &id).await })).await
     }
 
@@ -193,10 +219,17 @@ impl ServiceHandle {
     /// # Errors
     /// When the database is unavailable.
     pub async fn discard_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
-        let (core, id) = (self.0.clone(), id.clone());
+        if self.held {
+            return Err(StoreError::Refused(HELD.to_owned()));
+        }
+        let (core, id) = (self.core.clone(), id.clone());
         finished(tokio::spawn(async move { dead_letters::discard(&core, &id).await })).await
     }
 }
+
+/// Why a handler that holds a transaction gets no second one.
+const HELD: &str = "the delivery of this handler holds a transaction, and a second one would wait for it: \
+                    write in the handler's `Tx`, or take `Work` instead and begin before `work.begin()`";
 
 /// What the task comes to. It ends even when nobody waits for it any more: half an operation would leave the index of parked
 /// keys behind the database.
@@ -206,7 +239,7 @@ async fn finished(task: tokio::task::JoinHandle<Result<bool, StoreError>>) -> Re
 
 impl std::fmt::Debug for ServiceHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ServiceHandle").field(&self.0.name).finish()
+        f.debug_tuple("ServiceHandle").field(&self.core.name).finish()
     }
 }
 

@@ -32,6 +32,8 @@ pub struct UnitOfWork {
 pub struct Unavailable {
     /// Why.
     pub reason: String,
+    /// Whether it will pass by itself.
+    pub(crate) outage: bool,
 }
 
 impl UnitOfWork {
@@ -40,14 +42,16 @@ impl UnitOfWork {
             let limit = core.settings.outbox_rows;
             return Err(Unavailable {
                 reason: format!("{limit} records wait in the outbox for the log (setting `outbox_rows`)"),
+                outage: true,
             });
         }
         let patience = core.settings.begin_timeout();
         let open = tokio::select! {
-            open = core.store().begin() => open.map_err(|error| Unavailable { reason: error.to_string() })?,
+            open = core.store().begin() => open.map_err(|error| Unavailable { reason: error.to_string(), outage: true })?,
             () = core.clock.sleep(patience) => {
                 return Err(Unavailable {
                     reason: format!("the database gave no transaction within {patience:?} (setting `begin_timeout_ms`)"),
+                    outage: true,
                 });
             }
         };

@@ -12,7 +12,10 @@ use super::{
     lock,
     partition::Tail,
 };
-use crate::transport::{Delivery, Subscription, TopicPartition, TransportError};
+use crate::{
+    message::Received,
+    transport::{Delivery, Subscription, TopicPartition, TransportError},
+};
 
 /// A member of a group.
 pub(super) struct Member<S: LogStore> {
@@ -24,7 +27,13 @@ pub(super) struct Member<S: LogStore> {
     held: Vec<Held>,
     /// Which of `held` is looked at first, so that a busy partition does not starve the others.
     turn: usize,
+    /// A read from the store that is under way. It outlives a call of `next` that is dropped: else a member whose owner has
+    /// much else to do would begin to read again and again, and never end.
+    reading: Option<Reading>,
 }
+
+/// Gives the partition, where in it was read, and what.
+type Reading = BoxFuture<'static, (Arc<Partition>, i64, Result<Vec<Received>, TransportError>)>;
 
 struct Held {
     partition: Arc<Partition>,
@@ -34,7 +43,7 @@ struct Held {
 
 impl<S: LogStore> Member<S> {
     pub(super) fn new(broker: Arc<Broker<S>>, name: Arc<str>, group: Arc<Mutex<Group>>, id: u64, wake: Arc<Notify>) -> Self {
-        Self { broker, name, group, id, wake, held: Vec::new(), turn: 0 }
+        Self { broker, name, group, id, wake, held: Vec::new(), turn: 0, reading: None }
     }
 
     fn take(&mut self, event: Event) -> Delivery {
@@ -73,36 +82,53 @@ impl<S: LogStore> Member<S> {
 
     /// The next records of the partition whose turn it is.
     async fn fetch(&mut self) -> Result<Option<Delivery>, TransportError> {
-        let count = self.held.len();
-        for step in 0..count {
-            let at = (self.turn + step) % count;
-            let held = &self.held[at];
-            if held.paused {
-                continue;
-            }
-            let records = match held.partition.tail(held.next, self.broker.limits) {
-                Tail::Nothing => continue,
-                Tail::Records(records) => records,
-                Tail::Stored(from) => {
-                    let read = self.broker.store.read(&held.partition, from, self.broker.limits).await;
-                    if read.is_err() {
-                        self.turn = at + 1;
-                    }
-                    let records = read?;
-                    // What was lost while reading must not be delivered after its new reader has begun.
-                    if lock(&self.group).has_events(self.id) {
-                        return Ok(None);
-                    }
-                    records
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let (partition, from, records) = reading.await;
+                self.reading = None;
+                let wanted = |held: &Held| Arc::ptr_eq(&held.partition, &partition) && held.next == from && !held.paused;
+                let Some(at) = self.held.iter().position(wanted) else { continue };
+                self.turn = at + 1;
+                let records = records?;
+                // What was lost while reading must not be delivered after its new reader has begun.
+                if lock(&self.group).has_events(self.id) {
+                    return Ok(None);
                 }
-            };
-            let held = &mut self.held[at];
-            let Some(last) = records.last() else { continue };
-            held.next = last.offset + 1;
-            self.turn = at + 1;
-            return Ok(Some(Delivery::Records { partition: held.partition.id.clone(), records }));
+                if let Some(delivery) = self.deliver(at, records) {
+                    return Ok(Some(delivery));
+                }
+            }
+            let count = self.held.len();
+            for step in 0..count {
+                let at = (self.turn + step) % count;
+                let held = &self.held[at];
+                if held.paused {
+                    continue;
+                }
+                match held.partition.tail(held.next, self.broker.limits) {
+                    Tail::Nothing => {}
+                    Tail::Records(records) => {
+                        if let Some(delivery) = self.deliver(at, records) {
+                            return Ok(Some(delivery));
+                        }
+                    }
+                    Tail::Stored(from) => {
+                        self.reading = Some(read(&self.broker, &held.partition, held.next, from));
+                        break;
+                    }
+                }
+            }
+            if self.reading.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(None)
+    }
+
+    fn deliver(&mut self, at: usize, records: Vec<Received>) -> Option<Delivery> {
+        let held = &mut self.held[at];
+        held.next = records.last()?.offset + 1;
+        self.turn = at + 1;
+        Some(Delivery::Records { partition: held.partition.id.clone(), records })
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
@@ -112,6 +138,15 @@ impl<S: LogStore> Member<S> {
             }
         }
     }
+}
+
+/// Reads `partition` from the store, beginning at `from`, for a member that is at `next`.
+fn read<S: LogStore>(broker: &Arc<Broker<S>>, partition: &Arc<Partition>, next: i64, from: i64) -> Reading {
+    let (broker, partition) = (Arc::clone(broker), Arc::clone(partition));
+    Box::pin(async move {
+        let records = broker.store.read(&partition, from, broker.limits).await;
+        (partition, next, records)
+    })
 }
 
 #[async_trait]
