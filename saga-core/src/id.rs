@@ -1,4 +1,16 @@
 //! Identities: of messages, and where new ones come from.
+//!
+//! ```
+//! use saga_core::{id::{IdSource, MessageId}, time::Timestamp};
+//!
+//! let now = Timestamp::from_millis(1_700_000_000_000);
+//! let (first, again) = (IdSource::seeded(7), IdSource::seeded(7));
+//! let id = MessageId::from(first.uuid(now));
+//! assert_eq!(id, again.uuid(now).into());
+//! assert_ne!(id, first.uuid(now).into());
+//! // UUIDs of version 7 begin with the time, so they sort by it to the millisecond.
+//! assert!(id < first.uuid(now.after(std::time::Duration::from_millis(1))).into());
+//! ```
 
 use std::{
     fmt,

@@ -1,4 +1,20 @@
 //! Every limit of the runtime, by name, with its default.
+//!
+//! A configuration names those that it changes; a name that does not exist is an error.
+//!
+//! ```
+//! use saga_core::settings::Settings;
+//!
+//! # fn main() -> Result<(), serde_json::Error> {
+//! let settings: Settings = serde_json::from_str(r#"{"lanes": 8}"#)?;
+//! assert_eq!((settings.lanes, settings.batch_messages), (8, 256));
+//! assert!(serde_json::from_str::<Settings>(r#"{"lane": 8}"#).is_err());
+//!
+//! let mut settings = Settings::default();
+//! settings.stop_timeout_ms = 2_000;
+//! assert_eq!(settings.stop_timeout().as_secs(), 2);
+//! # Ok(()) }
+//! ```
 
 use std::time::Duration;
 

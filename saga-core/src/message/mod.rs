@@ -1,4 +1,41 @@
 //! What is sent and received: events as types, records as bytes, and the envelope between them.
+//!
+//! An event goes out as a [`Record`], with what is known of it in the headers, and comes back as a [`Received`], whose
+//! [`Envelope`] those headers are read into:
+//!
+//! ```
+//! # use saga_core::{id::{IdSource, MessageId}, time::Timestamp};
+//! use saga_core::message::{Context, Envelope, Event, Outgoing, Received};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct OrderCreated {
+//!     order_id: u64,
+//! }
+//!
+//! // `#[event(topic = "orders", key = order_id)]` writes this.
+//! impl Event for OrderCreated {
+//!     type Key = u64;
+//!     const NAME: &'static str = "OrderCreated";
+//!     const TOPIC: &'static str = "orders";
+//!     const VERSION: u32 = 1;
+//!
+//!     fn key(&self) -> &u64 {
+//!         &self.order_id
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), saga_core::failure::Fault> {
+//! let context = Context::root("checkout-7", IdSource::seeded(1).traceparent());
+//! let event = Outgoing::of(&OrderCreated { order_id: 42 })?;
+//! let record = event.into_record(&MessageId::new("m-1"), "order", Timestamp::from_millis(0), &context);
+//! assert_eq!((record.topic.as_str(), record.key.as_deref()), ("orders", Some(&b"42"[..])));
+//! assert_eq!(record.value.as_deref(), Some(&br#"{"order_id":42}"#[..]));
+//!
+//! let envelope = Envelope::of(&Received { record: record.into(), partition: 0, offset: 17 });
+//! assert_eq!((envelope.id.as_str(), envelope.source.as_str()), ("m-1", "order"));
+//! assert_eq!((envelope.event_type.as_deref(), envelope.correlation_id.as_str()), (Some("OrderCreated"), "checkout-7"));
+//! # Ok(()) }
+//! ```
 
 mod envelope;
 mod event;

@@ -3,6 +3,35 @@
 //! A store begins transactions in which the runtime claims messages, the handler writes its rows, and events enter the
 //! outbox, so that all of it commits together. Whoever implements the two traits here runs
 //! `testing::conformance::store` on the result.
+//!
+//! This is a delivery, as the store sees it. The message is claimed and what follows from it is written, at once or not at all:
+//!
+//! ```
+//! # use saga_core::{id::MessageId, message::Record, time::Timestamp};
+//! use saga_core::store::{Database, InboxKey, Store, StoreTx};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let now = Timestamp::from_millis(0);
+//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now };
+//! let database = Database::open("memory:").await?;
+//! let store = database.store();
+//! store.migrate().await?;
+//! let message = [InboxKey { source: "order".into(), id: MessageId::new("m-1") }];
+//!
+//! let mut tx = store.begin().await?;
+//! assert_eq!(tx.claim("payment", &message, now).await?, [true]);
+//! drop(tx); // A crash: nothing has happened.
+//!
+//! let mut tx = store.begin().await?;
+//! assert_eq!(tx.claim("payment", &message, now).await?, [true]);
+//! tx.append_outbox("payment", &[paid]).await?;
+//! tx.commit().await?;
+//! assert_eq!(store.outbox("payment", 0, 10).await?.len(), 1);
+//!
+//! // It comes once more, and is known.
+//! assert_eq!(store.begin().await?.claim("payment", &message, now).await?, [false]);
+//! # Ok(()) }
+//! ```
 
 mod database;
 mod migrations;

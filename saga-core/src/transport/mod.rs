@@ -2,6 +2,35 @@
 //!
 //! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
 //! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
+//!
+//! A member of a group reads from where the group has committed, and commits what it is done with:
+//!
+//! ```
+//! # use saga_core::{message::{Record, TopicPartition}, time::Timestamp};
+//! use saga_core::transport::{Delivery, Subscription, TopicSpec, Transport, memory::Memory};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let order = |key: &'static str| Record {
+//! #     topic: "orders".into(), key: Some(key.into()), value: None, headers: vec![], timestamp: Timestamp::from_millis(0),
+//! # };
+//! let log = Memory::new();
+//! let orders = ["orders".to_owned()];
+//! log.ensure_topics(&[TopicSpec { name: "orders".to_owned(), partitions: 1 }]).await?;
+//! let stored = log.publish(vec![order("41"), order("42")]).await;
+//! assert!(stored.iter().all(Result::is_ok));
+//!
+//! let mut member = log.subscribe("billing", &orders).await?;
+//! assert!(matches!(member.next().await?, Delivery::Assigned(_)));
+//! let Delivery::Records { partition, records } = member.next().await? else { panic!("records follow") };
+//! assert_eq!((&partition, records[0].offset), (&TopicPartition::new("orders", 0), 0));
+//!
+//! // The first is done: the group is one behind.
+//! member.commit(vec![(partition, 1)]).await?;
+//! let lag = &log.lag("billing", &orders).await?[0];
+//! assert_eq!((lag.committed, lag.end), (1, 2));
+//! member.close().await;
+//! # Ok(()) }
+//! ```
 
 #[cfg(feature = "sqlite")]
 pub mod embedded;
