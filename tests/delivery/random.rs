@@ -118,8 +118,13 @@ impl World {
     }
 }
 
-async fn run(seed: u64) {
+#[expect(clippy::print_stdout, reason = "a failing run shows its seed")]
+fn tell(seed: u64) {
     println!("seed {seed}");
+}
+
+async fn run(seed: u64) {
+    tell(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
     let clock = clock();
     let store_faults = Faults::default();

@@ -42,6 +42,9 @@ async fn beside_a_good_one(database: Database, handlers: Vec<sagas::handler::Han
     (reasons, plan.numbers("a"))
 }
 
+/// What it is, the handlers, the record, the reasons of its dead letters, and the numbers that are handled.
+type Case = (&'static str, Vec<sagas::handler::Handler>, Record, &'static [&'static str], &'static [u32]);
+
 #[tokio::test]
 async fn each_is_dead_lettered_skipped_or_handled() {
     let typed = [("ce_type", "Placed")];
@@ -52,7 +55,7 @@ async fn each_is_dead_lettered_skipped_or_handled() {
     let key = Some(&b"k"[..]);
     let large = format!(r#"{{"order_id":"a","number":1,"more":"{}"}}"#, "x".repeat(2_000));
     for kind in 0..2 {
-        let table: Vec<(&str, Vec<_>, Record, &[&str], &[u32])> = vec![
+        let table: Vec<Case> = vec![
             ("malformed JSON", many(), record(key, Some(b"{nonsense"), &typed), &["undecodable"], &[7]),
             ("no text at all", many(), record(key, Some(&[0xff, 0, 0xfe]), &typed), &["undecodable"], &[7]),
             ("wrong types", many(), record(key, Some(br#"{"order_id":1,"number":"x"}"#), &typed), &["undecodable"], &[7]),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`On<E>`](On) | the event, or one of an enum of events |
 //! | [`Batch<E>`](Batch) | all that is waiting, as one |
-//! | [`Tx`](crate::store::Tx) | the delivery's open transaction |
+//! | [`Tx`] | the delivery's open transaction |
 //! | [`Work`] | the right to begin that transaction later, after a call to the outside |
 //! | [`State<T>`](State) | a value the service shares |
 //! | [`Meta`] | ids, attempt and times of the message |

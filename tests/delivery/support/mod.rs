@@ -54,10 +54,12 @@ pub enum Step {
     Hang,
 }
 
+type Decide = dyn Fn(&Placed, &Meta) -> Step + Send + Sync;
+
 /// A test's plan: what is done with a message at which attempt, what was done so far, and whether rows are written.
 #[derive(Clone)]
 pub struct Plan {
-    decide: Arc<dyn Fn(&Placed, &Meta) -> Step + Send + Sync>,
+    decide: Arc<Decide>,
     seen: Arc<Mutex<Vec<(String, u32, u32)>>>,
     rows: bool,
 }
