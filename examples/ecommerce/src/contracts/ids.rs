@@ -1,16 +1,28 @@
 //! Identities. Those we make are UUIDs; products and customers are known by short texts of others.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
+
+/// A text that is no identity of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a UUID")]
+pub struct NotAUuid;
 
 macro_rules! uuids {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
+
+        // Derived, it would tell callers how the text was parsed.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,10 +31,10 @@ macro_rules! uuids {
         }
 
         impl FromStr for $name {
-            type Err = uuid::Error;
+            type Err = NotAUuid;
 
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
+            fn from_str(text: &str) -> Result<Self, NotAUuid> {
+                text.parse().map(Self).map_err(|_| NotAUuid)
             }
         }
     )+};
@@ -93,7 +105,17 @@ pub fn short_text(text: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::short_text;
+    use super::{OrderId, short_text};
+
+    #[test]
+    fn a_bad_id_is_told_in_our_words() {
+        let id = "\"0190a8a0-0000-7000-8000-000000000000\"";
+        assert_eq!(serde_json::from_str::<OrderId>(id).map(|id| id.0.get_version_num()).ok(), Some(7));
+        for bad in ["\"abc\"", "\"\"", "\"0190a8a0-0000-7000-8000-00000000000g\""] {
+            let error = serde_json::from_str::<OrderId>(bad).map_err(|error| error.to_string());
+            assert!(error.as_ref().is_err_and(|error| error.starts_with("must be a UUID")), "{bad}: {error:?}");
+        }
+    }
 
     #[test]
     fn short_texts_are_counted_in_characters() {

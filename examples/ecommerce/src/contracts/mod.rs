@@ -11,7 +11,7 @@ mod notification;
 mod order;
 mod payment;
 
-pub use ids::{CustomerId, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
+pub use ids::{CustomerId, NotAUuid, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
 pub use money::{Amount, AmountError, Currency, Money};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};

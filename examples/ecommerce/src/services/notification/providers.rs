@@ -91,7 +91,7 @@ impl Providers {
         if switches.outage || self.ids.fraction() < switches.failure_rate {
             return Err(NotTaken(channel));
         }
-        tracing::debug!(%channel, customer, message, "sent");
+        tracing::debug!(%channel, customer, length = message.len(), "a message was sent");
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use sagas::{
 use sqlx::{Row, any::AnyRow};
 
 use super::domain::{Change, Decision, Order};
-use crate::contracts::OrderId;
+use crate::contracts::{OrderId, OrderStatus};
 
 /// An event of the history, and where it came from.
 #[derive(Debug, Clone)]
@@ -148,9 +148,11 @@ impl OpenOrder {
     /// When the database cannot be written.
     pub async fn save(self, tx: &mut Tx) -> Result<(), Fault> {
         append(tx, self.order.order_id, self.length, &self.new).await?;
+        // What almost ended an order that then stood is nobody's business.
+        let reason = if self.order.status == OrderStatus::Cancelled { self.order.reason } else { None };
         sqlx::query("UPDATE orders SET status = $1, reason = $2, updated_at = $3 WHERE order_id = $4")
             .bind(self.order.status.as_str())
-            .bind(self.order.status.eq(&crate::contracts::OrderStatus::Cancelled).then_some(self.order.reason).flatten())
+            .bind(reason)
             .bind(tx.now().as_millis())
             .bind(self.order.order_id.to_string())
             .execute(&mut *tx)
