@@ -80,5 +80,7 @@ async fn bench_drives_orders_and_checks_the_invariants() {
     assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
     let lines: Vec<Value> = ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line["ok"] == true), "no report of the invariants: {ended:#?}");
-    assert!(lines.iter().any(|line| line["orders"] == 60), "no report of the orders: {ended:#?}");
+    let report = lines.iter().find(|line| line["orders"] == 60);
+    let report = report.unwrap_or_else(|| panic!("no report of the orders: {ended:#?}"));
+    assert_eq!(report["measured"], "from the POST to the final state", "{report:#}");
 }

@@ -1,14 +1,18 @@
 //! Placing the orders, and waiting until they have ended.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use axum::http::StatusCode;
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
-use sagas::time::Timestamp;
+use sagas::time::{Clock, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,7 +22,7 @@ use crate::{
     ServiceName,
     app::Output,
     client::{CallError, Client},
-    contracts::OrderStatus,
+    contracts::{OrderId, OrderStatus},
 };
 
 /// How long the bench waits when nothing more ends.
@@ -34,9 +38,19 @@ const PAGE: usize = 500;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Order {
+    order_id: OrderId,
+    status: OrderStatus,
+    updated_at: Timestamp,
+}
+
+/// What came of an order.
+#[derive(Debug, Clone)]
+pub(super) struct Driven {
     pub(super) status: OrderStatus,
-    pub(super) created_at: Timestamp,
-    pub(super) updated_at: Timestamp,
+    /// When its POST was sent or, at a rate, was due.
+    pub(super) sent: Timestamp,
+    /// When it came to its status.
+    pub(super) reached: Timestamp,
 }
 
 /// One run of the bench: a product and a customer of its own.
@@ -47,6 +61,8 @@ pub(super) struct Drive {
     product: String,
     next: AtomicU32,
     placed: AtomicU32,
+    clock: Clock,
+    sent: Mutex<HashMap<OrderId, Timestamp>>,
 }
 
 impl Drive {
@@ -56,7 +72,8 @@ impl Drive {
         let new = json!({"productId": product, "name": "Bench", "price": 10, "quantity": load.orders});
         let _: Value = client.post(ServiceName::Inventory, "/products", &new).await?;
         let customer = format!("bench-{run}");
-        Ok(Self { client, load, customer, product, next: AtomicU32::new(0), placed: AtomicU32::new(0) })
+        let (next, placed, sent) = (AtomicU32::new(0), AtomicU32::new(0), Mutex::default());
+        Ok(Self { client, load, customer, product, next, placed, clock: Clock::system(), sent })
     }
 
     /// Places all orders, and waits until they have ended or nothing more ends.
@@ -68,7 +85,7 @@ impl Drive {
         if let Ok(style) = ProgressStyle::with_template("  {bar:40} {pos}/{len} ended, {msg} placed, {elapsed}") {
             bar.set_style(style);
         }
-        let began = Instant::now();
+        let began = (Instant::now(), self.clock.now());
         let connections = (0..self.load.connections).map(|_| self.place_orders(began));
         let result = tokio::try_join!(try_join_all(connections), self.wait(&bar));
         bar.finish_and_clear();
@@ -76,26 +93,33 @@ impl Drive {
     }
 
     /// Places one order after the other, until all are placed.
-    async fn place_orders(&self, began: Instant) -> Result<(), CallError> {
+    async fn place_orders(&self, (began, began_at): (Instant, Timestamp)) -> Result<(), CallError> {
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             if index >= self.load.orders {
                 return Ok(());
             }
-            if let Some(rate) = self.load.rate {
-                sleep_until(began + Duration::from_secs(1) * index / rate).await;
-            }
-            self.place(index).await?;
+            let sent = match self.load.rate {
+                None => self.clock.now(),
+                // An order that is sent late, because the shop is slow to take others, has waited since it was due.
+                Some(rate) => {
+                    let due = Duration::from_secs(1) * index / rate;
+                    sleep_until(began + due).await;
+                    began_at.after(due)
+                }
+            };
+            let order_id = self.place(index).await?;
+            self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(order_id, sent);
             self.placed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Places an order. A shop that has too much to do takes it later.
-    async fn place(&self, index: u32) -> Result<(), CallError> {
+    async fn place(&self, index: u32) -> Result<OrderId, CallError> {
         loop {
-            match self.client.post::<Value>(ServiceName::Order, "/orders", &self.order(index)).await {
+            match self.client.post::<Order>(ServiceName::Order, "/orders", &self.order(index)).await {
                 Err(CallError::Refused { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => sleep(LATER).await,
-                result => return result.map(drop),
+                result => return Ok(result?.order_id),
             }
         }
     }
@@ -132,7 +156,17 @@ impl Drive {
     }
 
     /// All orders of this run.
-    pub(super) async fn orders(&self) -> Result<Vec<Order>, CallError> {
+    pub(super) async fn orders(&self) -> Result<Vec<Driven>, CallError> {
+        let orders = self.listed().await?;
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let driven = |order: Order| {
+            let sent = *sent.get(&order.order_id)?;
+            Some(Driven { status: order.status, sent, reached: order.updated_at })
+        };
+        Ok(orders.into_iter().filter_map(driven).collect())
+    }
+
+    async fn listed(&self) -> Result<Vec<Order>, CallError> {
         let mut orders = Vec::new();
         for page in 0.. {
             let path = format!("/orders?customerId={}&page={page}&size={PAGE}", self.customer);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, fs};
 
 use serde::Serialize;
 
-use super::drive::Order;
+use super::drive::Driven;
 use crate::percentile::percentile;
 
 /// The result of a run. Times are in milliseconds.
@@ -15,13 +15,16 @@ pub(super) struct Measured {
     unfinished: usize,
     seconds: f64,
     orders_per_second: f64,
+    /// What the times of `outcomes` are.
+    measured: &'static str,
     outcomes: BTreeMap<&'static str, Times>,
-    /// Of this process, when the system runs in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of this process; `None` when the system runs in another, or this machine does not say it.
     memory: Option<Memory>,
+    /// Whether the system runs in this process.
+    own: bool,
 }
 
-/// From an order's arrival to its end.
+/// From an order's POST to its end.
 #[derive(Debug, Serialize)]
 struct Times {
     count: usize,
@@ -38,15 +41,15 @@ struct Memory {
 }
 
 impl Measured {
-    /// What `orders` say; with `memory`, this process is the system.
-    pub(super) fn of(orders: &[Order], memory: bool) -> Self {
+    /// What `orders` say, which were sent by the schedule when there is one (`at_a_rate`). With `own`, this process is the system.
+    pub(super) fn of(orders: &[Driven], at_a_rate: bool, own: bool) -> Self {
         let ended: Vec<_> = orders.iter().filter(|order| order.status.is_final()).collect();
-        let first = ended.iter().map(|order| order.created_at).min();
-        let last = ended.iter().map(|order| order.updated_at).max();
+        let first = ended.iter().map(|order| order.sent).min();
+        let last = ended.iter().map(|order| order.reached).max();
         let seconds = first.zip(last).map_or(0.0, |(first, last)| last.since(first).as_secs_f64());
         let mut took = BTreeMap::<_, Vec<_>>::new();
         for order in &ended {
-            took.entry(order.status.as_str()).or_default().push(order.updated_at.since(order.created_at).as_millis());
+            took.entry(order.status.as_str()).or_default().push(order.reached.since(order.sent).as_millis());
         }
         Self {
             orders: orders.len(),
@@ -54,7 +57,13 @@ impl Measured {
             seconds,
             orders_per_second: if seconds > 0.0 { ended.len() as f64 / seconds } else { 0.0 },
             outcomes: took.into_iter().map(|(outcome, took)| (outcome, Times::of(took))).collect(),
-            memory: memory.then(Memory::of_this_process).flatten(),
+            measured: if at_a_rate {
+                "from when the POST was due to the final state"
+            } else {
+                "from the POST to the final state"
+            },
+            memory: if own { Memory::of_this_process() } else { None },
+            own,
         }
     }
 
@@ -87,6 +96,7 @@ impl Memory {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {} orders in {:.2} s: {:.0} orders/s", self.orders, self.seconds, self.orders_per_second)?;
+        writeln!(f, "  {}, by this machine's clock:", self.measured)?;
         for (outcome, times) in &self.outcomes {
             let Times { count, p50, p95, p99 } = times;
             writeln!(f, "  {outcome:<10} {count:>7}   p50 {p50:>6} ms   p95 {p95:>6} ms   p99 {p99:>6} ms")?;
@@ -94,9 +104,39 @@ impl fmt::Display for Measured {
         if self.unfinished > 0 {
             writeln!(f, "  {} orders have not ended", self.unfinished)?;
         }
-        if let Some(memory) = &self.memory {
-            writeln!(f, "  memory {} MiB, at most {} MiB", memory.resident_kib / 1024, memory.peak_kib / 1024)?;
+        match &self.memory {
+            Some(Memory { resident_kib, peak_kib }) => {
+                writeln!(f, "  memory {} MiB, at most {} MiB, the bench included", resident_kib / 1024, peak_kib / 1024)
+            }
+            None if self.own => writeln!(f, "  memory: this machine does not say it"),
+            None => writeln!(f, "  memory: that of the other process; it is not seen from here"),
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sagas::time::Timestamp;
+
+    use super::*;
+    use crate::contracts::OrderStatus;
+
+    #[test]
+    fn times_begin_with_the_post_and_end_with_the_final_state() {
+        let at = |millis| Timestamp::from_millis(0).after(Duration::from_millis(millis));
+        let order = |status, sent, reached| Driven { status, sent: at(sent), reached: at(reached) };
+        let orders = [
+            order(OrderStatus::Completed, 1_000, 1_030),
+            order(OrderStatus::Cancelled, 1_500, 3_000),
+            order(OrderStatus::Created, 2_000, 2_000),
+        ];
+        let measured = Measured::of(&orders, false, false);
+        assert_eq!((measured.orders, measured.unfinished), (3, 1));
+        assert_eq!(measured.seconds, 2.0);
+        assert_eq!(measured.orders_per_second, 1.0);
+        assert_eq!(measured.outcomes["COMPLETED"].p99, 30);
+        assert_eq!(measured.outcomes["CANCELLED"].p50, 1_500);
     }
 }

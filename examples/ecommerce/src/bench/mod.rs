@@ -1,7 +1,8 @@
 //! `ecommerce bench`: drives orders through the system at a rate or flat out, and measures it.
 //!
-//! It drives the system that runs on the ports of the settings or, when none does, one that it starts itself. Times are the
-//! system's own: from the moment it takes an order in to the moment the order is final.
+//! It drives the system that runs on the ports of the settings or, when none does, one that it starts itself. An order's time
+//! begins here, when its POST is sent or, at a rate, was due, so that waiting to be taken counts. It ends when the system says
+//! that the order became final (`updatedAt`): both have to go by the same clock, that of one machine.
 
 mod drive;
 mod measure;
@@ -45,9 +46,9 @@ pub(crate) async fn bench(options: &Options, load: Load, output: Output) -> Resu
         let running = start(options.to_config()?).await?;
         (running.client().clone(), Some(running))
     };
-    let where_ = if own.is_some() { "started here" } else { "running already" };
+    let origin = if own.is_some() { "started here" } else { "running already" };
     output.say(format_args!(
-        "Driving {} orders through the system at {} ({where_})",
+        "Driving {} orders through the system at {} ({origin})",
         load.orders,
         client.url(ServiceName::Order)?
     ));
@@ -60,9 +61,10 @@ pub(crate) async fn bench(options: &Options, load: Load, output: Output) -> Resu
 
 async fn measured(client: &Client, load: Load, own: bool, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let run = IdSource::random().uuid(Clock::system().now()).simple().to_string();
+    let at_a_rate = load.rate.is_some();
     let drive = Drive::prepare(client.clone(), load, &run).await?;
     drive.run(output).await?;
-    let measured = Measured::of(&drive.orders().await?, own);
+    let measured = Measured::of(&drive.orders().await?, at_a_rate, own);
     output.say(&measured);
     output.give(&measured);
     let report: Report = client.get(ServiceName::Order, "/check").await?;
