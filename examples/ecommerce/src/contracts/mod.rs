@@ -13,7 +13,7 @@ mod payment;
 
 pub use ids::{CustomerId, NotAUuid, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
-pub use money::{Amount, AmountError, Currency, Money};
+pub use money::{Amount, AmountError, Currency, Money, NegativeMoney};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
 pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus, Quantity};
 pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};

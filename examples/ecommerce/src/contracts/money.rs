@@ -16,31 +16,35 @@ super::words! {
 }
 
 /// An amount of money that is not negative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Money {
     minor_units: i64,
     currency: Currency,
 }
 
-impl PartialOrd for Currency {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Currency {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
-    }
-}
+/// What is stored as an amount is below zero: the row is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stored amount {0} (in minor units) is damaged: no amount is negative")]
+pub struct NegativeMoney(i64);
 
 impl Money {
     /// Nothing.
     pub const ZERO: Self = Self::eur(0);
 
-    /// `minor_units` cents; what is below zero counts as zero.
-    pub const fn eur(minor_units: i64) -> Self {
-        Self { minor_units: if minor_units < 0 { 0 } else { minor_units }, currency: Currency::Eur }
+    /// So many cents.
+    pub const fn eur(cents: u32) -> Self {
+        Self { minor_units: cents as i64, currency: Currency::Eur }
+    }
+
+    /// An amount as a database holds it.
+    ///
+    /// # Errors
+    /// When it is negative.
+    pub const fn stored(minor_units: i64) -> Result<Self, NegativeMoney> {
+        if minor_units < 0 {
+            return Err(NegativeMoney(minor_units));
+        }
+        Ok(Self { minor_units, currency: Currency::Eur })
     }
 
     /// The amount in minor units.
@@ -57,6 +61,11 @@ impl Money {
     pub fn plus(self, other: Self) -> Option<Self> {
         let minor_units = self.minor_units.checked_add(other.minor_units)?;
         (self.currency == other.currency).then_some(Self { minor_units, ..self })
+    }
+
+    /// Whether this is at most `limit`; an amount in another currency never is.
+    pub fn is_within(self, limit: Self) -> bool {
+        self.currency == limit.currency && self.minor_units <= limit.minor_units
     }
 
     /// This amount `quantity` times; `None` when it is too large.
@@ -87,7 +96,7 @@ impl<'de> Deserialize<'de> for Money {
 }
 
 /// Money as the REST interface writes it: a JSON number with two decimals, `19.99`, in the one currency there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(pub Money);
 
 impl fmt::Display for Amount {
@@ -182,7 +191,7 @@ impl FromStr for Amount {
         let factor = u32::try_from(shift).ok().and_then(|shift| 10_i64.checked_pow(shift));
         factor
             .and_then(|factor| minor_units.checked_mul(factor))
-            .map(|units| Self(Money::eur(units)))
+            .map(|minor_units| Self(Money { minor_units, currency: Currency::Eur }))
             .ok_or(AmountError::TooLarge)
     }
 }
@@ -246,8 +255,14 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_row_is_no_amount() {
+        assert_eq!(Money::stored(1980), Ok(Money::eur(1980)));
+        assert_eq!(Money::stored(-1), Err(NegativeMoney(-1)));
+    }
+
+    #[test]
     fn sums_are_checked() {
-        let largest = Money::eur(i64::MAX);
+        let largest = Money { minor_units: i64::MAX, ..Money::ZERO };
         assert_eq!(largest.plus(Money::eur(1)), None);
         assert_eq!(Money::eur(990).times(Quantity(NonZeroU32::MIN.saturating_add(1))), Some(Money::eur(1980)));
         assert_eq!(largest.times(Quantity(NonZeroU32::MAX)), None);

@@ -180,7 +180,7 @@ pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
     Ok(Metrics {
         orders: OrderCounts { created, completed, cancelled, in_flight: created - ended },
         success_rate: if ended == 0 { 0.0 } else { completed as f64 / ended as f64 },
-        revenue: Amount(Money::eur(count("revenue")?)),
+        revenue: Amount(Money::stored(count("revenue")?)?),
         processing_ms: processing(db).await?,
         cancel_reasons: cancel_reasons(db).await?,
         top_products: top_products(db).await?,

@@ -56,7 +56,7 @@ impl TryFrom<&AnyRow> for ProductView {
         Ok(Self {
             product_id: ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?,
             name: row.try_get("name")?,
-            price: Amount(Money::eur(row.try_get("price")?)),
+            price: Amount(Money::stored(row.try_get("price")?)?),
             available: row.try_get("available")?,
             reserved: row.try_get("reserved")?,
             sold: row.try_get("sold")?,

@@ -76,7 +76,7 @@ impl TryFrom<&AnyRow> for OrderView {
     fn try_from(row: &AnyRow) -> Result<Self, Fault> {
         let text = |column: &str| row.try_get::<String, _>(column);
         let items: Vec<OrderItem> = serde_json::from_str(&text("items")?)?;
-        let total = Money::eur(row.try_get("total")?);
+        let total = Money::stored(row.try_get("total")?)?;
         Ok(Self {
             order_id: text("order_id")?.parse()?,
             customer_id: CustomerId::try_from(text("customer_id")?).map_err(Fault::new)?,

@@ -109,7 +109,7 @@ impl TryFrom<&AnyRow> for OpenPayment {
         Ok(Self {
             payment_id: text("payment_id")?.parse()?,
             order_id: text("order_id")?.parse()?,
-            amount: Money::eur(row.try_get("amount")?),
+            amount: Money::stored(row.try_get("amount")?)?,
             payment_method: text("payment_method")?.parse()?,
             idempotency_key: text("idempotency_key")?,
             status: text("status")?.parse()?,

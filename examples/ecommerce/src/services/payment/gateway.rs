@@ -180,7 +180,7 @@ impl Gateway {
 
     fn judge(&self, switches: &Switches, amount: Money) -> Option<String> {
         match switches.decline_above {
-            Some(limit) if amount > limit.0 => Some(format!("payment declined: amount above {limit}")),
+            Some(limit) if !amount.is_within(limit.0) => Some(format!("payment declined: amount above {limit}")),
             _ if self.0.ids.fraction() < switches.decline_rate => Some("payment declined by the bank".to_owned()),
             _ => None,
         }

@@ -49,7 +49,7 @@ impl TryFrom<&AnyRow> for PaymentView {
         Ok(Self {
             payment_id: text("payment_id")?.parse()?,
             order_id: text("order_id")?.parse()?,
-            amount: Amount(Money::eur(row.try_get("amount")?)),
+            amount: Amount(Money::stored(row.try_get("amount")?)?),
             status: text("status")?.parse()?,
             payment_method: text("payment_method")?.parse()?,
             reason: row.try_get("reason")?,
