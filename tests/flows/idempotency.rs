@@ -1,8 +1,11 @@
 //! An order that is placed again under its idempotency key.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use reqwest::{Method, header::HeaderValue};
-use sagas_tests::{Answer, Shop};
+use sagas::time::{Clock, Timestamp};
+use sagas_tests::{Answer, Shop, eventually};
 use serde_json::{Value, json};
 
 fn order(quantity: u32) -> Value {
@@ -65,5 +68,25 @@ async fn a_key_is_1_to_255_visible_characters() {
     }
     assert_eq!(shop.count("order", "/orders").await, 0);
     place(&shop, &[b'~'; 255], &order(1)).await.is(202);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_forgotten_a_week_later_and_no_sooner() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
+    let shop = Shop::opening().clock(clock.clone()).open().await;
+    let first = place(&shop, b"key", &order(1)).await.is(202)["orderId"].clone();
+    shop.quiet().await;
+    clock.advance(DAY * 6);
+    shop.quiet().await;
+    assert_eq!(place(&shop, b"key", &order(1)).await.is(202)["orderId"], first);
+
+    clock.advance(DAY * 2);
+    eventually("the key is forgotten", async || {
+        let again = place(&shop, b"key", &order(1)).await.is(202)["orderId"].clone();
+        (again != first).then_some(())
+    })
+    .await;
     shop.close().await;
 }

@@ -1,10 +1,12 @@
 //! The order service: takes orders, and decides what becomes of them. An order is its history of events, and nothing else.
+//! Idempotency keys are remembered for a week ([`keys`]).
 
 pub mod audit;
 pub mod domain;
 pub mod handlers;
 pub mod history;
 mod http;
+pub mod keys;
 pub mod placing;
 mod views;
 
@@ -19,5 +21,6 @@ pub fn service(db: Database, peers: Peers) -> Service {
     Service::new("order", db)
         .migrations(MIGRATIONS)
         .handlers(handlers![handlers::follow])
+        .job(keys::forget_daily)
         .routes(|service| http::routes(service, peers))
 }

@@ -1,5 +1,5 @@
 //! Placing an order: the request, its rules, and the one transaction that writes the order, its first event and the event's way
-//! out.
+//! out. What was placed under an idempotency key is known for a week ([`keys`](super::keys)).
 
 use sagas::{Fault, http::Problem, prelude::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ pub async fn place(
     let mut work = service.begin().await?;
     work.correlate(correlation_id);
     if let Some(key) = key
-        && let Some(before) = placed_before(&mut work, key, request, created.order_id).await?
+        && let Some(before) = placed_before(&mut work, key, request, created.order_id, placed_at).await?
     {
         // The order before may be as fresh as this request, and not committed yet: it is there when this transaction is.
         work.commit().await?;
@@ -120,15 +120,22 @@ pub async fn place(
 }
 
 /// The order that `key` stands for already; `None` when it stands for `order_id` from now on.
-async fn placed_before(tx: &mut Tx, key: &str, request: &NewOrder, order_id: OrderId) -> Result<Option<OrderId>, Problem> {
+async fn placed_before(
+    tx: &mut Tx,
+    key: &str,
+    request: &NewOrder,
+    order_id: OrderId,
+    placed_at: Timestamp,
+) -> Result<Option<OrderId>, Problem> {
     let request = serde_json::to_string(request).map_err(Problem::internal)?;
     let new = sqlx::query(
-        "INSERT INTO idempotency_keys (idempotency_key, request, order_id) VALUES ($1, $2, $3)
+        "INSERT INTO idempotency_keys (idempotency_key, request, order_id, placed_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (idempotency_key) DO NOTHING",
     )
     .bind(key)
     .bind(&request)
     .bind(order_id.to_string())
+    .bind(placed_at.as_millis())
     .execute(&mut *tx)
     .await
     .map_err(Problem::unavailable)?;

@@ -33,5 +33,7 @@ CREATE INDEX orders_by_status ON orders (status, created_at);
 CREATE TABLE idempotency_keys (
     idempotency_key TEXT PRIMARY KEY,
     request TEXT NOT NULL,
-    order_id TEXT NOT NULL
+    order_id TEXT NOT NULL,
+    placed_at BIGINT NOT NULL
 );
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (placed_at);

@@ -1,0 +1,51 @@
+//! How long an idempotency key is known: a week after it was first used it is forgotten, and stands for a new order from then
+//! on. So the keys take no more room than a week's orders do.
+
+use std::time::Duration;
+
+use sagas::{Fault, prelude::*};
+
+/// How long a key is known.
+pub const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How often the old ones are removed.
+const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many are removed in one transaction: placing orders waits for no more than these.
+const BATCH: i64 = 500;
+
+/// Removes old keys, once a day.
+pub(super) async fn forget_daily(service: ServiceHandle) {
+    loop {
+        match forget(&service).await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "old idempotency keys were removed"),
+            Err(error) => tracing::warn!(%error, "old idempotency keys were not removed; that is tried again in a day"),
+        }
+        service.clock().sleep(EVERY).await;
+    }
+}
+
+/// Removes the keys that are too old by now, and says how many these were.
+///
+/// # Errors
+/// When the database cannot be written.
+async fn forget(service: &ServiceHandle) -> Result<u64, Fault> {
+    let before = service.clock().now().before(KEPT).as_millis();
+    let mut forgotten = 0;
+    loop {
+        let mut work = service.begin().await?;
+        let batch = sqlx::query(
+            "DELETE FROM idempotency_keys WHERE idempotency_key IN (
+                 SELECT idempotency_key FROM idempotency_keys WHERE placed_at < $1 ORDER BY placed_at LIMIT $2)",
+        )
+        .bind(before)
+        .bind(BATCH)
+        .execute(&mut *work)
+        .await?
+        .rows_affected();
+        work.commit().await?;
+        forgotten += batch;
+        if batch == 0 {
+            return Ok(forgotten);
+        }
+    }
+}
