@@ -84,3 +84,21 @@ async fn bench_drives_orders_and_checks_the_invariants() {
     let report = report.unwrap_or_else(|| panic!("no report of the orders: {ended:#?}"));
     assert_eq!(report["measured"], "from the POST to the final state", "{report:#}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_asks_the_services_that_run_in_other_processes() {
+    let (orders, others, base_port) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), free_base_port());
+    let part = |folder: &Path, services: &str| {
+        let mut command = serve(folder, base_port);
+        command.args(["--services", services]);
+        command
+    };
+    let mut order = Program::start(&mut part(orders.path(), "order"));
+    order.serving().await;
+    let (ended, report) = check(orders.path(), base_port).await;
+    assert_eq!((ended.status.code(), &report["ok"]), (Some(1), &false.into()), "nobody can be asked yet: {ended:#?}");
+    let mut beside = Program::start(&mut part(others.path(), "inventory,payment"));
+    beside.serving().await;
+    let (ended, report) = check(orders.path(), base_port).await;
+    assert_eq!((ended.status.code(), &report["ok"]), (Some(0), &true.into()), "{ended:#?}");
+}

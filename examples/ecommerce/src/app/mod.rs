@@ -9,6 +9,7 @@ mod start;
 pub use cli::main;
 pub(crate) use options::Options;
 pub(crate) use output::Output;
+pub(crate) use ports::urls;
 pub use start::{Config, Running, StartError, start};
 pub(crate) use start::{database, database_path, open_gateway};
 

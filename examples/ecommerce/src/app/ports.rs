@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
 };
 
 use super::ServiceName;
@@ -47,11 +47,23 @@ pub(super) fn bind(
     Ok(listeners)
 }
 
+/// Where each service can be called when it runs on its own port behind `base_port`, here or in another process of this machine.
+pub(crate) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
+    let ports = ServiceName::ALL.into_iter().zip(0..);
+    ports.filter_map(|(service, offset)| Some((service, url(SocketAddr::new(host, base_port.checked_add(offset)?))))).collect()
+}
+
+/// How a service that listens on `address` is called from this machine.
+pub(super) fn url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("http://{address}")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::net::Ipv4Addr;
 
     use super::*;
 

@@ -167,17 +167,20 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let urls = listeners.iter().filter_map(|(service, listener)| {
         let address = listener.local_addr().ok()?;
-        let host = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
-        Some((*service, format!("http://{}", std::net::SocketAddr::new(host, address.port()))))
+        Some((*service, ports::url(address)))
     });
-    let client = Client::new(urls.collect::<BTreeMap<_, _>>())?;
+    let own: BTreeMap<_, _> = urls.collect();
+    // Those that do not run here may run beside this process, on their own ports.
+    let mut all = if base_port == 0 { BTreeMap::new() } else { ports::urls(host, base_port) };
+    all.extend(own.clone());
+    let (client, peers) = (Client::new(own)?, Client::new(all)?);
 
     let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone());
     let mut gateway = None;
     for name in services {
         let database = database(&data_dir, name).await?;
         let service: Service = match name {
-            ServiceName::Order => order::service(database, Peers { client: client.clone() }),
+            ServiceName::Order => order::service(database, Peers { client: peers.clone() }),
             ServiceName::Inventory => inventory::service(database),
             ServiceName::Payment => {
                 let opened = open_gateway(&data_dir, &clock, &ids).await?;

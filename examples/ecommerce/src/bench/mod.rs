@@ -7,14 +7,14 @@
 mod drive;
 mod measure;
 
-use std::{collections::BTreeMap, error::Error};
+use std::error::Error;
 
 use sagas::{id::IdSource, time::Clock};
 
 use self::{drive::Drive, measure::Measured};
 use crate::{
     ServiceName,
-    app::{Options, Output},
+    app::{Options, Output, urls},
     check::{self, Report},
     client::Client,
     start,
@@ -74,9 +74,5 @@ async fn measured(client: &Client, load: Load, own: bool, output: Output) -> Res
 
 /// A client of what may run on the ports of `options`.
 fn there(options: &Options) -> Result<Client, reqwest::Error> {
-    let urls = ServiceName::ALL.into_iter().zip(0..).map(|(service, offset)| {
-        let port = options.base_port.saturating_add(offset);
-        (service, format!("http://{}", std::net::SocketAddr::new(options.host, port)))
-    });
-    Client::new(urls.collect::<BTreeMap<_, _>>())
+    Client::new(urls(options.host, options.base_port))
 }
