@@ -3,6 +3,9 @@
 //! One task owns the subscription, the schedule, the watermarks and the pauses; lanes and detached messages run in tasks of
 //! their own and report back when their effects are durable.
 
+mod rebalance;
+mod retries;
+
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering},
@@ -13,14 +16,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{
-    core::Core,
-    detached,
-    item::Item,
-    lane,
-    metrics::PartitionSeries,
-    parked::{self, Loaded},
-};
+use super::{core::Core, detached, item::Item, lane, metrics::PartitionSeries, parked::Loaded};
 use crate::{
     engine::{
         batch::Origin,
@@ -32,7 +28,6 @@ use crate::{
     },
     message::{Received, TopicPartition},
     runtime::metrics::TopicSeries,
-    store::ParkedMessage,
     time::Timestamp,
     transport::{Delivery, Subscription, TransportError},
 };
@@ -200,49 +195,10 @@ impl Consumer {
         self.core.moved();
     }
 
-    async fn assigned(&mut self, partitions: Vec<TopicPartition>) {
-        tracing::debug!(service = &*self.core.name, ?partitions, "assigned");
-        let mut failures = 0;
-        // Before any record of them is looked at, the keys that are parked must be known.
-        while let Err(error) = parked::adopt(&self.core, &partitions).await {
-            tracing::warn!(service = &*self.core.name, %error, "the parked keys could not be read; waiting");
-            self.core.clock.sleep(self.core.outage_backoff(failures)).await;
-            failures = failures.saturating_add(1);
-        }
-        for partition in partitions {
-            let series = PartitionSeries::new(&self.core.metrics, &partition.topic, partition.partition);
-            let owned = Owned { watermark: Watermark::default(), running: 0, revoked: false, series };
-            self.partitions.insert(partition, owned);
-        }
-        self.pause_when_full();
-        self.core.moved();
-    }
-
     fn pause_when_full(&mut self) {
         if self.flow.is_full() {
             self.partitions.keys().for_each(|partition| self.flow.hold(partition, Reason::Full));
         }
-    }
-
-    fn revoked(&mut self, partitions: &[TopicPartition]) {
-        tracing::debug!(service = &*self.core.name, ?partitions, "revoked");
-        for partition in partitions {
-            if let Some(owned) = self.partitions.get_mut(partition) {
-                owned.revoked = true;
-            }
-        }
-        self.drop_waiting(partitions);
-    }
-
-    fn lost(&mut self, partitions: &[TopicPartition]) {
-        tracing::warn!(service = &*self.core.name, ?partitions, "partitions were lost to another member");
-        self.drop_waiting(partitions);
-        self.forget(partitions);
-    }
-
-    fn drop_waiting(&mut self, partitions: &[TopicPartition]) {
-        let dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
-        self.left_memory(&dropped);
     }
 
     /// Takes note that `items` are not in memory any more.
@@ -259,15 +215,6 @@ impl Consumer {
             }
         }
         self.flow.done(messages, bytes);
-    }
-
-    fn forget(&mut self, partitions: &[TopicPartition]) {
-        partitions.iter().for_each(|partition| {
-            self.partitions.remove(partition);
-        });
-        self.flow.forget(partitions);
-        let owned = &self.partitions;
-        self.core.lot().retain(|topic, partition| owned.contains_key(&TopicPartition::new(topic, partition)));
     }
 
     /// Starts what may run.
@@ -346,17 +293,6 @@ impl Consumer {
         self.core.moved();
     }
 
-    /// Pauses the partition of a key that has too many parked messages.
-    fn watch_parked(&mut self, partition: &TopicPartition, place: &Place) {
-        if self.core.lot().count(place) >= self.core.settings.parked_per_key {
-            self.flow.hold(partition, Reason::Parked);
-            let full = (partition.clone(), place.clone());
-            if !self.full_keys.contains(&full) {
-                self.full_keys.push(full);
-            }
-        }
-    }
-
     /// Tells the subscription which partitions to pause and to resume.
     fn steer(&mut self) {
         if !self.full_keys.is_empty() {
@@ -421,68 +357,6 @@ impl Consumer {
                 tracing::warn!(service = &*self.core.name, %error, "offsets were not committed; waiting");
                 self.commit_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.failed_commits)));
                 self.failed_commits = self.failed_commits.saturating_add(1);
-            }
-        }
-        self.core.moved();
-    }
-
-    /// Gives up the revoked partitions whose messages are done and committed.
-    fn release(&mut self) {
-        let done = |owned: &Owned| owned.revoked && owned.running == 0 && owned.watermark.committable().is_none();
-        if self.committing.is_some() || !self.partitions.values().any(done) {
-            return;
-        }
-        let released: Vec<_> =
-            self.partitions.iter().filter(|(_, owned)| done(owned)).map(|(partition, _)| partition.clone()).collect();
-        self.forget(&released);
-        self.subscription.release(&released);
-    }
-
-    /// Whether parked messages may be read: those in memory are bounded like the fresh ones, apart from them, so that neither
-    /// keeps the other out.
-    fn has_room_for_parked(&self) -> bool {
-        self.loads.is_empty() && self.parked_bytes < self.core.settings.queue_bytes
-    }
-
-    fn load_due(&mut self) {
-        const KEYS: usize = 64;
-        let due = self.core.lot().take_due(self.core.clock.now(), KEYS);
-        if !due.is_empty() {
-            let (core, room) = (self.core.clone(), self.core.settings.queue_bytes.saturating_sub(self.parked_bytes));
-            self.loads.spawn(async move { parked::load(&core, due, room).await });
-        }
-    }
-
-    fn enqueue_parked(&mut self, loaded: Vec<Loaded>) {
-        let now = self.core.clock.now();
-        for (place, messages) in loaded {
-            let messages = match messages {
-                Ok(messages) => messages,
-                Err(again) => {
-                    self.core.lot().settled(&place, 0, Some(again), now);
-                    continue;
-                }
-            };
-            let owner = |message: &ParkedMessage| {
-                self.partitions.get(&TopicPartition::new(place.topic.clone(), message.received.partition))
-            };
-            if messages.first().and_then(owner).is_some_and(|owned| owned.revoked) {
-                // The run stays open, so that nothing of the key passes, until the partition is given up.
-                continue;
-            }
-            if messages.first().and_then(owner).is_none() {
-                // Settled by somebody else, or another member's by now.
-                let mut lot = self.core.lot();
-                let count = lot.count(&place);
-                lot.settled(&place, count, None, now);
-                continue;
-            }
-            let Some(run) = self.core.lot().loaded(&place, messages.len()) else { continue };
-            for message in messages {
-                let item = Item::parked(&self.core, message, run);
-                self.parked_bytes += item.received.record.size();
-                let mode = item.mode(&self.core);
-                self.schedule.push(place.key.clone(), mode, item);
             }
         }
         self.core.moved();
