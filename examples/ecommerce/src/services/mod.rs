@@ -8,8 +8,12 @@ pub mod order;
 pub mod payment;
 
 use axum::Router;
-use sagas::{ServiceHandle, http::service_routes};
+use sagas::{
+    Database, Fault, ServiceHandle,
+    http::{Page, service_routes},
+};
 use serde::{Deserialize, Deserializer};
+use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
 
 /// `api` under its short paths and under `/api/v1`. What `service` shows about itself is served under the short paths anyway.
 pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {
@@ -17,9 +21,26 @@ pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {
     api.nest("/api/v1", all)
 }
 
-/// A number of rows as SQL takes it.
-pub(crate) fn rows(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// One page of what `select` finds, and how many rows that is on all pages. `select` writes the statement up to its conditions,
+/// given the columns; `newest_first` are the columns to order by.
+///
+/// # Errors
+/// When the database cannot be read, or holds a row that is no `T`.
+pub(crate) async fn listed<T>(
+    db: &Database,
+    page: &Page,
+    newest_first: &'static str,
+    select: impl Fn(&str) -> QueryBuilder<Any>,
+) -> Result<(Vec<T>, u64), Fault>
+where
+    T: for<'a> TryFrom<&'a AnyRow, Error = Fault>,
+{
+    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
+    let mut list = select("*");
+    list.push(" ORDER BY ").push(newest_first).push(" LIMIT ").push_bind(i64::from(page.limit()));
+    list.push(" OFFSET ").push_bind(i64::try_from(page.offset()).unwrap_or(i64::MAX));
+    let rows = list.build().fetch_all(db).await?;
+    Ok((rows.iter().map(T::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
 }
 
 /// A value that is there: `null` is none.

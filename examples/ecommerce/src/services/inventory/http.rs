@@ -22,7 +22,7 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, ProductId, ReservationId, short_text},
-    services::{rows, versioned},
+    services::{listed, versioned},
 };
 
 /// The most units that one call can add.
@@ -70,13 +70,8 @@ async fn list(Extension(service): Extension<ServiceHandle>, page: Page) -> Resul
 }
 
 async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64), Fault> {
-    let total: i64 = sqlx::query("SELECT COUNT(*) FROM products").fetch_one(db).await?.try_get(0)?;
-    let list = sqlx::query("SELECT * FROM products ORDER BY created_at DESC, product_id DESC LIMIT $1 OFFSET $2")
-        .bind(i64::from(page.limit()))
-        .bind(rows(page.offset()))
-        .fetch_all(db)
-        .await?;
-    Ok((list.iter().map(ProductView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+    let select = |what: &str| QueryBuilder::new(format!("SELECT {what} FROM products"));
+    listed(db, page, "created_at DESC, product_id DESC", select).await
 }
 
 async fn show(
@@ -216,12 +211,7 @@ async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Re
         }
         sql
     };
-    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
-    let mut list = select("*");
-    list.push(" ORDER BY created_at DESC, reservation_id DESC LIMIT ").push_bind(i64::from(page.limit()));
-    list.push(" OFFSET ").push_bind(rows(page.offset()));
-    let reservations = list.build().fetch_all(db).await?;
-    Ok((reservations.iter().map(ReservationView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+    listed(db, page, "created_at DESC, reservation_id DESC", select).await
 }
 
 async fn check(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {

@@ -13,7 +13,7 @@ use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
 use super::providers::{AllSwitches, AllSwitchesChange, Providers};
 use crate::{
     contracts::{Channel, CustomerId, Kind, NotificationId, NotificationStatus, OrderId},
-    services::{rows, versioned},
+    services::{listed, versioned},
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
@@ -79,12 +79,7 @@ async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(V
         }
         sql
     };
-    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
-    let mut list = select("*");
-    list.push(" ORDER BY at DESC, notification_id DESC LIMIT ").push_bind(i64::from(page.limit()));
-    list.push(" OFFSET ").push_bind(rows(page.offset()));
-    let notifications = list.build().fetch_all(db).await?;
-    Ok((notifications.iter().map(NotificationView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+    listed(db, page, "at DESC, notification_id DESC", select).await
 }
 
 async fn switches(Extension(providers): Extension<Providers>) -> Json<AllSwitches> {

@@ -10,7 +10,7 @@ use crate::{
     contracts::{
         Amount, Currency, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity,
     },
-    services::rows,
+    services::listed,
 };
 
 /// An order.
@@ -121,16 +121,12 @@ pub(super) async fn order(db: &Database, order_id: OrderId) -> Result<Option<Ord
 
 /// One page of the orders that `filter` lets through, newest first, and how many there are.
 pub(super) async fn orders(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<OrderView>, u64), Fault> {
-    let mut count = QueryBuilder::<Any>::new("SELECT COUNT(*) FROM orders");
-    filter.write(&mut count);
-    let total: i64 = count.build().fetch_one(db).await?.try_get(0)?;
-
-    let mut list = QueryBuilder::<Any>::new("SELECT * FROM orders");
-    filter.write(&mut list);
-    list.push(" ORDER BY created_at DESC, order_id DESC LIMIT ").push_bind(i64::from(page.limit()));
-    list.push(" OFFSET ").push_bind(rows(page.offset()));
-    let orders = list.build().fetch_all(db).await?;
-    Ok((orders.iter().map(OrderView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+    let select = |what: &str| {
+        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM orders"));
+        filter.write(&mut sql);
+        sql
+    };
+    listed(db, page, "created_at DESC, order_id DESC", select).await
 }
 
 /// An event of an order's history.

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
-    services::{rows, versioned},
+    services::{listed, versioned},
 };
 
 /// The longest that the gateway can be told to take, in milliseconds.
@@ -80,12 +80,7 @@ async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Pa
         }
         sql
     };
-    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
-    let mut list = select("*");
-    list.push(" ORDER BY created_at DESC, payment_id DESC LIMIT ").push_bind(i64::from(page.limit()));
-    list.push(" OFFSET ").push_bind(rows(page.offset()));
-    let payments = list.build().fetch_all(db).await?;
-    Ok((payments.iter().map(PaymentView::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+    listed(db, page, "created_at DESC, payment_id DESC", select).await
 }
 
 async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
