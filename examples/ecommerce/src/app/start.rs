@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sagas::{
@@ -141,6 +142,9 @@ pub enum StartError {
     App(#[from] sagas::StartError),
 }
 
+/// How long a stop waits for the files to be closed, once the services have stopped. What hangs is as well off after a crash.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The services, running.
 pub struct Running {
     handle: Handle,
@@ -254,12 +258,15 @@ impl Running {
     /// Stops: finishes what is running, and says whether all of it ended in time.
     pub async fn stop(self) -> bool {
         let in_time = self.handle.stop().await;
-        if let Some(gateway) = self.gateway {
-            gateway.close().await;
-        }
-        if let Some(log) = self.log {
-            log.close().await;
-        }
-        in_time
+        let closing = async {
+            if let Some(gateway) = self.gateway {
+                gateway.close().await;
+            }
+            if let Some(log) = self.log {
+                log.close().await;
+            }
+        };
+        let closed = tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_ok();
+        in_time && closed
     }
 }
