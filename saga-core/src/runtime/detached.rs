@@ -11,7 +11,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
-    lane::is_about_a_message,
+    lane::is_refusal,
     parked,
     service::ServiceHandle,
 };
@@ -36,7 +36,7 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
         let Err(error) = result else { break };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        if blamed.is_none() && is_about_a_message(core, &error, failures).await {
+        if blamed.is_none() && is_refusal(&error) {
             blamed = Some(error);
             continue;
         }

@@ -53,18 +53,21 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
         };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        if is_about_a_message(core, &error, failures).await && !knowledge.blamed {
-            match items {
-                [item] if item.handler().is_some() => knowledge.blame(core, item, &error),
-                // Whose fault it is shows when each has a transaction of its own.
-                _ => {
-                    let mut held = Duration::ZERO;
-                    for item in items {
-                        held += Box::pin(run(core, std::slice::from_ref(item))).await;
-                    }
-                    return held;
-                }
+        if items.len() > 1 && (is_refusal(&error) || is_suspicious(core, failures).await) {
+            // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
+            parked::reconcile(core, items).await;
+            let mut held = Duration::ZERO;
+            for item in items {
+                held += Box::pin(run(core, std::slice::from_ref(item))).await;
             }
+            return held;
+        }
+        if let [item] = items
+            && item.handler().is_some()
+            && is_refusal(&error)
+            && !knowledge.blamed
+        {
+            knowledge.blame(core, item, &error);
             continue;
         }
         tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
@@ -76,13 +79,15 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
     }
 }
 
-/// Whether it is what a handler did that the database does not take, and not the database that is down: a constraint that is
-/// checked at the commit, or a statement that ends the transaction.
-pub(crate) async fn is_about_a_message(core: &Core, error: &StoreError, failures: u32) -> bool {
-    match error {
-        StoreError::Unavailable(_) => failures >= SUSPICIOUS && core.store().check().await.is_ok(),
-        _ => true,
-    }
+/// Whether it is what a handler did that the database does not take, as a constraint that is checked at the commit, and not the
+/// database that is down.
+pub(crate) fn is_refusal(error: &StoreError) -> bool {
+    !matches!(error, StoreError::Unavailable(_))
+}
+
+/// Whether the database has failed often while it says that it is well: what ends its transactions may be one of the messages.
+async fn is_suspicious(core: &Core, failures: u32) -> bool {
+    failures >= SUSPICIOUS && core.store().check().await.is_ok()
 }
 
 /// What earlier runs of the same messages have shown.
