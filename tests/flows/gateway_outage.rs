@@ -7,6 +7,8 @@ use sagas_tests::{Shop, eventually};
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::trace::assert_traced;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_wait_for_the_gateway_and_complete_when_it_is_back() {
     let shop = Shop::open().await;
@@ -48,6 +50,16 @@ async fn orders_wait_for_the_gateway_and_complete_when_it_is_back() {
     }
     shop.quiet().await;
     assert_eq!(shop.stock("mug").await, (492, 0, 8));
+    let sent = |kind: &str| (kind.to_owned(), "SENT".to_owned());
+    for order_id in &waiting {
+        let reservations = shop.list("inventory", &format!("/reservations?orderId={order_id}")).await;
+        assert_eq!(reservations.iter().map(|reservation| &reservation["status"]).collect::<Vec<_>>(), [&json!("SOLD")]);
+        assert_eq!(shop.notifications(order_id).await, [sent("ORDER_CONFIRMATION"), sent("PAYMENT_CONFIRMATION")]);
+        let correlation_id = shop.order(order_id).await["correlationId"].as_str().unwrap().to_owned();
+        assert_traced(&shop, order_id, &correlation_id).await;
+    }
+    let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
+    assert_eq!(metrics["orders"], json!({"created": 10, "completed": 9, "cancelled": 1, "inFlight": 0}));
     assert_eq!(shop.count("payment", "/dead-letters").await, 0);
     shop.check().await;
     shop.close().await;

@@ -7,6 +7,8 @@ use sagas::time::{Clock, Timestamp};
 use sagas_tests::{Answer, Shop, event_type, payload};
 use serde_json::{Value, json};
 
+use crate::trace::assert_traced;
+
 /// A shop whose e-mails do not go out, and an order in it whose notifications have failed.
 async fn shop_with_failed_notifications() -> (Shop, String, Duration) {
     let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
@@ -57,6 +59,17 @@ async fn a_notification_fails_after_five_attempts_within_a_minute() {
         assert_eq!(event_type(&record), "NotificationFailed");
         assert!(payload(&record)["error"].as_str().unwrap().contains("EMAIL"));
     }
+
+    // Nothing but the notifications is touched.
+    let correlation_id = shop.order(&order_id).await["correlationId"].as_str().unwrap().to_owned();
+    assert_traced(&shop, &order_id, &correlation_id).await;
+    assert_eq!(shop.stock("tea").await, (999, 0, 1));
+    let reservations = shop.list("inventory", &format!("/reservations?orderId={order_id}")).await;
+    assert_eq!(reservations.iter().map(|reservation| &reservation["status"]).collect::<Vec<_>>(), [&json!("SOLD")]);
+    let payments = shop.list("payment", &format!("/payments?orderId={order_id}")).await;
+    assert_eq!(payments.iter().map(|payment| &payment["status"]).collect::<Vec<_>>(), [&json!("COMPLETED")]);
+    let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
+    assert_eq!(metrics["orders"], json!({"created": 1, "completed": 1, "cancelled": 0, "inFlight": 0}));
     shop.check().await;
     shop.close().await;
 }
