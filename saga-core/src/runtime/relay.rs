@@ -70,7 +70,8 @@ struct Relay {
     core: Arc<Core>,
     failures: u32,
     topics: HashMap<String, TopicSeries>,
-    /// Topics that took not all of their rows since the last wait. The others are not kept waiting by them.
+    /// Topics that took not all of their rows since the last wait. The others are sent before the next one; what commits during
+    /// a wait is sent after it.
     failing: HashSet<String>,
 }
 
