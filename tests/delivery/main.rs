@@ -11,6 +11,7 @@ mod check;
 mod dead_letters;
 mod detached;
 mod duplicates;
+mod failing_topic;
 mod happy;
 mod misbehaviour;
 mod outages;
