@@ -19,9 +19,21 @@ lint:
 doc *args:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps {{ args }}
 
-# All tests of all packages.
+# All tests that need nothing but this repository.
 test *args:
     cargo test {{ args }}
+
+# The tests on a real Apache Kafka and PostgreSQL, which it starts and removes; `just test-real -p saga-kafka -- NAME` runs some.
+test-real *args:
+    scripts/test-real {{ args }}
+
+# A real Apache Kafka on 127.0.0.1: `just kafka start`, `just kafka --help`.
+kafka *args:
+    scripts/kafka {{ args }}
+
+# A real PostgreSQL on 127.0.0.1: `just postgres start`, `just postgres --help`.
+postgres *args:
+    scripts/postgres {{ args }}
 
 # The architecture rules alone.
 architecture:

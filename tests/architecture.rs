@@ -194,6 +194,21 @@ fn every_module_says_what_it_is() {
     assert_eq!(silent, BTreeSet::new());
 }
 
+/// `scripts/test-real` runs what is ignored, and has these servers running.
+#[test]
+fn only_what_needs_a_server_is_ignored() {
+    let known = ["scripts/kafka start", "scripts/postgres start"];
+    let mut wrong = BTreeSet::new();
+    for file in everything() {
+        for (at, line) in file.text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("#[ignore")) {
+            if !line.contains("\"needs ") || !known.iter().any(|command| line.contains(command)) {
+                wrong.insert(format!("{}:{}: {}", file.shown, at + 1, line.trim()));
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+}
+
 #[test]
 fn paths_are_read_from_tokens() {
     let file = SourceFile {
