@@ -14,6 +14,7 @@ mod duplicates;
 mod failing_topic;
 mod happy;
 mod misbehaviour;
+mod open_transaction;
 mod outages;
 mod outcomes;
 mod quiet;

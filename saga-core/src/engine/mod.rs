@@ -13,6 +13,7 @@
 //! - [`parking`]: the keys whose messages wait.
 //! - [`watermark`]: how far a partition may be committed.
 //! - [`outbox`]: which rows may be sent now.
+//! - [`waits`]: what has failed and waits for its next attempt.
 
 pub mod admission;
 pub mod backoff;
@@ -22,4 +23,5 @@ pub mod outbox;
 pub mod pace;
 pub mod parking;
 pub mod schedule;
+pub mod waits;
 pub mod watermark;

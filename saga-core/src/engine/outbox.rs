@@ -183,13 +183,18 @@ impl<T: Clone> Ledger<T> {
         self.sent.extend(ids);
     }
 
-    /// Whether a row could be taken.
-    pub fn has_ready(&self) -> bool {
-        let first = |id: &&i64| {
-            let row = self.rows.get(*id)?;
-            Some(self.unsent.get(&row.key)?.front()? == *id)
+    /// Whether a row could be taken, of a topic for which `wanted` is true.
+    pub fn has_ready(&self, wanted: impl Fn(&str) -> bool) -> bool {
+        let first = |id: &i64| {
+            let row = self.rows.get(id).filter(|row| wanted(&row.key.0))?;
+            Some(self.unsent.get(&row.key)?.front()? == id)
         };
-        self.ready.iter().any(|id| first(&id).unwrap_or(false))
+        self.ready.iter().any(|id| first(id).unwrap_or(false))
+    }
+
+    /// Whether rows are in doubt.
+    pub fn has_doubtful(&self) -> bool {
+        self.rows.values().any(|row| row.state == State::Doubtful)
     }
 
     /// Whether rows wait to be removed.
@@ -257,9 +262,9 @@ mod tests {
         ledger.stage(ticket, 1, key("a"), ());
         ledger.stage(ticket, 2, key("a"), ());
         ledger.commit(ticket, &[2]);
-        assert!(!ledger.has_ready());
+        assert!(!ledger.has_ready(|_| true));
         ledger.commit(ticket, &[1]);
-        assert!(ledger.has_ready());
+        assert!(ledger.has_ready(|_| true));
     }
 
     #[test]
@@ -270,6 +275,7 @@ mod tests {
         ledger.stage(ticket, 2, ("payments".into(), Bytes::new()), ());
         ledger.commit(ticket, &[1, 2]);
         assert_eq!(ids(ledger.take(9, |topic| topic != "orders")), [2]);
+        assert!(!ledger.has_ready(|topic| topic != "orders") && ledger.has_ready(|topic| topic == "orders"));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::{
 
 use super::{core::Core, metrics::TopicSeries};
 use crate::{
-    engine::outbox::Ticket,
+    engine::{outbox::Ticket, waits::Waits},
     message::{Envelope, Received, Record},
     store::{DeadLetter, DeadLetterState, OutboxId, OutboxRow, StoreError},
+    time::Timestamp,
     transport::{TopicSpec, TransportError},
 };
 
@@ -44,55 +45,64 @@ pub(crate) async fn adopt(core: &Core) -> Result<usize, StoreError> {
 }
 
 /// Sends and removes until `stopping` and nothing is left to send.
+///
+/// A topic that fails waits by itself, and so does the database: what commits meanwhile for other topics is sent at once, and
+/// what was sent is removed. The relay sleeps until there is something to do that does not wait.
 pub(crate) async fn run(core: Arc<Core>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-    let mut relay = Relay { core, failures: 0, topics: HashMap::new(), failing: HashSet::new() };
+    let mut relay = Relay { core, topics: Waits::default(), upkeep: Waits::default(), series: HashMap::new() };
     loop {
         relay.work().await;
-        let idle = {
-            let ledger = relay.core.ledger();
-            !ledger.has_ready() && !ledger.has_sent()
-        };
-        if idle && *stopping.borrow() {
+        let core = relay.core.clone();
+        let now = core.clock.now();
+        if relay.has_work(now) {
+            continue;
+        }
+        let stop = *stopping.borrow();
+        let retry = relay.next_retry(now);
+        if stop && retry.is_none() {
             return;
         }
-        if idle {
-            tokio::select! {
-                () = relay.core.relay_wake.notified() => {}
-                stopped = stopping.wait_for(|stopping| *stopping) => if stopped.is_err() {
-                    return;
-                },
-            }
+        tokio::select! {
+            () = core.relay_wake.notified() => {}
+            () = core.clock.sleep_until(retry.unwrap_or_default()), if retry.is_some() => {}
+            stopped = stopping.wait_for(|stopping| *stopping), if !stop => if stopped.is_err() {
+                return;
+            },
         }
     }
 }
 
+/// What the relay does with the database.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Upkeep {
+    /// Looks up rows in doubt.
+    Settle,
+    /// Removes what was sent.
+    Remove,
+}
+
 struct Relay {
     core: Arc<Core>,
-    failures: u32,
-    topics: HashMap<String, TopicSeries>,
-    /// Topics that took not all of their rows since the last wait. The others are sent before the next one; what commits during
-    /// a wait is sent after it.
-    failing: HashSet<String>,
+    /// Topics that did not take all of their rows.
+    topics: Waits<String>,
+    /// What the database did not do.
+    upkeep: Waits<Upkeep>,
+    series: HashMap<String, TopicSeries>,
 }
 
 impl Relay {
     async fn work(&mut self) {
         let doubtful = self.core.ledger().doubtful();
-        if !doubtful.is_empty() {
+        if !doubtful.is_empty() && !self.upkeep.holds(&Upkeep::Settle, self.core.clock.now()) {
             self.settle_doubt(&doubtful).await;
         }
         loop {
-            let rows = self.core.ledger().take(BATCH, |topic| !self.failing.contains(topic));
+            let now = self.core.clock.now();
+            let rows = self.core.ledger().take(BATCH, |topic| self.may_send(topic, now));
             if rows.is_empty() {
                 break;
             }
             self.send(rows).await;
-        }
-        if self.failing.is_empty() {
-            self.failures = 0;
-        } else {
-            self.wait().await;
-            self.failing.clear();
         }
         // Removing waits until there is nothing to send: it delays no one, and takes many rows at once.
         self.remove().await;
@@ -102,10 +112,38 @@ impl Relay {
         self.core.series.outbox_age_seconds.set(age.as_secs_f64());
     }
 
+    /// Whether there is something to do at `now`.
+    fn has_work(&self, now: Timestamp) -> bool {
+        let ledger = self.core.ledger();
+        ledger.has_ready(|topic| self.may_send(topic, now))
+            || ledger.has_sent() && !self.upkeep.holds(&Upkeep::Remove, now)
+            || ledger.has_doubtful() && !self.upkeep.holds(&Upkeep::Settle, now)
+    }
+
+    fn may_send(&self, topic: &str, now: Timestamp) -> bool {
+        !self.topics.holds(topic, now)
+    }
+
+    /// When something that waits at `now` may be tried again.
+    fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
+        self.topics.next(now).into_iter().chain(self.upkeep.next(now)).min()
+    }
+
+    fn topic_failed(&mut self, topic: String) {
+        let core = &self.core;
+        self.topics.failed(topic, core.clock.now(), |failures| core.outage_backoff(failures));
+    }
+
+    fn upkeep_failed(&mut self, what: Upkeep) {
+        let core = &self.core;
+        self.upkeep.failed(what, core.clock.now(), |failures| core.outage_backoff(failures));
+    }
+
     async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
         let (mut outage, mut refused, mut unknown) = (None, Vec::new(), None);
+        let (mut taken, mut failing) = (HashSet::new(), HashSet::new());
         {
             let mut ledger = self.core.ledger();
             let mut results = results.into_iter();
@@ -115,8 +153,9 @@ impl Relay {
                     Ok(_) => {
                         ledger.sent(*id);
                         let metrics = &self.core.metrics;
-                        let series = self.topics.entry(record.topic.clone());
+                        let series = self.series.entry(record.topic.clone());
                         series.or_insert_with(|| TopicSeries::new(metrics, &record.topic)).published.increment();
+                        taken.insert(&record.topic);
                     }
                     Err(TransportError::Refused(reason)) => refused.push((*id, record.clone(), reason)),
                     Err(error) => {
@@ -124,13 +163,19 @@ impl Relay {
                         if matches!(error, TransportError::UnknownTopic(_)) {
                             unknown = Some(record.topic.clone());
                         }
-                        self.failing.insert(record.topic.clone());
+                        failing.insert(record.topic.clone());
                         outage.get_or_insert(error);
                     }
                 }
             }
         }
         self.core.moved();
+        for topic in taken {
+            self.topics.works(topic);
+        }
+        for topic in failing {
+            self.topic_failed(topic);
+        }
         if let Some(name) = unknown {
             self.create(name).await;
         }
@@ -154,9 +199,9 @@ impl Relay {
     /// Keeps a record that the log will never take as a dead letter.
     async fn bury(&mut self, id: OutboxId, record: Record, reason: &str) {
         tracing::error!(service = &*self.core.name, topic = record.topic, reason, "the log refuses a record for good");
+        let (now, topic) = (self.core.clock.now(), record.topic.clone());
         let received = Received { record: Arc::new(record), partition: -1, offset: -1 };
         let envelope = Envelope::of(&received);
-        let now = self.core.clock.now();
         let letter = DeadLetter {
             id: self.core.ids.uuid(now).into(),
             event_type: envelope.event_type,
@@ -179,13 +224,13 @@ impl Relay {
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "a refused record could not be kept; trying again");
                 self.core.ledger().failed(id);
-                self.wait().await;
+                self.topic_failed(topic);
             }
         }
     }
 
     async fn remove(&mut self) {
-        loop {
+        while !self.upkeep.holds(&Upkeep::Remove, self.core.clock.now()) {
             let mut ids = self.core.ledger().take_sent();
             if ids.is_empty() {
                 return;
@@ -200,14 +245,14 @@ impl Relay {
             if let Err(error) = removed.await {
                 tracing::warn!(service = &*self.core.name, %error, "sent rows could not be removed from the outbox; waiting");
                 self.core.ledger().not_removed(ids);
-                self.wait().await;
-                return;
+                return self.upkeep_failed(Upkeep::Remove);
             }
-            self.failures = 0;
+            self.upkeep.works(&Upkeep::Remove);
             self.core.ledger().removed(&ids);
             self.core.moved();
             self.core.outbox_room.notify_one();
-            if self.core.ledger().has_ready() {
+            let now = self.core.clock.now();
+            if self.core.ledger().has_ready(|topic| self.may_send(topic, now)) {
                 return;
             }
         }
@@ -226,11 +271,11 @@ impl Relay {
                 }
                 Err(error) => {
                     tracing::warn!(service = &*self.core.name, %error, "rows in doubt could not be looked up; waiting");
-                    self.core.relay_wake.notify_one();
-                    return self.wait().await;
+                    return self.upkeep_failed(Upkeep::Settle);
                 }
             }
         }
+        self.upkeep.works(&Upkeep::Settle);
         let mut ledger = self.core.ledger();
         for (id, ticket) in rows {
             match found.binary_search(id) {
@@ -241,10 +286,5 @@ impl Relay {
         drop(ledger);
         self.core.moved();
         self.core.outbox_room.notify_one();
-    }
-
-    async fn wait(&mut self) {
-        self.core.clock.sleep(self.core.outage_backoff(self.failures)).await;
-        self.failures = self.failures.saturating_add(1);
     }
 }

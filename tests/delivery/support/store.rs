@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use sagas::{
     message::Record,
     store::{
@@ -46,14 +47,27 @@ impl Faults {
     }
 }
 
+/// What a commit waits for before it answers.
+type Pause = dyn Fn() -> BoxFuture<'static, ()> + Send + Sync;
+
 pub struct Failing {
     inner: Arc<dyn Store>,
     faults: Faults,
+    pause: Arc<Pause>,
 }
 
 /// `database`, failing as `faults` says.
 pub fn failing(database: &Database, faults: &Faults) -> Database {
-    Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone() }))
+    slow_to_answer(database, faults, || std::future::ready(()))
+}
+
+/// `database`, failing as `faults` says, whose commits answer when `pause` has ended.
+pub fn slow_to_answer<F>(database: &Database, faults: &Faults, pause: impl Fn() -> F + Send + Sync + 'static) -> Database
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let pause = Arc::new(move || -> BoxFuture<'static, ()> { Box::pin(pause()) });
+    Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone(), pause }))
 }
 
 #[async_trait]
@@ -68,7 +82,8 @@ impl Store for Failing {
 
     async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
         self.faults.check(Fault::Begin)?;
-        Ok(Box::new(FailingTx { inner: self.inner.begin().await?, faults: self.faults.clone() }))
+        let inner = self.inner.begin().await?;
+        Ok(Box::new(FailingTx { inner, faults: self.faults.clone(), pause: self.pause.clone() }))
     }
 
     async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
@@ -122,6 +137,7 @@ impl Store for Failing {
 struct FailingTx {
     inner: Box<dyn StoreTx>,
     faults: Faults,
+    pause: Arc<Pause>,
 }
 
 #[async_trait]
@@ -175,6 +191,7 @@ impl StoreTx for FailingTx {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.faults.check(Fault::Commit)?;
         self.inner.commit().await?;
+        (self.pause)().await;
         self.faults.check(Fault::LoseAnswer)
     }
 
