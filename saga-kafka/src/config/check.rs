@@ -1,0 +1,132 @@
+//! Whether a configuration can work, before anything is connected.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
+
+use super::{
+    GroupProtocol, KafkaConfig, KafkaConfigError, Problem,
+    address::Address,
+    client::SESSION_TIMEOUT_MS,
+    duration, names, options,
+    security::{self, Features},
+};
+
+impl KafkaConfig {
+    /// Looks for everything that can be known to be wrong without asking the cluster.
+    ///
+    /// # Errors
+    /// With all that was found.
+    pub fn check(&self) -> Result<(), KafkaConfigError> {
+        self.check_for(&Features::of_client())
+    }
+
+    /// The same, with a client that has these features.
+    pub(super) fn check_for(&self, features: &Features) -> Result<(), KafkaConfigError> {
+        let mut problems = self.addresses();
+        problems.extend(self.client_options(features));
+        problems.extend(security::problems(self, features));
+        problems.extend(self.topics());
+        problems.extend(self.groups());
+        KafkaConfigError::unless_empty(problems)?;
+        for client in [self.producer_config(), self.consumer_config("check")] {
+            client.create_native_config().map_err(|error| self.explain(&error))?;
+        }
+        Ok(())
+    }
+
+    fn addresses(&self) -> Vec<Problem> {
+        if self.bootstrap.is_empty() {
+            return vec![Problem::NoBroker];
+        }
+        let wrong = self.bootstrap.iter().filter_map(|text| Some((text, Address::parse(text).err()?)));
+        wrong.map(|(text, reason)| Problem::Address { address: shown(text), reason }).collect()
+    }
+
+    fn client_options(&self, features: &Features) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut given = BTreeMap::new();
+        for (option, value) in &self.client {
+            if let Some(reason) = options::refusal(option) {
+                problems.push(Problem::Refused { option: option.clone(), reason });
+            } else if let Some(other) = given.insert(names::canonical(option), option) {
+                problems.push(invalid(option, format!("is another name of `{other}`; leave one of them out")));
+            } else {
+                problems.extend(self.rejection(option, value, features));
+            }
+        }
+        problems
+    }
+
+    /// What the client says of an option.
+    fn rejection(&self, option: &str, value: &str, features: &Features) -> Option<Problem> {
+        match ClientConfig::new().set(option, value).create_native_config() {
+            Ok(_) => None,
+            Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+                let nearest = names::nearest(option, options::OWN);
+                Some(Problem::Unknown { option: option.to_owned(), nearest: nearest.map(str::to_owned) })
+            }
+            // `security` says it of all of them.
+            Err(_) if option == "security.protocol" || (option.starts_with("ssl.") && !features.has("ssl")) => None,
+            Err(KafkaError::ClientConfig(_, text, ..)) => Some(self.rejected(option, &text)),
+            Err(_) => Some(invalid(option, "has a zero byte in its name or value")),
+        }
+    }
+
+    fn topics(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.topic.replication != -1 && self.topic.replication < 1 {
+            problems.push(invalid("topic.replication", "must be a number of brokers, or -1 for what the cluster says"));
+        }
+        if self.topic.retention.is_some_and(|retention| retention < Duration::from_millis(1)) {
+            problems.push(invalid("topic.retention", "must be at least 1ms; leave it out for what the cluster says"));
+        }
+        if self.topic.retention.is_some() && self.topic.options.contains_key("retention.ms") {
+            problems.push(invalid("topic.retention", "is given twice, also as the option `retention.ms`; leave one of them out"));
+        }
+        problems
+    }
+
+    fn groups(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let group = &self.group;
+        let session = Duration::from_millis(SESSION_TIMEOUT_MS);
+        let session = match (group.protocol, group.session_timeout) {
+            (GroupProtocol::Consumer, None) => None,
+            (GroupProtocol::Consumer, Some(_)) => {
+                let reason = "is the cluster's with the protocol `consumer`: set `group.consumer.session.timeout.ms` there";
+                problems.push(invalid("group.session_timeout", reason));
+                None
+            }
+            (GroupProtocol::Classic, given) => Some(given.unwrap_or(session)),
+        };
+        let range = |name: &str, value: Duration, least: Duration, most: Duration| {
+            let reason = || format!("must be from {} to {}", duration::text(least), duration::text(most));
+            (value < least || value > most).then(|| invalid(name, reason()))
+        };
+        let (second, hour, day) = (Duration::from_secs(1), Duration::from_secs(3_600), Duration::from_secs(86_400));
+        problems.extend(session.and_then(|session| range("group.session_timeout", session, second, hour)));
+        problems.extend(range("group.max_poll_interval", group.max_poll_interval, second, day));
+        if session.is_some_and(|session| session > group.max_poll_interval) {
+            problems.push(invalid("group.max_poll_interval", "must be at least the session timeout"));
+        }
+        if group.drain_timeout >= group.max_poll_interval {
+            let most = duration::text(group.max_poll_interval);
+            problems
+                .push(invalid("group.drain_timeout", format!("must be shorter than `group.max_poll_interval`, which is {most}")));
+        }
+        if group.instance_id.as_deref() == Some("") {
+            problems.push(invalid("group.instance_id", "must not be empty; leave it out"));
+        }
+        problems
+    }
+}
+
+/// An address without what may be credentials.
+fn shown(text: &str) -> String {
+    text.rsplit_once('@').map_or_else(|| text.to_owned(), |(_, host)| format!("…@{host}"))
+}
+
+fn invalid(name: &str, reason: impl Into<String>) -> Problem {
+    Problem::Value { name: name.to_owned(), reason: reason.into() }
+}

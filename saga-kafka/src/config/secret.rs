@@ -1,0 +1,33 @@
+//! What may be shown of the options.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::names;
+
+/// Of the options for security, those whose values tell nobody anything that helps him in.
+const HARMLESS: &[&str] = &[
+    "enable.ssl.certificate.verification",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.method",
+    "security.protocol",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.endpoint.identification.algorithm",
+];
+
+/// Whether the value of the option `name` is not to be shown. That of an unknown one is not: it may be a misspelt password.
+pub(super) fn is_secret(name: &str) -> bool {
+    let guarded = ["sasl.", "ssl.", "ssl_", "https.", "enable.sasl.", "enable.ssl."];
+    !names::is_known(name) || (guarded.iter().any(|prefix| name.starts_with(prefix)) && !HARMLESS.contains(&name))
+}
+
+/// Options as they may be shown.
+pub(super) struct Shown<'a>(pub(super) &'a BTreeMap<String, String>);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name: &'_ str, value: &'_ str| if is_secret(name) { "…".to_owned() } else { value.to_owned() };
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, shown(name, value)))).finish()
+    }
+}

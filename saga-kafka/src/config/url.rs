@@ -1,0 +1,81 @@
+//! `kafka://[user:password@]host:port,host:port?option=value`.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use percent_encoding::percent_decode_str;
+
+use super::{KafkaConfig, KafkaConfigError, Problem, address::Address, options};
+
+const SCHEME: &str = "kafka://";
+
+impl FromStr for KafkaConfig {
+    type Err = KafkaConfigError;
+
+    /// Reads a URL: `kafka://host:port,host:port?option=value&option=value`. `user:password@` before the hosts is `sasl.username`
+    /// and `sasl.password`. What has a meaning in URLs is written as `%` and two hexadecimal digits. An option is one of the
+    /// client, by librdkafka's name, or `plaintext=allow`, `topic.replication`, `topic.retention`, `topic.option.<name>`,
+    /// `drain.timeout.ms`.
+    ///
+    /// # Errors
+    /// When it is no such URL, or a value is not of its kind. [`KafkaConfig::check`] says what else is wrong.
+    fn from_str(url: &str) -> Result<Self, KafkaConfigError> {
+        let wrong = |what: &str| KafkaConfigError::from(Problem::Url(what.to_owned()));
+        let rest = match url.split_at_checked(SCHEME.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+            _ => return Err(wrong("does not begin with kafka://")),
+        };
+        if rest.contains('#') {
+            return Err(wrong("has a `#`; write %23 where one belongs into a value"));
+        }
+        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+        let place = place.strip_suffix('/').unwrap_or(place);
+        if place.contains('/') {
+            return Err(wrong("has a path; hosts are separated by commas, and `/` is written %2F in a password"));
+        }
+        let (credentials, hosts) = place.rsplit_once('@').map_or((None, place), |(before, hosts)| (Some(before), hosts));
+        if hosts.is_empty() {
+            return Err(Problem::NoBroker.into());
+        }
+
+        let mut config = Self::new(hosts);
+        // An unescaped `?` in a password makes its beginning look like a host, which must not be shown.
+        let cut = credentials.is_none() && query.is_some_and(|query| query.contains('@'));
+        if cut && config.bootstrap.iter().any(|address| Address::parse(address).is_err()) {
+            return Err(wrong("has something other than hosts and ports before the `?`; write %3F for one in a password"));
+        }
+        let mut problems = Vec::new();
+        let mut given = BTreeSet::new();
+        for (name, value) in credentials.into_iter().flat_map(of_credentials).chain(query.into_iter().flat_map(of_query)) {
+            let read = |text: &str| percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).ok();
+            let Some(name) = read(name) else {
+                problems.push(Problem::Url("has an option that is not UTF-8".to_owned()));
+                continue;
+            };
+            let set = match value.map(read) {
+                _ if name.is_empty() => Err(Problem::Url("has an option without a name".to_owned())),
+                None => Err(invalid(&name, "has no value; write `=` and the value behind it")),
+                Some(None) => Err(invalid(&name, "is not UTF-8")),
+                Some(Some(_)) if !given.insert(name.clone()) => Err(invalid(&name, "is given twice")),
+                Some(Some(value)) => options::set(&mut config, &name, value),
+            };
+            problems.extend(set.err());
+        }
+        KafkaConfigError::unless_empty(problems).map(|()| config)
+    }
+}
+
+fn invalid(name: &str, reason: &str) -> Problem {
+    Problem::Value { name: name.to_owned(), reason: reason.to_owned() }
+}
+
+/// The options that stand before `@`.
+fn of_credentials(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let (user, password) = text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
+    [("sasl.username", Some(user))].into_iter().chain(password.map(|password| ("sasl.password", Some(password))))
+}
+
+/// The options that stand behind `?`.
+fn of_query(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let options = text.split('&').filter(|option| !option.is_empty());
+    options.map(|option| option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value))))
+}
