@@ -2,13 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
+use sagas_tests::process::{Ended, Fate, Program, Site, eventually, free_base_port, place};
 use serde_json::Value;
 
-use super::{
-    customer::{Fate, place},
-    program::{Ended, Program, ecommerce, eventually, free_base_port, serve},
-    shop::Shop,
-};
+use super::program::{ecommerce, serve};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,7 +19,7 @@ async fn check(data_dir: &Path, base_port: u16) -> (Ended, Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_asks_the_running_system_and_reads_the_data_of_a_stopped_one() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
     for number in 0..5 {

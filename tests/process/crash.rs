@@ -4,14 +4,16 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use serde_json::{Value, json};
+use sagas_tests::process::{
+    Acknowledged, Customers, Program, Service, Site, all_events, all_have_ended, eventually, every_order_ended_as_it_should,
+    fates, free_base_port, place, the_sums_are_right,
+};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    customer::{Acknowledged, Customers, Fate, place, wanted},
     data::{self, Charges},
-    program::{Program, eventually, free_base_port, serve},
-    shop::{Service, Shop},
+    program::serve,
 };
 
 const KILLS: usize = 20;
@@ -46,14 +48,14 @@ async fn twenty_kills_during_500_orders_lose_nothing_and_double_nothing() {
     println!("SAGAS_TEST_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let start = || Program::start(&mut serve(folder.path(), base_port));
 
     let began = Instant::now();
     let mut program = start();
     program.serving().await;
     let start_time = began.elapsed();
-    let mut customers = Customers::of(&shop, 8);
+    let mut customers = Customers::of(std::slice::from_ref(&shop), 8);
     let mut allowed = 0;
     for (index, moment) in Moment::all(&mut rng).into_iter().enumerate() {
         let about_to = match moment {
@@ -73,7 +75,7 @@ async fn twenty_kills_during_500_orders_lose_nothing_and_double_nothing() {
                 match moment {
                     Moment::Idle => {
                         customers.have_placed(allowed, PATIENCE).await;
-                        all_have_ended(&shop).await;
+                        all_have_ended(&shop, PATIENCE).await;
                         "when nothing is left".to_owned()
                     }
                     _ => {
@@ -95,9 +97,10 @@ async fn twenty_kills_during_500_orders_lose_nothing_and_double_nothing() {
     customers.allow(ORDERS - allowed);
     customers.have_placed(ORDERS, PATIENCE).await;
     let orders = customers.leave().await;
-    all_have_ended(&shop).await;
+    all_have_ended(&shop, PATIENCE).await;
+    assert_eq!(orders.len(), ORDERS);
     every_order_ended_as_it_should(&shop, &orders).await;
-    the_sums_are_right(&shop, &orders).await;
+    the_sums_are_right(&shop, &orders, PATIENCE).await;
 
     program.signal("INT").await;
     let ended = program.ends_within(Duration::from_secs(15)).await;
@@ -108,7 +111,7 @@ async fn twenty_kills_during_500_orders_lose_nothing_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_acknowledged_just_before_the_kill_completes_after_it() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
     let order_id = place(&shop, 0).await;
@@ -123,7 +126,7 @@ async fn an_order_acknowledged_just_before_the_kill_completes_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_waits_for_the_gateway_waits_through_the_kill() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
     let outage = shop.http.put(shop.url(Service::Payment, "/gateway")).json(&json!({"outage": true})).send().await.unwrap();
@@ -145,96 +148,12 @@ async fn an_order_that_waits_for_the_gateway_waits_through_the_kill() {
     assert_eq!(payments[0]["status"], "COMPLETED", "{payments}");
 }
 
-async fn ends_as(shop: &Shop, order_id: &str, expected: &str) {
+async fn ends_as(shop: &Site, order_id: &str, expected: &str) {
     eventually(PATIENCE, "the order ends", async || {
         let status = shop.status(order_id).await?;
         (status == expected).then_some(()).ok_or_else(|| format!("it is {status}, not yet {expected}"))
     })
     .await;
-}
-
-async fn all_have_ended(shop: &Shop) {
-    eventually(PATIENCE, "every order ends", async || {
-        let report = shop.get(Service::Order, "/check").await?;
-        (report["inFlight"] == 0).then_some(()).ok_or_else(|| report.to_string())
-    })
-    .await;
-}
-
-async fn every_order_ended_as_it_should(shop: &Shop, orders: &Acknowledged) {
-    assert_eq!(orders.len(), ORDERS);
-    assert_eq!(shop.count(Service::Order, "/orders").await.unwrap(), ORDERS, "orders in the shop, whatever was asked twice");
-    for (number, order_id) in orders {
-        let events = shop.get(Service::Order, &format!("/orders/{order_id}/events")).await.unwrap();
-        let mut types: Vec<_> = events.as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect();
-        let fate = Fate::of(*number);
-        let last = if fate == Fate::Completes { "OrderConfirmed" } else { "OrderCancelled" };
-        let ends = (types.first().copied(), types.last().copied());
-        assert_eq!(ends, (Some("OrderCreated"), Some(last)), "order {number} ({fate:?}): {types:?}");
-        let all = types.len();
-        types.sort_unstable();
-        types.dedup();
-        assert_eq!(types.len(), all, "order {number} took an event in twice: {events:#}");
-        assert_eq!(shop.status(order_id).await.unwrap(), fate.status(), "order {number} ({fate:?})");
-    }
-}
-
-/// Of all orders: how many complete, are out of stock, are declined.
-fn fates(orders: &Acknowledged) -> [usize; 3] {
-    [Fate::Completes, Fate::OutOfStock, Fate::Declined]
-        .map(|fate| orders.keys().filter(|number| Fate::of(**number) == fate).count())
-}
-
-/// How many events all orders come to: each flow's, with its notifications.
-fn all_events(orders: &Acknowledged) -> usize {
-    let [completed, out_of_stock, declined] = fates(orders);
-    6 * completed + 5 * out_of_stock + 6 * declined
-}
-
-async fn the_sums_are_right(shop: &Shop, orders: &Acknowledged) {
-    let [completed, out_of_stock, declined] = fates(orders);
-    // What follows the end of an order: the sale, the customer's notifications, the numbers.
-    let notifications = 2 * completed + 2 * out_of_stock + declined;
-    eventually(PATIENCE, "everybody has heard of every order", async || {
-        let sent = shop.count(Service::Notification, "/notifications").await?;
-        let counted = shop.get(Service::Analytics, "/analytics/metrics").await?["orders"].clone();
-        let products = shop.get(Service::Inventory, "/products").await?;
-        let reserved: i64 = products.as_array().unwrap().iter().map(|product| product["reserved"].as_i64().unwrap()).sum();
-        let (all, cancelled) = (ORDERS, out_of_stock + declined);
-        let expected = json!({"created": all, "completed": completed, "cancelled": cancelled, "inFlight": 0});
-        let events = shop.get(Service::Analytics, "/analytics/events").await?;
-        let heard: u64 = events.as_object().unwrap().values().map(|total| total.as_u64().unwrap()).sum();
-        let all_heard = heard >= u64::try_from(all_events(orders)).unwrap();
-        let as_expected = sent == notifications && counted == expected && reserved == 0 && all_heard;
-        as_expected
-            .then_some(())
-            .ok_or_else(|| format!("{sent} of {notifications} notifications, {reserved} reserved, {counted}, {events}"))
-    })
-    .await;
-
-    let report = shop.get(Service::Order, "/check").await.unwrap();
-    assert_eq!(report["ok"], true, "{report:#}");
-    assert_eq!(report["confirmed"], completed, "{report:#}");
-    assert_eq!(report["cancelled"], out_of_stock + declined, "{report:#}");
-    assert_eq!(shop.count(Service::Payment, "/payments").await.unwrap(), completed + declined);
-    for product in shop.get(Service::Inventory, "/products").await.unwrap().as_array().unwrap() {
-        the_stock_is_right(product, orders);
-    }
-}
-
-fn the_stock_is_right(product: &Value, orders: &Acknowledged) {
-    let bought = orders.keys().filter(|number| Fate::of(**number) == Fate::Completes).map(|number| wanted(*number));
-    let sold: u32 = bought.filter(|(name, _)| product["productId"] == *name).map(|(_, quantity)| quantity).sum();
-    let at_first = match product["productId"].as_str().unwrap() {
-        "tea" | "coffee" => 1_000,
-        "mug" => 500,
-        "teapot" => 50,
-        "last-one" => 1,
-        "sold-out" => 0,
-        other => panic!("nobody sells {other}"),
-    };
-    let counted = ["available", "reserved", "sold"].map(|units| product[units].as_u64().unwrap());
-    assert_eq!(counted, [at_first - u64::from(sold), 0, u64::from(sold)], "{product}");
 }
 
 async fn nothing_is_left_and_nothing_was_done_twice(data_dir: &Path, orders: &Acknowledged) {

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use sagas_tests::process::{Ended, Program, Service, Site, eventually, free_base_port};
 use serde_json::Value;
 
-use super::{
-    program::{Ended, Program, ecommerce, eventually, free_base_port},
-    shop::{Service, Shop},
-};
+use super::program::ecommerce;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,7 +44,7 @@ async fn once_plays_each_flow_though_what_it_orders_was_sold_out_before() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
     let mut program = Program::start(&mut super::program::serve(folder.path(), base_port));
     program.serving().await;
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let order = serde_json::json!({
         "customerId": "collector",
         "items": [{"productId": "teapot", "quantity": 50, "unitPrice": 49}],
@@ -130,7 +128,7 @@ async fn a_part_of_the_services_runs_at_its_own_ports() {
         "notification": format!("http://127.0.0.1:{}", base_port + 3),
     });
     assert_eq!(services, expected);
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let ready = async || shop.http.get(shop.url(Service::Payment, "/health/ready")).send().await.unwrap().status();
     eventually(PATIENCE, "the service is ready", async || {
         let status = ready().await;

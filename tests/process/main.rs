@@ -5,11 +5,9 @@
 
 mod commands;
 mod crash;
-mod customer;
 mod data;
 mod demo;
 mod mistakes;
 mod program;
 mod settings;
-mod shop;
 mod stop;

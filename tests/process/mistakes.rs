@@ -2,9 +2,10 @@
 
 use std::{fs, net::TcpListener, time::Duration};
 
+use sagas_tests::process::{Ended, Program, free_base_port};
 use tokio::process::Command;
 
-use super::program::{Ended, Program, ecommerce, free_base_port, serve};
+use super::program::{ecommerce, serve};
 
 /// At once, on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_secs(10);

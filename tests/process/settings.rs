@@ -2,9 +2,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use sagas_tests::process::Program;
 use tokio::process::Command;
 
-use super::program::{Program, ecommerce};
+use super::program::ecommerce;
 
 /// The data folder that the command wants, as it says when it cannot have it: each one here is below a regular file.
 async fn wanted_data_dir(command: &mut Command) -> String {

@@ -5,22 +5,19 @@ use std::{
     time::Duration,
 };
 
+use sagas_tests::process::{Customers, Fate, Program, Service, Site, eventually, free_base_port, place};
 use serde_json::json;
 
-use super::{
-    customer::{Customers, Fate, place},
-    program::{Program, eventually, free_base_port, serve},
-    shop::{Service, Shop},
-};
+use super::program::serve;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn stops_under_load_and_finishes_later(signal: &str) {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
-    let mut customers = Customers::of(&shop, 16);
+    let mut customers = Customers::of(std::slice::from_ref(&shop), 16);
     customers.allow(10_000);
     customers.have_placed(100, PATIENCE).await;
 
@@ -50,7 +47,7 @@ fn open_files(data_dir: &Path) -> Vec<PathBuf> {
 }
 
 /// A program that is in the middle of a charge, which takes longer than any stop.
-async fn charging(shop: &Shop, data_dir: &Path, base_port: u16) -> (Program, String) {
+async fn charging(shop: &Site, data_dir: &Path, base_port: u16) -> (Program, String) {
     let mut program = Program::start(&mut serve(data_dir, base_port));
     program.serving().await;
     let slow = json!({"latencyMs": 600_000});
@@ -68,7 +65,7 @@ async fn charging(shop: &Shop, data_dir: &Path, base_port: u16) -> (Program, Str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_does_not_answer_does_not_hold_up_the_stop() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let (program, order_id) = charging(&shop, folder.path(), base_port).await;
     program.signal("TERM").await;
     let ended = program.ends_within(Duration::from_secs(15)).await;
@@ -86,7 +83,7 @@ async fn a_gateway_that_does_not_answer_does_not_hold_up_the_stop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_ctrl_c_ends_it_at_once() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
-    let shop = Shop::at(base_port);
+    let shop = Site::at(base_port);
     let (program, _) = charging(&shop, folder.path(), base_port).await;
     program.signal("INT").await;
     eventually(PATIENCE, "it is stopping", async || {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answer;
+pub mod process;
 mod records;
 mod shop;
 mod wait;

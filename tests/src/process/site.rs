@@ -4,34 +4,66 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The services on a base port.
+use crate::SERVICES;
+
+/// The services on a base port, in one process or several.
 #[derive(Clone)]
-pub struct Shop {
+pub struct Site {
+    /// A client that keeps no connection.
     pub http: reqwest::Client,
     base_port: u16,
 }
 
-#[derive(Clone, Copy)]
+/// One of the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
+    /// Takes orders.
     Order,
+    /// Holds goods.
     Inventory,
+    /// Takes money.
     Payment,
+    /// Tells customers.
     Notification,
+    /// Counts.
     Analytics,
 }
 
-impl Shop {
+impl Service {
+    /// All of them, in the order of their ports.
+    pub const ALL: [Self; 5] = [Self::Order, Self::Inventory, Self::Payment, Self::Notification, Self::Analytics];
+
+    /// The name, as on the command line.
+    pub fn name(self) -> &'static str {
+        SERVICES[self as usize]
+    }
+}
+
+impl Site {
+    /// The services that have their ports from `base_port` on.
+    ///
+    /// # Panics
+    /// When there is no HTTP client.
     pub fn at(base_port: u16) -> Self {
         // No connection is kept: the other side is killed at any moment.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).pool_max_idle_per_host(0).no_proxy();
         Self { http: http.build().unwrap(), base_port }
     }
 
+    /// The port of the order service; the others follow.
+    pub fn base_port(&self) -> u16 {
+        self.base_port
+    }
+
+    /// Where a service answers.
     pub fn url(&self, service: Service, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.base_port + service as u16)
     }
 
     /// The answer to `GET path`, which has to be a success.
+    ///
+    /// # Errors
+    /// When there is none, or another.
     pub async fn get(&self, service: Service, path: &str) -> Result<Value, String> {
         let url = self.url(service, path);
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
@@ -44,6 +76,9 @@ impl Shop {
     }
 
     /// How many entries the list at `path` has.
+    ///
+    /// # Errors
+    /// When it does not say so.
     pub async fn count(&self, service: Service, path: &str) -> Result<usize, String> {
         let url = self.url(service, &format!("{path}?size=1"));
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
@@ -52,6 +87,9 @@ impl Shop {
     }
 
     /// The status of an order.
+    ///
+    /// # Errors
+    /// When the order service does not say so.
     pub async fn status(&self, order_id: &str) -> Result<String, String> {
         let order = self.get(Service::Order, &format!("/orders/{order_id}")).await?;
         order["status"].as_str().map(str::to_owned).ok_or_else(|| format!("an order without a status: {order}"))

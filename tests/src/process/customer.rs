@@ -17,13 +17,16 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::shop::{Service, Shop};
+use super::site::{Service, Site};
 
 /// What is to become of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
+    /// The goods are there, and the bank pays.
     Completes,
+    /// There is nothing of the product.
     OutOfStock,
+    /// The bank does not pay that much.
     Declined,
 }
 
@@ -46,7 +49,7 @@ impl Fate {
     }
 }
 
-/// What the order with this number is for.
+/// What the order with this number is for: product and quantity.
 pub fn wanted(number: usize) -> (&'static str, u32) {
     match Fate::of(number) {
         Fate::Completes => (["tea", "coffee", "mug"][number % 3], 1 + u32::try_from(number % 2).unwrap()),
@@ -73,19 +76,19 @@ pub struct Customers {
 }
 
 impl Customers {
-    /// This many, side by side.
-    pub fn of(shop: &Shop, how_many: usize) -> Self {
+    /// This many, side by side, who go from one site to the next when they are not served.
+    pub fn of(sites: &[Site], how_many: usize) -> Self {
         let allowance = Arc::new(Semaphore::new(0));
         let next = Arc::new(AtomicUsize::new(0));
         let (acknowledge, acknowledged) = watch::channel(Acknowledged::new());
         let mut tasks = JoinSet::new();
         for _ in 0..how_many {
-            let (shop, allowance, next, acknowledge) = (shop.clone(), allowance.clone(), next.clone(), acknowledge.clone());
+            let (sites, allowance, next, acknowledge) = (sites.to_vec(), allowance.clone(), next.clone(), acknowledge.clone());
             tasks.spawn(async move {
                 while let Ok(permit) = allowance.acquire().await {
                     permit.forget();
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let order_id = place(&shop, number).await;
+                    let order_id = place_somewhere(&sites, number).await;
                     acknowledge.send_modify(|all| drop(all.insert(number, order_id)));
                 }
             });
@@ -93,6 +96,7 @@ impl Customers {
         Self { allowance, acknowledged, tasks }
     }
 
+    /// Lets them place this many more.
     pub fn allow(&self, more: usize) {
         self.allowance.add_permits(more);
     }
@@ -103,6 +107,9 @@ impl Customers {
     }
 
     /// Waits until this many orders have been acknowledged.
+    ///
+    /// # Panics
+    /// When they are not within `limit`.
     pub async fn have_placed(&mut self, count: usize, limit: Duration) {
         let placed = timeout(limit, self.acknowledged.wait_for(|all| all.len() >= count)).await.map(drop);
         assert!(placed.is_ok(), "{} of {count} orders were acknowledged within {limit:?}", self.placed());
@@ -115,18 +122,27 @@ impl Customers {
     }
 }
 
-/// Places an order, asking until the answer is 202; a refusal is no answer to expect.
-pub async fn place(shop: &Shop, number: usize) -> String {
-    loop {
-        if let Some(order_id) = ask(shop, number).await {
+/// Places an order, asking until the answer is 202.
+///
+/// # Panics
+/// On a refusal: it is no answer to expect.
+pub async fn place(site: &Site, number: usize) -> String {
+    place_somewhere(std::slice::from_ref(site), number).await
+}
+
+/// Asks one site after the other.
+async fn place_somewhere(sites: &[Site], number: usize) -> String {
+    for site in sites.iter().cycle().skip(number % sites.len()) {
+        if let Some(order_id) = ask(site, number).await {
             return order_id;
         }
         sleep(Duration::from_millis(20)).await;
     }
+    unreachable!("the sites come round again and again")
 }
 
-async fn ask(shop: &Shop, number: usize) -> Option<String> {
-    let request = shop.http.post(shop.url(Service::Order, "/orders")).header("Idempotency-Key", format!("order-{number}"));
+async fn ask(site: &Site, number: usize) -> Option<String> {
+    let request = site.http.post(site.url(Service::Order, "/orders")).header("Idempotency-Key", format!("order-{number}"));
     let response = request.json(&order(number)).send().await.ok()?;
     let status = response.status().as_u16();
     // Nothing is known when the connection breaks before the whole answer is there.

@@ -1,0 +1,12 @@
+//! The example as its users meet it, for tests that start processes: the program, its services over HTTP, customers who place orders
+//! whatever happens, and what must be true afterwards.
+
+mod books;
+mod customer;
+mod program;
+mod site;
+
+pub use books::{all_events, all_have_ended, every_order_ended_as_it_should, fates, the_sums_are_right};
+pub use customer::{Acknowledged, Customers, Fate, place, wanted};
+pub use program::{Ended, Program, command, eventually, free_base_port};
+pub use site::{Service, Site};
