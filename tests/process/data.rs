@@ -89,7 +89,14 @@ pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<Str
     let mut subscription = log.subscribe("auditor", &topics).await.unwrap();
     let mut events = BTreeMap::<_, BTreeSet<_>>::new();
     while !open.is_empty() {
-        let Delivery::Records { partition, records } = subscription.next().await.unwrap() else { continue };
+        let (partition, records) = match subscription.next().await.unwrap() {
+            Delivery::Assigned(partitions) => {
+                subscription.start(&partitions.into_iter().map(|at| (at, None)).collect::<Vec<_>>());
+                continue;
+            }
+            Delivery::Records { partition, records } => (partition, records),
+            _ => continue,
+        };
         for received in &records {
             let envelope = Envelope::of(received);
             let value: Value = serde_json::from_slice(received.record.value.as_deref().unwrap_or_default()).unwrap();

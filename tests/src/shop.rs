@@ -292,10 +292,14 @@ impl Shop {
         let mut all = Vec::new();
         while !ends.is_empty() {
             let next = tokio::time::timeout(REST, reader.next()).await;
-            if let Delivery::Records { partition, records } = next.expect("the records of the topic").unwrap() {
-                let last = records.last().map_or(0, |last| last.offset + 1);
-                ends.retain(|other, end| *other != partition || last < *end);
-                all.extend(records);
+            match next.expect("the records of the topic").unwrap() {
+                Delivery::Assigned(partitions) => reader.start(&partitions.into_iter().map(|at| (at, None)).collect::<Vec<_>>()),
+                Delivery::Records { partition, records } => {
+                    let last = records.last().map_or(0, |last| last.offset + 1);
+                    ends.retain(|other, end| *other != partition || last < *end);
+                    all.extend(records);
+                }
+                _ => {}
             }
         }
         reader.close().await;

@@ -48,14 +48,14 @@ use async_trait::async_trait;
 
 pub use database::Database;
 pub use rows::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, ParkedId, ParkedKey, ParkedMessage,
-    StepRecord, parking_key,
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
+    ParkedMessage, StepRecord, parking_key,
 };
 #[cfg(feature = "sqlite")]
 pub use sql::{SqlConnection, SqlReader};
 pub use tx::{Returned, Tx, TxSlot};
 
-use crate::time::Timestamp;
+use crate::{message::TopicPartition, time::Timestamp};
 
 /// What can go wrong between us and the database.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -173,6 +173,29 @@ pub trait Store: Send + Sync + 'static {
     /// When the database cannot be written.
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
+    /// Takes `partitions` over for whoever calls: raises the epoch of each, and says how far it is applied, in the order given.
+    ///
+    /// # Delivery
+    /// From then on [`StoreTx::hold`], [`advance`](Store::advance) and [`rewind`](Store::rewind) refuse the epochs before. A
+    /// transaction that holds one of those has ended when this returns.
+    ///
+    /// # Errors
+    /// When the database cannot be written. Whether the epochs were raised is not known then; take the partitions over again.
+    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError>;
+
+    /// Notes how far partitions are applied, where the epoch still stands, and never backwards; says of each, in the order
+    /// given, whether it stood. One whose [`applied`](Ownership::applied) is `None` is only looked at.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError>;
+
+    /// As [`advance`](Store::advance), but backwards too: for a topic that was made anew, whose offsets begin again.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError>;
+
     /// Whether the database can be read and written.
     ///
     /// # Errors
@@ -264,6 +287,13 @@ pub trait StoreTx: Send + 'static {
     /// # Errors
     /// When the transaction is broken.
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError>;
+
+    /// Says of each partition, in the order given, whether that epoch still stands, and keeps it standing until this transaction
+    /// has ended: a concurrent [`Store::own`] waits for it. One that was never taken over does not stand.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError>;
 
     /// Commits. When it returns `Ok`, what was written survives a crash.
     ///

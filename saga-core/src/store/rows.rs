@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     id::MessageId,
-    message::{Received, Record},
+    message::{Received, Record, TopicPartition},
     time::Timestamp,
 };
 
@@ -26,6 +26,17 @@ pub struct InboxKey {
     pub source: String,
     /// Its identity there.
     pub id: MessageId,
+}
+
+/// A partition that this process reads for a service, as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ownership {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// How often it was taken over: whoever took it over last owns it.
+    pub epoch: i64,
+    /// The next offset to read: the effects of all before it are in the database. `None`: it was never read here.
+    pub applied: Option<i64>,
 }
 
 /// A row's identity in the outbox; ascending.

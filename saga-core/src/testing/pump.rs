@@ -194,13 +194,17 @@ async fn read_to(
 ) -> Result<Vec<Received>, crate::transport::TransportError> {
     let mut all = Vec::new();
     while !ends.is_empty() {
-        if let Delivery::Records { partition, records } = reader.next().await? {
-            if let (Some(end), Some(last)) = (ends.get(&partition), records.last())
-                && last.offset + 1 >= *end
-            {
-                ends.remove(&partition);
+        match reader.next().await? {
+            Delivery::Assigned(partitions) => reader.start(&partitions.into_iter().map(|at| (at, None)).collect::<Vec<_>>()),
+            Delivery::Records { partition, records } => {
+                if let (Some(end), Some(last)) = (ends.get(&partition), records.last())
+                    && last.offset + 1 >= *end
+                {
+                    ends.remove(&partition);
+                }
+                all.extend(records);
             }
-            all.extend(records);
+            Delivery::Revoked(_) | Delivery::Lost(_) | Delivery::Gap { .. } => {}
         }
     }
     reader.close().await;

@@ -1,7 +1,7 @@
 //! A log in memory, for tests and for programs that may forget.
 //!
 //! It behaves as the durable logs do, groups and rebalances included, and does the same thing every time. It keeps every
-//! record until it is dropped.
+//! record until it is dropped, or told to [forget](Memory::forget_before).
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -10,7 +10,8 @@
 //! let log = Memory::new();
 //! log.ensure_topics(&[TopicSpec { name: "orders".into(), partitions: 1 }]).await?;
 //! let mut reader = log.subscribe("billing", &["orders".into()]).await?;
-//! assert!(matches!(reader.next().await?, Delivery::Assigned(_)));
+//! let Delivery::Assigned(partitions) = reader.next().await? else { panic!("it is the only reader") };
+//! reader.start(&[(partitions[0].clone(), None)]);
 //!
 //! let record = Record {
 //!     topic: "orders".into(),
@@ -58,6 +59,15 @@ impl Memory {
     pub fn with_clock(clock: Clock) -> Self {
         let catalog = Arc::<Catalog>::default();
         Self(Broker::new(MemoryStore { catalog: Arc::clone(&catalog) }, catalog, clock))
+    }
+
+    /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.
+    pub fn forget_before(&self, partition: &TopicPartition, offset: i64) {
+        let topic = self.0.store().catalog.topic(&partition.topic);
+        let number = usize::try_from(partition.partition).ok();
+        if let Some(found) = topic.as_ref().zip(number).and_then(|(topic, number)| topic.partitions.get(number)) {
+            found.drop_before(offset.min(found.bounds().1));
+        }
     }
 }
 
@@ -153,6 +163,13 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         conformance::transport::all(async || Arc::new(Memory::new()) as Arc<dyn Transport>).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_a_gap() {
+        let log = Memory::new();
+        let forget = async |partition: &TopicPartition, offset| log.forget_before(partition, offset);
+        conformance::transport::removed_records_are_a_gap(Arc::new(log.clone()), forget).await;
     }
 
     #[tokio::test]

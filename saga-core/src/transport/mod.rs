@@ -3,7 +3,8 @@
 //! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
 //! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
 //!
-//! A member of a group reads from where the group has committed, and commits what it is done with:
+//! A member of a group reads what it is assigned, from where it says or from where the group has committed, and commits what
+//! it is done with:
 //!
 //! ```
 //! # use saga_core::{message::{Record, TopicPartition}, time::Timestamp};
@@ -20,7 +21,8 @@
 //! assert!(stored.iter().all(Result::is_ok));
 //!
 //! let mut member = log.subscribe("billing", &orders).await?;
-//! assert!(matches!(member.next().await?, Delivery::Assigned(_)));
+//! let Delivery::Assigned(partitions) = member.next().await? else { panic!("it is the only member") };
+//! member.start(&[(partitions[0].clone(), None)]);
 //! let Delivery::Records { partition, records } = member.next().await? else { panic!("records follow") };
 //! assert_eq!((&partition, records[0].offset), (&TopicPartition::new("orders", 0), 0));
 //!
@@ -123,8 +125,8 @@ pub trait Transport: Send + Sync + 'static {
     /// [`TransportError::Refused`] for good.
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>>;
 
-    /// Joins `group`, which reads `topics`. Every partition is read by one member of the group at a time, from the offset
-    /// the group committed, or from the oldest record there is.
+    /// Joins `group`, which reads `topics`. Every partition is read by one member of the group at a time, from where
+    /// [`Subscription::start`] says.
     ///
     /// # Errors
     /// When the log cannot be reached or a topic is unknown.
@@ -156,13 +158,26 @@ pub enum Delivery {
         /// At least one record.
         records: Vec<Received>,
     },
-    /// These partitions are now this member's; their records follow.
+    /// These partitions are now this member's; their records follow after [`Subscription::start`].
     Assigned(Vec<TopicPartition>),
     /// These partitions are wanted by another member. What is running on them is to be finished and committed, then
     /// [`Subscription::release`] gives them up. No more of their records are delivered.
     Revoked(Vec<TopicPartition>),
     /// These partitions are already another member's. Nothing of them may be committed.
     Lost(Vec<TopicPartition>),
+    /// The records from `wanted` on are not there. Nothing of the partition is delivered until [`Subscription::start`] is called
+    /// again.
+    Gap {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset to be delivered. Below `oldest`: the records were removed, as by retention. Above `end`: the topic
+        /// was made anew.
+        wanted: i64,
+        /// The oldest offset that is there.
+        oldest: i64,
+        /// The offset that the next published record will get.
+        end: i64,
+    },
 }
 
 /// A member of a consumer group. Dropping it leaves the group without committing.
@@ -173,6 +188,11 @@ pub trait Subscription: Send + 'static {
     /// # Errors
     /// When the log cannot be read now; the next call tries again.
     async fn next(&mut self) -> Result<Delivery, TransportError>;
+
+    /// Delivers assigned partitions from the offset given; `None`: from where the group has committed, or the oldest record
+    /// there is. Nothing of an assigned partition is delivered before this is called. Called again, it moves: what was under way
+    /// from before is not delivered any more. A partition that is not this member's is passed over.
+    fn start(&mut self, from: &[(TopicPartition, Option<i64>)]);
 
     /// Stops delivering these partitions until [`resume`](Subscription::resume).
     fn pause(&mut self, partitions: &[TopicPartition]);

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::Record,
+    message::{Record, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, ParkedId, ParkedKey,
-        ParkedMessage, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
+        ParkedKey, ParkedMessage, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -24,6 +24,9 @@ pub enum Fault {
     /// All is committed, and it is answered with an error.
     LoseAnswer,
     Read,
+    Own,
+    Advance,
+    Hold,
 }
 
 type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
@@ -122,6 +125,20 @@ impl Store for Failing {
         self.inner.prune_inbox(service, before, limit).await
     }
 
+    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+        self.faults.check(Fault::Own)?;
+        self.inner.own(service, partitions).await
+    }
+
+    async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.faults.check(Fault::Advance)?;
+        self.inner.advance(service, applied).await
+    }
+
+    async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.inner.rewind(service, applied).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
     }
@@ -186,6 +203,11 @@ impl StoreTx for FailingTx {
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.inner.settle_dead_letter(service, id, state).await
+    }
+
+    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+        self.faults.check(Fault::Hold)?;
+        self.inner.hold(service, owned).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

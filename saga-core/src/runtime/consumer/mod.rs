@@ -152,6 +152,10 @@ impl Consumer {
             Ok(Delivery::Assigned(partitions)) => self.assigned(partitions).await,
             Ok(Delivery::Revoked(partitions)) => self.revoked(&partitions),
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
+            Ok(Delivery::Gap { partition, wanted, oldest, end }) => {
+                let service = &*self.core.name;
+                tracing::error!(service, %partition, wanted, oldest, end, "records are missing; the partition waits");
+            }
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "the log gives no records; waiting");
                 self.ask_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.outages)));

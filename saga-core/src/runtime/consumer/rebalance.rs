@@ -4,19 +4,25 @@ use super::{Consumer, Owned};
 use crate::{
     engine::watermark::Watermark,
     message::TopicPartition,
-    runtime::{metrics::PartitionSeries, parked},
+    runtime::{core::Core, metrics::PartitionSeries, parked},
+    store::{Ownership, StoreError},
 };
 
 impl Consumer {
     pub(super) async fn assigned(&mut self, partitions: Vec<TopicPartition>) {
         tracing::debug!(service = &*self.core.name, ?partitions, "assigned");
         let mut failures = 0;
-        // Before any record of them is looked at, the keys that are parked must be known.
-        while let Err(error) = parked::adopt(&self.core, &partitions).await {
-            tracing::warn!(service = &*self.core.name, %error, "the parked keys could not be read; waiting");
-            self.core.clock.sleep(self.core.outage_backoff(failures)).await;
-            failures = failures.saturating_add(1);
-        }
+        let owned = loop {
+            match take_over(&self.core, &partitions).await {
+                Ok(owned) => break owned,
+                Err(error) => {
+                    tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
+                    self.core.clock.sleep(self.core.outage_backoff(failures)).await;
+                    failures = failures.saturating_add(1);
+                }
+            }
+        };
+        self.subscription.start(&owned.into_iter().map(|owned| (owned.partition, owned.applied)).collect::<Vec<_>>());
         for partition in partitions {
             let series = PartitionSeries::new(&self.core.metrics, &partition.topic, partition.partition);
             let owned = Owned { watermark: Watermark::default(), running: 0, revoked: false, series };
@@ -67,4 +73,12 @@ impl Consumer {
         self.forget(&released);
         self.subscription.release(&released);
     }
+}
+
+/// Takes partitions over from whoever read them before. Before any record of them is looked at, the keys that are parked must be
+/// known.
+async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+    let owned = core.store().own(&core.name, partitions).await?;
+    parked::adopt(core, partitions).await?;
+    Ok(owned)
 }

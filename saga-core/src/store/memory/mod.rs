@@ -11,13 +11,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, StepRecord, Store, StoreError,
-    StoreTx, migrations,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, StepRecord, Store,
+    StoreError, StoreTx, migrations,
 };
-use crate::time::Timestamp;
+use crate::{message::TopicPartition, time::Timestamp};
 
 /// How long [`Store::begin`] waits for the transaction before it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +43,16 @@ impl MemoryStore {
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The right to write, when the transactions before have ended.
+    async fn writer(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
+        tokio::time::timeout(PATIENCE, Arc::clone(&self.writer).lock_owned()).await.map_err(|_| {
+            StoreError::Unavailable(format!(
+                "another transaction has been open for {} s; see that none is held across a wait",
+                PATIENCE.as_secs()
+            ))
+        })
+    }
 }
 
 #[async_trait]
@@ -60,13 +71,7 @@ impl Store for MemoryStore {
     }
 
     async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
-        let writer = tokio::time::timeout(PATIENCE, Arc::clone(&self.writer).lock_owned()).await.map_err(|_| {
-            StoreError::Unavailable(format!(
-                "another transaction has been open for {} s; see that none is held across a wait",
-                PATIENCE.as_secs()
-            ))
-        })?;
-        Ok(Box::new(MemoryTx::new(Arc::clone(&self.tables), writer)))
+        Ok(Box::new(MemoryTx::new(Arc::clone(&self.tables), self.writer().await?)))
     }
 
     async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
@@ -109,6 +114,19 @@ impl Store for MemoryStore {
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         Ok(self.tables().prune_inbox(service, before, limit))
+    }
+
+    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+        let _writer = self.writer().await?;
+        Ok(self.tables().own(service, partitions))
+    }
+
+    async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        Ok(self.tables().apply_offsets(service, applied, |before, offset| before.map_or(offset, |before| before.max(offset))))
+    }
+
+    async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        Ok(self.tables().apply_offsets(service, applied, |_, offset| offset))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::super::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedKey, ParkedMessage, StepRecord,
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, StepRecord,
     migrations::Applied,
 };
-use crate::{message::Record, time::Timestamp};
+use crate::{
+    message::{Record, TopicPartition},
+    time::Timestamp,
+};
 
 /// Everything that is committed. The first part of a value is the service it belongs to.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub(super) struct Tables {
     pub(super) steps: HashMap<String, HashMap<String, Vec<StepRecord>>>,
     /// In the order in which they were buried.
     pub(super) letters: Vec<(String, DeadLetter)>,
+    /// Epoch, and how far it is applied.
+    pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
@@ -102,6 +107,39 @@ impl Tables {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         (open().skip(offset).take(limit).map(|(_, letter)| letter.clone()).collect(), open().count() as u64)
+    }
+
+    pub(super) fn own(&mut self, service: &str, partitions: &[TopicPartition]) -> Vec<Ownership> {
+        let known = self.partitions.entry(service.to_owned()).or_default();
+        let take = |partition: &TopicPartition| {
+            let (epoch, applied) = known.entry(partition.clone()).or_default();
+            *epoch += 1;
+            Ownership { partition: partition.clone(), epoch: *epoch, applied: *applied }
+        };
+        partitions.iter().map(take).collect()
+    }
+
+    /// Whether `epoch` is the last in which `partition` was taken over.
+    pub(super) fn stands(&self, service: &str, partition: &TopicPartition, epoch: i64) -> bool {
+        self.partitions.get(service).and_then(|known| known.get(partition)).is_some_and(|(last, _)| *last == epoch)
+    }
+
+    /// Sets how far partitions are applied by what `merge` makes of that and of what is given.
+    pub(super) fn apply_offsets(
+        &mut self,
+        service: &str,
+        owned: &[Ownership],
+        merge: impl Fn(Option<i64>, i64) -> i64,
+    ) -> Vec<bool> {
+        let mut set = |owned: &Ownership| {
+            let known = self.partitions.get_mut(service).and_then(|known| known.get_mut(&owned.partition));
+            let Some((_, applied)) = known.filter(|(epoch, _)| *epoch == owned.epoch) else { return false };
+            if let Some(offset) = owned.applied {
+                *applied = Some(merge(*applied, offset));
+            }
+            true
+        };
+        owned.iter().map(&mut set).collect()
     }
 
     pub(super) fn prune_inbox(&mut self, service: &str, before: Timestamp, limit: u32) -> u64 {

@@ -14,7 +14,10 @@ use super::{
     },
     tables::{Change, Tables},
 };
-use crate::{message::Record, time::Timestamp};
+use crate::{
+    message::{Record, TopicPartition},
+    time::Timestamp,
+};
 
 pub(super) struct MemoryTx {
     tables: Arc<Mutex<Tables>>,
@@ -165,6 +168,12 @@ impl StoreTx for MemoryTx {
             self.stage(Change::Settle(service.to_owned(), id.clone(), state));
         }
         Ok(open)
+    }
+
+    /// Nobody else writes while this transaction is open.
+    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+        let tables = self.tables();
+        Ok(owned.iter().map(|(partition, epoch)| tables.stands(service, partition, *epoch)).collect())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {

@@ -15,7 +15,10 @@ use super::{
 const OURS: &str = "sagas";
 
 /// The framework's own tables. What has been released is never changed, only added to.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") },
+    Migration { version: 2, name: "partitions", sql: include_str!("partitions.sql") },
+];
 
 /// Runs what is pending of the framework's own tables.
 pub(super) async fn ours(store: &SqliteStore) -> Result<(), StoreError> {

@@ -28,15 +28,19 @@ pub(super) use errors::store_error;
 
 use self::{
     connect::{Connector, Guard},
-    statements::{Failed, dead_letters, execute, inbox, outbox, parked, steps},
+    statements::{
+        Failed, dead_letters, execute, inbox, outbox, parked,
+        partitions::{self, Merge},
+        steps,
+    },
     unit::Unit,
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, SqlReader, StepRecord, Store,
-    StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SqlReader,
+    StepRecord, Store, StoreError, StoreTx,
 };
-use crate::time::Timestamp;
+use crate::{message::TopicPartition, time::Timestamp};
 
 /// How long [`Store::check`] waits for its turn: less than whoever asks for the health of a service.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
@@ -95,6 +99,14 @@ impl SqliteStore {
         let mut connection = self.acquire().await?;
         statement(&mut connection).await.map_err(|failed| failed.at(&self.connector.name))
     }
+
+    /// Runs `statement` in a transaction of its own.
+    async fn write<T>(&self, statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let mut unit = self.unit().await?;
+        let value = unit.run(statement).await?;
+        Box::new(unit).commit().await?;
+        Ok(value)
+    }
 }
 
 #[async_trait]
@@ -141,10 +153,19 @@ impl Store for SqliteStore {
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let mut unit = self.unit().await?;
-        let pruned = unit.run(async |connection| inbox::prune(connection, service, before, limit).await).await?;
-        Box::new(unit).commit().await?;
-        Ok(pruned)
+        self.write(async |connection| inbox::prune(connection, service, before, limit).await).await
+    }
+
+    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+        self.write(async |connection| partitions::own(connection, service, partitions).await).await
+    }
+
+    async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| partitions::apply(connection, service, applied, Merge::Forwards).await).await
+    }
+
+    async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -11,10 +11,13 @@ use super::{
         DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, SqlConnection, StepRecord,
         StoreError, StoreTx, no_savepoint,
     },
-    statements::{dead_letters, inbox, outbox, parked, steps},
+    statements::{dead_letters, inbox, outbox, parked, partitions, steps},
     writer::{Handback, Lease},
 };
-use crate::{message::Record, time::Timestamp};
+use crate::{
+    message::{Record, TopicPartition},
+    time::Timestamp,
+};
 
 /// A unit of the group that commits together. Dropped, it gives the connection back to be undone.
 #[derive(Debug)]
@@ -119,6 +122,11 @@ impl StoreTx for Unit {
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    /// Nobody else writes while this transaction is open.
+    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| partitions::stand(connection, service, owned).await).await
     }
 
     /// The verdict is given before the future is polled: from then on the task that writes commits, whoever waits for it.

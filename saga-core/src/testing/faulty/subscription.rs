@@ -121,13 +121,31 @@ impl FaultySubscription {
                 self.forget(&partitions);
                 Some(Delivery::Lost(partitions))
             }
+            Delivery::Gap { partition, wanted, oldest, end } => {
+                let waits = self.held_back.iter().find(|held| held.behind.is_none() && held.partition == partition);
+                match waits.map(|held| held.records[0].offset) {
+                    // What is held back comes first: it is read again, and then the gap.
+                    Some(first) => {
+                        self.start(&[(partition, Some(first))]);
+                        None
+                    }
+                    None => {
+                        self.drop_held_back(|held| held.partition == partition);
+                        Some(Delivery::Gap { partition, wanted, oldest, end })
+                    }
+                }
+            }
             assigned @ Delivery::Assigned(_) => Some(assigned),
         }
     }
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
-        self.held_back.retain(|held| !partitions.contains(&held.partition));
+        self.drop_held_back(|held| partitions.contains(&held.partition));
         self.paused.retain(|partition| !partitions.contains(partition));
+    }
+
+    fn drop_held_back(&mut self, which: impl Fn(&HeldBack) -> bool) {
+        self.held_back.retain(|held| !which(held));
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -164,6 +182,11 @@ impl Subscription for FaultySubscription {
                 return Ok(delivery);
             }
         }
+    }
+
+    fn start(&mut self, from: &[(TopicPartition, Option<i64>)]) {
+        self.drop_held_back(|held| from.iter().any(|(partition, _)| *partition == held.partition));
+        self.inner.start(from);
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {

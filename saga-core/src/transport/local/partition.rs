@@ -89,8 +89,10 @@ pub(crate) enum Tail {
     Nothing,
     /// These records.
     Records(Vec<Received>),
-    /// Records that only the store has, from this offset on.
-    Stored(i64),
+    /// Records that only the store has.
+    Stored,
+    /// Nothing is there, nor will be: these offsets are kept, from the first, up to the second.
+    Gone(i64, i64),
 }
 
 impl Partition {
@@ -129,13 +131,15 @@ impl Partition {
     /// The records from `from` on, within `limits` but at least one.
     pub(crate) fn tail(&self, from: i64, limits: Limits) -> Tail {
         let log = lock(&self.log);
-        let from = from.max(log.start);
-        if from >= log.end {
+        if from < log.start || from > log.end {
+            return Tail::Gone(log.start, log.end);
+        }
+        if from == log.end {
             return Tail::Nothing;
         }
         let oldest = log.end - log.tail.len() as i64;
         if from < oldest {
-            return Tail::Stored(from);
+            return Tail::Stored;
         }
         let mut bytes = 0_usize;
         let mut records = Vec::with_capacity(limits.records.min((log.end - from) as usize));

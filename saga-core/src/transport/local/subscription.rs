@@ -37,7 +37,8 @@ type Reading = BoxFuture<'static, (Arc<Partition>, i64, Result<Vec<Received>, Tr
 
 struct Held {
     partition: Arc<Partition>,
-    next: i64,
+    /// The next offset to deliver; `None` before it is said where to start, and when that is not there.
+    next: Option<i64>,
     paused: bool,
 }
 
@@ -53,8 +54,7 @@ impl<S: LogStore> Member<S> {
                 let assigned = ids(&partitions);
                 for partition in partitions {
                     partition.listen(self.id, &self.wake);
-                    let next = partition.committed(&self.name);
-                    self.held.push(Held { partition, next, paused: false });
+                    self.held.push(Held { partition, next: None, paused: false });
                 }
                 Delivery::Assigned(assigned)
             }
@@ -86,10 +86,14 @@ impl<S: LogStore> Member<S> {
             if let Some(reading) = &mut self.reading {
                 let (partition, from, records) = reading.await;
                 self.reading = None;
-                let wanted = |held: &Held| Arc::ptr_eq(&held.partition, &partition) && held.next == from && !held.paused;
+                let wanted = |held: &Held| Arc::ptr_eq(&held.partition, &partition) && held.next == Some(from) && !held.paused;
                 let Some(at) = self.held.iter().position(wanted) else { continue };
                 self.turn = at + 1;
-                let records = records?;
+                let records = match records {
+                    // They were removed while they were read, and are a gap.
+                    Err(_) if partition.bounds().0 > from => continue,
+                    records => records?,
+                };
                 // What was lost while reading must not be delivered after its new reader has begun.
                 if lock(&self.group).has_events(self.id) {
                     return Ok(None);
@@ -101,20 +105,22 @@ impl<S: LogStore> Member<S> {
             let count = self.held.len();
             for step in 0..count {
                 let at = (self.turn + step) % count;
-                let held = &self.held[at];
-                if held.paused {
-                    continue;
-                }
-                match held.partition.tail(held.next, self.broker.limits) {
+                let held = &mut self.held[at];
+                let Some(next) = held.next.filter(|_| !held.paused) else { continue };
+                match held.partition.tail(next, self.broker.limits) {
                     Tail::Nothing => {}
                     Tail::Records(records) => {
                         if let Some(delivery) = self.deliver(at, records) {
                             return Ok(Some(delivery));
                         }
                     }
-                    Tail::Stored(from) => {
-                        self.reading = Some(read(&self.broker, &held.partition, held.next, from));
+                    Tail::Stored => {
+                        self.reading = Some(read(&self.broker, &held.partition, next));
                         break;
+                    }
+                    Tail::Gone(oldest, end) => {
+                        held.next = None;
+                        return Ok(Some(Delivery::Gap { partition: held.partition.id.clone(), wanted: next, oldest, end }));
                     }
                 }
             }
@@ -126,7 +132,7 @@ impl<S: LogStore> Member<S> {
 
     fn deliver(&mut self, at: usize, records: Vec<Received>) -> Option<Delivery> {
         let held = &mut self.held[at];
-        held.next = records.last()?.offset + 1;
+        held.next = Some(records.last()?.offset + 1);
         self.turn = at + 1;
         Some(Delivery::Records { partition: held.partition.id.clone(), records })
     }
@@ -140,12 +146,12 @@ impl<S: LogStore> Member<S> {
     }
 }
 
-/// Reads `partition` from the store, beginning at `from`, for a member that is at `next`.
-fn read<S: LogStore>(broker: &Arc<Broker<S>>, partition: &Arc<Partition>, next: i64, from: i64) -> Reading {
+/// Reads `partition` from the store, beginning at `from`.
+fn read<S: LogStore>(broker: &Arc<Broker<S>>, partition: &Arc<Partition>, from: i64) -> Reading {
     let (broker, partition) = (Arc::clone(broker), Arc::clone(partition));
     Box::pin(async move {
         let records = broker.store.read(&partition, from, broker.limits).await;
-        (partition, next, records)
+        (partition, from, records)
     })
 }
 
@@ -175,6 +181,14 @@ impl<S: LogStore> Subscription for Member<S> {
                     () = self.wake.notified() => {}
                     () = self.broker.clock.sleep_until(deadline) => {}
                 },
+            }
+        }
+    }
+
+    fn start(&mut self, from: &[(TopicPartition, Option<i64>)]) {
+        for (id, offset) in from {
+            if let Some(held) = self.held.iter_mut().find(|held| held.partition.id == *id) {
+                held.next = Some(offset.unwrap_or_else(|| held.partition.committed(&self.name)));
             }
         }
     }

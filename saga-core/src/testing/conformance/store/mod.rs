@@ -19,6 +19,7 @@ mod dead_letters;
 mod inbox;
 mod migrations;
 mod outbox;
+mod ownership;
 mod parked;
 mod samples;
 mod steps;
@@ -46,6 +47,11 @@ pub use self::{
     outbox::{
         outbox_rows_are_deleted, outbox_rows_are_kept_untouched, outbox_rows_come_in_order, outboxes_of_services_are_apart,
         ten_thousand_rows_fit_one_call,
+    },
+    ownership::{
+        a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, owning_raises_the_epoch,
+        partitions_of_services_are_apart, several_partitions_are_answered_in_order, the_applied_offset_only_advances,
+        the_owner_can_rewind, what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
     },
     parked::{
         a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
@@ -98,7 +104,9 @@ macro_rules! store_conformance {
             a_message_is_unparked_once,
             a_savepoint_can_be_set_anew,
             a_savepoint_can_be_undone_again,
+            a_thousand_partitions_fit_one_call,
             a_transaction_dropped_anywhere_blocks_nobody,
+            an_epoch_stands_until_the_next,
             dead_letters_are_kept_untouched,
             dead_letters_are_listed_newest_first,
             dead_letters_are_settled_once,
@@ -106,6 +114,7 @@ macro_rules! store_conformance {
             dead_letters_of_services_are_apart,
             fifty_transactions_commit_once_each,
             ids_ascend_as_transactions_commit,
+            many_hold_an_epoch,
             messages_of_services_are_apart,
             migrating_twice_changes_nothing,
             migrations_must_be_numbered_without_gaps,
@@ -115,20 +124,27 @@ macro_rules! store_conformance {
             outbox_rows_are_kept_untouched,
             outbox_rows_come_in_order,
             outboxes_of_services_are_apart,
+            owning_raises_the_epoch,
             parked_messages_are_kept_untouched,
             parked_messages_come_in_order_per_key,
             parked_messages_of_services_are_apart,
             parked_messages_without_a_key_stand_alone,
+            partitions_of_services_are_apart,
             reparking_changes_the_attempt,
+            several_partitions_are_answered_in_order,
             sets_migrate_once_though_many_try,
             steps_are_kept_per_saga,
             steps_of_services_are_apart,
             ten_thousand_claims_fit_one_call,
             ten_thousand_rows_fit_one_call,
+            the_applied_offset_only_advances,
+            the_owner_can_rewind,
             the_store_is_well_after_migrating,
             undo_covers_every_table,
             what_is_dropped_is_rolled_back,
+            what_is_held_stands_until_the_commit,
             what_is_not_committed_is_not_seen,
+            what_is_rolled_back_holds_nothing,
             whatever_text_an_identity_is,
         }
     };

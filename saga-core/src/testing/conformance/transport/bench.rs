@@ -10,6 +10,9 @@ use crate::{
     transport::{Delivery, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
 };
 
+/// How long nothing may come. That it does not come later either has to be shown otherwise.
+const SILENCE: Duration = Duration::from_millis(50);
+
 /// Waits for something that has to happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
@@ -73,7 +76,14 @@ impl Bench {
         let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
         let subscription =
             within("subscribing", self.log.subscribe(&self.group(group), &topics)).await.expect("the group is joined");
-        Reader { subscription, held: BTreeSet::new(), waiting: Vec::new() }
+        Reader { subscription, held: BTreeSet::new(), waiting: Vec::new(), starts: true }
+    }
+
+    /// A reader that holds the topic's only partition and was not told where to start.
+    pub(crate) async fn unstarted(&self, group: &str) -> Reader {
+        let mut reader = Reader { starts: false, ..self.reader(group).await };
+        reader.hold(1).await;
+        reader
     }
 
     /// How many records the group has not done, over all partitions.
@@ -99,6 +109,8 @@ pub(crate) struct Reader {
     pub(crate) subscription: Box<dyn Subscription>,
     pub(crate) held: BTreeSet<TopicPartition>,
     waiting: Vec<Received>,
+    /// Whether it starts what it is assigned, from where the group has committed.
+    starts: bool,
 }
 
 impl Reader {
@@ -109,6 +121,9 @@ impl Reader {
             Delivery::Assigned(partitions) => {
                 for partition in partitions {
                     assert!(self.held.insert(partition.clone()), "{partition} is assigned while it is held");
+                }
+                if self.starts {
+                    self.subscription.start(&partitions.iter().map(|partition| (partition.clone(), None)).collect::<Vec<_>>());
                 }
             }
             Delivery::Revoked(partitions) | Delivery::Lost(partitions) => {
@@ -125,6 +140,9 @@ impl Reader {
                         .all(|received| received.partition == partition.partition && received.record.topic == partition.topic),
                     "a delivery is of one partition"
                 );
+            }
+            Delivery::Gap { partition, .. } => {
+                assert!(self.held.contains(partition), "a gap of {partition} is told to one that does not hold it");
             }
         }
         Ok(delivery)
@@ -146,7 +164,27 @@ impl Reader {
             Delivery::Records { records, .. } => self.waiting.extend(records),
             Delivery::Revoked(partitions) => self.subscription.release(&partitions),
             Delivery::Assigned(_) | Delivery::Lost(_) => {}
+            gap @ Delivery::Gap { .. } => panic!("{gap:?} where all records are there"),
         }
+    }
+
+    /// Reads `partition` from this offset on.
+    pub(crate) fn start(&mut self, partition: TopicPartition, from: Option<i64>) {
+        self.subscription.start(&[(partition, from)]);
+    }
+
+    /// The next delivery, which has to be a gap: what was wanted, the oldest, and the end.
+    pub(crate) async fn gap(&mut self) -> (i64, i64, i64) {
+        match within("telling a gap", self.next()).await.expect("the log can be read") {
+            Delivery::Gap { wanted, oldest, end, .. } => (wanted, oldest, end),
+            other => panic!("{other:?} where records are missing"),
+        }
+    }
+
+    /// Gives nothing for a while.
+    pub(crate) async fn is_silent(&mut self) {
+        let early = tokio::time::timeout(SILENCE, self.next()).await;
+        assert!(early.is_err(), "{early:?} where nothing may come");
     }
 
     /// What was read since the last time.

@@ -16,6 +16,7 @@ mod groups;
 mod lifecycle;
 mod offsets;
 mod records;
+mod starts;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ pub use groups::*;
 pub use lifecycle::*;
 pub use offsets::*;
 pub use records::*;
+pub use starts::*;
 
 use crate::transport::Transport;
 
@@ -68,6 +70,11 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
         a_commit_works_without_being_polled,
         lag_counts_what_is_not_committed,
         a_late_group_begins_at_the_oldest_record,
+        nothing_is_delivered_before_the_start,
+        a_member_starts_at_an_offset,
+        a_start_again_moves,
+        a_foreign_partition_cannot_be_started,
+        a_start_behind_the_end_is_a_gap,
         a_paused_partition_loses_nothing,
         a_paused_partition_does_not_hold_up_others,
         a_waiting_reader_is_woken,

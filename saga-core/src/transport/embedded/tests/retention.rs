@@ -100,6 +100,26 @@ async fn old_records_go() {
 }
 
 #[tokio::test]
+async fn what_retention_removed_is_a_gap() {
+    for tail_bytes in [0, 1 << 20] {
+        let folder = folder();
+        let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+        let options = EmbeddedOptions { tail_bytes, clock: clock.clone(), ..EmbeddedOptions::default() };
+        let log = Embedded::open(&folder, options).await.expect("the log opens");
+        let bench = Bench::new(Arc::clone(&log) as Arc<dyn Transport>, 1).await;
+        publish(&bench, 10).await;
+        clock.advance(Duration::from_secs(30 * 86_400));
+        kept_becomes(&bench, |kept| kept == 0).await;
+        publish(&bench, 5).await;
+        let mut reader = bench.unstarted("g").await;
+        reader.start(bench.partition(0), Some(4));
+        assert_eq!(reader.gap().await, (4, 10, 15));
+        reader.start(bench.partition(0), Some(10));
+        assert_eq!(reader.read(5).await[0].offset, 10);
+    }
+}
+
+#[tokio::test]
 async fn offsets_go_on_when_everything_has_gone() {
     let folder = folder();
     let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));

@@ -1,0 +1,207 @@
+//! Who owns a partition, and how far it is applied.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Subject, samples::record};
+use crate::{
+    message::TopicPartition,
+    store::{Ownership, Store},
+};
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new("orders", number)
+}
+
+fn applied(number: i32, epoch: i64, applied: impl Into<Option<i64>>) -> Ownership {
+    Ownership { partition: partition(number), epoch, applied: applied.into() }
+}
+
+async fn own(store: &Arc<dyn Store>, number: i32) -> Ownership {
+    store.own("payments", &[partition(number)]).await.expect("own").remove(0)
+}
+
+async fn stands(store: &Arc<dyn Store>, number: i32, epoch: i64) -> bool {
+    let mut tx = store.begin().await.expect("begin");
+    let stands = tx.hold("payments", &[(partition(number), epoch)]).await.expect("hold")[0];
+    tx.commit().await.expect("commit");
+    stands
+}
+
+/// Taking a partition over raises its epoch, and only its own.
+///
+/// # Panics
+/// When it does not.
+pub async fn owning_raises_the_epoch(subject: Subject) {
+    let store = subject.migrated().await;
+    let (first, other) = (own(store, 0).await, own(store, 1).await);
+    assert_eq!((first.applied, other.applied), (None, None));
+    let second = own(store, 0).await;
+    assert!(second.epoch > first.epoch, "{second:?} after {first:?}");
+    assert!(stands(store, 1, other.epoch).await);
+}
+
+/// An epoch stands until another takes the partition over. One that never did, or will, does not stand.
+///
+/// # Panics
+/// When that is not so.
+pub async fn an_epoch_stands_until_the_next(subject: Subject) {
+    let store = subject.migrated().await;
+    assert!(!stands(store, 0, 0).await && !stands(store, 0, 1).await, "nobody has taken it over");
+    let first = own(store, 0).await;
+    assert!(stands(store, 0, first.epoch).await);
+    assert!(!stands(store, 0, first.epoch + 1).await);
+    let second = own(store, 0).await;
+    assert!(!stands(store, 0, first.epoch).await);
+    assert!(stands(store, 0, second.epoch).await);
+}
+
+/// A transaction that has found its epoch standing commits before another takes the partition over, or not at all.
+///
+/// # Panics
+/// When it commits afterwards.
+pub async fn what_is_held_stands_until_the_commit(subject: Subject) {
+    let store = subject.migrated().await;
+    for number in 0..20 {
+        let first = own(store, 0).await;
+        let mut tx = store.begin().await.expect("begin");
+        tx.append_outbox("payments", &[record(number)]).await.expect("append");
+        assert_eq!(tx.hold("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
+        let taken = tokio::spawn({
+            let store = Arc::clone(store);
+            async move { own(&store, 0).await }
+        });
+        // It shall have the time to do what it must not.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let early = taken.is_finished();
+        let committed = tx.commit().await.is_ok();
+        assert!(!(early && committed), "it was committed after another had taken the partition over");
+        let second = taken.await.expect("the partition is taken over");
+        assert!(second.epoch > first.epoch);
+        assert!(!stands(store, 0, first.epoch).await);
+    }
+}
+
+/// A transaction that is rolled back lets go of what it held.
+///
+/// # Panics
+/// When it does not.
+pub async fn what_is_rolled_back_holds_nothing(subject: Subject) {
+    let store = subject.migrated().await;
+    let first = own(store, 0).await;
+    let mut tx = store.begin().await.expect("begin");
+    assert_eq!(tx.hold("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
+    drop(tx);
+    assert!(own(store, 0).await.epoch > first.epoch);
+}
+
+/// Two transactions may hold an epoch, one after the other at least, and go on writing.
+///
+/// # Panics
+/// When they may not.
+pub async fn many_hold_an_epoch(subject: Subject) {
+    let store = subject.migrated().await;
+    let owned = own(store, 0).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..20 {
+        let (store, owned) = (Arc::clone(store), owned.clone());
+        tasks.spawn(async move {
+            let mut tx = store.begin().await.expect("begin");
+            assert_eq!(tx.hold("payments", &[(partition(0), owned.epoch)]).await.expect("hold"), [true]);
+            tx.append_outbox("payments", &[record(number)]).await.expect("append");
+            tx.commit().await.expect("commit");
+        });
+    }
+    let advanced = store.advance("payments", &[applied(0, owned.epoch, 7)]).await.expect("advance");
+    tasks.join_all().await;
+    assert_eq!(advanced, [true]);
+    assert_eq!(store.outbox("payments", 0, 100).await.expect("read").len(), 20);
+}
+
+/// How far a partition is applied is told to whoever takes it over; it never goes back, and an old epoch cannot move it.
+///
+/// # Panics
+/// When that is not so.
+pub async fn the_applied_offset_only_advances(subject: Subject) {
+    let store = subject.migrated().await;
+    let first = own(store, 0).await;
+    for (given, expected) in [(None, None), (Some(5), Some(5)), (Some(3), Some(5)), (None, Some(5)), (Some(9), Some(9))] {
+        let epoch = own(store, 0).await.epoch;
+        assert_eq!(store.advance("payments", &[applied(0, epoch, given)]).await.expect("advance"), [true]);
+        assert_eq!(own(store, 0).await.applied, expected, "after {given:?}");
+    }
+    let late = store.advance("payments", &[applied(0, first.epoch, 100)]).await.expect("advance");
+    assert_eq!((late, own(store, 0).await.applied), (vec![false], Some(9)));
+    let never = store.advance("payments", &[applied(7, 0, 100)]).await.expect("advance");
+    assert_eq!((never, own(store, 7).await.applied), (vec![false], None));
+}
+
+/// The applied offset can be set back by whoever owns the partition.
+///
+/// # Panics
+/// When it cannot, or when others can.
+pub async fn the_owner_can_rewind(subject: Subject) {
+    let store = subject.migrated().await;
+    let first = own(store, 0).await;
+    store.advance("payments", &[applied(0, first.epoch, 50)]).await.expect("advance");
+    let second = own(store, 0).await;
+    let rewound = store.rewind("payments", &[applied(0, first.epoch, 1), applied(0, second.epoch, 10)]).await.expect("rewind");
+    assert_eq!((rewound, own(store, 0).await.applied), (vec![false, true], Some(10)));
+}
+
+/// What is asked of several partitions is answered in the order given.
+///
+/// # Panics
+/// When it is not.
+pub async fn several_partitions_are_answered_in_order(subject: Subject) {
+    let store = subject.migrated().await;
+    let odd = TopicPartition::new("o'rders \u{e9}", 3);
+    own(store, 1).await;
+    let asked = [partition(2), odd.clone(), partition(1), partition(10)];
+    let owned = store.own("payments", &asked).await.expect("own");
+    assert_eq!(owned.iter().map(|owned| owned.partition.clone()).collect::<Vec<_>>(), asked);
+    assert!(owned[2].epoch > owned[0].epoch, "it was taken over before");
+    let mut tx = store.begin().await.expect("begin");
+    let wanted = [(partition(10), owned[3].epoch), (odd, owned[1].epoch + 1), (partition(1), owned[2].epoch), (partition(5), 1)];
+    assert_eq!(tx.hold("payments", &wanted).await.expect("hold"), [true, false, true, false]);
+    assert_eq!(tx.hold("payments", &[]).await.expect("hold"), [false; 0]);
+    drop(tx);
+    let late = applied(1, owned[2].epoch - 1, 8);
+    let stood = store.advance("payments", &[applied(10, owned[3].epoch, 4), late, applied(2, owned[0].epoch, 6)]).await;
+    assert_eq!(stood.expect("advance"), [true, false, true]);
+    let offsets: Vec<_> = store.own("payments", &asked).await.expect("own").into_iter().map(|owned| owned.applied).collect();
+    assert_eq!(offsets, [Some(6), None, None, Some(4)]);
+    assert_eq!(store.own("payments", &[]).await.expect("own"), []);
+    assert_eq!(store.advance("payments", &[]).await.expect("advance"), [false; 0]);
+}
+
+/// A thousand partitions can be taken over, advanced and held in one call.
+///
+/// # Panics
+/// When they cannot.
+pub async fn a_thousand_partitions_fit_one_call(subject: Subject) {
+    let store = subject.migrated().await;
+    let all: Vec<_> = (0..1_000).map(partition).collect();
+    let owned = store.own("payments", &all).await.expect("own");
+    let ahead: Vec<_> = owned.iter().map(|owned| Ownership { applied: Some(1), ..owned.clone() }).collect();
+    assert!(store.advance("payments", &ahead).await.expect("advance").into_iter().all(|stood| stood));
+    let mut tx = store.begin().await.expect("begin");
+    let epochs: Vec<_> = owned.into_iter().map(|owned| (owned.partition, owned.epoch)).collect();
+    assert!(tx.hold("payments", &epochs).await.expect("hold").into_iter().all(|stands| stands));
+    drop(tx);
+    assert!(store.own("payments", &all).await.expect("own").iter().all(|owned| owned.applied == Some(1)));
+}
+
+/// Services do not see each other's partitions.
+///
+/// # Panics
+/// When they do.
+pub async fn partitions_of_services_are_apart(subject: Subject) {
+    let store = subject.migrated().await;
+    let owned = own(store, 0).await;
+    store.advance("payments", &[applied(0, owned.epoch, 5)]).await.expect("advance");
+    let other = store.own("shipping", &[partition(0)]).await.expect("own").remove(0);
+    assert_eq!(other.applied, None);
+    store.own("shipping", &[partition(0)]).await.expect("own");
+    assert!(stands(store, 0, owned.epoch).await);
+    assert_eq!(own(store, 0).await.applied, Some(5));
+}
