@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
 
 use super::{
-    GroupProtocol, KafkaConfig, KafkaConfigError, Problem,
+    GroupProtocol, KafkaConfig, KafkaConfigError, Problem, SESSION_TIMEOUT,
     address::Address,
-    client::SESSION_TIMEOUT_MS,
     duration, names, options,
     security::{self, Features},
 };
@@ -29,9 +28,7 @@ impl KafkaConfig {
         problems.extend(self.topics());
         problems.extend(self.groups());
         KafkaConfigError::unless_empty(problems)?;
-        for client in [self.producer_config(), self.consumer_config("check")] {
-            client.create_native_config().map_err(|error| self.explain(&error))?;
-        }
+        self.client_config().create_native_config().map_err(|error| self.explain(&error))?;
         Ok(())
     }
 
@@ -90,7 +87,6 @@ impl KafkaConfig {
     fn groups(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let group = &self.group;
-        let session = Duration::from_millis(SESSION_TIMEOUT_MS);
         let session = match (group.protocol, group.session_timeout) {
             (GroupProtocol::Consumer, None) => None,
             (GroupProtocol::Consumer, Some(_)) => {
@@ -98,7 +94,7 @@ impl KafkaConfig {
                 problems.push(invalid("group.session_timeout", reason));
                 None
             }
-            (GroupProtocol::Classic, given) => Some(given.unwrap_or(session)),
+            (GroupProtocol::Classic, given) => Some(given.unwrap_or(SESSION_TIMEOUT)),
         };
         let range = |name: &str, value: Duration, least: Duration, most: Duration| {
             let reason = || format!("must be from {} to {}", duration::text(least), duration::text(most));

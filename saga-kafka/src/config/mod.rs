@@ -45,6 +45,10 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{KafkaConfigError, Problem};
 
+/// The session timeout when none is said. With the time that a group takes to form anew, what a killed process owned is read
+/// again within 15 seconds. Clusters allow 6 s to 30 min.
+pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// What a program says of its Kafka cluster. [`KafkaConfig::check`] says whether it can work.
 ///
 /// `Debug` shows no password, key or user name; serializing shows them all, because a configuration file has to be read back.

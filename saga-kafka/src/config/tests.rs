@@ -212,61 +212,13 @@ fn what_is_wrong_is_said_at_once_and_with_the_fix() {
     assert_eq!(wrong(&in_code), expected);
 }
 
-/// Of `config`, the options with these names.
-fn told(config: &rdkafka::ClientConfig, names: &[&str]) -> BTreeMap<String, String> {
-    names.iter().filter_map(|&name| Some((name.to_owned(), config.get(name)?.to_owned()))).collect()
-}
-
 #[test]
-fn each_client_is_told_what_concerns_it() {
+fn the_client_is_told_what_the_user_says_and_no_more() {
     let config =
-        url("kafka://a,b:1?compression.type=lz4&max.partition.fetch.bytes=100000&client.rack=r1&queue.buffering.max.ms=1")
-            .expect("a URL");
-    let names = [
-        "bootstrap.servers",
-        "client.rack",
-        "compression.type",
-        "linger.ms",
-        "queue.buffering.max.ms",
-        "max.partition.fetch.bytes",
-        "group.id",
-    ];
-    let map = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>()
-    };
-    let shared = [("bootstrap.servers", "a:9092,b:1"), ("client.rack", "r1")];
-    assert_eq!(told(&config.client_config(), &names), map(&shared));
-    let producer = [&shared[..], &[("compression.type", "lz4"), ("linger.ms", "1")]].concat();
-    assert_eq!(told(&config.producer_config(), &names), map(&producer));
-    let consumer = [&shared[..], &[("max.partition.fetch.bytes", "100000"), ("group.id", "billing")]].concat();
-    assert_eq!(told(&config.consumer_config("billing"), &names), map(&consumer));
-}
-
-#[test]
-fn a_killed_process_is_given_up_in_time() {
-    let names =
-        ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol", "group.instance.id"];
-    for (text, expected) in [
-        ("kafka://a", vec!["classic", "2666", "cooperative-sticky", "8000"]),
-        ("kafka://a?session.timeout.ms=30000", vec!["classic", "3000", "cooperative-sticky", "30000"]),
-        ("kafka://a?group.protocol=consumer&group.instance.id=one", vec!["one", "consumer"]),
-    ] {
-        let told = told(&url(text).expect(text).consumer_config("g"), &names);
-        assert_eq!(told.values().collect::<Vec<_>>(), expected, "{text}");
-    }
-}
-
-#[test]
-fn the_guarantees_are_not_the_users_to_lose() {
-    // Set in code, past `check`.
-    let config = KafkaConfig::new("a")
-        .client("acks", "0")
-        .client("enable.auto.commit", "true")
-        .client("isolation.level", "read_uncommitted");
-    let producer = told(&config.producer_config(), &["acks", "enable.idempotence"]);
-    assert_eq!(producer.values().collect::<Vec<_>>(), ["all", "true"]);
-    let consumer = told(&config.consumer_config("g"), &["enable.auto.commit", "enable.auto.offset.store", "isolation.level"]);
-    assert_eq!(consumer.values().collect::<Vec<_>>(), ["false", "false", "read_committed"]);
+        url("kafka://a,b:1?compression.codec=lz4&queue.buffering.max.ms=1&topic.replication=3").expect("a URL").client_config();
+    let told: BTreeMap<_, _> = config.config_map();
+    let expected = [("bootstrap.servers", "a:9092,b:1"), ("compression.type", "lz4"), ("linger.ms", "1")];
+    assert_eq!(told, BTreeMap::from(expected));
 }
 
 #[test]
