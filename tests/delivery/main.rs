@@ -8,6 +8,7 @@ mod backpressure;
 mod batches;
 mod blame;
 mod check;
+mod client_statistics;
 mod dead_letters;
 mod detached;
 mod duplicates;

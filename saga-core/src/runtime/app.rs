@@ -184,8 +184,8 @@ impl Running {
             let subscription = core.transport.subscribe(&core.name, &topics).await?;
             let consumer = Consumer::new(core.clone(), subscription);
             intake.spawn(consumer.run(stopping.clone()));
-            background.spawn(upkeep::measure(core.clone()));
         }
+        background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));
         upkeep::checks(&core);
         for job in service.jobs {

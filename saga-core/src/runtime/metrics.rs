@@ -13,6 +13,7 @@
 //! assert!(metrics.render().contains(r#"units_held_total{service="inventory",product="tea"} 3"#));
 //! ```
 
+mod clients;
 mod series;
 
 use std::{
@@ -27,6 +28,7 @@ use std::{
 use ::metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub(crate) use clients::ClientSeries;
 pub(crate) use series::{HandlerSeries, PartitionSeries, ServiceSeries, TopicSeries};
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.
@@ -59,6 +61,7 @@ impl Metrics {
         let recorder = with_buckets(builder, Matcher::Suffix("_seconds".into()), &SECONDS).build_recorder();
         let metrics = Self(Arc::new(Shared { handle: recorder.handle(), recorder, observations: AtomicU64::new(0) }));
         series::describe(&metrics);
+        clients::describe(&metrics);
         metrics
     }
 

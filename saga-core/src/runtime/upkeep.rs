@@ -8,7 +8,10 @@ use std::{
 
 use futures_core::future::BoxFuture;
 
-use super::{core::Core, metrics::PartitionSeries};
+use super::{
+    core::Core,
+    metrics::{ClientSeries, PartitionSeries},
+};
 use crate::{message::TopicPartition, runtime::health::CheckResult, transport::GroupLag};
 
 /// How often the lag is measured.
@@ -18,11 +21,15 @@ const PRUNE: Duration = Duration::from_secs(600);
 /// Rows forgotten in one transaction, so that no other waits long.
 const ROWS: u32 = 1_000;
 
-/// Measures the lag for the metrics, for ever.
+/// Measures the lag for the metrics, and asks the transport's clients how they are, for ever.
 pub(crate) async fn measure(core: Arc<Core>) {
     let topics = core.directory.topics();
+    let mut clients = ClientSeries::new(&core.metrics, &core.name);
     loop {
-        if let Ok(lags) = core.transport.lag(&core.name, &topics).await {
+        clients.show(&core.transport.statistics());
+        if !topics.is_empty()
+            && let Ok(lags) = core.transport.lag(&core.name, &topics).await
+        {
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
                 PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);

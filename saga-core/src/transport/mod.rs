@@ -38,9 +38,12 @@
 pub mod embedded;
 mod local;
 pub mod memory;
+mod statistics;
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
+
+pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
 use crate::message::{Received, Record};
@@ -143,6 +146,11 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// Why not.
     async fn check(&self) -> Result<(), TransportError>;
+
+    /// What the clients of this process say of themselves, as of a few seconds ago: it becomes series of the services' metrics.
+    fn statistics(&self) -> Vec<ClientStatistics> {
+        Vec::new()
+    }
 
     /// Flushes and closes. Nothing can be published or received afterwards.
     async fn close(&self);

@@ -28,7 +28,7 @@ use self::subscription::FaultySubscription;
 use crate::{
     message::Record,
     time::Clock,
-    transport::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
 };
 
 /// What goes wrong, each as the share (0 to 1) of the times it could. By default nothing does.
@@ -168,6 +168,10 @@ impl Transport for Faulty {
 
     async fn check(&self) -> Result<(), TransportError> {
         self.inner.check().await
+    }
+
+    fn statistics(&self) -> Vec<ClientStatistics> {
+        self.inner.statistics()
     }
 
     async fn close(&self) {
