@@ -76,6 +76,26 @@ pub async fn next_can_be_dropped(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&read), (0..200).collect::<Vec<_>>());
 }
 
+/// A reader that is interrupted whenever it would wait, because its owner has much else to do, gets on all the same.
+pub async fn a_reader_that_is_interrupted_without_end_gets_on(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    for at in 0..3 {
+        bench.publish_numbers(at * 400..(at + 1) * 400).await;
+    }
+    let mut reader = bench.reader("g").await;
+    let mut read = Vec::new();
+    within("reading with nothing but interruptions", async {
+        while read.len() < 1_200 {
+            if reader.turn().now_or_never().is_none() {
+                tokio::task::yield_now().await;
+            }
+            read.extend(reader.take());
+        }
+    })
+    .await;
+    assert_eq!(sorted(&read), (0..1_200).collect::<Vec<_>>());
+}
+
 /// A log that can be written says so.
 pub async fn a_log_that_works_says_so(log: Arc<dyn Transport>) {
     within("checking the log", log.check()).await.expect("the log works");
