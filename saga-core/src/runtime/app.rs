@@ -78,8 +78,8 @@ impl App {
     /// Checks everything, then runs the services on `transport` until the handle stops them.
     ///
     /// # Errors
-    /// When the services contradict themselves or each other, or a database or the transport cannot be used. Nothing was
-    /// consumed then.
+    /// When the services contradict themselves or each other, or a database or the transport cannot be used. Nothing that has
+    /// begun goes on then, and the databases and the transport are open, as they were given.
     pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
         let mut problems = self.check();
         if problems.is_empty() {
@@ -97,7 +97,7 @@ impl App {
                     handle.running.insert(service_name, running);
                 }
                 Err(problem) => {
-                    handle.stop().await;
+                    handle.end(false).await;
                     return Err(StartError { app: name, problems: vec![format!("service `{service_name}`: {problem}")] });
                 }
             }
@@ -282,7 +282,12 @@ impl Handle {
     /// Stops: takes nothing new, finishes what is running, sends what is in the outboxes, commits, leaves the groups; all of
     /// it within [`stop_timeout_ms`](crate::settings::Settings::stop_timeout_ms), the longest of the services'. What was not
     /// finished then is done after the next start. Says whether everything ended in time.
-    pub async fn stop(mut self) -> bool {
+    pub async fn stop(self) -> bool {
+        self.end(true).await
+    }
+
+    /// Stops, and closes the databases if they are to be closed.
+    async fn end(mut self, close: bool) -> bool {
         let limit = self.running.values().map(|running| running.service.core().settings.stop_timeout()).max().unwrap_or_default();
         for running in self.running.values() {
             running.service.core().health.set_stopping();
@@ -309,7 +314,7 @@ impl Handle {
             running.relay.shutdown().await;
         }
         let closing = async {
-            for running in self.running.values() {
+            for running in self.running.values().filter(|_| close) {
                 running.service.database().store().close().await;
             }
         };

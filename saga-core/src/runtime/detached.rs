@@ -11,7 +11,7 @@ use super::{
     effects::{Effects, Written, outcome_counter},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
-    lane::is_refusal,
+    lane::{Suspicion, blamed_for, is_refusal},
     parked,
     service::ServiceHandle,
 };
@@ -27,7 +27,7 @@ use crate::{
 /// Runs `item`, and returns when its effects are durable.
 pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
     let Some(handler) = item.handler() else { return };
-    let (mut failures, mut blamed) = (0_u32, None);
+    let (mut failures, mut suspicion, mut blamed) = (0_u32, Suspicion::default(), None);
     loop {
         let result = match &blamed {
             None => attempt(core, item, handler).await,
@@ -36,7 +36,7 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
         let Err(error) = result else { break };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        if blamed.is_none() && is_refusal(&error) {
+        if blamed.is_none() && (is_refusal(&error) || suspicion.grows(core).await) {
             blamed = Some(error);
             continue;
         }
@@ -131,7 +131,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
 async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError) -> Result<(), StoreError> {
     match begin(core, item, core.clock.now()).await? {
         Some(tx) => {
-            let failed = Failed::new(core, item, handler, Ended::Retry, error.to_string());
+            let failed = Failed::new(core, item, handler, blamed_for(error), error.to_string());
             write_down(core, item, handler, failed, tx).await
         }
         None => Ok(()),

@@ -100,7 +100,7 @@ impl Failed {
 }
 
 /// Adds to `effects` what follows from a failure; a message that is given up is first shown to its `exhausted` fn, in `tx`. `Err`
-/// says that the fn did not give `tx` back: the caller begins anew and passes this as [`Failed::last_words`].
+/// says that `tx` is gone with the fn: the caller begins anew and passes this as [`Failed::last_words`].
 pub(crate) async fn conclude(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
@@ -122,8 +122,8 @@ pub(crate) async fn conclude(
     let (tx, last_words) = match &failed.last_words {
         Some(error) => (tx, Err(error.clone())),
         None => match last_words(core, tx, item, handler, failed, now).await? {
-            Some(said) => said,
-            None => return Ok(Err(moved_away(core, handler))),
+            Ok(said) => said,
+            Err(error) => return Ok(Err(error)),
         },
     };
     match last_words {
@@ -155,7 +155,7 @@ pub(crate) async fn conclude(
 /// The transaction after an `exhausted` fn, and what that fn published, or why it failed.
 type LastWords = (Box<dyn StoreTx>, Result<Vec<(MessageId, Outgoing)>, String>);
 
-/// Calls the handler's `exhausted` fn, if it has one. `None`: it did not give the transaction back.
+/// Calls the handler's `exhausted` fn, if it has one. `Err` says why there is no transaction any more.
 async fn last_words(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
@@ -163,9 +163,9 @@ async fn last_words(
     handler: usize,
     failed: &Failed,
     now: Timestamp,
-) -> Result<Option<LastWords>, StoreError> {
-    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok(Some((tx, Ok(Vec::new())))) };
-    let Ok(value) = decode(core, item) else { return Ok(Some((tx, Ok(Vec::new())))) };
+) -> Result<Result<LastWords, String>, StoreError> {
+    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok(Ok((tx, Ok(Vec::new())))) };
+    let Ok(value) = decode(core, item) else { return Ok(Ok((tx, Ok(Vec::new())))) };
     let slot = TxSlot::default();
     let mut meta = item.meta(core, handler, now);
     meta.last_error = Some(Arc::from(failed.error.as_str()));
@@ -176,17 +176,19 @@ async fn last_words(
         state: core.state.clone(),
         service: Some(Box::new(ServiceHandle::within_a_transaction(core))),
     };
-    let Called { outcome, .. } = call(core, item, handler, function, invocation).await;
-    let Some(mut returned) = slot.take() else { return Ok(None) };
+    let Called { outcome, timed_out } = call(core, item, handler, function, invocation).await;
+    let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
     let judged = judge(core, outcome, returned.published, now);
     match judged.ended {
-        Ended::Done => Ok(Some((returned.tx, Ok(judged.events)))),
+        Ended::Done => Ok(Ok((returned.tx, Ok(judged.events)))),
+        // It may be in the middle of a statement, which only dropping the transaction breaks off.
+        _ if timed_out && returned.touched => Ok(Err(judged.error)),
         _ => {
             if returned.touched {
                 returned.tx.undo().await?;
             }
             let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
-            Ok(Some((returned.tx, Err(error))))
+            Ok(Ok((returned.tx, Err(error))))
         }
     }
 }

@@ -33,13 +33,13 @@ use crate::{
     time::Timestamp,
 };
 
-/// Failures in a row, of a database that says it is well, after which the messages are looked at one by one.
-const SUSPICIOUS: u32 = 5;
+/// How long a message is put off that is the only one the database does not take.
+const PUT_OFF: Ended = Ended::Later { after_ms: 10_000 };
 
 /// Runs `items`, in order, and returns when their effects are durable, with how long the transaction was held before its commit.
 pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
     let mut knowledge = Knowledge::default();
-    let mut failures: u32 = 0;
+    let (mut failures, mut suspicion) = (0_u32, Suspicion::default());
     loop {
         let error = match Transaction::run(core, items, &mut knowledge).await {
             Ok(Run::Committed(held)) => {
@@ -53,7 +53,8 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
         };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        if items.len() > 1 && (is_refusal(&error) || is_suspicious(core, failures).await) {
+        let suspicious = is_refusal(&error) || suspicion.grows(core).await;
+        if items.len() > 1 && suspicious {
             // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
             parked::reconcile(core, items).await;
             let mut held = Duration::ZERO;
@@ -64,7 +65,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
         }
         if let [item] = items
             && item.handler().is_some()
-            && is_refusal(&error)
+            && suspicious
             && !knowledge.blamed
         {
             knowledge.blame(core, item, &error);
@@ -85,9 +86,27 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
     !matches!(error, StoreError::Unavailable(_))
 }
 
-/// Whether the database has failed often while it says that it is well: what ends its transactions may be one of the messages.
-async fn is_suspicious(core: &Core, failures: u32) -> bool {
-    failures >= SUSPICIOUS && core.store().check().await.is_ok()
+/// How a message has ended whose transaction the database answered with `error`, though it is well. Where it does not refuse, that
+/// may be no fault of the message: it waits, so that others get on, and no attempt is counted.
+pub(crate) fn blamed_for(error: &StoreError) -> Ended {
+    if is_refusal(error) { Ended::Retry } else { PUT_OFF }
+}
+
+/// The suspicion that what ends the transactions is one of the messages, and not the database.
+#[derive(Default)]
+pub(crate) struct Suspicion {
+    /// Failures in a row of a database that says it is well.
+    while_well: u32,
+}
+
+impl Suspicion {
+    const ENOUGH: u32 = 5;
+
+    /// Takes note of a failure. Says whether there were enough of them while the database was well.
+    pub(crate) async fn grows(&mut self, core: &Core) -> bool {
+        self.while_well = if core.store().check().await.is_ok() { self.while_well + 1 } else { 0 };
+        self.while_well >= Self::ENOUGH
+    }
 }
 
 /// What earlier runs of the same messages have shown.
@@ -109,7 +128,7 @@ impl Knowledge {
     /// Takes `error`, which the database answered to a transaction of `item` alone, as the failure of its handler.
     fn blame(&mut self, core: &Core, item: &Item, error: &StoreError) {
         let Some(handler) = item.handler() else { return };
-        self.failed.insert(0, Failed::new(core, item, handler, Ended::Retry, error.to_string()));
+        self.failed.insert(0, Failed::new(core, item, handler, blamed_for(error), error.to_string()));
         self.blamed = true;
     }
 }

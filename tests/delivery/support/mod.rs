@@ -1,6 +1,7 @@
 //! What the tests share: two events, handlers that do as a test's plan says, and the stacks they run on.
 
 pub mod store;
+pub mod watch;
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! A store that fails on command.
+//! A store that fails on command, and whose parked messages are watched.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +12,8 @@ use sagas::{
     },
     time::Timestamp,
 };
+
+use super::watch::Watch;
 
 /// What goes wrong, decided at each call.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,27 +29,48 @@ pub enum Fault {
     Own,
     Advance,
     Hold,
+    /// It says that it is not well.
+    Check,
 }
 
 type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
 
 /// Decides about faults; shared by a store and the test.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<Option<Decide>>>);
+pub struct Faults {
+    decide: Arc<Mutex<Option<Decide>>>,
+    poison: Arc<Mutex<Option<String>>>,
+    /// The parked messages that were read.
+    pub parked: Watch,
+}
 
 impl Faults {
     pub fn set(&self, decide: impl FnMut(Fault) -> bool + Send + 'static) {
-        *self.0.lock().unwrap() = Some(Box::new(decide));
+        *self.decide.lock().unwrap() = Some(Box::new(decide));
+    }
+
+    /// No transaction commits that publishes a record with this key, while the database says that it is well.
+    pub fn poison(&self, key: &str) {
+        *self.poison.lock().unwrap() = Some(key.to_owned());
     }
 
     pub fn clear(&self) {
-        *self.0.lock().unwrap() = None;
+        *self.decide.lock().unwrap() = None;
+        *self.poison.lock().unwrap() = None;
     }
 
     fn check(&self, fault: Fault) -> Result<(), StoreError> {
-        let fails = self.0.lock().unwrap().as_mut().is_some_and(|decide| decide(fault));
-        if fails { Err(StoreError::Unavailable(format!("a fault that the test asked for: {fault:?}"))) } else { Ok(()) }
+        let fails = self.decide.lock().unwrap().as_mut().is_some_and(|decide| decide(fault));
+        if fails { Err(unavailable(fault)) } else { Ok(()) }
     }
+
+    fn is_poisonous(&self, record: &Record) -> bool {
+        self.poison.lock().unwrap().as_ref().is_some_and(|key| record.key.as_deref() == Some(key.as_bytes()))
+    }
+}
+
+fn unavailable(fault: Fault) -> StoreError {
+    StoreError::Unavailable(format!("a fault that the test asked for: {fault:?}"))
 }
 
 /// What a commit waits for before it answers.
@@ -86,7 +109,8 @@ impl Store for Failing {
     async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
         self.faults.check(Fault::Begin)?;
         let inner = self.inner.begin().await?;
-        Ok(Box::new(FailingTx { inner, faults: self.faults.clone(), pause: self.pause.clone() }))
+        let (faults, pause) = (self.faults.clone(), self.pause.clone());
+        Ok(Box::new(FailingTx { inner, faults, pause, poisoned: false }))
     }
 
     async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
@@ -106,7 +130,9 @@ impl Store for Failing {
 
     async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
         self.faults.check(Fault::Read)?;
-        self.inner.parked(service, topic, key, limit).await
+        let mut messages = self.inner.parked(service, topic, key, limit).await?;
+        messages.iter_mut().for_each(|message| self.faults.parked.watch(&mut message.received));
+        Ok(messages)
     }
 
     async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
@@ -140,6 +166,7 @@ impl Store for Failing {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        self.faults.check(Fault::Check)?;
         self.inner.check().await
     }
 
@@ -147,7 +174,7 @@ impl Store for Failing {
         self.inner.reader().await
     }
 
-    /// The database is the test's, and outlives an app that could not start.
+    /// The database is the test's, and outlives the app.
     async fn close(&self) {}
 }
 
@@ -155,6 +182,7 @@ struct FailingTx {
     inner: Box<dyn StoreTx>,
     faults: Faults,
     pause: Arc<Pause>,
+    poisoned: bool,
 }
 
 #[async_trait]
@@ -174,6 +202,7 @@ impl StoreTx for FailingTx {
 
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
         self.faults.check(Fault::Append)?;
+        self.poisoned |= rows.iter().any(|record| self.faults.is_poisonous(record));
         self.inner.append_outbox(service, rows).await
     }
 
@@ -212,6 +241,9 @@ impl StoreTx for FailingTx {
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.faults.check(Fault::Commit)?;
+        if self.poisoned {
+            return Err(unavailable(Fault::Commit));
+        }
         self.inner.commit().await?;
         (self.pause)().await;
         self.faults.check(Fault::LoseAnswer)
