@@ -65,6 +65,7 @@ const EXPORTED_BY_TESTING: &[&str] = &["store_conformance", "transport_conforman
 const IMPLEMENTATIONS: &[(&str, &[&str])] = &[
     ("store::memory", &["store", "testing"]),
     ("store::sqlite", &["store", "testing", "transport::embedded"]),
+    ("store::postgres", &["store", "testing"]),
     ("transport::memory", &["transport", "testing"]),
     ("transport::embedded", &["transport", "testing"]),
 ];

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::{Store, StoreError, memory::MemoryStore};
 
-#[cfg(feature = "sqlite")]
-const KNOWN: &str = "memory:, sqlite::memory: or sqlite://PATH";
-#[cfg(not(feature = "sqlite"))]
-const KNOWN: &str = "memory:, or build with the feature `sqlite`";
+const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "memory:, sqlite::memory:, sqlite://PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME",
+    (true, false) => "memory:, sqlite::memory: or sqlite://PATH, or build with the feature `postgres`",
+    (false, true) => "memory: or postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, or build with the feature `sqlite`",
+    (false, false) => "memory:, or build with the feature `sqlite` or `postgres`",
+};
 
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +26,8 @@ impl Database {
         Self::new(Arc::new(MemoryStore::default()))
     }
 
-    /// Opens `url`: `memory:`, `sqlite::memory:`, or `sqlite://PATH`, where the file is created when it is missing.
+    /// Opens `url`: `memory:`, `sqlite::memory:`, `sqlite://PATH`, where the file is created when it is missing, or
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME&pool=8`, where the schema is.
     ///
     /// # Errors
     /// When the URL names no database this build knows, or the database cannot be opened.
@@ -33,6 +36,10 @@ impl Database {
             "memory:" => Ok(Self::memory()),
             #[cfg(feature = "sqlite")]
             url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
+            #[cfg(feature = "postgres")]
+            url if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
+                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?)))
+            }
             url => {
                 // Only the scheme: the rest may hold a password.
                 let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);

@@ -1,4 +1,4 @@
-//! The port to a service's database, and its implementations: [`memory`] and `sqlite`.
+//! The port to a service's database, and its implementations: [`memory`], `sqlite` and `postgres`.
 //!
 //! A store begins transactions in which the runtime claims messages, the handler writes its rows, and events enter the
 //! outbox, so that all of it commits together. Whoever implements the two traits here runs
@@ -34,13 +34,19 @@
 //! ```
 
 mod database;
+#[cfg(feature = "sql")]
+mod headers;
 mod migrations;
 mod rows;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sql")]
 mod sql;
+#[cfg(feature = "sql")]
+mod sql_errors;
 mod tx;
 
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -51,7 +57,7 @@ pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
     ParkedMessage, StepRecord, parking_key,
 };
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sql")]
 pub use sql::{SqlConnection, SqlReader};
 pub use tx::{Returned, Tx, TxSlot};
 
@@ -74,7 +80,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// The same, and where it happened.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     pub(crate) fn at(self, place: &str) -> Self {
         match self {
             Self::Unavailable(reason) => Self::Unavailable(format!("{place}: {reason}")),
@@ -88,9 +94,9 @@ impl StoreError {
 /// handled, and costs it no attempt.
 pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        #[cfg(feature = "sqlite")]
+        #[cfg(feature = "sql")]
         if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-            return matches!(sqlite::store_error("", error), StoreError::Unavailable(_));
+            return matches!(sql_errors::store_error("", error), StoreError::Unavailable(_));
         }
         matches!(error.downcast_ref(), Some(StoreError::Unavailable(_)))
     })
@@ -206,7 +212,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When there is none within the store's patience.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     async fn reader(&self) -> Result<Option<SqlReader>, StoreError>;
 
     /// Finishes what is running and closes the connections.
@@ -302,6 +308,6 @@ pub trait StoreTx: Send + 'static {
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 
     /// The connection that carries the transaction. `None`: this store speaks no SQL.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     fn sql(&mut self) -> Option<SqlConnection<'_>>;
 }

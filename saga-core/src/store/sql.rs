@@ -7,10 +7,14 @@
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use sqlx::{
-    Any, Either, Error, Execute, Executor, SqlStr, Sqlite, SqliteConnection,
+    Any, Either, Error, Execute, Executor, SqlStr,
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
 };
+#[cfg(feature = "postgres")]
+use sqlx::{PgConnection, Postgres};
+#[cfg(feature = "sqlite")]
+use sqlx::{Sqlite, SqliteConnection};
 use sqlx_core::any::{AnyArguments, AnyConnectionBackend};
 
 use super::{Database, StoreError, Tx};
@@ -20,7 +24,11 @@ use super::{Database, StoreError, Tx};
 #[non_exhaustive]
 pub enum SqlConnection<'c> {
     /// SQLite's.
+    #[cfg(feature = "sqlite")]
     Sqlite(&'c mut SqliteConnection),
+    /// PostgreSQL's.
+    #[cfg(feature = "postgres")]
+    Postgres(&'c mut PgConnection),
 }
 
 /// A connection for reading. It goes back to its pool when it is dropped.
@@ -28,13 +36,20 @@ pub enum SqlConnection<'c> {
 #[non_exhaustive]
 pub enum SqlReader {
     /// SQLite's.
+    #[cfg(feature = "sqlite")]
     Sqlite(PoolConnection<Sqlite>),
+    /// PostgreSQL's.
+    #[cfg(feature = "postgres")]
+    Postgres(PoolConnection<Postgres>),
 }
 
 impl<'c> SqlConnection<'c> {
     fn backend(self) -> &'c mut dyn AnyConnectionBackend {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => connection,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => connection,
         }
     }
 }
@@ -42,13 +57,25 @@ impl<'c> SqlConnection<'c> {
 impl SqlReader {
     fn backend(&mut self) -> &mut dyn AnyConnectionBackend {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => &mut **connection,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => &mut **connection,
         }
     }
 }
 
 fn no_sql() -> StoreError {
-    StoreError::Refused("this store speaks no SQL; open the service's database with `Database::open(\"sqlite://PATH\")`".into())
+    StoreError::Refused(
+        "this store speaks no SQL; open the service's database by a URL that begins with `sqlite:` or `postgres:`".into(),
+    )
+}
+
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+fn another_database(asked: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "the service's database is not {asked}; take the connection that it is, or use `Tx` as an executor"
+    ))
 }
 
 impl From<StoreError> for Error {
@@ -70,9 +97,25 @@ impl Tx {
     ///
     /// # Errors
     /// When the database is another one, or the transaction is broken.
+    #[cfg(feature = "sqlite")]
     pub async fn sqlite(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         match self.connection().await? {
             SqlConnection::Sqlite(connection) => Ok(connection),
+            #[cfg(feature = "postgres")]
+            SqlConnection::Postgres(_) => Err(another_database("SQLite")),
+        }
+    }
+
+    /// PostgreSQL's connection, for a service that lives on PostgreSQL: `sqlx::query!` and its types work on it.
+    ///
+    /// # Errors
+    /// When the database is another one, or the transaction is broken.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres(&mut self) -> Result<&mut PgConnection, StoreError> {
+        match self.connection().await? {
+            SqlConnection::Postgres(connection) => Ok(connection),
+            #[cfg(feature = "sqlite")]
+            SqlConnection::Sqlite(_) => Err(another_database("PostgreSQL")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "sql")]
 use super::StoreError;
 use super::StoreTx;
 use crate::{
@@ -26,7 +26,7 @@ pub struct Tx {
     slot: TxSlot,
     ids: IdSource,
     now: Timestamp,
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "without a database there is no statement to set it before"))]
+    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "without a database there is no statement to set it before"))]
     savepoint: bool,
     touched: bool,
     published: Vec<(MessageId, Outgoing)>,
@@ -79,7 +79,7 @@ impl Tx {
     }
 
     /// The open transaction, after the savepoint if one is wanted.
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     pub(super) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
         let open = self.open.as_deref_mut().ok_or_else(|| {
             StoreError::Refused("the transaction has ended; run the statement before the handler returns its `Tx`".into())

@@ -133,7 +133,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     async fn reader(&self) -> Result<Option<super::SqlReader>, StoreError> {
         Ok(None)
     }

@@ -183,7 +183,7 @@ impl StoreTx for MemoryTx {
         Ok(())
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(feature = "sql")]
     fn sql(&mut self) -> Option<super::super::SqlConnection<'_>> {
         None
     }

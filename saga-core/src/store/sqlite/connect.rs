@@ -15,8 +15,7 @@ use sqlx::{
 use sqlx_core::transaction::TransactionManager;
 
 use super::{
-    super::StoreError,
-    errors::store_error,
+    super::{StoreError, sql_errors::store_error},
     options::{Place, SqliteOptions},
     place::Location,
 };

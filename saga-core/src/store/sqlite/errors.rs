@@ -2,6 +2,8 @@
 //!
 //! Messages name the database and what helps. SQLite's own texts name tables and columns, never a value.
 
+use sqlx::{error::DatabaseError, sqlite::SqliteError};
+
 use super::super::StoreError;
 
 /// How SQLite's result codes are sorted: whether the same call may work later, and what helps.
@@ -35,38 +37,21 @@ fn incompatible(code: i32) -> Option<&'static str> {
 }
 
 /// What `error` means, on the database called `place`.
-pub(in crate::store) fn store_error(place: &str, error: &sqlx::Error) -> StoreError {
-    match error {
-        // One of ours, on its way through an executor.
-        sqlx::Error::Configuration(cause) if cause.is::<StoreError>() => match cause.downcast_ref::<StoreError>() {
-            Some(error) => error.clone(),
-            None => StoreError::Refused(cause.to_string()),
-        },
-        sqlx::Error::Database(cause) => {
-            let code = cause.code().and_then(|code| code.parse().ok()).unwrap_or(1);
-            let text = cause.message();
-            if let Some(help) = unavailable(code) {
-                return StoreError::Unavailable(format!("{place}: {help} (SQLite {code}: {text})"));
-            }
-            if let Some(help) = incompatible(code) {
-                return StoreError::Incompatible(format!("{place}: {help} (SQLite {code}: {text})"));
-            }
-            if ["no such table: sagas_", "no such column: ", "has no column named "].iter().any(|part| text.contains(part)) {
-                return StoreError::Incompatible(format!(
-                    "{place}: its tables are not those of this program; migrate the database first (SQLite {code}: {text})"
-                ));
-            }
-            StoreError::Refused(format!("{place}: SQLite {code}: {text}"))
-        }
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable(format!("{place}: every connection for reading is busy")),
-        sqlx::Error::PoolClosed => StoreError::Unavailable(format!("{place}: the store was closed")),
-        sqlx::Error::WorkerCrashed => StoreError::Unavailable(format!("{place}: the connection was lost")),
-        sqlx::Error::Io(cause) => StoreError::Unavailable(format!("{place}: {cause}; check its path and permissions")),
-        sqlx::Error::ColumnDecode { index, .. } => {
-            StoreError::Incompatible(format!("{place}: column {index} holds what this program did not write"))
-        }
-        other => StoreError::Refused(format!("{place}: {other}")),
+pub(in crate::store) fn database_error(place: &str, error: &SqliteError) -> StoreError {
+    let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(1);
+    let text = error.message();
+    if let Some(help) = unavailable(code) {
+        return StoreError::Unavailable(format!("{place}: {help} (SQLite {code}: {text})"));
     }
+    if let Some(help) = incompatible(code) {
+        return StoreError::Incompatible(format!("{place}: {help} (SQLite {code}: {text})"));
+    }
+    if ["no such table: sagas_", "no such column: ", "has no column named "].iter().any(|part| text.contains(part)) {
+        return StoreError::Incompatible(format!(
+            "{place}: its tables are not those of this program; migrate the database first (SQLite {code}: {text})"
+        ));
+    }
+    StoreError::Refused(format!("{place}: SQLite {code}: {text}"))
 }
 
 #[cfg(test)]

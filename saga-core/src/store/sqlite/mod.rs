@@ -6,7 +6,6 @@
 
 mod connect;
 mod errors;
-mod headers;
 mod migrate;
 mod options;
 mod place;
@@ -24,7 +23,7 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection};
 
 pub use options::SqliteOptions;
 
-pub(super) use errors::store_error;
+pub(super) use errors::database_error;
 
 use self::{
     connect::{Connector, Guard},

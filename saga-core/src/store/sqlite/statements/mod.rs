@@ -15,38 +15,10 @@ use std::fmt::Write;
 
 use sqlx::SqliteConnection;
 
-use super::{super::StoreError, errors::store_error};
+pub(in crate::store::sqlite) use crate::store::sql_errors::Failed;
 
 /// Rows in the largest statement. With ten columns it stays far below SQLite's limit of 32,766 variables.
 const LARGEST: usize = 256;
-
-/// Why a statement did not do what it should.
-pub(in crate::store::sqlite) enum Failed {
-    Sql(sqlx::Error),
-    Store(StoreError),
-}
-
-impl From<sqlx::Error> for Failed {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<StoreError> for Failed {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl Failed {
-    /// What it means on the database called `place`.
-    pub(in crate::store::sqlite) fn at(self, place: &str) -> StoreError {
-        match self {
-            Self::Sql(error) => store_error(place, &error),
-            Self::Store(error) => error.at(place),
-        }
-    }
-}
 
 /// Runs a statement without parameters or rows.
 pub(in crate::store::sqlite) async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Failed> {

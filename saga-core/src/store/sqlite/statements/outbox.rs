@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use super::{
-    super::headers::{decode, encode},
-    Failed, json, portions, values,
-};
+use super::{Failed, json, portions, values};
 use crate::{
     message::Record,
-    store::{OutboxId, OutboxRow, StoreError},
+    store::{
+        OutboxId, OutboxRow, StoreError,
+        headers::{decode, encode},
+    },
     time::Timestamp,
 };
 

@@ -7,12 +7,10 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::{
-    super::headers::{decode, encode},
-    Failed,
-};
+use super::Failed;
 use crate::{
     message::{Received, Record},
+    store::headers::{decode, encode},
     time::Timestamp,
 };
 

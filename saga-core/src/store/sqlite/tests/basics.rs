@@ -71,7 +71,8 @@ async fn the_native_connection_is_at_hand() {
     let (mut tx, slot) = lend(&database, false).await;
     let sqlite = tx.sqlite().await.unwrap();
     sqlx::query("INSERT INTO notes (text) VALUES (?)").bind("a").execute(&mut *sqlite).await.unwrap();
-    let SqlConnection::Sqlite(sqlite) = tx.connection().await.unwrap();
+    #[cfg_attr(not(feature = "postgres"), expect(irrefutable_let_patterns, reason = "there is no other database"))]
+    let SqlConnection::Sqlite(sqlite) = tx.connection().await.unwrap() else { panic!("another database") };
     let text: String = sqlx::query_scalar("SELECT text FROM notes").fetch_one(sqlite).await.unwrap();
     assert_eq!(text, "a");
     drop(tx);
@@ -109,7 +110,7 @@ async fn a_store_without_sql_says_what_to_do() {
     let database = Database::memory();
     let (mut tx, _slot) = lend(&database, false).await;
     let error = sqlx::query("SELECT 1").execute(&mut tx).await.unwrap_err().to_string();
-    assert!(error.contains("this store speaks no SQL; open the service's database with"), "{error}");
+    assert!(error.contains("this store speaks no SQL; open the service's database by a URL"), "{error}");
     let error = sqlx::query("SELECT 1").execute(&database).await.unwrap_err().to_string();
     assert!(error.contains("this store speaks no SQL"), "{error}");
 }
@@ -118,6 +119,6 @@ async fn a_store_without_sql_says_what_to_do() {
 async fn an_unknown_url_is_refused_without_its_password() {
     let error = Database::open("mysql://root:hunter2@db/orders").await.unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)));
-    assert!(error.to_string().contains("begins with `mysql:`; write memory:, sqlite::memory: or sqlite://PATH"), "{error}");
+    assert!(error.to_string().contains("begins with `mysql:`; write memory:, sqlite::memory:"), "{error}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }

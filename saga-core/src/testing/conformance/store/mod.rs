@@ -89,11 +89,18 @@ impl Subject {
     }
 }
 
-/// Makes one test of every check: of `open`, an `async fn() -> Subject` that gives a new and empty store.
+/// Makes one test of every check: of `open`, an `async fn() -> Subject` that gives a new and empty store. With `ignore = "reason"`
+/// the tests are ignored for that reason, for a store that needs a server.
 #[macro_export]
 macro_rules! store_conformance {
     ($open:path) => {
-        $crate::store_conformance! { $open =>
+        $crate::store_conformance! { @checks $open, [] }
+    };
+    ($open:path, ignore = $reason:literal) => {
+        $crate::store_conformance! { @checks $open, [#[ignore = $reason]] }
+    };
+    (@checks $open:path, $attributes:tt) => {
+        $crate::store_conformance! { @tests $open, $attributes =>
             a_changed_migration_is_refused,
             a_claim_rolled_back_is_no_claim,
             a_commit_that_nobody_waits_for_goes_on,
@@ -148,13 +155,15 @@ macro_rules! store_conformance {
             whatever_text_an_identity_is,
         }
     };
-    ($open:path => $($check:ident,)+) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $check() {
-                $crate::testing::conformance::store::$check($open().await).await;
-            }
-        )+
+    (@tests $open:path, $attributes:tt => $($check:ident,)+) => {
+        $($crate::store_conformance! { @test $open, $attributes, $check })+
+    };
+    (@test $open:path, [$($attribute:tt)*], $check:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $($attribute)*
+        async fn $check() {
+            $crate::testing::conformance::store::$check($open().await).await;
+        }
     };
 }
 

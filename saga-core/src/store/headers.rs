@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::super::StoreError;
+use super::StoreError;
 use crate::message::Header;
 
 const FORMAT: u8 = 1;

@@ -1,0 +1,252 @@
+//! Opening connections, trying them, and giving them up.
+//!
+//! There are two pools: one for transactions, one for reading, so that neither starves the other and the health of the database
+//! can be asked for while every transaction is taken.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection, postgres::PgPoolOptions,
+};
+use sqlx_core::transaction::TransactionManager;
+use tokio::time::{Instant, error::Elapsed, timeout, timeout_at};
+
+use super::{
+    super::{
+        StoreError,
+        sql_errors::{Failed, store_error},
+    },
+    errors::is_lost,
+    options::PostgresOptions,
+};
+
+/// How long an answer is waited for that only decides whether a connection is kept.
+pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// The first release whose server can look for its client while a statement runs.
+const LOOKS_FOR_ITS_CLIENT: u32 = 140_000;
+
+/// How connections to one database are opened and used.
+#[derive(Debug)]
+pub(super) struct Connector {
+    pub(super) options: PostgresOptions,
+    /// What the database is called in errors.
+    pub(super) name: String,
+    units: PgPool,
+    readers: PgPool,
+}
+
+/// What a pool's connections are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Transactions,
+    Reading,
+}
+
+impl Connector {
+    /// Opens no connection yet.
+    pub(super) fn new(options: PostgresOptions) -> Self {
+        let readers = (options.pool / 4).max(1);
+        Self {
+            name: options.place(),
+            units: pool(&options, options.pool - readers, Purpose::Transactions),
+            readers: pool(&options, readers, Purpose::Reading),
+            options,
+        }
+    }
+
+    pub(super) fn error(&self, error: &sqlx::Error) -> StoreError {
+        store_error(&self.name, error)
+    }
+
+    /// A connection for a transaction, on which `first` has been run.
+    pub(super) async fn transaction(&self, first: &'static str) -> Result<Held, StoreError> {
+        let attempts = Attempts::new(self, &self.units);
+        loop {
+            let mut held = attempts.connection().await?;
+            let answer = timeout(self.options.answer_timeout, held.connection()?.execute(sqlx::raw_sql(first))).await;
+            match attempts.weigh(answer.map(|result| result.map_err(Failed::Sql))) {
+                Some(result) => return result.map(|_| held),
+                None => drop(held),
+            }
+        }
+    }
+
+    /// A connection for reading that answers.
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        let attempts = self.reading();
+        loop {
+            let mut held = attempts.connection().await?;
+            let answer = timeout(self.options.answer_timeout, held.connection()?.ping()).await;
+            match attempts.weigh(answer.map(|result| result.map_err(Failed::Sql))) {
+                Some(result) => return result.and_then(|()| held.0.take().ok_or_else(ended)),
+                None => drop(held),
+            }
+        }
+    }
+
+    /// Attempts to read.
+    pub(super) fn reading(&self) -> Attempts<'_> {
+        Attempts::new(self, &self.readers)
+    }
+
+    /// That the server has said nothing in time.
+    pub(super) fn no_answer(&self) -> StoreError {
+        let limit = self.options.answer_timeout.as_millis();
+        StoreError::Unavailable(format!("{}: no answer within {limit} ms", self.name))
+    }
+
+    fn not_acquired(&self, pool: &PgPool, error: &sqlx::Error) -> StoreError {
+        if !matches!(error, sqlx::Error::PoolTimedOut) {
+            return self.error(error);
+        }
+        let (name, limit) = (&self.name, self.options.begin_timeout.as_millis());
+        let most = pool.options().get_max_connections();
+        StoreError::Unavailable(if pool.size() >= most && pool.num_idle() == 0 {
+            format!(
+                "{name}: none of {most} connections became free within {limit} ms; raise `pool`, and see that none is held across \
+                 a wait"
+            )
+        } else {
+            format!("{name}: no connection could be made within {limit} ms; see that the server runs and can be reached")
+        })
+    }
+
+    /// Waits for the connections that are in use, and closes all.
+    pub(super) async fn close(&self) {
+        self.units.close().await;
+        self.readers.close().await;
+    }
+
+    #[cfg(test)]
+    pub(super) fn units(&self) -> &PgPool {
+        &self.units
+    }
+}
+
+/// Attempts to run something on a connection. One that lay idle may be dead, and after a restart of the server all of them are: what
+/// is wanted is tried on one after the other, which costs nothing while they are well.
+pub(super) struct Attempts<'c> {
+    connector: &'c Connector,
+    pool: &'c PgPool,
+    deadline: Instant,
+}
+
+impl<'c> Attempts<'c> {
+    fn new(connector: &'c Connector, pool: &'c PgPool) -> Self {
+        Self { connector, pool, deadline: Instant::now() + connector.options.begin_timeout }
+    }
+
+    pub(super) async fn connection(&self) -> Result<Held, StoreError> {
+        let acquired = timeout_at(self.deadline, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        acquired.map(|connection| Held(Some(connection))).map_err(|error| self.connector.not_acquired(self.pool, &error))
+    }
+
+    /// What came of an attempt; `None`: the connection was dead, and there is time for another attempt.
+    pub(super) fn weigh<T>(&self, answer: Result<Result<T, Failed>, Elapsed>) -> Option<Result<T, StoreError>> {
+        match answer {
+            Ok(Ok(value)) => Some(Ok(value)),
+            Ok(Err(Failed::Sql(error))) if is_lost(&error) && Instant::now() < self.deadline => None,
+            Ok(Err(failed)) => Some(Err(failed.at(&self.connector.name))),
+            Err(_) => Some(Err(self.connector.no_answer())),
+        }
+    }
+}
+
+pub(super) fn ended() -> StoreError {
+    StoreError::Refused("the transaction has ended".into())
+}
+
+/// A connection on which something may be running. Dropped, it is closed: the server then rolls back, and breaks off what runs.
+#[derive(Debug)]
+pub(super) struct Held(Option<PoolConnection<Postgres>>);
+
+impl Held {
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, StoreError> {
+        self.0.as_deref_mut().ok_or_else(ended)
+    }
+
+    /// Gives the connection, on which nothing runs, back to its pool.
+    pub(super) fn hand_back(mut self) {
+        drop(self.0.take());
+    }
+
+    /// Rolls back what is open. The connection is kept if that works at once.
+    pub(super) async fn roll_back(mut self) {
+        if let Ok(connection) = self.connection()
+            && let Ok(Ok(_)) = timeout(GRACE, connection.execute(sqlx::raw_sql("ROLLBACK"))).await
+        {
+            self.hand_back();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
+    }
+}
+
+fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool {
+    let mut connect = options.connect.clone();
+    if let Some(name) = &options.application_name {
+        connect = connect.application_name(name);
+    } else if connect.get_application_name().is_none() {
+        connect = connect.application_name(&options.schema);
+    }
+    let settings: Arc<str> = settings(options, purpose).into();
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(options.begin_timeout)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let settings = Arc::clone(&settings);
+            Box::pin(async move { establish(connection, &settings, purpose).await })
+        })
+        .after_release(move |connection, _| {
+            Box::pin(async move {
+                // What reads may have been dropped in the middle of it.
+                Ok(purpose != Purpose::Reading || matches!(timeout(GRACE, connection.ping()).await, Ok(Ok(()))))
+            })
+        })
+        .connect_lazy_with(connect)
+}
+
+/// The settings of a session, as statements.
+fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
+    // The server finds out within 90 s that the machine of a client is gone.
+    let mut sql = format!(
+        "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+         SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
+        quoted(&options.schema),
+        options.lock_timeout.as_millis(),
+        options.idle_transaction_timeout.as_millis(),
+    );
+    if purpose == Purpose::Reading {
+        sql.push_str("SET default_transaction_read_only = on; ");
+    }
+    sql
+}
+
+async fn establish(connection: &mut PgConnection, settings: &str, purpose: Purpose) -> sqlx::Result<()> {
+    let mut sql = settings.to_owned();
+    if connection.server_version_num().is_some_and(|version| version >= LOOKS_FOR_ITS_CLIENT) {
+        sql.push_str("SET client_connection_check_interval = 1000; ");
+    }
+    if purpose == Purpose::Transactions {
+        // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
+        <Postgres as sqlx::Database>::TransactionManager::begin(connection, None).await?;
+        sql.push_str("COMMIT; ");
+    }
+    sql.push_str("SELECT pg_is_in_recovery()");
+    let standby = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?.try_get_unchecked::<String, _>(0)?;
+    if purpose == Purpose::Transactions && standby == "t" {
+        return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
+    }
+    Ok(())
+}
+
+/// `name` as an identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,101 @@
+//! What an error of PostgreSQL means to the port.
+//!
+//! Messages name the database and what helps. PostgreSQL's own text is shown without its detail, which has values of rows in it.
+
+use sqlx::postgres::PgDatabaseError;
+
+use super::super::StoreError;
+
+/// Whether the same call may work later, and what helps. By SQLSTATE:
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn unavailable(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "25P03" => "the transaction was idle for too long and was ended; see `idle_transaction_timeout`",
+        "40001" => "the transaction met another one that was first; run it again",
+        "40P01" => "the transaction and another one waited for each other; run it again",
+        "40003" => "whether the statement was completed is not known",
+        "53100" => "the disk is full; make room",
+        "53200" => "there is no memory left",
+        "53300" => "the server takes no more connections; lower `pool`, or raise `max_connections` of the server",
+        "55P03" => "a row is held by another transaction; see that none is held across a wait",
+        "57014" => "the statement was cancelled",
+        "57P01" => "the server is being stopped, or an administrator closed the connection",
+        "57P02" => "the server has crashed and starts again",
+        "57P03" => "the server is starting or stopping",
+        "57P05" => "the connection was idle for too long and was closed",
+        "3D000" => "there is no such database; create it, or correct the URL",
+        _ => match code.get(..2)? {
+            "08" => "the connection was lost",
+            "28" => "the server does not let this user in; check the user and the password of the URL",
+            "53" => "the server lacks what it needs to go on",
+            "57" => "an operator has intervened",
+            "58" => "the server met an error of its system; see its log",
+            _ => return None,
+        },
+    })
+}
+
+fn incompatible(code: &str, text: &str) -> Option<&'static str> {
+    match code {
+        "XX001" | "XX002" => Some("the data are damaged; restore them from a backup"),
+        "42P01" | "42703" | "42883" if text.contains("sagas_") => {
+            Some("its tables are not those of this program; migrate the database first")
+        }
+        _ => None,
+    }
+}
+
+fn refused(code: &str) -> Option<&'static str> {
+    match code {
+        "25006" => Some("what only reads cannot write; write through a `Tx`"),
+        "25P02" => Some(
+            "a statement has failed, which ends a transaction of PostgreSQL, and its handler went on; return the error, or run \
+             the statement in a savepoint (`tx.postgres().await?.begin()`)",
+        ),
+        "42501" => Some("the user may not do that; grant it the right, or make it the owner of the schema"),
+        _ => None,
+    }
+}
+
+/// What `error` means, on the database called `place`.
+pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> StoreError {
+    let (code, text) = (error.code(), error.message());
+    if let Some(help) = unavailable(code) {
+        return StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})"));
+    }
+    if let Some(help) = incompatible(code, text) {
+        return StoreError::Incompatible(format!("{place}: {help} (PostgreSQL {code}: {text})"));
+    }
+    match refused(code) {
+        Some(help) => StoreError::Refused(format!("{place}: {help} (PostgreSQL {code}: {text})")),
+        None => StoreError::Refused(format!("{place}: PostgreSQL {code}: {text}")),
+    }
+}
+
+/// The SQLSTATE of `error`.
+pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
+    Some(error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.code())
+}
+
+/// Whether the connection that answered `error` is of no use any more.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(_) => code(error)
+            .is_some_and(|code| matches!(code, "25P03" | "57P01" | "57P02" | "57P03" | "57P05") || code.starts_with("08")),
+        _ => false,
+    }
+}
+
+/// What `error` means where a transaction of ours is under way, if that is more than it says by itself.
+pub(super) fn of_a_transaction(place: &str, error: &sqlx::Error) -> Option<StoreError> {
+    match code(error)? {
+        // The mark of the transaction is gone: see `unit`.
+        "22P02" => Some(StoreError::Refused(format!(
+            "{place}: a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework"
+        ))),
+        // Nobody has asked this transaction to be read-only: the server takes no writes now.
+        "25006" => Some(StoreError::Unavailable(format!("{place}: the server takes no writes: {error}"))),
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! Migrations: each runs once, in a transaction of its own with the note that it ran. Of several instances that start at the same
+//! time one migrates, under an advisory lock, and the others wait for it.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
+
+use super::{
+    super::{
+        Migration, StoreError, StoreTx,
+        migrations::{Applied, fingerprint, pending},
+    },
+    connect::{Connector, quoted},
+    statements::{Failed, execute},
+    unit::Unit,
+};
+
+/// The set of the framework's own tables.
+const OURS: &str = "sagas";
+
+/// The framework's own tables. What has been released is never changed, only added to.
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") }];
+
+/// Makes the schema when it is missing: without it, tables would be made in `public`.
+pub(super) async fn schema(connector: &Arc<Connector>) -> Result<(), StoreError> {
+    let schema = &connector.options.schema;
+    let mut unit = Unit::begin(connector).await?;
+    lock(&mut unit).await?;
+    unit.run_long(async |connection| {
+        let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+        if !sqlx::query_scalar::<_, bool>(there).bind(schema).fetch_one(&mut *connection).await? {
+            let sql = format!("CREATE SCHEMA {}", quoted(schema));
+            connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    Box::new(unit).commit().await
+}
+
+/// Runs what is pending of the framework's own tables.
+pub(super) async fn ours(connector: &Arc<Connector>) -> Result<(), StoreError> {
+    run(connector, OURS, MIGRATIONS).await
+}
+
+/// Runs what is pending of a service's own set.
+pub(super) async fn theirs(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+    if set == OURS {
+        return Err(StoreError::Refused(format!("`{OURS}` is the name of the framework's own migrations; choose another")));
+    }
+    run(connector, set, migrations).await
+}
+
+async fn run(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+    loop {
+        let mut unit = Unit::begin(connector).await?;
+        lock(&mut unit).await?;
+        let schema = &connector.options.schema;
+        let applied = unit.run(async |connection| applied(connection, schema, set).await).await?;
+        let Some(next) = pending(set, migrations, &applied).map_err(|error| error.at(&connector.name))?.first() else {
+            return Box::new(unit).commit().await;
+        };
+        let done = unit.run_long(async |connection| apply(connection, set, next).await).await;
+        done.map_err(|error| error.at(&format!("migration {} (`{}`) of set `{set}` failed", next.version, next.name)))?;
+        Box::new(unit).commit().await?;
+    }
+}
+
+/// Waits for whoever else is migrating, however long that takes. The lock goes with the transaction.
+async fn lock(unit: &mut Unit) -> Result<(), StoreError> {
+    unit.run_long(async |connection| {
+        execute(connection, "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))")
+            .await
+    })
+    .await
+}
+
+async fn applied(connection: &mut PgConnection, schema: &str, set: &str) -> Result<Vec<Applied>, Failed> {
+    // Looked for in this schema and no other.
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'sagas_migrations')";
+    if !sqlx::query_scalar::<_, bool>(there).bind(schema).fetch_one(&mut *connection).await? {
+        let table = "CREATE TABLE sagas_migrations (name_of_set TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, \
+                     script TEXT NOT NULL, PRIMARY KEY (name_of_set, version))";
+        execute(connection, table).await?;
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT version, script FROM sagas_migrations WHERE name_of_set = $1 ORDER BY version";
+    let rows = sqlx::query(sql).bind(set).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default(), row.try_get(1)?))).collect()
+}
+
+async fn apply(connection: &mut PgConnection, set: &str, migration: &Migration) -> Result<(), Failed> {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(migration.sql))).await?;
+    let sql = "INSERT INTO sagas_migrations (name_of_set, version, name, script) VALUES ($1, $2, $3, $4)";
+    let version = i32::try_from(migration.version).map_err(|_| StoreError::Refused("its version is too large".into()))?;
+    let query = sqlx::query(sql).bind(set).bind(version).bind(migration.name);
+    query.bind(fingerprint(migration.sql)).execute(connection).await?;
+    Ok(())
+}

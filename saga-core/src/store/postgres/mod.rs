@@ -1,0 +1,158 @@
+//! A store in a schema of a PostgreSQL database.
+//!
+//! Transactions run side by side, on connections of a bounded pool. What the framework writes has many rows per statement. The
+//! framework's tables are called `sagas_…` and lie in the service's schema, beside its own.
+
+mod connect;
+mod errors;
+mod migrate;
+mod options;
+mod statements;
+mod text;
+mod unit;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+pub use options::PostgresOptions;
+
+pub(super) use errors::database_error;
+
+use self::{
+    connect::Connector,
+    statements::{dead_letters, execute, inbox, outbox, parked, steps},
+    unit::Unit,
+};
+use super::{
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, SqlReader, StepRecord, Store,
+    StoreError, StoreTx,
+};
+use crate::time::Timestamp;
+
+/// How long [`Store::check`] waits: less than whoever asks for the health of a service.
+const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reads and writes a row, in a transaction and a round trip.
+const CHECK: &str = "BEGIN READ WRITE; UPDATE sagas_health SET beats = beats + 1 WHERE id = 1; COMMIT";
+
+/// A store in a schema of a PostgreSQL database.
+///
+/// ```no_run
+/// # use saga_core::store::{Store, StoreTx, postgres::PostgresStore};
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let store = PostgresStore::open("postgres://shop:secret@127.0.0.1/shop?schema=inventory".parse()?).await?;
+/// store.migrate().await?;
+/// store.begin().await?.commit().await?;
+/// store.close().await;
+/// # Ok::<(), saga_core::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct PostgresStore {
+    connector: Arc<Connector>,
+}
+
+impl PostgresStore {
+    /// Connects, and makes the schema when it is missing. Its tables are made by [`Store::migrate`]. The store works as long as
+    /// the runtime that opened it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not let the user in, or the schema is missing and may not be made.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::new(options));
+        migrate::schema(&connector).await?;
+        Ok(Self { connector })
+    }
+}
+
+/// Reads by `$statement`, which is run on `$connection`. A closure would do, were its future known to be `Send`.
+macro_rules! read {
+    ($store:expr, $connection:ident => $statement:expr) => {{
+        let connector = &$store.connector;
+        let attempts = connector.reading();
+        loop {
+            let mut held = attempts.connection().await?;
+            let $connection = held.connection()?;
+            let answer = tokio::time::timeout(connector.options.answer_timeout, $statement).await;
+            match attempts.weigh(answer) {
+                Some(Ok(value)) => {
+                    held.hand_back();
+                    break Ok(value);
+                }
+                Some(Err(error)) => break Err(error),
+                None => drop(held),
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn migrate(&self) -> Result<(), StoreError> {
+        migrate::ours(&self.connector).await
+    }
+
+    async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
+        migrate::theirs(&self.connector, set, migrations).await
+    }
+
+    async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError> {
+        Ok(Box::new(Unit::begin(&self.connector).await?))
+    }
+
+    async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
+        read!(self, connection => inbox::seen(connection, service, keys))
+    }
+
+    async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        read!(self, connection => outbox::after(connection, service, after, limit))
+    }
+
+    async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
+        read!(self, connection => parked::keys(connection, service))
+    }
+
+    async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+        read!(self, connection => parked::of_key(connection, service, topic, key, limit))
+    }
+
+    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
+        read!(self, connection => steps::of_saga(connection, service, saga_id))
+    }
+
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        read!(self, connection => dead_letters::open(connection, service, offset, limit))
+    }
+
+    async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        read!(self, connection => dead_letters::one(connection, service, id))
+    }
+
+    async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut unit = Unit::begin(&self.connector).await?;
+        let pruned = unit.run(async |connection| inbox::prune(connection, service, before, limit).await).await?;
+        Box::new(unit).commit().await?;
+        Ok(pruned)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let check = async { read!(self, connection => execute(connection, CHECK)) };
+        tokio::time::timeout(CHECK_PATIENCE, check).await.map_err(|_| {
+            let (name, limit) = (&self.connector.name, CHECK_PATIENCE.as_millis());
+            StoreError::Unavailable(format!("{name}: reading and writing took more than {limit} ms"))
+        })?
+    }
+
+    async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {
+        Ok(Some(SqlReader::Postgres(self.connector.reader().await?)))
+    }
+
+    async fn close(&self) {
+        self.connector.close().await;
+    }
+}

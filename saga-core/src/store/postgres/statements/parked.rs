@@ -1,0 +1,117 @@
+//! Parked messages: those that wait for their next attempt, and those behind them.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use sqlx::{PgConnection, Row};
+
+use super::{
+    super::text::{escaped, unescaped},
+    Failed, in_unit, numbered,
+    received::{self, columns},
+    unreadable,
+};
+use crate::{
+    store::{ParkedId, ParkedKey, ParkedMessage},
+    time::Timestamp,
+};
+
+pub(in crate::store::postgres) async fn park(
+    connection: &mut PgConnection,
+    service: &str,
+    messages: &[ParkedMessage],
+) -> Result<Vec<ParkedId>, Failed> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = concat!(
+        "INSERT INTO sagas_parked (service, key, attempts, due, error, ",
+        columns!(),
+        ") SELECT $1, key, attempts, due, error, ",
+        columns!(),
+        " FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::text[], \
+         $6::text[], $7::int[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bigint[]) \
+         WITH ORDINALITY AS new (key, attempts, due, error, ",
+        columns!(),
+        ", place) WHERE ",
+        in_unit!(),
+        " ORDER BY place RETURNING id"
+    );
+    let query = sqlx::query(sql)
+        .bind(service)
+        .bind(messages.iter().map(|message| message.key().to_vec()).collect::<Vec<_>>())
+        .bind(messages.iter().map(|message| i64::from(message.attempts)).collect::<Vec<_>>())
+        .bind(messages.iter().map(|message| message.due.as_millis()).collect::<Vec<_>>())
+        .bind(messages.iter().map(|message| escaped(&message.error)).collect::<Vec<_>>());
+    let received: Vec<_> = messages.iter().map(|message| &message.received).collect();
+    let rows = received::bind(query, &received).fetch_all(connection).await?;
+    numbered(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?, messages.len())
+}
+
+pub(in crate::store::postgres) async fn repark(
+    connection: &mut PgConnection,
+    id: ParkedId,
+    attempts: u32,
+    due: Timestamp,
+    error: &str,
+) -> Result<(), Failed> {
+    let sql = concat!("UPDATE sagas_parked SET attempts = $2, due = $3, error = $4 WHERE id = $1 AND ", in_unit!());
+    sqlx::query(sql).bind(id).bind(i64::from(attempts)).bind(due.as_millis()).bind(escaped(error)).execute(connection).await?;
+    Ok(())
+}
+
+/// Of two transactions that remove the same, the second waits for the first, and finds it gone.
+pub(in crate::store::postgres) async fn unpark(connection: &mut PgConnection, ids: &[ParkedId]) -> Result<Vec<bool>, Failed> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = concat!("DELETE FROM sagas_parked WHERE id = ANY($1) AND ", in_unit!(), " RETURNING id");
+    let there: Vec<ParkedId> = sqlx::query_scalar(sql).bind(ids).fetch_all(connection).await?;
+    let mut there: HashSet<ParkedId> = there.into_iter().collect();
+    Ok(ids.iter().map(|id| there.remove(id)).collect())
+}
+
+pub(in crate::store::postgres) async fn keys(connection: &mut PgConnection, service: &str) -> Result<Vec<ParkedKey>, Failed> {
+    let sql = "SELECT first.topic, first.\"partition\", first.key, waiting.count, first.due FROM \
+               (SELECT min(id) AS id, count(*) AS count FROM sagas_parked WHERE service = $1 GROUP BY topic, key) AS waiting \
+               JOIN sagas_parked AS first ON first.id = waiting.id ORDER BY first.id";
+    let rows = sqlx::query(sql).bind(service).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParkedKey {
+                topic: unescaped(row.try_get(0)?),
+                partition: row.try_get(1)?,
+                key: Bytes::from(row.try_get::<Vec<u8>, _>(2)?),
+                count: usize::try_from(row.try_get::<i64, _>(3)?).map_err(|_| unreadable())?,
+                due: Timestamp::from_millis(row.try_get(4)?),
+            })
+        })
+        .collect()
+}
+
+pub(in crate::store::postgres) async fn of_key(
+    connection: &mut PgConnection,
+    service: &str,
+    topic: &str,
+    key: &[u8],
+    limit: usize,
+) -> Result<Vec<ParkedMessage>, Failed> {
+    let sql = concat!(
+        "SELECT id, attempts, due, error, ",
+        columns!(),
+        " FROM sagas_parked WHERE service = $1 AND topic = $2 AND sha256(key) = sha256($3) AND key = $3 ORDER BY id LIMIT $4"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = sqlx::query(sql).bind(service).bind(escaped(topic)).bind(key).bind(limit).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParkedMessage {
+                id: row.try_get(0)?,
+                attempts: u32::try_from(row.try_get::<i64, _>(1)?).map_err(|_| unreadable())?,
+                due: Timestamp::from_millis(row.try_get(2)?),
+                error: unescaped(row.try_get(3)?),
+                received: received::read(row, 4)?,
+            })
+        })
+        .collect()
+}

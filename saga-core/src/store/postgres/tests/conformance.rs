@@ -1,0 +1,23 @@
+//! The suite that every store passes.
+
+use std::sync::Arc;
+
+use super::Schema;
+use crate::{
+    store::Store,
+    testing::conformance::store::{Subject, survives_reopening},
+};
+
+async fn open() -> Subject {
+    let schema = Schema::new();
+    Subject::new(Arc::new(schema.open().await)).keeping(schema)
+}
+
+crate::store_conformance!(open, ignore = "needs PostgreSQL: scripts/postgres start");
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn survives() {
+    let schema = Schema::new();
+    survives_reopening(async || Arc::new(schema.open().await) as Arc<dyn Store>).await;
+}

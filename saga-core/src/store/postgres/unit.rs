@@ -1,0 +1,177 @@
+//! A transaction of the port.
+//!
+//! `sagas.unit`, a setting that ends with the transaction, says that it is still the one that was begun: a `ROLLBACK` or `COMMIT`
+//! among a handler's statements takes it away, and every statement of the framework that writes asks for it. See `schema.sql`
+//! for what refuses such a `COMMIT`.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use async_trait::async_trait;
+use sqlx::PgConnection;
+use tokio::{runtime::Handle, time::timeout};
+
+use super::{
+    super::{
+        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, SqlConnection, StepRecord,
+        StoreError, StoreTx, no_savepoint, sql_errors::Failed,
+    },
+    connect::{Connector, Held, ended},
+    errors,
+    statements::{dead_letters, execute, inbox, outbox, parked, steps},
+};
+use crate::{message::Record, time::Timestamp};
+
+/// Begins a transaction and marks it as ours.
+const BEGIN: &str = "BEGIN; SET LOCAL sagas.unit = '1'";
+
+/// Commits the transaction if it is still the one that was begun. The first statement fails when it is not, or when a statement
+/// before has failed, and a failure keeps the second from being run: PostgreSQL itself would answer `COMMIT` with a rollback.
+const COMMIT: &str = "SELECT set_config('sagas.unit', '3', true) WHERE current_setting('sagas.unit')::int > 0; COMMIT";
+
+/// A transaction. Dropped, it is rolled back; when a statement of it runs, its connection is closed.
+#[derive(Debug)]
+pub(super) struct Unit {
+    held: Option<Held>,
+    connector: Arc<Connector>,
+    marked: bool,
+    /// One of the framework's statements is under way.
+    running: bool,
+}
+
+impl Unit {
+    pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
+        let held = connector.transaction(BEGIN).await?;
+        Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, running: false })
+    }
+
+    /// Runs one of the framework's statements.
+    pub(super) async fn run<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>,
+    ) -> Result<T, StoreError> {
+        let limit = self.connector.options.answer_timeout;
+        let connection = self.held.as_mut().ok_or_else(ended)?.connection()?;
+        self.running = true;
+        let answer = timeout(limit, statement(connection)).await;
+        self.running = false;
+        match answer {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(failed)) => Err(self.failed(failed)),
+            Err(_) => {
+                self.held = None;
+                Err(self.connector.no_answer())
+            }
+        }
+    }
+
+    /// Runs a statement however long it takes.
+    pub(super) async fn run_long<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>,
+    ) -> Result<T, StoreError> {
+        let connection = self.held.as_mut().ok_or_else(ended)?.connection()?;
+        self.running = true;
+        let answer = statement(connection).await;
+        self.running = false;
+        answer.map_err(|failed| self.failed(failed))
+    }
+
+    fn failed(&mut self, failed: Failed) -> StoreError {
+        if let Failed::Sql(error) = &failed {
+            if errors::is_lost(error) {
+                self.held = None;
+            }
+            if let Some(error) = errors::of_a_transaction(&self.connector.name, error) {
+                return error;
+            }
+        }
+        failed.at(&self.connector.name)
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let held = self.held.take().filter(|_| !self.running);
+        if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
+            runtime.spawn(held.roll_back());
+        }
+    }
+}
+
+#[async_trait]
+impl StoreTx for Unit {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        let sql = if self.marked { "RELEASE SAVEPOINT sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
+        self.run(async |connection| execute(connection, sql).await).await?;
+        self.marked = true;
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        if !self.marked {
+            return Err(no_savepoint());
+        }
+        self.run(async |connection| execute(connection, "ROLLBACK TO SAVEPOINT sagas_mark").await).await
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
+    }
+
+    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
+        self.run(async |connection| outbox::append(connection, service, rows).await).await
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        self.run(async |connection| outbox::delete(connection, ids).await).await
+    }
+
+    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        self.run(async |connection| steps::record(connection, service, steps).await).await
+    }
+
+    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
+        self.run(async |connection| parked::park(connection, service, messages).await).await
+    }
+
+    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
+        self.run(async |connection| parked::repark(connection, id, attempts, due, error).await).await
+    }
+
+    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| parked::unpark(connection, ids).await).await
+    }
+
+    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
+    }
+
+    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    /// The verdict is given before the future is polled: from then on a task of its own commits, whoever waits for it.
+    fn commit<'a>(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>
+    where
+        Self: 'a,
+    {
+        let committed = tokio::spawn(async move {
+            self.run(async |connection| execute(connection, COMMIT).await).await?;
+            if let Some(held) = self.held.take() {
+                held.hand_back();
+            }
+            Ok(())
+        });
+        Box::pin(async move {
+            committed.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable(
+                    "the commit was broken off; whether the transaction was committed is not known".into(),
+                ))
+            })
+        })
+    }
+
+    fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        self.held.as_mut()?.connection().ok().map(SqlConnection::Postgres)
+    }
+}

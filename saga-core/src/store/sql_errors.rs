@@ -1,0 +1,64 @@
+//! What went wrong in a statement, whatever the database.
+
+use sqlx::Error;
+
+use super::StoreError;
+
+/// Why a statement did not do what it should.
+pub(in crate::store) enum Failed {
+    Sql(Error),
+    Store(StoreError),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Failed {
+    /// What it means on the database called `place`.
+    pub(in crate::store) fn at(self, place: &str) -> StoreError {
+        match self {
+            Self::Sql(error) => store_error(place, &error),
+            Self::Store(error) => error.at(place),
+        }
+    }
+}
+
+/// What `error` means, on the database called `place`.
+pub(super) fn store_error(place: &str, error: &Error) -> StoreError {
+    match error {
+        // One of ours, on its way through an executor.
+        Error::Configuration(cause) if cause.is::<StoreError>() => match cause.downcast_ref::<StoreError>() {
+            Some(error) => error.clone(),
+            None => StoreError::Refused(cause.to_string()),
+        },
+        Error::Database(cause) => {
+            #[cfg(feature = "sqlite")]
+            if let Some(cause) = cause.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
+                return super::sqlite::database_error(place, cause);
+            }
+            #[cfg(feature = "postgres")]
+            if let Some(cause) = cause.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                return super::postgres::database_error(place, cause);
+            }
+            StoreError::Refused(format!("{place}: {cause}"))
+        }
+        Error::PoolTimedOut => StoreError::Unavailable(format!("{place}: no connection became free in time")),
+        Error::PoolClosed => StoreError::Unavailable(format!("{place}: the store was closed")),
+        Error::WorkerCrashed => StoreError::Unavailable(format!("{place}: the connection was lost")),
+        Error::Io(cause) => StoreError::Unavailable(format!("{place}: {cause}; check that it is there and can be used")),
+        Error::Tls(cause) => StoreError::Unavailable(format!("{place}: no secure connection could be made: {cause}")),
+        Error::ColumnDecode { index, .. } => {
+            StoreError::Incompatible(format!("{place}: column {index} holds what this program did not write"))
+        }
+        other => StoreError::Refused(format!("{place}: {other}")),
+    }
+}
