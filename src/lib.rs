@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | `sqlite` | the SQLite store, and the embedded durable log | yes |
 //! | `kafka` | the place of the Apache Kafka transport, which is not written yet | yes |
+//! | `postgres` | the PostgreSQL store | |
 //! | `http` | health, metrics and dead letters as axum routers, and helpers for routes of your own | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |

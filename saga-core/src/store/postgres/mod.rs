@@ -18,6 +18,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
 pub use options::PostgresOptions;
 
@@ -25,14 +26,18 @@ pub(super) use errors::database_error;
 
 use self::{
     connect::Connector,
-    statements::{dead_letters, execute, inbox, outbox, parked, steps},
+    statements::{
+        Failed, dead_letters, execute, inbox, outbox, parked,
+        partitions::{self, Merge},
+        steps,
+    },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, ParkedKey, ParkedMessage, SqlReader, StepRecord, Store,
-    StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SqlReader,
+    StepRecord, Store, StoreError, StoreTx,
 };
-use crate::time::Timestamp;
+use crate::{message::TopicPartition, time::Timestamp};
 
 /// How long [`Store::check`] waits: less than whoever asks for the health of a service.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
@@ -67,6 +72,14 @@ impl PostgresStore {
         let connector = Arc::new(Connector::new(options));
         migrate::schema(&connector).await?;
         Ok(Self { connector })
+    }
+
+    /// Runs `statement` in a transaction of its own.
+    async fn write<T>(&self, statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
+        let mut unit = Unit::begin(&self.connector).await?;
+        let value = unit.run(statement).await?;
+        Box::new(unit).commit().await?;
+        Ok(value)
     }
 }
 
@@ -134,10 +147,19 @@ impl Store for PostgresStore {
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        let mut unit = Unit::begin(&self.connector).await?;
-        let pruned = unit.run(async |connection| inbox::prune(connection, service, before, limit).await).await?;
-        Box::new(unit).commit().await?;
-        Ok(pruned)
+        self.write(async |connection| inbox::prune(connection, service, before, limit).await).await
+    }
+
+    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+        self.write(async |connection| partitions::own(connection, service, partitions).await).await
+    }
+
+    async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| partitions::apply(connection, service, applied, Merge::Forwards).await).await
+    }
+
+    async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -76,14 +76,16 @@ CREATE TABLE sagas_steps (
 );
 CREATE INDEX sagas_steps_by_saga ON sagas_steps (service, left(saga_id, 400), place);
 
--- Which process reads a partition for a service, and how far it has come. Rows are changed in place: there is room for that.
+-- Who reads a partition (the epoch rises each time that one takes it over), and how far its records are applied, which is changed
+-- in place: there is room for that. The second index makes of a new epoch a change of a key, which waits for whoever holds the old.
 CREATE TABLE sagas_partitions (
     service TEXT COLLATE "C" NOT NULL,
     topic TEXT COLLATE "C" NOT NULL,
     "partition" INTEGER NOT NULL,
     epoch BIGINT NOT NULL,
     applied BIGINT,
-    PRIMARY KEY (service, topic, "partition")
+    PRIMARY KEY (service, topic, "partition"),
+    UNIQUE (service, topic, "partition", epoch)
 ) WITH (fillfactor = 50);
 
 -- One row, which the check of the database writes.

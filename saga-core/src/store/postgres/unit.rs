@@ -17,9 +17,12 @@ use super::{
     },
     connect::{Connector, Held, ended},
     errors,
-    statements::{dead_letters, execute, inbox, outbox, parked, steps},
+    statements::{dead_letters, execute, inbox, outbox, parked, partitions, steps},
 };
-use crate::{message::Record, time::Timestamp};
+use crate::{
+    message::{Record, TopicPartition},
+    time::Timestamp,
+};
 
 /// Begins a transaction and marks it as ours.
 const BEGIN: &str = "BEGIN; SET LOCAL sagas.unit = '1'";
@@ -148,6 +151,10 @@ impl StoreTx for Unit {
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| partitions::hold(connection, service, owned).await).await
     }
 
     /// The verdict is given before the future is polled: from then on a task of its own commits, whoever waits for it.

@@ -7,6 +7,7 @@ pub(super) mod dead_letters;
 pub(super) mod inbox;
 pub(super) mod outbox;
 pub(super) mod parked;
+pub(super) mod partitions;
 pub(super) mod received;
 pub(super) mod steps;
 
