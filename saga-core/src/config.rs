@@ -103,17 +103,21 @@ where
     load_with(defaults, file, env_prefix, std::env::vars_os(), flags)
 }
 
-fn load_with<T>(
+/// The same, with these `variables` instead of the environment of the process.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with<T>(
     defaults: T,
     file: Option<&Path>,
-    prefix: &str,
+    env_prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     flags: impl Serialize,
 ) -> Result<T, ConfigError>
 where
     T: Serialize + DeserializeOwned,
 {
-    let places = Places { file, prefix };
+    let places = Places { file, prefix: env_prefix };
     let known = dict(&defaults).map_err(|error| places.invalid(*error))?;
     let file = file.map_or_else(|| Ok(Dict::new()), read)?;
     let flags = given(dict(&flags).map_err(|error| places.invalid(*error))?);
@@ -122,7 +126,7 @@ where
             return Err(places.unknown(Some(layer), key.clone(), known.keys().cloned().collect()));
         }
     }
-    let variables = variables_of(prefix, variables, &known)?;
+    let variables = variables_of(env_prefix, variables, &known)?;
 
     // A text like `2024` reads as a number. Where a text is asked for, it is taken as it stands.
     let mut literal = BTreeSet::new();

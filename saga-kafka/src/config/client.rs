@@ -2,17 +2,20 @@
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
-use super::{KafkaConfig, KafkaConfigError, Problem, address::Address, names, secret};
+use super::{KafkaConfig, KafkaConfigError, Problem, address::Address, names, secret, security};
 
 impl KafkaConfig {
     /// What the user says to all clients: where the cluster is, and options by the one name each has here. What is not said is
-    /// not in it.
+    /// not in it, but for where the system's certificates are: an OpenSSL that was built with the program does not know.
     pub(crate) fn client_config(&self) -> ClientConfig {
         let addresses = self.bootstrap.iter().filter_map(|address| Address::parse(address).ok());
         let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
         let mut config = ClientConfig::new();
         for (name, value) in &self.client {
             config.set(names::canonical(name), value);
+        }
+        if security::trusts_the_system(self) {
+            config.set("ssl.ca.location", "probe");
         }
         config.set("bootstrap.servers", addresses.join(",")).set_log_level(RDKafkaLogLevel::Info);
         config

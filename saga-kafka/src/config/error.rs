@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use saga_core::transport::TransportError;
+
 /// Why a configuration cannot work: everything that is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaConfigError {
@@ -112,3 +114,9 @@ impl fmt::Display for KafkaConfigError {
 }
 
 impl std::error::Error for KafkaConfigError {}
+
+impl From<KafkaConfigError> for TransportError {
+    fn from(error: KafkaConfigError) -> Self {
+        Self::Open { path: "Apache Kafka".to_owned(), problem: error.to_string() }
+    }
+}

@@ -58,6 +58,12 @@ pub(super) fn problems(config: &KafkaConfig, features: &Features) -> Vec<Problem
     problems
 }
 
+/// Whether connections are encrypted, and no certificates are named that are to be trusted: then it is those of the system.
+pub(super) fn trusts_the_system(config: &KafkaConfig) -> bool {
+    let encrypted = option(config, "security.protocol").is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"));
+    encrypted && !["ssl.ca.location", "ssl.ca.pem", "ssl.ca.certificate.stores"].iter().any(|name| option(config, name).is_some())
+}
+
 /// The value of an option that may have been given by its other name.
 fn option<'a>(config: &'a KafkaConfig, name: &str) -> Option<&'a str> {
     let given = config.client.iter().find(|(given, _)| super::names::canonical(given) == name);

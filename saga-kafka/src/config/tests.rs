@@ -222,6 +222,20 @@ fn the_client_is_told_what_the_user_says_and_no_more() {
 }
 
 #[test]
+fn the_systems_certificates_are_looked_for_unless_others_are_named() {
+    for (text, expected) in [
+        ("kafka://a", None),
+        ("kafka://a?security.protocol=sasl_plaintext", None),
+        ("kafka://a?security.protocol=SSL", Some("probe")),
+        ("kafka://a?security.protocol=sasl_ssl", Some("probe")),
+        ("kafka://a?security.protocol=ssl&ssl.ca.location=/etc/shop/ca.pem", Some("/etc/shop/ca.pem")),
+        ("kafka://a?security.protocol=ssl&ssl.ca.pem=x", None),
+    ] {
+        assert_eq!(url(text).expect(text).client_config().get("ssl.ca.location"), expected, "{text}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let config = KafkaConfig::new("a")
         .client("sasl.password", "hunter2")
