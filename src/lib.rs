@@ -17,7 +17,7 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `sqlite` | the SQLite store, and the embedded durable log | yes |
-//! | `kafka` | the place of the Apache Kafka transport, which is not written yet | yes |
+//! | `kafka` | the Apache Kafka transport | yes |
 //! | `postgres` | the PostgreSQL store | |
 //! | `http` | health, metrics and dead letters as axum routers, and helpers for routes of your own | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
@@ -39,6 +39,11 @@ pub use saga_core::{
     settings::Settings,
     store::Database,
 };
+
+/// The Apache Kafka transport.
+#[cfg(feature = "kafka")]
+#[doc(inline)]
+pub use saga_kafka as kafka;
 
 mod macros;
 

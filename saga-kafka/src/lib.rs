@@ -1,5 +1,29 @@
-//! The Apache Kafka transport of `sagas`: how it is configured, so far.
+//! The Apache Kafka transport of `sagas`, on librdkafka: [`Kafka`].
+//!
+//! A service that ran on the embedded log runs on Kafka when it is given this transport instead; nothing else of it changes.
+//! What is promised of deliveries rests on the service's database and not on Kafka's transactions, so that Kafka is asked for
+//! little: records in order per key, and offsets that are committed after the database has what they stand for.
+//!
+//! - **One producer per process**, idempotent, with `acks=all`. A key has the partition that Java's clients give it.
+//! - **One thread per consumer** owns the client: it polls, answers rebalances, pauses and resumes, and never waits for the
+//!   runtime. Nothing of the client is ever called on a thread of the runtime that could block.
+//! - **A partition that moves** is drained first, up to a deadline; one that was lost is never committed. Partitions move one by
+//!   one (`cooperative-sticky`), and those that stay are read on.
+//! - **Gaps are told**, not jumped over: see [`Delivery::Gap`](saga_core::transport::Delivery::Gap).
 
-#![forbid(unsafe_code)]
+// All of it is in `member::native`.
+#![deny(unsafe_code)]
 
 pub mod config;
+mod error;
+mod kafka;
+mod member;
+mod observer;
+mod producer;
+mod settings;
+mod statistics;
+mod time;
+mod topics;
+
+pub use config::KafkaConfig;
+pub use kafka::Kafka;

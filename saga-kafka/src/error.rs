@@ -1,0 +1,96 @@
+//! What the client's errors mean, and what to do about them.
+
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
+use saga_core::transport::TransportError;
+
+/// An error that may pass, with what was wanted and, where it is known, the fix.
+pub(crate) fn unavailable(what: &str, error: &KafkaError) -> TransportError {
+    match code(error) {
+        Some(code) => unavailable_by(what, code, ""),
+        None => TransportError::Unavailable(format!("{what}: {error}")),
+    }
+}
+
+/// The same of a bare code, with what the client said of it.
+pub(crate) fn unavailable_by(what: &str, code: Code, reason: &str) -> TransportError {
+    let mut text = format!("{what}: {}", describe(code));
+    if !reason.is_empty() {
+        text = format!("{text}: {reason}");
+    }
+    if let Some(fix) = fix(code) {
+        text = format!("{text}; {fix}");
+    }
+    TransportError::Unavailable(text)
+}
+
+/// The code in `error`, if it has one.
+pub(crate) fn code(error: &KafkaError) -> Option<Code> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}
+
+/// What librdkafka says of a code, without its number.
+pub(crate) fn describe(code: Code) -> String {
+    let text = code.to_string();
+    let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or_else(|| text.clone(), ToOwned::to_owned)
+}
+
+/// Whether waiting does not help: somebody has to change something.
+pub(crate) fn is_lasting(code: Code) -> bool {
+    fix(code).is_some() && !matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve)
+}
+
+/// What to do about it, where that is known.
+fn fix(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "the cluster refuses the credentials: see `sasl.mechanism`, `sasl.username` and `sasl.password`"
+        }
+        Code::UnsupportedSASLMechanism => "the cluster does not offer this `sasl.mechanism`",
+        Code::SSL => "encryption could not be agreed on: see `ssl.ca.location`, and that the port is the one for TLS",
+        Code::TopicAuthorizationFailed => "the user may not use the topic: grant Read, Write, Describe and DescribeConfigs on it",
+        Code::GroupAuthorizationFailed => "the user may not use the group: grant Read and Describe on it",
+        Code::ClusterAuthorizationFailed => "the user may not do this on the cluster: grant Create, or create the topics by hand",
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
+            "no broker can be reached: see that they run, and that their `advertised.listeners` lead there from here"
+        }
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            "another process has the same `group.instance_id`: give every process its own"
+        }
+        Code::InconsistentGroupProtocol | Code::UnsupportedAssignor => {
+            "members of the group read it in another way: stop those that do not use `cooperative-sticky`, then start again"
+        }
+        Code::UnsupportedVersion | Code::UnsupportedFeature => {
+            "the cluster is too old for this: `group.protocol=consumer` needs Apache Kafka 4.0"
+        }
+        Code::InvalidSessionTimeout => {
+            "the session timeout must lie between the brokers' `group.min.session.timeout.ms` and `group.max.session.timeout.ms`"
+        }
+        Code::GroupMaxSizeReached => "the group has as many members as the brokers' `group.max.size` allows",
+        Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
+            "fewer replicas are in sync than the topic's `min.insync.replicas` asks for"
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_and_the_fix() {
+        let error = unavailable("joining the group `billing`", &KafkaError::MessageConsumption(Code::GroupAuthorizationFailed));
+        let text = error.to_string();
+        assert!(text.contains("billing") && text.contains("Group authorization failed") && text.contains("grant Read"), "{text}");
+    }
+
+    #[test]
+    fn only_what_somebody_has_to_change_is_lasting() {
+        assert!(is_lasting(Code::SaslAuthenticationFailed) && is_lasting(Code::TopicAuthorizationFailed));
+        assert!(!is_lasting(Code::AllBrokersDown) && !is_lasting(Code::RequestTimedOut));
+    }
+}

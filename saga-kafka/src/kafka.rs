@@ -1,0 +1,181 @@
+//! The transport.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rdkafka::consumer::Consumer as _;
+use saga_core::{
+    message::Record,
+    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+};
+
+use crate::{
+    KafkaConfig,
+    config::KafkaConfigError,
+    error::unavailable,
+    member::{self, Feed, Member},
+    observer::{self, Observer},
+    producer::Producer,
+    statistics::Board,
+    topics::Topics,
+};
+
+/// How long closing may take, of the consumers together and then of the producer.
+const CLOSE: Duration = Duration::from_secs(5);
+
+/// A cluster of Apache Kafka brokers.
+///
+/// # Delivery
+/// Records are stored by an idempotent producer, when all replicas that are in sync have them. Members of groups get what was
+/// committed, from where their service's database says, and commit what is durable there.
+pub struct Kafka {
+    config: KafkaConfig,
+    board: Arc<Board>,
+    producer: Producer,
+    topics: Topics,
+    /// Asks what concerns no group.
+    observer: Observer,
+    /// Those that ask for a group, made when they are needed; `None` when closed.
+    observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
+    members: Mutex<Vec<Weak<Feed>>>,
+}
+
+impl Kafka {
+    /// Connects to the cluster that `config` names.
+    ///
+    /// # Errors
+    /// When the configuration cannot work, or the cluster does not answer.
+    pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, TransportError> {
+        let wrong =
+            |problem: KafkaConfigError| TransportError::Open { path: config.bootstrap.join(","), problem: problem.to_string() };
+        config.check().map_err(wrong)?;
+        let board = Arc::new(Board::default());
+        let kafka = Self {
+            producer: Producer::new(&config, Arc::clone(&board))?,
+            topics: Topics::new(&config),
+            observer: Observer::new(&config, None)?,
+            observers: Mutex::new(Some(HashMap::new())),
+            members: Mutex::default(),
+            board,
+            config,
+        };
+        kafka.check().await?;
+        Ok(Arc::new(kafka))
+    }
+
+    fn observers(&self) -> MutexGuard<'_, Option<HashMap<String, Arc<Observer>>>> {
+        self.observers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that asks for `group`.
+    fn observer(&self, group: &str) -> Result<Arc<Observer>, TransportError> {
+        let mut observers = self.observers();
+        let observers = observers.as_mut().ok_or(TransportError::Closed)?;
+        if let Some(observer) = observers.get(group) {
+            return Ok(Arc::clone(observer));
+        }
+        let observer = Arc::new(Observer::new(&self.config, Some(group))?);
+        observers.insert(group.to_owned(), Arc::clone(&observer));
+        Ok(observer)
+    }
+
+    fn open(&self) -> Result<(), TransportError> {
+        self.observers().as_ref().map(drop).ok_or(TransportError::Closed)
+    }
+
+    /// The numbers of partitions of `topics`, which all have to be there.
+    async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, i32>, TransportError> {
+        let found = self.topics.find(&self.observer, topics.iter().map(String::as_str)).await?;
+        match topics.iter().find(|topic| !found.contains_key(*topic)) {
+            Some(missing) => Err(TransportError::UnknownTopic(missing.clone())),
+            None => Ok(found),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Kafka {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        self.open()?;
+        self.topics.ensure(&self.observer, topics).await
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        if self.open().is_err() {
+            return records.iter().map(|_| Err(TransportError::Closed)).collect();
+        }
+        // The producer would create a topic that is not there, with a number of partitions that nobody wanted.
+        let found = self.topics.find(&self.observer, records.iter().map(|record| &*record.topic)).await;
+        let answers = self
+            .producer
+            .publish(&records, |topic| match &found {
+                Ok(found) if found.contains_key(topic) => None,
+                Ok(_) => Some(TransportError::UnknownTopic(topic.to_owned())),
+                Err(error) => Some(TransportError::Unavailable(error.to_string())),
+            })
+            .await;
+        for answer in &answers {
+            if let Err(TransportError::UnknownTopic(topic)) = answer {
+                self.topics.forget(topic);
+            }
+        }
+        answers
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
+        self.open()?;
+        self.partitions(topics).await?;
+        let observer = self.observer(group)?;
+        let member = Member::join(&self.config, group, topics, observer, Arc::clone(&self.board))?;
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(member.feed());
+        Ok(Box::new(member))
+    }
+
+    async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        let observer = self.observer(group)?;
+        let partitions = self.partitions(topics).await?;
+        let group = group.to_owned();
+        observer.ask(move |client| member::lag(client, &group, &partitions)).await
+    }
+
+    async fn check(&self) -> Result<(), TransportError> {
+        self.open()?;
+        let topic = self.topics.any();
+        self.observer
+            .ask(move |client| {
+                let answer = client.fetch_metadata(topic.as_deref(), observer::PATIENCE);
+                answer.map(drop).map_err(|error| unavailable("asking the cluster", &error))
+            })
+            .await
+    }
+
+    /// New every five seconds; a client that is younger than that is missing.
+    fn statistics(&self) -> Vec<ClientStatistics> {
+        self.board.all()
+    }
+
+    async fn close(&self) {
+        if self.observers().take().is_none() {
+            return;
+        }
+        let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
+        let members: Vec<_> = members.iter().filter_map(Weak::upgrade).collect();
+        members.iter().for_each(|member| member.close());
+        let left = futures_util::future::join_all(members.iter().map(|member| member.left()));
+        let _ = tokio::time::timeout(CLOSE, left).await;
+        self.producer.close(CLOSE).await;
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka").field("config", &self.config).finish_non_exhaustive()
+    }
+}

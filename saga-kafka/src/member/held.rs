@@ -1,0 +1,100 @@
+//! The partitions that are this member's, and how far each is.
+
+use std::time::Instant;
+
+use saga_core::message::TopicPartition;
+
+use super::orders::Asked;
+
+/// A partition that the group has given to this member.
+pub(super) struct Held {
+    pub(super) partition: TopicPartition,
+    pub(super) generation: u64,
+    pub(super) run: u64,
+    pub(super) stage: Stage,
+    /// The next offset to be taken; `None`: the oldest there is.
+    pub(super) next: Option<i64>,
+    /// The client fetches it, unless it is paused.
+    pub(super) assigned: bool,
+    /// Its fetching is paused, because enough of it waits.
+    pub(super) paused: bool,
+    /// When it was started or something of it was taken.
+    pub(super) moved: Instant,
+    /// The end of the partition when it was started again because nothing came.
+    pub(super) nudged_at: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Waits for the runtime to say from where.
+    Idle,
+    /// Is looked up: from where the group has committed. Again at this time, when that failed.
+    Locating(Option<Instant>),
+    /// Is read.
+    Reading,
+    /// Is wanted by another member.
+    Leaving,
+}
+
+impl Held {
+    pub(super) fn new(partition: TopicPartition, generation: u64, now: Instant) -> Self {
+        Self {
+            partition,
+            generation,
+            run: 0,
+            stage: Stage::Idle,
+            next: None,
+            assigned: false,
+            paused: false,
+            moved: now,
+            nudged_at: None,
+        }
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        Asked { partition: self.partition.clone(), generation: self.generation, run: self.run }
+    }
+
+    pub(super) fn is(&self, asked: &Asked) -> bool {
+        self.generation == asked.generation && self.run == asked.run && self.partition == asked.partition
+    }
+}
+
+/// All of them. There are tens, so that looking through them is as good as anything.
+#[derive(Default)]
+pub(super) struct AllHeld {
+    all: Vec<Held>,
+    /// Where the last one was found: records come in runs.
+    last: usize,
+}
+
+impl AllHeld {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.all.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.all.iter_mut()
+    }
+
+    pub(super) fn find(&mut self, topic: &str, partition: i32) -> Option<&mut Held> {
+        let is = |held: &Held| held.partition.partition == partition && held.partition.topic == topic;
+        if !self.all.get(self.last).is_some_and(is) {
+            self.last = self.all.iter().position(is)?;
+        }
+        self.all.get_mut(self.last)
+    }
+
+    pub(super) fn of(&mut self, partition: &TopicPartition) -> Option<&mut Held> {
+        self.find(&partition.topic, partition.partition)
+    }
+
+    pub(super) fn insert(&mut self, held: Held) {
+        self.all.push(held);
+    }
+
+    /// Takes these out.
+    pub(super) fn remove(&mut self, partitions: &[TopicPartition]) -> Vec<Held> {
+        self.all.extract_if(.., |held| partitions.contains(&held.partition)).collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! How far a group is.
+
+use std::collections::BTreeMap;
+
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+use saga_core::{
+    message::TopicPartition,
+    transport::{GroupLag, TransportError},
+};
+
+use super::context::named;
+use crate::{
+    error::{unavailable, unavailable_by},
+    observer::{self, Client},
+};
+
+/// The lag of `group` on all partitions of topics, whose numbers of partitions are given: two requests, or three for a group
+/// that has not committed everywhere.
+pub(crate) fn lag(client: &Client, group: &str, topics: &BTreeMap<String, i32>) -> Result<Vec<GroupLag>, TransportError> {
+    let partitions =
+        || topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| TopicPartition::new(topic, number)));
+    let what = format!("asking how far the group `{group}` is");
+    let ask = |list: Result<TopicPartitionList, KafkaError>| {
+        let list = list.map_err(|error| unavailable(&what, &error))?;
+        let mut offsets = BTreeMap::new();
+        for (partition, offset, code) in named(&list) {
+            if let Some(code) = code {
+                return Err(unavailable_by(&what, code, ""));
+            }
+            offsets.insert(partition, offset);
+        }
+        Ok(offsets)
+    };
+    let committed = ask(client.committed_offsets(list(partitions(), Offset::Invalid), observer::PATIENCE))?;
+    let ends = ask(client.offsets_for_times(list(partitions(), Offset::End), observer::PATIENCE))?;
+    let fresh: Vec<_> = partitions().filter(|partition| committed.get(partition).is_none_or(|offset| *offset < 0)).collect();
+    let oldest = match fresh.is_empty() {
+        true => BTreeMap::new(),
+        false => ask(client.offsets_for_times(list(fresh.into_iter(), Offset::Beginning), observer::PATIENCE))?,
+    };
+    let known = |offsets: &BTreeMap<TopicPartition, i64>, partition: &TopicPartition| {
+        offsets.get(partition).copied().filter(|offset| *offset >= 0)
+    };
+    let of = |partition: TopicPartition| {
+        let end = known(&ends, &partition).unwrap_or(0);
+        let committed = known(&committed, &partition).or_else(|| known(&oldest, &partition)).unwrap_or(0);
+        GroupLag { partition, committed, end }
+    };
+    Ok(partitions().map(of).collect())
+}
+
+fn list(partitions: impl Iterator<Item = TopicPartition>, offset: Offset) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for TopicPartition { topic, partition } in partitions {
+        // It only fails for offsets that cannot be written as a number.
+        let _ = list.add_partition_offset(&topic, partition, offset);
+    }
+    list
+}

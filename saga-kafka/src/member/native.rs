@@ -1,0 +1,42 @@
+//! The one call of librdkafka that rdkafka does not have: an asynchronous commit that is reported.
+//!
+//! rdkafka 0.39 takes its events from the client's queue, and of an asynchronous commit the client puts nothing there: the callback
+//! that rdkafka has for it is called for automatic commits only. The client can be told to put it there. This module is the only one
+//! of the project in which `unsafe` may stand.
+
+#![expect(unsafe_code, reason = "rdkafka has no safe way to learn of a commit without waiting for it")]
+
+use std::ptr;
+
+use rdkafka::{
+    TopicPartitionList,
+    bindings::{rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
+    consumer::{BaseConsumer, Consumer as _},
+    types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
+};
+
+use super::context::Context;
+
+/// Commits offsets. What became of it is reported to [`Context::commit_callback`](rdkafka::consumer::ConsumerContext), while the
+/// client is polled, with every offset and, where there is one, its error.
+///
+/// # Errors
+/// When the request cannot be made. Nothing is reported then.
+pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionList) -> Result<(), Code> {
+    let native = client.client().native_ptr();
+    // SAFETY: `native` is a client that lives as long as `client` is borrowed, and was made with a group.
+    let queue = unsafe { rd_kafka_queue_get_consumer(native) };
+    if queue.is_null() {
+        return Err(Code::UnknownGroup);
+    }
+    // SAFETY: `native` and `queue` are alive, and so is `offsets`, of which the client makes a copy. There is no callback: the answer
+    // becomes an event of the queue, which is the one that `BaseConsumer` polls, and which has events of commits enabled.
+    let code = unsafe { rd_kafka_commit_queue(native, offsets.ptr(), queue, None, ptr::null_mut()) };
+    // SAFETY: `queue` is a reference that was counted for us above and is not used after this. What waits for the answer has one of
+    // its own.
+    unsafe { rd_kafka_queue_destroy(queue) };
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(code.into()),
+    }
+}

@@ -1,0 +1,92 @@
+//! What the thread has to know of the log, and must not wait for.
+
+use std::sync::Arc;
+
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _};
+use saga_core::transport::TransportError;
+
+use super::{
+    context::named,
+    feed::Feed,
+    orders::{Answer, Asked, Why},
+};
+use crate::{
+    error::unavailable,
+    observer::{self, Client, Observer},
+};
+
+/// Asks where the group has committed.
+pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, asked: Vec<Asked>) {
+    let answers = Arc::clone(feed);
+    let group = group.to_owned();
+    let question = {
+        let asked = asked.clone();
+        move |client: &Client| {
+            answers.answer(match look_up(client, &group, &asked) {
+                Ok(found) => Answer::Committed(asked.into_iter().zip(found).collect()),
+                Err(error) => Answer::NotCommitted(asked, error),
+            });
+        }
+    };
+    if !observer.put(question) {
+        feed.answer(Answer::NotCommitted(asked, TransportError::Unavailable("too many questions wait for the log".into())));
+    }
+}
+
+/// Asks for the oldest offsets and the ends.
+pub(super) fn bounds(observer: &Observer, feed: &Arc<Feed>, asked: Vec<Asked>, why: Why) {
+    let answers = Arc::clone(feed);
+    let question = move |client: &Client| {
+        let oldest = offsets(client, &asked, Offset::Beginning);
+        answers.answer(match oldest.and_then(|oldest| Ok((oldest, offsets(client, &asked, Offset::End)?))) {
+            Ok((oldest, ends)) => {
+                let bounds = asked.into_iter().zip(oldest.into_iter().zip(ends));
+                let known = bounds.filter_map(|(asked, (oldest, end))| Some((asked, oldest?, end?)));
+                Answer::Bounds(known.collect(), why)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "asking for the ends of partitions");
+                Answer::NoBounds(why)
+            }
+        });
+    };
+    if !observer.put(question) {
+        feed.answer(Answer::NoBounds(why));
+    }
+}
+
+fn look_up(client: &Client, group: &str, asked: &[Asked]) -> Result<Vec<Option<i64>>, TransportError> {
+    let what = || format!("asking what the group `{group}` has committed");
+    let list = list(asked, Offset::Invalid);
+    let found = client.committed_offsets(list, observer::PATIENCE).map_err(|error| unavailable(&what(), &error))?;
+    in_order(asked, &found).map_err(|code| crate::error::unavailable_by(&what(), code, ""))
+}
+
+/// An offset of each partition by what it is: the oldest, or the end.
+fn offsets(client: &Client, asked: &[Asked], which: Offset) -> Result<Vec<Option<i64>>, TransportError> {
+    let what = "asking for the ends of partitions";
+    let found = client.offsets_for_times(list(asked, which), observer::PATIENCE).map_err(|error| unavailable(what, &error))?;
+    in_order(asked, &found).map_err(|code| crate::error::unavailable_by(what, code, ""))
+}
+
+fn list(asked: &[Asked], offset: Offset) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(asked.len());
+    for Asked { partition, .. } in asked {
+        // It only fails for offsets that cannot be written as a number.
+        let _ = list.add_partition_offset(&partition.topic, partition.partition, offset);
+    }
+    list
+}
+
+/// What a list says of each partition; an error of one is one of all.
+fn in_order(asked: &[Asked], found: &TopicPartitionList) -> Result<Vec<Option<i64>>, rdkafka::types::RDKafkaErrorCode> {
+    let found: Vec<_> = named(found).collect();
+    asked
+        .iter()
+        .map(|asked| match found.iter().find(|(partition, _, _)| *partition == asked.partition) {
+            Some((_, _, Some(code))) => Err(*code),
+            Some((_, offset, None)) => Ok((*offset >= 0).then_some(*offset)),
+            None => Ok(None),
+        })
+        .collect()
+}

@@ -1,0 +1,35 @@
+//! What the client says that is wrong.
+
+use rdkafka::{consumer::Consumer as _, error::KafkaError, types::RDKafkaErrorCode as Code};
+use saga_core::transport::TransportError;
+
+use super::{Session, now};
+use crate::error::{self, unavailable_by};
+
+impl Session<'_> {
+    /// Deals with an error, and gives it back if the client has failed for good.
+    pub(super) fn erred(&mut self, error: &KafkaError) -> Option<TransportError> {
+        let reading = format!("reading as a member of the group `{}`", self.plan.group);
+        if let Some((code, reason)) = self.client.client().fatal_error() {
+            return Some(unavailable_by(&reading, code, &reason));
+        }
+        let code = error::code(error)?;
+        let reason = self.client.context().reason();
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.watch.stuck(now()),
+            Code::PollExceeded => {
+                tracing::warn!(group = self.plan.group, reason, "the process stood still, and its partitions went to others");
+            }
+            Code::AllBrokersDown | Code::UnknownTopic | Code::UnknownTopicOrPartition => {
+                self.plan.feed.problem(unavailable_by(&reading, code, &reason));
+            }
+            code if error::is_lasting(code) => {
+                let problem = unavailable_by(&reading, code, &reason);
+                tracing::error!(error = %problem, "the log cannot be read");
+                self.plan.feed.problem(problem);
+            }
+            code => tracing::debug!(group = self.plan.group, %code, reason, "an error that may pass"),
+        }
+        None
+    }
+}

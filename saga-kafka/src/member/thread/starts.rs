@@ -1,0 +1,146 @@
+//! From where partitions are read.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{Offset, consumer::Consumer as _};
+use saga_core::message::TopicPartition;
+
+use super::{Session, list, now};
+use crate::member::{
+    held::Stage,
+    orders::{self, Answer, Asked, Why},
+    questions,
+};
+
+/// How long until a start that failed is tried again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// A partition that the client is to fetch from here on.
+pub(super) struct Start {
+    pub(super) asked: Asked,
+    /// `None`: from the oldest record.
+    from: Option<i64>,
+}
+
+impl Session<'_> {
+    pub(super) fn ordered(&mut self, starts: BTreeMap<TopicPartition, orders::Start>) {
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for (partition, start) in starts {
+            let Some(held) = self.held.of(&partition) else { continue };
+            if held.generation != start.generation || held.stage == Stage::Leaving {
+                continue;
+            }
+            held.run = start.run;
+            match start.from {
+                Some(from) => known.push(Start { asked: held.asked(), from: Some(from.max(0)) }),
+                None => {
+                    held.stage = Stage::Locating(None);
+                    unknown.push(held.asked());
+                }
+            }
+        }
+        self.start(known);
+        self.locate(unknown);
+    }
+
+    fn locate(&self, asked: Vec<Asked>) {
+        if !asked.is_empty() {
+            questions::committed(&self.plan.observer, &self.plan.feed, &self.plan.group, asked);
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer) {
+        match answer {
+            Answer::Committed(found) => {
+                let mut starts = Vec::new();
+                for (asked, from) in found {
+                    if self
+                        .held
+                        .of(&asked.partition)
+                        .is_some_and(|held| held.is(&asked) && matches!(held.stage, Stage::Locating(_)))
+                    {
+                        starts.push(Start { asked, from });
+                    }
+                }
+                self.start(starts);
+            }
+            Answer::NotCommitted(asked, error) => {
+                self.plan.feed.problem(error);
+                let again = now() + AGAIN;
+                for asked in asked {
+                    if let Some(held) = self.held.of(&asked.partition).filter(|held| held.is(&asked)) {
+                        held.stage = Stage::Locating(Some(again));
+                    }
+                }
+            }
+            Answer::Bounds(bounds, Why::Stuck) => self.unstick(bounds),
+            Answer::Bounds(bounds, Why::Quiet) => self.nudge(bounds),
+            Answer::NoBounds(why) => self.watch.unanswered(why, now()),
+        }
+    }
+
+    /// Has the client fetch partitions from here on, and not from where it did before.
+    pub(super) fn start(&mut self, mut starts: Vec<Start>) {
+        let held = &mut self.held;
+        starts.retain(|start| {
+            held.of(&start.asked.partition).is_some_and(|held| held.is(&start.asked) && held.stage != Stage::Leaving)
+        });
+        if starts.is_empty() {
+            return;
+        }
+        if self.leaving.is_some() {
+            // Any `unassign` would be taken for the answer to the revocation.
+            self.later.extend(starts);
+            return;
+        }
+        let fetched = |start: &&Start| self.held.iter().any(|held| held.assigned && held.partition == start.asked.partition);
+        let moved: Vec<_> = starts.iter().filter(fetched).map(|start| start.asked.partition.clone()).collect();
+        if !moved.is_empty() {
+            self.unassign(&moved);
+        }
+        let offset = |start: &Start| start.from.map_or(Offset::Beginning, Offset::Offset);
+        let assignment = list(starts.iter().map(|start| (&start.asked.partition, offset(start))));
+        let now = now();
+        if let Err(error) = self.client.incremental_assign(&assignment) {
+            tracing::warn!(group = self.plan.group, %error, "partitions could not be started; trying again");
+            self.later.extend(starts);
+            self.later_at = Some(now + AGAIN);
+            return;
+        }
+        for start in starts {
+            if let Some(held) = self.held.of(&start.asked.partition) {
+                tracing::debug!(group = self.plan.group, partition = %held.partition, from = ?start.from, "reading");
+                held.stage = Stage::Reading;
+                held.next = start.from;
+                held.assigned = true;
+                held.moved = now;
+            }
+        }
+    }
+
+    /// Starts partitions again where they are.
+    pub(super) fn start_again(&mut self, partitions: &[TopicPartition]) {
+        let again = self.held.iter().filter(|held| held.stage == Stage::Reading && partitions.contains(&held.partition));
+        let starts = again.map(|held| Start { asked: held.asked(), from: held.next }).collect();
+        self.start(starts);
+    }
+
+    pub(super) fn tend_starts(&mut self, now: Instant) {
+        if self.leaving.is_none() && !self.later.is_empty() && self.later_at.is_none_or(|at| at <= now) {
+            self.later_at = None;
+            let later = std::mem::take(&mut self.later);
+            self.start(later);
+        }
+        let mut again = Vec::new();
+        for held in self.held.iter_mut() {
+            if matches!(held.stage, Stage::Locating(Some(at)) if at <= now) {
+                held.stage = Stage::Locating(None);
+                again.push(held.asked());
+            }
+        }
+        self.locate(again);
+    }
+}

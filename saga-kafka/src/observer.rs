@@ -1,0 +1,110 @@
+//! A client that only asks, on a thread of its own.
+//!
+//! The questions of librdkafka block, some for longer than they were told to. So they are put to a thread that does nothing else,
+//! and whoever asks waits for the answer no longer than he likes.
+
+use std::{
+    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::KafkaError,
+};
+use saga_core::transport::TransportError;
+use tokio::sync::oneshot;
+
+use crate::{KafkaConfig, error::unavailable, settings};
+
+/// How long one question may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Questions that may wait.
+const WAITING: usize = 64;
+
+/// How often what the client has to say by itself is taken off its hands.
+const IDLE: Duration = Duration::from_secs(1);
+
+pub(crate) type Client = BaseConsumer<Quiet>;
+
+type Question = Box<dyn FnOnce(&Client) + Send>;
+
+/// Asks, without a group or for one. Dropping it ends the thread.
+pub(crate) struct Observer {
+    questions: SyncSender<Question>,
+}
+
+impl Observer {
+    pub(crate) fn new(config: &KafkaConfig, group: Option<&str>) -> Result<Self, TransportError> {
+        let client: Client = settings::observer(config, group)
+            .create_with_context(Quiet)
+            .map_err(|error| unavailable("making a client that asks", &error))?;
+        let (questions, waiting) = sync_channel::<Question>(WAITING);
+        let thread = std::thread::Builder::new().name("saga-kafka-asks".into());
+        let spawned = thread.spawn(move || {
+            loop {
+                match waiting.recv_timeout(IDLE) {
+                    Ok(question) => question(&client),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+                while client.poll(Duration::ZERO).is_some() {}
+            }
+        });
+        spawned.map_err(|error| TransportError::Unavailable(format!("no thread for a client that asks: {error}")))?;
+        Ok(Self { questions })
+    }
+
+    /// Has `question` answered on the thread, when those before it are. `false`: too many wait.
+    pub(crate) fn put(&self, question: impl FnOnce(&Client) + Send + 'static) -> bool {
+        self.questions.try_send(Box::new(question)).is_ok()
+    }
+
+    /// Asks, and waits for the answer for at most a little longer than [`PATIENCE`].
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Client) -> Result<T, TransportError> + Send + 'static,
+    ) -> Result<T, TransportError> {
+        let (answer, answered) = oneshot::channel();
+        let put = self.put(move |client| {
+            // Whoever has gone away wants no answer.
+            if !answer.is_closed() {
+                let _ = answer.send(question(client));
+            }
+        });
+        if put && let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE + IDLE, answered).await {
+            return answer;
+        }
+        Err(TransportError::Unavailable(format!("the log did not answer within {} s", (PATIENCE + IDLE).as_secs())))
+    }
+}
+
+/// Logs, and says nothing else.
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// A line of the client's log.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}

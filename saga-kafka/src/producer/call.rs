@@ -1,0 +1,100 @@
+//! One call of `publish`: its records, and what has been said of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use saga_core::transport::{Position, TransportError};
+use tokio::sync::Notify;
+
+pub(super) type Answer = Result<Position, TransportError>;
+
+/// The answers to one call, as they come in.
+pub(super) struct Call {
+    state: Mutex<State>,
+    /// Something that the caller waits for has happened.
+    moved: Notify,
+}
+
+struct State {
+    answers: Vec<Option<Answer>>,
+    /// Records given to the client and not reported yet.
+    outstanding: usize,
+    /// A record failed that later ones of its partition must not pass.
+    broken: bool,
+}
+
+/// What goes through the client with a record and comes back with its report.
+pub(super) struct Ticket {
+    call: Arc<Call>,
+    index: usize,
+}
+
+impl Call {
+    pub(super) fn new(records: usize) -> Arc<Self> {
+        let state = State { answers: (0..records).map(|_| None).collect(), outstanding: 0, broken: false };
+        Arc::new(Self { state: Mutex::new(state), moved: Notify::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts the record at `index` as given to the client.
+    pub(super) fn ticket(self: &Arc<Self>, index: usize) -> Box<Ticket> {
+        self.state().outstanding += 1;
+        Box::new(Ticket { call: Arc::clone(self), index })
+    }
+
+    /// Answers a record that never reached the client.
+    pub(super) fn answer(&self, index: usize, answer: Answer) {
+        self.state().answers[index] = Some(answer);
+    }
+
+    /// Whether a record failed that later ones must not pass.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state().broken
+    }
+
+    /// Waits until every record is reported (`true`), or one failed while others are on their way (`false`).
+    pub(super) async fn settled(&self, despite_failures: bool) -> bool {
+        loop {
+            let moved = self.moved.notified();
+            {
+                let state = self.state();
+                if state.outstanding == 0 {
+                    return true;
+                }
+                if state.broken && !despite_failures {
+                    return false;
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// The answers; for what was never reported, `missing`.
+    pub(super) fn answers(&self, missing: impl Fn() -> TransportError) -> Vec<Answer> {
+        let mut state = self.state();
+        state.answers.iter_mut().map(|answer| answer.take().unwrap_or_else(|| Err(missing()))).collect()
+    }
+}
+
+impl Ticket {
+    /// What the client says of the record. `breaks`: later records of its partition must not pass it.
+    pub(super) fn report(self, answer: Answer, breaks: bool) {
+        {
+            let mut state = self.call.state();
+            state.outstanding -= 1;
+            state.broken |= breaks;
+            state.answers[self.index] = Some(answer);
+            if state.outstanding > 0 && !state.broken {
+                return;
+            }
+        }
+        self.call.moved.notify_one();
+    }
+
+    /// The client did not take the record after all.
+    pub(super) fn give_back(self) {
+        self.call.state().outstanding -= 1;
+    }
+}

@@ -1,0 +1,85 @@
+//! What the client reports, on its own thread.
+
+use std::sync::Arc;
+
+use rdkafka::{
+    ClientContext, Message, Statistics,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    producer::{DeliveryResult, ProducerContext},
+    types::RDKafkaErrorCode as Code,
+};
+use saga_core::transport::{Position, TransportError};
+use tokio::sync::Notify;
+
+use super::call::Ticket;
+use crate::{
+    error::{self, unavailable},
+    observer::log,
+    statistics::Board,
+};
+
+/// The producer's context.
+pub(super) struct Reports {
+    pub(super) board: Arc<Board>,
+    /// A record has left the buffer.
+    pub(super) room: Arc<Notify>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.board.note(None, &statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error::code(&error) {
+            Some(code) if error::is_lasting(code) => {
+                tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
+            }
+            _ => tracing::debug!(target: "librdkafka", %error, reason, "the producer"),
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        match result {
+            Ok(message) => ticket.report(Ok(Position { partition: message.partition(), offset: message.offset() }), false),
+            Err((error, message)) => {
+                let error = refusal(error, message.topic());
+                // What concerns a whole topic holds up nothing of it that others could pass.
+                let breaks = matches!(error, TransportError::Unavailable(_));
+                ticket.report(Err(error), breaks);
+            }
+        }
+        self.room.notify_waiters();
+    }
+}
+
+/// What an error says of the record.
+pub(super) fn refusal(error: &KafkaError, topic: &str) -> TransportError {
+    match error::code(error) {
+        Some(code @ (Code::MessageSizeTooLarge | Code::InvalidMessageSize)) => TransportError::Refused(format!(
+            "{}; raise `max.message.bytes` of the topic `{topic}`, or keep large content elsewhere and publish where it is",
+            error::describe(code)
+        )),
+        Some(code @ (Code::InvalidRecord | Code::InvalidTimestamp)) => TransportError::Refused(format!(
+            "{}; a compacted topic takes no record without a key, and `message.timestamp.after.max.ms` and `.before.max.ms` of the \
+             topic `{topic}` say how far the time of a record may be off",
+            error::describe(code)
+        )),
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic) => {
+            TransportError::UnknownTopic(topic.to_owned())
+        }
+        Some(Code::PurgeQueue | Code::PurgeInflight) => TransportError::Unavailable(format!(
+            "the record for `{topic}` was taken back, because the log did not take it or one before it in time"
+        )),
+        _ => unavailable(&format!("publishing to `{topic}`"), error),
+    }
+}

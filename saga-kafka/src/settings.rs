@@ -1,0 +1,123 @@
+//! How the clients are set up: defaults that the user may change, and what is fixed.
+//!
+//! librdkafka's defaults are made for throughput of one stream: a gigabyte of buffers, and seconds of waiting in places. Ours
+//! bound memory and let nothing wait longer than a person would.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT};
+
+/// What every client has.
+const COMMON: &[(&str, &str)] = &[
+    ("client.id", "sagas"),
+    ("log.connection.close", "false"),
+    // A broker that is back is found again within two seconds.
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("retry.backoff.ms", "50"),
+    // One that does not answer is given up after ten.
+    ("socket.timeout.ms", "10000"),
+    ("socket.nagle.disable", "true"),
+    ("statistics.interval.ms", "5000"),
+    ("topic.metadata.refresh.fast.interval.ms", "50"),
+];
+
+const PRODUCER: &[(&str, &str)] = &[
+    ("linger.ms", "0"),
+    ("batch.size", "1000000"),
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "65536"),
+    // Whether a record is too large is for the topic to say.
+    ("message.max.bytes", "50000000"),
+    ("request.timeout.ms", "8000"),
+];
+
+const PRODUCER_FIXED: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("enable.idempotence", "true"),
+    ("partitioner", "murmur2_random"),
+    // The call that waits gives up earlier, and all of a partition at once; this is the net below it.
+    ("message.timeout.ms", "15000"),
+];
+
+const READER: &[(&str, &str)] = &[
+    ("fetch.wait.max.ms", "100"),
+    ("fetch.error.backoff.ms", "100"),
+    ("fetch.queue.backoff.ms", "20"),
+    ("fetch.max.bytes", "16777216"),
+    ("queued.min.messages", "10000"),
+    ("queued.max.messages.kbytes", "16384"),
+];
+
+const READER_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// The producer.
+pub(crate) fn producer(config: &KafkaConfig) -> ClientConfig {
+    with(config, PRODUCER, PRODUCER_FIXED)
+}
+
+/// A member of `group`.
+pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut client = with(config, READER, READER_FIXED);
+    client.set("group.id", group).set("max.poll.interval.ms", millis(config.group.max_poll_interval));
+    match config.group.protocol {
+        GroupProtocol::Consumer => {
+            client.set("group.protocol", "consumer");
+        }
+        _ => {
+            let session = config.group.session_timeout.unwrap_or(SESSION_TIMEOUT);
+            client
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", millis(session))
+                .set("heartbeat.interval.ms", millis((session / 4).min(Duration::from_secs(3))));
+        }
+    }
+    if let Some(id) = &config.group.instance_id {
+        // Each group of a process is a member of its own, and a name counts within its group.
+        client.set("group.instance.id", id);
+    }
+    client
+}
+
+/// A client that only asks: for metadata and ends of partitions, and with a group for what it has committed.
+pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfig {
+    let mut client = with(config, READER, READER_FIXED);
+    client.set("statistics.interval.ms", "0");
+    if let Some(group) = group {
+        client.set("group.id", group);
+    }
+    client
+}
+
+/// The client that creates topics.
+pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
+    let mut client = with(config, &[], &[]);
+    client.set("statistics.interval.ms", "0");
+    client
+}
+
+fn with(config: &KafkaConfig, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+    let mut client = config.client_config();
+    for (name, value) in COMMON.iter().chain(defaults) {
+        if client.get(name).is_none() {
+            client.set(*name, *value);
+        }
+    }
+    for (name, value) in fixed {
+        client.set(*name, *value);
+    }
+    client
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

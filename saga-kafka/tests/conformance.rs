@@ -1,0 +1,65 @@
+//! What every transport does, on a real Apache Kafka.
+
+use std::{env, sync::Arc};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use saga_core::{message::TopicPartition, testing::conformance::transport, transport::Transport};
+use saga_kafka::{Kafka, KafkaConfig, config::GroupProtocol};
+
+fn bootstrap() -> String {
+    env::var("SAGAS_TEST_KAFKA").unwrap_or_else(|_| "127.0.0.1:9092".into())
+}
+
+/// Topics take the 20 MB that the suite publishes as one record, and the record of the year 2100.
+fn config() -> KafkaConfig {
+    let ever = i64::MAX.to_string();
+    KafkaConfig::new(bootstrap())
+        .topic_option("max.message.bytes", "30000000")
+        .topic_option("message.timestamp.after.max.ms", ever)
+}
+
+/// With `RUST_LOG`, what the transport does is shown.
+fn show() {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+}
+
+async fn make(config: KafkaConfig) -> Arc<dyn Transport> {
+    show();
+    Kafka::connect(config).await.expect("a Kafka that answers: scripts/kafka start")
+}
+
+/// Removes the records of a partition before `offset`.
+async fn remove(partition: &TopicPartition, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap()).create().expect("a client");
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset)).expect("an offset");
+    admin.delete_records(&offsets, &AdminOptions::new()).await.expect("records are removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn kafka_is_a_transport() {
+    transport::all(async || make(config()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn kafka_is_a_transport_with_the_newer_group_protocol() {
+    transport::all(async || make(config().group_protocol(GroupProtocol::Consumer)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn removed_records_are_a_gap() {
+    let kafka = make(config()).await;
+    transport::removed_records_are_a_gap(Arc::clone(&kafka), remove).await;
+    kafka.close().await;
+}
