@@ -7,12 +7,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod answer;
+mod prefixed;
 pub mod process;
 mod records;
 mod shop;
+mod stack;
 mod wait;
 
 pub use answer::Answer;
 pub use records::{event_type, header, key, payload};
 pub use shop::{Opening, SERVICES, Shop, TOPICS};
+pub use stack::on_real_servers;
 pub use wait::eventually;

@@ -16,15 +16,12 @@ use sagas::{
     id::IdSource,
     message::{Received, Record},
     time::Clock,
-    transport::{
-        Delivery, Transport,
-        embedded::{Embedded, EmbeddedOptions},
-    },
+    transport::{Delivery, Transport},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Answer, eventually};
+use crate::{Answer, eventually, stack::Stack};
 
 /// The services.
 pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
@@ -66,17 +63,16 @@ impl Opening {
     /// When the services do not start.
     pub async fn open(self) -> Shop {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = EmbeddedOptions::default();
-        options.clock = self.clock.clone();
-        let log: Arc<dyn Transport> = Embedded::open(folder.path().join("log"), options).await.unwrap();
-        let config = Config::new(folder.path()).clock(self.clock.clone()).transport((self.over)(log.clone()));
+        let stack = Stack::open(folder.path(), &self.clock).await;
+        let config = Config::new(folder.path()).clock(self.clock.clone()).storage(stack.storage.clone());
+        let config = config.transport((self.over)(stack.log.clone()));
         let running = ecommerce::start(config).await.unwrap_or_else(|error| panic!("the shop does not open: {error}"));
         let http = Client::builder().timeout(CALL).no_proxy().build().unwrap();
         let bases = SERVICES.map(|service| (service, running.base_url(service).unwrap().to_owned()));
         Shop {
             bases: BTreeMap::from(bases),
             running,
-            log,
+            stack,
             http,
             clock: self.clock,
             ids: IdSource::random(),
@@ -90,7 +86,7 @@ impl Opening {
 pub struct Shop {
     running: Running,
     bases: BTreeMap<&'static str, String>,
-    log: Arc<dyn Transport>,
+    stack: Stack,
     http: Client,
     clock: Clock,
     ids: IdSource,
@@ -118,7 +114,7 @@ impl Shop {
     /// When they do not end in time.
     pub async fn close(self) {
         assert!(self.running.stop().await, "the services did not end in time");
-        self.log.close().await;
+        self.stack.close().await;
     }
 
     /// The folder with everything that is written.
@@ -274,7 +270,7 @@ impl Shop {
     /// # Panics
     /// When the log does not take it.
     pub async fn publish(&self, record: Record) {
-        for result in self.log.publish(vec![record]).await {
+        for result in self.stack.log.publish(vec![record]).await {
             result.unwrap_or_else(|error| panic!("the log did not take the record: {error}"));
         }
     }
@@ -286,8 +282,8 @@ impl Shop {
     pub async fn records(&self, topic: &str) -> Vec<Received> {
         let group = format!("reader-{}", self.readers.fetch_add(1, Ordering::Relaxed));
         let topics = [topic.to_owned()];
-        let mut reader = self.log.subscribe(&group, &topics).await.unwrap();
-        let lags = self.log.lag(&group, &topics).await.unwrap();
+        let mut reader = self.stack.log.subscribe(&group, &topics).await.unwrap();
+        let lags = self.stack.log.lag(&group, &topics).await.unwrap();
         let mut ends: BTreeMap<_, _> = lags.into_iter().map(|lag| (lag.partition, lag.end)).filter(|(_, end)| *end > 0).collect();
         let mut all = Vec::new();
         while !ends.is_empty() {

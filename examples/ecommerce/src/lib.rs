@@ -15,4 +15,4 @@ mod demo;
 mod percentile;
 pub mod services;
 
-pub use app::{Config, Running, ServiceName, StartError, main, start};
+pub use app::{Broker, Config, Running, ServiceName, StartError, Storage, main, start};

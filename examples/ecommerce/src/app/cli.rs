@@ -103,7 +103,7 @@ async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
 fn tell_what(options: &Options, running: &Running, output: Output) {
     let services = ServiceName::ALL.map(ServiceName::as_str).into_iter().filter(|service| running.base_url(service).is_some());
     let services: Vec<_> = services.collect();
-    output.say(format_args!("The services {} run, with their data in {}.", services.join(", "), options.data_dir.display()));
+    output.say(format_args!("The services {} run, with their data in {}.", services.join(", "), options.place()));
 }
 
 /// The demo needs every service.

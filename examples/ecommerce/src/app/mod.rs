@@ -5,13 +5,14 @@ mod options;
 mod output;
 mod ports;
 mod start;
+mod storage;
 
 pub use cli::main;
 pub(crate) use options::Options;
 pub(crate) use output::Output;
 pub(crate) use ports::urls;
-pub use start::{Config, Running, StartError, start};
-pub(crate) use start::{database, database_path, open_gateway};
+pub use start::{Broker, Config, Running, StartError, start};
+pub use storage::Storage;
 
 use std::{fmt, str::FromStr};
 

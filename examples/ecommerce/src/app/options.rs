@@ -9,10 +9,11 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use sagas::{
     Settings,
     config::{ConfigError, load},
+    kafka::{KafkaConfig, config::KafkaConfigError},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ServiceName};
+use super::{Broker, Config, ServiceName, Storage, storage::without_password};
 
 /// An order system of five services in one process.
 ///
@@ -155,11 +156,17 @@ pub(crate) enum OptionsError {
     #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
     OnceWithoutServices,
     /// A log that this program does not speak to.
-    #[error("--broker {0} is not supported by this version; use `embedded`, or leave it out")]
+    #[error("--broker {0}: write `embedded`, or kafka://host:port[,host:port]")]
     Broker(String),
+    /// An address of Apache Kafka that cannot be used.
+    #[error("--broker: {0}")]
+    Kafka(#[from] KafkaConfigError),
     /// A database that this program does not speak to.
-    #[error("--database {0} is not supported by this version; use `sqlite`, or leave it out")]
+    #[error("--database {0}: write `sqlite`, or postgres://user:password@host:port/database")]
     Database(String),
+    /// A parameter of the database's address that is ours to set.
+    #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
+    Schema,
 }
 
 impl Options {
@@ -169,12 +176,8 @@ impl Options {
     /// When one is unknown, or does not fit.
     pub(super) fn load(path: Option<&Path>, flags: &Flags) -> Result<Self, OptionsError> {
         let options: Self = load(Self::default(), path, "ECOMMERCE_", flags)?;
-        if options.broker != "embedded" {
-            return Err(OptionsError::Broker(without_password(&options.broker)));
-        }
-        if options.database != "sqlite" {
-            return Err(OptionsError::Database(without_password(&options.database)));
-        }
+        options.broker()?;
+        options.check_database()?;
         options.services()?;
         Ok(options)
     }
@@ -188,6 +191,45 @@ impl Options {
             true if self.no_demo => Err(OptionsError::OnceWithoutDemo),
             true if self.services()?.len() < ServiceName::ALL.len() => Err(OptionsError::OnceWithoutServices),
             _ => Ok(()),
+        }
+    }
+
+    fn broker(&self) -> Result<Broker, OptionsError> {
+        match self.broker.as_str() {
+            "embedded" => Ok(Broker::Embedded),
+            url if url.starts_with("kafka://") => {
+                let config: KafkaConfig = url.parse()?;
+                config.check()?;
+                Ok(Broker::Kafka(config))
+            }
+            other => Err(OptionsError::Broker(without_password(other))),
+        }
+    }
+
+    fn check_database(&self) -> Result<(), OptionsError> {
+        match self.database.as_str() {
+            "sqlite" => Ok(()),
+            url if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
+                Err(OptionsError::Database(without_password(url)))
+            }
+            url if url.split(['?', '&']).skip(1).any(|parameter| parameter.starts_with("schema=")) => Err(OptionsError::Schema),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the services keep what they know.
+    pub(crate) fn storage(&self) -> Storage {
+        match self.database.as_str() {
+            "sqlite" => Storage::Files,
+            url => Storage::Postgres(url.to_owned()),
+        }
+    }
+
+    /// Where that is, for people.
+    pub(crate) fn place(&self) -> String {
+        match self.storage() {
+            Storage::Files => self.data_dir.display().to_string(),
+            Storage::Postgres(url) => without_password(&url),
         }
     }
 
@@ -207,18 +249,11 @@ impl Options {
         let mut config = Config::new(&self.data_dir).base_port(self.base_port);
         config.host = self.host;
         config.services = self.services()?;
+        config.broker = self.broker()?;
+        config.storage = self.storage();
         config.settings = self.limits.clone();
         Ok(config)
     }
-}
-
-/// A URL without what may hold a password: what stands between `//` and `@`, and the query.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("//") else { return "URL".to_owned() };
-    let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
-    // A password with one of these characters in it ends nowhere that can be told.
-    let host = if query.contains('@') { "…" } else { place.rsplit_once('@').map_or(place, |(_, host)| host) };
-    format!("{scheme}//{host}")
 }
 
 #[cfg(test)]
@@ -242,12 +277,30 @@ mod tests {
         assert!(error.contains("`delivery` is no service; there are order, inventory"), "{error}");
     }
 
+    fn given(broker: &str, database: &str) -> Result<Options, OptionsError> {
+        let flags = Flags { broker: Some(broker.to_owned()), database: Some(database.to_owned()), ..Flags::default() };
+        Options::load(None, &flags)
+    }
+
+    #[test]
+    fn servers_are_named_by_their_addresses() {
+        let options = given("kafka://127.0.0.1:9092", "postgres://me:secret@db:5432/shop").unwrap();
+        assert!(matches!(options.broker().unwrap(), Broker::Kafka(_)));
+        assert_eq!(options.storage(), Storage::Postgres("postgres://me:secret@db:5432/shop".to_owned()));
+        assert_eq!(
+            (options.place(), format!("{:?}", options.storage()).contains("secret")),
+            ("postgres://db:5432/shop".into(), false)
+        );
+    }
+
     #[test]
     fn what_is_not_supported_is_refused_without_its_password() {
-        let flags = Flags { database: Some("postgres://me:secret@db:5432/shop".to_owned()), ..Flags::default() };
-        let error = Options::load(None, &flags).unwrap_err().to_string();
-        assert!(error.contains("postgres://db:5432/shop") && !error.contains("secret"), "{error}");
-        let flags = Flags { broker: Some("kafka://localhost:9092".to_owned()), ..Flags::default() };
-        assert!(matches!(Options::load(None, &flags), Err(OptionsError::Broker(_))));
+        let error = given("embedded", "mysql://me:secret@db:5432/shop").unwrap_err().to_string();
+        assert!(error.contains("mysql://db:5432/shop") && !error.contains("secret"), "{error}");
+        assert!(
+            matches!(given("nats://me:secret@localhost:1", "sqlite"), Err(OptionsError::Broker(url)) if !url.contains("secret"))
+        );
+        assert!(matches!(given("kafka://", "sqlite"), Err(OptionsError::Kafka(_))));
+        assert!(matches!(given("embedded", "postgres://db/shop?pool=3&schema=x"), Err(OptionsError::Schema)));
     }
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use sagas::{
-    App, Database, Handle, Service, ServiceHandle, Settings,
+    App, Handle, Service, ServiceHandle, Settings,
     id::IdSource,
+    kafka::{Kafka, KafkaConfig},
     store::StoreError,
     time::Clock,
     transport::{
@@ -21,7 +22,7 @@ use sagas::{
 };
 
 use super::{
-    ServiceName,
+    ServiceName, Storage,
     ports::{self, PortError},
 };
 use crate::services::notification::providers::Providers;
@@ -34,11 +35,23 @@ use crate::{
     },
 };
 
+/// The log that the services talk through.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Broker {
+    /// The embedded one, in the data folder.
+    Embedded,
+    /// Apache Kafka.
+    Kafka(KafkaConfig),
+    /// One that is open, and is left open.
+    Open(Arc<dyn Transport>),
+}
+
 /// What is to run, where, and on what.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where everything is written: a database per service, the log, the gateway's ledger.
+    /// Where everything is written that has no server: a database per service, the log, the gateway's ledger.
     pub data_dir: PathBuf,
     /// The order service's port; each service has its place behind it. 0 is any free port for each.
     pub base_port: u16,
@@ -46,8 +59,10 @@ pub struct Config {
     pub host: IpAddr,
     /// The services that run.
     pub services: Vec<ServiceName>,
-    /// The log; `None` is the embedded one in the data folder.
-    pub transport: Option<Arc<dyn Transport>>,
+    /// The log.
+    pub broker: Broker,
+    /// The databases.
+    pub storage: Storage,
     /// The clock.
     pub clock: Clock,
     /// Where identities and randomness come from.
@@ -64,7 +79,8 @@ impl Config {
             base_port: 0,
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             services: ServiceName::ALL.to_vec(),
-            transport: None,
+            broker: Broker::Embedded,
+            storage: Storage::Files,
             clock: Clock::system(),
             ids: IdSource::random(),
             settings: Settings::default(),
@@ -80,8 +96,21 @@ impl Config {
 
     /// On this log instead of the embedded one.
     #[must_use]
-    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.transport = Some(transport);
+    pub fn broker(mut self, broker: Broker) -> Self {
+        self.broker = broker;
+        self
+    }
+
+    /// On this open log, which is left open.
+    #[must_use]
+    pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
+        self.broker(Broker::Open(transport))
+    }
+
+    /// With the databases here instead of in the data folder.
+    #[must_use]
+    pub fn storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
         self
     }
 
@@ -119,18 +148,18 @@ pub enum StartError {
     #[error(transparent)]
     Log(#[from] TransportError),
     /// A database cannot be opened.
-    #[error("the database {} cannot be opened: {error}", .path.display())]
+    #[error("the database {place} cannot be opened: {error}")]
     Database {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the address without its password.
+        place: String,
         /// Why.
         error: StoreError,
     },
     /// The simulated gateway has no ledger.
-    #[error("the payment gateway's ledger {} cannot be opened: {error}", .path.display())]
+    #[error("the payment gateway's ledger {place} cannot be opened: {error}")]
     Gateway {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the address without its password.
+        place: String,
         /// Why.
         error: sqlx::Error,
     },
@@ -159,13 +188,17 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, transport, clock, ids, settings } = config;
+    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings } = config;
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
-    let (transport, log) = match transport {
-        Some(transport) => (transport, None),
-        None => {
+    let (transport, log): (Arc<dyn Transport>, _) = match broker {
+        Broker::Open(transport) => (transport, None),
+        Broker::Embedded => {
             let opened = embedded(&data_dir, &clock).await?;
+            (opened.clone(), Some(opened))
+        }
+        Broker::Kafka(config) => {
+            let opened: Arc<dyn Transport> = Kafka::connect(config).await?;
             (opened.clone(), Some(opened))
         }
     };
@@ -182,12 +215,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone());
     let mut gateway = None;
     for name in services {
-        let database = database(&data_dir, name).await?;
+        let database = storage.database(&data_dir, name).await?;
         let service: Service = match name {
             ServiceName::Order => order::service(database, Peers { client: peers.clone() }),
             ServiceName::Inventory => inventory::service(database),
             ServiceName::Payment => {
-                let opened = open_gateway(&data_dir, &clock, &ids).await?;
+                let opened = storage.gateway(&data_dir, &clock, &ids).await?;
                 gateway = Some(opened.clone());
                 payment::service(database, Terminal::new(opened, clock.clone()))
             }
@@ -208,30 +241,6 @@ async fn embedded(data_dir: &Path, clock: &Clock) -> Result<Arc<dyn Transport>, 
     let mut options = EmbeddedOptions::default();
     options.clock = clock.clone();
     Ok(Embedded::open(data_dir.join("log"), options).await?)
-}
-
-/// The database of a service.
-///
-/// # Errors
-/// When its file cannot be opened.
-pub(crate) async fn database(data_dir: &Path, service: ServiceName) -> Result<Database, StartError> {
-    let path = database_path(data_dir, service);
-    let opened = Database::open(&format!("sqlite://{}", path.display())).await;
-    opened.map_err(|error| StartError::Database { path, error })
-}
-
-/// The file with a service's database.
-pub(crate) fn database_path(data_dir: &Path, service: ServiceName) -> PathBuf {
-    data_dir.join(format!("{service}.sqlite"))
-}
-
-/// The simulated gateway, with its ledger in the data folder.
-///
-/// # Errors
-/// When the ledger cannot be opened.
-pub(crate) async fn open_gateway(data_dir: &Path, clock: &Clock, ids: &IdSource) -> Result<Gateway, StartError> {
-    let path = data_dir.join("gateway.sqlite");
-    Gateway::open(&path, clock.clone(), ids.clone()).await.map_err(|error| StartError::Gateway { path, error })
 }
 
 impl Running {

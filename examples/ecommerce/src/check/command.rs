@@ -7,7 +7,7 @@ use sagas::{id::IdSource, time::Clock};
 use super::{Others, Report};
 use crate::{
     ServiceName,
-    app::{Options, Output, database, database_path, open_gateway},
+    app::{Options, Output},
     client::Client,
     services::{inventory, order, payment},
 };
@@ -25,7 +25,7 @@ pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box
             report
         }
         Err(error) if error.is_connect() => {
-            output.say(format_args!("Nothing runs at {url}; the data in {}:", options.data_dir.display()));
+            output.say(format_args!("Nothing runs at {url}; the data in {}:", options.place()));
             at_rest(options).await?
         }
         Err(error) => return Err(error.into()),
@@ -36,22 +36,21 @@ pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box
 
 /// Audits the data of a system that does not run.
 async fn at_rest(options: &Options) -> Result<Report, Box<dyn Error + Send + Sync>> {
-    let dir = &options.data_dir;
+    let (dir, storage) = (&options.data_dir, options.storage());
     for service in [ServiceName::Order, ServiceName::Inventory, ServiceName::Payment] {
-        let path = database_path(dir, service);
-        if !path.is_file() {
+        if let Some(path) = storage.missing(dir, service) {
             return Err(
                 format!("there is nothing to check: {} is not there; name the folder with --data-dir", path.display()).into()
             );
         }
     }
-    let gateway = open_gateway(dir, &Clock::system(), &IdSource::random()).await?;
-    let orders = order::audit::audit(&database(dir, ServiceName::Order).await?).await;
+    let gateway = storage.gateway(dir, &Clock::system(), &IdSource::random()).await?;
+    let orders = order::audit::audit(&storage.database(dir, ServiceName::Order).await?).await;
     let others = Others {
-        inventory: inventory::audit::audit(&database(dir, ServiceName::Inventory).await?)
+        inventory: inventory::audit::audit(&storage.database(dir, ServiceName::Inventory).await?)
             .await
             .map_err(|fault| fault.to_string()),
-        payment: payment::audit::audit(&database(dir, ServiceName::Payment).await?, &gateway)
+        payment: payment::audit::audit(&storage.database(dir, ServiceName::Payment).await?, &gateway)
             .await
             .map_err(|fault| fault.to_string()),
     };

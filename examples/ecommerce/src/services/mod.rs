@@ -6,14 +6,18 @@ pub mod inventory;
 pub mod notification;
 pub mod order;
 pub mod payment;
+mod sql;
 
 use axum::Router;
 use sagas::{
     Database, Fault, ServiceHandle,
     http::{Page, service_routes},
+    store::{SqlConnection, Tx},
 };
 use serde::{Deserialize, Deserializer};
-use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
+
+pub(crate) use self::sql::Statement;
 
 /// `api` under its short paths and under `/api/v1`. What `service` shows about itself is served under the short paths anyway.
 pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {
@@ -30,17 +34,29 @@ pub(crate) async fn listed<T>(
     db: &Database,
     page: &Page,
     newest_first: &'static str,
-    select: impl Fn(&str) -> QueryBuilder<Any>,
+    select: impl Fn(&str) -> Result<Statement, Fault>,
 ) -> Result<(Vec<T>, u64), Fault>
 where
     T: for<'a> TryFrom<&'a AnyRow, Error = Fault>,
 {
-    let total: i64 = select("COUNT(*)").build().fetch_one(db).await?.try_get(0)?;
-    let mut list = select("*");
-    list.push(" ORDER BY ").push(newest_first).push(" LIMIT ").push_bind(i64::from(page.limit()));
-    list.push(" OFFSET ").push_bind(i64::try_from(page.offset()).unwrap_or(i64::MAX));
-    let rows = list.build().fetch_all(db).await?;
+    let total: i64 = select("COUNT(*)")?.query().fetch_one(db).await?.try_get(0)?;
+    let mut list = select("*")?;
+    list.push(" ORDER BY ").push(newest_first).push(" LIMIT ").bind(i64::from(page.limit()))?;
+    list.push(" OFFSET ").bind(i64::try_from(page.offset()).unwrap_or(i64::MAX))?;
+    let rows = list.query().fetch_all(db).await?;
     Ok((rows.iter().map(T::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
+}
+
+/// Locks what `select`, a statement `SELECT … FOR UPDATE` about `id`, finds, until the transaction ends. SQLite has one writer at a
+/// time: there is nothing to lock.
+///
+/// # Errors
+/// When the database cannot be used.
+pub(crate) async fn lock(tx: &mut Tx, select: &'static str, id: &str) -> Result<(), Fault> {
+    if let SqlConnection::Postgres(connection) = tx.connection().await? {
+        sqlx::query(select).bind(id).execute(connection).await?;
+    }
+    Ok(())
 }
 
 /// A value that is there: `null` is none.

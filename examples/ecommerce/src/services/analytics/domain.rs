@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sagas::{Fault, message::Event, prelude::*, time::Timestamp};
 use serde::Serialize;
-use sqlx::{Any, QueryBuilder, Row};
+use sqlx::Row;
 
 use super::handlers::Anything;
 use crate::contracts::{
@@ -12,7 +12,7 @@ use crate::contracts::{
     OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
     ProductId,
 };
-use crate::percentile::percentile;
+use crate::{percentile::percentile, services::Statement};
 
 /// How many of the latest orders the processing times are taken from.
 const SAMPLE: i64 = 10_000;
@@ -89,19 +89,21 @@ impl Tally {
             .await?;
         }
         for created in self.created.chunks(ROWS) {
-            let mut sql = QueryBuilder::<Any>::new("INSERT INTO orders (order_id, created_at, total) ");
-            sql.push_values(created, |mut row, (order_id, at, total)| {
-                row.push_bind(order_id.to_string()).push_bind(at.as_millis()).push_bind(total.minor_units());
-            });
-            sql.push(" ON CONFLICT (order_id) DO NOTHING").build().execute(&mut *tx).await?;
+            let mut sql = Statement::new("INSERT INTO orders (order_id, created_at, total) VALUES ");
+            sql.rows(created, |row, (order_id, at, total)| {
+                row.bind(order_id.to_string())?.bind(at.as_millis())?.bind(total.minor_units()).map(drop)
+            })?;
+            sql.push(" ON CONFLICT (order_id) DO NOTHING");
+            sql.query().execute(&mut *tx).await?;
         }
         let items: Vec<_> = self.items.into_iter().collect();
         for items in items.chunks(ROWS) {
-            let mut sql = QueryBuilder::<Any>::new("INSERT INTO order_items (order_id, product_id, quantity) ");
-            sql.push_values(items, |mut row, ((order_id, product_id), quantity)| {
-                row.push_bind(order_id.to_string()).push_bind(product_id.to_string()).push_bind(*quantity);
-            });
-            sql.push(" ON CONFLICT (order_id, product_id) DO NOTHING").build().execute(&mut *tx).await?;
+            let mut sql = Statement::new("INSERT INTO order_items (order_id, product_id, quantity) VALUES ");
+            sql.rows(items, |row, ((order_id, product_id), quantity)| {
+                row.bind(order_id.to_string())?.bind(product_id.to_string())?.bind(*quantity).map(drop)
+            })?;
+            sql.push(" ON CONFLICT (order_id, product_id) DO NOTHING");
+            sql.query().execute(&mut *tx).await?;
         }
         for (order_id, at, reason) in self.ended {
             let outcome = if reason.is_some() { "CANCELLED" } else { "COMPLETED" };

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use sagas::{Fault, id::IdSource, prelude::*, time::Timestamp};
 use sqlx::Row;
 
-use crate::contracts::{Missing, OrderId, OrderItem, ProductId, Released, Reservation, ReservationId};
+use crate::{
+    contracts::{Missing, OrderId, OrderItem, ProductId, Released, Reservation, ReservationId},
+    services::lock,
+};
 
 /// The most units that can be counted of one product.
 pub const MOST_UNITS: i64 = 1_000_000_000_000_000;
@@ -34,7 +37,7 @@ pub enum Held {
     Before,
 }
 
-/// Units ordered of each product, in the order of the products, which is also the order in which rows are locked.
+/// Units ordered of each product, in the order of the products.
 pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     let mut demand = BTreeMap::new();
     for item in items {
@@ -50,6 +53,7 @@ pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
 /// When the database cannot be used.
 pub async fn hold(tx: &mut Tx, order_id: OrderId, items: &[OrderItem], ids: &IdSource) -> Result<Held, Fault> {
     let now = tx.now();
+    lock_stock(tx).await?;
     let mut held = Vec::new();
     let mut missing = Vec::new();
     if decided(tx, order_id).await? {
@@ -80,6 +84,7 @@ pub async fn hold(tx: &mut Tx, order_id: OrderId, items: &[OrderItem], ids: &IdS
 /// # Errors
 /// When the database cannot be used.
 pub async fn sell(tx: &mut Tx, order_id: OrderId) -> Result<(), Fault> {
+    lock_stock(tx).await?;
     for Released { product_id, quantity } in settle(tx, order_id, ReservationStatus::Sold).await? {
         sqlx::query("UPDATE products SET reserved = reserved - $1, sold = sold + $1 WHERE product_id = $2")
             .bind(units(quantity))
@@ -95,11 +100,16 @@ pub async fn sell(tx: &mut Tx, order_id: OrderId) -> Result<(), Fault> {
 /// # Errors
 /// When the database cannot be used.
 pub async fn release(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Released>, Fault> {
+    lock_stock(tx).await?;
     let released = settle(tx, order_id, ReservationStatus::Released).await?;
     for Released { product_id, quantity } in &released {
         give_back(tx, product_id, *quantity).await?;
     }
     Ok(released)
+}
+
+async fn lock_stock(tx: &mut Tx) -> Result<(), Fault> {
+    lock(tx, "SELECT 1 FROM stock_lock WHERE id = $1 FOR UPDATE", "stock").await
 }
 
 /// A sentence that names what is short.

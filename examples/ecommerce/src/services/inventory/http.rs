@@ -13,7 +13,7 @@ use sagas::{
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
 
 use super::{
     audit,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, ProductId, ReservationId, short_text},
-    services::{listed, versioned},
+    services::{Statement, listed, versioned},
 };
 
 /// The most units that one call can add.
@@ -70,7 +70,7 @@ async fn list(Extension(service): Extension<ServiceHandle>, page: Page) -> Resul
 }
 
 async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64), Fault> {
-    let select = |what: &str| QueryBuilder::new(format!("SELECT {what} FROM products"));
+    let select = |what: &str| Ok(Statement::new(format!("SELECT {what} FROM products")));
     listed(db, page, "created_at DESC, product_id DESC", select).await
 }
 
@@ -205,11 +205,11 @@ async fn reservations(
 
 async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<ReservationView>, u64), Fault> {
     let select = |what: &str| {
-        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM reservations"));
+        let mut sql = Statement::new(format!("SELECT {what} FROM reservations"));
         if let Some(order_id) = filter.order_id {
-            sql.push(" WHERE order_id = ").push_bind(order_id.to_string());
+            sql.push(" WHERE order_id = ").bind(order_id.to_string())?;
         }
-        sql
+        Ok(sql)
     };
     listed(db, page, "created_at DESC, reservation_id DESC", select).await
 }

@@ -27,3 +27,10 @@ CREATE TABLE reservations (
     UNIQUE (order_id, product_id)
 );
 CREATE INDEX reservations_by_age ON reservations (created_at, reservation_id);
+
+-- One row, which whoever moves units locks first: a transaction moves the units of many orders, in no common order of the
+-- products, and two of them would wait for each other.
+CREATE TABLE stock_lock (
+    id TEXT PRIMARY KEY
+);
+INSERT INTO stock_lock (id) VALUES ('stock');

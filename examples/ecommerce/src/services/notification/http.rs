@@ -8,12 +8,12 @@ use sagas::{
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
 
 use super::providers::{AllSwitches, AllSwitchesChange, Providers};
 use crate::{
     contracts::{Channel, CustomerId, Kind, NotificationId, NotificationStatus, OrderId},
-    services::{listed, versioned},
+    services::{Statement, listed, versioned},
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
@@ -70,14 +70,14 @@ async fn list(
 
 async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<NotificationView>, u64), Fault> {
     let select = |what: &str| {
-        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM notifications WHERE 1 = 1"));
+        let mut sql = Statement::new(format!("SELECT {what} FROM notifications WHERE 1 = 1"));
         if let Some(order_id) = filter.order_id {
-            sql.push(" AND order_id = ").push_bind(order_id.to_string());
+            sql.push(" AND order_id = ").bind(order_id.to_string())?;
         }
         if let Some(customer_id) = &filter.customer_id {
-            sql.push(" AND customer_id = ").push_bind(customer_id.to_string());
+            sql.push(" AND customer_id = ").bind(customer_id.to_string())?;
         }
-        sql
+        Ok(sql)
     };
     listed(db, page, "at DESC, notification_id DESC", select).await
 }

@@ -11,7 +11,10 @@ use sagas::{
 use sqlx::{Row, any::AnyRow};
 
 use super::domain::{Change, Decision, Order};
-use crate::contracts::{OrderId, OrderStatus};
+use crate::{
+    contracts::{OrderId, OrderStatus},
+    services::lock,
+};
 
 /// An event of the history, and where it came from.
 #[derive(Debug, Clone)]
@@ -99,11 +102,12 @@ pub struct OpenOrder {
 }
 
 impl OpenOrder {
-    /// Reads an order and folds it; `None` when it is not there.
+    /// Reads an order and folds it; `None` when it is not there. Nobody else changes it until the transaction ends.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn load(tx: &mut Tx, order_id: OrderId) -> Result<Option<Self>, Fault> {
+        lock(tx, "SELECT 1 FROM orders WHERE order_id = $1 FOR UPDATE", &order_id.to_string()).await?;
         let entries = history_in(tx, order_id).await?;
         let changes = entries.iter().map(Entry::change).collect::<Result<Vec<_>, _>>()?;
         let (Some(order), Some(first)) = (Order::fold(&changes), entries.first()) else { return Ok(None) };

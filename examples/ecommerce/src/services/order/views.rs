@@ -3,14 +3,14 @@
 use sagas::{Fault, http::Page, prelude::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
 
 use super::history::Entry;
 use crate::{
     contracts::{
         Amount, Currency, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity,
     },
-    services::listed,
+    services::{Statement, listed},
 };
 
 /// An order.
@@ -102,14 +102,15 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    fn write(&self, sql: &mut QueryBuilder<Any>) {
+    fn write(&self, sql: &mut Statement) -> Result<(), Fault> {
         sql.push(" WHERE 1 = 1");
         if let Some(customer_id) = &self.customer_id {
-            sql.push(" AND customer_id = ").push_bind(customer_id.to_string());
+            sql.push(" AND customer_id = ").bind(customer_id.to_string())?;
         }
         if let Some(status) = self.status {
-            sql.push(" AND status = ").push_bind(status.as_str());
+            sql.push(" AND status = ").bind(status.as_str())?;
         }
+        Ok(())
     }
 }
 
@@ -122,9 +123,9 @@ pub(super) async fn order(db: &Database, order_id: OrderId) -> Result<Option<Ord
 /// One page of the orders that `filter` lets through, newest first, and how many there are.
 pub(super) async fn orders(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<OrderView>, u64), Fault> {
     let select = |what: &str| {
-        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM orders"));
-        filter.write(&mut sql);
-        sql
+        let mut sql = Statement::new(format!("SELECT {what} FROM orders"));
+        filter.write(&mut sql)?;
+        Ok(sql)
     };
     listed(db, page, "created_at DESC, order_id DESC", select).await
 }

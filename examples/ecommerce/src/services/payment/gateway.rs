@@ -1,17 +1,13 @@
 //! A payment gateway, simulated: an outside system with a memory of its own, and switches that make it misbehave.
 
 use std::{
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use sagas::{id::IdSource, time::Clock};
 use serde::{Deserialize, Deserializer, Serialize};
-use sqlx::{
-    Row, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{AnyPool, Row, any::AnyPoolOptions};
 
 use crate::{
     contracts::{Amount, Money, OrderId},
@@ -65,6 +61,21 @@ fn amount_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<O
     raw.get().parse().map(|amount| Some(Some(amount))).map_err(serde::de::Error::custom)
 }
 
+const SQLITE_TABLES: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL;
+    PRAGMA busy_timeout = 2000;
+    CREATE TABLE IF NOT EXISTS gateway_charges (
+        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);";
+
+/// Several processes may start at once, and `IF NOT EXISTS` is not safe against that: they take turns.
+const POSTGRES_TABLES: &str = "
+    BEGIN;
+    SELECT pg_advisory_xact_lock(7203746);
+    CREATE TABLE IF NOT EXISTS gateway_charges (
+        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
+    COMMIT;";
+
 /// What the gateway says to a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -94,30 +105,21 @@ pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     switches: Mutex<Switches>,
-    ledger: SqlitePool,
+    ledger: AnyPool,
     clock: Clock,
     ids: IdSource,
 }
 
 impl Gateway {
-    /// The gateway whose ledger is the file at `path`.
+    /// The gateway whose ledger is the database at `url`: `sqlite:PATH`, or `postgres://…`.
     ///
     /// # Errors
-    /// When the file cannot be opened.
-    pub async fn open(path: &Path, clock: Clock, ids: IdSource) -> Result<Self, sqlx::Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_secs(2));
-        let ledger = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        sqlx::query(
-            "CREATE TABLE IF NOT EXISTS charges (
-                idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount INTEGER NOT NULL, declined TEXT)",
-        )
-        .execute(&ledger)
-        .await?;
+    /// When the database cannot be opened.
+    pub async fn open(url: &str, clock: Clock, ids: IdSource) -> Result<Self, sqlx::Error> {
+        sqlx::any::install_default_drivers();
+        let (connections, tables) = if url.starts_with("sqlite:") { (1, SQLITE_TABLES) } else { (4, POSTGRES_TABLES) };
+        let ledger = AnyPoolOptions::new().max_connections(connections).connect(url).await?;
+        sqlx::raw_sql(tables).execute(&ledger).await?;
         Ok(Self(Arc::new(Inner { switches: Mutex::default(), ledger, clock, ids })))
     }
 
@@ -151,8 +153,8 @@ impl Gateway {
         let declined = self.judge(&switches, amount);
         // The first answer to a key is the one that counts.
         let row = sqlx::query(
-            "INSERT INTO charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (idempotency_key) DO UPDATE SET declined = charges.declined RETURNING declined",
+            "INSERT INTO gateway_charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (idempotency_key) DO UPDATE SET declined = gateway_charges.declined RETURNING declined",
         )
         .bind(key)
         .bind(order_id.to_string())
@@ -169,7 +171,7 @@ impl Gateway {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn charged_twice(&self) -> Result<Vec<String>, sqlx::Error> {
-        let twice = "SELECT order_id FROM charges WHERE declined IS NULL GROUP BY order_id HAVING COUNT(*) > 1";
+        let twice = "SELECT order_id FROM gateway_charges WHERE declined IS NULL GROUP BY order_id HAVING COUNT(*) > 1";
         sqlx::query_scalar(twice).fetch_all(&self.0.ledger).await
     }
 

@@ -7,7 +7,7 @@ use sagas::{
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Any, QueryBuilder, Row, any::AnyRow};
+use sqlx::{Row, any::AnyRow};
 
 use super::{
     audit,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
-    services::{listed, versioned},
+    services::{Statement, listed, versioned},
 };
 
 /// The longest that the gateway can be told to take, in milliseconds.
@@ -74,11 +74,11 @@ async fn list(
 
 async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<PaymentView>, u64), Fault> {
     let select = |what: &str| {
-        let mut sql = QueryBuilder::<Any>::new(format!("SELECT {what} FROM payments"));
+        let mut sql = Statement::new(format!("SELECT {what} FROM payments"));
         if let Some(order_id) = filter.order_id {
-            sql.push(" WHERE order_id = ").push_bind(order_id.to_string());
+            sql.push(" WHERE order_id = ").bind(order_id.to_string())?;
         }
-        sql
+        Ok(sql)
     };
     listed(db, page, "created_at DESC, payment_id DESC", select).await
 }

@@ -84,7 +84,7 @@ mod tests {
     use crate::services::payment::gateway::SwitchesChange;
 
     async fn terminal(clock: &Clock) -> Terminal {
-        let gateway = Gateway::open(":memory:".as_ref(), clock.clone(), IdSource::seeded(1)).await.unwrap();
+        let gateway = Gateway::open("sqlite::memory:", clock.clone(), IdSource::seeded(1)).await.unwrap();
         Terminal::new(gateway, clock.clone())
     }
 

@@ -1,0 +1,96 @@
+//! Statements put together at run time, for whichever database: their placeholders are `$1`, `$2`, which SQLite and PostgreSQL
+//! both know. (`sqlx::QueryBuilder` writes `?` for `sqlx::Any`, which PostgreSQL does not.)
+
+use std::fmt::Write;
+
+use sagas::Fault;
+use sqlx::{Any, Arguments, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
+
+/// A statement in the making.
+#[derive(Default)]
+pub(crate) struct Statement {
+    text: String,
+    values: AnyArguments,
+}
+
+impl Statement {
+    /// A statement that begins like this. The text must hold nothing that came from outside.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), values: AnyArguments::default() }
+    }
+
+    /// Goes on with `text`, which must hold nothing that came from outside.
+    pub(crate) fn push(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Goes on with a value.
+    ///
+    /// # Errors
+    /// When the value cannot be encoded.
+    pub(crate) fn bind<'v, T: Encode<'v, Any> + Type<Any>>(&mut self, value: T) -> Result<&mut Self, Fault> {
+        self.values.add(value).map_err(|error| Fault::new(error.to_string()))?;
+        write!(self.text, "${}", self.values.len())?;
+        Ok(self)
+    }
+
+    /// Goes on with `rows` of values in parentheses, as `VALUES` wants them.
+    ///
+    /// # Errors
+    /// When a value cannot be encoded.
+    pub(crate) fn rows<T>(
+        &mut self,
+        rows: impl IntoIterator<Item = T>,
+        mut row: impl FnMut(&mut Row<'_>, T) -> Result<(), Fault>,
+    ) -> Result<&mut Self, Fault> {
+        for (at, values) in rows.into_iter().enumerate() {
+            self.push(if at == 0 { "(" } else { ", (" });
+            row(&mut Row { statement: self, first: true }, values)?;
+            self.push(")");
+        }
+        Ok(self)
+    }
+
+    /// The statement, ready to run.
+    pub(crate) fn query(self) -> Query<'static, Any, AnyArguments> {
+        sqlx::query_with(AssertSqlSafe(self.text), self.values)
+    }
+}
+
+/// One row of values.
+pub(crate) struct Row<'s> {
+    statement: &'s mut Statement,
+    first: bool,
+}
+
+impl Row<'_> {
+    /// The next value.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub(crate) fn bind<'v, T: Encode<'v, Any> + Type<Any>>(&mut self, value: T) -> Result<&mut Self, Fault> {
+        if !std::mem::take(&mut self.first) {
+            self.statement.push(", ");
+        }
+        self.statement.bind(value)?;
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn placeholders_are_numbered() {
+        let mut statement = Statement::new("INSERT INTO t (a, b) VALUES ");
+        let rows = [("x", 1_i64), ("y", 2)];
+        statement.rows(rows, |row, (a, b)| row.bind(a.to_owned())?.bind(b).map(drop)).unwrap();
+        statement.push(" ON CONFLICT DO NOTHING");
+        assert_eq!(statement.text, "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT DO NOTHING");
+        assert_eq!(statement.values.len(), 4);
+    }
+}

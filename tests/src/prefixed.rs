@@ -1,0 +1,155 @@
+//! A log within a log: topics and groups under a prefix, so that many shops share one broker and know nothing of each other.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sagas::{
+    message::{Received, Record, TopicPartition},
+    transport::{Delivery, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+};
+
+/// The part of `inner` whose topics and groups begin with `prefix`.
+pub(crate) struct Prefixed {
+    inner: Arc<dyn Transport>,
+    prefix: Prefix,
+}
+
+#[derive(Clone)]
+struct Prefix(Arc<str>);
+
+impl Prefixed {
+    pub(crate) fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
+        Self { inner, prefix: Prefix(prefix.into()) }
+    }
+}
+
+impl Prefix {
+    fn put(&self, name: &str) -> String {
+        format!("{}{name}", self.0)
+    }
+
+    fn put_all(&self, names: &[String]) -> Vec<String> {
+        names.iter().map(|name| self.put(name)).collect()
+    }
+
+    fn take(&self, name: &str) -> String {
+        name.strip_prefix(&*self.0).unwrap_or(name).to_owned()
+    }
+
+    fn inside(&self, partition: TopicPartition) -> TopicPartition {
+        TopicPartition::new(self.take(&partition.topic), partition.partition)
+    }
+
+    fn outside(&self, partition: &TopicPartition) -> TopicPartition {
+        TopicPartition::new(self.put(&partition.topic), partition.partition)
+    }
+
+    fn error(&self, error: TransportError) -> TransportError {
+        match error {
+            TransportError::UnknownTopic(topic) => TransportError::UnknownTopic(self.take(&topic)),
+            other => other,
+        }
+    }
+
+    fn record(&self, received: Received) -> Received {
+        let record = Record { topic: self.take(&received.record.topic), ..(*received.record).clone() };
+        Received { record: Arc::new(record), ..received }
+    }
+
+    fn delivery(&self, delivery: Delivery) -> Delivery {
+        let all = |partitions: Vec<_>| partitions.into_iter().map(|partition| self.inside(partition)).collect();
+        match delivery {
+            Delivery::Records { partition, records } => Delivery::Records {
+                partition: self.inside(partition),
+                records: records.into_iter().map(|received| self.record(received)).collect(),
+            },
+            Delivery::Assigned(partitions) => Delivery::Assigned(all(partitions)),
+            Delivery::Revoked(partitions) => Delivery::Revoked(all(partitions)),
+            Delivery::Lost(partitions) => Delivery::Lost(all(partitions)),
+            Delivery::Gap { partition, wanted, oldest, end } => {
+                Delivery::Gap { partition: self.inside(partition), wanted, oldest, end }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Prefixed {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        let topics: Vec<_> =
+            topics.iter().map(|topic| TopicSpec { name: self.prefix.put(&topic.name), partitions: topic.partitions }).collect();
+        self.inner.ensure_topics(&topics).await
+    }
+
+    async fn publish(&self, mut records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        for record in &mut records {
+            record.topic = self.prefix.put(&record.topic);
+        }
+        let results = self.inner.publish(records).await;
+        results.into_iter().map(|result| result.map_err(|error| self.prefix.error(error))).collect()
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
+        let inner = self.inner.subscribe(&self.prefix.put(group), &self.prefix.put_all(topics)).await;
+        let inner = inner.map_err(|error| self.prefix.error(error))?;
+        Ok(Box::new(Member { inner, prefix: self.prefix.clone() }))
+    }
+
+    async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        let lags = self.inner.lag(&self.prefix.put(group), &self.prefix.put_all(topics)).await?;
+        Ok(lags.into_iter().map(|lag| GroupLag { partition: self.prefix.inside(lag.partition), ..lag }).collect())
+    }
+
+    async fn check(&self) -> Result<(), TransportError> {
+        self.inner.check().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+struct Member {
+    inner: Box<dyn Subscription>,
+    prefix: Prefix,
+}
+
+impl Member {
+    fn outside(&self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
+        partitions.iter().map(|partition| self.prefix.outside(partition)).collect()
+    }
+}
+
+#[async_trait]
+impl Subscription for Member {
+    async fn next(&mut self) -> Result<Delivery, TransportError> {
+        self.inner.next().await.map(|delivery| self.prefix.delivery(delivery))
+    }
+
+    fn start(&mut self, from: &[(TopicPartition, Option<i64>)]) {
+        let from: Vec<_> = from.iter().map(|(partition, offset)| (self.prefix.outside(partition), *offset)).collect();
+        self.inner.start(&from);
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.inner.pause(&self.outside(partitions));
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.inner.resume(&self.outside(partitions));
+    }
+
+    fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
+        let offsets = offsets.into_iter().map(|(partition, offset)| (self.prefix.outside(&partition), offset)).collect();
+        self.inner.commit(offsets)
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) {
+        self.inner.release(&self.outside(partitions));
+    }
+
+    async fn close(self: Box<Self>) {
+        self.inner.close().await;
+    }
+}

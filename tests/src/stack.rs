@@ -1,0 +1,83 @@
+//! What a shop runs on: the embedded log and SQLite, or real servers.
+
+use std::{path::Path, sync::Arc};
+
+use ecommerce::Storage;
+use sagas::{
+    kafka::{Kafka, KafkaConfig},
+    time::Clock,
+    transport::{
+        Transport,
+        embedded::{Embedded, EmbeddedOptions},
+    },
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::prefixed::Prefixed;
+
+/// Which stack the shops of this run stand on: `real` for Apache Kafka and PostgreSQL, else the embedded one.
+const STACK: &str = "SAGAS_TEST_STACK";
+/// Where Apache Kafka is.
+const KAFKA: (&str, &str) = ("SAGAS_TEST_KAFKA", "127.0.0.1:9092");
+/// Where PostgreSQL is.
+const POSTGRES: (&str, &str) = ("SAGAS_TEST_POSTGRES", "postgres://sagas:sagas@127.0.0.1:5432/sagas");
+
+/// A log and databases that nobody else uses.
+pub(crate) struct Stack {
+    pub(crate) log: Arc<dyn Transport>,
+    pub(crate) storage: Storage,
+    /// The database that was made for this shop, and the server's own to remove it from.
+    database: Option<(String, String)>,
+}
+
+/// Whether the shops stand on Apache Kafka and PostgreSQL.
+pub fn on_real_servers() -> bool {
+    std::env::var(STACK).is_ok_and(|stack| stack == "real")
+}
+
+impl Stack {
+    /// The stack of this run, with what needs no server in `folder`.
+    pub(crate) async fn open(folder: &Path, clock: &Clock) -> Self {
+        if on_real_servers() { Self::real().await } else { Self::embedded(folder, clock).await }
+    }
+
+    async fn embedded(folder: &Path, clock: &Clock) -> Self {
+        let mut options = EmbeddedOptions::default();
+        options.clock = clock.clone();
+        let log = Embedded::open(folder.join("log"), options).await.unwrap();
+        Self { log, storage: Storage::Files, database: None }
+    }
+
+    async fn real() -> Self {
+        let name = format!("shop_{}", Uuid::new_v4().simple());
+        let config: KafkaConfig = format!("kafka://{}", setting(KAFKA)).parse().unwrap();
+        let kafka = Kafka::connect(config).await.unwrap_or_else(|error| panic!("{error}; scripts/kafka start"));
+        let log = Arc::new(Prefixed::new(kafka, &format!("{name}.")));
+        let server = setting(POSTGRES);
+        run(&server, format!("CREATE DATABASE {name}")).await;
+        let (place, _) = server.rsplit_once('/').expect("a URL that names a database");
+        let storage = Storage::Postgres(format!("{place}/{name}?pool=6"));
+        Self { log, storage, database: Some((server, name)) }
+    }
+
+    /// Closes the log, and removes what was made for the shop.
+    pub(crate) async fn close(&self) {
+        self.log.close().await;
+        if let Some((server, name)) = &self.database {
+            run(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+    }
+}
+
+fn setting((name, default): (&str, &str)) -> String {
+    std::env::var(name).unwrap_or_else(|_| default.to_owned())
+}
+
+async fn run(server: &str, sql: String) {
+    let mut connection = PgConnection::connect(server)
+        .await
+        .unwrap_or_else(|error| panic!("PostgreSQL does not answer ({error}); scripts/postgres start"));
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
