@@ -98,3 +98,69 @@ async fn sql_on_a_store_without_sql_fails_by_name() {
     let letters = pump.service("payments").dead_letters(0, 10).await.unwrap().0;
     assert!(letters[0].error.contains("this store speaks no SQL"), "{}", letters[0].error);
 }
+
+/// Number 1 ends the transaction that it was lent.
+async fn end_it(tx: &mut Tx, placed: &Placed, natively: bool) -> Result<(), Failure> {
+    if placed.number == 1 {
+        match natively {
+            true => sqlx::raw_sql("ROLLBACK").execute(tx.sqlite().await?).await.map(drop)?,
+            false => sqlx::query::<sqlx::Any>("COMMIT").execute(tx).await.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is done on SQLite's own connection.
+#[derive(Clone, Copy)]
+struct Natively(bool);
+
+#[handler(retry(max = 2, backoff = "1s..1s"))]
+async fn ending(
+    On(placed): On<Placed>,
+    mut tx: Tx,
+    State(plan): State<Plan>,
+    State(Natively(natively)): State<Natively>,
+    meta: Meta,
+) -> Result<Charged, Failure> {
+    plan.write(&mut tx, &placed).await?;
+    plan.note(&placed, &meta);
+    end_it(&mut tx, &placed, natively).await?;
+    Ok(Charged { order_id: placed.order_id, number: placed.number })
+}
+
+#[handler(retry(max = 2, backoff = "1s..1s"))]
+async fn beginning_and_ending(
+    On(placed): On<Placed>,
+    work: Work,
+    State(plan): State<Plan>,
+    State(Natively(natively)): State<Natively>,
+    meta: Meta,
+) -> Result<Charged, Failure> {
+    let mut tx = work.begin().await?;
+    plan.write(&mut tx, &placed).await?;
+    plan.note(&placed, &meta);
+    end_it(&mut tx, &placed, natively).await?;
+    Ok(Charged { order_id: placed.order_id, number: placed.number })
+}
+
+#[tokio::test]
+async fn a_handler_that_ends_its_transaction_has_failed_and_holds_up_nobody() {
+    for handlers in [handlers![ending], handlers![beginning_and_ending]] {
+        for natively in [false, true] {
+            let (database, plan) = (sqlite().await, Plan::done().rows());
+            let payments = service(&database, &plan).state(Natively(natively)).handlers(handlers.clone());
+            let pump = Pump::of([payments]).start().await;
+            for number in 0..4 {
+                pump.publish(&placed(&format!("o{number}"), number)).await;
+            }
+            settle(&pump, &["payments"]).await;
+            assert_eq!(rows(&database).await, [("o0".to_owned(), 0), ("o2".to_owned(), 2), ("o3".to_owned(), 3)]);
+            assert_eq!(pump.published::<Charged>().await.len(), 3);
+            let letters = pump.service("payments").dead_letters(0, 10).await.unwrap().0;
+            assert_eq!((letters.len(), letters[0].attempts), (1, 2));
+            let error = &letters[0].error;
+            assert!(error.contains("COMMIT") && error.contains("leave that to the framework"), "{error}");
+            pump.stop().await;
+        }
+    }
+}

@@ -41,6 +41,8 @@ mod rows;
 #[cfg(feature = "sql")]
 mod sql;
 #[cfg(feature = "sql")]
+mod sql_ending;
+#[cfg(feature = "sql")]
 mod sql_errors;
 mod tx;
 
@@ -304,7 +306,8 @@ pub trait StoreTx: Send + 'static {
     /// Commits. When it returns `Ok`, what was written survives a crash.
     ///
     /// # Errors
-    /// When nothing was committed, or when that is not known.
+    /// When nothing was committed, or when that is not known. [`StoreError::Refused`] when what was done in the transaction is the
+    /// reason: a constraint that is checked at the end, or a `COMMIT` or `ROLLBACK` among its own statements.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 
     /// The connection that carries the transaction. `None`: this store speaks no SQL.

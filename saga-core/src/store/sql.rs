@@ -17,7 +17,7 @@ use sqlx::{PgConnection, Postgres};
 use sqlx::{Sqlite, SqliteConnection};
 use sqlx_core::any::{AnyArguments, AnyConnectionBackend};
 
-use super::{Database, StoreError, Tx};
+use super::{Database, StoreError, Tx, sql_ending};
 
 /// The native connection of a transaction.
 #[derive(Debug)]
@@ -143,6 +143,12 @@ impl Parts {
         let persistent = query.persistent();
         Ok(Self { sql: query.sql(), persistent, arguments })
     }
+
+    fn of_a_transaction<'q>(query: impl Execute<'q, Any>) -> Result<Self, Error> {
+        let parts = Self::of(query)?;
+        sql_ending::refuse(parts.sql.as_str())?;
+        Ok(parts)
+    }
 }
 
 type Rows<'e> = BoxStream<'e, Result<Either<AnyQueryResult, AnyRow>, Error>>;
@@ -156,7 +162,7 @@ impl<'c> Executor<'c> for &'c mut Tx {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let parts = match Parts::of(query) {
+        let parts = match Parts::of_a_transaction(query) {
             Ok(parts) => parts,
             Err(error) => return stream::once(future::ready(Err(error))).boxed(),
         };
@@ -173,7 +179,7 @@ impl<'c> Executor<'c> for &'c mut Tx {
         'c: 'e,
         E: 'q + Execute<'q, Any>,
     {
-        let parts = Parts::of(query);
+        let parts = Parts::of_a_transaction(query);
         Box::pin(async move {
             let parts = parts?;
             self.connection().await?.backend().fetch_optional(parts.sql, parts.persistent, parts.arguments).await

@@ -44,6 +44,8 @@ pub(super) struct Connector {
 pub(super) struct Guard {
     armed: AtomicBool,
     lost: AtomicBool,
+    /// What ended the transaction was a `COMMIT` that was not ours.
+    committed: AtomicBool,
     interrupt: AtomicBool,
     #[cfg(test)]
     commits: std::sync::atomic::AtomicU64,
@@ -55,8 +57,14 @@ impl Guard {
         self.lost.load(Ordering::Acquire)
     }
 
+    /// Whether a `COMMIT` among the user's own statements did that.
+    pub(super) fn committed(&self) -> bool {
+        self.committed.load(Ordering::Acquire)
+    }
+
     pub(super) fn began(&self) {
         self.lost.store(false, Ordering::Release);
+        self.committed.store(false, Ordering::Release);
     }
 
     pub(super) fn committing(&self, yes: bool) {
@@ -76,6 +84,9 @@ impl Guard {
 
     fn may_commit(&self) -> bool {
         let armed = self.armed.load(Ordering::Acquire);
+        if !armed && !self.lost() {
+            self.committed.store(true, Ordering::Release);
+        }
         #[cfg(test)]
         self.commits.fetch_add(u64::from(armed), Ordering::AcqRel);
         armed

@@ -44,10 +44,12 @@ impl Unit {
     ) -> Result<T, StoreError> {
         let Some(Lent { lease, .. }) = &mut self.lent else { return Err(ended()) };
         if lease.guard.lost() {
-            return Err(StoreError::Unavailable(format!(
-                "{}: the transaction was rolled back; run it again",
-                lease.connector.name
-            )));
+            return Err(match lease.ended_by_its_unit().await {
+                Some(error) => error,
+                None => {
+                    StoreError::Unavailable(format!("{}: the transaction was rolled back; run it again", lease.connector.name))
+                }
+            });
         }
         statement(&mut lease.connection).await.map_err(|failed| failed.at(&lease.connector.name))
     }

@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     super::StoreError,
     connect::{Connector, Guard},
+    errors::database_error,
     unit::Unit,
 };
 
@@ -52,6 +53,23 @@ pub(super) struct Lease {
     pub(super) connection: SqliteConnection,
     pub(super) guard: Arc<Guard>,
     pub(super) connector: Arc<Connector>,
+}
+
+impl Lease {
+    /// What to say to a unit whose transaction is lost, if it has ended it itself.
+    ///
+    /// SQLite does not say why it has rolled back. It was the unit's own `COMMIT` if the commit hook has seen one, and a `ROLLBACK`
+    /// if the last statement has not failed as those fail after which SQLite rolls back by itself.
+    pub(super) async fn ended_by_its_unit(&mut self) -> Option<StoreError> {
+        let last = self.connection.lock_handle().await.ok()?.last_error();
+        let outage = last.is_some_and(|error| matches!(database_error("", &error), StoreError::Unavailable(_)));
+        (self.guard.committed() || !outage).then(|| {
+            StoreError::Refused(format!(
+                "{}: a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework",
+                self.connector.name
+            ))
+        })
+    }
 }
 
 /// What a unit gives back.
@@ -223,11 +241,19 @@ impl Task {
             if undo {
                 settle(&mut lease).await;
             }
-            finished.extend(commit);
             if self.guard.lost() {
+                let own_doing = lease.ended_by_its_unit().await;
+                if let Some(error) = own_doing
+                    && let Some(done) = commit
+                {
+                    let _ = done.send(Err(error));
+                } else {
+                    finished.extend(commit);
+                }
                 self.roll_back(lease).await;
                 return Err(self.lost());
             }
+            finished.extend(commit);
             if undo && !nested {
                 return Ok(lease);
             }
@@ -274,8 +300,7 @@ impl Task {
 
     fn lost(&self) -> StoreError {
         StoreError::Unavailable(format!(
-            "{}: the transaction was rolled back by the database (a full disk does that), or by a COMMIT or ROLLBACK among its own \
-             statements",
+            "{}: the transaction was rolled back by the database (a full disk does that), or by one it shared its commit with",
             self.connector.name
         ))
     }

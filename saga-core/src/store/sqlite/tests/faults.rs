@@ -123,15 +123,49 @@ async fn write(store: &SqliteStore, text: &str) -> Result<(), StoreError> {
 async fn a_handler_cannot_end_the_transaction_with_a_statement() {
     let folder = tempfile::tempdir().unwrap();
     let store = patient(folder.path()).await;
-    for sql in ["COMMIT", "ROLLBACK", "ROLLBACK; BEGIN", "COMMIT; BEGIN"] {
+    for sql in ["COMMIT", "ROLLBACK", "ROLLBACK; BEGIN", "COMMIT; BEGIN", "ROLLBACK; SELECT 1", "ROLLBACK; SELECT nothing"] {
+        let mut tx = store.begin().await.unwrap();
+        note(&mut *tx, "before").await.unwrap();
+        let _ = sqlx::raw_sql(sql).execute(connection(&mut *tx)).await;
+        let error = tx.append_outbox("orders", &[]).await.err();
+        assert!(matches!(error, None | Some(StoreError::Refused(_))), "{sql}: {error:?}");
+        let error = tx.commit().await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused(_)), "its own doing, and no outage: {sql}: {error}");
+        assert!(error.to_string().contains("a COMMIT or ROLLBACK among its own statements"), "{sql}: {error}");
+        assert!(notes(&store).await.is_empty(), "{sql}");
+    }
+    // What is written afterwards is not let through.
+    for sql in ["COMMIT", "ROLLBACK", "ROLLBACK; BEGIN"] {
         let mut tx = store.begin().await.unwrap();
         note(&mut *tx, "before").await.unwrap();
         let _ = sqlx::raw_sql(sql).execute(connection(&mut *tx)).await;
         let _ = note(&mut *tx, "after").await;
-        let error = tx.commit().await.unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable(_)), "{sql}: {error}");
+        tx.commit().await.unwrap_err();
         assert!(notes(&store).await.is_empty(), "{sql}");
     }
+    write(&store, "works").await.unwrap();
+}
+
+#[tokio::test]
+async fn who_shares_a_commit_with_one_that_ends_it_is_not_blamed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(patient(folder.path()).await);
+    let mut first = store.begin().await.unwrap();
+    note(&mut *first, "first").await.unwrap();
+    let second = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            let mut tx = store.begin().await.unwrap();
+            sqlx::raw_sql("ROLLBACK").execute(connection(&mut *tx)).await.unwrap();
+            tx.commit().await
+        }
+    });
+    until_waiting(&store, 1).await;
+    let first = first.commit().await;
+    assert!(matches!(first, Err(StoreError::Unavailable(_))), "{first:?}");
+    let second = second.await.unwrap();
+    assert!(matches!(second, Err(StoreError::Refused(_))), "{second:?}");
+    assert!(notes(&store).await.is_empty());
     write(&store, "works").await.unwrap();
 }
 
