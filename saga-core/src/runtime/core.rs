@@ -157,8 +157,20 @@ impl Core {
 
     /// How long to wait after the `failures`-th failure in a row of the database or the log.
     pub(crate) fn outage_backoff(&self, failures: u32) -> Duration {
-        let wait = Duration::from_millis(50).saturating_mul(1 << failures.min(5));
-        wait.mul_f64(0.5 + 0.5 * self.ids.fraction())
+        self.backoff(Duration::from_millis(50), failures)
+    }
+
+    /// How long to wait after `error`, the `failures`-th failure in a row of the database. Where another transaction was first, it
+    /// has ended, or will soon.
+    pub(crate) fn store_backoff(&self, error: &StoreError, failures: u32) -> Duration {
+        match error {
+            StoreError::Contended(_) => self.backoff(Duration::from_millis(2), failures),
+            _ => self.outage_backoff(failures),
+        }
+    }
+
+    fn backoff(&self, first: Duration, failures: u32) -> Duration {
+        first.saturating_mul(1 << failures.min(5)).mul_f64(0.5 + 0.5 * self.ids.fraction())
     }
 }
 

@@ -36,12 +36,12 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
         let Err(error) = result else { break };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        if blamed.is_none() && (is_refusal(&error) || suspicion.grows(core).await) {
+        if blamed.is_none() && (is_refusal(&error) || suspicion.grows(core, &error).await) {
             blamed = Some(error);
             continue;
         }
         tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-        core.clock.sleep(core.outage_backoff(failures)).await;
+        core.clock.sleep(core.store_backoff(&error, failures)).await;
     }
     if failures > 0 {
         parked::reconcile(core, std::slice::from_ref(item)).await;

@@ -17,12 +17,14 @@ use crate::{
     id::MessageId,
     message::Outgoing,
     runtime::Unavailable,
-    store::{StoreError, StoreTx, Tx, TxSlot, is_unavailable},
+    store::{StoreError, StoreTx, Tx, TxSlot, contention, is_unavailable},
     time::Timestamp,
 };
 
 /// How long a message waits whose handler met a database that cannot be used, in milliseconds.
 const OUTAGE_MS: u64 = 1_000;
+/// The same where another transaction was first.
+const CONTENTION_MS: u64 = 50;
 
 /// What a call came to.
 pub(crate) struct Judged {
@@ -41,7 +43,8 @@ pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Ou
         Outcome::Done(returned) => (published.into_iter().chain(named(returned)).collect(), String::new()),
         Outcome::Rejected(refusal) => (named(refusal).collect(), String::new()),
         Outcome::Retry(fault) if no_fault_of_the_message(&fault) => {
-            let ended = Ended::Later { after_ms: OUTAGE_MS };
+            let contended = contention(fault.error()).is_some();
+            let ended = Ended::Later { after_ms: if contended { CONTENTION_MS } else { OUTAGE_MS } };
             return Judged { ended, events: Vec::new(), error: fault.to_string() };
         }
         Outcome::Retry(fault) | Outcome::Dead(fault) => (Vec::new(), fault.to_string()),

@@ -29,7 +29,7 @@ use crate::{
     extract::Meta,
     failure::Fault,
     handler::{Invocation, Outcome},
-    store::{ParkedId, StoreError, StoreTx, Tx, TxSlot},
+    store::{ParkedId, StoreError, StoreTx, Tx, TxSlot, contention},
     time::Timestamp,
 };
 
@@ -53,7 +53,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
         };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
-        let suspicious = is_refusal(&error) || suspicion.grows(core).await;
+        let suspicious = is_refusal(&error) || suspicion.grows(core, &error).await;
         if items.len() > 1 && suspicious {
             // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
             parked::reconcile(core, items).await;
@@ -71,8 +71,10 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
             knowledge.blame(core, item, &error);
             continue;
         }
-        tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-        core.clock.sleep(core.outage_backoff(failures)).await;
+        if !matches!(error, StoreError::Contended(_)) {
+            tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
+        }
+        core.clock.sleep(core.store_backoff(&error, failures)).await;
         if !knowledge.blamed {
             // Nothing has happened: no attempt was burnt.
             knowledge = Knowledge::default();
@@ -83,7 +85,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
 /// Whether it is what a handler did that the database does not take, as a constraint that is checked at the commit, and not the
 /// database that is down.
 pub(crate) fn is_refusal(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unavailable(_))
+    !matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_))
 }
 
 /// How a message has ended whose transaction the database answered with `error`, though it is well. Where it does not refuse, that
@@ -97,13 +99,20 @@ pub(crate) fn blamed_for(error: &StoreError) -> Ended {
 pub(crate) struct Suspicion {
     /// Failures in a row of a database that says it is well.
     while_well: u32,
+    /// How often another transaction was first.
+    contended: u32,
 }
 
 impl Suspicion {
     const ENOUGH: u32 = 5;
+    const CONTENTION: u32 = 20;
 
     /// Takes note of a failure. Says whether there were enough of them while the database was well.
-    pub(crate) async fn grows(&mut self, core: &Core) -> bool {
+    pub(crate) async fn grows(&mut self, core: &Core, error: &StoreError) -> bool {
+        if matches!(error, StoreError::Contended(_)) {
+            self.contended += 1;
+            return self.contended >= Self::CONTENTION;
+        }
         self.while_well = if core.store().check().await.is_ok() { self.while_well + 1 } else { 0 };
         self.while_well >= Self::ENOUGH
     }
@@ -300,6 +309,11 @@ impl<'l> Transaction<'l> {
                 }
             },
         };
+        if let Outcome::Retry(fault) = &outcome
+            && let Some(error) = contention(fault.error())
+        {
+            return Err(error);
+        }
         let judged = judge(core, outcome, published, self.now);
         if judged.ended != Ended::Done && at.len() > 1 {
             return self.again_singly();

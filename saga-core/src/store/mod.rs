@@ -72,6 +72,9 @@ pub enum StoreError {
     /// The database cannot be reached, is busy beyond the patience, or full. The same call may work later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// Another transaction was first, and the database let only that one go on. The same call works when it is made again.
+    #[error("the database let another transaction go first: {0}")]
+    Contended(String),
     /// The database answered something that no retry will change.
     #[error("the database refused: {0}")]
     Refused(String),
@@ -86,6 +89,7 @@ impl StoreError {
     pub(crate) fn at(self, place: &str) -> Self {
         match self {
             Self::Unavailable(reason) => Self::Unavailable(format!("{place}: {reason}")),
+            Self::Contended(reason) => Self::Contended(format!("{place}: {reason}")),
             Self::Refused(reason) => Self::Refused(format!("{place}: {reason}")),
             Self::Incompatible(reason) => Self::Incompatible(format!("{place}: {reason}")),
         }
@@ -95,12 +99,22 @@ impl StoreError {
 /// Whether `error`, or what caused it, says that the database cannot be used now: that is no fault of the message that is being
 /// handled, and costs it no attempt.
 pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+    matches!(of_the_database(error), Some(StoreError::Unavailable(_) | StoreError::Contended(_)))
+}
+
+/// What `error`, or what caused it, says if it is that another transaction was first.
+pub(crate) fn contention(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
+    of_the_database(error).filter(|error| matches!(error, StoreError::Contended(_)))
+}
+
+/// The first of `error` and what caused it that comes from the database.
+fn of_the_database(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
         #[cfg(feature = "sql")]
         if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-            return matches!(sql_errors::store_error("", error), StoreError::Unavailable(_));
+            return Some(sql_errors::store_error("the service's database", error));
         }
-        matches!(error.downcast_ref(), Some(StoreError::Unavailable(_)))
+        error.downcast_ref::<StoreError>().cloned()
     })
 }
 

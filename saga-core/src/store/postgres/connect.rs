@@ -117,11 +117,6 @@ impl Connector {
         self.units.close().await;
         self.readers.close().await;
     }
-
-    #[cfg(test)]
-    pub(super) fn units(&self) -> &PgPool {
-        &self.units
-    }
 }
 
 /// Attempts to run something on a connection. One that lay idle may be dead, and after a restart of the server all of them are: what

@@ -11,8 +11,6 @@ use super::super::StoreError;
 fn unavailable(code: &str) -> Option<&'static str> {
     Some(match code {
         "25P03" => "the transaction was idle for too long and was ended; see `idle_transaction_timeout`",
-        "40001" => "the transaction met another one that was first; run it again",
-        "40P01" => "the transaction and another one waited for each other; run it again",
         "40003" => "whether the statement was completed is not known",
         "53100" => "the disk is full; make room",
         "53200" => "there is no memory left",
@@ -33,6 +31,11 @@ fn unavailable(code: &str) -> Option<&'static str> {
             _ => return None,
         },
     })
+}
+
+/// Whether another transaction was first.
+fn contended(code: &str) -> bool {
+    matches!(code, "40001" | "40P01")
 }
 
 fn incompatible(code: &str, text: &str) -> Option<&'static str> {
@@ -62,6 +65,9 @@ pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> 
     let (code, text) = (error.code(), error.message());
     if let Some(help) = unavailable(code) {
         return StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})"));
+    }
+    if contended(code) {
+        return StoreError::Contended(format!("{place}: PostgreSQL {code}: {text}"));
     }
     if let Some(help) = incompatible(code, text) {
         return StoreError::Incompatible(format!("{place}: {help} (PostgreSQL {code}: {text})"));

@@ -2,14 +2,31 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod basics;
 #[cfg(feature = "test-util")]
 mod conformance;
+mod faults;
+mod guard;
+mod hostile;
+mod opening;
+mod ownership;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{PostgresOptions, PostgresStore};
+use crate::store::{Migration, SqlConnection, Store, StoreTx};
+
+const NOTES: &[Migration] = &[Migration {
+    version: 1,
+    name: "notes",
+    sql: "CREATE TABLE notes (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, text TEXT UNIQUE);
+          CREATE TABLE children (parent BIGINT REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED);",
+}];
 
 /// The server that tests use.
 fn url() -> String {
@@ -29,9 +46,74 @@ impl Schema {
         url().parse::<PostgresOptions>().unwrap().schema(&self.0).unwrap()
     }
 
+    /// A store without tables.
     async fn open(&self) -> PostgresStore {
         PostgresStore::open(self.options()).await.expect("a PostgreSQL server: scripts/postgres start")
     }
+
+    async fn store(&self) -> PostgresStore {
+        self.store_with(self.options()).await
+    }
+
+    async fn store_with(&self, options: PostgresOptions) -> PostgresStore {
+        let store = PostgresStore::open(options).await.expect("a PostgreSQL server: scripts/postgres start");
+        store.migrate().await.unwrap();
+        store.migrate_set("notes", NOTES).await.unwrap();
+        store
+    }
+
+    /// A connection beside the store's, in this schema.
+    async fn beside(&self) -> PgConnection {
+        let mut connection = PgConnection::connect(&url()).await.unwrap();
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("SET search_path TO {}", self.0)))).await.unwrap();
+        connection
+    }
+
+    async fn notes(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT text FROM notes ORDER BY id").fetch_all(&mut self.beside().await).await.unwrap()
+    }
+
+    /// How many of the store's connections are in `state`, as the server says; any, when it is empty.
+    async fn connections(&self, state: &str) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND (state = $2 OR $2 = '')";
+        sqlx::query_scalar(sql).bind(&self.0).bind(state).fetch_one(&mut self.beside().await).await.unwrap()
+    }
+
+    /// Waits until as many of the store's connections are in `state`.
+    async fn until_connections(&self, state: &str, count: i64) {
+        let wait = async {
+            while self.connections(state).await != count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {count} connections became `{state}`"));
+    }
+
+    /// Closes every connection of the store, as an administrator or a stop of the server does.
+    async fn terminate(&self) {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
+        let _: i64 = sqlx::query_scalar(sql).bind(&self.0).fetch_one(&mut self.beside().await).await.unwrap();
+        self.until_connections("", 0).await;
+    }
+}
+
+/// How long something may take on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn native(tx: &mut dyn StoreTx) -> &mut PgConnection {
+    #[cfg_attr(not(feature = "sqlite"), expect(irrefutable_let_patterns, reason = "there is no other database"))]
+    let Some(SqlConnection::Postgres(connection)) = tx.sql() else { panic!("no connection") };
+    connection
+}
+
+async fn note(tx: &mut dyn StoreTx, text: &str) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO notes (text) VALUES ($1)").bind(text).execute(native(tx)).await?;
+    Ok(())
+}
+
+async fn run(tx: &mut dyn StoreTx, sql: &'static str) -> sqlx::Result<()> {
+    native(tx).execute(sqlx::raw_sql(sql)).await?;
+    Ok(())
 }
 
 impl Drop for Schema {
