@@ -3,12 +3,13 @@
 //! A configuration names those that it changes; a name that does not exist is an error.
 //!
 //! ```
-//! use saga_core::settings::Settings;
+//! use saga_core::settings::{OnGap, Settings};
 //!
 //! # fn main() -> Result<(), serde_json::Error> {
 //! let settings: Settings = serde_json::from_str(r#"{"lanes": 8}"#)?;
 //! assert_eq!((settings.lanes, settings.batch_messages), (8, 256));
 //! assert!(serde_json::from_str::<Settings>(r#"{"lane": 8}"#).is_err());
+//! assert_eq!(serde_json::from_str::<Settings>(r#"{"on_gap": "oldest"}"#)?.on_gap, OnGap::Oldest);
 //!
 //! let mut settings = Settings::default();
 //! settings.stop_timeout_ms = 2_000;
@@ -51,6 +52,20 @@ pub struct Settings {
     pub stop_timeout_ms: u64,
     /// Partitions of a topic that the app creates. 6.
     pub topic_partitions: u32,
+    /// What is done where records that were not read yet are missing in the log. `"stop"`.
+    pub on_gap: OnGap,
+}
+
+/// What is done where records that were not read yet are missing: retention removed them, or the topic was made anew.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnGap {
+    /// The partition waits, the service is not ready, and its health names the partition and the records.
+    #[default]
+    Stop,
+    /// It goes on from the oldest record there is, and counts what it passed over.
+    Oldest,
 }
 
 impl Default for Settings {
@@ -69,6 +84,7 @@ impl Default for Settings {
             begin_timeout_ms: 4_000,
             stop_timeout_ms: 10_000,
             topic_partitions: 6,
+            on_gap: OnGap::default(),
         }
     }
 }

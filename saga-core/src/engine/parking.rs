@@ -1,14 +1,17 @@
 //! The keys whose messages wait for another attempt.
 //!
 //! A message that failed is parked in the database, and its key with it: later messages of the key queue behind it, so the
-//! order of the key is kept while other keys go on. This is the index of what is parked; the messages themselves stay in the
-//! database.
+//! order of the key is kept while other keys go on. This is the index of what is parked in the partitions that this member owns;
+//! the messages themselves stay in the database.
+//!
+//! Others write to the database too: another member retries a dead letter, say. So the index is compared with it now and then
+//! ([`ParkingLot::begin_audit`]).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 
-use crate::time::Timestamp;
+use crate::{message::TopicPartition, time::Timestamp};
 
 /// What is parked under: a topic and a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +31,8 @@ struct Queue {
     due: Timestamp,
     partition: i32,
     run: Option<Run>,
+    /// Due later than the database says, for a reason of this process.
+    put_off: bool,
 }
 
 /// Messages of one key that were taken to be tried.
@@ -47,6 +52,23 @@ pub struct ParkingLot {
     queues: HashMap<Place, Queue>,
     timeline: BTreeSet<(Timestamp, Place)>,
     runs: RunNumber,
+    /// The partitions whose keys these are, and under which epoch.
+    owned: HashMap<TopicPartition, i64>,
+    /// While the index is compared with the database: what has changed here meanwhile.
+    audit: Option<HashSet<Place>>,
+}
+
+/// A parked key, as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    /// The key.
+    pub place: Place,
+    /// The partition of its first message.
+    pub partition: i32,
+    /// How many messages wait.
+    pub count: usize,
+    /// When the first is due.
+    pub due: Timestamp,
 }
 
 impl ParkingLot {
@@ -60,10 +82,11 @@ impl ParkingLot {
         if count == 0 {
             return;
         }
+        self.touch(&place);
         let timeline = &mut self.timeline;
         let queue = self.queues.entry(place.clone()).or_insert_with(|| {
             timeline.insert((due, place));
-            Queue { count: 0, due, partition, run: None }
+            Queue { count: 0, due, partition, run: None, put_off: false }
         });
         queue.count += count;
     }
@@ -78,6 +101,7 @@ impl ParkingLot {
             && *at < HELD
             && let Some((_, place)) = self.timeline.pop_first()
         {
+            self.touch(&place);
             if let Some(queue) = self.queues.get_mut(&place) {
                 self.runs += 1;
                 queue.run = Some(Run { number: self.runs, left: None });
@@ -102,6 +126,7 @@ impl ParkingLot {
     /// Takes note that the first `done` messages of `place` were finished. With `failed`, the next one failed and is due then,
     /// and the run ends; else the run goes on with what is left of it, and after it the new head is due at `now`.
     pub fn settled(&mut self, place: &Place, done: usize, failed: Option<Timestamp>, now: Timestamp) {
+        self.touch(place);
         let Some(queue) = self.queues.get_mut(place) else { return };
         queue.count = queue.count.saturating_sub(done);
         if queue.count == 0 {
@@ -116,13 +141,22 @@ impl ParkingLot {
             }
         }
         self.timeline.remove(&(queue.due, place.clone()));
-        (queue.run, queue.due) = (None, failed.unwrap_or(now));
+        (queue.run, queue.due, queue.put_off) = (None, failed.unwrap_or(now), false);
         self.timeline.insert((queue.due, place.clone()));
+    }
+
+    /// Takes note that `place` is left alone until `due`, whatever the database says.
+    pub fn put_off(&mut self, place: &Place, due: Timestamp) {
+        self.settled(place, 0, Some(due), due);
+        if let Some(queue) = self.queues.get_mut(place) {
+            queue.put_off = true;
+        }
     }
 
     /// Takes note that `count` messages are parked at `place`, whatever was known before, and that the first is due at `due`. It
     /// ends the run.
     pub fn correct(&mut self, place: &Place, partition: i32, count: usize, due: Timestamp) {
+        self.touch(place);
         if let Some(queue) = self.queues.remove(place) {
             self.timeline.remove(&(queue.due, place.clone()));
         }
@@ -149,10 +183,69 @@ impl ParkingLot {
         (self.queues.len(), self.queues.values().map(|queue| queue.count).sum())
     }
 
-    /// Forgets what is parked of partitions for which `keep` is false.
-    pub fn retain(&mut self, mut keep: impl FnMut(&str, i32) -> bool) {
-        self.queues.retain(|place, queue| keep(&place.topic, queue.partition));
+    /// Takes `partition` over under `epoch`, with the keys of it that are parked. What was known of it before is forgotten.
+    pub fn adopt(&mut self, partition: TopicPartition, epoch: i64, keys: impl IntoIterator<Item = Parked>) {
+        self.forget(std::slice::from_ref(&partition));
+        for key in keys {
+            self.park(key.place, key.partition, key.count, key.due);
+        }
+        self.owned.insert(partition, epoch);
+    }
+
+    /// Forgets partitions that are another's now, and what is parked of them.
+    pub fn forget(&mut self, partitions: &[TopicPartition]) {
+        self.audit = None;
+        for partition in partitions {
+            self.owned.remove(partition);
+        }
+        let of =
+            |place: &Place, queue: &Queue| partitions.iter().any(|at| at.partition == queue.partition && at.topic == place.topic);
+        self.queues.retain(|place, queue| !of(place, queue));
         self.timeline.retain(|(_, place)| self.queues.contains_key(place));
+    }
+
+    /// The epoch under which `partition` is owned, if it is.
+    pub fn epoch(&self, partition: &TopicPartition) -> Option<i64> {
+        self.owned.get(partition).copied()
+    }
+
+    /// Begins to compare the index with the database. Between this and [`end_audit`](Self::end_audit) the parked keys are read.
+    pub fn begin_audit(&mut self) {
+        self.audit = Some(HashSet::new());
+    }
+
+    /// Puts right, by all `keys` that the database has, what others have changed there: keys that came, are due earlier, or are
+    /// gone. Says whether there was something. What changed here meanwhile, or is being tried, is left alone.
+    pub fn end_audit(&mut self, keys: Vec<Parked>, now: Timestamp) -> bool {
+        let Some(touched) = self.audit.take() else { return false };
+        let mut wrong = Vec::new();
+        let mut known = HashSet::with_capacity(keys.len());
+        for key in keys {
+            if !self.owned.contains_key(&TopicPartition::new(key.place.topic.clone(), key.partition)) {
+                continue;
+            }
+            let right = match self.queues.get(&key.place) {
+                None => false,
+                Some(queue) => queue.run.is_some() || queue.put_off || queue.due <= now.max(key.due),
+            };
+            known.insert(key.place.clone());
+            if !right && !touched.contains(&key.place) {
+                wrong.push(key);
+            }
+        }
+        let idle = self.queues.iter().filter(|(_, queue)| queue.run.is_none());
+        let gone = idle.filter(|(place, _)| !known.contains(*place) && !touched.contains(*place));
+        wrong.extend(gone.map(|(place, queue)| Parked { place: place.clone(), partition: queue.partition, count: 0, due: now }));
+        for Parked { place, partition, count, due } in &wrong {
+            self.correct(place, *partition, *count, *due);
+        }
+        !wrong.is_empty()
+    }
+
+    fn touch(&mut self, place: &Place) {
+        if let Some(touched) = &mut self.audit {
+            touched.insert(place.clone());
+        }
     }
 }
 
@@ -242,12 +335,62 @@ mod tests {
         assert_eq!(lot.take_due(at(7), 9), [place("a")]);
     }
 
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition::new("orders", number)
+    }
+
+    fn key(name: &'static str, partition: i32, count: usize, due: i64) -> Parked {
+        Parked { place: place(name), partition, count, due: at(due) }
+    }
+
     #[test]
     fn partitions_that_are_gone_take_their_keys_along() {
         let mut lot = ParkingLot::default();
-        lot.park(place("a"), 0, 1, at(1));
-        lot.park(place("b"), 1, 1, at(2));
-        lot.retain(|_, partition| partition != 0);
+        lot.adopt(partition(0), 1, [key("a", 0, 1, 1)]);
+        lot.adopt(partition(1), 4, [key("b", 1, 1, 2)]);
+        lot.forget(&[partition(0)]);
+        assert_eq!((lot.epoch(&partition(0)), lot.epoch(&partition(1))), (None, Some(4)));
         assert_eq!((lot.is_parked(&place("a")), lot.take_due(at(9), 9)), (false, vec![place("b")]));
+    }
+
+    #[test]
+    fn a_partition_taken_over_again_has_what_the_database_says() {
+        let mut lot = ParkingLot::default();
+        lot.adopt(partition(0), 1, [key("a", 0, 2, 1), key("b", 0, 1, 1)]);
+        lot.take_due(at(1), 9);
+        lot.adopt(partition(0), 2, [key("a", 0, 1, 5)]);
+        assert_eq!((lot.count(&place("a")), lot.is_parked(&place("b")), lot.next_due()), (1, false, Some(at(5))));
+        assert_eq!(lot.loaded(&place("a"), 2), None, "what was taken before is void");
+    }
+
+    #[test]
+    fn an_audit_puts_right_what_others_have_changed() {
+        let mut lot = ParkingLot::default();
+        lot.adopt(partition(0), 1, [key("held", 0, 1, HELD.as_millis()), key("gone", 0, 1, 50), key("known", 0, 2, 50)]);
+        lot.begin_audit();
+        let found = vec![key("held", 0, 1, 7), key("known", 0, 2, 50), key("new", 0, 1, 7), key("another's", 1, 1, 7)];
+        assert!(lot.end_audit(found.clone(), at(10)));
+        assert_eq!(lot.take_due(at(10), 9), [place("held"), place("new")]);
+        assert!(!lot.is_parked(&place("gone")) && !lot.is_parked(&place("another's")));
+        lot.begin_audit();
+        assert!(!lot.end_audit(found, at(10)), "what is being tried is left alone");
+    }
+
+    #[test]
+    fn an_audit_leaves_alone_what_changes_meanwhile() {
+        let mut lot = ParkingLot::default();
+        lot.adopt(partition(0), 1, [key("done", 0, 1, 5), key("parked", 0, 1, 90)]);
+        lot.take_due(at(5), 9);
+        lot.begin_audit();
+        lot.settled(&place("done"), 1, None, at(6));
+        lot.park(place("new"), 0, 1, at(80));
+        lot.put_off(&place("parked"), at(95));
+        assert!(!lot.end_audit(vec![key("done", 0, 1, 5), key("parked", 0, 1, 6)], at(10)));
+        assert!(!lot.is_parked(&place("done")) && lot.is_parked(&place("new")));
+        lot.begin_audit();
+        assert!(!lot.end_audit(vec![key("parked", 0, 1, 6), key("new", 0, 1, 80)], at(10)), "it was put off here");
+        lot.begin_audit();
+        lot.forget(&[partition(5)]);
+        assert!(!lot.end_audit(vec![key("late", 0, 1, 5)], at(10)), "the read was of before");
     }
 }

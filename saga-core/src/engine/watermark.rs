@@ -35,6 +35,11 @@ struct Entry {
 }
 
 impl Watermark {
+    /// All before `offset`, the next to be delivered, is done. That may be more than is committed.
+    pub fn starting_at(offset: i64) -> Self {
+        Self { next: Some(offset), ..Self::default() }
+    }
+
     /// Takes note that `offset` was delivered. An offset that was delivered before, as after a rewind, changes nothing.
     pub fn begin(&mut self, offset: i64) {
         if self.next.is_none_or(|next| offset >= next) {
@@ -54,9 +59,14 @@ impl Watermark {
         }
     }
 
+    /// The offset before which all is done; `None` while nothing is known.
+    pub fn prefix(&self) -> Option<i64> {
+        self.window.front().map_or(self.next, |entry| Some(entry.offset))
+    }
+
     /// The offset to commit (the next one to read), if it is further than what was committed.
     pub fn committable(&self) -> Option<i64> {
-        let prefix = self.window.front().map_or(self.next, |entry| Some(entry.offset))?;
+        let prefix = self.prefix()?;
         self.committed.is_none_or(|committed| prefix > committed).then_some(prefix)
     }
 
@@ -97,6 +107,18 @@ mod tests {
             finished.iter().for_each(|offset| watermark.finish(*offset));
             assert_eq!(watermark.committable(), expected, "begun {begun:?}, finished {finished:?}");
         }
+    }
+
+    #[test]
+    fn where_it_starts_is_done_and_can_be_committed() {
+        let mut watermark = Watermark::starting_at(7);
+        assert_eq!((watermark.prefix(), watermark.committable()), (Some(7), Some(7)));
+        watermark.committed(7);
+        watermark.begin(9);
+        assert_eq!((watermark.prefix(), watermark.committable()), (Some(9), Some(9)));
+        watermark.finish(9);
+        assert_eq!((watermark.prefix(), watermark.committable()), (Some(10), Some(10)));
+        assert_eq!(Watermark::default().prefix(), None);
     }
 
     #[test]

@@ -182,8 +182,9 @@ impl Running {
         let topics = core.directory.topics();
         if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
             let subscription = core.transport.subscribe(&core.name, &topics).await?;
-            let consumer = Consumer::new(core.clone(), subscription);
-            intake.spawn(consumer.run(stopping.clone()));
+            let consumer = Consumer::new(core.clone(), subscription, stopping.clone());
+            intake.spawn(consumer.run());
+            background.spawn(upkeep::audit(core.clone()));
         }
         background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));

@@ -1,13 +1,17 @@
 //! What every part of a running service shares.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
 use tokio::sync::{Notify, watch};
 
-use super::metrics::{HandlerSeries, ServiceSeries};
+use super::{
+    gap::Gap,
+    metrics::{HandlerSeries, ServiceSeries},
+};
 use crate::{
     engine::{
         admission::Directory,
@@ -16,7 +20,7 @@ use crate::{
     },
     handler::{Handler, StateMap},
     id::IdSource,
-    message::Record,
+    message::{Record, TopicPartition},
     runtime::{Health, Metrics},
     settings::Settings,
     store::{Database, OutboxId, Store, StoreError, StoreTx},
@@ -43,6 +47,8 @@ pub(crate) struct Core {
     ledger: Mutex<Ledger<Record>>,
     /// The parked keys.
     lot: Mutex<ParkingLot>,
+    /// Partitions that wait, because records are missing.
+    gaps: Mutex<BTreeMap<TopicPartition, Gap>>,
     /// Rows became ready, or were sent, or are in doubt: the relay has work.
     pub(crate) relay_wake: Notify,
     /// Rows have left: there is room for the consumer to go on.
@@ -75,6 +81,7 @@ impl Core {
             health: Health::new(),
             ledger: Mutex::default(),
             lot: Mutex::default(),
+            gaps: Mutex::default(),
             relay_wake: Notify::new(),
             outbox_room: Notify::new(),
             lot_wake: Notify::new(),
@@ -102,6 +109,10 @@ impl Core {
 
     pub(crate) fn lot(&self) -> MutexGuard<'_, ParkingLot> {
         self.lot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn gaps(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Gap>> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn moved(&self) {

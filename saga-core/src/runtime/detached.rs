@@ -9,6 +9,7 @@ use super::{
     call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
+    fence::{self, Fate, Stop},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
@@ -24,28 +25,37 @@ use crate::{
     time::Timestamp,
 };
 
-/// Runs `item`, and returns when its effects are durable.
-pub(crate) async fn run(core: &Arc<Core>, item: &Item) {
-    let Some(handler) = item.handler() else { return };
+/// Runs `item`, and returns when its effects are durable, or will not be here.
+pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
+    let Some(handler) = item.handler() else { return Fate::Done };
     let (mut failures, mut suspicion, mut blamed) = (0_u32, Suspicion::default(), None);
-    loop {
+    let fate = loop {
         let result = match &blamed {
-            None => attempt(core, item, handler).await,
-            Some(error) => give_back(core, item, handler, error).await,
+            None => attempt(core, item, handler, stop).await,
+            Some(error) => give_back(core, item, handler, error, stop).await,
         };
-        let Err(error) = result else { break };
+        let error = match result {
+            Ok(fate) => break fate,
+            Err(error) => error,
+        };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
+        if stop.is_there() {
+            return Fate::GivenBack;
+        }
         if blamed.is_none() && (is_refusal(&error) || suspicion.grows(core, &error).await) {
             blamed = Some(error);
             continue;
         }
         tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-        core.clock.sleep(core.store_backoff(&error, failures)).await;
-    }
+        if stop.comes_within(core, core.store_backoff(&error, failures)).await {
+            return Fate::GivenBack;
+        }
+    };
     if failures > 0 {
-        parked::reconcile(core, std::slice::from_ref(item)).await;
+        parked::reconcile(core, std::slice::from_ref(item), stop).await;
     }
+    fate
 }
 
 /// How the beginning went that the handler asked for.
@@ -58,22 +68,22 @@ enum Begun {
     Failed(StoreError),
 }
 
-async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), StoreError> {
+async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> Result<Fate, StoreError> {
     let now = core.clock.now();
     let mut effects = Effects::default();
     if item.is_void(core) {
-        return Ok(());
+        return Ok(Fate::Done);
     }
     if item.origin == Origin::Fresh {
         if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
             core.handler_series[handler].duplicate.increment();
-            return Ok(());
+            return Ok(Fate::Done);
         }
         let parked = core.lot().is_parked(&item.place);
         if parked {
             effects.count(&core.handler_series[handler].parked);
             effects.park_behind(item, now);
-            return claim_and_commit(core, item, effects, now).await;
+            return claim_and_commit(core, item, effects, now, stop).await;
         }
     }
     let value = match decode(core, item) {
@@ -82,7 +92,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
             effects.count(&core.series.dead_undecodable);
             effects.done(item);
             effects.dead_letter(core, item, 0, "undecodable", &fault.to_string(), now);
-            return claim_and_commit(core, item, effects, now).await;
+            return claim_and_commit(core, item, effects, now, stop).await;
         }
     };
 
@@ -101,7 +111,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
         (Begun::Failed(error), _) => return Err(error),
         (Begun::Duplicate, _) => {
             core.handler_series[handler].duplicate.increment();
-            return Ok(());
+            return Ok(Fate::Done);
         }
         (Begun::Yes, None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
         (_, returned) => (outcome, returned),
@@ -114,27 +124,27 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize) -> Result<(), St
     let kept = open.filter(|_| judged.ended == Ended::Done);
     let Some(tx) = (match kept {
         Some(tx) => Some(tx),
-        None => begin(core, item, now).await?,
+        None => begin(core, item, now, stop).await?,
     }) else {
         core.handler_series[handler].duplicate.increment();
-        return Ok(());
+        return Ok(Fate::Done);
     };
     if matches!(judged.ended, Ended::Done | Ended::Rejected) {
         effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
         effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
         return commit(core, item, tx, effects, now).await;
     }
-    write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), tx).await
+    write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), tx, stop).await
 }
 
 /// Writes down, as the failure of its handler, that the database did not take what it did.
-async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError) -> Result<(), StoreError> {
-    match begin(core, item, core.clock.now()).await? {
+async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError, stop: &Stop) -> Result<Fate, StoreError> {
+    match begin(core, item, core.clock.now(), stop).await? {
         Some(tx) => {
             let failed = Failed::new(core, item, handler, blamed_for(error), error.to_string());
-            write_down(core, item, handler, failed, tx).await
+            write_down(core, item, handler, failed, tx, stop).await
         }
-        None => Ok(()),
+        None => Ok(Fate::Done),
     }
 }
 
@@ -145,7 +155,8 @@ async fn write_down(
     handler: usize,
     mut failed: Failed,
     tx: Box<dyn StoreTx>,
-) -> Result<(), StoreError> {
+    stop: &Stop,
+) -> Result<Fate, StoreError> {
     let now = core.clock.now();
     let mut open = Some(tx);
     while let Some(tx) = open.take() {
@@ -154,11 +165,11 @@ async fn write_down(
             Ok(tx) => return commit(core, item, tx, effects, now).await,
             Err(error) => {
                 failed.last_words = Some(error);
-                open = begin(core, item, now).await?;
+                open = begin(core, item, now, stop).await?;
             }
         }
     }
-    Ok(())
+    Ok(Fate::Done)
 }
 
 /// The right to begin the transaction that the handler is given.
@@ -198,8 +209,8 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
 }
 
 /// Begins a transaction and claims the message; `None` for a message that was handled before.
-async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp) -> Result<Option<Box<dyn StoreTx>>, StoreError> {
-    let mut tx = core.store().begin().await?;
+async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Stop) -> Result<Option<Box<dyn StoreTx>>, StoreError> {
+    let mut tx = stop.begin(core).await?;
     let new = match item.origin {
         Origin::Fresh => tx.claim(&core.name, &[item.inbox_key()], now).await? == [true],
         Origin::Parked { .. } => true,
@@ -207,10 +218,16 @@ async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp) -> Result<Option<B
     Ok(new.then_some(tx))
 }
 
-async fn claim_and_commit(core: &Arc<Core>, item: &Item, effects: Effects, now: Timestamp) -> Result<(), StoreError> {
-    match begin(core, item, now).await? {
+async fn claim_and_commit(
+    core: &Arc<Core>,
+    item: &Item,
+    effects: Effects,
+    now: Timestamp,
+    stop: &Stop,
+) -> Result<Fate, StoreError> {
+    match begin(core, item, now, stop).await? {
         Some(tx) => commit(core, item, tx, effects, now).await,
-        None => Ok(()),
+        None => Ok(Fate::Done),
     }
 }
 
@@ -220,9 +237,12 @@ async fn commit(
     mut tx: Box<dyn StoreTx>,
     mut effects: Effects,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Fate, StoreError> {
     match effects.write(core, &mut *tx).await? {
         Written::Staged(staged) => {
+            if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
+                return Ok(Fate::Fenced);
+            }
             core.commit(tx, staged).await?;
             effects.committed(core, now);
         }
@@ -234,5 +254,5 @@ async fn commit(
             gone.committed(core, now);
         }
     }
-    Ok(())
+    Ok(Fate::Done)
 }

@@ -14,9 +14,9 @@ use super::{
     metrics::HandlerSeries,
 };
 use crate::{
-    engine::parking::Place,
+    engine::parking::{ParkingLot, Place},
     id::MessageId,
-    message::{Context, Header, Outgoing, Record, headers},
+    message::{Context, Header, Outgoing, Record, TopicPartition, headers},
     runtime::metrics::Counter,
     store::{DeadLetter, DeadLetterState, ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx},
     time::Timestamp,
@@ -43,10 +43,19 @@ pub(crate) struct Effects {
 /// What changes in the index of parked keys once the transaction has committed.
 #[derive(Default)]
 struct LotChanges {
-    /// Messages that join a queue: place, partition, and when the queue's head is due if it is new.
-    joined: Vec<(Place, i32, Timestamp)>,
+    /// Messages that join a queue, and when the queue's head is due if it is new.
+    joined: Vec<(Place, Under, Timestamp)>,
     /// Queues whose head ran: how many are done, and when the new head is due.
-    settled: HashMap<Place, (usize, Option<Timestamp>)>,
+    settled: HashMap<Place, (Under, usize, Option<Timestamp>)>,
+}
+
+/// The partition of a message and the epoch under which it was taken: the index holds nothing of another's partition.
+type Under = (TopicPartition, i64);
+
+impl LotChanges {
+    fn settle(&mut self, item: &Item) -> &mut (Under, usize, Option<Timestamp>) {
+        self.settled.entry(item.place.clone()).or_insert_with(|| ((item.partition(), item.epoch), 0, None))
+    }
 }
 
 /// What came of writing them.
@@ -62,13 +71,13 @@ impl Effects {
     pub(crate) fn done(&mut self, item: &Item) {
         if let Some(id) = item.parked {
             self.unparks.push(id);
-            self.lot.settled.entry(item.place.clone()).or_default().0 += 1;
+            self.lot.settle(item).1 += 1;
         }
     }
 
     /// `item` was parked, and somebody else has handled it.
     pub(crate) fn gone(&mut self, item: &Item) {
-        self.lot.settled.entry(item.place.clone()).or_default().0 += 1;
+        self.lot.settle(item).1 += 1;
     }
 
     /// Whether a message of `place` has failed in this transaction, so that its followers wait.
@@ -118,7 +127,7 @@ impl Effects {
     /// `item` waits behind a parked one of its key.
     pub(crate) fn park_behind(&mut self, item: &Item, now: Timestamp) {
         self.parks.push(item.to_parked(0, now, String::new()));
-        self.lot.joined.push((item.place.clone(), item.received.partition, now));
+        self.lot.joined.push((item.place.clone(), (item.partition(), item.epoch), now));
     }
 
     /// `item` failed and waits for its next attempt.
@@ -128,11 +137,11 @@ impl Effects {
         match item.parked {
             Some(id) => {
                 self.reparks.push((id, attempts, due, error));
-                self.lot.settled.entry(item.place.clone()).or_default().1 = Some(due);
+                self.lot.settle(item).2 = Some(due);
             }
             None => {
                 self.parks.push(item.to_parked(attempts, due, error));
-                self.lot.joined.push((item.place.clone(), item.received.partition, due));
+                self.lot.joined.push((item.place.clone(), (item.partition(), item.epoch), due));
             }
         }
     }
@@ -196,11 +205,16 @@ impl Effects {
         }
         let mut lot = core.lot();
         let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty();
-        for (place, partition, due) in self.lot.joined {
-            lot.park(place, partition, 1, due);
+        let ours = |lot: &ParkingLot, (partition, epoch): &Under| lot.epoch(partition) == Some(*epoch);
+        for (place, under, due) in self.lot.joined {
+            if ours(&lot, &under) {
+                lot.park(place, under.0.partition, 1, due);
+            }
         }
-        for (place, (done, due)) in self.lot.settled {
-            lot.settled(&place, done, due, now);
+        for (place, (under, done, due)) in self.lot.settled {
+            if ours(&lot, &under) {
+                lot.settled(&place, done, due, now);
+            }
         }
         if changed {
             let (keys, messages) = lot.totals();

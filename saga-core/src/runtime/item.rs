@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) received: Received,
+    /// Under which its partition was owned when it was taken.
+    pub(crate) epoch: i64,
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) admission: Admission,
     pub(crate) place: Place,
@@ -35,20 +37,21 @@ pub(crate) struct Item {
 
 impl Item {
     /// A message that came from the log.
-    pub(crate) fn fresh(core: &Core, received: Received) -> Self {
-        Self::new(core, received, Origin::Fresh, None, 0, None)
+    pub(crate) fn fresh(core: &Core, received: Received, epoch: i64) -> Self {
+        Self::new(core, received, epoch, Origin::Fresh, None, 0, None)
     }
 
     /// A message that was parked, taken for `run`.
-    pub(crate) fn parked(core: &Core, message: ParkedMessage, run: RunNumber) -> Self {
+    pub(crate) fn parked(core: &Core, message: ParkedMessage, epoch: i64, run: RunNumber) -> Self {
         let origin = Origin::Parked { attempts: message.attempts };
         let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
-        Self::new(core, message.received, origin, Some(message.id), run, error)
+        Self::new(core, message.received, epoch, origin, Some(message.id), run, error)
     }
 
     fn new(
         core: &Core,
         received: Received,
+        epoch: i64,
         origin: Origin,
         parked: Option<ParkedId>,
         run: RunNumber,
@@ -63,7 +66,7 @@ impl Item {
             value: record.value.as_ref().map(Bytes::len),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, admission, place, origin, parked, run, last_error, received }
+        Self { envelope, epoch, admission, place, origin, parked, run, last_error, received }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -93,6 +96,10 @@ impl Item {
 
     pub(crate) fn partition(&self) -> TopicPartition {
         TopicPartition::new(self.received.record.topic.clone(), self.received.partition)
+    }
+
+    pub(crate) fn is_of(&self, partition: &TopicPartition) -> bool {
+        self.received.partition == partition.partition && self.received.record.topic == partition.topic
     }
 
     /// The event's name, as far as it is known.

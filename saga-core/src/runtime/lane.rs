@@ -3,7 +3,8 @@
 //! A lane runs the messages it was given in one transaction: it claims them all in the inbox, calls the handlers one after
 //! the other, writes what they publish, and commits once. A message that fails after having written, without a savepoint,
 //! takes the transaction down; it runs again without the message, this time with savepoints, so that it runs at most twice.
-//! A database that fails burns no attempt: the lane waits and starts over.
+//! A database that fails burns no attempt: the lane waits and starts over. Messages of a partition that another has taken over
+//! are left out, which shows last before the commit; the others run again without them.
 
 use std::{
     any::Any,
@@ -16,6 +17,7 @@ use super::{
     call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
+    fence::{self, Fate, Fenced, Stop},
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
     parked,
@@ -36,32 +38,45 @@ use crate::{
 /// How long a message is put off that is the only one the database does not take.
 const PUT_OFF: Ended = Ended::Later { after_ms: 10_000 };
 
-/// Runs `items`, in order, and returns when their effects are durable, with how long the transaction was held before its commit.
-pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
+/// What came of running messages.
+pub(crate) struct Ran {
+    /// What became of each, in the order given.
+    pub(crate) fates: Vec<Fate>,
+    /// How long the transaction was held before its commit.
+    pub(crate) held: Duration,
+}
+
+impl Ran {
+    fn given_back(items: &[Item]) -> Self {
+        Self { fates: vec![Fate::GivenBack; items.len()], held: Duration::ZERO }
+    }
+}
+
+/// Runs `items`, in order, and returns when their effects are durable, or will not be here.
+pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
     let mut knowledge = Knowledge::default();
     let (mut failures, mut suspicion) = (0_u32, Suspicion::default());
     loop {
-        let error = match Transaction::run(core, items, &mut knowledge).await {
+        let error = match Transaction::run(core, items, &mut knowledge, stop).await {
             Ok(Run::Committed(held)) => {
                 if failures > 0 {
-                    parked::reconcile(core, items).await;
+                    parked::reconcile(core, items, stop).await;
                 }
-                return held;
+                return Ran { fates: knowledge.fates(items), held };
             }
             Ok(Run::Again) => continue,
             Err(error) => error,
         };
         core.series.store_failures.increment();
         failures = failures.saturating_add(1);
+        if stop.is_there() {
+            return Ran::given_back(items);
+        }
         let suspicious = is_refusal(&error) || suspicion.grows(core, &error).await;
         if items.len() > 1 && suspicious {
             // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
-            parked::reconcile(core, items).await;
-            let mut held = Duration::ZERO;
-            for item in items {
-                held += Box::pin(run(core, std::slice::from_ref(item))).await;
-            }
-            return held;
+            parked::reconcile(core, items, stop).await;
+            return singly(core, items, stop).await;
         }
         if let [item] = items
             && item.handler().is_some()
@@ -74,12 +89,29 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item]) -> Duration {
         if !matches!(error, StoreError::Contended(_)) {
             tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
         }
-        core.clock.sleep(core.store_backoff(&error, failures)).await;
+        if stop.comes_within(core, core.store_backoff(&error, failures)).await {
+            return Ran::given_back(items);
+        }
         if !knowledge.blamed {
             // Nothing has happened: no attempt was burnt.
             knowledge = Knowledge::default();
         }
     }
+}
+
+/// Runs each of `items` in a transaction of its own.
+async fn singly(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
+    let mut all = Ran { fates: Vec::with_capacity(items.len()), held: Duration::ZERO };
+    for item in items {
+        let ran = Box::pin(run(core, std::slice::from_ref(item), stop)).await;
+        all.held += ran.held;
+        all.fates.extend(ran.fates);
+        if all.fates.last() == Some(&Fate::GivenBack) {
+            all.fates.resize(items.len(), Fate::GivenBack);
+            break;
+        }
+    }
+    all
 }
 
 /// Whether it is what a handler did that the database does not take, as a constraint that is checked at the commit, and not the
@@ -131,9 +163,16 @@ struct Knowledge {
     gone: HashSet<ParkedId>,
     /// The only message has failed by what the database said of its transaction.
     blamed: bool,
+    /// Partitions that others have taken over.
+    fenced: Fenced,
 }
 
 impl Knowledge {
+    /// What became of `items`, once all that may be committed is.
+    fn fates(&self, items: &[Item]) -> Vec<Fate> {
+        items.iter().map(|item| if self.fenced.has(item) { Fate::Fenced } else { Fate::Done }).collect()
+    }
+
     /// Takes `error`, which the database answered to a transaction of `item` alone, as the failure of its handler.
     fn blame(&mut self, core: &Core, item: &Item, error: &StoreError) {
         let Some(handler) = item.handler() else { return };
@@ -160,10 +199,13 @@ struct Transaction<'l> {
 type Open = Option<Box<dyn StoreTx>>;
 
 impl<'l> Transaction<'l> {
-    async fn run(core: &'l Arc<Core>, items: &'l [Item], knowledge: &'l mut Knowledge) -> Result<Run, StoreError> {
+    async fn run(core: &'l Arc<Core>, items: &'l [Item], knowledge: &'l mut Knowledge, stop: &Stop) -> Result<Run, StoreError> {
         let now = core.clock.now();
+        if items.iter().all(|item| knowledge.fenced.has(item)) {
+            return Ok(Run::Committed(Duration::ZERO));
+        }
         let mut this = Self { core, items, knowledge, effects: Effects::default(), now };
-        let mut tx = core.store().begin().await?;
+        let mut tx = stop.begin(core).await?;
         let begun = core.clock.now();
         let runnable = this.weigh(&mut *tx).await?;
         core.series.batch_size.record(items.len() as f64);
@@ -177,6 +219,12 @@ impl<'l> Transaction<'l> {
         }
         let held = match this.effects.write(core, &mut *tx).await? {
             Written::Staged(staged) => {
+                let ours = items.iter().filter(|item| !this.knowledge.fenced.has(item));
+                let lost = fence::hold(core, &mut *tx, ours).await?;
+                if !lost.is_empty() {
+                    this.knowledge.fenced.add(lost);
+                    return Ok(Run::Again);
+                }
                 let held = core.clock.now().since(begun);
                 core.commit(tx, staged).await?;
                 held
@@ -192,11 +240,15 @@ impl<'l> Transaction<'l> {
 
     /// Claims the messages, settles those that need no handler, and gives the indices of the others.
     async fn weigh(&mut self, tx: &mut dyn StoreTx) -> Result<Vec<usize>, StoreError> {
-        let fresh: Vec<_> = self.items.iter().filter(|item| item.origin == Origin::Fresh).map(Item::inbox_key).collect();
+        let ours = self.items.iter().filter(|item| !self.knowledge.fenced.has(item));
+        let fresh: Vec<_> = ours.filter(|item| item.origin == Origin::Fresh).map(Item::inbox_key).collect();
         let mut claims =
             if fresh.is_empty() { Vec::new() } else { tx.claim(&self.core.name, &fresh, self.now).await? }.into_iter();
         let mut runnable = Vec::with_capacity(self.items.len());
         for (at, item) in self.items.iter().enumerate() {
+            if self.knowledge.fenced.has(item) {
+                continue;
+            }
             let new = item.origin != Origin::Fresh || claims.next().unwrap_or(false);
             if item.parked.is_some_and(|id| self.knowledge.gone.contains(&id)) {
                 self.effects.gone(item);

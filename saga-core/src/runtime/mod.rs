@@ -7,6 +7,8 @@ mod core;
 mod dead_letters;
 mod detached;
 mod effects;
+mod fence;
+mod gap;
 pub mod health;
 mod item;
 mod judge;

@@ -2,25 +2,26 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{core::Core, item::Item};
+use super::{core::Core, fence::Stop, item::Item};
 use crate::{
-    engine::parking::Place,
-    message::TopicPartition,
-    store::{ParkedMessage, StoreError},
+    engine::parking::{Parked, Place},
+    store::{ParkedKey, ParkedMessage, StoreError},
     time::Timestamp,
 };
 
 /// Reads what is parked at the places of `items`, which are still running, and puts the index right.
 ///
 /// A commit that answered with an error may have happened all the same, and then what it parked is not in the index.
-pub(crate) async fn reconcile(core: &Core, items: &[Item]) {
+pub(crate) async fn reconcile(core: &Core, items: &[Item], stop: &Stop) {
     let mut failures = 0;
     let keys = loop {
         match core.store().parked_keys(&core.name).await {
             Ok(keys) => break keys,
             Err(error) => {
                 tracing::warn!(service = &*core.name, %error, "the parked keys could not be read; waiting");
-                core.clock.sleep(core.outage_backoff(failures)).await;
+                if stop.comes_within(core, core.outage_backoff(failures)).await {
+                    return;
+                }
                 failures = failures.saturating_add(1);
             }
         }
@@ -29,8 +30,10 @@ pub(crate) async fn reconcile(core: &Core, items: &[Item]) {
         keys.into_iter().map(|key| (Place { topic: key.topic, key: key.key }, (key.count, key.due))).collect();
     let mut lot = core.lot();
     for item in items {
-        let (count, due) = parked.get(&item.place).copied().unwrap_or_default();
-        lot.correct(&item.place, item.received.partition, count, due);
+        if lot.epoch(&item.partition()) == Some(item.epoch) {
+            let (count, due) = parked.get(&item.place).copied().unwrap_or_default();
+            lot.correct(&item.place, item.received.partition, count, due);
+        }
     }
     drop(lot);
     core.lot_wake.notify_one();
@@ -42,17 +45,21 @@ const PER_KEY: usize = 64;
 /// How long a key waits whose messages the database gives, but not in a form that can be read.
 const UNREADABLE: Duration = Duration::from_secs(60);
 
-/// Reads which keys of `partitions` are parked.
-pub(crate) async fn adopt(core: &Core, partitions: &[TopicPartition]) -> Result<(), StoreError> {
+/// Every parked key of the service, as the database has it now.
+pub(crate) async fn keys(core: &Core) -> Result<Vec<Parked>, StoreError> {
     let keys = core.store().parked_keys(&core.name).await?;
-    let mut lot = core.lot();
-    for key in keys {
-        if partitions.iter().any(|partition| partition.topic == key.topic && partition.partition == key.partition) {
-            let place = Place { topic: key.topic, key: key.key };
-            if !lot.is_parked(&place) {
-                lot.park(place, key.partition, key.count, key.due);
-            }
-        }
+    let parked = |ParkedKey { topic, partition, key, count, due }| Parked { place: Place { topic, key }, partition, count, due };
+    Ok(keys.into_iter().map(parked).collect())
+}
+
+/// Compares the index with the database, and puts right what others have changed there: a dead letter that another process of
+/// the service gave back, say.
+pub(crate) async fn audit(core: &Core) -> Result<(), StoreError> {
+    core.lot().begin_audit();
+    let keys = keys(core).await?;
+    if core.lot().end_audit(keys, core.clock.now()) {
+        core.lot_wake.notify_one();
+        core.moved();
     }
     Ok(())
 }

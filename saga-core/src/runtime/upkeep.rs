@@ -1,4 +1,5 @@
-//! What a service does now and then: measure how far behind it is, and forget old inbox rows.
+//! What a service does now and then: measure how far behind it is, look for parked keys that others have changed, and forget
+//! old inbox rows.
 
 use std::{
     future::Future,
@@ -11,11 +12,14 @@ use futures_core::future::BoxFuture;
 use super::{
     core::Core,
     metrics::{ClientSeries, PartitionSeries},
+    parked,
 };
 use crate::{message::TopicPartition, runtime::health::CheckResult, transport::GroupLag};
 
 /// How often the lag is measured.
 const MEASURE: Duration = Duration::from_secs(5);
+/// How often the index of parked keys is compared with the database.
+const AUDIT: Duration = Duration::from_secs(5);
 /// How often old inbox rows are looked for.
 const PRUNE: Duration = Duration::from_secs(600);
 /// Rows forgotten in one transaction, so that no other waits long.
@@ -39,6 +43,16 @@ pub(crate) async fn measure(core: Arc<Core>) {
             core.series.dead_open.set_count(open);
         }
         core.clock.sleep(MEASURE).await;
+    }
+}
+
+/// Looks for parked keys that others have changed, for ever.
+pub(crate) async fn audit(core: Arc<Core>) {
+    loop {
+        core.clock.sleep(AUDIT).await;
+        if let Err(error) = parked::audit(&core).await {
+            tracing::warn!(service = &*core.name, %error, "the parked keys could not be read");
+        }
     }
 }
 
@@ -77,10 +91,13 @@ pub(crate) fn checks(core: &Arc<Core>) {
     core.health.check(
         "consumer",
         of(core, |core| async move {
-            if core.directory.topics().is_empty() || core.consuming.load(Ordering::SeqCst) {
-                CheckResult::up()
-            } else {
-                CheckResult::down("the consumer is not running; the log says why")
+            if !core.directory.topics().is_empty() && !core.consuming.load(Ordering::SeqCst) {
+                return CheckResult::down("the consumer is not running; the log says why");
+            }
+            let gaps: Vec<_> = core.gaps().values().map(ToString::to_string).collect();
+            match gaps.is_empty() {
+                true => CheckResult::up(),
+                false => CheckResult::down(gaps.join("; ")),
             }
         }),
     );

@@ -1,8 +1,12 @@
 //! The consumer of a service: takes records from its subscription, has them run in order per key, and commits what is done.
 //!
 //! One task owns the subscription, the schedule, the watermarks and the pauses; lanes and detached messages run in tasks of
-//! their own and report back when their effects are durable.
+//! their own and report back when their effects are durable. What is asked of the database is asked in tasks too: this one
+//! waits for nothing but what comes next.
 
+mod gaps;
+mod partition;
+mod progress;
 mod rebalance;
 mod retries;
 
@@ -16,7 +20,21 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{core::Core, detached, item::Item, lane, metrics::PartitionSeries, parked::Loaded};
+use self::{
+    gaps::Skipped,
+    partition::{Owned, Stage},
+    progress::{Advanced, pending},
+    rebalance::TakenOver,
+};
+use super::{
+    core::Core,
+    detached,
+    fence::{Fate, Stop},
+    gap::Gap,
+    item::Item,
+    lane::{self, Ran},
+    parked::Loaded,
+};
 use crate::{
     engine::{
         batch::Origin,
@@ -24,7 +42,6 @@ use crate::{
         pace::Pace,
         parking::Place,
         schedule::{Mode, Schedule},
-        watermark::Watermark,
     },
     message::{Received, TopicPartition},
     runtime::metrics::TopicSeries,
@@ -32,20 +49,12 @@ use crate::{
     transport::{Delivery, Subscription, TransportError},
 };
 
-/// A partition this member reads.
-struct Owned {
-    watermark: Watermark,
-    /// Messages in lanes.
-    running: usize,
-    /// Wanted by another member: nothing new is begun.
-    revoked: bool,
-    series: PartitionSeries,
-}
-
 /// What a task reports: the messages it ran.
 struct Finished {
     mode: Mode,
     items: Vec<Item>,
+    /// What became of each.
+    fates: Vec<Fate>,
     /// How long the transaction of a lane was held.
     held: Duration,
 }
@@ -62,6 +71,17 @@ pub(crate) struct Consumer {
     flow: Flow,
     tasks: JoinSet<Finished>,
     loads: JoinSet<Vec<Loaded>>,
+    /// Partitions are taken over, at most one task at a time.
+    takeovers: JoinSet<TakenOver>,
+    /// Partitions are set to their oldest record.
+    skips: JoinSet<Skipped>,
+    /// The database is told how far partitions are applied, at most one task at a time.
+    advances: JoinSet<Advanced>,
+    /// When it may be told again, and when after a failure.
+    advance_next: Timestamp,
+    advance_again: Option<Timestamp>,
+    failed_advances: u32,
+    stop: Stop,
     /// Bytes of the parked messages in memory.
     parked_bytes: usize,
     held_running: usize,
@@ -80,10 +100,17 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    pub(crate) fn new(core: Arc<Core>, subscription: Box<dyn Subscription>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, subscription: Box<dyn Subscription>, stopping: watch::Receiver<bool>) -> Self {
         let flow = Flow::new(core.settings.queue_messages, core.settings.queue_bytes);
         let pace = Pace::new(core.settings.batch_messages, core.settings.batch_time());
         Self {
+            takeovers: JoinSet::new(),
+            skips: JoinSet::new(),
+            advances: JoinSet::new(),
+            advance_next: core.clock.now(),
+            advance_again: None,
+            failed_advances: 0,
+            stop: Stop::new(stopping),
             core,
             subscription,
             flow,
@@ -106,18 +133,23 @@ impl Consumer {
         }
     }
 
-    /// Consumes until `stopping`; then what runs is finished, what is done is committed, and the group is left.
-    pub(crate) async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    /// Consumes until the service stops; then what runs is finished, what is done is committed, and the group is left.
+    pub(crate) async fn run(mut self) {
         self.core.consuming.store(true, Ordering::SeqCst);
-        while !*stopping.borrow_and_update() {
+        let stop = self.stop.clone();
+        while !stop.is_there() {
+            self.take_over();
+            self.skip();
             self.dispatch();
             self.commit();
+            self.advance();
             self.release();
             self.steer();
             let core = self.core.clone();
             let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
+            let again = [self.wanted_at(), self.skip_at(), self.advance_at()].into_iter().flatten().min();
             tokio::select! {
-                delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery).await,
+                delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery),
                 Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
                     Ok(finished) => self.finish(finished),
                     Err(error) => return self.fail(&error),
@@ -126,13 +158,26 @@ impl Consumer {
                     Ok(loaded) => self.enqueue_parked(loaded),
                     Err(error) => return self.fail(&error),
                 },
+                Some(taken) = self.takeovers.join_next(), if !self.takeovers.is_empty() => match taken {
+                    Ok(taken) => self.taken_over(taken),
+                    Err(error) => return self.fail(&error),
+                },
+                Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => match skipped {
+                    Ok(skipped) => self.skipped(skipped),
+                    Err(error) => return self.fail(&error),
+                },
+                Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => match advanced {
+                    Ok(advanced) => self.advanced(advanced),
+                    Err(error) => return self.fail(&error),
+                },
                 (offsets, result) = pending(self.committing.as_mut()) => self.committed(offsets, result),
                 () = sleep_until(&core, due), if self.has_room_for_parked() => self.load_due(),
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
                 () = sleep_until(&core, commit_again) => self.commit_again = None,
+                () = sleep_until(&core, again) => {}
                 () = core.lot_wake.notified() => {}
                 () = core.outbox_room.notified(), if self.outbox_full => {}
-                _ = stopping.changed() => {}
+                () = stop.comes() => {}
             }
         }
         self.finish_running().await;
@@ -146,16 +191,13 @@ impl Consumer {
         self.core.consuming.store(false, Ordering::SeqCst);
     }
 
-    async fn take(&mut self, delivery: Result<Delivery, TransportError>) {
+    fn take(&mut self, delivery: Result<Delivery, TransportError>) {
         match delivery {
             Ok(Delivery::Records { partition, records }) => self.records(&partition, records),
-            Ok(Delivery::Assigned(partitions)) => self.assigned(partitions).await,
+            Ok(Delivery::Assigned(partitions)) => self.assigned(partitions),
             Ok(Delivery::Revoked(partitions)) => self.revoked(&partitions),
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
-            Ok(Delivery::Gap { partition, wanted, oldest, end }) => {
-                let service = &*self.core.name;
-                tracing::error!(service, %partition, wanted, oldest, end, "records are missing; the partition waits");
-            }
+            Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap { partition, wanted, oldest, end }),
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "the log gives no records; waiting");
                 self.ask_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.outages)));
@@ -168,14 +210,15 @@ impl Consumer {
 
     fn records(&mut self, partition: &TopicPartition, records: Vec<Received>) {
         let Some(owned) = self.partitions.get_mut(partition) else { return };
-        if owned.revoked {
+        if owned.stage != Stage::Reading || owned.revoked.is_some() {
             return;
         }
+        let epoch = owned.epoch;
         let (mut messages, mut bytes) = (0, 0);
         for received in records {
             let offset = received.offset;
             owned.watermark.begin(offset);
-            let item = Item::fresh(&self.core, received);
+            let item = Item::fresh(&self.core, received, epoch);
             if item.admission == crate::engine::admission::Admission::Skip {
                 let series = self.topics.entry(partition.topic.clone());
                 let series = series.or_insert_with(|| TopicSeries::new(&self.core.metrics, &partition.topic));
@@ -250,20 +293,17 @@ impl Consumer {
 
     fn start(&mut self, mode: Mode, items: Vec<Item>) {
         for item in &items {
-            if let Some(owned) = self.partitions.get_mut(&item.partition()) {
+            if let Some(owned) = self.partitions.get_mut(&item.partition()).filter(|owned| owned.epoch == item.epoch) {
                 owned.running += 1;
             }
         }
-        let core = self.core.clone();
+        let (core, stop) = (self.core.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            let held = match mode {
-                Mode::Held => lane::run(&core, &items).await,
-                Mode::Detached => {
-                    detached::run(&core, &items[0]).await;
-                    Duration::ZERO
-                }
+            let Ran { fates, held } = match mode {
+                Mode::Held => lane::run(&core, &items, &stop).await,
+                Mode::Detached => Ran { fates: vec![detached::run(&core, &items[0], &stop).await], held: Duration::ZERO },
             };
-            Finished { mode, items, held }
+            Finished { mode, items, fates, held }
         });
     }
 
@@ -276,14 +316,18 @@ impl Consumer {
             Mode::Detached => self.detached_running -= 1,
         }
         let mut last: Option<&Bytes> = None;
-        for item in &finished.items {
+        for (item, fate) in finished.items.iter().zip(&finished.fates) {
             let partition = item.partition();
             let fresh = item.origin == Origin::Fresh;
-            if let Some(owned) = self.partitions.get_mut(&partition) {
+            if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.epoch == item.epoch) {
                 owned.running = owned.running.saturating_sub(1);
-                if fresh {
+                if fresh && *fate == Fate::Done {
                     owned.watermark.finish(item.received.offset);
                 }
+            }
+            if *fate == Fate::Fenced {
+                self.core.series.fenced.increment();
+                self.fenced(&partition, item.epoch);
             }
             if fresh {
                 self.watch_parked(&partition, &item.place);
@@ -328,44 +372,6 @@ impl Consumer {
         }
     }
 
-    /// Commits what is done, one commit at a time.
-    fn commit(&mut self) {
-        if self.committing.is_some() || self.commit_again.is_some() {
-            return;
-        }
-        let offsets: Vec<_> = self
-            .partitions
-            .iter()
-            .filter_map(|(partition, owned)| Some((partition.clone(), owned.watermark.committable()?)))
-            .collect();
-        if offsets.is_empty() {
-            return;
-        }
-        let committing = self.subscription.commit(offsets.clone());
-        self.committing = Some(Box::pin(async move { (offsets, committing.await) }));
-    }
-
-    fn committed(&mut self, offsets: Vec<(TopicPartition, i64)>, result: Result<(), TransportError>) {
-        self.committing = None;
-        match result {
-            Ok(()) => {
-                self.failed_commits = 0;
-                for (partition, offset) in offsets {
-                    if let Some(owned) = self.partitions.get_mut(&partition) {
-                        owned.watermark.committed(offset);
-                    }
-                }
-            }
-            // Only a restart would see the records again, and the inbox knows them. The next commit covers these.
-            Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "offsets were not committed; waiting");
-                self.commit_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.failed_commits)));
-                self.failed_commits = self.failed_commits.saturating_add(1);
-            }
-        }
-        self.core.moved();
-    }
-
     /// Ends: what waits is given back, what runs is finished, what is done is committed.
     async fn finish_running(&mut self) {
         self.schedule.drop_waiting(|_| false);
@@ -374,24 +380,7 @@ impl Consumer {
                 self.finish(finished);
             }
         }
-        if let Some(committing) = self.committing.take() {
-            let (offsets, result) = committing.await;
-            self.committed(offsets, result);
-        }
-        self.commit_again = None;
-        self.commit();
-        if let Some(committing) = self.committing.take() {
-            let (offsets, result) = committing.await;
-            self.committed(offsets, result);
-        }
-    }
-}
-
-/// Waits for the commit in flight; for ever without one.
-async fn pending(commit: Option<&mut Commit>) -> (Vec<(TopicPartition, i64)>, Result<(), TransportError>) {
-    match commit {
-        Some(commit) => commit.await,
-        None => std::future::pending().await,
+        self.finish_progress(self.core.settings.stop_timeout() / 5).await;
     }
 }
 

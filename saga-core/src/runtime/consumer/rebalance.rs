@@ -1,42 +1,127 @@
 //! Partitions come and go.
+//!
+//! One that is assigned is taken over in the database first, by a task, so that a database that does not answer holds up nothing
+//! else: that fences whoever read it before, and says where to read on. One that shows to be another's, in a transaction that
+//! was refused, is read no more; if the log goes on saying that it is ours, it was taken away by a member that came too late,
+//! and is taken over again.
 
-use super::{Consumer, Owned};
+use std::time::Duration;
+
+use super::{Consumer, Stage, partition::Owned};
 use crate::{
-    engine::watermark::Watermark,
+    engine::parking::Parked,
     message::TopicPartition,
-    runtime::{core::Core, metrics::PartitionSeries, parked},
+    runtime::{core::Core, parked},
     store::{Ownership, StoreError},
 };
 
+/// How long a partition that was taken away is left alone, if the log says that it is still ours; doubled each time.
+const FENCED_WAIT: Duration = Duration::from_secs(1);
+/// The longest of these waits is so many times the first.
+const FENCED_MOST: u32 = 32;
+/// How long a revoked partition whose messages are done waits for the log and the database to know it. Without that the next
+/// reader is given messages again, which the inbox knows.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a task reports that took partitions over: where each stands, and the parked keys of the service.
+pub(super) struct TakenOver {
+    partitions: Vec<TopicPartition>,
+    result: Result<(Vec<Ownership>, Vec<Parked>), StoreError>,
+}
+
 impl Consumer {
-    pub(super) async fn assigned(&mut self, partitions: Vec<TopicPartition>) {
+    pub(super) fn assigned(&mut self, partitions: Vec<TopicPartition>) {
         tracing::debug!(service = &*self.core.name, ?partitions, "assigned");
-        let mut failures = 0;
-        let owned = loop {
-            match take_over(&self.core, &partitions).await {
-                Ok(owned) => break owned,
-                Err(error) => {
-                    tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
-                    self.core.clock.sleep(self.core.outage_backoff(failures)).await;
-                    failures = failures.saturating_add(1);
-                }
-            }
-        };
-        self.subscription.start(&owned.into_iter().map(|owned| (owned.partition, owned.applied)).collect::<Vec<_>>());
         for partition in partitions {
-            let series = PartitionSeries::new(&self.core.metrics, &partition.topic, partition.partition);
-            let owned = Owned { watermark: Watermark::default(), running: 0, revoked: false, series };
+            let owned = Owned::new(&self.core, &partition);
             self.partitions.insert(partition, owned);
         }
         self.pause_when_full();
         self.core.moved();
     }
 
+    /// Takes over what is to be taken over, one task at a time.
+    pub(super) fn take_over(&mut self) {
+        if !self.takeovers.is_empty() {
+            return;
+        }
+        let now = self.core.clock.now();
+        let mut partitions = Vec::new();
+        for (partition, owned) in &mut self.partitions {
+            if owned.revoked.is_none() && matches!(owned.stage, Stage::Wanted(at) if at <= now) {
+                owned.stage = Stage::Taking;
+                partitions.push(partition.clone());
+            }
+        }
+        if !partitions.is_empty() {
+            let core = self.core.clone();
+            self.takeovers.spawn(async move { TakenOver { result: take_over(&core, &partitions).await, partitions } });
+        }
+    }
+
+    pub(super) fn taken_over(&mut self, TakenOver { partitions, result }: TakenOver) {
+        let now = self.core.clock.now();
+        match result {
+            Ok((owned, keys)) => self.begin(owned, &keys),
+            Err(error) => {
+                tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
+                for partition in partitions {
+                    if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Taking) {
+                        owned.want(now.after(self.core.outage_backoff(owned.setbacks)));
+                    }
+                }
+            }
+        }
+        self.core.moved();
+    }
+
+    /// Reads partitions that were taken over. Before any record of them is looked at, the keys that are parked are known.
+    fn begin(&mut self, taken: Vec<Ownership>, keys: &[Parked]) {
+        let mut starts = Vec::with_capacity(taken.len());
+        for taken in taken {
+            let Some(owned) = self.partitions.get_mut(&taken.partition).filter(|owned| owned.stage == Stage::Taking) else {
+                continue;
+            };
+            if owned.revoked.is_some() {
+                owned.stage = Stage::Wanted(self.core.clock.now());
+                continue;
+            }
+            owned.begin(&taken);
+            let of = |key: &&Parked| key.partition == taken.partition.partition && key.place.topic == taken.partition.topic;
+            self.core.lot().adopt(taken.partition.clone(), taken.epoch, keys.iter().filter(of).cloned());
+            starts.push((taken.partition, taken.applied));
+        }
+        self.subscription.start(&starts);
+        self.core.lot_wake.notify_one();
+    }
+
+    /// When the next partition is to be taken over.
+    pub(super) fn wanted_at(&self) -> Option<crate::time::Timestamp> {
+        if !self.takeovers.is_empty() {
+            return None;
+        }
+        let wanted = self.partitions.values().filter(|owned| owned.revoked.is_none());
+        wanted.filter_map(|owned| if let Stage::Wanted(at) = owned.stage { Some(at) } else { None }).min()
+    }
+
+    /// Another has taken `partition` over from us, who had it under `epoch`.
+    pub(super) fn fenced(&mut self, partition: &TopicPartition, epoch: i64) {
+        let Some(owned) = self.partitions.get_mut(partition).filter(|owned| owned.epoch == epoch) else { return };
+        if !matches!(owned.stage, Stage::Reading | Stage::Gap(_) | Stage::Skipping) {
+            return;
+        }
+        let wait = FENCED_WAIT.saturating_mul(2_u32.saturating_pow(owned.setbacks).min(FENCED_MOST));
+        tracing::warn!(service = &*self.core.name, %partition, epoch, "another has taken the partition over");
+        owned.want(self.core.clock.now().after(wait.mul_f64(0.5 + 0.5 * self.core.ids.fraction())));
+        self.abandon(std::slice::from_ref(partition));
+    }
+
     pub(super) fn revoked(&mut self, partitions: &[TopicPartition]) {
         tracing::debug!(service = &*self.core.name, ?partitions, "revoked");
+        let now = self.core.clock.now();
         for partition in partitions {
             if let Some(owned) = self.partitions.get_mut(partition) {
-                owned.revoked = true;
+                owned.revoked = Some(now);
             }
         }
         self.drop_waiting(partitions);
@@ -44,7 +129,6 @@ impl Consumer {
 
     pub(super) fn lost(&mut self, partitions: &[TopicPartition]) {
         tracing::warn!(service = &*self.core.name, ?partitions, "partitions were lost to another member");
-        self.drop_waiting(partitions);
         self.forget(partitions);
     }
 
@@ -53,32 +137,40 @@ impl Consumer {
         self.left_memory(&dropped);
     }
 
-    pub(super) fn forget(&mut self, partitions: &[TopicPartition]) {
+    fn forget(&mut self, partitions: &[TopicPartition]) {
         partitions.iter().for_each(|partition| {
             self.partitions.remove(partition);
         });
         self.flow.forget(partitions);
-        let owned = &self.partitions;
-        self.core.lot().retain(|topic, partition| owned.contains_key(&TopicPartition::new(topic, partition)));
+        self.abandon(partitions);
     }
 
-    /// Gives up the revoked partitions whose messages are done and committed.
+    /// Leaves what was begun of partitions to whoever has them now.
+    fn abandon(&mut self, partitions: &[TopicPartition]) {
+        self.drop_waiting(partitions);
+        self.core.lot().forget(partitions);
+        self.close_gaps(partitions);
+        self.core.moved();
+    }
+
+    /// Gives up the revoked partitions whose messages are done, once the log and the database know it.
     pub(super) fn release(&mut self) {
-        let done = |owned: &Owned| owned.revoked && owned.running == 0 && owned.watermark.committable().is_none();
-        if self.committing.is_some() || !self.partitions.values().any(done) {
-            return;
-        }
+        let (now, committing) = (self.core.clock.now(), self.committing.is_some());
+        let done = |owned: &Owned| {
+            let settled = owned.is_settled() && !committing;
+            owned.revoked.is_some_and(|since| owned.is_idle() && (settled || now >= since.after(DRAIN)))
+        };
         let released: Vec<_> =
             self.partitions.iter().filter(|(_, owned)| done(owned)).map(|(partition, _)| partition.clone()).collect();
-        self.forget(&released);
-        self.subscription.release(&released);
+        if !released.is_empty() {
+            self.forget(&released);
+            self.subscription.release(&released);
+        }
     }
 }
 
-/// Takes partitions over from whoever read them before. Before any record of them is looked at, the keys that are parked must be
-/// known.
-async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+/// Takes partitions over from whoever read them before, and then reads which keys are parked.
+async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<(Vec<Ownership>, Vec<Parked>), StoreError> {
     let owned = core.store().own(&core.name, partitions).await?;
-    parked::adopt(core, partitions).await?;
-    Ok(owned)
+    Ok((owned, parked::keys(core).await?))
 }

@@ -33,27 +33,28 @@ impl Consumer {
             let messages = match messages {
                 Ok(messages) => messages,
                 Err(again) => {
-                    self.core.lot().settled(&place, 0, Some(again), now);
+                    self.core.lot().put_off(&place, again);
                     continue;
                 }
             };
             let owner = |message: &ParkedMessage| {
                 self.partitions.get(&TopicPartition::new(place.topic.clone(), message.received.partition))
             };
-            if messages.first().and_then(owner).is_some_and(|owned| owned.revoked) {
-                // The run stays open, so that nothing of the key passes, until the partition is given up.
-                continue;
-            }
-            if messages.first().and_then(owner).is_none() {
+            let Some(owned) = messages.first().and_then(owner) else {
                 // Settled by somebody else, or another member's by now.
                 let mut lot = self.core.lot();
                 let count = lot.count(&place);
                 lot.settled(&place, count, None, now);
                 continue;
+            };
+            if !owned.is_open() {
+                // The run stays open, so that nothing of the key passes, until the partition is given up or taken over again.
+                continue;
             }
+            let epoch = owned.epoch;
             let Some(run) = self.core.lot().loaded(&place, messages.len()) else { continue };
             for message in messages {
-                let item = Item::parked(&self.core, message, run);
+                let item = Item::parked(&self.core, message, epoch, run);
                 self.parked_bytes += item.received.record.size();
                 let mode = item.mode(&self.core);
                 self.schedule.push(place.key.clone(), mode, item);

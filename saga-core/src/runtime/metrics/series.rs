@@ -13,6 +13,9 @@ const PAUSED: &str = "sagas_partition_paused";
 const BATCH_SIZE: &str = "sagas_batch_size";
 const COMMIT_SECONDS: &str = "sagas_commit_duration_seconds";
 const STORE_FAILURES: &str = "sagas_store_failures_total";
+const FENCED: &str = "sagas_fenced_messages_total";
+const GAPS: &str = "sagas_partitions_with_missing_records";
+const GAP_RECORDS: &str = "sagas_missing_records_skipped_total";
 const DEAD_LETTERS: &str = "sagas_dead_letters_total";
 const OPEN_DEAD_LETTERS: &str = "sagas_dead_letters_open";
 const OUTBOX_ROWS: &str = "sagas_outbox_rows";
@@ -27,6 +30,8 @@ pub(super) fn describe(metrics: &Metrics) {
         (SKIPPED, "Records that were passed over on purpose, by reason."),
         (PUBLISHED, "Records that the log has acknowledged."),
         (STORE_FAILURES, "Transactions that failed because of the database."),
+        (FENCED, "Messages that had no effect here, because another member had taken their partition over."),
+        (GAP_RECORDS, "Records that were missing in the log and were passed over."),
         (DEAD_LETTERS, "Messages that were given up, by reason."),
     ] {
         metrics.describe_counter(name, help);
@@ -34,6 +39,7 @@ pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
         (LAG, "Records of a partition that are not done yet."),
         (PAUSED, "1 while a partition is paused, else 0."),
+        (GAPS, "Partitions that wait, because records that were not read yet are missing."),
         (OPEN_DEAD_LETTERS, "Dead letters that nobody has retried or discarded."),
         (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
@@ -60,6 +66,12 @@ pub(crate) struct ServiceSeries {
     pub(crate) commit_duration: Histogram,
     /// Transactions lost to the database.
     pub(crate) store_failures: Counter,
+    /// Messages whose partition was taken over by another.
+    pub(crate) fenced: Counter,
+    /// Partitions that wait for missing records.
+    pub(crate) gaps: Gauge,
+    /// Missing records that were passed over.
+    pub(crate) gap_records: Counter,
     /// Dead letters: retries ran out.
     pub(crate) dead_exhausted: Counter,
     /// Dead letters: the handler said never.
@@ -136,6 +148,9 @@ impl ServiceSeries {
             batch_size: metrics.histogram(BATCH_SIZE, &[]),
             commit_duration: metrics.histogram(COMMIT_SECONDS, &[]),
             store_failures: metrics.counter(STORE_FAILURES, &[]),
+            fenced: metrics.counter(FENCED, &[]),
+            gaps: metrics.gauge(GAPS, &[]),
+            gap_records: metrics.counter(GAP_RECORDS, &[]),
             dead_exhausted: dead("exhausted"),
             dead_by_handler: dead("handler"),
             dead_undecodable: dead("undecodable"),
@@ -223,7 +238,7 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 16, "{described:?}");
+        assert_eq!(described.len(), 19, "{described:?}");
     }
 
     #[test]

@@ -207,7 +207,10 @@ impl<S: LogStore> Subscription for Member<S> {
         }
         let own: Vec<_> = {
             let group = lock(&self.group);
-            offsets.into_iter().filter_map(|(id, offset)| Some((Arc::clone(group.partition_of(self.id, &id)?), offset))).collect()
+            let own =
+                offsets.into_iter().filter_map(|(id, offset)| Some((Arc::clone(group.partition_of(self.id, &id)?), offset)));
+            // An offset past the end is of another log, of which this one knows nothing.
+            own.filter(|(partition, offset)| *offset <= partition.bounds().1).collect()
         };
         if own.is_empty() {
             return Box::pin(std::future::ready(Ok(())));
