@@ -14,3 +14,7 @@ pub mod testing {}
 
 #[doc = include_str!("../docs/guide/operations.md")]
 pub mod operations {}
+
+#[cfg(feature = "kafka")]
+#[doc = include_str!("../docs/guide/kafka.md")]
+pub mod kafka {}
