@@ -10,7 +10,8 @@
 //! - It runs with nothing installed, on an embedded durable log and SQLite.
 //!
 //! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
-//! [what a delivery is](guide::delivery), [testing](guide::testing), [operating a service](guide::operations).
+//! [what a delivery is](guide::delivery), [testing](guide::testing), [operating a service](guide::operations),
+//! [Apache Kafka](guide::kafka).
 //!
 //! # Features
 //!
@@ -19,6 +20,7 @@
 //! | `sqlite` | the SQLite store, and the embedded durable log | yes |
 //! | `kafka` | the Apache Kafka transport | yes |
 //! | `postgres` | the PostgreSQL store | |
+//! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
 //! | `http` | health, metrics and dead letters as axum routers, and helpers for routes of your own | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
