@@ -4,20 +4,27 @@
 //! and whoever asks waits for the answer no longer than he likes.
 
 use std::{
-    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::KafkaError,
 };
 use saga_core::transport::TransportError;
 use tokio::sync::oneshot;
 
-use crate::{KafkaConfig, error::unavailable, settings};
+use crate::{
+    KafkaConfig,
+    error::{self, unavailable, unavailable_by},
+    settings,
+};
 
 /// How long one question may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
@@ -40,7 +47,7 @@ pub(crate) struct Observer {
 impl Observer {
     pub(crate) fn new(config: &KafkaConfig, group: Option<&str>) -> Result<Self, TransportError> {
         let client: Client = settings::observer(config, group)
-            .create_with_context(Quiet)
+            .create_with_context(Quiet::default())
             .map_err(|error| unavailable("making a client that asks", &error))?;
         let (questions, waiting) = sync_channel::<Question>(WAITING);
         let thread = std::thread::Builder::new().name("saga-kafka-asks".into());
@@ -51,7 +58,7 @@ impl Observer {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                while client.poll(Duration::ZERO).is_some() {}
+                hear(&client);
             }
         });
         spawned.map_err(|error| TransportError::Unavailable(format!("no thread for a client that asks: {error}")))?;
@@ -72,7 +79,7 @@ impl Observer {
         let put = self.put(move |client| {
             // Whoever has gone away wants no answer.
             if !answer.is_closed() {
-                let _ = answer.send(question(client));
+                let _ = answer.send(question(client).map_err(|error| reason(client).unwrap_or(error)));
             }
         });
         if put && let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE + IDLE, answered).await {
@@ -82,8 +89,22 @@ impl Observer {
     }
 }
 
-/// Logs, and says nothing else.
-pub(crate) struct Quiet;
+/// Has the client say what it has to say by itself.
+fn hear(client: &Client) {
+    while client.poll(Duration::ZERO).is_some() {}
+}
+
+/// Why nothing can be answered, where waiting does not help. A question itself only runs out of time then.
+fn reason(client: &Client) -> Option<TransportError> {
+    hear(client);
+    client.context().lasting.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// Logs, and keeps what somebody has to change.
+#[derive(Default)]
+pub(crate) struct Quiet {
+    lasting: Mutex<Option<TransportError>>,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -92,6 +113,10 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason);
+        if let Some(code) = error::code(&error).filter(|code| error::is_lasting(*code)) {
+            let problem = unavailable_by("asking the cluster", code, reason);
+            *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+        }
     }
 }
 

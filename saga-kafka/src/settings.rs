@@ -9,6 +9,9 @@ use rdkafka::ClientConfig;
 
 use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT};
 
+/// How often a member says that it is there. It learns of a rebalance by the answer, so others wait this long for a partition.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
 /// What every client has.
 const COMMON: &[(&str, &str)] = &[
     ("client.id", "sagas"),
@@ -47,7 +50,10 @@ const READER: &[(&str, &str)] = &[
     ("fetch.error.backoff.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("fetch.max.bytes", "16777216"),
-    ("queued.min.messages", "10000"),
+    // Whatever of a partition is fetched when it is paused is fetched again later, so not too much at a time. A record that is
+    // larger comes alone.
+    ("max.partition.fetch.bytes", "262144"),
+    ("queued.min.messages", "4000"),
     ("queued.max.messages.kbytes", "16384"),
 ];
 
@@ -78,7 +84,7 @@ pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
             client
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 .set("session.timeout.ms", millis(session))
-                .set("heartbeat.interval.ms", millis((session / 4).min(Duration::from_secs(3))));
+                .set("heartbeat.interval.ms", millis((session / 4).min(HEARTBEAT)));
         }
     }
     if let Some(id) = &config.group.instance_id {

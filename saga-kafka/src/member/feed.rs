@@ -20,8 +20,8 @@ use super::{
 };
 
 /// What is kept of a partition before its fetching is paused, in records and bytes. It goes on at half of that.
-const RECORDS: usize = 2_000;
-const BYTES: usize = 4 << 20;
+const RECORDS: usize = 4_000;
+const BYTES: usize = 2 << 20;
 
 /// How many records one delivery has at most.
 const DELIVERY: usize = 500;

@@ -20,6 +20,8 @@ struct State {
     outstanding: usize,
     /// A record failed that later ones of its partition must not pass.
     broken: bool,
+    /// Records that were refused with others of their request, maybe because of one of those.
+    suspects: Vec<usize>,
 }
 
 /// What goes through the client with a record and comes back with its report.
@@ -30,7 +32,7 @@ pub(super) struct Ticket {
 
 impl Call {
     pub(super) fn new(records: usize) -> Arc<Self> {
-        let state = State { answers: (0..records).map(|_| None).collect(), outstanding: 0, broken: false };
+        let state = State { answers: (0..records).map(|_| None).collect(), outstanding: 0, broken: false, suspects: Vec::new() };
         Arc::new(Self { state: Mutex::new(state), moved: Notify::new() })
     }
 
@@ -71,6 +73,13 @@ impl Call {
         }
     }
 
+    /// The records that were refused by the request, in order, if there were several.
+    pub(super) fn suspects(&self) -> Vec<usize> {
+        let mut suspects = std::mem::take(&mut self.state().suspects);
+        suspects.sort_unstable();
+        if suspects.len() < 2 { Vec::new() } else { suspects }
+    }
+
     /// The answers; for what was never reported, `missing`.
     pub(super) fn answers(&self, missing: impl Fn() -> TransportError) -> Vec<Answer> {
         let mut state = self.state();
@@ -91,6 +100,12 @@ impl Ticket {
             }
         }
         self.call.moved.notify_one();
+    }
+
+    /// The broker refuses the request that the record was part of.
+    pub(super) fn refused_with_others(self, answer: Answer) {
+        self.call.state().suspects.push(self.index);
+        self.report(answer, false);
     }
 
     /// The client did not take the record after all.

@@ -114,7 +114,23 @@ impl Producer {
             client.purge(PurgeConfig::default().queue().inflight().non_blocking());
             let _ = timeout(PURGED_WITHIN, call.settled(true)).await;
         }
-        call.answers(|| TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs())))
+        let suspects = call.suspects();
+        let mut answers =
+            call.answers(|| TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs())));
+        for index in suspects {
+            answers[index] = self.publish_alone(&client, &records[index]).await;
+        }
+        answers
+    }
+
+    /// Stores a record in a request of its own, and so finds out whether it is this one that is too large.
+    async fn publish_alone(&self, client: &Client, record: &Record) -> Result<Position, TransportError> {
+        let deadline = Instant::now() + PATIENCE;
+        let call = Call::new(1);
+        self.enqueue(client, &call, 0, record, deadline).await?;
+        let _ = timeout_at(deadline, call.settled(true)).await;
+        let missing = || TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs()));
+        call.answers(missing).pop().unwrap_or_else(|| Err(missing()))
     }
 
     /// Gives a record to the client, when there is room for it.

@@ -50,7 +50,14 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         match result {
-            Ok(message) => ticket.report(Ok(Position { partition: message.partition(), offset: message.offset() }), false),
+            // Of a record whose answer was lost, and that is known to be stored by what was stored after it, the offset is -1.
+            Ok(message) => {
+                ticket.report(Ok(Position { partition: message.partition(), offset: message.offset().max(-1) }), false);
+            }
+            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), message)) => {
+                let error = refusal(&KafkaError::MessageProduction(Code::MessageSizeTooLarge), message.topic());
+                ticket.refused_with_others(Err(error));
+            }
             Err((error, message)) => {
                 let error = refusal(error, message.topic());
                 // What concerns a whole topic holds up nothing of it that others could pass.

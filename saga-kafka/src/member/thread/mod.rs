@@ -76,7 +76,7 @@ pub(super) fn spawn(
 ) -> Result<(), TransportError> {
     let plan = Plan { config: config.clone(), group: group.to_owned(), topics: topics.to_vec(), feed, observer, board };
     let client = plan.client()?;
-    let thread = std::thread::Builder::new().name(format!("kafka-{group}"));
+    let thread = std::thread::Builder::new().name("saga-kafka-polls".into());
     thread
         .spawn(move || plan.run(client))
         .map(drop)
@@ -311,19 +311,23 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Leaves the group. With `lost`, the reader is told that what he had is not his any more.
+    /// Leaves the group. With `lost`, the reader is told that what he had is not his any more. Who waits for a commit otherwise is
+    /// told that it is closed.
     fn give_up(mut self, lost: bool) {
         let held: Vec<_> = self.held.iter().map(|held| held.partition.clone()).collect();
         if self.leaving.take().is_some() {
             // The client waits for this before it does anything else.
             self.unassign(&held);
         }
-        self.commits.gone(&held);
         if lost && !held.is_empty() {
+            self.commits.gone(&held);
             self.plan.feed.lost(held);
         }
-        self.client.context().closing();
-        drop(self.client);
+        let Self { client, commits, .. } = self;
+        drop(commits);
+        client.context().closing();
+        // It says goodbye to the cluster, for as long as that takes.
+        drop(client);
     }
 }
 

@@ -1,0 +1,126 @@
+//! Members that come and go.
+
+use std::time::Duration;
+
+use saga_core::transport::{Delivery, Transport};
+use saga_kafka::Kafka;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, GROUP, Reader, TOPIC, publish, records, value, within};
+
+/// Lets both take deliveries until each holds this many partitions.
+async fn share(one: &mut Reader, other: &mut Reader, held: (usize, usize)) {
+    within("sharing the partitions", async {
+        while (one.held.len(), other.held.len()) != held {
+            tokio::select! {
+                () = one.turn() => {}
+                () = other.turn() => {}
+            }
+        }
+    })
+    .await;
+    assert!(one.held.is_disjoint(&other.held), "no partition is held by two");
+}
+
+#[tokio::test]
+async fn members_come_and_go_and_nothing_is_missed() {
+    let cluster = Cluster::new(1, 4);
+    let kafka = cluster.kafka().await;
+    let mut one = Reader::join(&kafka).await;
+    one.hold(4).await;
+    let (mut published, mut done) = (0, Vec::new());
+    for _ in 0..3 {
+        let mut other = Reader::join(&kafka).await;
+        share(&mut one, &mut other, (2, 2)).await;
+        publish(&kafka, records(published..published + 100)).await;
+        published += 100;
+        within("reading in two members", async {
+            while one.read.len() + other.read.len() < 100 {
+                tokio::select! {
+                    () = one.turn() => {}
+                    () = other.turn() => {}
+                }
+            }
+        })
+        .await;
+        one.commit().await.expect("the offsets are stored");
+        other.commit().await.expect("the offsets are stored");
+        done.extend(one.read.drain(..).chain(other.read.drain(..)).map(|received| value(&received)));
+        other.close().await;
+        one.hold(4).await;
+        publish(&kafka, records(published..published + 50)).await;
+        published += 50;
+        one.read(50).await;
+        one.commit().await.expect("the offsets are stored");
+        done.extend(one.read.drain(..).map(|received| value(&received)));
+    }
+    done.sort_unstable();
+    assert_eq!(done, (0..published).collect::<Vec<_>>(), "each once: everything was committed before it moved");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_not_released_moves_after_the_drain_timeout() {
+    let cluster = Cluster::new(1, 2);
+    let mut config = cluster.config();
+    config.group.drain_timeout = Duration::from_millis(600);
+    let kafka = Kafka::connect(config).await.expect("the mock answers");
+    publish(&kafka, records(0..20)).await;
+    let mut old = Reader::join(&kafka).await;
+    old.hold(2).await;
+    old.read(20).await;
+    old.releases = false;
+    let mut new = Reader::join(&kafka).await;
+    within("the revocation", async {
+        while old.held.len() == 2 {
+            tokio::select! {
+                () = old.turn() => {}
+                () = new.turn() => {}
+            }
+        }
+    })
+    .await;
+    let revoked = Instant::now();
+    assert!(new.held.is_empty());
+    new.hold(1).await;
+    assert!(revoked.elapsed() >= Duration::from_millis(500), "it was kept for {:?}", revoked.elapsed());
+    // What the old member says of it now counts for nothing.
+    let moved = new.held.first().expect("one").clone();
+    within("committing", old.subscription.commit(vec![(moved.clone(), 10)])).await.expect("it is passed over");
+    let lag = kafka.lag(GROUP, &[TOPIC.to_owned()]).await.expect("the lag is known");
+    let committed = lag.iter().find(|lag| lag.partition == moved).expect("the partition").committed;
+    assert_eq!(committed, 0);
+}
+
+#[tokio::test]
+async fn what_is_committed_while_a_partition_is_given_up_counts() {
+    let cluster = Cluster::new(1, 2);
+    let kafka = cluster.kafka().await;
+    publish(&kafka, records(0..40)).await;
+    let mut old = Reader::join(&kafka).await;
+    old.read(40).await;
+    let mut new = Reader::join(&kafka).await;
+    let revoked = within("the revocation", async {
+        loop {
+            tokio::select! {
+                delivery = old.subscription.next() => {
+                    if let Delivery::Revoked(partitions) = delivery.expect("the log can be read") {
+                        break partitions;
+                    }
+                }
+                () = new.turn() => {}
+            }
+        }
+    })
+    .await;
+    old.commit().await.expect("the offsets are stored");
+    old.subscription.release(&revoked);
+    new.hold(1).await;
+    publish(&kafka, records(40..80)).await;
+    within("reading on", async {
+        while !new.read.iter().any(|received| value(received) >= 40) {
+            new.turn().await;
+        }
+    })
+    .await;
+    assert!(new.read.iter().all(|received| value(received) >= 40), "nothing that was committed comes again");
+}

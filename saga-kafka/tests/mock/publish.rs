@@ -1,0 +1,89 @@
+//! Publishing while the cluster answers with errors.
+
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as Error};
+use saga_core::transport::{Transport, TransportError};
+use saga_kafka::Kafka;
+
+use super::cluster::{Cluster, Reader, publish, record, records, value, within};
+
+#[tokio::test]
+async fn requests_that_fail_and_are_repeated_store_everything_once_and_in_order() {
+    let cluster = Cluster::new(1, 1);
+    // One request at a time: the mock does not look at sequence numbers, and would store what follows a request that failed.
+    let kafka = Kafka::connect(cluster.config().client("linger.ms", "50")).await.expect("the mock answers");
+    let mut reader = Reader::join(&kafka).await;
+    for round in 0..5 {
+        cluster.mock.request_errors(
+            RDKafkaApiKey::Produce,
+            &[
+                Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                Error::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+                Error::RD_KAFKA_RESP_ERR__TRANSPORT,
+                Error::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            ],
+        );
+        publish(&kafka, records(round * 200..(round + 1) * 200)).await;
+    }
+    reader.read(1_000).await;
+    assert_eq!(reader.read.iter().map(value).collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_a_request_is_refused_for_is_found_record_by_record() {
+    let cluster = Cluster::new(1, 1);
+    // Long enough that all of them are one request.
+    let kafka = Kafka::connect(cluster.config().client("linger.ms", "200")).await.expect("the mock answers");
+    let mut reader = Reader::join(&kafka).await;
+    cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    publish(&kafka, records(0..20)).await;
+    reader.read(20).await;
+    assert_eq!(reader.values(), (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_record_that_the_topic_does_not_take_is_refused_for_good() {
+    for (error, fix) in [
+        (Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "max.message.bytes"),
+        (Error::RD_KAFKA_RESP_ERR_INVALID_RECORD, "compacted"),
+        (Error::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, "message.timestamp"),
+    ] {
+        let cluster = Cluster::new(1, 1);
+        let kafka = cluster.kafka().await;
+        cluster.mock.request_errors(RDKafkaApiKey::Produce, &[error]);
+        let answer = within("publishing", kafka.publish(vec![record("key", 0)])).await.remove(0);
+        assert!(matches!(&answer, Err(TransportError::Refused(reason)) if reason.contains(fix)), "{answer:?}");
+        publish(&kafka, vec![record("key", 1)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_may_not_be_written_is_told_with_the_fix() {
+    let cluster = Cluster::new(1, 1);
+    let kafka = cluster.kafka().await;
+    cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let answer = within("publishing", kafka.publish(vec![record("key", 0)])).await.remove(0);
+    assert!(matches!(&answer, Err(TransportError::Unavailable(reason)) if reason.contains("grant")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn keys_have_the_partitions_that_java_gives_them() {
+    let cluster = Cluster::new(1, 12);
+    let kafka = cluster.kafka().await;
+    // By org.apache.kafka.common.utils.Utils: toPositive(murmur2(key)) % 12.
+    for (key, partition) in KEYS {
+        let position = publish(&kafka, vec![record(key, 0)]).await[0];
+        assert_eq!(position.partition, partition, "of `{key}`");
+    }
+}
+
+/// The hashes are those of Kafka's own `UtilsTest.testMurmur2`.
+const KEYS: [(&str, i32); 4] = [
+    ("21", java(-973_932_308)),
+    ("foobar", java(-790_332_482)),
+    ("a-little-bit-long-string", java(-985_981_536)),
+    ("a-little-bit-longer-string", java(-1_486_304_829)),
+];
+
+const fn java(hash: i32) -> i32 {
+    (hash & i32::MAX) % 12
+}
