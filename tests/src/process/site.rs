@@ -80,7 +80,15 @@ impl Site {
     /// # Errors
     /// When it does not say so.
     pub async fn count(&self, service: Service, path: &str) -> Result<usize, String> {
-        let url = self.url(service, &format!("{path}?size=1"));
+        self.count_of(service, path, "").await
+    }
+
+    /// How many entries of the list at `path` fit the query, as `status=COMPLETED`.
+    ///
+    /// # Errors
+    /// When it does not say so.
+    pub async fn count_of(&self, service: Service, path: &str, query: &str) -> Result<usize, String> {
+        let url = self.url(service, &format!("{path}?size=1&{query}"));
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
         let total = response.headers().get("x-total-count").and_then(|total| total.to_str().ok()?.parse().ok());
         total.ok_or_else(|| format!("GET {url} answered {} without X-Total-Count", response.status()))
