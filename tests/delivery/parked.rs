@@ -49,7 +49,7 @@ async fn a_parked_message_that_cannot_be_read_stops_no_other_and_is_read_again_l
     })
     .await;
     let waited = pump.clock().now().since(clock().now());
-    assert!(waited >= Duration::from_secs(60), "it is left alone for a while, not asked for without end: {waited:?}");
+    assert!((Duration::from_secs(60)..Duration::from_secs(90)).contains(&waited), "{waited:?}");
     pump.stop().await;
 }
 

@@ -41,7 +41,9 @@ mod envelope;
 mod event;
 pub mod headers;
 mod record;
+mod shard;
 
 pub use envelope::{Context, Envelope, Outgoing};
 pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
 pub use record::{Header, Received, Record, TopicPartition};
+pub use shard::{Shard, Shards};

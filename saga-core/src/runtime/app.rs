@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{consumer::Consumer, core::Core, relay, start, upkeep};
+use super::{
+    consumer::Consumer,
+    core::Core,
+    relay::{self, Relay},
+    start, upkeep,
+};
 use crate::{
     handler::Handler,
     id::IdSource,
@@ -169,15 +174,12 @@ impl Running {
             service.state,
         ));
         let handle = ServiceHandle::new(&core);
-        let adopted = relay::adopt(&core).await?;
-        if adopted > 0 {
-            tracing::info!(service = &*core.name, rows = adopted, "sending what was left in the outbox");
-        }
+        let sending = Relay::start(core.clone()).await?;
         let (stop_intake, stopping) = watch::channel(false);
         let (stop_relay, stopping_relay) = watch::channel(false);
         let (mut intake, mut background) = (JoinSet::new(), JoinSet::new());
         let mut relay = JoinSet::new();
-        relay.spawn(relay::run(core.clone(), stopping_relay));
+        relay.spawn(sending.run(stopping_relay));
 
         let topics = core.directory.topics();
         if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
@@ -267,6 +269,13 @@ impl Handle {
             if !core.ledger().is_empty() || core.lot().is_active(self.clock.now()) {
                 return false;
             }
+            // Rows of other instances, and of those that were killed.
+            if core.store().sharing().is_some() {
+                match core.store().outbox(&core.name, 0, 1).await {
+                    Ok(rows) if rows.is_empty() => {}
+                    _ => return false,
+                }
+            }
             match self.transport.lag(&core.name, &core.directory.topics()).await {
                 Ok(lags) if lags.iter().all(|lag| lag.committed >= lag.end) => {}
                 _ => return false,
@@ -315,6 +324,9 @@ impl Handle {
             running.relay.shutdown().await;
         }
         let closing = async {
+            for running in self.running.values() {
+                relay::leave(running.service.core()).await;
+            }
             for running in self.running.values().filter(|_| close) {
                 running.service.database().store().close().await;
             }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     gap::Gap,
     metrics::{HandlerSeries, ServiceSeries},
+    relay::{self, Instance},
 };
 use crate::{
     engine::{
@@ -20,7 +21,7 @@ use crate::{
     },
     handler::{Handler, StateMap},
     id::IdSource,
-    message::{Record, TopicPartition},
+    message::{Record, Shard, TopicPartition},
     runtime::{Health, Metrics},
     settings::Settings,
     store::{Database, OutboxId, Store, StoreError, StoreTx},
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) handler_series: Vec<HandlerSeries>,
     /// The outbox as far as this process knows it.
     ledger: Mutex<Ledger<Record>>,
+    /// This process among the instances of the service.
+    pub(crate) instance: Instance,
     /// The parked keys.
     lot: Mutex<ParkingLot>,
     /// Partitions that wait, because records are missing.
@@ -74,12 +77,14 @@ impl Core {
         state: StateMap,
     ) -> Self {
         let metrics = Metrics::new(&name);
+        let shared = database.store().sharing().is_some();
         Self {
             directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
             series: ServiceSeries::new(&metrics),
             handler_series: handlers.iter().map(|handler| HandlerSeries::new(&metrics, handler.options().name)).collect(),
             health: Health::new(),
-            ledger: Mutex::default(),
+            ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
+            instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),
             gaps: Mutex::default(),
             relay_wake: Notify::new(),
@@ -124,21 +129,26 @@ impl Core {
         format!("{}.dlt", self.name)
     }
 
+    /// How many rows are in the service's outbox: those known here, or, with several instances, those that were last counted.
+    pub(crate) fn outbox_rows(&self) -> usize {
+        self.ledger().len().max(self.instance.counted())
+    }
+
     /// Whether the outbox takes no more.
     pub(crate) fn outbox_full(&self) -> bool {
-        self.ledger().len() >= self.settings.outbox_rows
+        self.outbox_rows() >= self.settings.outbox_rows
     }
 
     /// Writes `records` to the outbox of an open transaction.
     pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn StoreTx, records: &[Record]) -> Result<Staged, StoreError> {
-        let mut staged = Staged { core: self.clone(), ticket: self.ledger().begin(), ids: Vec::new() };
+        let mut staged = Staged { core: self.clone(), ticket: self.ledger().begin(), rows: Vec::new() };
         if !records.is_empty() {
-            staged.ids = tx.append_outbox(&self.name, records).await?;
+            let ids = tx.append_outbox(&self.name, records).await?;
+            staged.rows = ids.into_iter().zip(records.iter().map(Record::shard)).collect();
             self.moved();
             let mut ledger = self.ledger();
-            for (id, record) in staged.ids.iter().zip(records) {
-                let key = (record.topic.clone(), record.key.clone().unwrap_or_default());
-                ledger.stage(staged.ticket, *id, key, record.clone());
+            for ((id, _), record) in staged.rows.iter().zip(records) {
+                ledger.stage(staged.ticket, *id, relay::order_key(record), record.clone());
             }
         }
         Ok(staged)
@@ -150,14 +160,15 @@ impl Core {
         let committing = tokio::spawn(async move {
             let began = tokio::time::Instant::now();
             let mut staged = staged;
-            let (ticket, ids) = (staged.ticket, std::mem::take(&mut staged.ids));
+            let (ticket, rows) = (staged.ticket, std::mem::take(&mut staged.rows));
             // Should the store panic, the rows are in doubt, not lost.
-            let doubt = Doubt { core: &core, ticket, ids: &ids };
+            let doubt = Doubt { core: &core, ticket, rows: &rows };
             let result = tx.commit().await;
             if result.is_ok() {
                 std::mem::forget(doubt);
                 core.series.commit_duration.record_duration(began.elapsed());
-                core.ledger().commit(ticket, &ids);
+                let strange = core.ledger().commit(ticket, &rows);
+                core.instance.tell(strange);
                 core.moved();
                 core.relay_wake.notify_one();
             }
@@ -189,13 +200,13 @@ impl Core {
 pub(crate) struct Staged {
     core: Arc<Core>,
     ticket: Ticket,
-    ids: Vec<OutboxId>,
+    rows: Vec<(OutboxId, Shard)>,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.ids.is_empty() {
-            self.core.ledger().roll_back(self.ticket, &self.ids);
+        if !self.rows.is_empty() {
+            self.core.ledger().roll_back(self.ticket, &self.rows);
             self.core.moved();
             self.core.outbox_room.notify_one();
             self.core.relay_wake.notify_one();
@@ -206,13 +217,14 @@ impl Drop for Staged {
 struct Doubt<'c> {
     core: &'c Core,
     ticket: Ticket,
-    ids: &'c [OutboxId],
+    rows: &'c [(OutboxId, Shard)],
 }
 
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        if !self.ids.is_empty() {
-            self.core.ledger().doubt(self.ticket, self.ids);
+        if !self.rows.is_empty() {
+            let strange = self.core.ledger().doubt(self.ticket, self.rows);
+            self.core.instance.tell(strange);
             self.core.relay_wake.notify_one();
         }
     }

@@ -120,7 +120,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
                 true => CheckResult::degraded("the outbox is full; publishing is refused until the log takes records"),
                 false => CheckResult::up(),
             };
-            result.with("rows", core.ledger().len())
+            result.with("rows", core.outbox_rows())
         }),
     );
     core.health.watch(

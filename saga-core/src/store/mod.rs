@@ -38,6 +38,7 @@ mod database;
 mod headers;
 mod migrations;
 mod rows;
+mod sharing;
 #[cfg(feature = "sql")]
 mod sql;
 #[cfg(feature = "sql")]
@@ -52,6 +53,8 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 pub use database::Database;
@@ -59,11 +62,15 @@ pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
     ParkedMessage, StepRecord, parking_key,
 };
+pub use sharing::{Backlog, Lease, News, Share, Sharing};
 #[cfg(feature = "sql")]
 pub use sql::{SqlConnection, SqlReader};
 pub use tx::{Returned, Tx, TxSlot};
 
-use crate::{message::TopicPartition, time::Timestamp};
+use crate::{
+    message::{Shard, Shards, TopicPartition},
+    time::Timestamp,
+};
 
 /// What can go wrong between us and the database.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -157,6 +164,46 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the database cannot be read.
     async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Outbox rows of `shards` that are not among `known`, by id: of each shard at most `limit`, those with the smallest ids. All
+    /// that was committed when the call began is seen.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn outbox_of(
+        &self,
+        service: &str,
+        shards: Shards,
+        known: &[OutboxId],
+        limit: usize,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        // For a database of one process, which looks when it starts.
+        const PAGE: usize = 1_000;
+        let known: HashSet<OutboxId> = known.iter().copied().collect();
+        let (mut room, mut found, mut after) = ([limit; Shard::COUNT], Vec::new(), 0);
+        loop {
+            let page = self.outbox(service, after, PAGE).await?;
+            let more = page.len() == PAGE;
+            after = page.last().map_or(after, |row| row.id);
+            for row in page {
+                let shard = row.record.shard();
+                let room = &mut room[usize::from(shard.number())];
+                if *room > 0 && shards.contains(shard) && !known.contains(&row.id) {
+                    *room -= 1;
+                    found.push(row);
+                }
+            }
+            if !more || shards.iter().all(|shard| room[usize::from(shard.number())] == 0) {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// How the instances of a service divide its outbox, if this database can be used by several processes. `None`: it is one
+    /// process's alone.
+    fn sharing(&self) -> Option<&dyn Sharing> {
+        None
+    }
 
     /// Every parked key of the service: how many messages wait, and when its first one is due.
     ///

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::{Record, TopicPartition},
+    message::{Record, Shards, TopicPartition},
     store::{
         Database, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        ParkedKey, ParkedMessage, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -80,6 +80,7 @@ pub struct Failing {
     inner: Arc<dyn Store>,
     faults: Faults,
     pause: Arc<Pause>,
+    sharing: Option<Arc<dyn Sharing>>,
 }
 
 /// `database`, failing as `faults` says.
@@ -93,7 +94,14 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let pause = Arc::new(move || -> BoxFuture<'static, ()> { Box::pin(pause()) });
-    Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone(), pause }))
+    Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone(), pause, sharing: None }))
+}
+
+/// `database`, failing as `faults` says, as one of several processes that share it.
+pub fn shared(database: &Database, faults: &Faults, sharing: Arc<dyn Sharing>) -> Database {
+    let pause = Arc::new(|| -> BoxFuture<'static, ()> { Box::pin(std::future::ready(())) });
+    let (inner, faults, sharing) = (database.store().clone(), faults.clone(), Some(sharing));
+    Database::new(Arc::new(Failing { inner, faults, pause, sharing }))
 }
 
 #[async_trait]
@@ -121,6 +129,21 @@ impl Store for Failing {
     async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
         self.faults.check(Fault::Read)?;
         self.inner.outbox(service, after, limit).await
+    }
+
+    async fn outbox_of(
+        &self,
+        service: &str,
+        shards: Shards,
+        known: &[OutboxId],
+        limit: usize,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        self.faults.check(Fault::Read)?;
+        self.inner.outbox_of(service, shards, known, limit).await
+    }
+
+    fn sharing(&self) -> Option<&dyn Sharing> {
+        self.sharing.as_deref()
     }
 
     async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {

@@ -45,8 +45,8 @@ pub use self::{
         migrations_must_be_numbered_without_gaps, sets_migrate_once_though_many_try, the_store_is_well_after_migrating,
     },
     outbox::{
-        outbox_rows_are_deleted, outbox_rows_are_kept_untouched, outbox_rows_come_in_order, outboxes_of_services_are_apart,
-        ten_thousand_rows_fit_one_call,
+        outbox_rows_are_deleted, outbox_rows_are_kept_untouched, outbox_rows_come_by_shard, outbox_rows_come_in_order,
+        outboxes_of_services_are_apart, ten_thousand_rows_fit_one_call,
     },
     ownership::{
         a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, owning_raises_the_epoch,
@@ -129,6 +129,7 @@ macro_rules! store_conformance {
             old_claims_are_pruned,
             outbox_rows_are_deleted,
             outbox_rows_are_kept_untouched,
+            outbox_rows_come_by_shard,
             outbox_rows_come_in_order,
             outboxes_of_services_are_apart,
             owning_raises_the_epoch,

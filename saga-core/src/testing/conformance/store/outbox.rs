@@ -5,7 +5,10 @@ use super::{
     samples::{odd_record, record},
     write,
 };
-use crate::{message::Record, store::OutboxRow};
+use crate::{
+    message::{Record, Shard, Shards},
+    store::OutboxRow,
+};
 
 fn numbers(rows: &[OutboxRow]) -> Vec<i64> {
     rows.iter().map(|row| row.id).collect()
@@ -75,6 +78,36 @@ pub async fn outboxes_of_services_are_apart(subject: Subject) {
     let theirs = write(store, async |tx| tx.append_outbox("payments", &[record(2)]).await.expect("append")).await;
     assert_eq!(numbers(&store.outbox("orders", 0, 10).await.expect("read")), ours);
     assert_eq!(numbers(&store.outbox("payments", 0, 10).await.expect("read")), theirs);
+}
+
+/// The rows of some shards that are not known come by id, of each shard no more than asked for.
+///
+/// # Panics
+/// When that is not so.
+pub async fn outbox_rows_come_by_shard(subject: Subject) {
+    let store = subject.migrated().await;
+    let records: Vec<Record> = (0..200).chain(0..200).map(record).collect();
+    let ids = write(store, async |tx| tx.append_outbox("orders", &records).await.expect("append")).await;
+    write(store, async |tx| tx.append_outbox("payments", &records).await.expect("append")).await;
+    let all = store.outbox_of("orders", Shards::ALL, &[], 1_000).await.expect("read");
+    assert!(all.iter().map(|row| (row.id, &row.record)).eq(ids.iter().copied().zip(&records)));
+    let some: Shards = Shard::all().step_by(3).collect();
+    let known: Vec<_> = ids.iter().copied().step_by(2).chain([i64::MAX]).collect();
+    for limit in [0, 3, 1_000] {
+        let mut counts = [0; Shard::COUNT];
+        let expected: Vec<_> = all
+            .iter()
+            .filter(|row| some.contains(row.record.shard()) && !known.contains(&row.id))
+            .filter(|row| {
+                let count = &mut counts[usize::from(row.record.shard().number())];
+                *count += 1;
+                *count <= limit
+            })
+            .cloned()
+            .collect();
+        assert_eq!(store.outbox_of("orders", some, &known, limit).await.expect("read"), expected);
+    }
+    assert!(store.outbox_of("orders", Shards::default(), &[], 10).await.expect("read").is_empty());
 }
 
 /// Ten thousand rows can be appended, and deleted, in one call.
