@@ -3,27 +3,54 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sagas_tests::{SERVICES, Shop, eventually};
+use sagas_tests::{SERVICES, Shop, eventually, on_real_servers};
 use serde_json::json;
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::Instant;
 
-/// Takes the lock of a database, until it is given back.
-async fn lock(shop: &Shop, file: &str) -> SqliteConnection {
-    let mut connection = SqliteConnectOptions::new().filename(shop.folder().join(file)).connect().await.unwrap();
-    connection.execute("BEGIN IMMEDIATE").await.unwrap();
-    connection
+/// The lock of a database.
+enum Lock {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
 }
 
-async fn unlock(mut connection: SqliteConnection) {
-    connection.execute("ROLLBACK").await.unwrap();
-    connection.close().await.unwrap();
+/// Takes the lock of a service's database, until it is given back: nobody else can write.
+async fn lock(shop: &Shop, service: &str) -> Lock {
+    match shop.postgres().await {
+        None => lock_file(shop, &format!("{service}.sqlite")).await,
+        Some(mut connection) => {
+            let tables = "SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables WHERE schemaname = $1";
+            let tables: String = sqlx::query_scalar(tables).bind(service).fetch_one(&mut connection).await.unwrap();
+            connection.execute(AssertSqlSafe(format!("BEGIN; LOCK TABLE {tables} IN EXCLUSIVE MODE"))).await.unwrap();
+            Lock::Postgres(connection)
+        }
+    }
+}
+
+/// Takes the lock of a SQLite file.
+async fn lock_file(shop: &Shop, file: &str) -> Lock {
+    let mut connection = SqliteConnectOptions::new().filename(shop.folder().join(file)).connect().await.unwrap();
+    connection.execute("BEGIN IMMEDIATE").await.unwrap();
+    Lock::Sqlite(connection)
+}
+
+async fn unlock(lock: Lock) {
+    match lock {
+        Lock::Sqlite(mut connection) => {
+            connection.execute("ROLLBACK").await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Lock::Postgres(mut connection) => {
+            connection.execute("ROLLBACK").await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
     let shop = Shop::open().await;
-    let lock = lock(&shop, "order.sqlite").await;
+    let lock = lock(&shop, "order").await;
     let order = json!({"customerId": "ada", "items": [{"productId": "tea", "quantity": 1, "unitPrice": 9.9}]});
 
     let started = Instant::now();
@@ -52,7 +79,7 @@ async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flow_goes_on_where_it_stood() {
     let shop = Shop::open().await;
-    let lock = lock(&shop, "inventory.sqlite").await;
+    let lock = lock(&shop, "inventory").await;
     let order_id = shop.place("ada", "tea", 1, 9.9).await;
     let refused = shop.post("inventory", "/products/tea/restock", &json!({"quantity": 1})).await;
     refused.is_problem(503, "UNAVAILABLE");
@@ -69,8 +96,12 @@ async fn a_flow_goes_on_where_it_stood() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_are_taken_while_the_log_cannot_be_written() {
+    if on_real_servers() {
+        // There the log is a broker, which `tests/real` stops.
+        return;
+    }
     let shop = Shop::open().await;
-    let lock = lock(&shop, "log/log.db").await;
+    let lock = lock_file(&shop, "log/log.db").await;
     let order_id = shop.place("ada", "tea", 1, 9.9).await;
     eventually("the services say that the log is down, each time within two seconds", async || {
         let started = Instant::now();

@@ -122,6 +122,11 @@ impl Shop {
         self.folder.path()
     }
 
+    /// A connection to the PostgreSQL database with a schema for each service; `None` when each has a file of its own.
+    pub async fn postgres(&self) -> Option<sqlx::PgConnection> {
+        self.stack.postgres().await
+    }
+
     /// An identity that nobody has yet.
     pub fn fresh_id(&self) -> String {
         self.ids.uuid(self.clock.now()).to_string()

@@ -14,7 +14,7 @@ use sagas::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::prefixed::Prefixed;
+use crate::{eventually, prefixed::Prefixed};
 
 /// Which stack the shops of this run stand on: `real` for Apache Kafka and PostgreSQL, else the embedded one.
 const STACK: &str = "SAGAS_TEST_STACK";
@@ -61,11 +61,23 @@ impl Stack {
         Self { log, storage, database: Some((server, name)) }
     }
 
+    /// A connection to the database of the shop, when that is PostgreSQL.
+    pub(crate) async fn postgres(&self) -> Option<PgConnection> {
+        match &self.storage {
+            Storage::Postgres(url) => Some(PgConnection::connect(url).await.unwrap()),
+            _ => None,
+        }
+    }
+
     /// Closes the log, and removes what was made for the shop.
     pub(crate) async fn close(&self) {
         self.log.close().await;
         if let Some((server, name)) = &self.database {
-            run(server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            // Somebody else may be at it for a moment, as the server's own vacuum.
+            eventually("the shop's database is gone", async || {
+                try_run(server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.ok()
+            })
+            .await;
         }
     }
 }
@@ -75,9 +87,11 @@ fn setting((name, default): (&str, &str)) -> String {
 }
 
 async fn run(server: &str, sql: String) {
-    let mut connection = PgConnection::connect(server)
-        .await
-        .unwrap_or_else(|error| panic!("PostgreSQL does not answer ({error}); scripts/postgres start"));
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    try_run(server, sql).await.unwrap_or_else(|error| panic!("PostgreSQL: {error}; is it there? scripts/postgres start"));
+}
+
+async fn try_run(server: &str, sql: String) -> Result<(), sqlx::Error> {
+    let mut connection = PgConnection::connect(server).await?;
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
+    connection.close().await
 }

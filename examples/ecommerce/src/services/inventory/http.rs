@@ -142,7 +142,7 @@ async fn restock(
          WHERE product_id = $2 AND initial + restocked <= $3 RETURNING *",
     )
     .bind(restock.quantity)
-    .bind(&product_id)
+    .bind(named(&product_id)?.to_string())
     .bind(MOST_UNITS - restock.quantity)
     .fetch_optional(&mut *work)
     .await
@@ -156,10 +156,19 @@ async fn restock(
     Ok(Json(product))
 }
 
+/// What can name no product names none that is there.
+fn named(product_id: &str) -> Result<ProductId, Problem> {
+    ProductId::try_from(product_id.to_owned()).map_err(|_| no_such_product())
+}
+
+fn no_such_product() -> Problem {
+    Problem::not_found("there is no such product")
+}
+
 async fn find(service: &ServiceHandle, product_id: &str) -> Result<ProductView, Problem> {
-    let row = sqlx::query("SELECT * FROM products WHERE product_id = $1").bind(product_id);
+    let row = sqlx::query("SELECT * FROM products WHERE product_id = $1").bind(named(product_id)?.to_string());
     let row = row.fetch_optional(service.database()).await.map_err(Problem::unavailable)?;
-    let row = row.ok_or_else(|| Problem::not_found("there is no such product"))?;
+    let row = row.ok_or_else(no_such_product)?;
     ProductView::try_from(&row).map_err(Problem::internal)
 }
 
