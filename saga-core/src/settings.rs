@@ -48,6 +48,8 @@ pub struct Settings {
     pub inbox_retention_days: u32,
     /// How long beginning a transaction may wait, in milliseconds. 4,000.
     pub begin_timeout_ms: u64,
+    /// How long an HTTP handler may take to answer before the request is answered 503, in milliseconds. 4,800.
+    pub answer_timeout_ms: u64,
     /// How long a stop waits for what is running, in milliseconds. 10,000.
     pub stop_timeout_ms: u64,
     /// Partitions of a topic that the app creates. 6.
@@ -82,6 +84,7 @@ impl Default for Settings {
             outbox_rows: 10_000,
             inbox_retention_days: 14,
             begin_timeout_ms: 4_000,
+            answer_timeout_ms: 4_800,
             stop_timeout_ms: 10_000,
             topic_partitions: 6,
             on_gap: OnGap::default(),
@@ -98,6 +101,11 @@ impl Settings {
     /// [`Settings::begin_timeout_ms`] as a duration.
     pub fn begin_timeout(&self) -> Duration {
         Duration::from_millis(self.begin_timeout_ms)
+    }
+
+    /// [`Settings::answer_timeout_ms`] as a duration.
+    pub fn answer_timeout(&self) -> Duration {
+        Duration::from_millis(self.answer_timeout_ms)
     }
 
     /// [`Settings::stop_timeout_ms`] as a duration.

@@ -36,11 +36,19 @@ pub struct RequestLimits {
     pub body_timeout: Duration,
     /// The bodies of all requests together, in bytes; a body that does not fit beside the others is answered 503. 64 MiB.
     pub bodies_bytes: usize,
+    /// How long a handler may take to answer; then it is dropped where it is, and the request is answered 503. The body of an
+    /// answer may take longer, as a stream does. 4.8 seconds.
+    pub answer_timeout: Duration,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { body_bytes: MAX_BODY_BYTES, body_timeout: Duration::from_secs(30), bodies_bytes: 64 << 20 }
+        Self {
+            body_bytes: MAX_BODY_BYTES,
+            body_timeout: Duration::from_secs(30),
+            bodies_bytes: 64 << 20,
+            answer_timeout: Duration::from_millis(4_800),
+        }
     }
 }
 
@@ -50,7 +58,8 @@ impl Default for RequestLimits {
 ///   30 seconds 408, whether or not its length was announced. All bodies together take at most 64 MiB; beyond it is a 503.
 /// - `X-Correlation-Id` is taken, if it is 1 to 128 visible ASCII characters, or made; handlers take it as
 ///   [`CorrelationId`], the response returns it, and the tracing span of the request carries it.
-/// - A handler that panics is answered 500; the connection and the service go on.
+/// - A handler that panics is answered 500; the connection and the service go on. One that takes longer than 4.8 seconds, as when
+///   a database hangs, is dropped and answered 503.
 /// - An unknown path (404) and a wrong method (405, with `Allow`) are answered as [`Problem`]s.
 ///
 /// `clock` and `ids` are the app's; a service takes them from its [`ServiceHandle`](crate::runtime::ServiceHandle).
@@ -118,8 +127,11 @@ async fn answer(request: Request, next: Next, limits: RequestLimits, room: &Arc<
             return response;
         }
     };
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    in_our_form(response)
+    let handling = next.run(Request::from_parts(parts, Body::from(body)));
+    match tokio::time::timeout(limits.answer_timeout, handling).await {
+        Ok(response) => in_our_form(response),
+        Err(_) => Problem::unavailable(format!("no answer within {:?}", limits.answer_timeout)).into_response(),
+    }
 }
 
 /// The whole body and the room it takes, or why not.

@@ -202,7 +202,8 @@ impl Running {
                 address = Some(listener.local_addr()?);
                 let own = service.routes.map_or_else(axum::Router::new, |routes| routes(handle.clone()));
                 let router = own.merge(crate::http::service_routes(&handle));
-                let router = crate::http::harden(router, core.clock.clone(), core.ids.clone());
+                let limits = crate::http::RequestLimits { answer_timeout: core.settings.answer_timeout(), ..Default::default() };
+                let router = crate::http::harden_with(router, core.clock.clone(), core.ids.clone(), limits);
                 let mut stopping = stopping;
                 intake.spawn(async move {
                     let stopped = async move {

@@ -64,6 +64,7 @@ fn settings(service: &Service, problems: &mut Vec<String>) {
         ("concurrency", settings.concurrency),
         ("parked_per_key", settings.parked_per_key),
         ("outbox_rows", settings.outbox_rows),
+        ("answer_timeout_ms", usize::try_from(settings.answer_timeout_ms).unwrap_or(usize::MAX)),
         ("topic_partitions", settings.topic_partitions as usize),
     ];
     for (limit, _) in limits.iter().filter(|(_, value)| *value == 0) {

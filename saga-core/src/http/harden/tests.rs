@@ -20,8 +20,14 @@ fn router() -> Router {
         .route("/panic", get(async || -> &'static str { panic!("a bug in a handler") }))
         .route("/id", get(async |id: CorrelationId| id.to_string()))
         .route("/busy", get(async || Problem::unavailable("too much to do")))
+        .route("/stuck", get(std::future::pending::<&'static str>))
         .route("/gone", get(async || (StatusCode::NOT_FOUND, "in words of its own")));
-    let limits = RequestLimits { body_bytes: 1_000, body_timeout: Duration::from_secs(5), bodies_bytes: 100_000 };
+    let limits = RequestLimits {
+        body_bytes: 1_000,
+        body_timeout: Duration::from_secs(5),
+        bodies_bytes: 100_000,
+        answer_timeout: Duration::from_secs(4),
+    };
     harden_with(router, Clock::manual(Timestamp::from_millis(0)), IdSource::seeded(1), limits)
 }
 
@@ -39,6 +45,13 @@ fn request(method: Method, path: &str, body: Body) -> Request {
 fn code(body: &str) -> String {
     let problem: serde_json::Value = serde_json::from_str(body).expect(body);
     problem["code"].as_str().expect("a code").to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_does_not_answer_is_given_up() {
+    let (status, headers, body) = send(request(Method::GET, "/stuck", Body::empty())).await;
+    assert_eq!((status, code(&body).as_str()), (503, "UNAVAILABLE"));
+    assert!(headers.contains_key("retry-after"));
 }
 
 #[tokio::test]

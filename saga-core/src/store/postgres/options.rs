@@ -36,7 +36,7 @@ impl PostgresOptions {
             pool: 8,
             begin_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
-            lock_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(4),
             idle_transaction_timeout: Duration::from_secs(30),
             application_name: None,
         }
@@ -82,7 +82,7 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a statement waits for a row that another transaction holds: `lock_timeout`. 10 s.
+    /// How long a statement waits for a row that another transaction holds: `lock_timeout`. 4 s, so that a request is still answered in time.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
