@@ -16,7 +16,6 @@ use saga_core::{
 
 use crate::{
     KafkaConfig,
-    config::KafkaConfigError,
     error::unavailable,
     member::{self, Feed, Member},
     observer::{self, Observer},
@@ -51,9 +50,7 @@ impl Kafka {
     /// # Errors
     /// When the configuration cannot work, or the cluster does not answer.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, TransportError> {
-        let wrong =
-            |problem: KafkaConfigError| TransportError::Open { path: config.bootstrap.join(","), problem: problem.to_string() };
-        config.check().map_err(wrong)?;
+        config.check()?;
         let board = Arc::new(Board::default());
         let kafka = Self {
             producer: Producer::new(&config, Arc::clone(&board))?,

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     KafkaConfig,
-    error::{self, unavailable, unavailable_by},
+    error::{self, unavailable_by},
     settings,
 };
 
@@ -46,9 +46,8 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(config: &KafkaConfig, group: Option<&str>) -> Result<Self, TransportError> {
-        let client: Client = settings::observer(config, group)
-            .create_with_context(Quiet::default())
-            .map_err(|error| unavailable("making a client that asks", &error))?;
+        let client: Client =
+            settings::observer(config, group).create_with_context(Quiet::default()).map_err(|error| config.explain(&error))?;
         let (questions, waiting) = sync_channel::<Question>(WAITING);
         let thread = std::thread::Builder::new().name("saga-kafka-asks".into());
         let spawned = thread.spawn(move || {

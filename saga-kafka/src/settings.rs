@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT};
+use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names};
 
 /// How often a member says that it is there. It learns of a rebalance by the answer, so others wait this long for a partition.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -68,12 +68,12 @@ const READER_FIXED: &[(&str, &str)] = &[
 
 /// The producer.
 pub(crate) fn producer(config: &KafkaConfig) -> ClientConfig {
-    with(config, PRODUCER, PRODUCER_FIXED)
+    with(config, names::CONSUMER, PRODUCER, PRODUCER_FIXED)
 }
 
 /// A member of `group`.
 pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
-    let mut client = with(config, READER, READER_FIXED);
+    let mut client = reader(config);
     client.set("group.id", group).set("max.poll.interval.ms", millis(config.group.max_poll_interval));
     match config.group.protocol {
         GroupProtocol::Consumer => {
@@ -96,7 +96,7 @@ pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
 
 /// A client that only asks: for metadata and ends of partitions, and with a group for what it has committed.
 pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfig {
-    let mut client = with(config, READER, READER_FIXED);
+    let mut client = reader(config);
     client.set("statistics.interval.ms", "0");
     if let Some(group) = group {
         client.set("group.id", group);
@@ -106,13 +106,24 @@ pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfi
 
 /// The client that creates topics.
 pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
-    let mut client = with(config, &[], &[]);
+    let mut client = with(config, names::CONSUMER, &[], &[]);
     client.set("statistics.interval.ms", "0");
     client
 }
 
-fn with(config: &KafkaConfig, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+fn reader(config: &KafkaConfig) -> ClientConfig {
+    let mut client = with(config, names::PRODUCER, READER, READER_FIXED);
+    // It bounds what is sent; of a consumer it would only raise what has to be fetched at once.
+    client.remove("message.max.bytes");
+    client
+}
+
+/// What the user says, without what is of `others`, with `defaults` where he says nothing, and what is fixed.
+fn with(config: &KafkaConfig, others: &[&str], defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
     let mut client = config.client_config();
+    for name in others {
+        client.remove(name);
+    }
     for (name, value) in COMMON.iter().chain(defaults) {
         if client.get(name).is_none() {
             client.set(*name, *value);
@@ -126,4 +137,50 @@ fn with(config: &KafkaConfig, defaults: &[(&str, &str)], fixed: &[(&str, &str)])
 
 fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(url: &str) -> KafkaConfig {
+        url.parse().expect(url)
+    }
+
+    fn told<'a>(client: &'a ClientConfig, names: &[&str]) -> Vec<Option<&'a str>> {
+        names.iter().map(|name| client.get(name)).collect()
+    }
+
+    #[test]
+    fn each_client_is_told_what_concerns_it() {
+        let config = config("kafka://a?linger.ms=5&fetch.wait.max.ms=9&client.rack=r&message.max.bytes=20000000&client.id=shop");
+        let names =
+            ["linger.ms", "fetch.wait.max.ms", "client.rack", "message.max.bytes", "client.id", "acks", "isolation.level"];
+        let expected = [Some("5"), None, Some("r"), Some("20000000"), Some("shop"), Some("all"), None];
+        assert_eq!(told(&producer(&config), &names), expected);
+        let expected = [None, Some("9"), Some("r"), None, Some("shop"), None, Some("read_committed")];
+        assert_eq!(told(&member(&config, "billing"), &names), expected);
+        assert_eq!(told(&observer(&config, None), &names), expected);
+    }
+
+    #[test]
+    fn a_killed_process_is_given_up_in_time() {
+        let names = ["group.protocol", "session.timeout.ms", "partition.assignment.strategy", "group.instance.id", "group.id"];
+        for (url, expected) in [
+            ("kafka://a", [None, Some("8000"), Some("cooperative-sticky"), None, Some("g")]),
+            ("kafka://a?session.timeout.ms=30000", [None, Some("30000"), Some("cooperative-sticky"), None, Some("g")]),
+            ("kafka://a?group.protocol=consumer&group.instance.id=1", [Some("consumer"), None, None, Some("1"), Some("g")]),
+        ] {
+            assert_eq!(told(&member(&config(url), "g"), &names), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_fixed_is_not_the_users_to_change() {
+        // Set past `check`, which refuses it.
+        let config = config("kafka://a?acks=0&enable.idempotence=false&enable.auto.commit=true&auto.offset.reset=latest");
+        assert_eq!(told(&producer(&config), &["acks", "enable.idempotence"]), [Some("all"), Some("true")]);
+        let names = ["enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"];
+        assert_eq!(told(&member(&config, "g"), &names), [Some("false"), Some("false"), Some("error")]);
+    }
 }

@@ -143,9 +143,8 @@ impl Topics {
     }
 
     async fn create(&self, specs: Vec<TopicSpec>) -> Result<(), TransportError> {
-        let admin: AdminClient<DefaultClientContext> = settings::admin(&self.config)
-            .create()
-            .map_err(|error| unavailable("making the client that creates topics", &error))?;
+        let admin: AdminClient<DefaultClientContext> =
+            settings::admin(&self.config).create().map_err(|error| self.config.explain(&error))?;
         let admin = Arc::new(admin);
         let retention = self.config.topic.retention.map(|retention| retention.as_millis().to_string());
         let topics: Vec<_> = specs

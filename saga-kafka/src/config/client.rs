@@ -25,16 +25,10 @@ impl KafkaConfig {
     pub(crate) fn explain(&self, error: &KafkaError) -> KafkaConfigError {
         let problem = match error {
             KafkaError::ClientConfig(_, text, name, _) => self.rejected(name, text),
-            KafkaError::ClientCreation(text) => {
-                Problem::Value { name: "client".to_owned(), reason: format!("was refused by the client: {}", self.scrub(text)) }
+            KafkaError::ClientCreation(text) => Problem::Client(self.scrub(text)),
+            other => {
+                Problem::Client(other.rdkafka_error_code().map_or("for an unknown reason".to_owned(), |code| code.to_string()))
             }
-            other => Problem::Value {
-                name: "client".to_owned(),
-                reason: match other.rdkafka_error_code() {
-                    Some(code) => format!("was refused by the client: {code}"),
-                    None => "was refused by the client".to_owned(),
-                },
-            },
         };
         problem.into()
     }

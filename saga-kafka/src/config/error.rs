@@ -52,6 +52,9 @@ pub enum Problem {
         /// What is wrong, as the rest of a sentence.
         reason: String,
     },
+    /// The client does not work with all of it together.
+    #[error("the Kafka client cannot be made: {0}")]
+    Client(String),
     /// Records would travel unencrypted to another machine.
     #[error(
         "records{} would travel unencrypted to {}: encrypt with the option `security.protocol={}` and the feature `tls`, or, in a \

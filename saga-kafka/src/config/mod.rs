@@ -30,7 +30,7 @@ mod check;
 mod client;
 mod duration;
 mod error;
-mod names;
+pub(crate) mod names;
 mod options;
 mod secret;
 mod security;

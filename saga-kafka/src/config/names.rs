@@ -2,7 +2,7 @@
 //! the client (another version of it, linked dynamically) works all the same, for both kinds.
 
 /// Of every client.
-pub(super) const SHARED: &[&str] = &[
+const SHARED: &[&str] = &[
     "allow.auto.create.topics",
     "api.version.fallback.ms",
     "api.version.request",
@@ -112,7 +112,7 @@ pub(super) const SHARED: &[&str] = &[
 ];
 
 /// Of consumers.
-pub(super) const CONSUMER: &[&str] = &[
+pub(crate) const CONSUMER: &[&str] = &[
     "auto.commit.enable",
     "auto.commit.interval.ms",
     "auto.offset.reset",
@@ -147,7 +147,7 @@ pub(super) const CONSUMER: &[&str] = &[
 ];
 
 /// Of producers.
-pub(super) const PRODUCER: &[&str] = &[
+pub(crate) const PRODUCER: &[&str] = &[
     "acks",
     "batch.num.messages",
     "batch.size",

@@ -247,5 +247,5 @@ fn secrets_are_not_shown() {
 
     let error = rdkafka::error::KafkaError::ClientCreation("no key in hunter2".to_owned());
     let config = KafkaConfig::new("a").client("ssl.key.pem", "hunter2");
-    assert_eq!(config.explain(&error).to_string(), "`client` was refused by the client: no key in …");
+    assert_eq!(config.explain(&error).to_string(), "the Kafka client cannot be made: no key in …");
 }

@@ -33,7 +33,7 @@ use self::{
     call::Call,
     reports::{Reports, refusal},
 };
-use crate::{KafkaConfig, error::unavailable, settings, statistics::Board, time::now};
+use crate::{KafkaConfig, settings, statistics::Board, time::now};
 
 /// How long a call waits for the log. Shorter than what holds a shard of the outbox.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ impl Producer {
     fn make(&self) -> Result<Arc<Client>, TransportError> {
         let reports = Reports { board: Arc::clone(&self.board), room: Arc::clone(&self.room) };
         let client = settings::producer(&self.config).create_with_context(reports);
-        client.map(Arc::new).map_err(|error| unavailable("making the producer", &error))
+        Ok(Arc::new(client.map_err(|error| self.config.explain(&error))?))
     }
 
     /// The client; a new one where the old one has failed for good.

@@ -89,7 +89,7 @@ impl Plan {
         let context = Context::new(&self.group, Arc::clone(&self.board));
         let mut client: Client = settings::member(&self.config, &self.group)
             .create_with_context(context)
-            .map_err(|error| unavailable(&joining(), &error))?;
+            .map_err(|error| self.config.explain(&error))?;
         let feed = Arc::clone(&self.feed);
         client.set_nonempty_callback(move || feed.bell.ring());
         let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
