@@ -6,6 +6,7 @@
 use std::{
     sync::{
         Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{RecvTimeoutError, SyncSender, sync_channel},
     },
     time::Duration,
@@ -88,9 +89,13 @@ impl Observer {
     }
 }
 
-/// Has the client say what it has to say by itself.
+/// Has the client say what it has to say by itself, all of it: a poll that finds nothing to hand out may have called back.
 fn hear(client: &Client) {
-    while client.poll(Duration::ZERO).is_some() {}
+    let calls = || client.context().calls.load(Ordering::Relaxed);
+    let mut before = calls();
+    while client.poll(Duration::ZERO).is_some() || calls() != before {
+        before = calls();
+    }
 }
 
 /// Why nothing can be answered, where waiting does not help. A question itself only runs out of time then.
@@ -103,14 +108,18 @@ fn reason(client: &Client) -> Option<TransportError> {
 #[derive(Default)]
 pub(crate) struct Quiet {
     lasting: Mutex<Option<TransportError>>,
+    /// Calls back so far.
+    calls: AtomicU64,
 }
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(target: "librdkafka", %error, reason);
         if let Some(code) = error::code(&error).filter(|code| error::is_lasting(*code)) {
             let problem = unavailable_by("asking the cluster", code, reason);
