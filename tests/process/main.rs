@@ -7,6 +7,8 @@ mod commands;
 mod crash;
 mod data;
 mod demo;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod mistakes;
 mod program;
 mod settings;
