@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use sqlx::{ConnectOptions, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 use sqlx_core::Url;
 
 use super::{super::StoreError, options::PostgresOptions};
@@ -65,6 +68,10 @@ impl FromStr for PostgresOptions {
         let connect = PgConnectOptions::from_url(&connecting)
             .map_err(|error| refused(&format!("cannot be used: {}", cause(&error))))?
             .disable_statement_logging();
+        let may_be_plain = matches!(connect.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
+        if !may_be_plain && !cfg!(feature = "tls") {
+            return Err(refused("asks for TLS by its `sslmode`, and this build has none: build with the feature `tls`"));
+        }
         let mut options = Self::new(connect);
         if let Some(schema) = schema {
             options = options.schema(schema)?;
@@ -116,6 +123,15 @@ mod tests {
         ] {
             let error = url.parse::<PostgresOptions>().expect_err(url).to_string();
             assert!(error.contains(what) && !error.contains("secret"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_build_without_tls_says_so() {
+        let parsed = "postgres://a:secret@b/c?sslmode=require".parse::<PostgresOptions>();
+        match cfg!(feature = "tls") {
+            true => drop(parsed.expect("TLS is there")),
+            false => assert!(parsed.expect_err("no TLS").to_string().contains("build with the feature `tls`")),
         }
     }
 

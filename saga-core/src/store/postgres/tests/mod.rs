@@ -10,6 +10,7 @@ mod guard;
 mod hostile;
 mod opening;
 mod ownership;
+mod restart;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
