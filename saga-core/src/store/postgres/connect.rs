@@ -18,6 +18,7 @@ use super::{
     },
     errors::is_lost,
     options::PostgresOptions,
+    unit::Bounds,
 };
 
 /// How long an answer is waited for that only decides whether a connection is kept.
@@ -32,6 +33,7 @@ pub(super) struct Connector {
     pub(super) options: PostgresOptions,
     /// What the database is called in errors.
     pub(super) name: String,
+    pub(super) bounds: Bounds,
     units: PgPool,
     readers: PgPool,
 }
@@ -49,6 +51,7 @@ impl Connector {
         let readers = (options.pool / 4).max(1);
         Self {
             name: options.place(),
+            bounds: Bounds::new(&options.schema),
             units: pool(&options, options.pool - readers, Purpose::Transactions),
             readers: pool(&options, readers, Purpose::Reading),
             options,
@@ -60,11 +63,13 @@ impl Connector {
     }
 
     /// A connection for a transaction, on which `first` has been run.
-    pub(super) async fn transaction(&self, first: &'static str) -> Result<Held, StoreError> {
+    pub(super) async fn transaction(&self, first: &Arc<str>) -> Result<Held, StoreError> {
         let attempts = Attempts::new(self, &self.units);
         loop {
             let mut held = attempts.connection().await?;
-            let answer = timeout(self.options.answer_timeout, held.connection()?.execute(sqlx::raw_sql(first))).await;
+            let answer =
+                timeout(self.options.answer_timeout, held.connection()?.execute(sqlx::raw_sql(AssertSqlSafe(Arc::clone(first)))))
+                    .await;
             match attempts.weigh(answer.map(|result| result.map_err(Failed::Sql))) {
                 Some(result) => return result.map(|_| held),
                 None => drop(held),
@@ -190,6 +195,7 @@ fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool
         connect = connect.application_name(&options.schema);
     }
     let settings: Arc<str> = settings(options, purpose).into();
+    let again = Arc::clone(&settings);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(options.begin_timeout)
@@ -199,10 +205,8 @@ fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool
             Box::pin(async move { establish(connection, &settings, purpose).await })
         })
         .after_release(move |connection, _| {
-            Box::pin(async move {
-                // What reads may have been dropped in the middle of it.
-                Ok(purpose != Purpose::Reading || matches!(timeout(GRACE, connection.ping()).await, Ok(Ok(()))))
-            })
+            let settings = Arc::clone(&again);
+            Box::pin(async move { Ok(purpose == Purpose::Transactions || reset(connection, settings).await) })
         })
         .connect_lazy_with(connect)
 }
@@ -239,6 +243,11 @@ async fn establish(connection: &mut PgConnection, settings: &str, purpose: Purpo
         return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
     }
     Ok(())
+}
+
+/// Undoes what a query has set for the session. Says whether the connection can be kept: a query may have been dropped while it ran.
+async fn reset(connection: &mut PgConnection, settings: Arc<str>) -> bool {
+    matches!(timeout(GRACE, connection.execute(sqlx::raw_sql(AssertSqlSafe(settings)))).await, Ok(Ok(_)))
 }
 
 /// `name` as an identifier.

@@ -97,6 +97,10 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 pub(super) fn of_a_transaction(place: &str, error: &sqlx::Error) -> Option<StoreError> {
     match code(error)? {
         // The mark of the transaction is gone: see `unit`.
+        "22P02" if error.to_string().contains("\"search_path\"") => Some(StoreError::Refused(format!(
+            "{place}: a statement has changed `search_path`, and the framework's tables could not be found by it; use \
+             `SET LOCAL` and set it back before the handler returns, or name the schema in the statements"
+        ))),
         "22P02" => Some(StoreError::Refused(format!(
             "{place}: a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework"
         ))),

@@ -7,7 +7,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
         DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, SqlConnection, StepRecord,
         StoreError, StoreTx, no_savepoint, sql_errors::Failed,
     },
-    connect::{Connector, Held, ended},
+    connect::{Connector, Held, ended, quoted},
     errors,
     statements::{dead_letters, execute, inbox, outbox, parked, partitions, steps},
 };
@@ -24,12 +24,29 @@ use crate::{
     time::Timestamp,
 };
 
-/// Begins a transaction and marks it as ours.
-const BEGIN: &str = "BEGIN; SET LOCAL sagas.unit = '1'";
+/// How a transaction begins and ends, each in one round trip.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    begin: Arc<str>,
+    commit: Arc<str>,
+}
 
-/// Commits the transaction if it is still the one that was begun. The first statement fails when it is not, or when a statement
-/// before has failed, and a failure keeps the second from being run: PostgreSQL itself would answer `COMMIT` with a rollback.
-const COMMIT: &str = "SELECT set_config('sagas.unit', '3', true) WHERE current_setting('sagas.unit')::int > 0; COMMIT";
+impl Bounds {
+    /// Transactions in `schema`.
+    pub(super) fn new(schema: &str) -> Self {
+        // What an earlier transaction has left of the session's `search_path` does not count.
+        let begin = format!("BEGIN; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public", quoted(schema));
+        // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
+        // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
+        // `COMMIT` after a failure with a rollback, and no error.
+        let commit = format!(
+            "SELECT set_config('sagas.unit', '3', true) WHERE (CASE WHEN current_schema() = '{}' THEN \
+             current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
+            schema.replace('\'', "''")
+        );
+        Self { begin: begin.into(), commit: commit.into() }
+    }
+}
 
 /// A transaction. Dropped, it is rolled back; when a statement of it runs, its connection is closed.
 #[derive(Debug)]
@@ -43,7 +60,7 @@ pub(super) struct Unit {
 
 impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
-        let held = connector.transaction(BEGIN).await?;
+        let held = connector.transaction(&connector.bounds.begin).await?;
         Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, running: false })
     }
 
@@ -163,7 +180,12 @@ impl StoreTx for Unit {
         Self: 'a,
     {
         let committed = tokio::spawn(async move {
-            self.run(async |connection| execute(connection, COMMIT).await).await?;
+            let commit = Arc::clone(&self.connector.bounds.commit);
+            self.run(async |connection| {
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(commit))).await?;
+                Ok(())
+            })
+            .await?;
             if let Some(held) = self.held.take() {
                 held.hand_back();
             }

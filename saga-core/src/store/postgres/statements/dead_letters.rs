@@ -77,10 +77,16 @@ pub(in crate::store::postgres) async fn settle(
     id: &DeadLetterId,
     state: DeadLetterState,
 ) -> Result<bool, Failed> {
-    let sql =
-        concat!("UPDATE sagas_dead_letters SET state = $3 WHERE service = $1 AND id = $2 AND state = 'open' AND ", in_unit!());
-    let done = sqlx::query(sql).bind(service).bind(escaped(id.as_str())).bind(code(state)).execute(connection).await?;
-    Ok(done.rows_affected() == 1)
+    let sql = concat!(
+        "WITH settled AS (UPDATE sagas_dead_letters SET state = $3 WHERE service = $1 AND id = $2 AND state = 'open' AND ",
+        in_unit!(),
+        " RETURNING id) SELECT count(*) = 1, (",
+        in_unit!(),
+        ") IS TRUE FROM settled"
+    );
+    let query = sqlx::query_as(sql).bind(service).bind(escaped(id.as_str())).bind(code(state));
+    let (settled, in_unit): (bool, bool) = query.fetch_one(connection).await?;
+    if in_unit { Ok(settled) } else { Err(gone()) }
 }
 
 macro_rules! select {

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row};
 
 use super::{
     super::text::{escaped, unescaped},
-    Failed, in_unit, numbered,
+    Failed, gone, in_unit, numbered,
     received::{self, columns},
     unreadable,
 };
@@ -65,8 +65,17 @@ pub(in crate::store::postgres) async fn unpark(connection: &mut PgConnection, id
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = concat!("DELETE FROM sagas_parked WHERE id = ANY($1) AND ", in_unit!(), " RETURNING id");
-    let there: Vec<ParkedId> = sqlx::query_scalar(sql).bind(ids).fetch_all(connection).await?;
+    // Gone by somebody else's hand, and kept since the transaction has ended, are not the same.
+    let sql = concat!(
+        "WITH removed AS (DELETE FROM sagas_parked WHERE id = ANY($1) AND ",
+        in_unit!(),
+        " RETURNING id) SELECT id FROM removed UNION ALL SELECT NULL WHERE (",
+        in_unit!(),
+        ") IS NOT TRUE"
+    );
+    let there: Option<Vec<ParkedId>> =
+        sqlx::query_scalar::<_, Option<ParkedId>>(sql).bind(ids).fetch_all(connection).await?.into_iter().collect();
+    let there = there.ok_or_else(gone)?;
     let mut there: HashSet<ParkedId> = there.into_iter().collect();
     Ok(ids.iter().map(|id| there.remove(id)).collect())
 }

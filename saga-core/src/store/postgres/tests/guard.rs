@@ -4,7 +4,7 @@ use super::{Schema, note, run};
 use crate::{
     id::MessageId,
     message::Record,
-    store::{InboxKey, Store, StoreError},
+    store::{DeadLetterState, InboxKey, SqlReader, Store, StoreError},
     time::Timestamp,
 };
 
@@ -64,6 +64,43 @@ async fn after_a_rollback_of_a_handler_nothing_is_written() {
         }
         nothing_is_there(&schema).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn what_a_transaction_that_is_gone_cannot_remove_is_not_gone() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    for sql in ["COMMIT", "ROLLBACK"] {
+        let mut tx = store.begin().await.unwrap();
+        run(&mut *tx, sql).await.unwrap();
+        tx.unpark(&[1]).await.unwrap_err();
+        tx.settle_dead_letter("orders", &MessageId::new("d-1"), DeadLetterState::Retried).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn what_went_to_another_schema_is_not_committed() {
+    let (schema, tenant) = (Schema::new(), Schema::new());
+    drop(tenant.store().await);
+    let path: &'static str = format!("SET search_path TO {}", tenant.0).leak();
+    let (ran, [appended, _, committed]) = deliver(&schema, path).await;
+    ran.unwrap();
+    appended.unwrap();
+    let error = committed.unwrap_err();
+    assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("has changed `search_path`")), "{error}");
+    nothing_is_there(&schema).await;
+    // What a query sets for its session, the next does not find.
+    let store = schema.store_with(schema.options().pool(2)).await;
+    let Some(SqlReader::Postgres(mut reader)) = store.reader().await.unwrap() else { panic!("no reader") };
+    sqlx::Executor::execute(&mut *reader, sqlx::raw_sql(path)).await.unwrap();
+    drop(reader);
+    assert_eq!(store.seen("orders", &keys()).await.unwrap(), [false, false]);
+    let mut elsewhere = tenant.beside().await;
+    let sql = "INSERT INTO sagas_inbox (service, source, id, at) VALUES ('orders', 'shop', 'm-1', 1)";
+    sqlx::query(sql).execute(&mut elsewhere).await.unwrap();
+    assert_eq!(store.seen("orders", &keys()).await.unwrap(), [false, false]);
 }
 
 #[tokio::test]
