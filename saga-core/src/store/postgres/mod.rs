@@ -7,6 +7,7 @@ mod connect;
 mod errors;
 mod migrate;
 mod options;
+mod settings;
 mod statements;
 mod text;
 mod unit;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use sqlx::PgConnection;
 
 pub use options::PostgresOptions;
+pub use settings::PostgresSettings;
 
 pub(super) use errors::database_error;
 
