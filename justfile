@@ -50,3 +50,7 @@ run *args:
 # Orders per second and their latency, in release.
 bench *args:
     cargo run --release --example ecommerce -- bench {{ args }}
+
+# What the framework costs against loops written by hand, on the Kafka and the PostgreSQL that run.
+bench-real *args:
+    cargo run --release -p sagas-benches -- {{ args }}

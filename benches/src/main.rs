@@ -10,6 +10,7 @@
 //! since timings of different runs are not comparable.
 
 #![allow(clippy::print_stdout)]
+#![allow(clippy::disallowed_methods, reason = "the loops by hand are written as one writes them without the framework")]
 
 mod by_hand;
 mod framework;

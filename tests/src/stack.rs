@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use ecommerce::Storage;
 use sagas::{
+    id::IdSource,
     kafka::{Kafka, KafkaConfig},
     time::Clock,
     transport::{
@@ -12,7 +13,6 @@ use sagas::{
     },
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use uuid::Uuid;
 
 use crate::{eventually, prefixed::Prefixed};
 
@@ -39,7 +39,7 @@ pub fn on_real_servers() -> bool {
 impl Stack {
     /// The stack of this run, with what needs no server in `folder`.
     pub(crate) async fn open(folder: &Path, clock: &Clock) -> Self {
-        if on_real_servers() { Self::real().await } else { Self::embedded(folder, clock).await }
+        if on_real_servers() { Self::real(clock).await } else { Self::embedded(folder, clock).await }
     }
 
     async fn embedded(folder: &Path, clock: &Clock) -> Self {
@@ -49,8 +49,8 @@ impl Stack {
         Self { log, storage: Storage::Files, database: None }
     }
 
-    async fn real() -> Self {
-        let name = format!("shop_{}", Uuid::new_v4().simple());
+    async fn real(clock: &Clock) -> Self {
+        let name = format!("shop_{}", IdSource::random().uuid(clock.now()).simple());
         let config: KafkaConfig = format!("kafka://{}", setting(KAFKA)).parse().unwrap();
         let kafka = Kafka::connect(config).await.unwrap_or_else(|error| panic!("{error}; scripts/kafka start"));
         let log = Arc::new(Prefixed::new(kafka, &format!("{name}.")));

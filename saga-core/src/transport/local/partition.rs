@@ -35,6 +35,7 @@ impl Catalog {
     }
 
     /// All topics.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -66,6 +67,7 @@ impl Topic {
 pub(crate) struct Partition {
     pub(crate) id: TopicPartition,
     /// The store's own number for it.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) row: i64,
     log: Mutex<Log>,
 }
@@ -154,6 +156,7 @@ impl Partition {
     }
 
     /// Takes over what the store says after a failure that left open whether it had stored something.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn reset_end(&self, end: i64) {
         let mut log = lock(&self.log);
         if log.end != end {
@@ -189,6 +192,7 @@ impl Partition {
     }
 
     /// Whether `group` is noted here.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn is_registered(&self, group: &str) -> bool {
         lock(&self.log).committed.contains_key(group)
     }
@@ -202,11 +206,13 @@ impl Partition {
     }
 
     /// Notes that `group` will not come back.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn forget(&self, group: &str) {
         lock(&self.log).committed.remove(group);
     }
 
     /// The offset before which every registered group has read everything.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn unread(&self) -> i64 {
         let log = lock(&self.log);
         log.committed.values().copied().min().unwrap_or(log.end)
