@@ -87,7 +87,7 @@ impl Kafka {
 
     /// The numbers of partitions of `topics`, which all have to be there.
     async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, i32>, TransportError> {
-        let found = self.topics.find(&self.observer, topics.iter().map(String::as_str)).await?;
+        let found = self.topics.find_fresh(&self.observer, topics.iter().map(String::as_str)).await?;
         match topics.iter().find(|topic| !found.contains_key(*topic)) {
             Some(missing) => Err(TransportError::UnknownTopic(missing.clone())),
             None => Ok(found),

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -20,6 +20,7 @@ use crate::{
     error::{self, describe, unavailable, unavailable_by},
     observer::{self, Client, Observer},
     settings,
+    time::now,
 };
 
 /// How long creating topics may take, and how long until they can be used.
@@ -31,11 +32,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The longest name that a topic can have.
 const LONGEST_NAME: usize = 249;
 
+/// After how long a topic is looked at again by whoever needs its number of partitions: somebody may have added some.
+const STALE: Duration = Duration::from_secs(60);
+
 /// What is known of the topics of the cluster.
 pub(crate) struct Topics {
     config: KafkaConfig,
-    /// The number of partitions of every topic that was seen.
-    known: Mutex<BTreeMap<String, i32>>,
+    /// The number of partitions of every topic that was seen, and when it was.
+    known: Mutex<BTreeMap<String, (i32, Instant)>>,
 }
 
 /// What a look at a topic shows.
@@ -54,11 +58,29 @@ impl Topics {
         Self { config: config.clone(), known: Mutex::default() }
     }
 
-    /// Those of `topics` that are known to be there, with their numbers of partitions, after a look at those that are not.
+    /// Those of `topics` that are there, with their numbers of partitions. A topic that is known to be there is not looked at.
     pub(crate) async fn find(
         &self,
         observer: &Observer,
         topics: impl IntoIterator<Item = &str>,
+    ) -> Result<BTreeMap<String, i32>, TransportError> {
+        self.find_since(observer, topics, None).await
+    }
+
+    /// The same, with numbers of partitions that are not long ago.
+    pub(crate) async fn find_fresh(
+        &self,
+        observer: &Observer,
+        topics: impl IntoIterator<Item = &str>,
+    ) -> Result<BTreeMap<String, i32>, TransportError> {
+        self.find_since(observer, topics, now().checked_sub(STALE)).await
+    }
+
+    async fn find_since(
+        &self,
+        observer: &Observer,
+        topics: impl IntoIterator<Item = &str>,
+        since: Option<Instant>,
     ) -> Result<BTreeMap<String, i32>, TransportError> {
         let mut found = BTreeMap::new();
         let mut unseen = Vec::new();
@@ -66,8 +88,10 @@ impl Topics {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             for topic in topics.into_iter().collect::<BTreeSet<_>>() {
                 match known.get(topic) {
-                    Some(partitions) => drop(found.insert(topic.to_owned(), *partitions)),
-                    None => unseen.push(topic.to_owned()),
+                    Some((partitions, seen)) if since.is_none_or(|since| *seen >= since) => {
+                        found.insert(topic.to_owned(), *partitions);
+                    }
+                    _ => unseen.push(topic.to_owned()),
                 }
             }
         }
@@ -100,7 +124,7 @@ impl Topics {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, seen) in &looked {
             match seen {
-                Seen::Ready { partitions } => known.insert(topic.clone(), *partitions),
+                Seen::Ready { partitions } => known.insert(topic.clone(), (*partitions, now())),
                 Seen::Missing => known.remove(topic),
                 Seen::Forming => None,
             };

@@ -377,3 +377,7 @@ impl Partition {
         self.full = false;
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

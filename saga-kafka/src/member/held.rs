@@ -55,6 +55,17 @@ impl Held {
         Asked { partition: self.partition.clone(), generation: self.generation, run: self.run }
     }
 
+    /// Whether records are missing between where it is and what there is.
+    pub(super) fn has_gap(&self, oldest: i64, end: i64) -> bool {
+        self.next.is_some_and(|next| next < oldest || next > end)
+    }
+
+    /// Whether it should have given records and did not. The end of a transaction has an offset and no record, so after a start
+    /// that changed nothing only a later end counts.
+    pub(super) fn stands_still(&self, oldest: i64, end: i64) -> bool {
+        self.stage == Stage::Reading && !self.paused && self.next.unwrap_or(oldest) < end && self.nudged_at != Some(end)
+    }
+
     pub(super) fn is(&self, asked: &Asked) -> bool {
         self.generation == asked.generation && self.run == asked.run && self.partition == asked.partition
     }
@@ -96,5 +107,42 @@ impl AllHeld {
     /// Takes these out.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) -> Vec<Held> {
         self.all.extract_if(.., |held| partitions.contains(&held.partition)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::now;
+
+    fn held(next: Option<i64>) -> Held {
+        let partition = TopicPartition::new("orders", 0);
+        Held { stage: Stage::Reading, next, ..Held::new(partition, 1, now()) }
+    }
+
+    #[test]
+    fn where_records_are_missing() {
+        for (next, oldest, end, gap) in [
+            (Some(5), 0, 10, false),
+            (Some(0), 0, 10, false),
+            (Some(10), 0, 10, false),
+            (Some(4), 5, 10, true),
+            (Some(11), 0, 10, true),
+            (Some(1), 0, 0, true),
+            // Nothing was wanted yet that could be missing.
+            (None, 5, 10, false),
+        ] {
+            assert_eq!(held(next).has_gap(oldest, end), gap, "{next:?} of {oldest}..{end}");
+        }
+    }
+
+    #[test]
+    fn what_stands_still() {
+        assert!(held(Some(5)).stands_still(0, 10) && held(None).stands_still(3, 10));
+        assert!(!held(Some(10)).stands_still(0, 10) && !held(None).stands_still(10, 10), "nothing is there");
+        assert!(!Held { paused: true, ..held(Some(5)) }.stands_still(0, 10), "nobody wants it");
+        assert!(!Held { stage: Stage::Leaving, ..held(Some(5)) }.stands_still(0, 10), "it is given up");
+        let nudged = Held { nudged_at: Some(10), ..held(Some(5)) };
+        assert!(!nudged.stands_still(0, 10) && nudged.stands_still(0, 11), "once for each end");
     }
 }

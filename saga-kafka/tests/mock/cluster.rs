@@ -48,7 +48,7 @@ impl Cluster {
         Self { mock }
     }
 
-    /// Tuned for the mock, which does not wake who waits for records.
+    /// Tuned for the mock, which does not wake who waits for records, and takes 10 s for a rebalance of the classic protocol.
     pub(crate) fn config(&self) -> KafkaConfig {
         KafkaConfig::new(self.mock.bootstrap_servers()).group_protocol(GroupProtocol::Consumer).client("fetch.wait.max.ms", "10")
     }

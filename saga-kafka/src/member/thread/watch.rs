@@ -90,7 +90,7 @@ impl Session<'_> {
                 continue;
             };
             match held.next {
-                Some(wanted) if wanted < oldest || wanted > end => gaps.push((asked, wanted, oldest, end)),
+                Some(wanted) if held.has_gap(oldest, end) => gaps.push((asked, wanted, oldest, end)),
                 _ => others.push(asked.partition),
             }
         }
@@ -113,12 +113,8 @@ impl Session<'_> {
         let now = now();
         let mut nudged: Vec<TopicPartition> = Vec::new();
         for (asked, oldest, end) in bounds {
-            let Some(held) = self.held.of(&asked.partition).filter(|held| held.is(&asked) && held.stage == Stage::Reading) else {
-                continue;
-            };
-            let behind = held.next.unwrap_or(oldest) < end;
-            // The end of a transaction has an offset and no record: only where the end has moved there is something new.
-            if behind && !held.paused && held.nudged_at != Some(end) {
+            let Some(held) = self.held.of(&asked.partition).filter(|held| held.is(&asked)) else { continue };
+            if held.stands_still(oldest, end) {
                 held.nudged_at = Some(end);
                 held.moved = now;
                 nudged.push(asked.partition);
