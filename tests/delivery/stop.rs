@@ -5,7 +5,11 @@ use std::sync::Arc;
 use sagas::{App, Settings, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::Semaphore;
 
-use crate::support::*;
+use crate::support::{
+    instance::{Instance, publish},
+    store::{Fault, Faults, failing},
+    *,
+};
 
 #[handler(timeout = "1h")]
 async fn gated(
@@ -70,6 +74,36 @@ async fn what_runs_is_finished_and_committed() {
     let reader = Pump::of([Service::new("nobody", Database::memory())]).on(log).start().await;
     assert_eq!(reader.published::<Charged>().await.len(), 1);
     assert_eq!(plan.calls().len(), 1);
+}
+
+/// Nothing is waited for that does not come: what could not be written is given back.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_database_that_is_down() {
+    for handlers in [handlers![writing].to_vec(), handlers![calling].to_vec()] {
+        let (faults, plan, clock) = (Faults::default(), Plan::done().rows(), clock());
+        let outside = sqlite().await;
+        let database = failing(&outside, &faults);
+        let log = Memory::with_clock(clock.clone());
+        let start = async |seed| Instance::start(service(&database, &plan).handlers(handlers.clone()), &log, &clock, seed).await;
+        let member = start(1).await;
+        publish(&log, "first", 0).await;
+        member.quiet().await;
+        faults.set(|fault| matches!(fault, Fault::Begin | Fault::Read | Fault::Own | Fault::Advance));
+        for number in 0..20 {
+            publish(&log, &format!("o{number}"), number).await;
+        }
+        until("the database has failed", || async { metric(member.service(), "sagas_store_failures_total", "") > 0.0 }).await;
+        let began = tokio::time::Instant::now();
+        assert!(member.handle.stop().await, "everything ends");
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(rows(&outside).await.len(), 1);
+        faults.clear();
+        let member = start(2).await;
+        member.quiet().await;
+        assert_eq!(rows(&outside).await.len(), 21);
+        assert!(plan.calls().iter().all(|(.., attempt)| *attempt == 1), "no attempt is burnt");
+        assert!(member.handle.stop().await);
+    }
 }
 
 /// Keeps its transaction for ever.

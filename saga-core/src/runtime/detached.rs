@@ -80,6 +80,9 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             return Ok(Fate::Done);
         }
         let parked = core.lot().is_parked(&item.place);
+        if !item.is_ours(core) {
+            return Ok(Fate::Fenced);
+        }
         if parked {
             effects.count(&core.handler_series[handler].parked);
             effects.park_behind(item, now);

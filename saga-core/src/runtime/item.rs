@@ -74,6 +74,12 @@ impl Item {
         self.parked.is_some() && !core.lot().is_current(&self.place, self.run)
     }
 
+    /// Whether its partition is ours as it was when it was taken. Only then the index of parked keys, looked at before this was
+    /// asked, can say whether its key is parked.
+    pub(crate) fn is_ours(&self, core: &Core) -> bool {
+        core.lot().epoch(&self.partition()) == Some(self.epoch)
+    }
+
     /// The number of its handler.
     pub(crate) fn handler(&self) -> Option<usize> {
         match self.admission {

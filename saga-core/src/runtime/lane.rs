@@ -301,10 +301,15 @@ impl<'l> Transaction<'l> {
     async fn call(&mut self, tx: Box<dyn StoreTx>, at: &[usize]) -> Result<Open, StoreError> {
         let first = at[0];
         let (item, handler) = (&self.items[first], self.handler(first));
-        if at.len() > 1 && at.iter().any(|index| self.before(*index) != Before::Run) {
+        let before: Vec<_> = at.iter().map(|index| self.before(*index)).collect();
+        if let Some(lost) = at.iter().map(|index| &self.items[*index]).find(|item| !item.is_ours(self.core)) {
+            self.knowledge.fenced.add(vec![(lost.partition(), lost.epoch)]);
+            return Ok(None);
+        }
+        if at.len() > 1 && before.iter().any(|before| *before != Before::Run) {
             return self.again_singly();
         }
-        match self.before(first) {
+        match before[0] {
             Before::ParkBehind => {
                 self.effects.count(&self.core.handler_series[handler].parked);
                 self.effects.park_behind(item, self.now);

@@ -1,5 +1,6 @@
 //! What the tests share: two events, handlers that do as a test's plan says, and the stacks they run on.
 
+pub mod instance;
 pub mod shared;
 pub mod store;
 pub mod watch;

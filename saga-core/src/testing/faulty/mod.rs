@@ -1,5 +1,5 @@
 //! A transport that misbehaves as real ones do: records come again and late, publishing fails, or succeeds without
-//! saying so.
+//! saying so, and a member hears nothing of its group for a while.
 //!
 //! [`Faulty`] wraps any transport. What goes wrong is drawn from a seed, so a run that fails can be run again.
 //!
@@ -23,6 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use self::subscription::FaultySubscription;
 use crate::{
@@ -82,6 +83,7 @@ struct Shared {
     faults: Mutex<Faults>,
     rng: Mutex<fastrand::Rng>,
     held_back: AtomicUsize,
+    frozen: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -107,6 +109,7 @@ impl Faulty {
             faults: Mutex::new(faults),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             held_back: AtomicUsize::new(0),
+            frozen: watch::Sender::new(false),
         };
         Self { inner, clock, shared: Arc::new(shared) }
     }
@@ -114,6 +117,17 @@ impl Faulty {
     /// Goes on with other faults, in subscriptions too. What is held back already still comes.
     pub fn set(&self, faults: Faults) {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// From now on its subscriptions hear nothing, neither records nor that their partitions are wanted by others, like those of
+    /// a process that was stopped (`SIGSTOP`).
+    pub fn freeze(&self) {
+        self.shared.frozen.send_replace(true);
+    }
+
+    /// Its subscriptions hear again, and first what they have missed.
+    pub fn thaw(&self) {
+        self.shared.frozen.send_replace(false);
     }
 
     /// Deliveries that are held back now, for the first or the second time. A test that wants to see all of them waits

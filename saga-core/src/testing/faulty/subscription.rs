@@ -144,20 +144,7 @@ impl FaultySubscription {
         self.paused.retain(|partition| !partitions.contains(partition));
     }
 
-    fn drop_held_back(&mut self, which: impl Fn(&HeldBack) -> bool) {
-        self.held_back.retain(|held| !which(held));
-    }
-
-    fn next_due(&self) -> Option<Timestamp> {
-        let now = self.clock.now();
-        let open = self.held_back.iter().filter(|held| !self.paused.contains(&held.partition));
-        open.map(|held| held.due).filter(|due| *due > now).min()
-    }
-}
-
-#[async_trait]
-impl Subscription for FaultySubscription {
-    async fn next(&mut self) -> Result<Delivery, TransportError> {
+    async fn deliver_next(&mut self) -> Result<Delivery, TransportError> {
         loop {
             if let Some(at) = self.due(false) {
                 return Ok(self.take(at));
@@ -180,6 +167,31 @@ impl Subscription for FaultySubscription {
                 && let Some(delivery) = self.accept(delivery?)
             {
                 return Ok(delivery);
+            }
+        }
+    }
+
+    fn drop_held_back(&mut self, which: impl Fn(&HeldBack) -> bool) {
+        self.held_back.retain(|held| !which(held));
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let open = self.held_back.iter().filter(|held| !self.paused.contains(&held.partition));
+        open.map(|held| held.due).filter(|due| *due > now).min()
+    }
+}
+
+#[async_trait]
+impl Subscription for FaultySubscription {
+    async fn next(&mut self) -> Result<Delivery, TransportError> {
+        let mut frozen = self.shared.frozen.subscribe();
+        loop {
+            let _ = frozen.wait_for(|frozen| !frozen).await;
+            tokio::select! {
+                biased;
+                _ = frozen.wait_for(|frozen| *frozen) => {}
+                delivery = self.deliver_next() => return delivery,
             }
         }
     }

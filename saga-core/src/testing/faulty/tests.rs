@@ -93,6 +93,20 @@ async fn what_is_held_back_goes_with_its_partition() {
     assert_eq!(log.held_back(), 0);
 }
 
+#[tokio::test]
+async fn a_frozen_member_hears_what_it_has_missed_afterwards() {
+    let (log, bench) = bench(Faults::default(), Clock::system()).await;
+    let mut reader = bench.reader("g").await;
+    reader.hold(1).await;
+    let mut waiting = Box::pin(reader.read(3));
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "there is nothing yet");
+    log.freeze();
+    bench.publish_numbers(0..3).await;
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "it hears nothing");
+    log.thaw();
+    assert_eq!(numbers(&waiting.await), [0, 1, 2]);
+}
+
 async fn published(faults: Faults) -> (Vec<bool>, Vec<usize>) {
     let (log, bench) = bench(faults, Clock::system()).await;
     let records = (0..10).map(|number| bench.record("key", number)).collect();
