@@ -14,7 +14,10 @@ use sagas::{prelude::*, store::Migration};
 
 use crate::check::Peers;
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "orders and their history", sql: include_str!("schema.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "orders and their history", sql: include_str!("schema.sql") },
+    Migration { version: 2, name: "orders of a customer by status", sql: include_str!("by_customer.sql") },
+];
 
 /// The service on `db`. `peers` are whom it asks for a check of the whole system.
 pub fn service(db: Database, peers: Peers) -> Service {
