@@ -15,6 +15,10 @@ pub mod testing {}
 #[doc = include_str!("../docs/guide/operations.md")]
 pub mod operations {}
 
+#[cfg(feature = "postgres")]
+#[doc = include_str!("../docs/guide/postgres.md")]
+pub mod postgres {}
+
 #[cfg(feature = "kafka")]
 #[doc = include_str!("../docs/guide/kafka.md")]
 pub mod kafka {}

@@ -57,10 +57,10 @@ async fn main() -> Outcome {
     let epoch = store.own("bench", std::slice::from_ref(&partition)).await?[0].epoch;
     let database = Database::new(std::sync::Arc::new(store));
 
-    println!("median of {ROUNDS} rounds, microseconds per message or statement");
+    println!("microseconds per statement or message, median of {ROUNDS} rounds (and how many of them this process computes)");
     let (typed, portable) = statements(&database, 1_000).await?;
-    println!("one statement: typed {typed:.0}, portable {portable:.0} ({:.2} times)", portable / typed);
-    println!("one round trip: {:.0}", round_trip(&mut beside, 1_000).await?);
+    println!("one statement: typed {typed}, portable {portable}");
+    println!("one round trip: {}", round_trip(&mut beside, 1_000).await?);
     for (size, count) in [(1, 200), (10, 50), (100, 15)] {
         let mut taken = [const { Vec::new() }; 3];
         // In turn, so that whatever else the machine does falls on all of them.
@@ -75,25 +75,37 @@ async fn main() -> Outcome {
                 taken.push(time);
             }
         }
-        let [by_hand, guarded, unguarded] = taken.map(|taken| median(taken, size * count));
-        println!(
-            "{size} per transaction: by hand {by_hand:.0}, the store {guarded:.0} ({:.2} times), without its guard {unguarded:.0}",
-            guarded / by_hand
-        );
+        let [by_hand, guarded, unguarded] = taken.map(|taken| Cost::of(&taken, size * count));
+        println!("{size} per transaction: by hand {by_hand}, the store {guarded}, without its guard {unguarded}");
     }
     database.store().close().await;
     beside.execute(sqlx::raw_sql("DROP SCHEMA bench_sagas CASCADE")).await?;
     Ok(())
 }
 
-/// The median of what rounds have taken, in microseconds per piece of work. The first one was for the caches.
-fn median(taken: Vec<Duration>, pieces: usize) -> f64 {
-    let mut taken = taken[1..].to_vec();
-    taken.sort_unstable();
-    taken[taken.len() / 2].as_secs_f64() * 1e6 / pieces as f64
+/// Microseconds per piece of work: the median of the rounds, and the processor's mean. The first round was for the caches.
+struct Cost {
+    wall: f64,
+    cpu: f64,
 }
 
-async fn statements(database: &Database, count: usize) -> Outcome<(f64, f64)> {
+impl Cost {
+    fn of(taken: &[Taken], pieces: usize) -> Self {
+        let mut wall: Vec<Duration> = taken[1..].iter().map(|taken| taken.wall).collect();
+        wall.sort_unstable();
+        let cpu: Duration = taken[1..].iter().map(|taken| taken.cpu).sum();
+        let per_piece = |time: Duration, rounds: usize| time.as_secs_f64() * 1e6 / (pieces * rounds) as f64;
+        Self { wall: per_piece(wall[wall.len() / 2], 1), cpu: per_piece(cpu, wall.len()) }
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.0} ({:.0} computing)", self.wall, self.cpu)
+    }
+}
+
+async fn statements(database: &Database, count: usize) -> Outcome<(Cost, Cost)> {
     let (slot, ids) = (TxSlot::default(), IdSource::seeded(1));
     let mut tx = Tx::lend(database.store().begin().await?, slot, false, ids, NOW);
     let (mut typed, mut portable) = (Vec::new(), Vec::new());
@@ -109,10 +121,10 @@ async fn statements(database: &Database, count: usize) -> Outcome<(f64, f64)> {
         }
         portable.push(begun.elapsed());
     }
-    Ok((median(typed, count), median(portable, count)))
+    Ok((Cost::of(&typed, count), Cost::of(&portable, count)))
 }
 
-async fn round_trip(connection: &mut PgConnection, count: usize) -> Outcome<f64> {
+async fn round_trip(connection: &mut PgConnection, count: usize) -> Outcome<Cost> {
     let mut taken = Vec::new();
     for _ in 0..=ROUNDS {
         let begun = now();
@@ -121,11 +133,11 @@ async fn round_trip(connection: &mut PgConnection, count: usize) -> Outcome<f64>
         }
         taken.push(begun.elapsed());
     }
-    Ok(median(taken, count))
+    Ok(Cost::of(&taken, count))
 }
 
 /// Inbox, update and outbox with the fewest statements that somebody would write.
-async fn by_hand(connection: &mut PgConnection, first: usize, size: usize, count: usize) -> Outcome<Duration> {
+async fn by_hand(connection: &mut PgConnection, first: usize, size: usize, count: usize) -> Outcome<Taken> {
     let begun = now();
     for batch in 0..count {
         let numbers = first + batch * size..first + (batch + 1) * size;
@@ -154,7 +166,7 @@ async fn units(
     first: usize,
     size: usize,
     count: usize,
-) -> Outcome<Duration> {
+) -> Outcome<Taken> {
     let record = Record {
         topic: "orders".into(),
         key: Some(Bytes::from_static(b"key")),
@@ -183,7 +195,33 @@ async fn units(
     Ok(begun.elapsed())
 }
 
+/// How long something takes, and how much of it this process computes.
+#[derive(Clone, Copy)]
+struct Clocks {
+    wall: Instant,
+    cpu: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Taken {
+    wall: Duration,
+    cpu: Duration,
+}
+
 #[expect(clippy::disallowed_methods, reason = "it measures")]
-fn now() -> Instant {
-    Instant::now()
+fn now() -> Clocks {
+    Clocks { wall: Instant::now(), cpu: cpu() }
+}
+
+impl Clocks {
+    fn elapsed(self) -> Taken {
+        Taken { wall: self.wall.elapsed(), cpu: cpu().saturating_sub(self.cpu) }
+    }
+}
+
+/// The processor time of this process, to a hundredth of a second; 0 where `/proc` does not say.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    Duration::from_millis(fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10)
 }

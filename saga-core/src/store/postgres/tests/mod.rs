@@ -19,7 +19,7 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::{PostgresOptions, PostgresStore};
+use super::{PostgresOptions, PostgresStore, connect::quoted};
 use crate::store::{Migration, SqlConnection, Store, StoreTx};
 
 const NOTES: &[Migration] = &[Migration {
@@ -119,15 +119,22 @@ async fn run(tx: &mut dyn StoreTx, sql: &'static str) -> sqlx::Result<()> {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.0);
+        // What is still open is rolled back by a task, which does not run while this waits.
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'; \
+             DROP SCHEMA IF EXISTS {} CASCADE",
+            self.0,
+            quoted(&self.0)
+        );
         let dropped = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
                 let mut connection = PgConnection::connect(&url()).await?;
                 connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await
             })
         });
-        if let Ok(Err(error)) = dropped.join() {
-            eprintln!("{} stays: {error}", self.0);
+        let dropped = dropped.join().unwrap();
+        if !std::thread::panicking() {
+            dropped.unwrap();
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-
 use super::{NOTES, PostgresStore, Schema, url};
 use crate::store::{Database, Store, StoreError};
 
@@ -72,10 +70,6 @@ async fn a_schema_whose_name_needs_quotes_is_made() {
     let store = PostgresStore::open(url().parse::<super::PostgresOptions>().unwrap().schema(&schema.0).unwrap()).await.unwrap();
     store.migrate().await.unwrap();
     store.check().await.unwrap();
-    store.close().await;
-    let mut connection = PgConnection::connect(&url()).await.unwrap();
-    let sql = format!("DROP SCHEMA {} CASCADE", super::super::connect::quoted(&schema.0));
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
 }
 
 #[tokio::test]
