@@ -23,6 +23,13 @@ pub fn brokers() -> String {
     std::env::var("SAGAS_TEST_KAFKA").unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
 }
 
+/// A name that no run has used before.
+pub fn unique(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "the runs share a broker, and remember nothing of each other")]
+    let run = uuid::Uuid::new_v4();
+    format!("{name}-{}", run.simple())
+}
+
 /// The transport under test, and these topics, new and empty, with three partitions each.
 pub async fn fresh(topics: &[&str]) -> Arc<Kafka> {
     let config: KafkaConfig = format!("kafka://{}", brokers()).parse().unwrap();

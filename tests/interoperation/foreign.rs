@@ -27,16 +27,18 @@ struct Delivered {
     parcel_id: String,
 }
 
-/// What the handlers were called with: the type, the key, where it came from.
+/// What a handler was called with: the type, the key, where it came from.
+type Call = (&'static str, String, String);
+
 #[derive(Debug, Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(&'static str, String, String)>>>);
+struct Seen(Arc<Mutex<Vec<Call>>>);
 
 impl Seen {
     fn note(&self, event: &'static str, key: &str, meta: &Meta) {
         self.0.lock().unwrap().push((event, key.to_owned(), meta.envelope.source.clone()));
     }
 
-    fn sorted(&self) -> Vec<(&'static str, String, String)> {
+    fn sorted(&self) -> Vec<Call> {
         let mut seen = self.0.lock().unwrap().clone();
         seen.sort();
         seen
@@ -102,7 +104,7 @@ async fn each_is_handled_passed_over_or_a_dead_letter() {
     .await;
 
     let seen = Seen::default();
-    let name = format!("interop-foreign-{}", uuid::Uuid::new_v4().simple());
+    let name = console::unique("interop-foreign");
     let service = Service::new(name.clone(), Database::memory()).handlers(handlers![paid, sent, delivered]).state(seen.clone());
     let handle = App::new("interop").service(service).start(kafka).await.unwrap();
     let service = handle.service(&name).unwrap();
@@ -142,7 +144,7 @@ async fn each_is_handled_passed_over_or_a_dead_letter() {
 async fn a_dead_letter_keeps_bytes_key_and_headers() {
     let kafka = console::fresh(&["interop-refunds"]).await;
     console::produce("interop-refunds", &["parse.key=true", "parse.headers=true"], "x-bank:42\tp-9\tnot JSON\n").await;
-    let name = format!("interop-dead-{}", uuid::Uuid::new_v4().simple());
+    let name = console::unique("interop-dead");
     let service = Service::new(name.clone(), Database::memory()).handlers(handlers![refunded]);
     let handle = App::new("interop").service(service).start(kafka).await.unwrap();
     let dead = console::print(&format!("{name}.dlt"), 1).await;

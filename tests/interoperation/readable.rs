@@ -52,7 +52,7 @@ fn is_traceparent(text: &str) -> bool {
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn the_console_consumer_shows_key_json_and_headers() {
     let kafka = console::fresh(&["interop-orders", "interop-invoices"]).await;
-    let name = format!("interop-billing-{}", uuid::Uuid::new_v4().simple());
+    let name = console::unique("interop-billing");
     let service = Service::new(name.clone(), Database::memory()).handlers(handlers![invoice]);
     let handle = App::new("interop").service(service).start(kafka).await.unwrap();
 
@@ -94,7 +94,7 @@ async fn the_console_consumer_shows_key_json_and_headers() {
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn a_service_shows_how_its_clients_are() {
     let kafka = console::fresh(&["interop-parts"]).await;
-    let name = format!("interop-clients-{}", uuid::Uuid::new_v4().simple());
+    let name = console::unique("interop-clients");
     let service = Service::new(name.clone(), Database::memory()).handlers(handlers![note_part]);
     let handle = App::new("interop").service(service).start(kafka).await.unwrap();
     let service = handle.service(&name).unwrap();
