@@ -15,6 +15,10 @@ pub(super) const PAGE: [&str; 2] = ["page", "size"];
 #[derive(Clone, Copy)]
 pub(super) struct Checked;
 
+/// In a request's extensions: a page has looked at the query before anybody said what else it may have.
+#[derive(Clone, Copy)]
+pub(super) struct PageFirst;
+
 /// Refuses a query with a parameter that is neither a field of `T` nor one of [`PAGE`].
 pub(super) fn check<T: DeserializeOwned>(query: &str) -> Result<(), Problem> {
     fields::<T>().map_or(Ok(()), |fields| check_names(query, fields))

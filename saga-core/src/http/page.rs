@@ -18,7 +18,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
 /// Which part of a list is asked for: `?page=0&size=50`. Pages count from 0; a page has 1 to 500 items, 50 unless the request
 /// says. Anything else is answered 400 `VALIDATION_ERROR`, and so is any other parameter, unless a [`Query`](super::Query) stands
-/// before the page and knows it.
+/// before the page and knows it. One that stands behind the page fails its first request, and the log says how to mend it.
 ///
 /// ```
 /// # use saga_core::http::{Page, Problem, Listed};
@@ -76,6 +76,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
         };
         if parts.extensions.get::<known::Checked>().is_none() {
             known::check_names(uri.query().unwrap_or_default(), &[])?;
+            parts.extensions.insert(known::PageFirst);
         }
         parse(uri)
     }
@@ -187,6 +188,19 @@ mod tests {
             let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
             assert_eq!(body["errors"][0]["field"].as_str(), blamed, "{uri}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_query_behind_the_page_fails_the_first_request() {
+        #[derive(Deserialize)]
+        struct Filter {
+            status: Option<String>,
+        }
+        let wrong = async |page: Page, Query(filter): Query<Filter>| page.list(filter.status.into_iter().collect(), 1);
+        let router = Router::new().route("/orders", get(wrong));
+        let request = Request::get("/orders").body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status().as_u16(), 500, "also without a query");
     }
 
     #[test]

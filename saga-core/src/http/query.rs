@@ -37,6 +37,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        if parts.extensions.get::<known::PageFirst>().is_some() {
+            return Err(Problem::internal(Misplaced(std::any::type_name::<T>())));
+        }
         let query = parts.uri.query().unwrap_or_default();
         known::check::<T>(query)?;
         let value = parse(query)?;
@@ -44,6 +47,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         Ok(Self(value))
     }
 }
+
+/// The service's own mistake: a page refuses every parameter that nobody before it has named.
+#[derive(Debug, thiserror::Error)]
+#[error("a handler takes `Page` before `Query<{0}>`: take the `Query` first, so that the page knows its parameters")]
+struct Misplaced(&'static str);
 
 pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let pairs = serde_urlencoded::Deserializer::new(url_pairs(query));

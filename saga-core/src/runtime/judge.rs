@@ -88,16 +88,26 @@ impl Failed {
         let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
-        tracing::info!(
-            service = &*core.name,
-            handler = core.handlers[handler].options().name,
-            message_id = item.envelope.id.as_str(),
-            correlation_id = item.envelope.correlation_id,
-            causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
-            error,
-            then = ?after,
-            "delivery failed"
-        );
+        let envelope = &item.envelope;
+        macro_rules! say {
+            ($level:ident, $what:literal) => {
+                tracing::$level!(
+                    service = &*core.name,
+                    handler = core.handlers[handler].options().name,
+                    message_id = envelope.id.as_str(),
+                    correlation_id = envelope.correlation_id,
+                    causation_id = envelope.causation_id.as_deref().unwrap_or_default(),
+                    error,
+                    then = ?after,
+                    $what
+                )
+            };
+        }
+        match ended {
+            // Everyday business, and as often as there are messages: an open breaker, a database that is away.
+            Ended::Later { .. } => say!(debug, "put off"),
+            _ => say!(info, "delivery failed"),
+        }
         Self { ended, after, error, last_words: None }
     }
 }

@@ -37,8 +37,11 @@ pub struct PumpBuilder {
     app: App,
     transport: Arc<dyn Transport>,
     clock: Clock,
-    ids: IdSource,
+    seed: u64,
 }
+
+/// Where pumps note that they have started, so that each on a log has identities of its own.
+const STARTS: &str = "pump.starts";
 
 impl Pump {
     /// A pump with these services, at 2026-01-01T00:00:00Z, with the seed 0.
@@ -46,7 +49,7 @@ impl Pump {
         let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
         let transport = Arc::new(Memory::with_clock(clock.clone()));
         let app = App::new("test").services(services);
-        PumpBuilder { app, transport, clock, ids: IdSource::seeded(0) }
+        PumpBuilder { app, transport, clock, seed: 0 }
     }
 
     /// Publishes `event`, as somebody called `test` would, and gives its identity.
@@ -150,10 +153,10 @@ impl PumpBuilder {
         self
     }
 
-    /// With identities and randomness from `seed`.
+    /// With identities and randomness from `seed`, and from how many pumps have started on the log before this one.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.ids = IdSource::seeded(seed);
+        self.seed = seed;
         self
     }
 
@@ -169,11 +172,15 @@ impl PumpBuilder {
     /// # Errors
     /// As [`App::start`].
     pub async fn try_start(self, topics: &[&str]) -> Result<Pump, StartError> {
-        let Self { app, transport, clock, ids } = self;
-        let extra: Vec<_> = topics.iter().map(|name| TopicSpec { name: (*name).to_owned(), partitions: 3 }).collect();
+        let Self { app, transport, clock, seed } = self;
+        let mut extra: Vec<_> = topics.iter().map(|name| TopicSpec { name: (*name).to_owned(), partitions: 3 }).collect();
+        extra.push(TopicSpec { name: STARTS.to_owned(), partitions: 1 });
         if let Err(error) = transport.ensure_topics(&extra).await {
             panic!("the topics {topics:?} could not be made: {error}");
         }
+        let before = starts_before(&*transport, clock.now()).await;
+        // Far from the seeds that a test would choose.
+        let ids = IdSource::seeded(seed.wrapping_add(before.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         let handle = app.clock(clock.clone()).ids(ids.clone()).start(transport.clone()).await?;
         Ok(Pump { handle, transport, clock, ids, readers: AtomicU64::new(0) })
     }
@@ -184,6 +191,15 @@ impl PumpBuilder {
     /// When they do not start.
     pub async fn start(self) -> Pump {
         self.try_start(&[]).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// Notes one more start on the log, and says how many there were before. A log that takes nothing now counts none.
+async fn starts_before(transport: &dyn Transport, now: Timestamp) -> u64 {
+    let start = Record { topic: STARTS.to_owned(), key: None, value: None, headers: Vec::new(), timestamp: now };
+    match transport.publish(vec![start]).await.pop() {
+        Some(Ok(position)) => position.offset.unsigned_abs(),
+        _ => 0,
     }
 }
 

@@ -120,9 +120,7 @@ async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Op
     let result = async {
         stage.payment_waits(&order_id).await?;
         output.say("  The gateway is down: the order waits …");
-        // Long enough for the circuit breaker to open.
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        stage.payment_waits(&order_id).await?;
+        stage.breaker_opens(&order_id).await?;
         output.say("  The gateway is back.");
         stage.gateway_outage(false).await?;
         stage.status(&order_id, OrderStatus::Completed).await?;

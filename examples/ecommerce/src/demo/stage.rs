@@ -133,6 +133,16 @@ impl Stage {
         .await
     }
 
+    /// Waits until the gateway is not asked any more for the order's payment: the circuit breaker has opened.
+    pub(super) async fn breaker_opens(&self, order_id: &str) -> Result<(), Problem> {
+        let path = format!("/payments?orderId={order_id}");
+        self.wait("the circuit breaker to open", PATIENCE, || async {
+            let payments: Vec<Value> = self.client.get(ServiceName::Payment, &path).await?;
+            Ok(payments.iter().any(|payment| payment["status"] == "PENDING").then_some(()))
+        })
+        .await
+    }
+
     pub(super) async fn gateway_outage(&self, outage: bool) -> Result<(), Problem> {
         let _: Value = self.client.put(ServiceName::Payment, "/gateway", &json!({"outage": outage})).await?;
         Ok(())

@@ -41,8 +41,11 @@ use super::{
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
-/// How long [`Store::check`] waits for its turn: less than whoever asks for the health of a service.
-const CHECK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long [`Store::check`] may take: less than whoever asks for the health of a service waits, who is to hear why.
+const CHECK_PATIENCE: Duration = Duration::from_millis(1_400);
+/// How long of that it waits for a connection for reading, and for its turn to write.
+const CHECK_READER: Duration = Duration::from_millis(500);
+const CHECK_WRITER: Duration = Duration::from_millis(800);
 
 /// A store in a SQLite file.
 ///
@@ -91,7 +94,18 @@ impl SqliteStore {
     }
 
     async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(|error| self.connector.error(&error))
+        self.readers.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => self.readers_busy(),
+            error => self.connector.error(&error),
+        })
+    }
+
+    fn readers_busy(&self) -> StoreError {
+        StoreError::Unavailable(format!(
+            "{}: all {} connections for reading are in use; see that none is held across a wait, or raise `SqliteOptions::readers`",
+            self.connector.name,
+            self.readers.options().get_max_connections()
+        ))
     }
 
     async fn read<T>(&self, statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
@@ -169,8 +183,12 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         let check = async {
-            self.read(async |connection| execute(connection, "SELECT beats FROM sagas_health").await).await?;
-            let mut unit = self.writer.begin(CHECK_PATIENCE).await?;
+            let reader = tokio::time::timeout(CHECK_READER, self.acquire()).await;
+            let mut reader = reader.unwrap_or_else(|_| Err(self.readers_busy()))?;
+            let read = execute(&mut reader, "SELECT beats FROM sagas_health").await;
+            read.map_err(|failed| failed.at(&self.connector.name))?;
+            drop(reader);
+            let mut unit = self.writer.begin(CHECK_WRITER).await?;
             unit.run(async |connection| execute(connection, "UPDATE sagas_health SET beats = beats + 1").await).await?;
             Box::new(unit).commit().await
         };

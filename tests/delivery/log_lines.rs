@@ -1,0 +1,62 @@
+//! What the log says of a delivery that did not end well.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use sagas::{prelude::*, testing::Pump};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::*;
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn with(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn not_now_is_put_off_and_no_failure() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).with_max_level(tracing::Level::DEBUG);
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let plan = Plan::new(|placed, meta| match (placed.number, meta.now < clock().now().after(Duration::from_secs(1))) {
+        (0, true) => Step::Later(Duration::from_secs(7)),
+        (1, true) => Step::Retry,
+        _ => Step::Done,
+    });
+    let pump = Pump::of([service(&Database::memory(), &plan).handlers(handlers![bare])]).start().await;
+    pump.publish(&placed("a", 0)).await;
+    pump.publish(&placed("b", 1)).await;
+    pump.run_until_quiet().await;
+    let (put_off, failed) = (lines.with("put off"), lines.with("delivery failed"));
+    assert_eq!((put_off.len(), failed.len()), (1, 1), "{put_off:?} {failed:?}");
+    assert!(put_off[0].contains("DEBUG") && put_off[0].contains("put off by its handler for 7s"), "{put_off:?}");
+    assert!(put_off[0].contains("handler=\"bare\"") && put_off[0].contains("message_id="), "{put_off:?}");
+    assert!(failed[0].contains("INFO") && failed[0].contains("planned"), "{failed:?}");
+    pump.stop().await;
+}
