@@ -59,7 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[("runtime::app", "http")];
 
 /// Macros of `testing`, which as exported macros lie at the root of the crate.
-const EXPORTED_BY_TESTING: &[&str] = &["store_conformance", "transport_conformance"];
+const EXPORTED_BY_TESTING: &[&str] = &["sharing_conformance", "store_conformance", "transport_conformance"];
 
 /// Paths that decide by themselves who may use them: implementations behind a port.
 const IMPLEMENTATIONS: &[(&str, &[&str])] = &[

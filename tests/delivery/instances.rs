@@ -2,6 +2,7 @@
 
 mod log;
 mod model;
+mod postgres;
 
 use std::{collections::HashMap, time::Duration};
 

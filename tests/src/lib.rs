@@ -10,6 +10,7 @@ mod answer;
 mod prefixed;
 pub mod process;
 mod records;
+pub mod schema;
 mod shop;
 mod stack;
 mod wait;

@@ -2,11 +2,22 @@
 
 use std::sync::Arc;
 
+use sagas::testing::conformance::store::{Subject, sharing};
 use sagas_tests::eventually;
 use tokio::time::Instant;
 
 use super::*;
 use crate::support::shared::SharedDatabase;
+
+#[tokio::test]
+async fn the_model_shares_as_a_database_does() {
+    let open = || Subject::new(SharedDatabase::new().open().0.store().clone());
+    sharing::shards_are_shared_fairly(open()).await;
+    sharing::what_is_given_back_or_left_is_free_at_once(open()).await;
+    sharing::a_share_whose_time_is_over_is_taken(open()).await;
+    sharing::instances_that_ask_at_once_share_fairly(open()).await;
+    sharing::the_backlog_is_counted_up_to_a_limit(open()).await;
+}
 
 async fn pair(database: &SharedDatabase) -> [Instance; 2] {
     let log = Arc::new(Log::default());

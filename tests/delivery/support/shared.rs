@@ -1,7 +1,7 @@
 //! A model of a database that several processes share: what a relay sees of it, with leases by tokio's clock.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +31,8 @@ pub struct SharedDatabase(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    tables: Mutex<Tables>,
+    /// Of each service.
+    tables: Mutex<HashMap<String, Tables>>,
     news: broadcast::Sender<News>,
     /// How often owners were told of rows.
     told: AtomicUsize,
@@ -39,7 +40,7 @@ struct Inner {
 
 #[derive(Default)]
 struct Tables {
-    shards: HashMap<Shard, Owned>,
+    shards: BTreeMap<Shard, Owned>,
     instances: HashMap<String, Instant>,
 }
 
@@ -82,7 +83,11 @@ impl SharedDatabase {
     pub fn shares(&self) -> Vec<usize> {
         let mut shares: HashMap<String, usize> = HashMap::new();
         let tables = self.0.tables.lock().unwrap();
-        for owned in tables.shards.values().filter(|owned| owned.until.is_some_and(|until| until > Instant::now())) {
+        for owned in tables
+            .values()
+            .flat_map(|tables| tables.shards.values())
+            .filter(|owned| owned.until.is_some_and(|until| until > Instant::now()))
+        {
             *shares.entry(owned.owner.clone().unwrap()).or_default() += 1;
         }
         let mut shares: Vec<_> = shares.into_values().collect();
@@ -97,9 +102,10 @@ impl SharedDatabase {
 
 #[async_trait]
 impl Sharing for Connection {
-    async fn share(&self, _: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+    async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
         self.connected().await;
-        let mut tables = self.inner.tables.lock().unwrap();
+        let mut services = self.inner.tables.lock().unwrap();
+        let tables = services.entry(service.to_owned()).or_default();
         let (now, until) = (Instant::now(), Some(Instant::now() + ttl));
         tables.instances.insert(instance.to_owned(), now + ttl);
         tables.instances.retain(|_, until| *until > now);
@@ -125,9 +131,10 @@ impl Sharing for Connection {
         Ok(Share { leases: leases.map(|(shard, owned)| Lease { shard: *shard, epoch: owned.epoch }).collect(), fair })
     }
 
-    async fn leave(&self, _: &str, instance: &str) -> Result<(), StoreError> {
+    async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError> {
         self.connected().await;
-        let mut tables = self.inner.tables.lock().unwrap();
+        let mut services = self.inner.tables.lock().unwrap();
+        let tables = services.entry(service.to_owned()).or_default();
         tables.instances.remove(instance);
         for owned in tables.shards.values_mut().filter(|owned| owned.owner.as_deref() == Some(instance)) {
             (owned.owner, owned.until) = (None, None);

@@ -1,7 +1,7 @@
 //! Opening connections, trying them, and giving them up.
 //!
-//! There are two pools: one for transactions, one for reading, so that neither starves the other and the health of the database
-//! can be asked for while every transaction is taken.
+//! There are three pools: one for transactions, one for reading, one for what instances tell each other, so that none starves the
+//! others: the health of the database can be asked for, and the lease on the outbox renewed, while every transaction is taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,6 +36,7 @@ pub(super) struct Connector {
     pub(super) bounds: Bounds,
     units: PgPool,
     readers: PgPool,
+    sharers: PgPool,
 }
 
 /// What a pool's connections are for.
@@ -43,6 +44,8 @@ pub(super) struct Connector {
 enum Purpose {
     Transactions,
     Reading,
+    /// What instances tell each other.
+    Sharing,
 }
 
 impl Connector {
@@ -54,6 +57,7 @@ impl Connector {
             bounds: Bounds::new(&options.schema),
             units: pool(&options, options.pool - readers, Purpose::Transactions),
             readers: pool(&options, readers, Purpose::Reading),
+            sharers: pool(&options, 2, Purpose::Sharing),
             options,
         }
     }
@@ -95,6 +99,16 @@ impl Connector {
         Attempts::new(self, &self.readers)
     }
 
+    /// Attempts to say or ask something about the sharing of the outbox.
+    pub(super) fn sharing(&self) -> Attempts<'_> {
+        Attempts::new(self, &self.sharers)
+    }
+
+    /// A connection of its own for one that listens, as a pool that is closed with it.
+    pub(super) fn listener(&self) -> PgPool {
+        pool(&self.options, 1, Purpose::Sharing)
+    }
+
     /// That the server has said nothing in time.
     pub(super) fn no_answer(&self) -> StoreError {
         let limit = self.options.answer_timeout.as_millis();
@@ -121,6 +135,7 @@ impl Connector {
     pub(super) async fn close(&self) {
         self.units.close().await;
         self.readers.close().await;
+        self.sharers.close().await;
     }
 }
 
@@ -224,6 +239,10 @@ fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
     if purpose == Purpose::Reading {
         sql.push_str("SET default_transaction_read_only = on; ");
     }
+    if purpose == Purpose::Sharing {
+        // What a crash of the server forgets is said again within seconds.
+        sql.push_str("SET synchronous_commit = off; ");
+    }
     sql
 }
 
@@ -239,7 +258,7 @@ async fn establish(connection: &mut PgConnection, settings: &str, purpose: Purpo
     }
     sql.push_str("SELECT pg_is_in_recovery()");
     let standby = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?.try_get_unchecked::<String, _>(0)?;
-    if purpose == Purpose::Transactions && standby == "t" {
+    if purpose != Purpose::Reading && standby == "t" {
         return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
     }
     Ok(())

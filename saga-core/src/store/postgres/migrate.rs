@@ -19,7 +19,10 @@ use super::{
 const OURS: &str = "sagas";
 
 /// The framework's own tables. What has been released is never changed, only added to.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "first tables", sql: include_str!("schema.sql") },
+    Migration { version: 2, name: "shards of the outbox", sql: include_str!("shards.sql") },
+];
 
 /// Makes the schema when it is missing: without it, tables would be made in `public`.
 pub(super) async fn schema(connector: &Arc<Connector>) -> Result<(), StoreError> {

@@ -8,6 +8,7 @@ mod errors;
 mod migrate;
 mod options;
 mod settings;
+mod sharing;
 mod statements;
 mod text;
 mod unit;
@@ -36,10 +37,13 @@ use self::{
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SqlReader,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, Sharing, SqlReader,
     StepRecord, Store, StoreError, StoreTx,
 };
-use crate::{message::TopicPartition, time::Timestamp};
+use crate::{
+    message::{Shards, TopicPartition},
+    time::Timestamp,
+};
 
 /// How long [`Store::check`] waits: less than whoever asks for the health of a service.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
@@ -85,11 +89,11 @@ impl PostgresStore {
     }
 }
 
-/// Reads by `$statement`, which is run on `$connection`. A closure would do, were its future known to be `Send`.
-macro_rules! read {
-    ($store:expr, $connection:ident => $statement:expr) => {{
+/// Runs `$statement` on `$connection`, one of those for `$purpose`. A closure would do, were its future known to be `Send`.
+macro_rules! ask {
+    ($store:expr, $purpose:ident, $connection:ident => $statement:expr) => {{
         let connector = &$store.connector;
-        let attempts = connector.reading();
+        let attempts = connector.$purpose();
         loop {
             let mut held = attempts.connection().await?;
             let $connection = held.connection()?;
@@ -106,6 +110,8 @@ macro_rules! read {
     }};
 }
 
+use ask;
+
 #[async_trait]
 impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -121,31 +127,45 @@ impl Store for PostgresStore {
     }
 
     async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError> {
-        read!(self, connection => inbox::seen(connection, service, keys))
+        ask!(self, reading, connection => inbox::seen(connection, service, keys))
     }
 
     async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        read!(self, connection => outbox::after(connection, service, after, limit))
+        ask!(self, reading, connection => outbox::after(connection, service, after, limit))
+    }
+
+    async fn outbox_of(
+        &self,
+        service: &str,
+        shards: Shards,
+        known: &[OutboxId],
+        limit: usize,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        ask!(self, reading, connection => outbox::of_shards(connection, service, shards, known, limit))
+    }
+
+    fn sharing(&self) -> Option<&dyn Sharing> {
+        Some(self)
     }
 
     async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
-        read!(self, connection => parked::keys(connection, service))
+        ask!(self, reading, connection => parked::keys(connection, service))
     }
 
     async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
-        read!(self, connection => parked::of_key(connection, service, topic, key, limit))
+        ask!(self, reading, connection => parked::of_key(connection, service, topic, key, limit))
     }
 
     async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
-        read!(self, connection => steps::of_saga(connection, service, saga_id))
+        ask!(self, reading, connection => steps::of_saga(connection, service, saga_id))
     }
 
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        read!(self, connection => dead_letters::open(connection, service, offset, limit))
+        ask!(self, reading, connection => dead_letters::open(connection, service, offset, limit))
     }
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        read!(self, connection => dead_letters::one(connection, service, id))
+        ask!(self, reading, connection => dead_letters::one(connection, service, id))
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
@@ -165,7 +185,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let check = async { read!(self, connection => execute(connection, CHECK)) };
+        let check = async { ask!(self, reading, connection => execute(connection, CHECK)) };
         tokio::time::timeout(CHECK_PATIENCE, check).await.map_err(|_| {
             let (name, limit) = (&self.connector.name, CHECK_PATIENCE.as_millis());
             StoreError::Unavailable(format!("{name}: reading and writing took more than {limit} ms"))

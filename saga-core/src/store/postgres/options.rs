@@ -60,7 +60,8 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// Connections; at least 2. A quarter of them, and one at least, is kept for reading. 8.
+    /// Connections; at least 2. A quarter of them, and one at least, is kept for reading. Besides them there are two for what
+    /// the instances of a service tell each other, and one for each service that listens. 8.
     #[must_use]
     pub fn pool(mut self, connections: u32) -> Self {
         self.pool = connections.max(2);

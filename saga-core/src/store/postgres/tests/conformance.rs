@@ -14,6 +14,7 @@ async fn open() -> Subject {
 }
 
 crate::store_conformance!(open, ignore = "needs PostgreSQL: scripts/postgres start");
+crate::sharing_conformance!(open, ignore = "needs PostgreSQL: scripts/postgres start");
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]

@@ -22,6 +22,7 @@ mod outbox;
 mod ownership;
 mod parked;
 mod samples;
+pub mod sharing;
 mod steps;
 mod transactions;
 
