@@ -66,7 +66,10 @@ async fn parking(
     plan.note(&placed, &meta);
     match (placed.number, meta.attempt) {
         (0, 1) => Err(Failure::retry("planned")),
-        (1, _) => Ok(gate.acquire().await?.forget()),
+        (1, _) => {
+            gate.acquire().await?.forget();
+            Ok(())
+        }
         _ => Ok(()),
     }
 }
