@@ -70,6 +70,11 @@ listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# The kernel closes the port of a process that was killed a moment after the process seems to be gone.
+is_free() {
+    ! listens "$1"
+}
+
 # A free port below those that the system gives to outgoing connections, so that it is still free after a restart.
 free_port() {
     local port
@@ -92,9 +97,8 @@ known_port() {
 choose_port() {
     port=${asked_port:-$(known_port)}
     [[ $port != 0 ]] || port=$(free_port)
-    if listens "$port"; then
+    within 3 is_free "$port" ||
         die "port $port is taken by another program: stop that one, or give --port N (0 chooses one that is free)"
-    fi
     printf '%s\n' "$port" >"$data/port"
 }
 
