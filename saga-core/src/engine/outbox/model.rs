@@ -27,12 +27,15 @@ struct Open {
     ended: Option<bool>,
 }
 
+/// Ids, and the keys of each.
+type Rows = Vec<(i64, u8)>;
+
 struct Instance {
     ledger: Ledger<u8>,
     open: Vec<Open>,
     sending: Vec<(i64, u8)>,
     /// A look that has begun, and what the database has answered.
-    look: Option<(Look, Option<Vec<(i64, u8)>>)>,
+    look: Option<(Look, Option<Rows>)>,
     /// What it has been told, and has not heard yet.
     news: Shards,
 }
@@ -232,7 +235,7 @@ impl Model {
             7 => self.end(who, which, false),
             8..=10 => self.hear(who, which, false),
             11 => self.hear(who, which, true),
-            12 if which % 2 == 0 => self.settle(who),
+            12 if which.is_multiple_of(2) => self.settle(who),
             12 => self.listen(who),
             13..=17 => self.look(who, which == 0),
             18..=20 => self.send(who, which % 5),
