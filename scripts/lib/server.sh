@@ -75,10 +75,6 @@ is_free() {
     ! listens "$1"
 }
 
-is_free() {
-    ! listens "$1"
-}
-
 # A free port below those that the system gives to outgoing connections, so that it is still free after a restart.
 free_port() {
     local port
