@@ -1,9 +1,6 @@
 //! On a real PostgreSQL.
 
-use std::{
-    sync::{Arc, mpsc::sync_channel},
-    time::Instant,
-};
+use std::sync::{Arc, mpsc::sync_channel};
 
 use sagas_tests::{eventually, schema::Schema};
 
@@ -44,7 +41,7 @@ async fn a_goodbye_frees_shards_at_once_and_sends_nothing_twice() {
     in_turn([&first, &second], 20, 0..10).await;
     let log = second.log.clone();
     first.stop().await;
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     fair(&schema, [16]).await;
     assert!(began.elapsed() < LEASE, "nobody waits for a lease to run out: {:?}", began.elapsed());
     in_turn([&second, &second], 20, 10..20).await;
@@ -64,7 +61,7 @@ async fn the_shards_of_a_killed_instance_are_adopted_and_sent_in_order() {
     in_turn([&first, &second], 20, 0..10).await;
     let log = second.log.clone();
     first.kill();
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     in_turn([&second, &second], 20, 10..20).await;
     nothing_left(&schema.open().await).await;
     assert!(began.elapsed() < LEASE * 4, "{:?}", began.elapsed());
@@ -126,7 +123,7 @@ async fn a_notification_wakes_the_owner() {
     const ROWS: u32 = 100;
     let schema = Schema::new();
     let [first, second] = pair(&schema).await;
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     for number in 0..ROWS {
         first.commit(&format!("o{number}"), number).await;
         until("it is sent", || async { first.log.records().len() as u32 > number }).await;
