@@ -140,7 +140,7 @@ fn with_user(port: u16, protocol: &str, mechanism: &str, password: &str) -> Kafk
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Java, and the jars of Apache Kafka: scripts/kafka jars"]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn who_is_trusted_and_who_is_let_in() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::start(folder.path()).await;
