@@ -61,9 +61,9 @@ pub struct Charges {
 pub async fn charges(data_dir: &Path) -> Charges {
     let mut db = open(data_dir, "gateway.sqlite").await;
     Charges {
-        asked: number(&mut db, "SELECT COUNT(*) FROM charges").await,
-        orders: number(&mut db, "SELECT COUNT(DISTINCT order_id) FROM charges").await,
-        taken: number(&mut db, "SELECT COUNT(*) FROM charges WHERE declined IS NULL").await,
+        asked: number(&mut db, "SELECT COUNT(*) FROM gateway_charges").await,
+        orders: number(&mut db, "SELECT COUNT(DISTINCT order_id) FROM gateway_charges").await,
+        taken: number(&mut db, "SELECT COUNT(*) FROM gateway_charges WHERE declined IS NULL").await,
     }
 }
 
