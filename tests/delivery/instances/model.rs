@@ -145,7 +145,8 @@ async fn a_goodbye_hands_over_without_a_record_sent_twice() {
     assert_eq!(twice(&log), 0);
 }
 
-#[tokio::test(start_paused = true)]
+/// In real time: how long a topic that failed waits is told by the service's clock.
+#[tokio::test]
 async fn the_backlog_of_all_instances_counts() {
     let database = SharedDatabase::new();
     let [first, second] = pair(&database).await;
