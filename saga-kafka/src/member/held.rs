@@ -28,8 +28,8 @@ pub(super) struct Held {
 pub(super) enum Stage {
     /// Waits for the runtime to say from where.
     Idle,
-    /// Is looked up: from where the group has committed. Again at this time, when that failed.
-    Locating(Option<Instant>),
+    /// Is looked up: from where the group has committed. Again at this time, when there is no answer by then.
+    Locating(Instant),
     /// Is read.
     Reading,
     /// Is wanted by another member.

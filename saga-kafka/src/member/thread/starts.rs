@@ -10,13 +10,16 @@ use saga_core::message::TopicPartition;
 
 use super::{Session, list, now};
 use crate::member::{
-    held::Stage,
+    held::{Held, Stage},
     orders::{self, Answer, Asked, Why},
     questions,
 };
 
 /// How long until a start that failed is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
+
+/// How long until a question that nobody has answered is put again: longer than several questions before it may take.
+const UNANSWERED: Duration = Duration::from_secs(15);
 
 /// A partition that the client is to fetch from here on.
 pub(super) struct Start {
@@ -37,7 +40,7 @@ impl Session<'_> {
             match start.from {
                 Some(from) => known.push(Start { asked: held.asked(), from: Some(from.max(0)) }),
                 None => {
-                    held.stage = Stage::Locating(None);
+                    held.stage = Stage::Locating(now() + UNANSWERED);
                     unknown.push(held.asked());
                 }
             }
@@ -71,8 +74,9 @@ impl Session<'_> {
                 self.plan.feed.problem(error);
                 let again = now() + AGAIN;
                 for asked in asked {
-                    if let Some(held) = self.held.of(&asked.partition).filter(|held| held.is(&asked)) {
-                        held.stage = Stage::Locating(Some(again));
+                    let waits = |held: &&mut Held| held.is(&asked) && matches!(held.stage, Stage::Locating(_));
+                    if let Some(held) = self.held.of(&asked.partition).filter(waits) {
+                        held.stage = Stage::Locating(again);
                     }
                 }
             }
@@ -136,8 +140,8 @@ impl Session<'_> {
         }
         let mut again = Vec::new();
         for held in self.held.iter_mut() {
-            if matches!(held.stage, Stage::Locating(Some(at)) if at <= now) {
-                held.stage = Stage::Locating(None);
+            if matches!(held.stage, Stage::Locating(at) if at <= now) {
+                held.stage = Stage::Locating(now + UNANSWERED);
                 again.push(held.asked());
             }
         }
