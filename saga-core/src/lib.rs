@@ -3,6 +3,7 @@
 //! Users depend on the facade crate `sagas`, which re-exports what is here. The layout, from the inside out:
 //!
 //! - [`message`], [`id`], [`time`], [`retry`], [`failure`]: the vocabulary, plain data.
+//! - [`saga`]: a flow across services, as data and as types.
 //! - [`engine`]: what a delivery means, decided without I/O, clock or runtime.
 //! - [`handler`] and [`extract`]: how an async fn becomes a consumer.
 //! - [`transport`] and [`store`]: the ports, with their implementations below them.
@@ -24,6 +25,7 @@ pub mod id;
 pub mod message;
 pub mod retry;
 pub mod runtime;
+pub mod saga;
 pub mod settings;
 pub mod store;
 #[cfg(feature = "test-util")]

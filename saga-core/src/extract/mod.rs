@@ -3,6 +3,7 @@
 //! | argument | gives |
 //! |---|---|
 //! | [`On<E>`](On) | the event, or one of an enum of events |
+//! | [`Undo<E>`](Undo) | what a step left behind, for the handler that undoes it |
 //! | [`Batch<E>`](Batch) | all that is waiting, as one |
 //! | [`Tx`] | the delivery's open transaction |
 //! | [`Work`] | the right to begin that transaction later, after a call to the outside |
@@ -11,11 +12,13 @@
 //! | [`ServiceHandle`](crate::runtime::ServiceHandle) | the service itself: its database for reading, its clock, transactions of their own |
 
 mod meta;
+mod undo;
 mod work;
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 
 pub use meta::Meta;
+pub use undo::Undo;
 pub use work::{BeginFn, Work};
 
 use crate::{
@@ -41,8 +44,19 @@ pub struct Requirements {
     pub work: bool,
     /// Whether the metadata of the one message is taken.
     pub meta: bool,
+    /// How what a step left behind is read, for a compensation.
+    pub undo: Option<ReadUndo>,
     /// The shared values taken: type and name.
     pub states: Vec<(TypeId, &'static str)>,
+}
+
+/// Reads what a step left behind, from its record, and says whether it bears none.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadUndo {
+    /// Reads it.
+    pub read: fn(Option<&str>) -> Result<Box<dyn Any + Send>, Fault>,
+    /// Whether it bears that the outcome is not known.
+    pub may_be_unknown: bool,
 }
 
 /// What an extractor is to the rules that hold between the arguments of one handler.
@@ -66,7 +80,7 @@ pub enum Kind {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as an argument",
     label = "not an extractor",
-    note = "a handler takes `On<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>`, `Meta` and `ServiceHandle`; wrap a shared value as `State<{Self}>`"
+    note = "a handler takes `On<E>`, `Undo<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>`, `Meta` and `ServiceHandle`; wrap a shared value as `State<{Self}>`"
 )]
 pub trait Extract: Sized + Send + 'static {
     /// What it is to the rules between arguments.

@@ -15,7 +15,12 @@ use futures_core::future::BoxFuture;
 pub use call::{HandlerFn, Invocation, StateMap};
 pub use outcome::{IntoOutcome, IntoPublished, Outcome};
 
-use crate::{extract::Requirements, message::EventType, retry::RetryPolicy};
+use crate::{
+    extract::Requirements,
+    message::EventType,
+    retry::RetryPolicy,
+    saga::{Role, StepAt, TriggerOf, UndoAt},
+};
 
 /// A type that stands for a handler fn. Implemented by `#[handler]`.
 #[diagnostic::on_unimplemented(
@@ -100,13 +105,14 @@ pub struct Handler {
     rejects: Vec<EventType>,
     call: CallFn,
     exhausted: Option<(Requirements, CallFn)>,
+    role: Option<Role>,
 }
 
 impl Handler {
     /// The handler that calls `function`.
     pub fn new<F: HandlerFn<Args>, Args: 'static>(options: HandlerOptions, function: F) -> Self {
         let (publishes, rejects) = (F::Output::published(), F::Output::rejected());
-        Self { options, requirements: F::requirements(), publishes, rejects, call: function.into_call(), exhausted: None }
+        Self { options, requirements: F::requirements(), publishes, rejects, call: function.into_call(), exhausted: None, role: None }
     }
 
     /// Calls `function`, in the transaction that dead-letters, when the attempts have ended.
@@ -116,6 +122,24 @@ impl Handler {
         self.requirements.states.extend(requirements.states.iter().copied());
         self.exhausted = Some((requirements, function.into_call()));
         self
+    }
+
+    /// Claims the step at `STEP` of the flow `S`, with the event, enum of events or deadline that it takes.
+    pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>(mut self) -> Self {
+        self.role = Some(Role::step::<S, T, STEP>());
+        self
+    }
+
+    /// Claims what undoes the step at `STEP` of the flow `S`, and takes the events that call for it.
+    pub fn undo<S: UndoAt<STEP>, const STEP: usize>(mut self) -> Self {
+        self.requirements.accepts.extend(S::triggers());
+        self.role = Some(Role::undo::<S, STEP>());
+        self
+    }
+
+    /// What it does in a flow, if anything.
+    pub fn role(&self) -> Option<&Role> {
+        self.role.as_ref()
     }
 
     /// What the attribute said.

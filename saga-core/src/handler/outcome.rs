@@ -123,6 +123,11 @@ tuples!(A, B, C, D);
     note = "return the events to publish (`()`, an `#[event]` type, or an `Option`, a `Vec` or a tuple of them), or `Result<.., Failure>`, or `Result<.., Failure<Refusal>>` where `Refusal` is an event"
 )]
 pub trait IntoOutcome {
+    /// What is published when the work was done.
+    type Published: IntoPublished;
+    /// What is published when it was refused.
+    type Rejected: IntoPublished;
+
     /// The event types published when the work was done.
     fn published() -> Vec<EventType>;
     /// The event types published when it was refused.
@@ -141,6 +146,9 @@ fn encoded<T: IntoPublished>(events: &T, then: impl FnOnce(Vec<Outgoing>) -> Out
 
 #[diagnostic::do_not_recommend]
 impl<T: IntoPublished> IntoOutcome for T {
+    type Published = T;
+    type Rejected = Never;
+
     fn published() -> Vec<EventType> {
         T::types()
     }
@@ -155,6 +163,9 @@ impl<T: IntoPublished> IntoOutcome for T {
 }
 
 impl<T: IntoPublished, R: IntoPublished> IntoOutcome for Result<T, Failure<R>> {
+    type Published = T;
+    type Rejected = R;
+
     fn published() -> Vec<EventType> {
         T::types()
     }

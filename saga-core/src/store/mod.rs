@@ -38,6 +38,7 @@ mod database;
 mod headers;
 mod migrations;
 mod rows;
+mod sagas;
 mod sharing;
 #[cfg(feature = "sql")]
 mod sql;
@@ -60,7 +61,11 @@ use async_trait::async_trait;
 pub use database::Database;
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-    ParkedMessage, StepRecord, parking_key,
+    ParkedMessage, parking_key,
+};
+pub use sagas::{
+    HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StepRecord,
+    StepState, StoredDefinition,
 };
 pub use sharing::{Backlog, Lease, News, Share, Sharing};
 #[cfg(feature = "sql")]
@@ -217,11 +222,8 @@ pub trait Store: Send + Sync + 'static {
     /// When the database cannot be read.
     async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError>;
 
-    /// The steps recorded for a saga instance, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError>;
+    /// What is kept of sagas, for reading outside a transaction.
+    fn sagas(&self) -> &dyn SagaStore;
 
     /// Dead letters that are still open, newest first, without those before `offset`, at most `limit`; and how many there
     /// are in all.
@@ -319,11 +321,37 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError>;
 
-    /// Records steps.
+    /// What the service did at the steps of these instances. Until this transaction has ended no other sees or changes their
+    /// records by this call, whether there are any or not: a second transaction waits here for the first. To be called before
+    /// other statements, and in the order of the keys where it is called more than once.
     ///
     /// # Errors
     /// When the transaction is broken.
-    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError>;
+    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError>;
+
+    /// Writes records of steps, each in place of the one of its instance and step.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError>;
+
+    /// These instances, those that are there, kept from others as by [`load_steps`](StoreTx::load_steps).
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError>;
+
+    /// Writes instances, each in place of the one with its key.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError>;
+
+    /// Adds to the history of instances, in the order given.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError>;
 
     /// Parks messages behind those of their keys that are parked already, in the order given, and gives their ids.
     /// [`ParkedMessage::id`] is ignored.

@@ -51,25 +51,6 @@ pub struct OutboxRow {
     pub record: Record,
 }
 
-/// What a service did for a saga instance: one handled message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StepRecord {
-    /// The saga instance.
-    pub saga_id: String,
-    /// The handler that did it.
-    pub step: String,
-    /// The message it answered.
-    pub message_id: MessageId,
-    /// That message's event type.
-    pub event_type: String,
-    /// Whether it refused.
-    pub refused: bool,
-    /// The events it published: name and JSON of each, as a JSON array of `{"type": .., "data": ..}`.
-    pub published: String,
-    /// When.
-    pub at: Timestamp,
-}
-
 /// A row's identity among the parked messages; ascending in the order of parking.
 pub type ParkedId = i64;
 
