@@ -22,18 +22,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("id", &["time"]),
     ("message", &["failure", "id", "time"]),
+    ("saga", &["failure", "id", "message", "time"]),
     // Decides, and does nothing.
-    ("engine", &["failure", "id", "message", "retry", "settings", "time"]),
+    ("engine", &["failure", "id", "message", "retry", "saga", "settings", "time"]),
     // The ports, and beneath them what implements them.
-    ("store", &["failure", "id", "message", "time"]),
+    ("store", &["failure", "id", "message", "saga", "time"]),
     ("transport", &["id", "message", "time"]),
     // How an async fn becomes a consumer.
-    ("extract", &["failure", "handler", "id", "message", "store", "time"]),
-    ("handler", &["extract", "failure", "id", "message", "retry", "store", "time"]),
+    ("extract", &["failure", "handler", "id", "message", "saga", "store", "time"]),
+    ("handler", &["extract", "failure", "id", "message", "retry", "saga", "store", "time"]),
     // Carries out what the engine decides.
-    ("runtime", &["engine", "extract", "failure", "handler", "id", "message", "retry", "settings", "store", "time", "transport"]),
+    (
+        "runtime",
+        &["engine", "extract", "failure", "handler", "id", "message", "retry", "saga", "settings", "store", "time", "transport"],
+    ),
     // What is built on it.
-    ("http", &["id", "message", "runtime", "store", "time"]),
+    ("http", &["id", "message", "runtime", "saga", "store", "time"]),
     (
         "testing",
         &[
@@ -45,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "message",
             "retry",
             "runtime",
+            "saga",
             "settings",
             "store",
             "time",
@@ -52,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &[]),
-    ("__private", &["extract", "failure", "handler", "message", "retry", "store", "time"]),
+    ("__private", &["extract", "failure", "handler", "message", "retry", "saga", "store", "time"]),
 ];
 
 /// Modules that may use one thing more: `App` serves what `http` makes of its services.

@@ -13,6 +13,7 @@
 //! - [`parking`]: the keys whose messages wait.
 //! - [`watermark`]: how far a partition may be committed.
 //! - [`outbox`]: which rows may be sent now.
+//! - [`saga`]: what a message means to a flow across services.
 //! - [`waits`]: what has failed and waits for its next attempt.
 
 pub mod admission;
@@ -22,6 +23,7 @@ pub mod flow;
 pub mod outbox;
 pub mod pace;
 pub mod parking;
+pub mod saga;
 pub mod schedule;
 pub mod waits;
 pub mod watermark;

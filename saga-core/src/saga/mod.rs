@@ -6,10 +6,12 @@
 
 mod deadline;
 mod definition;
+mod records;
 mod roles;
 
 pub use deadline::{Cause, Deadline};
 pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
+pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
 pub use roles::{
-    KeyedBy, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom,
+    KeyedBy, MakeDeadline, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom,
 };

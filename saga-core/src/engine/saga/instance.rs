@@ -1,0 +1,244 @@
+//! An instance of a saga, as its tracker sees it: the fold of the flow's events, in whatever order they come.
+//!
+//! Kafka orders one partition of one topic and nothing else, so what an instance is depends on *which* events were seen and not on
+//! their order. How far it is ([`InstanceState`]) only ever moves forward.
+
+mod allowed;
+mod outlook;
+mod timers;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    saga::{Definition, InstanceKey, InstanceRecord, InstanceState, Step},
+    time::Timestamp,
+};
+
+pub use outlook::Outstanding;
+pub use timers::Firing;
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Which one.
+    pub key: InstanceKey,
+    /// The version of the flow in which it began.
+    pub version: u32,
+    /// How far it is.
+    pub state: InstanceState,
+    /// Why somebody has to look at it.
+    pub attention: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it moved last.
+    pub updated_at: Timestamp,
+    /// When it ended; `None` while something is outstanding.
+    pub ended_at: Option<Timestamp>,
+    /// What else is known.
+    pub known: Body,
+}
+
+/// What is known of an instance besides its columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Body {
+    /// What the flow is known by elsewhere.
+    pub correlation_id: String,
+    /// The events that were seen, by name: identity, and when they were published.
+    pub seen: BTreeMap<String, Seen>,
+    /// Steps that an operator has declared settled.
+    pub skipped: Vec<String>,
+    /// Whether the race between the pivot and the abort was over when the timers were set last.
+    pub decided: bool,
+    /// Timers, by what they are for.
+    pub timers: BTreeMap<String, Timestamp>,
+    /// How often a deadline's handler has failed.
+    pub attempts: u32,
+    /// How many events came that the flow does not allow.
+    pub not_allowed: u32,
+    /// An operator gives it up, for this reason, when its timer ends.
+    pub given_up: Option<String>,
+    /// A dead letter that stands in the way: who keeps it, and its identity there.
+    pub dead_letter: Option<(String, String)>,
+}
+
+/// An event that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its identity.
+    pub id: String,
+    /// When it was published.
+    pub at: Timestamp,
+}
+
+/// An event of the flow, as it comes to the tracker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting<'s> {
+    /// Its name.
+    pub event: &'s str,
+    /// Its identity.
+    pub id: &'s str,
+    /// When it was published.
+    pub at: Timestamp,
+}
+
+/// What came of taking an event in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It moved the instance.
+    Moved,
+    /// It is known already, under this identity.
+    Known,
+    /// The flow does not allow it, for this reason.
+    NotAllowed(String),
+}
+
+impl Instance {
+    /// A new instance, begun `now`.
+    pub fn begin(saga: &Definition, id: &str, start: Sighting<'_>, correlation_id: &str, deadline: std::time::Duration) -> Self {
+        let mut instance = Self {
+            key: InstanceKey { saga: saga.name.clone(), id: id.to_owned() },
+            version: saga.version,
+            state: InstanceState::Running,
+            attention: None,
+            started_at: start.at,
+            updated_at: start.at,
+            ended_at: None,
+            known: Body { correlation_id: correlation_id.to_owned(), ..Body::default() },
+        };
+        instance.note(start);
+        instance.set_timers(saga, start.at, deadline);
+        instance
+    }
+
+    /// The instance in `record`.
+    ///
+    /// # Errors
+    /// When the record's body is not what this program writes.
+    pub fn read(record: InstanceRecord) -> Result<Self, serde_json::Error> {
+        let known = serde_json::from_str(&record.body)?;
+        let InstanceRecord { instance, version, state, attention, started_at, updated_at, ended_at, .. } = record;
+        Ok(Self { key: instance, version, state, attention, started_at, updated_at, ended_at, known })
+    }
+
+    /// The instance as it is kept.
+    pub fn record(&self) -> InstanceRecord {
+        InstanceRecord {
+            instance: self.key.clone(),
+            version: self.version,
+            state: self.state,
+            attention: self.attention.clone(),
+            due: self.due(),
+            started_at: self.started_at,
+            updated_at: self.updated_at,
+            ended_at: self.ended_at,
+            // Maps of text and numbers are always written.
+            body: serde_json::to_string(&self.known).unwrap_or_default(),
+        }
+    }
+
+    /// Takes an event in, `now`. `deadline` is how long the whole flow, or what is left of it once it is decided, may take.
+    pub fn take(&mut self, saga: &Definition, event: Sighting<'_>, now: Timestamp, deadline: std::time::Duration) -> Taken {
+        if let Some(seen) = self.known.seen.get(event.event) {
+            if seen.id == event.id {
+                return Taken::Known;
+            }
+            self.known.not_allowed += 1;
+            return Taken::NotAllowed(format!("{} was published before, as {}", event.event, seen.id));
+        }
+        if let Some(reason) = self.why_not(saga, event.event) {
+            self.known.not_allowed += 1;
+            return Taken::NotAllowed(reason);
+        }
+        self.note(event);
+        self.updated_at = self.updated_at.max(now);
+        self.attention = None;
+        self.known.dead_letter = None;
+        self.settle(saga, now, deadline);
+        Taken::Moved
+    }
+
+    fn note(&mut self, event: Sighting<'_>) {
+        self.known.seen.insert(event.event.to_owned(), Seen { id: event.id.to_owned(), at: event.at });
+    }
+
+    /// Works out how far the instance is, and what its timers are.
+    fn settle(&mut self, saga: &Definition, now: Timestamp, deadline: std::time::Duration) {
+        let next = self.state_by_events(saga);
+        self.state = self.state.max(next);
+        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted);
+        // What commits after the end, having crossed it, is outstanding until it is undone.
+        self.ended_at = if ended { self.ended_at.or(Some(now)) } else { None };
+        self.set_timers(saga, now, deadline);
+    }
+
+    fn state_by_events(&self, saga: &Definition) -> InstanceState {
+        if self.has(&saga.aborts.name) {
+            let done = !saga.steps.iter().any(|step| self.awaits_undo(step));
+            return if done { InstanceState::Aborted } else { InstanceState::Compensating };
+        }
+        if self.has(&saga.pivot().emits.name) {
+            let done = saga.steps.iter().all(|step| self.is_done(step) || self.is_skipped(step));
+            return if done { InstanceState::Completed } else { InstanceState::Completing };
+        }
+        InstanceState::Running
+    }
+
+    pub(super) fn has(&self, event: &str) -> bool {
+        self.known.seen.contains_key(event)
+    }
+
+    fn is_done(&self, step: &Step) -> bool {
+        self.has(&step.emits.name)
+    }
+
+    fn is_rejected(&self, step: &Step) -> bool {
+        step.rejects.as_ref().is_some_and(|event| self.has(&event.name))
+    }
+
+    fn is_skipped(&self, step: &Step) -> bool {
+        self.known.skipped.contains(&step.name)
+    }
+
+    /// Whether the step was done, can be undone, and was not.
+    fn awaits_undo(&self, step: &Step) -> bool {
+        let undone = step.undo.as_ref().is_none_or(|undo| self.has(&undo.emits.name));
+        self.is_done(step) && !undone && !self.is_skipped(step)
+    }
+
+    /// Whether the race between the pivot and the abort is over.
+    pub fn is_decided(&self, saga: &Definition) -> bool {
+        self.has(&saga.aborts.name) || self.has(&saga.pivot().emits.name)
+    }
+
+    /// Declares `step` settled: nobody waits for it any more.
+    pub fn skip(&mut self, saga: &Definition, step: &str, now: Timestamp, deadline: std::time::Duration) {
+        if !self.known.skipped.iter().any(|skipped| skipped == step) {
+            self.known.skipped.push(step.to_owned());
+        }
+        self.attention = None;
+        self.updated_at = self.updated_at.max(now);
+        self.settle(saga, now, deadline);
+    }
+
+    /// Ends it by hand, as what it was decided to be; an undecided one has come to nothing.
+    pub fn end(&mut self, saga: &Definition, now: Timestamp) {
+        let end = if self.has(&saga.pivot().emits.name) { InstanceState::Completed } else { InstanceState::Aborted };
+        self.state = self.state.max(end);
+        self.ended_at = Some(now);
+        self.updated_at = self.updated_at.max(now);
+        self.attention = None;
+        self.known.timers.clear();
+    }
+
+    /// Says that somebody has to look at it.
+    pub fn call_for_attention(&mut self, reason: impl Into<String>, now: Timestamp) {
+        self.attention = Some(reason.into());
+        self.updated_at = self.updated_at.max(now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! What a message means to a saga: at a participant's step ([`barrier`]), and to the instance as a whole ([`instance`]).
+
+pub mod barrier;
+pub mod instance;
+
+pub use barrier::{Answer, Known, Mark};
+pub use instance::{Firing, Instance, Outstanding, Sighting, Taken};
