@@ -20,6 +20,8 @@ pub struct Meta {
     pub partition: i32,
     /// The position there.
     pub offset: i64,
+    /// The record's key, if it is text: of an event of a saga, the key of the instance.
+    pub key: Option<Arc<str>>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// When the attempt began.

@@ -124,6 +124,20 @@ impl Handler {
         self
     }
 
+    /// The handler that does nothing with `accepts`, so that they are delivered, and tracked.
+    pub(crate) fn of_tracker(accepts: Vec<EventType>) -> Self {
+        let inputs = vec![(std::any::TypeId::of::<()>(), "the flow's events")];
+        Self {
+            options: HandlerOptions::new("follow", "saga"),
+            requirements: Requirements { accepts, inputs, ..Requirements::default() },
+            publishes: Vec::new(),
+            rejects: Vec::new(),
+            call: Arc::new(|_| Box::pin(std::future::ready(Outcome::Done(Vec::new())))),
+            exhausted: None,
+            role: None,
+        }
+    }
+
     /// Claims the step at `STEP` of the flow `S`, with the event, enum of events or deadline that it takes.
     pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>(mut self) -> Self {
         self.role = Some(Role::step::<S, T, STEP>());

@@ -36,6 +36,22 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The envelope of what comes from no log: a timer.
+    pub(crate) fn internal(id: MessageId, source: &str, time: Timestamp, correlation_id: &str) -> Self {
+        Self {
+            id,
+            source: source.to_owned(),
+            event_type: None,
+            version: 1,
+            time,
+            correlation_id: correlation_id.to_owned(),
+            causation_id: None,
+            saga_id: None,
+            traceparent: None,
+            tracestate: None,
+        }
+    }
+
     /// Reads the headers of `received`. Whatever is missing or makes no sense is filled in as the fields say.
     pub fn of(received: &Received) -> Self {
         let record = &received.record;

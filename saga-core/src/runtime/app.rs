@@ -8,12 +8,14 @@ use super::{
     consumer::Consumer,
     core::Core,
     relay::{self, Relay},
-    start, upkeep,
+    saga, start, upkeep,
 };
 use crate::{
     handler::Handler,
     id::IdSource,
-    runtime::{Service, ServiceHandle},
+    message::{EventSet, EventType},
+    runtime::{Remote, Service, ServiceHandle, Tracker},
+    saga::{Chart, Definition, Saga},
     time::Clock,
     transport::Transport,
 };
@@ -28,6 +30,9 @@ pub struct App {
     services: Vec<Service>,
     clock: Clock,
     ids: IdSource,
+    remotes: Vec<Remote>,
+    sagas: Vec<Arc<Definition>>,
+    outside: Vec<EventType>,
 }
 
 /// Why an app did not start: every problem found, one a line.
@@ -44,7 +49,7 @@ pub struct StartError {
 impl App {
     /// An app called `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), services: Vec::new(), clock: Clock::system(), ids: IdSource::random() }
+        Self { name: name.into(), services: Vec::new(), clock: Clock::system(), ids: IdSource::random(), remotes: Vec::new(), sagas: Vec::new(), outside: Vec::new() }
     }
 
     /// Adds a service.
@@ -58,6 +63,28 @@ impl App {
     #[must_use]
     pub fn services(mut self, services: impl IntoIterator<Item = Service>) -> Self {
         self.services.extend(services);
+        self
+    }
+
+    /// Says that this app carries the flow `S`, together with what is declared as [`remote`](Self::remote): nothing is published
+    /// that nobody takes, and nothing is waited for that nobody publishes.
+    #[must_use]
+    pub fn saga<S: Saga>(mut self) -> Self {
+        self.sagas.push(Arc::new(S::definition()));
+        self
+    }
+
+    /// Declares a service that runs in another process.
+    #[must_use]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.remotes.push(remote);
+        self
+    }
+
+    /// Says that others, who are no part of the app, publish these events or take them.
+    #[must_use]
+    pub fn outside<E: EventSet>(mut self) -> Self {
+        self.outside.extend(E::types());
         self
     }
 
@@ -77,7 +104,9 @@ impl App {
 
     /// What is wrong with the app, as far as that can be said without its databases and its transport; empty when nothing is.
     pub fn check(&self) -> Vec<String> {
-        start::problems(&self.services)
+        let mut problems = start::problems(&self.services);
+        problems.extend(saga::problems(&self.services, &self.remotes, &self.sagas, &self.outside));
+        problems
     }
 
     /// Checks everything, then runs the services on `transport` until the handle stops them.
@@ -87,10 +116,12 @@ impl App {
     /// begun goes on then, and the databases and the transport are open, as they were given.
     pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
         let mut problems = self.check();
+        let Self { name, services, clock, ids, remotes, .. } = self;
+        let charts = charts(&services, &remotes);
+        let services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
         if problems.is_empty() {
-            problems = prepare(&self.services, &*transport).await;
+            problems = prepare(&services, &charts, &*transport).await;
         }
-        let Self { name, services, clock, ids } = self;
         if !problems.is_empty() {
             return Err(StartError { app: name, problems });
         }
@@ -127,22 +158,40 @@ impl App {
 }
 
 /// Brings databases and topics into shape.
-async fn prepare(services: &[Service], transport: &dyn Transport) -> Vec<String> {
+async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &dyn Transport) -> Vec<String> {
     let mut problems = Vec::new();
     for service in services {
         let (name, store) = (&service.name, service.database.store());
         let migrated = async {
             store.migrate().await?;
-            store.migrate_set(name, service.migrations).await
+            store.migrate_set(name, service.migrations).await?;
+            for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
+                store.sagas().define(name, &saga::stored(chart)).await?;
+            }
+            saga::open_versions(service).await
         };
-        if let Err(error) = migrated.await {
-            problems.push(format!("service `{name}`: {error}"));
+        match migrated.await {
+            Ok(unknown) => problems.extend(unknown),
+            Err(error) => problems.push(format!("service `{name}`: {error}")),
         }
     }
     if let Err(error) = transport.ensure_topics(&start::topics(services)).await {
         problems.push(format!("the topics could not be made: {error}"));
     }
     problems
+}
+
+/// The flows that are tracked by `services`, each with the service that does, and who takes part.
+fn charts(services: &[Service], remotes: &[Remote]) -> Vec<(String, Chart)> {
+    let tracked = services.iter().flat_map(|service| service.trackers.iter().map(|tracker| (&service.name, &tracker.definition)));
+    let chart = |(tracker, definition): (&String, &Arc<Definition>)| {
+        let tracks = |trackers: &[Tracker]| trackers.iter().any(|tracker| tracker.definition.name == definition.name);
+        let here = services.iter().map(|service| (service.name.as_str(), &*service.handlers, tracks(&service.trackers)));
+        let elsewhere = remotes.iter().map(|remote| (remote.name.as_str(), &*remote.handlers, tracks(&remote.trackers)));
+        let participants = saga::participants(definition, here.chain(elsewhere));
+        (tracker.clone(), Chart { definition: (**definition).clone(), participants })
+    };
+    tracked.map(chart).collect()
 }
 
 /// A running service.
@@ -171,6 +220,7 @@ impl Running {
             clock.clone(),
             ids.clone(),
             service.handlers,
+            &service.trackers,
             service.state,
         ));
         let handle = ServiceHandle::new(&core);
@@ -190,6 +240,9 @@ impl Running {
         }
         background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));
+        if !core.sagas.tracked.is_empty() {
+            background.spawn(saga::watch(core.clone()));
+        }
         upkeep::checks(&core);
         for job in service.jobs {
             background.spawn(job(handle.clone()));
@@ -284,6 +337,10 @@ impl Handle {
             // A service that has just begun does not know yet what is parked.
             match core.store().parked_keys(&core.name).await {
                 Ok(keys) if keys.iter().all(|key| key.due > self.clock.now()) => {}
+                _ => return false,
+            }
+            match core.store().sagas().next_due(&core.name).await {
+                Ok(due) if due.is_none_or(|due| due > self.clock.now()) => {}
                 _ => return false,
             }
         }

@@ -12,6 +12,7 @@ use super::{
     gap::Gap,
     metrics::{HandlerSeries, ServiceSeries},
     relay::{self, Instance},
+    saga::SagaCore,
 };
 use crate::{
     engine::{
@@ -22,7 +23,7 @@ use crate::{
     handler::{Handler, StateMap},
     id::IdSource,
     message::{Record, Shard, TopicPartition},
-    runtime::{Health, Metrics},
+    runtime::{Health, Metrics, Tracker},
     settings::Settings,
     store::{Database, OutboxId, Store, StoreError, StoreTx},
     time::Clock,
@@ -44,6 +45,7 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
+    pub(crate) sagas: SagaCore,
     /// The outbox as far as this process knows it.
     ledger: Mutex<Ledger<Record>>,
     /// This process among the instances of the service.
@@ -74,6 +76,7 @@ impl Core {
         clock: Clock,
         ids: IdSource,
         handlers: Vec<Handler>,
+        trackers: &[Tracker],
         state: StateMap,
     ) -> Self {
         let metrics = Metrics::new(&name);
@@ -82,6 +85,7 @@ impl Core {
             directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
             series: ServiceSeries::new(&metrics),
             handler_series: handlers.iter().map(|handler| HandlerSeries::new(&metrics, handler.options().name)).collect(),
+            sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),

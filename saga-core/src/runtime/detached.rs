@@ -14,10 +14,14 @@ use super::{
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
     parked,
+    saga::{self, Before, Scope},
     service::ServiceHandle,
 };
 use crate::{
-    engine::batch::{Ended, Origin},
+    engine::{
+        batch::{After, Ended, Origin},
+        saga::barrier::Reason,
+    },
     extract::Work,
     failure::Fault,
     handler::{Invocation, Outcome},
@@ -63,8 +67,11 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
 enum Begun {
     #[default]
     Not,
-    Yes,
+    /// With what is known of its sagas in that transaction.
+    Yes(Scope),
     Duplicate,
+    /// Somebody else has settled the step that the handler is at.
+    Overtaken,
     Failed(StoreError),
 }
 
@@ -99,9 +106,26 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         }
     };
 
+    let mut messages = vec![(value, item.meta(core, handler, now))];
+    if item.role(core).is_some() {
+        match enter(core, item, handler, now, stop).await? {
+            Entered::Fate(fate) => return Ok(fate),
+            Entered::Call => {}
+            Entered::Undo(record) => {
+                if let Err(fault) = saga::left_behind(core, handler, record.as_deref(), &mut messages) {
+                    let failed = Failed::new(core, item, handler, Ended::Dead, fault.to_string());
+                    return match begin(core, item, now, stop).await? {
+                        Some(tx) => write_down(core, item, handler, failed, tx, stop).await,
+                        None => Ok(Fate::Done),
+                    };
+                }
+            }
+        }
+    }
+
     let (slot, begun) = (TxSlot::default(), Arc::new(Mutex::new(Begun::Not)));
     let invocation = Invocation {
-        messages: vec![(value, item.meta(core, handler, now))],
+        messages,
         tx: None,
         work: Some(work(core, item, slot.clone(), begun.clone())),
         state: core.state.clone(),
@@ -110,14 +134,24 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     let Called { outcome, .. } = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
+    let mut scope = Scope::default();
     let (outcome, returned) = match (begun, returned) {
         (Begun::Failed(error), _) => return Err(error),
+        (Begun::Overtaken, returned) => {
+            drop(returned);
+            effects.without_effect(core, item, Reason::Late);
+            return claim_and_commit(core, item, effects, core.clock.now(), stop).await;
+        }
         (Begun::Duplicate, _) => {
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }
-        (Begun::Yes, None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
-        (_, returned) => (outcome, returned),
+        (Begun::Yes(_), None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
+        (Begun::Yes(known), returned) => {
+            scope = known;
+            (outcome, returned)
+        }
+        (Begun::Not, returned) => (outcome, returned),
     };
 
     let now = core.clock.now();
@@ -125,19 +159,77 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     let judged = judge(core, outcome, published, now);
     // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
     let kept = open.filter(|_| judged.ended == Ended::Done);
-    let Some(tx) = (match kept {
-        Some(tx) => Some(tx),
-        None => begin(core, item, now, stop).await?,
-    }) else {
-        core.handler_series[handler].duplicate.increment();
-        return Ok(Fate::Done);
+    let (tx, scope) = match kept {
+        Some(tx) => (tx, scope),
+        None => {
+            let Some(mut tx) = begin(core, item, now, stop).await? else {
+                core.handler_series[handler].duplicate.increment();
+                return Ok(Fate::Done);
+            };
+            let mut scope = Scope::default();
+            scope.load(core, &mut *tx, std::iter::once(item)).await?;
+            let overtaken = item.role(core).is_some_and(|role| !scope.goes_on(role, item));
+            if overtaken && matches!(judged.ended, Ended::Done | Ended::Rejected) {
+                effects.without_effect(core, item, Reason::Late);
+                return commit(core, item, tx, effects, now).await;
+            }
+            (tx, scope)
+        }
     };
+    effects.sagas = scope;
     if matches!(judged.ended, Ended::Done | Ended::Rejected) {
         effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
         effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
         return commit(core, item, tx, effects, now).await;
     }
     write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), tx, stop).await
+}
+
+/// What becomes of a message of a saga before its handler is called.
+enum Entered {
+    /// Nothing more: this is its fate.
+    Fate(Fate),
+    /// The handler is called.
+    Call,
+    /// The compensation is called with what the step left behind.
+    Undo(Option<String>),
+}
+
+/// Asks the barrier, and writes down that an attempt begins: a compensation that comes meanwhile waits for it.
+async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, stop: &Stop) -> Result<Entered, StoreError> {
+    let Some(role) = item.role(core) else { return Ok(Entered::Call) };
+    let mut effects = Effects::default();
+    let mut tx = stop.begin(core).await?;
+    effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
+    let entered = match effects.sagas.before(core, role, item, now) {
+        Before::Call => Entered::Call,
+        Before::Undo(record) => Entered::Undo(record),
+        Before::Wait(until) => {
+            drop(tx);
+            let failed = Failed::new(core, item, handler, saga::wait(until, now), saga::IN_PROGRESS.to_owned());
+            return put_off(core, item, &failed, now, stop).await.map(Entered::Fate);
+        }
+        Before::Nothing(reason) => {
+            if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
+                return Ok(Entered::Fate(Fate::Done));
+            }
+            effects.without_effect(core, item, reason);
+            return commit(core, item, tx, effects, now).await.map(Entered::Fate);
+        }
+    };
+    effects.sagas.begin(role, item, now.after(core.handlers[handler].options().timeout), now);
+    effects.sagas.write(core, &mut *tx, now).await?;
+    tx.commit().await?;
+    Ok(entered)
+}
+
+/// Parks a message that waits for another's attempt, which stays as it is.
+async fn put_off(core: &Arc<Core>, item: &Item, failed: &Failed, now: Timestamp, stop: &Stop) -> Result<Fate, StoreError> {
+    let mut effects = Effects::default();
+    if let After::Park { attempts, due } = failed.after {
+        effects.park(item, attempts, due, &failed.error);
+    }
+    claim_and_commit(core, item, effects, now, stop).await
 }
 
 /// Writes down, as the failure of its handler, that the database did not take what it did.
@@ -163,7 +255,8 @@ async fn write_down(
     let now = core.clock.now();
     let mut open = Some(tx);
     while let Some(tx) = open.take() {
-        let mut effects = Effects::default();
+        let (mut effects, mut tx) = (Effects::default(), tx);
+        effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
         match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
             Ok(tx) => return commit(core, item, tx, effects, now).await,
             Err(error) => {
@@ -179,6 +272,7 @@ async fn write_down(
 fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -> Work {
     let core = core.clone();
     let claim = (item.origin == Origin::Fresh).then(|| item.inbox_key());
+    let part = item.role(&core).cloned().zip(item.instance(&core));
     Work::new(Box::new(move || {
         Box::pin(async move {
             let now = core.clock.now();
@@ -188,13 +282,22 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
                     Some(key) => tx.claim(&core.name, &[key], now).await? == [true],
                     None => true,
                 };
-                Ok::<_, StoreError>(new.then_some(tx))
+                let (mut scope, mut goes_on) = (Scope::default(), true);
+                if let Some((role, instance)) = &part {
+                    scope.load_instance(&core, &mut *tx, instance).await?;
+                    goes_on = scope.goes_on_with(role, instance);
+                }
+                Ok::<_, StoreError>(new.then_some((tx, scope, goes_on)))
             };
             let opened = opened.await;
             let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
             match opened {
-                Ok(Some(tx)) => {
-                    *begun = Begun::Yes;
+                Ok(Some((_, _, false))) => {
+                    *begun = Begun::Overtaken;
+                    Err(Fault::new("the step was settled in the meantime, by its compensation or by another attempt"))
+                }
+                Ok(Some((tx, scope, true))) => {
+                    *begun = Begun::Yes(scope);
                     Ok(Tx::lend(tx, slot, false, core.ids.clone(), now))
                 }
                 Ok(None) => {
@@ -241,7 +344,7 @@ async fn commit(
     mut effects: Effects,
     now: Timestamp,
 ) -> Result<Fate, StoreError> {
-    match effects.write(core, &mut *tx).await? {
+    match effects.write(core, &mut *tx, now).await? {
         Written::Staged(staged) => {
             if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
                 return Ok(Fate::Fenced);

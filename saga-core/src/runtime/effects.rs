@@ -6,19 +6,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::{
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
+    saga::{self, Scope},
 };
 use crate::{
-    engine::parking::{ParkingLot, Place},
+    engine::{
+        parking::{ParkingLot, Place},
+        saga::barrier::Reason,
+    },
     id::MessageId,
     message::{Context, Header, Outgoing, Record, TopicPartition, headers},
     runtime::metrics::Counter,
-    store::{DeadLetter, DeadLetterState, ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx},
     time::Timestamp,
 };
 
@@ -33,7 +36,8 @@ pub(crate) struct Effects {
     reparks: Vec<(ParkedId, u32, Timestamp, String)>,
     unparks: Vec<ParkedId>,
     letters: Vec<DeadLetter>,
-    steps: Vec<StepRecord>,
+    /// What it has to do with sagas.
+    pub(crate) sagas: Scope,
     counts: Vec<Counter>,
     lot: LotChanges,
     /// Where messages wait that failed, or were parked, in this transaction.
@@ -101,18 +105,25 @@ impl Effects {
         now: Timestamp,
     ) {
         self.done(item);
-        if let Some(saga_id) = &item.envelope.saga_id {
-            self.steps.push(StepRecord {
-                saga_id: saga_id.clone(),
-                step: core.handlers[handler].options().name.to_owned(),
-                message_id: item.envelope.id.clone(),
-                event_type: item.event_type(core).unwrap_or_default(),
-                refused,
-                published: published_json(&events),
-                at: now,
-            });
+        self.sagas.see_received(core, item, None);
+        if let Some(role) = core.handlers[handler].role() {
+            self.sagas.concluded(role, item, refused, &events, now);
         }
         self.publish_only(core, item, events, now);
+    }
+
+    /// The attempt of `item` that was begun outside a transaction has ended without a result.
+    pub(crate) fn no_longer_running(&mut self, core: &Core, item: &Item, now: Timestamp) {
+        if let Some(role) = item.role(core) {
+            self.sagas.release(role, item, now);
+        }
+    }
+
+    /// The barrier let `item` have no effect.
+    pub(crate) fn without_effect(&mut self, core: &Core, item: &Item, reason: Reason) {
+        self.done(item);
+        self.sagas.see_received(core, item, Some(reason.note()));
+        core.sagas.without_effect(&core.metrics, item.role(core), reason, |counter| self.count(counter));
     }
 
     /// Publishes events that `item` led to, and says nothing of `item` itself.
@@ -121,6 +132,8 @@ impl Effects {
             return;
         }
         let context = Context::caused_by(&item.envelope, &core.ids);
+        let cause = Some(item.envelope.id.as_str());
+        self.sagas.see_published(core, &events, &context.correlation_id, cause, now);
         self.records.extend(events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)));
     }
 
@@ -162,8 +175,10 @@ impl Effects {
             "dead-lettered"
         );
         self.records.push(dead_letter_record(core, item, reason, &error, now));
+        let id = DeadLetterId::from(core.ids.uuid(now));
+        self.records.extend(saga::given_up(core, item, &id, attempts, &error, now));
         self.letters.push(DeadLetter {
-            id: core.ids.uuid(now).into(),
+            id,
             received: item.received.clone(),
             event_type: item.event_type(core),
             error,
@@ -174,7 +189,7 @@ impl Effects {
     }
 
     /// Writes all of it to the transaction.
-    pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx) -> Result<Written, StoreError> {
+    pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<Written, StoreError> {
         if !self.unparks.is_empty() {
             let there = tx.unpark(&self.unparks).await?;
             let gone: Vec<_> = self.unparks.iter().zip(there).filter(|(_, there)| !there).map(|(id, _)| *id).collect();
@@ -191,15 +206,14 @@ impl Effects {
         if !self.letters.is_empty() {
             tx.bury(&core.name, &self.letters).await?;
         }
-        if !self.steps.is_empty() {
-            tx.record_steps(&core.name, &self.steps).await?;
-        }
+        self.sagas.write(core, tx, now).await?;
         core.stage(tx, &self.records).await.map(Written::Staged)
     }
 
     /// Carries out what follows from the commit.
     pub(crate) fn committed(self, core: &Core, now: Timestamp) {
         self.counts.iter().for_each(Counter::increment);
+        self.sagas.committed(core);
         if !self.letters.is_empty() {
             core.series.dead_open.add(self.letters.len() as f64);
         }
@@ -237,20 +251,6 @@ pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batc
         Ended::Later { .. } => &series.later,
         Ended::Dead => &series.dead,
     }
-}
-
-fn published_json(events: &[(MessageId, Outgoing)]) -> String {
-    #[derive(serde::Serialize)]
-    struct Published<'e> {
-        r#type: &'static str,
-        data: &'e RawValue,
-    }
-    let events: Option<Vec<_>> = events
-        .iter()
-        .map(|(_, event)| Some(Published { r#type: event.name, data: serde_json::from_slice(&event.value).ok()? }))
-        .collect();
-    // The values were written by serde_json a moment ago.
-    events.and_then(|events| serde_json::to_string(&events).ok()).unwrap_or_else(|| "[]".to_owned())
 }
 
 fn dead_letter_record(core: &Core, item: &Item, reason: &str, error: &str, now: Timestamp) -> Record {

@@ -14,6 +14,7 @@ use crate::{
     },
     extract::Meta,
     message::{Envelope, Received, TopicPartition},
+    saga::{InstanceKey, Role},
     store::{InboxKey, ParkedId, ParkedMessage, parking_key},
     time::Timestamp,
 };
@@ -88,6 +89,21 @@ impl Item {
         }
     }
 
+    /// What its handler does in a flow.
+    pub(crate) fn role<'c>(&self, core: &'c Core) -> Option<&'c Role> {
+        core.handlers[self.handler()?].role()
+    }
+
+    /// The saga instance that its handler has a part in.
+    pub(crate) fn instance(&self, core: &Core) -> Option<InstanceKey> {
+        Some(InstanceKey { saga: self.role(core)?.saga.name.clone(), id: self.saga_id()?.to_owned() })
+    }
+
+    /// The key of the saga instance that it belongs to, if it belongs to one.
+    pub(crate) fn saga_id(&self) -> Option<&str> {
+        std::str::from_utf8(self.received.record.key.as_deref()?).ok()
+    }
+
     /// In which way it runs.
     pub(crate) fn mode(&self, core: &Core) -> Mode {
         match self.handler() {
@@ -125,6 +141,7 @@ impl Item {
             topic: Arc::from(self.received.record.topic.as_str()),
             partition: self.received.partition,
             offset: self.received.offset,
+            key: self.saga_id().map(Arc::from),
             attempt: self.origin.attempts().saturating_add(1),
             now,
             last_error: self.last_error.clone(),

@@ -127,6 +127,7 @@ pub(crate) async fn conclude(
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
+            effects.no_longer_running(core, item, now);
             return Ok(Ok(tx));
         }
         After::Publish => return Ok(Ok(tx)),
@@ -147,6 +148,7 @@ pub(crate) async fn conclude(
             effects.park(item, attempts.saturating_sub(1), core.clock.now().after(policy.longest), &error);
         }
         Ok(events) => {
+            effects.no_longer_running(core, item, now);
             let (series, reason) = match failed.ended {
                 Ended::Dead => (&core.series.dead_by_handler, "handler"),
                 _ => (&core.series.dead_exhausted, "exhausted"),
@@ -154,7 +156,10 @@ pub(crate) async fn conclude(
             effects.count(series);
             effects.dead_letter(core, item, attempts, reason, &failed.error, now);
             match core.handlers[handler].options().after_dead_letter {
-                AfterDeadLetter::Release => effects.published(core, item, handler, true, events, now),
+                AfterDeadLetter::Release => {
+                    effects.done(item);
+                    effects.publish_only(core, item, events, now);
+                }
                 AfterDeadLetter::Hold => {
                     effects.publish_only(core, item, events, now);
                     effects.park(item, attempts, HELD, &failed.error);

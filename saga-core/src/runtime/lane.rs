@@ -20,13 +20,13 @@ use super::{
     fence::{self, Fate, Fenced, Stop},
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
-    parked,
+    parked, saga,
     service::ServiceHandle,
 };
 use crate::{
     engine::{
         admission::{Admission, Unfit},
-        batch::{Before, Ended, Origin, TakeBack, before, calls, take_back},
+        batch::{After, Before, Ended, Origin, TakeBack, before, calls, take_back},
     },
     extract::Meta,
     failure::Fault,
@@ -209,6 +209,8 @@ impl<'l> Transaction<'l> {
         let begun = core.clock.now();
         let runnable = this.weigh(&mut *tx).await?;
         core.series.batch_size.record(items.len() as f64);
+        let called = runnable.iter().map(|at| &items[*at]);
+        this.effects.sagas.load(core, &mut *tx, called).await?;
 
         let handlers: Vec<_> = runnable.iter().map(|at| this.call_key(*at)).collect();
         for call in calls(&handlers) {
@@ -217,7 +219,7 @@ impl<'l> Transaction<'l> {
                 None => return Ok(Run::Again),
             }
         }
-        let held = match this.effects.write(core, &mut *tx).await? {
+        let held = match this.effects.write(core, &mut *tx, now).await? {
             Written::Staged(staged) => {
                 let ours = items.iter().filter(|item| !this.knowledge.fenced.has(item));
                 let lost = fence::hold(core, &mut *tx, ours).await?;
@@ -321,6 +323,24 @@ impl<'l> Transaction<'l> {
         if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
             return self.conclude(tx, first, item, handler, failed).await;
         }
+        let mut left_behind = None;
+        if let Some(role) = self.core.handlers[handler].role() {
+            match self.effects.sagas.before(self.core, role, item, self.now) {
+                saga::Before::Call => {}
+                saga::Before::Undo(record) => left_behind = Some(record),
+                saga::Before::Wait(until) => {
+                    let failed = Failed::new(self.core, item, handler, saga::wait(until, self.now), saga::IN_PROGRESS.to_owned());
+                    if let After::Park { attempts, due } = failed.after {
+                        self.effects.park(item, attempts, due, &failed.error);
+                    }
+                    return Ok(Some(tx));
+                }
+                saga::Before::Nothing(reason) => {
+                    self.effects.without_effect(self.core, item, reason);
+                    return Ok(Some(tx));
+                }
+            }
+        }
         let mut messages = Vec::with_capacity(at.len());
         for index in at {
             match decode(self.core, &self.items[*index]) {
@@ -331,6 +351,12 @@ impl<'l> Transaction<'l> {
                 }
                 Err(_) => return self.again_singly(),
             }
+        }
+        if let Some(record) = left_behind
+            && let Err(fault) = saga::left_behind(self.core, handler, record.as_deref(), &mut messages)
+        {
+            let failed = Failed::new(self.core, item, handler, Ended::Dead, fault.to_string());
+            return self.conclude(tx, first, item, handler, failed).await;
         }
         self.invoke(tx, at, messages, item, handler).await
     }

@@ -8,7 +8,8 @@ use crate::{
     failure::Fault,
     handler::{Handler, Invocation, StateMap},
     id::IdSource,
-    runtime::{Health, Metrics, Unavailable, UnitOfWork},
+    message::{EventSet, EventType},
+    runtime::{Health, Metrics, Sagas, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::{Database, DeadLetter, DeadLetterId, Migration, StoreError},
     time::Clock,
@@ -27,6 +28,9 @@ pub struct Service {
     pub(crate) migrations: &'static [Migration],
     pub(crate) settings: Settings,
     pub(crate) jobs: Vec<Job>,
+    pub(crate) trackers: Vec<Tracker>,
+    /// What is published besides what handlers return.
+    pub(crate) publishes: Vec<EventType>,
     /// Mistakes of the builder's caller, told when the app starts.
     pub(crate) problems: Vec<String>,
     #[cfg(feature = "http")]
@@ -46,6 +50,8 @@ impl Service {
             migrations: &[],
             settings: Settings::default(),
             jobs: Vec::new(),
+            trackers: Vec::new(),
+            publishes: Vec::new(),
             problems: Vec::new(),
             #[cfg(feature = "http")]
             routes: None,
@@ -58,6 +64,21 @@ impl Service {
     #[must_use]
     pub fn handlers(mut self, handlers: impl IntoIterator<Item = Handler>) -> Self {
         self.handlers.extend(handlers);
+        self
+    }
+
+    /// Keeps the instances of a flow here: of the flow that this service begins, and whose pivot and abort it handles.
+    #[must_use]
+    pub fn tracks(mut self, tracker: Tracker) -> Self {
+        self.trackers.push(tracker);
+        self
+    }
+
+    /// Says that the service publishes these events outside its handlers, in a [`UnitOfWork`], for the check of an app that
+    /// carries a saga. The event that begins a tracked flow need not be said.
+    #[must_use]
+    pub fn publishes<E: EventSet>(mut self) -> Self {
+        self.publishes.extend(E::types());
         self
     }
 
@@ -113,6 +134,22 @@ impl Service {
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.jobs.push(Box::new(move |service| Box::pin(job(service))));
+        self
+    }
+}
+
+impl Service {
+    /// Adds the handlers of the framework's own: what follows the flows that are tracked here, and what an operator of a flow can
+    /// ask a participant for.
+    pub(crate) fn with_saga_handlers(mut self) -> Self {
+        let takes_part = self.handlers.iter().any(|handler| handler.role().is_some());
+        for at in 0..self.trackers.len() {
+            let follower = self.trackers[at].handler(&self.handlers);
+            self.handlers.extend(follower);
+        }
+        if takes_part {
+            self.handlers.push(super::saga::retry_dead_letters());
+        }
         self
     }
 }
@@ -181,6 +218,11 @@ impl ServiceHandle {
             true => Err(Unavailable { reason: HELD.to_owned(), outage: false }),
             false => UnitOfWork::begin(&self.core).await,
         }
+    }
+
+    /// The instances of the flows that the service tracks.
+    pub fn sagas(&self) -> Sagas {
+        Sagas(self.core.clone())
     }
 
     /// Dead letters that are open, newest first, without the first `offset`, at most `limit`; and how many there are in all.

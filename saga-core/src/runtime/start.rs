@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::service::Service;
-use crate::transport::TopicSpec;
+use crate::{
+    message::Event,
+    saga::{RetryDeadLetter, StepGivenUp},
+    transport::TopicSpec,
+};
 
 /// Everything that is wrong with `services`, one sentence each.
 pub(crate) fn problems(services: &[Service]) -> Vec<String> {
@@ -100,7 +104,12 @@ pub(crate) fn topics(services: &[Service]) -> Vec<TopicSpec> {
         let events = service.handlers.iter().flat_map(|handler| {
             handler.accepts().iter().chain(handler.publishes()).chain(handler.rejects()).map(|event| event.topic.to_owned())
         });
-        for topic in events.chain([format!("{}.dlt", service.name)]) {
+        let takes_part = service.handlers.iter().any(|handler| handler.role().is_some());
+        let signals = takes_part || !service.trackers.is_empty();
+        let signals = [StepGivenUp::TOPIC, RetryDeadLetter::TOPIC].into_iter().filter(|_| signals).map(str::to_owned);
+        let own = service.publishes.iter().chain(service.trackers.iter().flat_map(|tracker| &tracker.events));
+        let own = own.map(|event| event.topic.to_owned());
+        for topic in events.chain(own).chain(signals).chain([format!("{}.dlt", service.name)]) {
             let wanted = topics.entry(topic).or_insert(partitions);
             *wanted = (*wanted).max(partitions);
         }

@@ -5,9 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{core::Core, judge::oversized};
+use super::{
+    core::Core,
+    judge::oversized,
+    saga::{self, Before, Scope},
+};
 use crate::{
-    message::Context,
+    engine::saga::barrier::Reason,
+    id::MessageId,
+    message::{Context, EventKey},
+    saga::{InstanceKey, Role, RoleKind, Saga},
     store::{StoreError, Tx, TxSlot},
 };
 
@@ -24,6 +31,20 @@ pub struct UnitOfWork {
     tx: Tx,
     slot: TxSlot,
     context: Context,
+    sagas: Scope,
+}
+
+/// What came of asking for a flow to be given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aborting {
+    /// It is given up by this transaction: publish its abort event with it.
+    Now,
+    /// It was given up before; there is nothing to publish.
+    Before,
+    /// It is too late: its pivot was first.
+    TooLate,
+    /// There is no such instance here.
+    Unknown,
 }
 
 /// The service cannot take work now: its database is unavailable, or its outbox is full. Try again later.
@@ -59,7 +80,7 @@ impl UnitOfWork {
         let slot = TxSlot::default();
         let tx = Tx::lend(open, slot.clone(), false, core.ids.clone(), now);
         let context = Context::root(core.ids.uuid(now).to_string(), core.ids.traceparent());
-        Ok(Self { core: core.clone(), tx, slot, context })
+        Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default() })
     }
 
     /// Sets what the whole flow is known by; otherwise it is a new UUID.
@@ -77,6 +98,41 @@ impl UnitOfWork {
         self.context.traceparent = self.core.ids.child_of(traceparent);
     }
 
+    /// Gives the instance `key` of the flow `S` up, as a customer who cancels does, unless its pivot or another abort was first:
+    /// one commit decides. On [`Aborting::Now`] the caller publishes the flow's abort event in this same unit of work.
+    ///
+    /// # Delivery
+    /// Deliveries of the same instance wait until this transaction has ended, so call it before other statements that those
+    /// deliveries could wait for: locks are then taken in one order.
+    ///
+    /// # Errors
+    /// When the database cannot be used, or the flow does not list `cancel` among its abort's triggers, or is not tracked here.
+    pub async fn abort<S: Saga>(&mut self, key: &S::Key) -> Result<Aborting, StoreError> {
+        let Some(tracked) = self.core.sagas.tracked(S::NAME).filter(|tracked| tracked.definition.abort.cancel) else {
+            return Err(StoreError::Refused(format!(
+                "{} cannot be cancelled here: add `cancel` to its abort's `on`, and `Tracker::of::<{}>()` to the service",
+                S::NAME, S::NAME
+            )));
+        };
+        let instance = InstanceKey { saga: S::NAME.to_owned(), id: key.to_text() };
+        let (now, definition) = (self.tx.now(), tracked.definition.clone());
+        let core = self.core.clone();
+        let open = self.tx.open_mut()?;
+        self.sagas.load_instance(&core, open, &instance).await?;
+        let Some(known) = saga::load(&core, open, &instance).await? else { return Ok(Aborting::Unknown) };
+        let start = known.known.seen.get(&definition.starts.name).map_or("", |seen| seen.id.as_str());
+        let role = Role { step: "", kind: RoleKind::Abort, saga: definition, deadline: false, make_deadline: None };
+        let cause = MessageId::new(start);
+        match self.sagas.answer(&role, &instance, None, &cause, now) {
+            Before::Call => {}
+            Before::Nothing(Reason::Decided) => return Ok(Aborting::TooLate),
+            _ => return Ok(Aborting::Before),
+        }
+        self.sagas.aborted(&role, &instance, &cause, now);
+        self.context.causation_id.get_or_insert_with(|| start.to_owned());
+        Ok(Aborting::Now)
+    }
+
     /// What the whole flow is known by.
     pub fn correlation_id(&self) -> &str {
         &self.context.correlation_id
@@ -87,7 +143,7 @@ impl UnitOfWork {
     /// # Errors
     /// When nothing was committed, or that is not known.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let Self { core, tx, slot, context } = self;
+        let Self { core, tx, slot, context, mut sagas } = self;
         let now = tx.now();
         drop(tx);
         let Some(mut returned) = slot.take() else {
@@ -97,9 +153,13 @@ impl UnitOfWork {
             return Err(StoreError::Refused(error));
         }
         let events = std::mem::take(&mut returned.published);
+        sagas.see_published(&core, &events, &context.correlation_id, context.causation_id.as_deref(), now);
+        sagas.write(&core, &mut *returned.tx, now).await?;
         let records: Vec<_> = events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)).collect();
         let staged = core.stage(&mut *returned.tx, &records).await?;
-        core.commit(returned.tx, staged).await
+        core.commit(returned.tx, staged).await?;
+        sagas.committed(&core);
+        Ok(())
     }
 }
 

@@ -14,7 +14,11 @@ use super::{
     metrics::{ClientSeries, PartitionSeries},
     parked,
 };
-use crate::{message::TopicPartition, runtime::health::CheckResult, transport::GroupLag};
+use crate::{
+    message::TopicPartition,
+    runtime::{Tracker, health::CheckResult},
+    transport::GroupLag,
+};
 
 /// How often the lag is measured.
 const MEASURE: Duration = Duration::from_secs(5);
@@ -37,6 +41,15 @@ pub(crate) async fn measure(core: Arc<Core>) {
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
                 PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);
+            }
+        }
+        if !core.sagas.tracked.is_empty()
+            && let Ok(open) = core.store().sagas().attention(&core.name).await
+        {
+            for tracked in &core.sagas.tracked {
+                let saga = &tracked.definition.name;
+                let count = open.iter().find(|(name, _)| name == saga).map_or(0, |(_, count)| *count);
+                core.metrics.gauge("sagas_saga_instances_needing_attention", &[("saga", saga)]).set_count(count);
             }
         }
         if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 1).await {
@@ -70,7 +83,27 @@ pub(crate) async fn prune(core: Arc<Core>) {
                 }
             }
         }
+        forget_sagas(&core).await;
         core.clock.sleep(PRUNE).await;
+    }
+}
+
+/// Forgets steps that nothing can ask for any more, and instances that have ended long ago.
+async fn forget_sagas(core: &Core) {
+    let now = core.clock.now();
+    // A step is kept as long as a message that calls for it, or for its compensation, may come: its flow's deadline, once for the
+    // decision and once for what follows it, and then for as long as a message may come again.
+    let steps = now.before(core.settings.inbox_retention() + 2 * core.sagas.longest);
+    let retention = core.sagas.tracked.iter().map(|tracked| tracked.retention).max().unwrap_or(Tracker::RETENTION);
+    loop {
+        match core.store().sagas().prune(&core.name, steps, now.before(retention), ROWS).await {
+            Ok(pruned) if pruned >= u64::from(ROWS) => tokio::task::yield_now().await,
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(service = &*core.name, %error, "old sagas could not be removed");
+                return;
+            }
+        }
     }
 }
 
@@ -130,6 +163,20 @@ pub(crate) fn checks(core: &Arc<Core>) {
             CheckResult::up().with("keys", keys).with("messages", messages)
         }),
     );
+    if !core.sagas.tracked.is_empty() {
+        core.health.watch(
+            "sagas",
+            of(core, |core| async move {
+                match core.store().sagas().attention(&core.name).await {
+                    Ok(open) => match open.iter().map(|(_, count)| count).sum::<u64>() {
+                        0 => CheckResult::up().with("needAttention", 0),
+                        count => CheckResult::degraded("instances need attention: see /sagas?attention=true").with("needAttention", count),
+                    },
+                    Err(error) => CheckResult::degraded(error.to_string()),
+                }
+            }),
+        );
+    }
     core.health.watch(
         "deadLetters",
         of(core, |core| async move {

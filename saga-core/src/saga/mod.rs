@@ -6,11 +6,16 @@
 
 mod deadline;
 mod definition;
+
+mod participants;
 mod records;
 mod roles;
+mod signals;
 
 pub use deadline::{Cause, Deadline};
 pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
+pub use signals::{RetryDeadLetter, StepGivenUp};
+pub use participants::{Chart, Participants};
 pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
 pub use roles::{
     KeyedBy, MakeDeadline, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom,

@@ -33,6 +33,9 @@ pub trait Saga: Send + Sync + 'static {
 
     /// The flow as data.
     fn definition() -> Definition;
+
+    /// Its events, each once, to be read from the log.
+    fn events() -> Vec<EventType>;
 }
 
 /// There is a step, or the abort, at this place.

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-#[cfg(feature = "sql")]
-use super::StoreError;
-use super::StoreTx;
+use super::{StoreError, StoreTx};
 use crate::{
     failure::Fault,
     id::{IdSource, MessageId},
@@ -71,6 +69,15 @@ impl Tx {
         let id = MessageId::from(self.ids.uuid(self.now));
         self.published.push((id.clone(), Outgoing::of(event)?));
         Ok(id)
+    }
+
+    /// The open transaction, for what the framework itself does in it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn open_mut(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
+        self.touched = true;
+        self.open.as_deref_mut().ok_or_else(|| StoreError::Refused("the transaction has ended".into()))
     }
 
     /// When the transaction began, as the service's clock says.

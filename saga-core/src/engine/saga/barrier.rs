@@ -54,6 +54,16 @@ impl Reason {
             Self::Decided => "decided",
         }
     }
+
+    /// The reason for people.
+    pub const fn note(self) -> &'static str {
+        match self {
+            Self::Again => "no effect: it was done before",
+            Self::Late => "no effect: it came too late",
+            Self::Empty => "no effect: there is nothing to undo",
+            Self::Decided => "no effect: it was decided the other way",
+        }
+    }
 }
 
 /// A record that is to be written: of this step, in this state.

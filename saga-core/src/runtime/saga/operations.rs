@@ -1,0 +1,284 @@
+//! What can be asked of the instances that a service keeps, and what an operator can do with them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{
+    super::core::Core,
+    Tracked, deadlines,
+};
+use crate::{
+    engine::saga::Instance,
+    id::MessageId,
+    message::{Context, Outgoing},
+    saga::{InstanceKey, InstanceRecord, InstanceState, RetryDeadLetter, StepRecord},
+    store::{HistoryEntry, InstanceQuery, StoreError, StoreTx},
+    time::Timestamp,
+};
+
+/// The instances of the flows that a service tracks. Cheap to clone.
+#[derive(Clone)]
+pub struct Sagas(pub(crate) Arc<Core>);
+
+/// An instance, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceView {
+    /// The key of the instance.
+    pub saga_id: String,
+    /// The flow.
+    pub saga: String,
+    /// The version in which it began.
+    pub version: u32,
+    /// How far it is.
+    pub state: InstanceState,
+    /// What is done, in the order of time.
+    pub done: Vec<StepView>,
+    /// The step that is being done, or undone; `None` when none is.
+    pub current: Option<String>,
+    /// The events of which one is expected next.
+    pub expected_next: Vec<String>,
+    /// When it should have ended; `None` when it has.
+    pub deadline: Option<Timestamp>,
+    /// Why somebody has to look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<String>,
+    /// How many events came that the flow does not allow.
+    pub not_allowed: u32,
+    /// What the flow is known by elsewhere.
+    pub correlation_id: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it moved last.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A step of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepView {
+    /// The step.
+    pub step: String,
+    /// When its event was published.
+    pub at: Timestamp,
+    /// The event that says what came of it.
+    pub event: String,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// The service tracks no flow of that name.
+    #[error("this service tracks no saga `{0}`")]
+    UnknownSaga(String),
+    /// There is no such instance.
+    #[error("there is no instance `{id}` of {saga}")]
+    UnknownInstance {
+        /// The flow.
+        saga: String,
+        /// The instance.
+        id: String,
+    },
+    /// The flow has no such step.
+    #[error("{saga} has no step `{step}`; its steps are {steps}")]
+    UnknownStep {
+        /// The flow.
+        saga: String,
+        /// What was named.
+        step: String,
+        /// What there is.
+        steps: String,
+    },
+    /// It is too late for that, or there is nothing to do.
+    #[error("{0}")]
+    Conflict(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sagas {
+    /// One page of the instances that `query` wants, and how many there are in all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn list(&self, query: &InstanceQuery) -> Result<(Vec<InstanceView>, u64), StoreError> {
+        let (records, total) = self.0.store().sagas().instances(&self.0.name, query).await?;
+        let views = records.into_iter().map(|record| self.view(record)).collect::<Result<_, _>>()?;
+        Ok((views, total))
+    }
+
+    /// One instance; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn find(&self, saga: &str, id: &str) -> Result<Option<InstanceView>, StoreError> {
+        let record = self.0.store().sagas().instance(&self.0.name, &key(saga, id)).await?;
+        record.map(|record| self.view(record)).transpose()
+    }
+
+    /// What happened to an instance, in the order in which it was taken in; empty when it is not there.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn history(&self, saga: &str, id: &str) -> Result<Vec<HistoryEntry>, StoreError> {
+        self.0.store().sagas().history(&self.0.name, &key(saga, id)).await
+    }
+
+    /// What this service itself did at the steps of an instance.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn steps(&self, saga: &str, id: &str) -> Result<Vec<StepRecord>, StoreError> {
+        self.0.store().sagas().steps(&self.0.name, &key(saga, id)).await
+    }
+
+    fn view(&self, record: InstanceRecord) -> Result<InstanceView, StoreError> {
+        let instance = read(record)?;
+        let definition = self.0.sagas.tracked(&instance.key.saga).map(|tracked| &tracked.definition);
+        Ok(InstanceView::of(&instance, definition.map(|definition| &**definition)))
+    }
+
+    /// Tries again what has stopped: lets the timers run anew, and gives the dead letter that stands in the way back to its
+    /// handler, in whatever service that is.
+    ///
+    /// # Delivery
+    /// Written down in the instance's history in one transaction with what it does.
+    ///
+    /// # Errors
+    /// When there is nothing to try again, or the database is unavailable.
+    pub async fn retry(&self, saga: &str, id: &str, by: &str) -> Result<(), OperationError> {
+        let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
+        let now = self.0.clock.now();
+        if instance.ended_at.is_some() {
+            return Err(OperationError::Conflict(format!("{saga} {id} has ended: there is nothing to try again")));
+        }
+        let letter = instance.known.dead_letter.take();
+        instance.rearm(&tracked.definition, now, tracked.deadline);
+        deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
+        let records = match letter {
+            Some((service, dead_letter)) => {
+                let event = RetryDeadLetter { id: id.to_owned(), service, dead_letter };
+                let event = Outgoing::of(&event).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+                let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
+                vec![event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context)]
+            }
+            None => Vec::new(),
+        };
+        let staged = self.0.stage(&mut *tx, &records).await?;
+        self.0.commit(tx, staged).await?;
+        self.0.sagas.plan(instance.due());
+        Ok(())
+    }
+
+    /// Declares a step settled by hand: nobody waits for it, or for its compensation, any more.
+    ///
+    /// # Delivery
+    /// As [`retry`](Self::retry). The step itself is not touched: what it did, or does later, stays.
+    ///
+    /// # Errors
+    /// When there is no such step, or the database is unavailable.
+    pub async fn skip(&self, saga: &str, id: &str, step: &str, by: &str, reason: &str) -> Result<(), OperationError> {
+        let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
+        let definition = &tracked.definition;
+        if definition.step(step).is_none() {
+            let steps = definition.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(OperationError::UnknownStep { saga: saga.to_owned(), step: step.to_owned(), steps });
+        }
+        let now = self.0.clock.now();
+        instance.skip(definition, step, now, tracked.deadline);
+        deadlines::save(&self.0, &mut *tx, &instance, "operator.skip", &format!("{step}, by {by}: {reason}"), now).await?;
+        tx.commit().await?;
+        self.0.sagas.plan(instance.due());
+        Ok(())
+    }
+
+    /// Gives the flow up: its abort runs as for a deadline that has passed, and what was done is undone.
+    ///
+    /// # Delivery
+    /// As [`retry`](Self::retry); the abort runs at once, in a transaction of its own, and loses against a pivot that was first.
+    ///
+    /// # Errors
+    /// When the flow is decided, or the database is unavailable.
+    pub async fn force_compensate(&self, saga: &str, id: &str, by: &str, reason: &str) -> Result<(), OperationError> {
+        let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
+        if instance.is_decided(&tracked.definition) || instance.ended_at.is_some() {
+            return Err(OperationError::Conflict(format!("{saga} {id} is decided already: it is {}", instance.state.as_str())));
+        }
+        if tracked.on_deadline.is_none() {
+            return Err(OperationError::Conflict(format!(
+                "this service has no handler for Deadline<{saga}>, which is what gives a flow up: add one to its abort"
+            )));
+        }
+        let now = self.0.clock.now();
+        instance.give_up(reason, now);
+        deadlines::save(&self.0, &mut *tx, &instance, "operator.compensate", &format!("by {by}: {reason}"), now).await?;
+        tx.commit().await?;
+        self.0.sagas.plan(Some(now));
+        Ok(())
+    }
+
+    /// Ends an instance by hand, as what it was decided to be: nobody waits for it any more.
+    ///
+    /// # Delivery
+    /// As [`retry`](Self::retry). Nothing is published.
+    ///
+    /// # Errors
+    /// When it has ended, or the database is unavailable.
+    pub async fn complete(&self, saga: &str, id: &str, by: &str, reason: &str) -> Result<(), OperationError> {
+        let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
+        if instance.ended_at.is_some() {
+            return Err(OperationError::Conflict(format!("{saga} {id} has ended already: it is {}", instance.state.as_str())));
+        }
+        let now = self.0.clock.now();
+        instance.end(&tracked.definition, now);
+        deadlines::save(&self.0, &mut *tx, &instance, "operator.complete", &format!("by {by}: {reason}"), now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn open(&self, saga: &str, id: &str) -> Result<(&Tracked, Box<dyn StoreTx>, Instance), OperationError> {
+        let tracked = self.0.sagas.tracked(saga).ok_or_else(|| OperationError::UnknownSaga(saga.to_owned()))?;
+        let mut tx = self.0.store().begin().await?;
+        let instance = deadlines::load(&self.0, &mut *tx, &key(saga, id)).await?;
+        let unknown = || OperationError::UnknownInstance { saga: saga.to_owned(), id: id.to_owned() };
+        Ok((tracked, tx, instance.ok_or_else(unknown)?))
+    }
+}
+
+impl InstanceView {
+    /// The view of `instance`, by its flow if that is known.
+    pub fn of(instance: &Instance, definition: Option<&crate::saga::Definition>) -> Self {
+        let expected = definition.map(|definition| instance.expected(definition)).unwrap_or_default();
+        let done = definition.map(|definition| instance.done(definition)).unwrap_or_default();
+        Self {
+            saga_id: instance.key.id.clone(),
+            saga: instance.key.saga.clone(),
+            version: instance.version,
+            state: instance.state,
+            done: done.into_iter().map(|(step, event, at)| StepView { step: step.to_owned(), at, event }).collect(),
+            current: expected.first().map(|next| next.step.to_owned()),
+            expected_next: expected.iter().flat_map(|next| next.events.iter().map(|event| (*event).to_owned())).collect(),
+            deadline: instance.deadline(),
+            attention: instance.attention.clone(),
+            not_allowed: instance.known.not_allowed,
+            correlation_id: instance.known.correlation_id.clone(),
+            started_at: instance.started_at,
+            updated_at: instance.updated_at,
+            ended_at: instance.ended_at,
+        }
+    }
+}
+
+fn key(saga: &str, id: &str) -> InstanceKey {
+    InstanceKey { saga: saga.to_owned(), id: id.to_owned() }
+}
+
+fn read(record: InstanceRecord) -> Result<Instance, StoreError> {
+    let InstanceKey { saga, id } = record.instance.clone();
+    Instance::read(record).map_err(|error| StoreError::Incompatible(format!("the saga {saga} {id} cannot be read: {error}")))
+}
