@@ -112,7 +112,15 @@ impl Handler {
     /// The handler that calls `function`.
     pub fn new<F: HandlerFn<Args>, Args: 'static>(options: HandlerOptions, function: F) -> Self {
         let (publishes, rejects) = (F::Output::published(), F::Output::rejected());
-        Self { options, requirements: F::requirements(), publishes, rejects, call: function.into_call(), exhausted: None, role: None }
+        Self {
+            options,
+            requirements: F::requirements(),
+            publishes,
+            rejects,
+            call: function.into_call(),
+            exhausted: None,
+            role: None,
+        }
     }
 
     /// Calls `function`, in the transaction that dead-letters, when the attempts have ended.

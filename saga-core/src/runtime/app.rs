@@ -49,7 +49,15 @@ pub struct StartError {
 impl App {
     /// An app called `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), services: Vec::new(), clock: Clock::system(), ids: IdSource::random(), remotes: Vec::new(), sagas: Vec::new(), outside: Vec::new() }
+        Self {
+            name: name.into(),
+            services: Vec::new(),
+            clock: Clock::system(),
+            ids: IdSource::random(),
+            remotes: Vec::new(),
+            sagas: Vec::new(),
+            outside: Vec::new(),
+        }
     }
 
     /// Adds a service.

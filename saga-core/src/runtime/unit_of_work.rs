@@ -111,7 +111,8 @@ impl UnitOfWork {
         let Some(tracked) = self.core.sagas.tracked(S::NAME).filter(|tracked| tracked.definition.abort.cancel) else {
             return Err(StoreError::Refused(format!(
                 "{} cannot be cancelled here: add `cancel` to its abort's `on`, and `Tracker::of::<{}>()` to the service",
-                S::NAME, S::NAME
+                S::NAME,
+                S::NAME
             )));
         };
         let instance = InstanceKey { saga: S::NAME.to_owned(), id: key.to_text() };

@@ -170,7 +170,8 @@ pub(crate) fn checks(core: &Arc<Core>) {
                 match core.store().sagas().attention(&core.name).await {
                     Ok(open) => match open.iter().map(|(_, count)| count).sum::<u64>() {
                         0 => CheckResult::up().with("needAttention", 0),
-                        count => CheckResult::degraded("instances need attention: see /sagas?attention=true").with("needAttention", count),
+                        count => CheckResult::degraded("instances need attention: see /sagas?attention=true")
+                            .with("needAttention", count),
                     },
                     Err(error) => CheckResult::degraded(error.to_string()),
                 }

@@ -14,9 +14,9 @@ mod signals;
 
 pub use deadline::{Cause, Deadline};
 pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
-pub use signals::{RetryDeadLetter, StepGivenUp};
 pub use participants::{Chart, Participants};
 pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
 pub use roles::{
     KeyedBy, MakeDeadline, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom,
 };
+pub use signals::{RetryDeadLetter, StepGivenUp};

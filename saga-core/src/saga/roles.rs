@@ -142,7 +142,8 @@ impl<E: Event> UndoInput for E {
     const MAY_BE_UNKNOWN: bool = false;
 
     fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault> {
-        let record = record.ok_or_else(|| Fault::new("the step was begun, and nobody knows what came of it: take `Undo<Option<..>>`"))?;
+        let record =
+            record.ok_or_else(|| Fault::new("the step was begun, and nobody knows what came of it: take `Undo<Option<..>>`"))?;
         Ok(Box::new(serde_json::from_str::<E>(record)?))
     }
 }
@@ -192,23 +193,11 @@ impl Role {
     pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>() -> Self {
         let make_deadline: Option<MakeDeadline> =
             T::DEADLINE.then_some(|id, started_at, cause| Box::new(Deadline::<S>::new(id, started_at, cause)));
-        Self {
-            saga: Arc::new(S::definition()),
-            step: S::STEP_NAME,
-            kind: S::KIND,
-            deadline: T::DEADLINE,
-            make_deadline,
-        }
+        Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: S::KIND, deadline: T::DEADLINE, make_deadline }
     }
 
     /// The claim of what undoes the step at `STEP` of `S`.
     pub fn undo<S: UndoAt<STEP>, const STEP: usize>() -> Self {
-        Self {
-            saga: Arc::new(S::definition()),
-            step: S::STEP_NAME,
-            kind: RoleKind::Undo,
-            deadline: false,
-            make_deadline: None,
-        }
+        Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: RoleKind::Undo, deadline: false, make_deadline: None }
     }
 }

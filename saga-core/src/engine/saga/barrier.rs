@@ -156,6 +156,3 @@ impl Known<'_> {
         (answer, marks)
     }
 }
-
-#[cfg(test)]
-mod tests;

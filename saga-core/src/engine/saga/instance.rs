@@ -239,6 +239,3 @@ impl Instance {
         self.updated_at = self.updated_at.max(now);
     }
 }
-
-#[cfg(test)]
-mod tests;

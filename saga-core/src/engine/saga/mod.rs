@@ -5,3 +5,8 @@ pub mod instance;
 
 pub use barrier::{Answer, Known, Mark};
 pub use instance::{Firing, Instance, Outstanding, Sighting, Taken};
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod samples;

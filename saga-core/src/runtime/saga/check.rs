@@ -91,11 +91,13 @@ fn names(members: &[Member<'_>], problems: &mut Vec<String>) {
             ));
         }
     }
-    for event in members.iter().flat_map(|member| member.handlers).flat_map(|handler| handler.publishes().iter().chain(handler.rejects()))
+    for event in
+        members.iter().flat_map(|member| member.handlers).flat_map(|handler| handler.publishes().iter().chain(handler.rejects()))
     {
         let dead_letters = members.iter().any(|member| event.topic.strip_suffix(".dlt") == Some(member.name));
         if dead_letters || event.topic.starts_with("sagas.") {
-            problems.push(format!("{} is on topic `{}`, which belongs to the framework; give it another", event.name, event.topic));
+            problems
+                .push(format!("{} is on topic `{}`, which belongs to the framework; give it another", event.name, event.topic));
         }
     }
 }
@@ -137,7 +139,8 @@ fn flow(saga: &Definition, members: &[Member<'_>], problems: &mut Vec<String>) {
             if step.pivot && trackers.first().is_some_and(|tracker| *tracker != action.service) {
                 say(format!(
                     "{} does the pivot, and service `{}` tracks the flow; one commit decides between pivot, cancel and deadline, so both belong in one service",
-                    action.said(), trackers[0]
+                    action.said(),
+                    trackers[0]
                 ));
             }
         }
@@ -148,14 +151,17 @@ fn flow(saga: &Definition, members: &[Member<'_>], problems: &mut Vec<String>) {
                 if action.service != undo.service {
                     say(format!(
                         "{} does {path} and {} undoes it; what a step left behind is in the database of the service that did it, so both belong in one service",
-                        action.said(), undo.said()
+                        action.said(),
+                        undo.said()
                     ));
                 }
                 let unknown = undo.handler.requirements().undo.is_some_and(|undo| undo.may_be_unknown);
                 if action.handler.requirements().work && !unknown {
                     say(format!(
                         "{} calls out, so that an attempt may be cut off before anybody knows what came of it: let {} take `Undo<Option<{}>>`",
-                        action.said(), undo.said(), step.emits
+                        action.said(),
+                        undo.said(),
+                        step.emits
                     ));
                 }
             }
@@ -188,10 +194,16 @@ fn abort(saga: &Definition, claims: &[Claim<'_>], tracker: Option<&str>, say: &m
     }
     for claim in claims {
         if tracker.is_some_and(|tracker| tracker != claim.service) {
-            say(format!("{} gives the flow up, and another service tracks it; one commit decides, so both belong in one service", claim.said()));
+            say(format!(
+                "{} gives the flow up, and another service tracks it; one commit decides, so both belong in one service",
+                claim.said()
+            ));
         }
         if claim.handler.requirements().work || claim.handler.requirements().batch {
-            say(format!("{} gives the flow up, which is decided in the transaction of one delivery: take `On<..>` and `Tx`", claim.said()));
+            say(format!(
+                "{} gives the flow up, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
+                claim.said()
+            ));
         }
     }
 }

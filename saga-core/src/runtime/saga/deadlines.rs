@@ -5,16 +5,15 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, sync::atomic::Ordering, 
 use futures_util::FutureExt;
 
 use super::{
-    super::{
-        core::Core,
-        judge::judge,
-        service::ServiceHandle,
-    },
+    super::{core::Core, judge::judge, service::ServiceHandle},
     Tracked,
     scope::{Before, Scope},
 };
 use crate::{
-    engine::{batch::Ended, saga::{Firing, Instance}},
+    engine::{
+        batch::Ended,
+        saga::{Firing, Instance},
+    },
     extract::Meta,
     failure::Fault,
     handler::{Invocation, Outcome},
@@ -147,7 +146,10 @@ async fn abort(
     let envelope = Arc::new(Envelope::internal(message_id.clone(), &core.name, now, &instance.known.correlation_id));
     let make = role.make_deadline.ok_or_else(|| StoreError::Refused("the handler of a deadline takes none".into()))?;
     let invocation = Invocation {
-        messages: vec![(make(&key.id, instance.started_at, cause.clone()), meta(core, handler, envelope.clone(), now, &instance))],
+        messages: vec![(
+            make(&key.id, instance.started_at, cause.clone()),
+            meta(core, handler, envelope.clone(), now, &instance),
+        )],
         tx: Some(Tx::lend(tx, slot.clone(), true, core.ids.clone(), now)),
         work: None,
         state: core.state.clone(),
@@ -167,8 +169,11 @@ async fn abort(
             scope.see_published(core, &judged.events, &envelope.correlation_id, Some(envelope.id.as_str()), now);
             scope.write(core, tx, now).await?;
             let context = Context::caused_by(&envelope, &core.ids);
-            let records: Vec<_> =
-                judged.events.into_iter().map(|(id, event): (MessageId, Outgoing)| event.into_record(&id, &core.name, now, &context)).collect();
+            let records: Vec<_> = judged
+                .events
+                .into_iter()
+                .map(|(id, event): (MessageId, Outgoing)| event.into_record(&id, &core.name, now, &context))
+                .collect();
             let staged = core.stage(tx, &records).await?;
             core.commit(returned.tx, staged).await?;
             scope.committed(core);

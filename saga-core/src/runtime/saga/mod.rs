@@ -71,7 +71,8 @@ pub(crate) struct Tracked {
 impl SagaCore {
     pub(crate) fn new(trackers: &[Tracker], handlers: &[Handler], metrics: &Metrics, began: Timestamp) -> Self {
         let tracked = trackers.iter().map(|tracker| {
-            let of_abort = |role: &Role| role.kind == RoleKind::Abort && role.deadline && role.saga.name == tracker.definition.name;
+            let of_abort =
+                |role: &Role| role.kind == RoleKind::Abort && role.deadline && role.saga.name == tracker.definition.name;
             Tracked {
                 deadline: tracker.deadline.unwrap_or(tracker.definition.deadline),
                 retention: tracker.retention,

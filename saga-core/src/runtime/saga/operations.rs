@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{
-    super::core::Core,
-    Tracked, deadlines,
-};
+use super::{super::core::Core, Tracked, deadlines};
 use crate::{
     engine::saga::Instance,
     id::MessageId,

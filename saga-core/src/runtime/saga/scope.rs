@@ -162,7 +162,14 @@ impl Scope {
     }
 
     /// Writes down what the handler of `item` did, by the events that it published.
-    pub(crate) fn concluded(&mut self, role: &Role, item: &Item, refused: bool, events: &[(MessageId, Outgoing)], now: Timestamp) {
+    pub(crate) fn concluded(
+        &mut self,
+        role: &Role,
+        item: &Item,
+        refused: bool,
+        events: &[(MessageId, Outgoing)],
+        now: Timestamp,
+    ) {
         if let Some(key) = instance(role, item) {
             self.conclude(role, &key, &item.envelope.id, refused, events, now);
         }
@@ -306,10 +313,8 @@ impl Scope {
 
     /// Writes what has changed. Said again, it writes nothing.
     pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<(), StoreError> {
-        let changed: Vec<_> = std::mem::take(&mut self.changed)
-            .iter()
-            .filter_map(|(key, step)| self.record(key, step).cloned())
-            .collect();
+        let changed: Vec<_> =
+            std::mem::take(&mut self.changed).iter().filter_map(|(key, step)| self.record(key, step).cloned()).collect();
         if !changed.is_empty() {
             tx.save_steps(&core.name, &changed).await?;
         }

@@ -29,7 +29,9 @@ impl Scope {
         let keys: Vec<_> = keys.into_iter().filter(|key| !instances.contains_key(key)).collect();
         for record in read(core, tx, &keys).await? {
             let read = Instance::read(record).map_err(|error| {
-                StoreError::Incompatible(format!("an instance of a saga cannot be read, was it written by a newer program? {error}"))
+                StoreError::Incompatible(format!(
+                    "an instance of a saga cannot be read, was it written by a newer program? {error}"
+                ))
             })?;
             instances.insert(read.key.clone(), read);
         }
@@ -76,8 +78,10 @@ fn take(
         Some(instance) => match &sighting.given_up {
             Some(given_up) => {
                 let what = if given_up.undo { "the compensation of " } else { "" };
-                let reason =
-                    format!("{} gave {what}{} up after {} attempts: {}", given_up.service, given_up.step, given_up.attempts, given_up.error);
+                let reason = format!(
+                    "{} gave {what}{} up after {} attempts: {}",
+                    given_up.service, given_up.step, given_up.attempts, given_up.error
+                );
                 note = Some(reason.clone());
                 instance.known.dead_letter = Some((given_up.service.clone(), given_up.dead_letter.clone()));
                 instance.call_for_attention(reason, now);
@@ -88,7 +92,11 @@ fn take(
                 Taken::NotAllowed(reason) => {
                     tracked.not_allowed.increment();
                     tracing::warn!(
-                        service = &*core.name, saga = saga.name, instance = key.id, event = sighting.event, reason,
+                        service = &*core.name,
+                        saga = saga.name,
+                        instance = key.id,
+                        event = sighting.event,
+                        reason,
                         "the flow does not allow this event"
                     );
                     note = Some(format!("not allowed: {reason}"));
@@ -102,7 +110,10 @@ fn take(
         None => {
             tracked.unknown.increment();
             tracing::warn!(
-                service = &*core.name, saga = saga.name, instance = key.id, event = sighting.event,
+                service = &*core.name,
+                saga = saga.name,
+                instance = key.id,
+                event = sighting.event,
                 "an event of an instance that was not begun here"
             );
             return None;

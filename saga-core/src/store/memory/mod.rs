@@ -2,6 +2,7 @@
 //!
 //! A transaction stages its changes and applies them when it commits; there is one at a time, first come, first served.
 
+mod sagas;
 mod tables;
 mod transaction;
 
@@ -15,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, StepRecord, Store,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Store,
     StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
@@ -99,9 +100,8 @@ impl Store for MemoryStore {
         Ok(messages.take(limit).map(|(_, message)| message.clone()).collect())
     }
 
-    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
-        let tables = self.tables();
-        Ok(tables.steps.get(service).and_then(|sagas| sagas.get(saga_id)).cloned().unwrap_or_default())
+    fn sagas(&self) -> &dyn SagaStore {
+        self
     }
 
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use super::super::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, StepRecord,
-    migrations::Applied,
+use super::{
+    super::{
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, OutboxId, Ownership, ParkedId,
+        ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+    },
+    sagas::SagaTables,
 };
 use crate::{
     message::{Record, TopicPartition},
@@ -17,7 +20,7 @@ pub(super) struct Tables {
     pub(super) inbox: HashMap<String, HashMap<InboxKey, Timestamp>>,
     pub(super) outbox: BTreeMap<OutboxId, (String, Record)>,
     pub(super) parked: BTreeMap<ParkedId, (String, ParkedMessage)>,
-    pub(super) steps: HashMap<String, HashMap<String, Vec<StepRecord>>>,
+    pub(super) sagas: HashMap<String, SagaTables>,
     /// In the order in which they were buried.
     pub(super) letters: Vec<(String, DeadLetter)>,
     /// Epoch, and how far it is applied.
@@ -33,6 +36,8 @@ pub(super) enum Change {
     Send(OutboxId, String, Record),
     Sent(OutboxId),
     Step(String, StepRecord),
+    Instance(String, InstanceRecord),
+    History(String, HistoryEntry),
     Park(ParkedId, String, ParkedMessage),
     Repark(ParkedId, u32, Timestamp, String),
     Unpark(ParkedId),
@@ -59,7 +64,14 @@ impl Tables {
                 self.outbox.remove(&id);
             }
             Change::Step(service, step) => {
-                self.steps.entry(service).or_default().entry(step.saga_id.clone()).or_default().push(step);
+                let steps = &mut self.sagas.entry(service).or_default().steps;
+                steps.entry(step.instance.clone()).or_default().insert(step.step.clone(), step);
+            }
+            Change::Instance(service, record) => {
+                self.sagas.entry(service).or_default().instances.insert(record.instance.clone(), record);
+            }
+            Change::History(service, entry) => {
+                self.sagas.entry(service).or_default().history.entry(entry.instance.clone()).or_default().push(entry);
             }
             Change::Park(id, service, message) => {
                 self.parked.insert(id, (service, message));

@@ -1,7 +1,7 @@
 //! A transaction on the store in memory.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, OutboxId, ParkedId,
+        ParkedMessage, StepRecord, StoreError, StoreTx,
     },
     tables::{Change, Tables},
 };
@@ -56,7 +57,12 @@ impl View {
             Change::Settle(service, id, state) => {
                 self.letters.insert((service.clone(), id.clone()), *state);
             }
-            Change::Send(..) | Change::Sent(..) | Change::Step(..) | Change::Repark(..) => {}
+            Change::Send(..)
+            | Change::Sent(..)
+            | Change::Step(..)
+            | Change::Instance(..)
+            | Change::History(..)
+            | Change::Repark(..) => {}
         }
     }
 }
@@ -119,8 +125,53 @@ impl StoreTx for MemoryTx {
         Ok(())
     }
 
-    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+    /// Nobody else writes while this transaction is open.
+    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
+        let tables = self.tables();
+        let sagas = tables.sagas.get(service);
+        let committed = of.iter().filter_map(|key| Some(sagas?.steps_of(key))).flatten();
+        let mut steps: BTreeMap<_, _> = committed.map(|step| ((step.instance.clone(), step.step.clone()), step)).collect();
+        drop(tables);
+        for change in &self.staged {
+            if let Change::Step(owner, step) = change
+                && owner == service
+                && of.contains(&step.instance)
+            {
+                steps.insert((step.instance.clone(), step.step.clone()), step.clone());
+            }
+        }
+        Ok(steps.into_values().collect())
+    }
+
+    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
         steps.iter().for_each(|step| self.stage(Change::Step(service.to_owned(), step.clone())));
+        Ok(())
+    }
+
+    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
+        let tables = self.tables();
+        let sagas = tables.sagas.get(service);
+        let committed = of.iter().filter_map(|key| sagas?.instances.get(key).cloned());
+        let mut instances: BTreeMap<_, _> = committed.map(|record| (record.instance.clone(), record)).collect();
+        drop(tables);
+        for change in &self.staged {
+            if let Change::Instance(owner, record) = change
+                && owner == service
+                && of.contains(&record.instance)
+            {
+                instances.insert(record.instance.clone(), record.clone());
+            }
+        }
+        Ok(instances.into_values().collect())
+    }
+
+    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError> {
+        instances.iter().for_each(|record| self.stage(Change::Instance(service.to_owned(), record.clone())));
+        Ok(())
+    }
+
+    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
+        entries.iter().for_each(|entry| self.stage(Change::History(service.to_owned(), entry.clone())));
         Ok(())
     }
 

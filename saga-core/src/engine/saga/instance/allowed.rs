@@ -29,7 +29,10 @@ impl Instance {
             match saga.published_as(calls) {
                 Some(Publishes::Done(before)) => {
                     if let Some(refusal) = before.rejects.as_ref().filter(|event| self.has(&event.name)) {
-                        return Some(format!("{} was refused by {refusal}, so that nothing can lead to {}", before.name, step.name));
+                        return Some(format!(
+                            "{} was refused by {refusal}, so that nothing can lead to {}",
+                            before.name, step.name
+                        ));
                     }
                     calls = &before.on.name;
                 }

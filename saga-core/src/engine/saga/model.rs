@@ -1,0 +1,356 @@
+//! A small world in which every order of everything is played: messages overtake each other without any order at all, come twice,
+//! an attempt that calls out is cut off with or without an effect, and somebody cancels at any moment.
+//!
+//! In each end that can be reached, what was done is done once or undone, the instance has ended, and pivot and abort were not
+//! both published. On the way there, the instance never went back.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::{
+    barrier::{Answer, Known, Mark},
+    instance::{Instance, Sighting},
+    samples,
+};
+use crate::{
+    id::MessageId,
+    saga::{Definition, InstanceKey, InstanceState, RoleKind, StepRecord, StepState},
+    time::Timestamp,
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_000);
+const LATER: Timestamp = Timestamp::from_millis(99_000);
+
+/// Who keeps the instance, and does the pivot and the abort; every other step has a service of its own name.
+const TRACKER: &str = "order";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Message {
+    to: String,
+    event: String,
+}
+
+/// An attempt that runs outside a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Running {
+    message: Message,
+    step: String,
+    undo: Option<Option<String>>,
+}
+
+#[derive(Debug, Clone)]
+struct World<'f> {
+    flow: &'f Definition,
+    /// The step whose handlers call out.
+    calls_out: &'f str,
+    flight: Vec<Message>,
+    running: Vec<Running>,
+    records: BTreeMap<String, Vec<StepRecord>>,
+    /// What each step has done to the world outside, and whether that can still happen.
+    effects: BTreeMap<String, i32>,
+    voided: BTreeSet<String>,
+    instance: Instance,
+    said: BTreeSet<String>,
+    cancels: u8,
+    copies: u8,
+    crashes: u8,
+}
+
+impl<'f> World<'f> {
+    fn new(flow: &'f Definition, calls_out: &'f str, copies: u8, crashes: u8) -> Self {
+        let start = Sighting { event: &flow.starts.name, id: "0", at: NOW };
+        let mut world = Self {
+            flow,
+            calls_out,
+            flight: Vec::new(),
+            running: Vec::new(),
+            records: BTreeMap::new(),
+            effects: flow.steps.iter().filter(|step| !step.pivot).map(|step| (step.name.clone(), 0)).collect(),
+            voided: BTreeSet::new(),
+            instance: Instance::begin(flow, "7", start, "c", flow.deadline),
+            said: BTreeSet::from([flow.starts.name.clone()]),
+            cancels: 1,
+            copies,
+            crashes,
+        };
+        world.send(&flow.starts.name);
+        world
+    }
+
+    fn service<'s>(&self, step: &'s str) -> &'s str
+    where
+        'f: 's,
+    {
+        if step == self.flow.pivot().name || step == self.flow.abort.name { TRACKER } else { step }
+    }
+
+    /// Puts `event` on its way to everybody who takes it.
+    fn send(&mut self, event: &str) {
+        let mut to = BTreeSet::new();
+        for step in &self.flow.steps {
+            if step.on.name == event || step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event)) {
+                to.insert(self.service(&step.name).to_owned());
+            }
+        }
+        if ![&self.flow.starts.name, &self.flow.aborts.name, &self.flow.pivot().emits.name].contains(&&event.to_owned()) {
+            to.insert(TRACKER.to_owned());
+        }
+        self.flight.extend(to.into_iter().map(|to| Message { to, event: event.to_owned() }));
+    }
+
+    fn publish(&mut self, event: &str) {
+        assert!(self.said.insert(event.to_owned()), "{event} was published twice");
+        let own = [&self.flow.aborts.name, &self.flow.pivot().emits.name].contains(&&event.to_owned());
+        if own {
+            self.see(event);
+        }
+        self.send(event);
+    }
+
+    fn see(&mut self, event: &str) {
+        let before = self.instance.state;
+        let id = event.to_owned();
+        self.instance.take(self.flow, Sighting { event, id: &id, at: NOW }, NOW, self.flow.deadline);
+        assert!(self.instance.state >= before, "went back from {before:?} to {:?}", self.instance.state);
+    }
+
+    fn answer(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> Answer {
+        let service = self.service(step).to_owned();
+        let records = self.records.get(&service).map_or(&[][..], Vec::as_slice);
+        let (answer, marks) = Known { saga: self.flow, records }.answer(kind, step, event, NOW);
+        for Mark { step, state } in marks {
+            self.record(&service, &step, state, None, None);
+        }
+        answer
+    }
+
+    fn record(&mut self, service: &str, step: &str, state: StepState, record: Option<String>, until: Option<Timestamp>) {
+        let instance = InstanceKey { saga: self.flow.name.clone(), id: "7".to_owned() };
+        let new = StepRecord { instance, step: step.to_owned(), state, record, message_id: MessageId::new("m"), until, at: NOW };
+        let records = self.records.entry(service.to_owned()).or_default();
+        records.retain(|present| present.step != step);
+        records.push(new);
+        records.sort_by(|one, other| one.step.cmp(&other.step));
+    }
+
+    fn state(&self, step: &str) -> Option<(StepState, Option<String>)> {
+        let record = self.records.get(self.service(step))?.iter().find(|record| record.step == step)?;
+        Some((record.state, record.record.clone()))
+    }
+
+    /// Everything that can happen next.
+    fn next(&self) -> Vec<Self> {
+        let mut next = Vec::new();
+        for at in 0..self.flight.len() {
+            let mut taken = self.clone();
+            let message = taken.flight.remove(at);
+            taken.deliver(&message, &mut next);
+            if self.copies > 0 {
+                let mut copied = self.clone();
+                copied.copies -= 1;
+                copied.deliver(&message, &mut next);
+            }
+        }
+        for at in 0..self.running.len() {
+            let mut ended = self.clone();
+            let running = ended.running.remove(at);
+            ended.end(&running, &mut next);
+            if self.crashes > 0 {
+                for effect in [false, true] {
+                    let mut cut_off = self.clone();
+                    cut_off.crashes -= 1;
+                    let running = cut_off.running.remove(at);
+                    cut_off.cut_off(&running, effect);
+                    next.push(cut_off);
+                }
+            }
+        }
+        if self.cancels > 0 {
+            let mut cancelled = self.clone();
+            cancelled.cancels = 0;
+            let abort = self.flow.abort.name.clone();
+            if cancelled.answer(RoleKind::Abort, &abort, None) == Answer::Call {
+                cancelled.record(TRACKER, &abort, StepState::Done, None, None);
+                cancelled.publish(&self.flow.aborts.name);
+            }
+            next.push(cancelled);
+        }
+        next
+    }
+
+    /// Delivers `message`, and adds to `next` what that may come to.
+    fn deliver(mut self, message: &Message, next: &mut Vec<Self>) {
+        let (flow, event) = (self.flow, message.event.as_str());
+        if message.to == TRACKER {
+            self.see(event);
+            if flow.abort.on.iter().any(|on| on.name == event)
+                && self.answer(RoleKind::Abort, &flow.abort.name, Some(event)) == Answer::Call
+            {
+                self.record(TRACKER, &flow.abort.name, StepState::Done, None, None);
+                self.publish(&flow.aborts.name);
+            }
+        }
+        let mut worlds = vec![self];
+        for step in flow.steps.iter().filter(|step| worlds[0].service(&step.name) == message.to) {
+            let undo = step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event));
+            if step.on.name != event && !undo {
+                continue;
+            }
+            worlds = worlds.into_iter().flat_map(|world| world.call(message, &step.name, undo)).collect();
+        }
+        next.extend(worlds);
+    }
+
+    fn call(mut self, message: &Message, step: &str, undo: bool) -> Vec<Self> {
+        let definition = self.flow.step(step).expect("a step");
+        let kind = if undo {
+            RoleKind::Undo
+        } else if definition.pivot {
+            RoleKind::Pivot
+        } else {
+            RoleKind::Step
+        };
+        let left = match self.answer(kind, step, Some(&message.event)) {
+            Answer::Call => None,
+            Answer::Undo(record) => Some(record),
+            Answer::Wait(_) => {
+                // It is parked, and comes again.
+                self.flight.push(message.clone());
+                return Vec::from_iter((!self.running.is_empty()).then_some(self));
+            }
+            Answer::Nothing(_) => return vec![self],
+        };
+        let running = Running { message: message.clone(), step: step.to_owned(), undo: left };
+        if step == self.calls_out {
+            let (state, record) = self.state(step).unwrap_or((StepState::Begun, None));
+            self.record(step, step, state, record, Some(LATER));
+            self.running.push(running);
+            return vec![self];
+        }
+        let mut worlds = Vec::new();
+        self.end(&running, &mut worlds);
+        worlds
+    }
+
+    /// What an attempt may come to.
+    fn end(mut self, running: &Running, next: &mut Vec<Self>) {
+        let step = self.flow.step(&running.step).expect("a step");
+        let service = self.service(&step.name).to_owned();
+        if let Some(left) = &running.undo {
+            let undone = self.effects.insert(step.name.clone(), 0);
+            self.voided.insert(step.name.clone());
+            let record = self.state(&step.name).and_then(|(_, record)| record);
+            self.record(&service, &step.name, StepState::Undone, record, None);
+            if left.is_some() || undone == Some(1) {
+                self.publish(&step.undo.as_ref().expect("an undo").emits.name.clone());
+            }
+            return next.push(self);
+        }
+        // The world outside answers as it did before.
+        let done_before = self.effects.get(&step.name) == Some(&1);
+        let voided = self.voided.contains(&step.name);
+        if let Some(rejects) = step.rejects.as_ref().filter(|_| !done_before) {
+            let mut refused = self.clone();
+            refused.record(&service, &step.name, StepState::Rejected, None, None);
+            refused.publish(&rejects.name);
+            next.push(refused);
+        }
+        if !voided {
+            self.effects.entry(step.name.clone()).and_modify(|effect| *effect = 1);
+            self.record(&service, &step.name, StepState::Done, Some("{}".to_owned()), None);
+            self.publish(&step.emits.name.clone());
+            next.push(self);
+        }
+    }
+
+    /// The process dies in an attempt, which has had its effect or not; the message comes again.
+    fn cut_off(&mut self, running: &Running, effect: bool) {
+        let (state, record) = self.state(&running.step).expect("it was begun");
+        self.record(&running.step, &running.step, state, record, None);
+        match running.undo {
+            None if effect && !self.voided.contains(&running.step) => {
+                self.effects.insert(running.step.clone(), 1);
+            }
+            Some(_) if effect => {
+                self.effects.insert(running.step.clone(), 0);
+                self.voided.insert(running.step.clone());
+            }
+            _ => {}
+        }
+        self.flight.push(running.message.clone());
+    }
+
+    fn check_end(&self) {
+        let place = format!("{self:#?}");
+        let expected = match self.instance.state {
+            InstanceState::Completed => 1,
+            InstanceState::Aborted => 0,
+            state => panic!("ended as {state:?}: {place}"),
+        };
+        for (step, effect) in &self.effects {
+            assert_eq!(*effect, expected, "{step}: {place}");
+        }
+        assert!(self.instance.ended_at.is_some(), "something is outstanding: {place}");
+        assert!(self.instance.expected(self.flow).is_empty(), "{place}");
+        let both = self.said.contains(&self.flow.aborts.name) && self.said.contains(&self.flow.pivot().emits.name);
+        assert!(!both, "confirmed and cancelled: {place}");
+    }
+
+    fn identity(&self) -> String {
+        let mut flight = self.flight.clone();
+        flight.sort();
+        let mut running = self.running.clone();
+        running.sort();
+        format!(
+            "{flight:?}{running:?}{:?}{:?}{:?}{:?}{:?}{:?}{}{}{}",
+            self.records.values().flatten().map(|r| (&r.step, r.state, r.until.is_some())).collect::<Vec<_>>(),
+            self.effects,
+            self.voided,
+            self.said,
+            self.instance.state,
+            self.instance.known.seen.keys().collect::<Vec<_>>(),
+            self.cancels,
+            self.copies,
+            self.crashes
+        )
+    }
+}
+
+/// Plays everything that can happen, and says how many ends there are, by how they ended.
+fn play(flow: &Definition, calls_out: &str, copies: u8, crashes: u8) -> BTreeMap<&'static str, u32> {
+    let (mut open, mut known, mut ends) = (vec![World::new(flow, calls_out, copies, crashes)], HashSet::new(), BTreeMap::new());
+    while let Some(world) = open.pop() {
+        if !known.insert(world.identity()) {
+            continue;
+        }
+        if world.flight.is_empty() && world.running.is_empty() {
+            world.check_end();
+            *ends.entry(world.instance.state.as_str()).or_default() += 1;
+        }
+        open.extend(world.next());
+    }
+    ends
+}
+
+#[test]
+fn two_participants_in_every_order() {
+    let ends = play(&samples::place_order(), "", 2, 0);
+    assert!(ends["COMPLETED"] > 0 && ends["ABORTED"] > 0, "{ends:?}");
+}
+
+#[test]
+fn a_participant_that_calls_out_is_undone_before_during_and_after() {
+    let ends = play(&samples::place_order(), "Pay", 1, 2);
+    assert!(ends["COMPLETED"] > 0 && ends["ABORTED"] > 0, "{ends:?}");
+}
+
+#[test]
+fn three_participants_in_every_order() {
+    let ends = play(&samples::three(), "", 1, 0);
+    assert!(ends["COMPLETED"] > 0 && ends["ABORTED"] > 0, "{ends:?}");
+}
+
+#[test]
+fn three_participants_of_which_one_calls_out() {
+    let ends = play(&samples::three(), "Pay", 1, 1);
+    assert!(ends["COMPLETED"] > 0 && ends["ABORTED"] > 0, "{ends:?}");
+}
