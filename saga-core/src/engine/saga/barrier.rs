@@ -111,16 +111,20 @@ impl Known<'_> {
         }
     }
 
+    /// Until when an attempt at `step`, or at its compensation, may be running.
+    fn busy(&self, step: &str, now: Timestamp) -> Option<Timestamp> {
+        self.record(step)?.until.filter(|until| *until > now)
+    }
+
     fn action(&self, step: &str, now: Timestamp) -> (Answer, Vec<Mark>) {
-        let record = self.record(step);
-        let answer = match record.map(|record| record.state) {
+        if let Some(until) = self.busy(step, now) {
+            return (Answer::Wait(until), Vec::new());
+        }
+        let answer = match self.state(step) {
             Some(StepState::Done | StepState::Rejected | StepState::Undone) => Answer::Nothing(Reason::Again),
             Some(StepState::Barred) => Answer::Nothing(Reason::Late),
-            Some(StepState::Begun) => match record.and_then(|record| record.until).filter(|until| *until > now) {
-                Some(until) => Answer::Wait(until),
-                // What a first attempt has begun is ended, even for a flow that was given up: it may have had an effect.
-                None => Answer::Call,
-            },
+            // What a first attempt has begun is ended, even for a flow that was given up: it may have had an effect.
+            Some(StepState::Begun) => Answer::Call,
             None if self.is_aborted() => return (Answer::Nothing(Reason::Late), vec![Mark::new(step, StepState::Barred)]),
             None => Answer::Call,
         };
@@ -136,6 +140,9 @@ impl Known<'_> {
     }
 
     fn undo(&self, step: &str, event: Option<&str>, now: Timestamp) -> (Answer, Vec<Mark>) {
+        if let Some(until) = self.busy(step, now) {
+            return (Answer::Wait(until), Vec::new());
+        }
         let mut marks = Vec::new();
         if event == Some(self.saga.aborts.name.as_str()) && !self.is_aborted() {
             marks.push(Mark::new(&self.saga.abort.name, StepState::Done));
@@ -146,13 +153,13 @@ impl Known<'_> {
         };
         let answer = match record.state {
             StepState::Done => Answer::Undo(record.record.clone()),
-            StepState::Begun => match record.until.filter(|until| *until > now) {
-                Some(until) => return (Answer::Wait(until), Vec::new()),
-                None => Answer::Undo(None),
-            },
+            StepState::Begun => Answer::Undo(None),
             StepState::Rejected => Answer::Nothing(Reason::Empty),
             StepState::Undone | StepState::Barred => Answer::Nothing(Reason::Again),
         };
         (answer, marks)
     }
 }
+
+#[cfg(test)]
+mod tests;

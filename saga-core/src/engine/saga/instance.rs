@@ -239,3 +239,6 @@ impl Instance {
         self.updated_at = self.updated_at.max(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

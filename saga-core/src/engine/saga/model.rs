@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     id::MessageId,
-    saga::{Definition, InstanceKey, InstanceState, RoleKind, StepRecord, StepState},
+    saga::{Definition, InstanceKey, InstanceState, RoleKind, Step, StepRecord, StepState},
     time::Timestamp,
 };
 
@@ -190,7 +190,8 @@ impl<'f> World<'f> {
             }
         }
         let mut worlds = vec![self];
-        for step in flow.steps.iter().filter(|step| worlds[0].service(&step.name) == message.to) {
+        let here = |step: &&Step| if step.pivot { message.to == TRACKER } else { message.to == step.name };
+        for step in flow.steps.iter().filter(here) {
             let undo = step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event));
             if step.on.name != event && !undo {
                 continue;

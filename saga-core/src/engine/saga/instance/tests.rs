@@ -1,0 +1,189 @@
+use super::*;
+use crate::{
+    engine::saga::samples,
+    saga::{Cause, EventRef},
+};
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn begun(saga: &Definition) -> Instance {
+    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", saga.deadline)
+}
+
+fn take(instance: &mut Instance, saga: &Definition, event: &str, now: i64) -> Taken {
+    instance.take(saga, Sighting { event, id: event, at: at(now) }, at(now), saga.deadline)
+}
+
+/// Every order of `events`.
+fn orders(events: &[&'static str]) -> Vec<Vec<&'static str>> {
+    if events.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        let rest: Vec<_> = events.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, event)| *event).collect();
+        all.extend(orders(&rest).into_iter().map(|mut order| {
+            order.insert(0, *event);
+            order
+        }));
+    }
+    all
+}
+
+#[test]
+fn every_order_of_the_events_of_a_flow_comes_to_the_same_and_none_goes_back() {
+    let saga = samples::place_order();
+    let flows: [(&[&str], InstanceState); 6] = [
+        (&["Reserved", "Paid", "Confirmed"], InstanceState::Completed),
+        (&["Insufficient", "Cancelled"], InstanceState::Aborted),
+        (&["Reserved", "Declined", "Released", "Cancelled"], InstanceState::Aborted),
+        (&["Reserved", "Paid", "Cancelled", "Released", "Refunded"], InstanceState::Aborted),
+        (&["Reserved", "Cancelled", "Released"], InstanceState::Aborted),
+        (&["Reserved", "Paid", "Cancelled", "Released"], InstanceState::Compensating),
+    ];
+    for (events, end) in flows {
+        for order in orders(events) {
+            let (mut instance, mut state) = (begun(&saga), InstanceState::Running);
+            for (now, event) in order.iter().enumerate() {
+                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Taken::Moved, "{event} of {order:?}");
+                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Taken::Known, "{event} of {order:?}");
+                assert!(instance.state >= state, "{order:?}: back from {state:?} to {:?}", instance.state);
+                state = instance.state;
+            }
+            let open = end == InstanceState::Compensating;
+            // What committed after the end is outstanding, while the state a reader sees does not go back.
+            let ended = if open { [InstanceState::Compensating, InstanceState::Aborted].contains(&state) } else { state == end };
+            assert!(ended, "{order:?} ended as {state:?}");
+            assert_eq!(instance.ended_at.is_none(), open, "{order:?}");
+            assert_eq!(instance.due().is_some(), open, "{order:?}");
+            assert_eq!(instance.known.not_allowed, 0, "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_next_is_told_with_who_calls_for_it() {
+    let saga = samples::place_order();
+    let table: [(&[&str], &[(&str, bool, &[&str])]); 8] = [
+        (&[], &[("Reserve", false, &["Reserved", "Insufficient"])]),
+        (&["Reserved"], &[("Pay", false, &["Paid", "Declined"])]),
+        (&["Reserved", "Paid"], &[("Confirm", false, &["Confirmed"])]),
+        (&["Reserved", "Paid", "Confirmed"], &[]),
+        (&["Insufficient"], &[("Cancel", false, &["Cancelled"])]),
+        (&["Reserved", "Declined"], &[("Reserve", true, &["Released"])]),
+        (&["Reserved", "Declined", "Released"], &[("Cancel", false, &["Cancelled"])]),
+        (&["Reserved", "Paid", "Cancelled"], &[("Reserve", true, &["Released"]), ("Pay", true, &["Refunded"])]),
+    ];
+    for (events, expected) in table {
+        let mut instance = begun(&saga);
+        for event in events {
+            take(&mut instance, &saga, event, 1);
+        }
+        let next = instance.expected(&saga);
+        let next: Vec<_> = next.iter().map(|next| (next.step, next.undo, next.events.as_slice())).collect();
+        assert_eq!(next, expected, "after {events:?}");
+    }
+}
+
+#[test]
+fn what_the_flow_does_not_allow_is_told_and_counted() {
+    let saga = samples::place_order();
+    let cases: [(&[&str], &str, &str); 6] = [
+        (&["Reserved"], "Insufficient", "Insufficient contradicts Reserved, which was published before"),
+        (&["Reserved", "Paid", "Confirmed"], "Cancelled", "Cancelled contradicts Confirmed, which was published before"),
+        (&["Cancelled"], "Confirmed", "Confirmed contradicts Cancelled, which was published before"),
+        (&["Insufficient"], "Paid", "Reserve was refused by Insufficient, so that nothing can lead to Pay"),
+        (&["Declined"], "Refunded", "Refunded contradicts Declined, which was published before"),
+        (&[], "Shipped", "Shipped is no event of PlaceOrder"),
+    ];
+    for (events, event, reason) in cases {
+        let mut instance = begun(&saga);
+        for event in events {
+            take(&mut instance, &saga, event, 1);
+        }
+        let before = (instance.state, instance.known.seen.clone());
+        assert_eq!(take(&mut instance, &saga, event, 2), Taken::NotAllowed(reason.to_owned()));
+        assert_eq!(((instance.state, instance.known.seen.clone()), instance.known.not_allowed), (before, 1));
+    }
+    let mut instance = begun(&saga);
+    let again = instance.take(&saga, Sighting { event: "Created", id: "another", at: at(1) }, at(1), saga.deadline);
+    assert_eq!(again, Taken::NotAllowed("Created was published before, as Created".to_owned()));
+}
+
+#[test]
+fn timers_end_once_and_lead_to_the_abort_or_to_somebody_who_looks() {
+    let mut saga = samples::place_order();
+    let mut instance = begun(&saga);
+    let due = at(900_000);
+    assert_eq!((instance.due(), instance.firing(&saga, at(899_999))), (Some(due), Firing::Nothing));
+    assert_eq!(instance.firing(&saga, due), Firing::Abort(Cause::Flow));
+    instance.fire_again(due, std::time::Duration::from_secs(1));
+    assert_eq!((instance.firing(&saga, due), instance.due()), (Firing::Nothing, Some(at(901_000))));
+    instance.fired(at(901_000));
+    assert_eq!((instance.firing(&saga, at(9_000_000)), instance.due()), (Firing::Nothing, None));
+
+    take(&mut instance, &saga, "Reserved", 902_000);
+    take(&mut instance, &saga, "Cancelled", 903_000);
+    assert_eq!(instance.due(), Some(at(1_803_000)), "what is left may take as long again");
+    let Firing::Attention(reason) = instance.firing(&saga, at(1_803_000)) else { panic!("nobody is told") };
+    assert_eq!(reason, "it was decided, and what follows did not come in time: Released");
+
+    saga.abort.deadline = false;
+    let undecided = begun(&saga);
+    assert!(matches!(undecided.firing(&saga, due), Firing::Attention(_)), "a deadline that nothing acts on is told");
+}
+
+#[test]
+fn a_step_has_a_deadline_of_its_own_while_it_is_expected() {
+    let mut saga = samples::place_order();
+    saga.steps[1].deadline = Some(std::time::Duration::from_secs(30));
+    let mut instance = begun(&saga);
+    assert_eq!(instance.due(), Some(at(900_000)));
+    take(&mut instance, &saga, "Reserved", 1_000);
+    assert_eq!(instance.due(), Some(at(31_000)));
+    assert_eq!(instance.firing(&saga, at(31_000)), Firing::Abort(Cause::Step("Pay".to_owned())));
+    take(&mut instance, &saga, "Paid", 2_000);
+    assert_eq!(instance.due(), Some(at(900_000)));
+}
+
+#[test]
+fn an_operator_can_settle_a_step_give_up_and_end() {
+    let saga = samples::place_order();
+    let mut skipped = begun(&saga);
+    for event in ["Reserved", "Paid", "Cancelled", "Released"] {
+        take(&mut skipped, &saga, event, 1);
+    }
+    skipped.skip(&saga, "Pay", at(2), DAY);
+    assert_eq!((skipped.state, skipped.ended_at), (InstanceState::Aborted, Some(at(2))));
+
+    let mut given_up = begun(&saga);
+    given_up.give_up("the customer has died", at(5));
+    assert_eq!(given_up.due(), Some(at(5)));
+    assert_eq!(given_up.firing(&saga, at(5)), Firing::Abort(Cause::Operator("the customer has died".to_owned())));
+
+    let mut stuck = begun(&saga);
+    stuck.call_for_attention("lost", at(3));
+    stuck.end(&saga, at(4));
+    assert_eq!((stuck.state, stuck.attention.clone(), stuck.due()), (InstanceState::Aborted, None, None));
+    assert_eq!(Instance::read(stuck.record()).expect("read"), stuck);
+}
+
+#[test]
+fn progress_takes_the_call_for_attention_away() {
+    let saga = samples::place_order();
+    let mut instance = begun(&saga);
+    instance.call_for_attention("payment gave Pay up", at(1));
+    assert_eq!(instance.attention.as_deref(), Some("payment gave Pay up"));
+    take(&mut instance, &saga, "Reserved", 2);
+    assert_eq!(instance.attention, None);
+}
+
+#[test]
+fn a_flow_knows_its_events_once() {
+    let names: Vec<_> = samples::place_order().events().into_iter().map(EventRef::to_string).collect();
+    assert_eq!(names, ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]);
+}
