@@ -185,5 +185,8 @@ fn progress_takes_the_call_for_attention_away() {
 #[test]
 fn a_flow_knows_its_events_once() {
     let names: Vec<_> = samples::place_order().events().into_iter().map(EventRef::to_string).collect();
-    assert_eq!(names, ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]);
+    assert_eq!(
+        names,
+        ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]
+    );
 }
