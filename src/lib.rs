@@ -34,10 +34,10 @@ pub use saga_core::config;
 pub use saga_core::http;
 #[cfg(feature = "test-util")]
 pub use saga_core::testing;
-pub use saga_core::{extract, failure, handler, id, message, retry, runtime, settings, store, time, transport};
+pub use saga_core::{extract, failure, handler, id, message, retry, runtime, saga, settings, store, time, transport};
 pub use saga_core::{
     failure::{Failure, Fault, OrRetry},
-    runtime::{App, Handle, Service, ServiceHandle, StartError, Unavailable, UnitOfWork},
+    runtime::{Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::Database,
 };
@@ -49,7 +49,7 @@ pub use saga_kafka as kafka;
 
 mod macros;
 
-pub use macros::{event, handler};
+pub use macros::{event, handler, saga};
 
 #[doc(hidden)]
 pub use saga_core::__private;
@@ -57,11 +57,12 @@ pub use saga_core::__private;
 /// What nearly every service uses.
 pub mod prelude {
     pub use crate::{
-        App, Database, Failure, Fault, OrRetry, Service, ServiceHandle, UnitOfWork,
-        extract::{Batch, Meta, On, State, Work},
+        Aborting, App, Database, Failure, Fault, OrRetry, Remote, Service, ServiceHandle, Tracker, UnitOfWork,
+        extract::{Batch, Meta, On, State, Undo, Work},
         handlers,
-        macros::{event, handler},
+        macros::{event, handler, saga},
         message::Event,
+        saga::{Deadline, Saga},
         store::Tx,
     };
 }

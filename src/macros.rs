@@ -139,6 +139,9 @@ pub use saga_macros::event;
 /// publish there.
 pub use saga_macros::handler;
 
+/// Makes an enum a saga: a flow across services, its steps and what undoes them.
+pub use saga_macros::saga;
+
 /// The handlers named, each by its path, as an array for [`Service::handlers`](crate::Service::handlers).
 ///
 /// A generic handler is named with its parameters.

@@ -1,6 +1,7 @@
 //! What the macros name. Not public API.
 
 mod handler;
+pub mod saga;
 mod set;
 
 pub use serde::{Serialize, de::DeserializeOwned};

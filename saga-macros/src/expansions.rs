@@ -58,15 +58,20 @@ fn item(mut item: Item) -> TokenStream {
         Item::Struct(item) => &mut item.attrs,
         _ => return item.into_token_stream(),
     };
-    let is_macro = |attribute: &Attribute| attribute.path().is_ident("event") || attribute.path().is_ident("handler");
-    let Some(at) = attributes.iter().position(is_macro) else {
+    let Some((at, run)) = attributes.iter().enumerate().find_map(|(at, attribute)| Some((at, run(attribute)?))) else {
         return item.into_token_stream();
     };
     let attribute = attributes.remove(at);
-    let run = if attribute.path().is_ident("event") { crate::event::run } else { crate::handler::run };
     let options = match attribute.meta {
         Meta::List(list) => list.tokens,
         _ => TokenStream::new(),
     };
     run(options, item.into_token_stream())
+}
+
+/// The macro that `attribute` calls.
+fn run(attribute: &Attribute) -> Option<fn(TokenStream, TokenStream) -> TokenStream> {
+    let macros: [(&str, fn(TokenStream, TokenStream) -> TokenStream); 3] =
+        [("event", crate::event::run), ("handler", crate::handler::run), ("saga", crate::saga::run)];
+    macros.into_iter().find(|(name, _)| attribute.path().is_ident(name)).map(|(_, run)| run)
 }

@@ -13,6 +13,7 @@ mod event;
 #[cfg(test)]
 mod expansions;
 mod handler;
+mod saga;
 mod shared;
 
 use proc_macro::TokenStream;
@@ -25,4 +26,9 @@ pub fn event(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::run(options.into(), item.into()).into()
+}
+
+#[proc_macro_attribute]
+pub fn saga(options: TokenStream, item: TokenStream) -> TokenStream {
+    saga::run(options.into(), item.into()).into()
 }

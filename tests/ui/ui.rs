@@ -20,14 +20,17 @@ fn the_macros_accept_and_explain() {
     let cases = trybuild::TestCases::new();
     cases.pass("event/pass/*.rs");
     cases.pass("handler/pass/*.rs");
+    cases.pass("saga/pass/*.rs");
     cases.pass("../../saga-macros/tests/expand/event/*.expanded.rs");
     cases.pass("../../saga-macros/tests/expand/handler/*.expanded.rs");
+    cases.pass("../../saga-macros/tests/expand/saga/*.expanded.rs");
     if compiler().starts_with(WRITTEN_WITH) {
         cases.compile_fail("event/fail/*.rs");
         cases.compile_fail("handler/fail/*.rs");
+        cases.compile_fail("saga/fail/*.rs");
     } else {
         eprintln!("not {WRITTEN_WITH}x: texts that quote the compiler are not compared");
-        let ours: Vec<PathBuf> = ["event/fail", "handler/fail"].into_iter().flat_map(texts_of_ours).collect();
+        let ours: Vec<PathBuf> = ["event/fail", "handler/fail", "saga/fail"].into_iter().flat_map(texts_of_ours).collect();
         assert!(ours.len() > 40, "most texts are ours");
         ours.iter().for_each(|case| cases.compile_fail(case));
     }

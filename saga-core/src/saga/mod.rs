@@ -6,7 +6,6 @@
 
 mod deadline;
 mod definition;
-
 mod participants;
 mod records;
 mod roles;
@@ -17,6 +16,7 @@ pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
 pub use participants::{Chart, Participants};
 pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
 pub use roles::{
-    KeyedBy, MakeDeadline, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom,
+    KeyedBy, MakeDeadline, NoRefusal, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf,
+    UndoneFrom,
 };
 pub use signals::{RetryDeadLetter, StepGivenUp};

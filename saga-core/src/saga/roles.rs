@@ -108,6 +108,16 @@ pub trait UndoOutcomeOf<S, const STEP: usize> {}
 
 impl<S, T: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for Option<T> {}
 
+/// What a handler that cannot refuse says as its *no*: nothing.
+#[diagnostic::on_unimplemented(
+    message = "a compensation cannot be refused, and this one says no with `{Self}`",
+    label = "a refusal",
+    note = "return `Result<.., Failure>`: what cannot be undone now is tried again, and then needs attention"
+)]
+pub trait NoRefusal {}
+
+impl NoRefusal for Never {}
+
 /// An event whose key has the type `K`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not keyed by `{K}`",

@@ -1,4 +1,5 @@
-//! From the model to code: the implementation of `Event`, or of `EventSet` and `IntoPublished`.
+//! From the model to code: the implementation of `Event`, or of `EventSet`, `IntoPublished` and
+//! what an event can be in a flow.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -57,6 +58,7 @@ pub(super) fn with_bounds(generics: &Generics, krate: &Path, key: Option<&syn::T
 fn set(set: &Set) -> TokenStream {
     let Set { target: Target { krate, ident, generics, cfgs }, variants } = set;
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+    let roles = roles(set);
     let types = variants.iter().map(|variant| {
         let super::model::Variant { ident, cfgs, field, event } = variant;
         quote! {
@@ -99,6 +101,44 @@ fn set(set: &Set) -> TokenStream {
                     #(#arms)*
                 }
             }
+        }
+
+        #roles
+    }
+}
+
+/// In a flow, the enum is what all its events are. A condition cannot depend on a `cfg`, so that one with such variants is nothing
+/// there.
+pub(super) fn roles(set: &Set) -> TokenStream {
+    let Set { target: Target { krate, ident, generics, cfgs }, variants } = set;
+    if variants.iter().any(|variant| !variant.cfgs.is_empty()) || generics.lifetimes().next().is_some() {
+        return TokenStream::new();
+    }
+    let (_, ty_generics, _) = generics.split_for_impl();
+    let events: Vec<_> = variants.iter().map(|variant| &variant.event).collect();
+    let with = |role: TokenStream| {
+        let mut generics = generics.clone();
+        generics.params.push(syn::parse_quote!(__S));
+        generics.params.push(syn::parse_quote!(const __STEP: usize));
+        let clause = generics.make_where_clause();
+        clause.predicates.extend(events.iter().map(|event| -> syn::WherePredicate { syn::parse_quote!(#event: #role) }));
+        generics
+    };
+    let trigger = quote!(#krate::__private::saga::TriggerOf<__S, __STEP>);
+    let outcome = quote!(#krate::__private::saga::OutcomeOf<__S, __STEP>);
+    let (triggers, outcomes) = (with(trigger.clone()), with(outcome.clone()));
+    let (trigger_generics, _, trigger_clause) = triggers.split_for_impl();
+    let (outcome_generics, _, outcome_clause) = outcomes.split_for_impl();
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #trigger_generics #trigger for #ident #ty_generics #trigger_clause {}
+
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #outcome_generics #outcome for #ident #ty_generics #outcome_clause {
+            const EMITS: bool = false #(|| <#events as #outcome>::EMITS)*;
+            const REJECTS: bool = false #(|| <#events as #outcome>::REJECTS)*;
         }
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn source(source: &Source, model: &Model) -> TokenStream {
         }
         Model::Set(set) => {
             let Target { krate, ident, generics, cfgs } = &set.target;
+            let roles = expand::roles(set);
             let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
             quote! {
                 #(#cfgs)*
@@ -58,6 +59,8 @@ pub(super) fn source(source: &Source, model: &Model) -> TokenStream {
                         ::core::panic!()
                     }
                 }
+
+                #roles
             }
         }
         Model::Nothing => TokenStream::new(),

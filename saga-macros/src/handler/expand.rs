@@ -6,7 +6,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::{GenericParam, Generics, Ident, Path, ext::IdentExt};
 
-use super::model::{Handler, Output, Policy};
+use super::model::{Claim, Handler, Output, Policy};
 use crate::shared::Target;
 
 pub(super) fn model(handler: &Handler) -> TokenStream {
@@ -32,10 +32,36 @@ pub(super) fn model(handler: &Handler) -> TokenStream {
         )
         #exhausted
     };
+    let body = handler.claim.as_ref().map_or(body.clone(), |claim| claimed(claim, &output, krate, &body));
     let def = def(handler, &body);
+    let answer = handler.claim.as_ref().filter(|claim| !claim.undo).map(|claim| answer(handler, claim, &output));
     // A constant knows no parameters; what it would say of a generic handler is said when the app starts.
     let check = parameters.is_empty().then(|| check(handler));
-    quote!(#def #check)
+    quote!(#def #check #answer)
+}
+
+/// The handler made by `body`, as one that has a part in a flow.
+fn claimed(claim: &Claim, output: &TokenStream, krate: &Path, body: &TokenStream) -> TokenStream {
+    let Claim { saga, step, taken, undo } = claim;
+    let claim = if *undo { quote!(claim_undo) } else { quote!(claim_step) };
+    quote!(#krate::__private::saga::#claim::<#saga, #taken, #output, { #step as usize }>(#body))
+}
+
+/// That a step's handler can say all that its flow says of the step.
+fn answer(handler: &Handler, claim: &Claim, output: &TokenStream) -> TokenStream {
+    let Target { krate, ident, cfgs, .. } = &handler.target;
+    let Claim { saga, step, .. } = claim;
+    let check = quote_spanned! {ident.span()=>
+        check_answer(Answer::<#saga, #output, { #step as usize }>::CAN)
+    };
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports)]
+            use #krate::__private::saga::{Answer, NoAnswer as _, check_answer};
+            #check
+        };
+    }
 }
 
 /// The type that stands for the fn in `handlers![..]`, whose handler is made by `body`.

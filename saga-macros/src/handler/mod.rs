@@ -1,5 +1,6 @@
 //! `#[handler]`: an async fn becomes a consumer, and stays the fn it was.
 
+mod claim;
 mod expand;
 mod fallback;
 mod model;

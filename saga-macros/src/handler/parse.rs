@@ -13,6 +13,8 @@ const LEGAL: &[Legal] = &[
     Legal { name: "timeout", example: "timeout = \"30s\"" },
     Legal { name: "exhausted", example: "exhausted = give_up" },
     Legal { name: "on_dead", example: "on_dead = \"hold\"" },
+    Legal { name: "step", example: "step = PlaceOrder::ReserveInventory" },
+    Legal { name: "undo", example: "undo = PlaceOrder::ReserveInventory" },
     Legal { name: "crate", example: "crate = sagas" },
 ];
 

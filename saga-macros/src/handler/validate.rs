@@ -6,6 +6,7 @@ use std::time::Duration;
 use syn::{FnArg, GenericParam, LitInt, LitStr, PatType, Path, ReturnType, Signature, Type};
 
 use super::{
+    claim,
     model::{Handler, Output, Policy},
     parse::Source,
 };
@@ -27,11 +28,13 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
     generics(signature, errors);
     let arguments = arguments(signature, errors);
     roles(signature, &arguments, errors);
+    let claim = claim::of(&source.options, signature, &arguments, errors);
     Handler {
         target: Target::new(krate, &signature.ident, &signature.generics, &function.attributes),
         visibility: function.visibility.clone(),
         policy,
         exhausted,
+        claim,
         method: signature.receiver().is_some(),
         arguments: arguments.into_iter().map(|argument| (*argument.ty).clone()).collect(),
         output: output(signature, errors),
@@ -161,7 +164,7 @@ fn roles(signature: &Signature, arguments: &[&PatType], errors: &mut Errors) {
         let is = |ty: &Type| last_segment(ty).is_some_and(|ident| names.iter().any(|name| ident == name));
         arguments.iter().map(|argument| &*argument.ty).filter(|ty| is(ty)).collect()
     };
-    for second in called(&["On", "Batch"]).into_iter().skip(1) {
+    for second in called(&["On", "Batch", "Undo"]).into_iter().skip(1) {
         errors.at(
             second,
             "a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`",

@@ -8,6 +8,6 @@ mod words;
 
 pub(crate) use duration::{duration, duration_range};
 pub(crate) use errors::Errors;
-pub(crate) use options::{Legal, Options};
+pub(crate) use options::{Given, Legal, Options};
 pub(crate) use syntax::{Target, borrowed, cfgs, last_segment};
 pub(crate) use words::{list, nearest};

@@ -119,6 +119,27 @@ impl Given {
         self.parse(T::parse, expected, errors)
     }
 
+    /// The one value after `=`, or those in the parentheses, separated by commas; `expected` is said of one of them.
+    pub(crate) fn values<T: Parse>(&self, expected: &str, errors: &mut Errors) -> Vec<T> {
+        let parts = match &self.value {
+            Value::Equals(tokens) => vec![tokens.clone()],
+            Value::List(tokens) => split(tokens.clone()),
+            Value::None => Vec::new(),
+        };
+        let values: Vec<Option<T>> = parts.into_iter().map(|part| syn::parse2(part).ok()).collect();
+        if values.is_empty() || values.iter().any(Option::is_none) {
+            self.wrong(expected, errors);
+        }
+        values.into_iter().flatten().collect()
+    }
+
+    /// That it has no value: the word says it all.
+    pub(crate) fn flag(&self, errors: &mut Errors) {
+        if !matches!(self.value, Value::None) {
+            self.wrong("has no value", errors);
+        }
+    }
+
     /// What is in the parentheses.
     pub(crate) fn list(&self, expected: &str, errors: &mut Errors) -> Option<TokenStream> {
         match &self.value {

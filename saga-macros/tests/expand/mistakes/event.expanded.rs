@@ -38,6 +38,23 @@ impl ::sagas::__private::IntoPublished for OrderEvent {
         ::core::panic!()
     }
 }
+#[automatically_derived]
+impl<__S, const __STEP: usize> ::sagas::__private::saga::TriggerOf<__S, __STEP>
+for OrderEvent
+where
+    OrderCreated: ::sagas::__private::saga::TriggerOf<__S, __STEP>,
+{}
+#[automatically_derived]
+impl<__S, const __STEP: usize> ::sagas::__private::saga::OutcomeOf<__S, __STEP>
+for OrderEvent
+where
+    OrderCreated: ::sagas::__private::saga::OutcomeOf<__S, __STEP>,
+{
+    const EMITS: bool = false
+        || <OrderCreated as ::sagas::__private::saga::OutcomeOf<__S, __STEP>>::EMITS;
+    const REJECTS: bool = false
+        || <OrderCreated as ::sagas::__private::saga::OutcomeOf<__S, __STEP>>::REJECTS;
+}
 ::core::compile_error! {
     "each variant of an enum of events holds exactly one event, `Unknown(..)`; `Unknown` holds 0 values"
 }

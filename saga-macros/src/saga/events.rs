@@ -1,0 +1,84 @@
+//! The events of a flow by who publishes them.
+
+use super::model::{Abort, Event, Step};
+use crate::shared::{list, nearest};
+
+/// Who publishes an event, with the place of the step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Publisher {
+    /// Whoever begins an instance.
+    Start,
+    /// The step, done.
+    Done(usize),
+    /// The step, refused.
+    Rejected(usize),
+    /// The step's undo.
+    Undone(usize),
+    /// The abort.
+    Aborted,
+}
+
+impl Publisher {
+    /// What its event says, as the end of a sentence.
+    pub(super) fn says(self, steps: &[Step]) -> String {
+        match self {
+            Self::Start => "the flow begins".to_owned(),
+            Self::Done(step) => format!("`{}` was done", steps[step].ident),
+            Self::Rejected(step) => format!("`{}` was refused", steps[step].ident),
+            Self::Undone(step) => format!("`{}` was undone", steps[step].ident),
+            Self::Aborted => "the flow was given up".to_owned(),
+        }
+    }
+}
+
+/// Every event that is published inside the flow.
+pub(super) struct Published<'f>(Vec<(&'f Event, Publisher)>);
+
+impl<'f> Published<'f> {
+    /// The events of the flow; `wrong` is told of those that are published twice.
+    pub(super) fn of(starts: &'f Event, steps: &'f [Step], abort: &'f Abort, wrong: &mut impl FnMut(&Event, String)) -> Self {
+        let mut published = Self(vec![(starts, Publisher::Start)]);
+        let mut add = |event: &'f Event, publisher: Publisher| match published.by(event) {
+            Some(first) => wrong(
+                event,
+                format!(
+                    "`{event}` says already that {}: each event of a flow says one thing, so make another for this",
+                    first.says(steps)
+                ),
+            ),
+            None => published.0.push((event, publisher)),
+        };
+        for (place, step) in steps.iter().enumerate() {
+            let parts = [
+                (step.emits.as_ref(), Publisher::Done(place)),
+                (step.rejects.as_ref(), Publisher::Rejected(place)),
+                (step.undo.as_ref().and_then(|undo| undo.emits.as_ref()), Publisher::Undone(place)),
+            ];
+            for (event, publisher) in parts {
+                if let Some(event) = event {
+                    add(event, publisher);
+                }
+            }
+        }
+        if let Some(event) = &abort.emits {
+            add(event, Publisher::Aborted);
+        }
+        published
+    }
+
+    /// Who publishes `event`.
+    pub(super) fn by(&self, event: &Event) -> Option<Publisher> {
+        self.0.iter().find(|(known, _)| *known == event).map(|(_, publisher)| *publisher)
+    }
+
+    /// That nobody publishes `event`.
+    pub(super) fn nobody(&self, event: &Event) -> String {
+        let names: Vec<String> = self.0.iter().map(|(event, _)| event.name()).collect();
+        let wanted = event.name();
+        if names.contains(&wanted) {
+            return format!("`{event}` is written in two ways in this flow: write each event by the same path");
+        }
+        let meant = nearest(&wanted, &names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+        format!("nothing in this flow publishes `{event}`{meant}; its events are {}", list(&names))
+    }
+}

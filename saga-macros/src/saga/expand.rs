@@ -1,0 +1,254 @@
+//! From the model to code: the flow as data, and what each event is to each step, as types.
+
+use std::time::Duration;
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Path, spanned::Spanned};
+
+use super::model::{Abort, Event, Flow, Step};
+
+pub(super) fn flow(flow: &Flow) -> TokenStream {
+    let (Some(key), Some(starts), Some(completes), Some(aborts)) = (&flow.key, &flow.starts, &flow.completes, &flow.aborts)
+    else {
+        return TokenStream::new();
+    };
+    let Flow { target, name, version, .. } = flow;
+    let (krate, ident, cfgs) = (&target.krate, &target.ident, &target.cfgs);
+    let definition = definition(flow);
+    let events = events(flow);
+    let roles = flow.steps.iter().map(|step| self::step(flow, step)).chain(flow.abort.iter().map(|it| abort(flow, it)));
+    let keyed = events.iter().map(|event| {
+        quote_spanned! {event.path.span()=>
+            #krate::__private::saga::keyed_by::<#key, #event>();
+        }
+    });
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #krate::__private::saga::Saga for #ident {
+            type Key = #key;
+            type Starts = #starts;
+            type Completes = #completes;
+            type Aborts = #aborts;
+
+            const NAME: &'static str = #name;
+            const VERSION: u32 = #version;
+
+            fn definition() -> #krate::__private::saga::Definition {
+                #definition
+            }
+
+            fn events() -> #krate::__private::Vec<#krate::__private::EventType> {
+                #krate::__private::Vec::from([#(#krate::__private::saga::event_type::<#events>()),*])
+            }
+        }
+
+        #(#roles)*
+
+        #(#cfgs)*
+        const _: () = {
+            #[allow(dead_code)]
+            fn share_the_key() {
+                #(#keyed)*
+            }
+
+            #krate::__private::saga::one_path_each(&[#(<#events as #krate::__private::Event>::NAME),*]);
+        };
+    }
+}
+
+/// Every event, once, in the order of the flow.
+pub(super) fn events(flow: &Flow) -> Vec<&Event> {
+    let published = flow.steps.iter().flat_map(|step| {
+        [step.emits.as_ref(), step.rejects.as_ref(), step.undo.as_ref().and_then(|undo| undo.emits.as_ref())]
+            .into_iter()
+            .flatten()
+    });
+    let mut events: Vec<&Event> = Vec::new();
+    for event in flow.starts.iter().chain(published).chain(&flow.aborts) {
+        if !events.contains(&event) {
+            events.push(event);
+        }
+    }
+    events
+}
+
+fn definition(flow: &Flow) -> TokenStream {
+    let krate = &flow.target.krate;
+    let (name, version, about) = (&flow.name, flow.version, &flow.about);
+    let key = flow.key.as_ref().map(|key| quote!(#key).to_string().replace(' ', "")).unwrap_or_default();
+    let [starts, completes, aborts] = [&flow.starts, &flow.completes, &flow.aborts].map(|event| reference(krate, event.as_ref()));
+    let deadline = duration(krate, flow.deadline.unwrap_or_default());
+    let steps = flow.steps.iter().map(|step| {
+        let (name, about, pivot) = (step.ident.to_string(), &step.about, step.pivot.is_some());
+        let [on, emits] = [&step.on, &step.emits].map(|event| reference(krate, event.as_ref()));
+        let rejects = option(step.rejects.as_ref().map(|event| reference(krate, Some(event))));
+        let undo = option(step.undo.as_ref().map(|undo| {
+            let (on, emits) = (references(krate, &undo.on), reference(krate, undo.emits.as_ref()));
+            quote!(#krate::__private::saga::Undo { on: #on, emits: #emits })
+        }));
+        let deadline = option(step.deadline.map(|deadline| duration(krate, deadline)));
+        quote! {
+            #krate::__private::saga::Step {
+                name: #name.into(),
+                about: #about.into(),
+                on: #on,
+                emits: #emits,
+                rejects: #rejects,
+                undo: #undo,
+                pivot: #pivot,
+                deadline: #deadline,
+            }
+        }
+    });
+    let abort = flow.abort.as_ref().map(|abort| {
+        let (name, about, cancel, deadline) = (abort.ident.to_string(), &abort.about, abort.cancel, abort.deadline);
+        let (on, emits) = (references(krate, &abort.on), reference(krate, abort.emits.as_ref()));
+        quote! {
+            #krate::__private::saga::Abort {
+                name: #name.into(),
+                about: #about.into(),
+                on: #on,
+                cancel: #cancel,
+                deadline: #deadline,
+                emits: #emits,
+            }
+        }
+    });
+    quote! {
+        #krate::__private::saga::Definition {
+            name: #name.into(),
+            version: #version,
+            about: #about.into(),
+            key: #key.into(),
+            starts: #starts,
+            completes: #completes,
+            aborts: #aborts,
+            deadline: #deadline,
+            steps: #krate::__private::Vec::from([#(#steps),*]),
+            abort: #abort,
+        }
+    }
+}
+
+fn reference(krate: &Path, event: Option<&Event>) -> TokenStream {
+    event.map(|event| quote!(#krate::__private::saga::event::<#event>())).unwrap_or_default()
+}
+
+fn references(krate: &Path, events: &[Event]) -> TokenStream {
+    let events = events.iter().map(|event| reference(krate, Some(event)));
+    quote!(#krate::__private::Vec::from([#(#events),*]))
+}
+
+fn option(value: Option<TokenStream>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+fn duration(krate: &Path, duration: Duration) -> TokenStream {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    quote!(#krate::__private::Duration::from_millis(#milliseconds))
+}
+
+/// The place of a variant, as the handlers that name it write it.
+pub(super) fn place(flow: &Flow, variant: &Ident) -> TokenStream {
+    let ident = &flow.target.ident;
+    quote!({ #ident::#variant as usize })
+}
+
+fn step(flow: &Flow, step: &Step) -> TokenStream {
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let place = place(flow, &step.ident);
+    let kind = if step.pivot.is_some() { quote!(Pivot) } else { quote!(Step) };
+    let at = role_at(flow, &step.ident, &kind, step.rejects.is_some());
+    let (on, emits) = (&step.on, &step.emits);
+    let outcome = outcome(flow, &step.ident, emits.as_ref(), true);
+    let refusal = step.rejects.as_ref().map(|event| self::outcome(flow, &step.ident, Some(event), false));
+    let undo = step.undo.as_ref().map(|undo| {
+        let (triggers, undone) = (&undo.on, &undo.emits);
+        quote! {
+            #(#cfgs)*
+            #[automatically_derived]
+            impl #krate::__private::saga::UndoAt<#place> for #ident {
+                fn triggers() -> #krate::__private::Vec<#krate::__private::EventType> {
+                    #krate::__private::Vec::from([#(#krate::__private::saga::event_type::<#triggers>()),*])
+                }
+            }
+
+            #(#cfgs)*
+            #[automatically_derived]
+            impl #krate::__private::saga::UndoneFrom<#ident, #place> for #emits {}
+
+            #(#cfgs)*
+            #[automatically_derived]
+            impl #krate::__private::saga::UndoOutcomeOf<#ident, #place> for #undone {}
+        }
+    });
+    quote! {
+        #at
+
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #krate::__private::saga::TriggerOf<#ident, #place> for #on {}
+
+        #outcome
+        #refusal
+        #undo
+    }
+}
+
+fn abort(flow: &Flow, abort: &Abort) -> TokenStream {
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let place = place(flow, &abort.ident);
+    let at = role_at(flow, &abort.ident, &quote!(Abort), false);
+    let outcome = outcome(flow, &abort.ident, abort.emits.as_ref(), true);
+    let triggers = abort.on.iter().map(|event| {
+        quote! {
+            #(#cfgs)*
+            #[automatically_derived]
+            impl #krate::__private::saga::TriggerOf<#ident, #place> for #event {}
+        }
+    });
+    let deadline = abort.deadline.then(|| {
+        quote! {
+            #(#cfgs)*
+            #[automatically_derived]
+            impl #krate::__private::saga::TriggerOf<#ident, #place> for #krate::__private::saga::Deadline<#ident> {
+                const DEADLINE: bool = true;
+            }
+        }
+    });
+    quote!(#at #(#triggers)* #deadline #outcome)
+}
+
+/// That there is a step, or the abort, of this kind.
+pub(super) fn role_at(flow: &Flow, variant: &Ident, kind: &TokenStream, rejects: bool) -> TokenStream {
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let (place, name) = (place(flow, variant), variant.to_string());
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #krate::__private::saga::StepAt<#place> for #ident {
+            const STEP_NAME: &'static str = #name;
+            const KIND: #krate::__private::saga::RoleKind = #krate::__private::saga::RoleKind::#kind;
+            const REJECTS: bool = #rejects;
+        }
+    }
+}
+
+/// That `event` says what came of a step: that it was done, or that it was refused.
+fn outcome(flow: &Flow, variant: &Ident, event: Option<&Event>, done: bool) -> TokenStream {
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let (place, refused) = (place(flow, variant), !done);
+    quote! {
+        #(#cfgs)*
+        #[automatically_derived]
+        impl #krate::__private::saga::OutcomeOf<#ident, #place> for #event {
+            const EMITS: bool = #done;
+            const REJECTS: bool = #refused;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What stands in for a `#[saga]` with mistakes: implementations that are never run, in which every event is everything to every
+//! step, so that the handlers that claim the steps are not reported as well.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::quote;
+
+use super::{
+    expand::{place, role_at},
+    model::{Event, Flow},
+};
+
+pub(super) fn flow(flow: &Flow) -> TokenStream {
+    if !flow.target.generics.params.is_empty() {
+        return TokenStream::new();
+    }
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let events = events(flow);
+    let Some(any) = events.first() else { return TokenStream::new() };
+    let end = |event: &Option<Event>| event.clone().unwrap_or_else(|| (*any).clone());
+    let (starts, completes, aborts) = (end(&flow.starts), end(&flow.completes), end(&flow.aborts));
+    let key = flow.key.as_ref().map_or_else(|| quote!(#krate::__private::String), |key| quote!(#key));
+    let steps = flow.steps.iter().map(|step| &step.ident).chain(flow.abort.iter().map(|abort| &abort.ident));
+    let roles = steps.map(|step| everything(flow, step, &events));
+    quote! {
+        #(#cfgs)*
+        impl #krate::__private::saga::Saga for #ident {
+            type Key = #key;
+            type Starts = #starts;
+            type Completes = #completes;
+            type Aborts = #aborts;
+            const NAME: &'static str = "";
+            const VERSION: u32 = 1;
+            fn definition() -> #krate::__private::saga::Definition {
+                ::core::panic!()
+            }
+            fn events() -> #krate::__private::Vec<#krate::__private::EventType> {
+                ::core::panic!()
+            }
+        }
+
+        #(#roles)*
+    }
+}
+
+/// Every event that is named anywhere, once.
+fn events(flow: &Flow) -> Vec<&Event> {
+    let of_steps = flow.steps.iter().flat_map(|step| {
+        let undo = step.undo.iter().flat_map(|undo| undo.on.iter().chain(&undo.emits));
+        step.on.iter().chain(&step.emits).chain(&step.rejects).chain(undo)
+    });
+    let of_abort = flow.abort.iter().flat_map(|abort| abort.on.iter().chain(&abort.emits));
+    let mut events: Vec<&Event> = Vec::new();
+    for event in flow.starts.iter().chain(&flow.completes).chain(&flow.aborts).chain(of_steps).chain(of_abort) {
+        // By name: two ways to write one event would be one implementation twice.
+        if !events.iter().any(|known| known.name() == event.name()) {
+            events.push(event);
+        }
+    }
+    events
+}
+
+fn everything(flow: &Flow, variant: &Ident, events: &[&Event]) -> TokenStream {
+    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
+    let place = place(flow, variant);
+    let at = role_at(flow, variant, &quote!(Step), false);
+    let impls = events.iter().map(|event| {
+        quote! {
+            #(#cfgs)*
+            impl #krate::__private::saga::TriggerOf<#ident, #place> for #event {}
+            #(#cfgs)*
+            impl #krate::__private::saga::OutcomeOf<#ident, #place> for #event {
+                const EMITS: bool = true;
+                const REJECTS: bool = true;
+            }
+            #(#cfgs)*
+            impl #krate::__private::saga::UndoneFrom<#ident, #place> for #event {}
+            #(#cfgs)*
+            impl #krate::__private::saga::UndoOutcomeOf<#ident, #place> for #event {}
+        }
+    });
+    quote! {
+        #at
+
+        #(#cfgs)*
+        impl #krate::__private::saga::UndoAt<#place> for #ident {
+            fn triggers() -> #krate::__private::Vec<#krate::__private::EventType> {
+                ::core::panic!()
+            }
+        }
+
+        #(#cfgs)*
+        impl #krate::__private::saga::TriggerOf<#ident, #place> for #krate::__private::saga::Deadline<#ident> {}
+
+        #(#impls)*
+    }
+}

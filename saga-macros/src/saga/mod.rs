@@ -1,0 +1,32 @@
+//! `#[saga]`: an enum becomes a flow across services, its variants the steps.
+
+mod events;
+mod expand;
+mod fallback;
+mod graph;
+mod model;
+mod parse;
+mod paths;
+mod validate;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use crate::shared::Errors;
+
+/// The whole macro. The enum comes out as it went in but for the attributes of its variants, which are read here, whatever is wrong
+/// with it.
+pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let Some(source) = parse::source(options, item.clone(), &mut errors) else {
+        let errors = errors.to_compile_errors();
+        return quote!(#item #errors);
+    };
+    let flow = validate::flow(&source, &mut errors);
+    if let Some(graph) = graph::of(&flow, &mut errors) {
+        paths::check(&graph, &mut errors);
+    }
+    let model = if errors.is_empty() { expand::flow(&flow) } else { fallback::flow(&flow) };
+    let (item, errors) = (&source.item, errors.to_compile_errors());
+    quote!(#item #model #errors)
+}
