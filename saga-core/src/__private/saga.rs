@@ -3,47 +3,64 @@
 use std::marker::PhantomData;
 
 pub use crate::saga::{
-    Abort, Deadline, Definition, KeyedBy, OutcomeOf, RoleKind, Saga, Step, StepAt, TriggerOf, Undo, UndoAt, UndoOutcomeOf,
-    UndoneFrom,
+    Abort, Deadline, Definition, OutcomeOf, RoleKind, Saga, Step, StepAt, TriggerOf, Undo, UndoAt, UndoOutcomeOf, UndoneFrom,
 };
 use crate::{
     handler::{Handler, IntoOutcome},
     message::{Event, EventType},
-    saga::{EventRef, NoRefusal},
+    saga::{EventRef, KeyOf, NoRefusal},
 };
 
-/// The event, as data.
-pub fn event<E: Event>() -> EventRef {
-    EventRef { name: E::NAME.to_owned(), topic: E::TOPIC.to_owned() }
-}
+/// An event of a flow, as it is read from the log: the inherent constant is there for an event, and hides that of [`Unknown`].
+pub struct Known<E>(PhantomData<fn() -> E>);
 
-/// The event, to be read from the log.
-pub fn event_type<E: Event>() -> EventType {
-    EventType {
+impl<E: Event> Known<E> {
+    /// The event.
+    pub const EVENT: Option<EventType> = Some(EventType {
         name: E::NAME,
         topic: E::TOPIC,
         version: E::VERSION,
         decode: |bytes| Ok(Box::new(serde_json::from_slice::<E>(bytes)?)),
-    }
+    });
 }
 
-/// That `E` has the key `K`.
-pub const fn keyed_by<K, E: KeyedBy<K>>() {}
+/// Nothing, for what is no event: that is reported once, by [`keyed_by`].
+pub trait Unknown {
+    /// Nothing.
+    const EVENT: Option<EventType> = None;
+}
+
+impl<E> Unknown for Known<E> {}
+
+/// The event, as data.
+pub fn event(known: Option<EventType>) -> EventRef {
+    known.map(|event| EventRef { name: event.name.to_owned(), topic: event.topic.to_owned() }).unwrap_or_default()
+}
+
+/// The events, to be read from the log.
+pub fn types(known: &[Option<EventType>]) -> Vec<EventType> {
+    known.iter().copied().flatten().collect()
+}
+
+/// That `E` is an event whose key has the type `K`.
+pub const fn keyed_by<K, E: Event<Key: KeyOf<K>>>() {}
 
 /// That no event is written in two ways: the rules of a flow are about its events as they are written.
 ///
 /// # Panics
 /// While compiling, when one is.
 #[track_caller]
-pub const fn one_path_each(names: &[&str]) {
+pub const fn one_path_each(events: &[Option<EventType>]) {
     let mut at = 0;
-    while at < names.len() {
+    while at < events.len() {
         let mut other = at + 1;
-        while other < names.len() {
-            if same(names[at], names[other]) {
-                panic!(
-                    "two of this saga's events have one name: write each event by the same path everywhere, and give two events two names"
-                );
+        while other < events.len() {
+            if let (Some(one), Some(other)) = (events[at], events[other]) {
+                if same(one.name, other.name) {
+                    panic!(
+                        "two of this saga's events have one name: write each event by the same path everywhere, and give two events two names"
+                    );
+                }
             }
             other += 1;
         }

@@ -30,7 +30,7 @@ pub struct Definition {
 }
 
 /// An event of a flow.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventRef {
     /// The name on the wire.
     pub name: String,

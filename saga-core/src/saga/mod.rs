@@ -16,7 +16,7 @@ pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
 pub use participants::{Chart, Participants};
 pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
 pub use roles::{
-    KeyedBy, MakeDeadline, NoRefusal, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf,
+    KeyOf, MakeDeadline, NoRefusal, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf,
     UndoneFrom,
 };
 pub use signals::{RetryDeadLetter, StepGivenUp};

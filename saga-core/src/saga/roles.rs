@@ -39,6 +39,11 @@ pub trait Saga: Send + Sync + 'static {
 }
 
 /// There is a step, or the abort, at this place.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a saga with this step",
+    label = "no step of a saga",
+    note = "name a variant of an enum with `#[saga(..)]`"
+)]
 pub trait StepAt<const STEP: usize>: Saga {
     /// The variant's name.
     const STEP_NAME: &'static str;
@@ -118,16 +123,15 @@ pub trait NoRefusal {}
 
 impl NoRefusal for Never {}
 
-/// An event whose key has the type `K`.
+/// A key that is one of a saga's: the type `K` itself.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not keyed by `{K}`",
+    message = "this event is keyed by `{Self}`, and its saga by `{K}`",
     label = "all events of a saga share its key",
-    note = "give `{Self}` a key field of the type `{K}`: `#[event(.., key = ..)]`"
+    note = "give the event a key field of the type `{K}`: `#[event(.., key = ..)]`"
 )]
-pub trait KeyedBy<K> {}
+pub trait KeyOf<K> {}
 
-#[diagnostic::do_not_recommend]
-impl<E: Event> KeyedBy<E::Key> for E {}
+impl<K> KeyOf<K> for K {}
 
 /// What a compensation can take: an event that the step left behind, or an `Option` of one, `None` where the step was begun and
 /// nobody knows what came of it.

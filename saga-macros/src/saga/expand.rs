@@ -36,11 +36,15 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
             const VERSION: u32 = #version;
 
             fn definition() -> #krate::__private::saga::Definition {
+                #[allow(unused_imports)]
+                use #krate::__private::saga::{Known, Unknown as _};
                 #definition
             }
 
             fn events() -> #krate::__private::Vec<#krate::__private::EventType> {
-                #krate::__private::Vec::from([#(#krate::__private::saga::event_type::<#events>()),*])
+                #[allow(unused_imports)]
+                use #krate::__private::saga::{Known, Unknown as _};
+                #krate::__private::saga::types(&[#(Known::<#events>::EVENT),*])
             }
         }
 
@@ -53,7 +57,9 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
                 #(#keyed)*
             }
 
-            #krate::__private::saga::one_path_each(&[#(<#events as #krate::__private::Event>::NAME),*]);
+            #[allow(unused_imports)]
+            use #krate::__private::saga::{Known, Unknown as _};
+            #krate::__private::saga::one_path_each(&[#(Known::<#events>::EVENT),*]);
         };
     }
 }
@@ -133,7 +139,7 @@ fn definition(flow: &Flow) -> TokenStream {
 }
 
 fn reference(krate: &Path, event: Option<&Event>) -> TokenStream {
-    event.map(|event| quote!(#krate::__private::saga::event::<#event>())).unwrap_or_default()
+    event.map(|event| quote!(#krate::__private::saga::event(Known::<#event>::EVENT))).unwrap_or_default()
 }
 
 fn references(krate: &Path, events: &[Event]) -> TokenStream {
@@ -174,7 +180,9 @@ fn step(flow: &Flow, step: &Step) -> TokenStream {
             #[automatically_derived]
             impl #krate::__private::saga::UndoAt<#place> for #ident {
                 fn triggers() -> #krate::__private::Vec<#krate::__private::EventType> {
-                    #krate::__private::Vec::from([#(#krate::__private::saga::event_type::<#triggers>()),*])
+                    #[allow(unused_imports)]
+                    use #krate::__private::saga::{Known, Unknown as _};
+                    #krate::__private::saga::types(&[#(Known::<#triggers>::EVENT),*])
                 }
             }
 

@@ -10,9 +10,6 @@ use super::{
 };
 
 pub(super) fn flow(flow: &Flow) -> TokenStream {
-    if !flow.target.generics.params.is_empty() {
-        return TokenStream::new();
-    }
     let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
     let events = events(flow);
     let Some(any) = events.first() else { return TokenStream::new() };
@@ -63,14 +60,17 @@ fn everything(flow: &Flow, variant: &Ident, events: &[&Event]) -> TokenStream {
     let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
     let place = place(flow, variant);
     let at = role_at(flow, variant, &quote!(Step), false);
+    let refusals: Vec<&Event> = flow.steps.iter().filter_map(|step| step.rejects.as_ref()).collect();
     let impls = events.iter().map(|event| {
+        let refuses = refusals.contains(event);
+        let emits = !refuses;
         quote! {
             #(#cfgs)*
             impl #krate::__private::saga::TriggerOf<#ident, #place> for #event {}
             #(#cfgs)*
             impl #krate::__private::saga::OutcomeOf<#ident, #place> for #event {
-                const EMITS: bool = true;
-                const REJECTS: bool = true;
+                const EMITS: bool = #emits;
+                const REJECTS: bool = #refuses;
             }
             #(#cfgs)*
             impl #krate::__private::saga::UndoneFrom<#ident, #place> for #event {}

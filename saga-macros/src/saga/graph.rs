@@ -27,15 +27,17 @@ pub(super) fn of<'f>(flow: &'f Flow, errors: &mut Errors) -> Option<Graph<'f>> {
     let (starts, completes, aborts) = (flow.starts.as_ref()?, flow.completes.as_ref()?, flow.aborts.as_ref()?);
     let abort = flow.abort.as_ref()?;
     let emits = abort.emits.as_ref()?;
-    let pivot = flow.steps.iter().position(|step| step.pivot.is_some())?;
+    let mut pivots = flow.steps.iter().enumerate().filter(|(_, step)| step.pivot.is_some()).map(|(place, _)| place);
+    let (Some(pivot), None) = (pivots.next(), pivots.next()) else { return None };
+    if emits != aborts {
+        errors.at(emits, format!("the abort publishes `{emits}`, and the saga `aborts` with `{aborts}`: make them one event"));
+        return None;
+    }
     let mut sound = true;
     let mut wrong = |at: &Event, message: String| {
         errors.at(at, message);
         sound = false;
     };
-    if emits != aborts {
-        wrong(emits, format!("the abort publishes `{emits}`, and the saga `aborts` with `{aborts}`: make them one event"));
-    }
     let published = Published::of(starts, &flow.steps, abort, &mut wrong);
     for step in &flow.steps {
         if let Some(on) = &step.on {

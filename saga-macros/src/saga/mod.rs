@@ -14,8 +14,7 @@ use quote::quote;
 
 use crate::shared::Errors;
 
-/// The whole macro. The enum comes out as it went in but for the attributes of its variants, which are read here, whatever is wrong
-/// with it.
+/// The whole macro. The enum comes out as it went in but for the attributes of its variants, which are read here.
 pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let Some(source) = parse::source(options, item.clone(), &mut errors) else {

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
-use syn::{Attribute, Item, ItemEnum, Meta};
+use syn::{Attribute, Fields, Generics, Item, ItemEnum, Meta};
 
 use crate::shared::{Errors, Legal, Options};
 
@@ -38,7 +38,7 @@ const LEGAL_ABORT: &[Legal] = &[
 /// The attribute and the enum it is on.
 pub(super) struct Source {
     pub(super) options: Options,
-    /// Without the attributes that are read here.
+    /// Without the attributes that are read here, and without what a flow cannot have, which is reported.
     pub(super) item: ItemEnum,
     pub(super) variants: Vec<Part>,
 }
@@ -61,7 +61,7 @@ pub(super) enum Part {
 }
 
 pub(super) fn source(options: TokenStream, item: TokenStream, errors: &mut Errors) -> Option<Source> {
-    let mut item = match syn::parse2(item.clone()) {
+    let mut item: ItemEnum = match syn::parse2(item.clone()) {
         Ok(item) => item,
         Err(error) => {
             match syn::parse2::<Item>(item) {
@@ -72,6 +72,10 @@ pub(super) fn source(options: TokenStream, item: TokenStream, errors: &mut Error
         }
     };
     let options = Options::read(options, "`#[saga]`", LEGAL, errors);
+    if !item.generics.params.is_empty() {
+        errors.at(&item.generics, "a flow is one type: remove the parameters");
+    }
+    item.generics = Generics::default();
     let variants = variants(&mut item, errors);
     Some(Source { options, item, variants })
 }
@@ -82,9 +86,10 @@ fn variants(item: &mut ItemEnum, errors: &mut Errors) -> Vec<Part> {
         if !variant.fields.is_empty() {
             errors
                 .at(&variant.fields, format!("a step has no fields, its events carry the data: write `{}` alone", variant.ident));
+            variant.fields = Fields::Unit;
         }
-        if let Some((_, value)) = &variant.discriminant {
-            errors.at(value, format!("a step has no number of its own: write `{}` alone", variant.ident));
+        if let Some((_, value)) = variant.discriminant.take() {
+            errors.at(&value, format!("a step has no number of its own: write `{}` alone", variant.ident));
         }
         if let Some(cfg) = variant.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
             errors.at(cfg, "a flow has the same steps in every service: put `#[cfg(..)]` on two versions of the enum instead");

@@ -17,9 +17,6 @@ const DEADLINE: &str = "deadline";
 
 pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
     let (options, item) = (&source.options, &source.item);
-    if !item.generics.params.is_empty() {
-        errors.at(&item.generics, "a flow is one type: remove the parameters");
-    }
     let target = Target::new(options.krate(errors), &item.ident, &item.generics, &item.attrs);
     let mut needed = |name: &str, what: &str| {
         let given = options.find(name);

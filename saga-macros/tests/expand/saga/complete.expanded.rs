@@ -16,30 +16,32 @@ impl ::sagas::__private::saga::Saga for PlaceOrder {
     const NAME: &'static str = "PlaceOrder";
     const VERSION: u32 = 2u32;
     fn definition() -> ::sagas::__private::saga::Definition {
+        #[allow(unused_imports)]
+        use ::sagas::__private::saga::{Known, Unknown as _};
         ::sagas::__private::saga::Definition {
             name: "PlaceOrder".into(),
             version: 2u32,
             about: "Reserve the goods, take the payment, confirm; or give everything back."
                 .into(),
             key: "u64".into(),
-            starts: ::sagas::__private::saga::event::<Created>(),
-            completes: ::sagas::__private::saga::event::<Confirmed>(),
-            aborts: ::sagas::__private::saga::event::<Cancelled>(),
+            starts: ::sagas::__private::saga::event(Known::<Created>::EVENT),
+            completes: ::sagas::__private::saga::event(Known::<Confirmed>::EVENT),
+            aborts: ::sagas::__private::saga::event(Known::<Cancelled>::EVENT),
             deadline: ::sagas::__private::Duration::from_millis(900000u64),
             steps: ::sagas::__private::Vec::from([
                 ::sagas::__private::saga::Step {
                     name: "Reserve".into(),
                     about: "Puts the goods aside.".into(),
-                    on: ::sagas::__private::saga::event::<Created>(),
-                    emits: ::sagas::__private::saga::event::<Reserved>(),
+                    on: ::sagas::__private::saga::event(Known::<Created>::EVENT),
+                    emits: ::sagas::__private::saga::event(Known::<Reserved>::EVENT),
                     rejects: ::core::option::Option::Some(
-                        ::sagas::__private::saga::event::<Insufficient>(),
+                        ::sagas::__private::saga::event(Known::<Insufficient>::EVENT),
                     ),
                     undo: ::core::option::Option::Some(::sagas::__private::saga::Undo {
                         on: ::sagas::__private::Vec::from([
-                            ::sagas::__private::saga::event::<Cancelled>(),
+                            ::sagas::__private::saga::event(Known::<Cancelled>::EVENT),
                         ]),
-                        emits: ::sagas::__private::saga::event::<Released>(),
+                        emits: ::sagas::__private::saga::event(Known::<Released>::EVENT),
                     }),
                     pivot: false,
                     deadline: ::core::option::Option::Some(
@@ -49,8 +51,8 @@ impl ::sagas::__private::saga::Saga for PlaceOrder {
                 ::sagas::__private::saga::Step {
                     name: "Confirm".into(),
                     about: "".into(),
-                    on: ::sagas::__private::saga::event::<Reserved>(),
-                    emits: ::sagas::__private::saga::event::<Confirmed>(),
+                    on: ::sagas::__private::saga::event(Known::<Reserved>::EVENT),
+                    emits: ::sagas::__private::saga::event(Known::<Confirmed>::EVENT),
                     rejects: ::core::option::Option::None,
                     undo: ::core::option::Option::None,
                     pivot: true,
@@ -61,23 +63,27 @@ impl ::sagas::__private::saga::Saga for PlaceOrder {
                 name: "Cancel".into(),
                 about: "".into(),
                 on: ::sagas::__private::Vec::from([
-                    ::sagas::__private::saga::event::<Insufficient>(),
+                    ::sagas::__private::saga::event(Known::<Insufficient>::EVENT),
                 ]),
                 cancel: true,
                 deadline: true,
-                emits: ::sagas::__private::saga::event::<Cancelled>(),
+                emits: ::sagas::__private::saga::event(Known::<Cancelled>::EVENT),
             },
         }
     }
     fn events() -> ::sagas::__private::Vec<::sagas::__private::EventType> {
-        ::sagas::__private::Vec::from([
-            ::sagas::__private::saga::event_type::<Created>(),
-            ::sagas::__private::saga::event_type::<Reserved>(),
-            ::sagas::__private::saga::event_type::<Insufficient>(),
-            ::sagas::__private::saga::event_type::<Released>(),
-            ::sagas::__private::saga::event_type::<Confirmed>(),
-            ::sagas::__private::saga::event_type::<Cancelled>(),
-        ])
+        #[allow(unused_imports)]
+        use ::sagas::__private::saga::{Known, Unknown as _};
+        ::sagas::__private::saga::types(
+            &[
+                Known::<Created>::EVENT,
+                Known::<Reserved>::EVENT,
+                Known::<Insufficient>::EVENT,
+                Known::<Released>::EVENT,
+                Known::<Confirmed>::EVENT,
+                Known::<Cancelled>::EVENT,
+            ],
+        )
     }
 }
 #[automatically_derived]
@@ -104,9 +110,9 @@ for Insufficient {
 #[automatically_derived]
 impl ::sagas::__private::saga::UndoAt<{ PlaceOrder::Reserve as usize }> for PlaceOrder {
     fn triggers() -> ::sagas::__private::Vec<::sagas::__private::EventType> {
-        ::sagas::__private::Vec::from([
-            ::sagas::__private::saga::event_type::<Cancelled>(),
-        ])
+        #[allow(unused_imports)]
+        use ::sagas::__private::saga::{Known, Unknown as _};
+        ::sagas::__private::saga::types(&[Known::<Cancelled>::EVENT])
     }
 }
 #[automatically_derived]
@@ -162,14 +168,16 @@ const _: () = {
         ::sagas::__private::saga::keyed_by::<u64, Confirmed>();
         ::sagas::__private::saga::keyed_by::<u64, Cancelled>();
     }
+    #[allow(unused_imports)]
+    use ::sagas::__private::saga::{Known, Unknown as _};
     ::sagas::__private::saga::one_path_each(
         &[
-            <Created as ::sagas::__private::Event>::NAME,
-            <Reserved as ::sagas::__private::Event>::NAME,
-            <Insufficient as ::sagas::__private::Event>::NAME,
-            <Released as ::sagas::__private::Event>::NAME,
-            <Confirmed as ::sagas::__private::Event>::NAME,
-            <Cancelled as ::sagas::__private::Event>::NAME,
+            Known::<Created>::EVENT,
+            Known::<Reserved>::EVENT,
+            Known::<Insufficient>::EVENT,
+            Known::<Released>::EVENT,
+            Known::<Confirmed>::EVENT,
+            Known::<Cancelled>::EVENT,
         ],
     );
 };

@@ -1,16 +1,16 @@
-#[path = "../../../flow.rs"]
+#[path = "../../flow.rs"]
 mod flow;
 
 use flow::*;
 use sagas::prelude::*;
 
-type Settled = Paid;
+type GivenBack = Released;
 
 #[saga(key = u64, starts = Created, completes = Confirmed, aborts = Cancelled, deadline = "15m")]
 pub enum PlaceOrder {
-    #[step(on = Created, emits = Reserved, rejects = Insufficient, undo(on(Settled, Cancelled), emits = Released))]
+    #[step(on = Created, emits = Reserved, rejects = Insufficient, undo(on(Declined, Cancelled), emits = Released))]
     Reserve,
-    #[step(on = Reserved, emits = Paid, rejects = Settled, undo(on = Cancelled, emits = Refunded))]
+    #[step(on = Reserved, emits = Paid, rejects = Declined, undo(on = Cancelled, emits = GivenBack))]
     Pay,
     #[step(pivot, on = Paid, emits = Confirmed)]
     Confirm,

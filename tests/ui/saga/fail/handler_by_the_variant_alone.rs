@@ -1,4 +1,4 @@
-#[path = "../../../flow.rs"]
+#[path = "../../flow.rs"]
 mod flow;
 
 use flow::*;
@@ -15,8 +15,6 @@ pub enum PlaceOrder {
     #[abort(on(Insufficient, Released, cancel, deadline), emits = Cancelled)]
     Cancel,
 }
-
-use PlaceOrder::Pay;
 
 #[handler(step = Pay)]
 async fn pay(On(order): On<Reserved>) -> Result<Paid, Failure<Declined>> {

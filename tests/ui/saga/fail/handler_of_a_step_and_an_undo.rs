@@ -1,4 +1,4 @@
-#[path = "../../../flow.rs"]
+#[path = "../../flow.rs"]
 mod flow;
 
 use flow::*;

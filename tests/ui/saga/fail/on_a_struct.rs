@@ -1,7 +1,3 @@
-#[path = "../../../flow.rs"]
-mod flow;
-
-use flow::*;
 use sagas::prelude::*;
 
 #[saga(key = u64, starts = Created, completes = Confirmed, aborts = Cancelled, deadline = "15m")]

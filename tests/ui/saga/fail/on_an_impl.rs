@@ -1,7 +1,3 @@
-#[path = "../../../flow.rs"]
-mod flow;
-
-use flow::*;
 use sagas::prelude::*;
 
 pub struct PlaceOrder;

@@ -1,4 +1,4 @@
-#[path = "../../../flow.rs"]
+#[path = "../../flow.rs"]
 mod flow;
 
 use flow::*;
@@ -22,13 +22,13 @@ async fn reserve(On(order): On<Created>) -> Result<Reserved, Failure<Insufficien
     Ok(Reserved { id: order.id })
 }
 
-#[handler(undo = PlaceOrder::Pay)]
-async fn refund(Undo(paid): Undo<Paid>) -> Refunded {
-    Refunded { id: paid.id }
+#[handler(undo = PlaceOrder::Reserve)]
+async fn release(Undo(held): Undo<Reserved>) -> Released {
+    Released { id: held.id }
 }
 
 pub fn all() -> [sagas::handler::Handler; 2] {
-    handlers![reserve, refund]
+    handlers![reserve, release]
 }
 
 fn main() {}

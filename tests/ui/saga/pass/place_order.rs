@@ -1,6 +1,6 @@
 //! A flow with everything that there is.
 
-#[path = "../../../flow.rs"]
+#[path = "../../flow.rs"]
 mod flow;
 
 use flow::*;
