@@ -21,7 +21,8 @@ macro_rules! columns {
 /// The keys of the instances that are forgotten.
 macro_rules! forgotten {
     () => {
-        "(SELECT service, saga, id FROM sagas_instances WHERE service = ?1 AND ended_at < ?2 ORDER BY ended_at, saga, id LIMIT ?3)"
+        "(SELECT service, saga, id FROM sagas_instances WHERE service = ?1 AND ended_at < ?2 \
+          ORDER BY ended_at, saga, id LIMIT ?3)"
     };
 }
 
