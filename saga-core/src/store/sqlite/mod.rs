@@ -9,6 +9,7 @@ mod errors;
 mod migrate;
 mod options;
 mod place;
+mod sagas;
 mod statements;
 mod unit;
 mod writer;
@@ -30,14 +31,13 @@ use self::{
     statements::{
         Failed, dead_letters, execute, inbox, outbox, parked,
         partitions::{self, Merge},
-        steps,
     },
     unit::Unit,
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SqlReader,
-    StepRecord, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore,
+    SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -153,8 +153,8 @@ impl Store for SqliteStore {
         self.read(async |connection| parked::of_key(connection, service, topic, key, limit).await).await
     }
 
-    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
-        self.read(async |connection| steps::of_saga(connection, service, saga_id).await).await
+    fn sagas(&self) -> &dyn SagaStore {
+        self
     }
 
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {

@@ -4,7 +4,11 @@
 //! row. So that few texts are prepared, rows are written in portions whose sizes are powers of two.
 
 pub(super) mod dead_letters;
+pub(super) mod definitions;
+pub(super) mod history;
 pub(super) mod inbox;
+pub(super) mod instances;
+mod keys;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;

@@ -1,29 +1,46 @@
-//! Step records: what a service did in which saga instance.
+//! Step records: what a service did at the steps of an instance.
 
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Failed, portions, values};
-use crate::{id::MessageId, store::StepRecord, time::Timestamp};
+use super::{Failed, keys, parked::unreadable, portions, values};
+use crate::{
+    id::MessageId,
+    store::{InstanceKey, StepRecord, StepState},
+    time::Timestamp,
+};
 
-pub(in crate::store::sqlite) async fn record(
+/// The columns, in the order in which [`save`] binds and [`read`] reads them.
+macro_rules! columns {
+    () => {
+        "saga, id, step, state, record, message_id, until, at"
+    };
+}
+
+pub(in crate::store::sqlite) async fn save(
     connection: &mut SqliteConnection,
     service: &str,
     steps: &[StepRecord],
 ) -> Result<(), Failed> {
     for portion in portions(steps) {
         let sql = format!(
-            "INSERT INTO sagas_steps (service, saga_id, step, message_id, event_type, refused, published, at) VALUES {}",
-            values(portion.len(), 1, 7)
+            concat!(
+                "INSERT INTO sagas_steps (service, ",
+                columns!(),
+                ") VALUES {} ON CONFLICT DO UPDATE SET state = excluded.state, record = excluded.record, \
+                 message_id = excluded.message_id, until = excluded.until, at = excluded.at"
+            ),
+            values(portion.len(), 1, 8)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for step in portion {
             query = query
-                .bind(&step.saga_id)
+                .bind(&step.instance.saga)
+                .bind(&step.instance.id)
                 .bind(&step.step)
+                .bind(step.state.as_str())
+                .bind(step.record.as_deref())
                 .bind(step.message_id.as_str())
-                .bind(&step.event_type)
-                .bind(step.refused)
-                .bind(&step.published)
+                .bind(step.until.map(Timestamp::as_millis))
                 .bind(step.at.as_millis());
         }
         query.execute(&mut *connection).await?;
@@ -31,25 +48,44 @@ pub(in crate::store::sqlite) async fn record(
     Ok(())
 }
 
-pub(in crate::store::sqlite) async fn of_saga(
+/// The records of the instances `of`, in the order of these and of the steps' names.
+pub(in crate::store::sqlite) async fn load(
     connection: &mut SqliteConnection,
     service: &str,
-    saga_id: &str,
+    of: &[InstanceKey],
 ) -> Result<Vec<StepRecord>, Failed> {
-    let sql = "SELECT saga_id, step, message_id, event_type, refused, published, at FROM sagas_steps \
-               WHERE service = ?1 AND saga_id = ?2 ORDER BY place";
-    let rows = sqlx::query(sql).bind(service).bind(saga_id).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StepRecord {
-                saga_id: row.try_get(0)?,
-                step: row.try_get(1)?,
-                message_id: MessageId::new(row.try_get::<String, _>(2)?),
-                event_type: row.try_get(3)?,
-                refused: row.try_get(4)?,
-                published: row.try_get(5)?,
-                at: Timestamp::from_millis(row.try_get(6)?),
-            })
-        })
-        .collect()
+    let mut steps = Vec::new();
+    for portion in portions(&keys::distinct(of)) {
+        let sql = keys::select(columns!(), "sagas_steps", portion.len(), "saga, id, step");
+        for row in keys::bind(sqlx::query(AssertSqlSafe(sql)), portion).bind(service).fetch_all(&mut *connection).await? {
+            steps.push(read(&row)?);
+        }
+    }
+    Ok(steps)
+}
+
+/// Forgets at most `limit` records that were written before `before`.
+pub(in crate::store::sqlite) async fn prune(
+    connection: &mut SqliteConnection,
+    service: &str,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, Failed> {
+    let done = sqlx::query(PRUNE).bind(service).bind(before.as_millis()).bind(limit).execute(connection).await?;
+    Ok(done.rows_affected())
+}
+
+pub(in crate::store::sqlite) const PRUNE: &str = "DELETE FROM sagas_steps WHERE (service, saga, id, step) IN \
+     (SELECT service, saga, id, step FROM sagas_steps WHERE service = ?1 AND at < ?2 ORDER BY at LIMIT ?3)";
+
+fn read(row: &SqliteRow) -> Result<StepRecord, Failed> {
+    Ok(StepRecord {
+        instance: InstanceKey { saga: row.try_get(0)?, id: row.try_get(1)? },
+        step: row.try_get(2)?,
+        state: StepState::of(row.try_get(3)?).ok_or_else(unreadable)?,
+        record: row.try_get(4)?,
+        message_id: MessageId::new(row.try_get::<String, _>(5)?),
+        until: row.try_get::<Option<i64>, _>(6)?.map(Timestamp::from_millis),
+        at: Timestamp::from_millis(row.try_get(7)?),
+    })
 }

@@ -8,6 +8,7 @@ mod conformance;
 mod faults;
 mod group;
 mod opening;
+mod plans;
 
 use std::{path::Path, time::Duration};
 

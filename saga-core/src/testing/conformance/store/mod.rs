@@ -16,15 +16,20 @@
 
 mod concurrency;
 mod dead_letters;
+mod forgetting;
 mod inbox;
+mod instances;
+mod listing;
 mod migrations;
 mod outbox;
 mod ownership;
 mod parked;
+mod saga_texts;
 mod samples;
 pub mod sharing;
 mod steps;
 mod transactions;
+mod turns;
 
 use std::{any::Any, sync::Arc};
 
@@ -37,9 +42,18 @@ pub use self::{
         dead_letters_are_kept_untouched, dead_letters_are_listed_newest_first, dead_letters_are_settled_once,
         dead_letters_buried_again_are_replaced, dead_letters_of_services_are_apart,
     },
+    forgetting::{old_instances_are_pruned_with_their_history, old_steps_are_pruned, pruning_says_how_much_of_the_larger},
     inbox::{
         a_claim_rolled_back_is_no_claim, a_message_given_twice_is_new_once, a_message_is_new_once,
         messages_of_services_are_apart, old_claims_are_pruned, ten_thousand_claims_fit_one_call, whatever_text_an_identity_is,
+    },
+    instances::{
+        a_transaction_reads_its_own_instances, history_comes_in_the_order_it_was_taken_in, instances_are_kept_and_replaced,
+        instances_of_services_are_apart, ten_thousand_instances_fit_one_call,
+    },
+    listing::{
+        definitions_are_replaced, instances_are_counted, instances_are_due_in_order, instances_are_found_by_what_is_asked,
+        instances_are_listed_a_page_at_a_time,
     },
     migrations::{
         a_changed_migration_is_refused, a_database_ahead_of_the_program_is_refused, migrating_twice_changes_nothing,
@@ -58,10 +72,17 @@ pub use self::{
         a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
         parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone, reparking_changes_the_attempt,
     },
-    steps::{steps_are_kept_per_saga, steps_of_services_are_apart},
+    saga_texts::whatever_text_an_instance_is,
+    steps::{
+        a_transaction_reads_its_own_steps, steps_are_kept_per_instance, steps_are_replaced, steps_of_services_are_apart,
+        ten_thousand_steps_fit_one_call,
+    },
     transactions::{
         a_savepoint_can_be_set_anew, a_savepoint_can_be_undone_again, nothing_to_undo_is_refused, undo_covers_every_table,
         what_is_dropped_is_rolled_back, what_is_not_committed_is_not_seen,
+    },
+    turns::{
+        instances_are_changed_one_after_the_other, steps_are_changed_one_after_the_other, what_is_dropped_keeps_no_instance,
     },
 };
 use crate::store::{Store, StoreTx};
@@ -114,20 +135,33 @@ macro_rules! store_conformance {
             a_savepoint_can_be_undone_again,
             a_thousand_partitions_fit_one_call,
             a_transaction_dropped_anywhere_blocks_nobody,
+            a_transaction_reads_its_own_instances,
+            a_transaction_reads_its_own_steps,
             an_epoch_stands_until_the_next,
             dead_letters_are_kept_untouched,
             dead_letters_are_listed_newest_first,
             dead_letters_are_settled_once,
             dead_letters_buried_again_are_replaced,
             dead_letters_of_services_are_apart,
+            definitions_are_replaced,
             fifty_transactions_commit_once_each,
+            history_comes_in_the_order_it_was_taken_in,
             ids_ascend_as_transactions_commit,
+            instances_are_changed_one_after_the_other,
+            instances_are_counted,
+            instances_are_due_in_order,
+            instances_are_found_by_what_is_asked,
+            instances_are_kept_and_replaced,
+            instances_are_listed_a_page_at_a_time,
+            instances_of_services_are_apart,
             many_hold_an_epoch,
             messages_of_services_are_apart,
             migrating_twice_changes_nothing,
             migrations_must_be_numbered_without_gaps,
             nothing_to_undo_is_refused,
             old_claims_are_pruned,
+            old_instances_are_pruned_with_their_history,
+            old_steps_are_pruned,
             outbox_rows_are_deleted,
             outbox_rows_are_kept_untouched,
             outbox_rows_come_by_shard,
@@ -139,22 +173,29 @@ macro_rules! store_conformance {
             parked_messages_of_services_are_apart,
             parked_messages_without_a_key_stand_alone,
             partitions_of_services_are_apart,
+            pruning_says_how_much_of_the_larger,
             reparking_changes_the_attempt,
-            several_partitions_are_answered_in_order,
             sets_migrate_once_though_many_try,
-            steps_are_kept_per_saga,
+            several_partitions_are_answered_in_order,
+            steps_are_changed_one_after_the_other,
+            steps_are_kept_per_instance,
+            steps_are_replaced,
             steps_of_services_are_apart,
             ten_thousand_claims_fit_one_call,
+            ten_thousand_instances_fit_one_call,
             ten_thousand_rows_fit_one_call,
+            ten_thousand_steps_fit_one_call,
             the_applied_offset_only_advances,
             the_owner_can_rewind,
             the_store_is_well_after_migrating,
             undo_covers_every_table,
             what_is_dropped_is_rolled_back,
+            what_is_dropped_keeps_no_instance,
             what_is_held_stands_until_the_commit,
             what_is_not_committed_is_not_seen,
             what_is_rolled_back_holds_nothing,
             whatever_text_an_identity_is,
+            whatever_text_an_instance_is,
         }
     };
     (@tests $open:path, $attributes:tt => $($check:ident,)+) => {

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use crate::{
     id::MessageId,
     message::{Header, Received, Record},
-    store::{DeadLetter, DeadLetterState, InboxKey, ParkedMessage, StepRecord},
+    store::{
+        DeadLetter, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, InstanceState, ParkedMessage,
+        StepRecord, StepState,
+    },
     time::Timestamp,
 };
 
@@ -68,14 +71,46 @@ pub(super) fn letter(id: &str, when: i64) -> DeadLetter {
     }
 }
 
-pub(super) fn step(saga: &str, number: usize) -> StepRecord {
+pub(super) fn instance(id: &str) -> InstanceKey {
+    InstanceKey { saga: "place-order".into(), id: id.into() }
+}
+
+pub(super) fn step(id: &str, number: usize) -> StepRecord {
     StepRecord {
-        saga_id: saga.into(),
+        instance: instance(id),
         step: format!("step-{number}"),
+        state: StepState::Done,
+        record: Some(r#"{"type":"StockReserved","data":{}}"#.into()),
         message_id: key(number).id,
-        event_type: "OrderCreated".into(),
-        refused: number % 2 == 1,
-        published: r#"[{"type":"StockReserved","data":{}}]"#.into(),
+        until: None,
         at: at(number as i64),
+    }
+}
+
+/// An instance that began, and moved last, at `when`.
+pub(super) fn running(id: &str, when: i64) -> InstanceRecord {
+    InstanceRecord {
+        instance: instance(id),
+        version: 1,
+        state: InstanceState::Running,
+        attention: None,
+        due: None,
+        started_at: at(when),
+        updated_at: at(when),
+        ended_at: None,
+        body: r#"{"steps":{}}"#.into(),
+    }
+}
+
+pub(super) fn entry(id: &str, event: &str) -> HistoryEntry {
+    HistoryEntry {
+        instance: instance(id),
+        event: event.into(),
+        message_id: "message-1".into(),
+        causation_id: Some("message-0".into()),
+        source: "shop".into(),
+        at: at(7),
+        seen_at: at(8),
+        note: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Subject,
-    samples::{at, key, letter, parked, received, record, step},
+    samples::{at, entry, instance, key, letter, parked, received, record, running, step},
     write,
 };
 use crate::{
@@ -20,6 +20,20 @@ async fn published(subject: &Subject) -> Vec<String> {
     rows.iter().map(|row| row.record.header("ce_id").unwrap_or_default().to_owned()).collect()
 }
 
+/// Writes to every table of sagas that a transaction writes to.
+async fn write_saga(tx: &mut dyn StoreTx) {
+    tx.save_steps("orders", &[step("1", 1)]).await.expect("save");
+    tx.save_instances("orders", &[running("1", 1)]).await.expect("save");
+    tx.append_history("orders", &[entry("1", "OrderPlaced")]).await.expect("append");
+}
+
+async fn assert_no_saga(subject: &Subject) {
+    let sagas = subject.store.sagas();
+    assert_eq!(sagas.steps("orders", &instance("1")).await.expect("read"), []);
+    assert_eq!(sagas.instance("orders", &instance("1")).await.expect("read"), None);
+    assert_eq!(sagas.history("orders", &instance("1")).await.expect("read"), []);
+}
+
 /// What is dropped without a commit never happened.
 ///
 /// # Panics
@@ -28,11 +42,11 @@ pub async fn what_is_dropped_is_rolled_back(subject: Subject) {
     let store = subject.migrated().await;
     let mut tx = store.begin().await.expect("begin");
     append(&mut *tx, 0..3).await;
-    tx.record_steps("orders", &[step("saga", 1)]).await.expect("record");
+    write_saga(&mut *tx).await;
     drop(tx);
     write(store, async |tx| append(tx, 7..8).await).await;
     assert_eq!(published(&subject).await, ["7"]);
-    assert_eq!(store.steps("orders", "saga").await.expect("read"), []);
+    assert_no_saga(&subject).await;
 }
 
 /// Nobody sees what is not committed yet, and reading does not wait for it.
@@ -123,7 +137,7 @@ pub async fn undo_covers_every_table(subject: Subject) {
             assert_eq!(tx.claim("orders", &[key(1)], at(1)).await.expect("claim"), [true]);
             tx.delete_outbox(&sent).await.expect("delete");
             append(tx, 2..3).await;
-            tx.record_steps("orders", &[step("saga", 1)]).await.expect("record");
+            write_saga(tx).await;
             tx.park("orders", &[parked(received("orders", Some(b"k"), 2), 1)]).await.expect("park");
             tx.repark(parked_id, 9, at(9), "changed").await.expect("repark");
             assert_eq!(tx.unpark(&[parked_id]).await.expect("unpark"), [true]);
@@ -135,7 +149,7 @@ pub async fn undo_covers_every_table(subject: Subject) {
     .await;
     assert_eq!(store.seen("orders", &[key(1)]).await.expect("seen"), [false]);
     assert_eq!(published(&subject).await, ["1"]);
-    assert_eq!(store.steps("orders", "saga").await.expect("read"), []);
+    assert_no_saga(&subject).await;
     let waiting = store.parked("orders", "orders", b"k", 10).await.expect("read");
     assert_eq!(waiting.iter().map(|message| (message.id, message.attempts)).collect::<Vec<_>>(), [(parked_id, 1)]);
     let (open, total) = store.dead_letters("orders", 0, 10).await.expect("list");

@@ -1,0 +1,180 @@
+//! What is asked of all instances: which there are, which are due, and how many.
+
+use super::{
+    Subject,
+    samples::{at, instance, running},
+    write,
+};
+use crate::store::{
+    InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StoredDefinition,
+};
+
+fn all() -> InstanceQuery {
+    InstanceQuery { limit: 100, ..InstanceQuery::default() }
+}
+
+fn stalest() -> InstanceQuery {
+    InstanceQuery { order: InstanceOrder::Stalest, ..all() }
+}
+
+fn refund(id: &str) -> InstanceKey {
+    InstanceKey { saga: "refund".into(), id: id.into() }
+}
+
+/// Five instances, from `a` to `e`, of which `d` and `e` are refunds.
+fn five() -> [InstanceRecord; 5] {
+    let moved = |record: InstanceRecord, state, updated| InstanceRecord { state, updated_at: at(updated), ..record };
+    let b = moved(running("b", 20), InstanceState::Compensating, 30);
+    let c = moved(running("c", 30), InstanceState::Completed, 40);
+    let e = moved(running("e", 5), InstanceState::Aborted, 70);
+    [
+        moved(running("a", 10), InstanceState::Running, 50),
+        InstanceRecord { attention: Some("stuck".into()), ..b },
+        InstanceRecord { ended_at: Some(at(60)), ..c },
+        InstanceRecord { instance: refund("d"), ..running("d", 30) },
+        InstanceRecord { instance: refund("e"), attention: Some("refused".into()), ended_at: Some(at(80)), ..e },
+    ]
+}
+
+async fn listed(sagas: &dyn SagaStore, query: &InstanceQuery) -> (String, u64) {
+    let (page, total) = sagas.instances("orders", query).await.expect("list");
+    (page.iter().map(|record| record.instance.id.as_str()).collect(), total)
+}
+
+/// Instances are found by saga, state, whether they are open, whether they need attention and how long they have not moved, those
+/// that began last first, or those that have not moved for longest.
+///
+/// # Panics
+/// When they are not.
+pub async fn instances_are_found_by_what_is_asked(subject: Subject) {
+    let store = subject.migrated().await;
+    write(store, async |tx| tx.save_instances("orders", &five()).await.expect("save")).await;
+    let (page, _) = store.sagas().instances("orders", &all()).await.expect("list");
+    assert_eq!(page.last(), five().last());
+    let (order, open) = ("place-order".to_owned(), InstanceQuery { open: true, ..all() });
+    let compensating = Some(InstanceState::Compensating);
+    for (query, expected) in [
+        (all(), "cdbae"),
+        (stalest(), "bdcae"),
+        (InstanceQuery { saga: Some("refund".into()), ..all() }, "de"),
+        (InstanceQuery { saga: Some(order.clone()), ..stalest() }, "bca"),
+        (InstanceQuery { saga: Some("unknown".into()), ..all() }, ""),
+        (InstanceQuery { state: Some(InstanceState::Running), ..all() }, "da"),
+        (InstanceQuery { state: Some(InstanceState::Completing), ..all() }, ""),
+        (open.clone(), "dba"),
+        (InstanceQuery { open: true, ..stalest() }, "bda"),
+        (InstanceQuery { state: Some(InstanceState::Aborted), ..open.clone() }, ""),
+        (InstanceQuery { saga: Some(order.clone()), ..open.clone() }, "ba"),
+        (InstanceQuery { attention: true, ..all() }, "be"),
+        (InstanceQuery { attention: true, ..open.clone() }, "b"),
+        (InstanceQuery { attention: true, saga: Some("refund".into()), ..stalest() }, "e"),
+        (InstanceQuery { idle_since: Some(at(40)), ..all() }, "db"),
+        (InstanceQuery { idle_since: Some(at(50)), ..stalest() }, "bdc"),
+        (InstanceQuery { idle_since: Some(at(51)), open: true, ..stalest() }, "bda"),
+        (InstanceQuery { saga: Some(order), state: compensating, attention: true, idle_since: Some(at(31)), ..open }, "b"),
+    ] {
+        let expected = (expected.to_owned(), expected.len() as u64);
+        assert_eq!(listed(store.sagas(), &query).await, expected, "{query:?}");
+    }
+}
+
+/// Instances are listed a page at a time, with how many there are in all.
+///
+/// # Panics
+/// When they are not.
+pub async fn instances_are_listed_a_page_at_a_time(subject: Subject) {
+    let store = subject.migrated().await;
+    assert_eq!(listed(store.sagas(), &all()).await, (String::new(), 0));
+    write(store, async |tx| tx.save_instances("orders", &five()).await.expect("save")).await;
+    for (offset, limit, expected) in
+        [(0, 2, "cd"), (2, 2, "ba"), (4, 2, "e"), (5, 2, ""), (1, u32::MAX, "dbae"), (0, 0, ""), (u64::MAX, u32::MAX, "")]
+    {
+        let page = InstanceQuery { offset, limit, ..all() };
+        assert_eq!(listed(store.sagas(), &page).await, (expected.to_owned(), 5), "from {offset}, at most {limit}");
+    }
+    let page = InstanceQuery { offset: 1, limit: 1, open: true, ..stalest() };
+    assert_eq!(listed(store.sagas(), &page).await, ("d".to_owned(), 3));
+}
+
+/// Instances whose timer has ended come the earliest first, and when the next timer ends is known, until they are saved without
+/// one.
+///
+/// # Panics
+/// When that is not so.
+pub async fn instances_are_due_in_order(subject: Subject) {
+    let store = subject.migrated().await;
+    let sagas = store.sagas();
+    assert_eq!(sagas.next_due("orders").await.expect("next"), None);
+    let timed = |id, due| InstanceRecord { due: Some(at(due)), ..running(id, 1) };
+    let records = [timed("a", 30), timed("c", 10), timed("b", 10), running("d", 1), timed("e", 20)];
+    let other = InstanceRecord { instance: refund("a"), ..timed("a", 10) };
+    write(store, async |tx| {
+        tx.save_instances("orders", &records).await.expect("save");
+        tx.save_instances("orders", &[other]).await.expect("save");
+    })
+    .await;
+    let (a, b, c, e) = (instance("a"), instance("b"), instance("c"), instance("e"));
+    for (now, limit, expected) in [
+        (9, 10, vec![]),
+        (10, 10, vec![b.clone(), c.clone(), refund("a")]),
+        (20, 2, vec![b.clone(), c.clone()]),
+        (99, 10, vec![b.clone(), c.clone(), refund("a"), e.clone(), a.clone()]),
+        (99, 0, vec![]),
+    ] {
+        assert_eq!(sagas.due("orders", at(now), limit).await.expect("due"), expected, "by {now}, at most {limit}");
+    }
+    assert_eq!(sagas.next_due("orders").await.expect("next"), Some(at(10)));
+    let rest = [running("b", 1), running("c", 1), InstanceRecord { instance: refund("a"), ..timed("a", 40) }];
+    write(store, async |tx| tx.save_instances("orders", &rest).await.expect("save")).await;
+    assert_eq!(sagas.next_due("orders").await.expect("next"), Some(at(20)));
+    assert_eq!(sagas.due("orders", at(99), 10).await.expect("due"), [e, a, refund("a")]);
+}
+
+/// Instances that have not ended are counted by saga and version, those that need attention by saga.
+///
+/// # Panics
+/// When they are not.
+pub async fn instances_are_counted(subject: Subject) {
+    let store = subject.migrated().await;
+    let second = |id| InstanceRecord { version: 2, ..running(id, 1) };
+    write(store, async |tx| {
+        tx.save_instances("orders", &five()).await.expect("save");
+        tx.save_instances("orders", &[second("f"), second("g"), second("h")]).await.expect("save");
+    })
+    .await;
+    let sagas = store.sagas();
+    let open = |saga: &str, version, instances| OpenVersion { saga: saga.into(), version, instances };
+    let versions = [open("place-order", 1, 2), open("place-order", 2, 3), open("refund", 1, 1)];
+    assert_eq!(sagas.open_versions("orders").await.expect("count"), versions);
+    assert_eq!(sagas.attention("orders").await.expect("count"), [("place-order".to_owned(), 1), ("refund".to_owned(), 1)]);
+
+    let [a, b, _, d, e] = five();
+    let settled = InstanceRecord { attention: None, ..e };
+    let stuck = InstanceRecord { attention: Some("stuck".into()), ..a };
+    let ended = InstanceRecord { ended_at: Some(at(90)), ..d };
+    write(store, async |tx| tx.save_instances("orders", &[settled, stuck, ended, b]).await.expect("save")).await;
+    assert_eq!(sagas.open_versions("orders").await.expect("count"), versions[..2]);
+    assert_eq!(sagas.attention("orders").await.expect("count"), [("place-order".to_owned(), 2)]);
+}
+
+/// Flows are kept by name and version, and one that is defined again is replaced.
+///
+/// # Panics
+/// When that is not so.
+pub async fn definitions_are_replaced(subject: Subject) {
+    let store = subject.migrated().await;
+    let sagas = store.sagas();
+    let flow = |saga: &str, version, body: &str| StoredDefinition { saga: saga.into(), version, body: body.into() };
+    let (first, second) = (flow("place-order", 2, r#"{"steps":[]}"#), flow("place-order", 10, "{}"));
+    for definition in [&second, &first, &flow("ask", u32::MAX, "{}")] {
+        sagas.define("orders", definition).await.expect("define");
+    }
+    let changed = flow("place-order", 2, r#"{"steps":["it's new"]}"#);
+    for definition in [&changed, &changed] {
+        sagas.define("orders", definition).await.expect("define");
+    }
+    sagas.define("payments", &first).await.expect("define");
+    assert_eq!(sagas.definitions("orders").await.expect("read"), [flow("ask", u32::MAX, "{}"), changed, second]);
+    assert_eq!(sagas.definitions("payments").await.expect("read"), [first]);
+    assert_eq!(sagas.definitions("shipping").await.expect("read"), []);
+}
