@@ -171,7 +171,8 @@ pub(in crate::store::sqlite) async fn open_versions(
         .collect()
 }
 
-pub(in crate::store::sqlite) const OPEN_VERSIONS: &str = "SELECT saga, version, count(*) FROM sagas_instances INDEXED BY sagas_instances_open \
+pub(in crate::store::sqlite) const OPEN_VERSIONS: &str = "SELECT saga, version, count(*) \
+     FROM sagas_instances INDEXED BY sagas_instances_open \
      WHERE service = ?1 AND ended_at IS NULL GROUP BY saga, version ORDER BY saga, version";
 
 pub(in crate::store::sqlite) async fn attention(
@@ -182,7 +183,8 @@ pub(in crate::store::sqlite) async fn attention(
     rows.iter().map(|row| Ok((row.try_get(0)?, counted(row.try_get(1)?)?))).collect()
 }
 
-pub(in crate::store::sqlite) const ATTENTION: &str = "SELECT saga, count(*) FROM sagas_instances INDEXED BY sagas_instances_attention \
+pub(in crate::store::sqlite) const ATTENTION: &str = "SELECT saga, count(*) \
+     FROM sagas_instances INDEXED BY sagas_instances_attention \
      WHERE service = ?1 AND attention IS NOT NULL GROUP BY saga ORDER BY saga";
 
 fn counted(count: i64) -> Result<u64, Failed> {

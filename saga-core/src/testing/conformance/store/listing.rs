@@ -21,18 +21,19 @@ fn refund(id: &str) -> InstanceKey {
     InstanceKey { saga: "refund".into(), id: id.into() }
 }
 
-/// Five instances, from `a` to `e`, of which `d` and `e` are refunds.
+/// Five instances: two began, and two moved last, at the same time, of which the one whose saga comes first has the identity that
+/// comes last.
 fn five() -> [InstanceRecord; 5] {
     let moved = |record: InstanceRecord, state, updated| InstanceRecord { state, updated_at: at(updated), ..record };
-    let b = moved(running("b", 20), InstanceState::Compensating, 30);
-    let c = moved(running("c", 30), InstanceState::Completed, 40);
-    let e = moved(running("e", 5), InstanceState::Aborted, 70);
+    let stuck = moved(running("b", 20), InstanceState::Compensating, 30);
+    let completed = moved(running("d", 30), InstanceState::Completed, 40);
+    let aborted = moved(running("e", 5), InstanceState::Aborted, 70);
     [
-        moved(running("a", 10), InstanceState::Running, 50),
-        InstanceRecord { attention: Some("stuck".into()), ..b },
-        InstanceRecord { ended_at: Some(at(60)), ..c },
-        InstanceRecord { instance: refund("d"), ..running("d", 30) },
-        InstanceRecord { instance: refund("e"), attention: Some("refused".into()), ended_at: Some(at(80)), ..e },
+        moved(running("c", 10), InstanceState::Running, 50),
+        InstanceRecord { attention: Some("stuck".into()), ..stuck },
+        InstanceRecord { ended_at: Some(at(60)), ..completed },
+        InstanceRecord { instance: refund("a"), ..running("a", 30) },
+        InstanceRecord { instance: refund("e"), attention: Some("refused".into()), ended_at: Some(at(80)), ..aborted },
     ]
 }
 
@@ -54,23 +55,23 @@ pub async fn instances_are_found_by_what_is_asked(subject: Subject) {
     let (order, open) = ("place-order".to_owned(), InstanceQuery { open: true, ..all() });
     let compensating = Some(InstanceState::Compensating);
     for (query, expected) in [
-        (all(), "cdbae"),
-        (stalest(), "bdcae"),
-        (InstanceQuery { saga: Some("refund".into()), ..all() }, "de"),
-        (InstanceQuery { saga: Some(order.clone()), ..stalest() }, "bca"),
+        (all(), "dabce"),
+        (stalest(), "badce"),
+        (InstanceQuery { saga: Some("refund".into()), ..all() }, "ae"),
+        (InstanceQuery { saga: Some(order.clone()), ..stalest() }, "bdc"),
         (InstanceQuery { saga: Some("unknown".into()), ..all() }, ""),
-        (InstanceQuery { state: Some(InstanceState::Running), ..all() }, "da"),
+        (InstanceQuery { state: Some(InstanceState::Running), ..all() }, "ac"),
         (InstanceQuery { state: Some(InstanceState::Completing), ..all() }, ""),
-        (open.clone(), "dba"),
-        (InstanceQuery { open: true, ..stalest() }, "bda"),
+        (open.clone(), "abc"),
+        (InstanceQuery { open: true, ..stalest() }, "bac"),
         (InstanceQuery { state: Some(InstanceState::Aborted), ..open.clone() }, ""),
-        (InstanceQuery { saga: Some(order.clone()), ..open.clone() }, "ba"),
+        (InstanceQuery { saga: Some(order.clone()), ..open.clone() }, "bc"),
         (InstanceQuery { attention: true, ..all() }, "be"),
         (InstanceQuery { attention: true, ..open.clone() }, "b"),
         (InstanceQuery { attention: true, saga: Some("refund".into()), ..stalest() }, "e"),
-        (InstanceQuery { idle_since: Some(at(40)), ..all() }, "db"),
-        (InstanceQuery { idle_since: Some(at(50)), ..stalest() }, "bdc"),
-        (InstanceQuery { idle_since: Some(at(51)), open: true, ..stalest() }, "bda"),
+        (InstanceQuery { idle_since: Some(at(40)), ..all() }, "ab"),
+        (InstanceQuery { idle_since: Some(at(50)), ..stalest() }, "bad"),
+        (InstanceQuery { idle_since: Some(at(51)), open: true, ..stalest() }, "bac"),
         (InstanceQuery { saga: Some(order), state: compensating, attention: true, idle_since: Some(at(31)), ..open }, "b"),
     ] {
         let expected = (expected.to_owned(), expected.len() as u64);
@@ -87,13 +88,13 @@ pub async fn instances_are_listed_a_page_at_a_time(subject: Subject) {
     assert_eq!(listed(store.sagas(), &all()).await, (String::new(), 0));
     write(store, async |tx| tx.save_instances("orders", &five()).await.expect("save")).await;
     for (offset, limit, expected) in
-        [(0, 2, "cd"), (2, 2, "ba"), (4, 2, "e"), (5, 2, ""), (1, u32::MAX, "dbae"), (0, 0, ""), (u64::MAX, u32::MAX, "")]
+        [(0, 2, "da"), (2, 2, "bc"), (4, 2, "e"), (5, 2, ""), (1, u32::MAX, "abce"), (0, 0, ""), (u64::MAX, u32::MAX, "")]
     {
         let page = InstanceQuery { offset, limit, ..all() };
         assert_eq!(listed(store.sagas(), &page).await, (expected.to_owned(), 5), "from {offset}, at most {limit}");
     }
     let page = InstanceQuery { offset: 1, limit: 1, open: true, ..stalest() };
-    assert_eq!(listed(store.sagas(), &page).await, ("d".to_owned(), 3));
+    assert_eq!(listed(store.sagas(), &page).await, ("a".to_owned(), 3));
 }
 
 /// Instances whose timer has ended come the earliest first, and when the next timer ends is known, until they are saved without
@@ -148,11 +149,11 @@ pub async fn instances_are_counted(subject: Subject) {
     assert_eq!(sagas.open_versions("orders").await.expect("count"), versions);
     assert_eq!(sagas.attention("orders").await.expect("count"), [("place-order".to_owned(), 1), ("refund".to_owned(), 1)]);
 
-    let [a, b, _, d, e] = five();
-    let settled = InstanceRecord { attention: None, ..e };
-    let stuck = InstanceRecord { attention: Some("stuck".into()), ..a };
-    let ended = InstanceRecord { ended_at: Some(at(90)), ..d };
-    write(store, async |tx| tx.save_instances("orders", &[settled, stuck, ended, b]).await.expect("save")).await;
+    let [running, stuck, _, open_refund, refused] = five();
+    let settled = InstanceRecord { attention: None, ..refused };
+    let stuck_too = InstanceRecord { attention: Some("stuck".into()), ..running };
+    let ended = InstanceRecord { ended_at: Some(at(90)), ..open_refund };
+    write(store, async |tx| tx.save_instances("orders", &[settled, stuck_too, ended, stuck]).await.expect("save")).await;
     assert_eq!(sagas.open_versions("orders").await.expect("count"), versions[..2]);
     assert_eq!(sagas.attention("orders").await.expect("count"), [("place-order".to_owned(), 2)]);
 }
