@@ -11,6 +11,10 @@ use crate::{
     time::Timestamp,
 };
 
+/// `$1` service, `$2` saga, `$3` id.
+pub(in crate::store::postgres) const OF: &str = "SELECT event, message_id, causation_id, source, at, seen_at, note FROM sagas_history \
+     WHERE service = $1 AND instance_digest = sagas_digest($2, $3) ORDER BY place";
+
 /// Adds `entries`. Their places are drawn after they were sorted, so they ascend in the order given.
 pub(in crate::store::postgres) async fn append(
     connection: &mut PgConnection,
@@ -51,9 +55,7 @@ pub(in crate::store::postgres) async fn of(
     service: &str,
     instance: &InstanceKey,
 ) -> Result<Vec<HistoryEntry>, Failed> {
-    let sql = "SELECT event, message_id, causation_id, source, at, seen_at, note FROM sagas_history \
-               WHERE service = $1 AND instance_digest = sagas_digest($2, $3) ORDER BY place";
-    let query = sqlx::query(sql).bind(service).bind(escaped(&instance.saga)).bind(escaped(&instance.id));
+    let query = sqlx::query(OF).bind(service).bind(escaped(&instance.saga)).bind(escaped(&instance.id));
     let rows = query.fetch_all(connection).await?;
     rows.iter()
         .map(|row| {

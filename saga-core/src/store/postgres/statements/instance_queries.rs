@@ -23,6 +23,14 @@ pub(in crate::store::postgres) const DUE: &str =
 pub(in crate::store::postgres) const NEXT_DUE: &str =
     "SELECT min(due) FROM sagas_instances WHERE service = $1 AND due IS NOT NULL";
 
+/// `$1` service.
+pub(in crate::store::postgres) const OPEN_VERSIONS: &str = "SELECT saga, version, count(*) FROM sagas_instances WHERE service = $1 AND ended_at IS NULL \
+     GROUP BY saga, version ORDER BY saga, version";
+
+/// `$1` service.
+pub(in crate::store::postgres) const ATTENTION: &str =
+    "SELECT saga, count(*) FROM sagas_instances WHERE service = $1 AND attention IS NOT NULL GROUP BY saga ORDER BY saga";
+
 /// The query that selects `columns` of what `query` wants, in no order.
 pub(in crate::store::postgres) fn wanted(columns: &str, service: &str, query: &InstanceQuery) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new("SELECT ");
@@ -92,9 +100,7 @@ pub(in crate::store::postgres) async fn open_versions(
     connection: &mut PgConnection,
     service: &str,
 ) -> Result<Vec<OpenVersion>, Failed> {
-    let sql = "SELECT saga, version, count(*) FROM sagas_instances WHERE service = $1 AND ended_at IS NULL \
-               GROUP BY saga, version ORDER BY saga, version";
-    let rows = sqlx::query(sql).bind(service).fetch_all(connection).await?;
+    let rows = sqlx::query(OPEN_VERSIONS).bind(service).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             Ok(OpenVersion {
@@ -110,9 +116,7 @@ pub(in crate::store::postgres) async fn attention(
     connection: &mut PgConnection,
     service: &str,
 ) -> Result<Vec<(String, u64)>, Failed> {
-    let sql = "SELECT saga, count(*) FROM sagas_instances WHERE service = $1 AND attention IS NOT NULL \
-               GROUP BY saga ORDER BY saga";
-    let rows = sqlx::query(sql).bind(service).fetch_all(connection).await?;
+    let rows = sqlx::query(ATTENTION).bind(service).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((unescaped(row.try_get(0)?), counted(row.try_get(1)?)?))).collect()
 }
 

@@ -15,6 +15,22 @@ use crate::{
     time::Timestamp,
 };
 
+/// The columns, in the order in which [`read`] reads them.
+macro_rules! columns {
+    () => {
+        "known.saga, known.id, version, state, attention, due, started_at, updated_at, ended_at, body"
+    };
+}
+pub(super) use columns;
+
+/// `$1` service, `$2` and `$3` the sagas and the ids of instances.
+pub(in crate::store::postgres) const OF: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM unnest($2::text[], $3::text[]) AS wanted (saga, id) JOIN sagas_instances AS known \
+     ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) ORDER BY known.saga, known.id"
+);
+
 /// Those that have ended and that nobody works on, which it locks. `$1` service, `$2` before when, `$3` how many.
 pub(in crate::store::postgres) const ENDED: &str = concat!(
     "WITH ended AS MATERIALIZED ( \
@@ -34,14 +50,6 @@ pub(in crate::store::postgres) const FORGET: &str = concat!(
      past AS (DELETE FROM sagas_history USING gone WHERE service = $1 AND sagas_history.instance_digest = gone.instance_digest) \
      SELECT count(*) FROM gone"
 );
-
-/// The columns, in the order in which [`read`] reads them.
-macro_rules! columns {
-    () => {
-        "known.saga, known.id, version, state, attention, due, started_at, updated_at, ended_at, body"
-    };
-}
-pub(super) use columns;
 
 /// Reads an instance from the columns.
 pub(super) fn read(row: &PgRow) -> Result<InstanceRecord, Failed> {
@@ -78,14 +86,8 @@ pub(in crate::store::postgres) async fn of(
     service: &str,
     instances: &[&InstanceKey],
 ) -> Result<Vec<InstanceRecord>, Failed> {
-    let sql = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM unnest($2::text[], $3::text[]) AS wanted (saga, id) JOIN sagas_instances AS known \
-         ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) ORDER BY known.saga, known.id"
-    );
     let (sagas, ids) = keys::columns(instances);
-    let rows = sqlx::query(sql).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
+    let rows = sqlx::query(OF).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 

@@ -14,6 +14,12 @@ use crate::{
     time::Timestamp,
 };
 
+/// `$1` service, `$2` and `$3` the sagas and the ids of instances.
+pub(in crate::store::postgres) const OF: &str = "SELECT known.saga, known.id, step, state, record, message_id, until, at \
+     FROM unnest($2::text[], $3::text[]) AS wanted (saga, id) \
+     JOIN sagas_steps AS known ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) \
+     ORDER BY known.saga, known.id, step";
+
 /// `$1` service, `$2` before when, `$3` how many.
 pub(in crate::store::postgres) const PRUNE: &str = concat!(
     "DELETE FROM sagas_steps WHERE ctid = ANY(ARRAY( \
@@ -41,13 +47,8 @@ pub(in crate::store::postgres) async fn of(
     service: &str,
     instances: &[&InstanceKey],
 ) -> Result<Vec<StepRecord>, Failed> {
-    let sql = "SELECT known.saga, known.id, step, state, record, message_id, until, at \
-               FROM unnest($2::text[], $3::text[]) AS wanted (saga, id) \
-               JOIN sagas_steps AS known \
-               ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) \
-               ORDER BY known.saga, known.id, step";
     let (sagas, ids) = keys::columns(instances);
-    let rows = sqlx::query(sql).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
+    let rows = sqlx::query(OF).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             Ok(StepRecord {
