@@ -3,8 +3,8 @@ ALTER TABLE sagas_instances RENAME TO sagas_processes;
 ALTER INDEX sagas_instances_pkey RENAME TO sagas_processes_pkey;
 DROP TABLE sagas_steps;
 
--- The names of a saga, an instance and a step may be longer than an index takes: their digests are indexed. No text has what stands
--- between the two here (see `text`), and a backslash would begin an escape.
+-- The names of a saga, an instance and a step may be longer than an index takes: their digests are indexed. No text has in it what
+-- stands between the two here (see `text`), and a backslash would begin an escape.
 CREATE FUNCTION sagas_digest(name TEXT) RETURNS BYTEA LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT sha256(replace(name, E'\\', E'\\\\')::bytea)
 $$;

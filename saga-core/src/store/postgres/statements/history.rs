@@ -12,8 +12,9 @@ use crate::{
 };
 
 /// `$1` service, `$2` saga, `$3` id.
-pub(in crate::store::postgres) const OF: &str = "SELECT event, message_id, causation_id, source, at, seen_at, note FROM sagas_history \
-     WHERE service = $1 AND instance_digest = sagas_digest($2, $3) ORDER BY place";
+pub(in crate::store::postgres) const OF: &str = "\
+    SELECT event, message_id, causation_id, source, at, seen_at, note FROM sagas_history \
+    WHERE service = $1 AND instance_digest = sagas_digest($2, $3) ORDER BY place";
 
 /// Adds `entries`. Their places are drawn after they were sorted, so they ascend in the order given.
 pub(in crate::store::postgres) async fn append(

@@ -20,6 +20,8 @@ const ROWS: &str = "
     SELECT 'orders', 'checkout', 'order-' || n, 'OrderPlaced', 'm-' || n, 'orders', n, n FROM generate_series(1, 20000) AS n;
     ANALYZE sagas_instances; ANALYZE sagas_steps; ANALYZE sagas_history;";
 
+type PgQuery = QueryScalar<'static, Postgres, String, PgArguments>;
+
 /// Whether what `sql` asks for is found by `index`, and nothing by reading a whole table.
 async fn finds_by(connection: &mut PgConnection, index: &str, sql: &str, bind: impl FnOnce(PgQuery) -> PgQuery) {
     let query = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {sql}"))).bind("orders");
@@ -27,8 +29,6 @@ async fn finds_by(connection: &mut PgConnection, index: &str, sql: &str, bind: i
     assert!(plan.contains(&format!(" {index} ")), "{index} does not find {sql}:\n{plan}");
     assert!(!plan.contains("Seq Scan on sagas_"), "{sql}:\n{plan}");
 }
-
-type PgQuery = QueryScalar<'static, Postgres, String, PgArguments>;
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
