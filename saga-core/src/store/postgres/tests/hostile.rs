@@ -116,8 +116,11 @@ async fn whatever_a_saga_is_called_is_kept() {
         tx.save_steps("orders", &[StepRecord { record: None, ..step.clone() }, step.clone()]).await.unwrap();
         tx.save_instances("orders", &[InstanceRecord { due: None, ..record.clone() }, record.clone()]).await.unwrap();
         tx.append_history("orders", &[entry.clone(), entry.clone()]).await.unwrap();
-        assert_eq!(tx.load_steps("orders", &[instance.clone(), instance.clone()]).await.unwrap(), [step.clone()]);
-        assert_eq!(tx.load_instances("orders", &[instance.clone(), instance.clone()]).await.unwrap(), [record.clone()]);
+        assert_eq!(tx.load_steps("orders", &[instance.clone(), instance.clone()]).await.unwrap(), std::slice::from_ref(&step));
+        assert_eq!(
+            tx.load_instances("orders", &[instance.clone(), instance.clone()]).await.unwrap(),
+            std::slice::from_ref(&record)
+        );
         assert_eq!(tx.load_steps("orders", &beside).await.unwrap(), []);
         assert_eq!(tx.load_instances("orders", &beside).await.unwrap(), []);
         tx.commit().await.unwrap();
