@@ -29,7 +29,7 @@ impl Chart {
         if let Some(from_outside) = self.from_outside() {
             diagram.line(&format!("else {from_outside} before the pivot"));
             let abort = &self.definition.abort;
-            diagram.note(self.who_does(&abort.name), &abort.name);
+            diagram.note(self.who_does(&abort.name), &format!("{}\npublishes {}", abort.name, abort.emits.name));
             diagram.consequences(&before, &self.definition.aborts, self.who_does(&abort.name));
         }
         if alternatives {
@@ -67,8 +67,10 @@ impl<'c> Diagram<'c> {
         }
     }
 
+    /// A note of one line, or of several.
     fn note(&mut self, over: &str, what: &str) {
-        self.line(&format!("Note over {}: {}", id("", over), mermaid(what)));
+        let lines: Vec<_> = what.lines().map(mermaid).collect();
+        self.line(&format!("Note over {}: {}", id("", over), lines.join("<br/>")));
     }
 
     fn says(&mut self, from: &str, to: &str, event: &EventRef) {
@@ -80,7 +82,7 @@ impl<'c> Diagram<'c> {
         let next: Vec<&Step> = self.chart.begun_by(event).collect();
         // A flow has no loops; the bound is for one that was read from a database.
         if next.is_empty() || depth > self.chart.definition.steps.len() {
-            return self.note(from, &format!("{} is published", event.name));
+            return self.note(from, &format!("publishes {}", event.name));
         }
         for step in next {
             let who = self.chart.who_does(&step.name);
@@ -94,11 +96,7 @@ impl<'c> Diagram<'c> {
     /// What follows from `first`, published by `from`, when the steps in `done` were done.
     fn consequences(&mut self, done: &[&'c Step], first: &'c EventRef, from: &'c str) {
         let mut publishers = vec![(first, from)];
-        let consequences = self.chart.consequences(done, first);
-        if consequences.is_empty() {
-            self.note(from, &format!("{} is published", first.name));
-        }
-        for consequence in consequences {
+        for consequence in self.chart.consequences(done, first) {
             let (on, who, does, publishes) = match consequence {
                 Consequence::Undo(step, on) => {
                     let emits = step.undo.as_ref().map_or(on, |undo| &undo.emits);
@@ -111,7 +109,7 @@ impl<'c> Diagram<'c> {
             };
             let by = publishers.iter().find(|(event, _)| *event == on).map_or(from, |(_, by)| *by);
             self.says(by, who, on);
-            self.note(who, &format!("{does}, {} is published", publishes.name));
+            self.note(who, &format!("{does}\npublishes {}", publishes.name));
             publishers.push((publishes, who));
         }
     }
