@@ -1,0 +1,94 @@
+//! A flow as a table.
+
+use super::{
+    super::{Chart, EventRef},
+    text::{cell, duration, prose},
+};
+
+/// What stands in a cell of which there is nothing to be said.
+const NOTHING: &str = "–";
+
+impl Chart {
+    /// The flow as Markdown: what it is, and a table with a row for each step and one for the abort. What is known of who takes
+    /// part is in it.
+    pub fn canvas(&self) -> String {
+        let flow = &self.definition;
+        let mut page = format!("## {}\n\n", cell(&flow.name));
+        if !flow.about.trim().is_empty() {
+            page += &format!("{}\n\n", prose(&flow.about));
+        }
+        let tracker = self.participants.tracker.as_deref().map(cell);
+        page += &row(&["flow".to_owned(), cell(&flow.name)]);
+        page += &rule(2);
+        for (what, value) in [
+            ("version", flow.version.to_string()),
+            ("key", cell(&flow.key)),
+            ("starts with", event(&flow.starts)),
+            ("completes with", event(&flow.completes)),
+            ("aborts with", event(&flow.aborts)),
+            ("deadline", duration(flow.deadline)),
+            ("tracked by", tracker.unwrap_or_else(nothing)),
+        ] {
+            page += &row(&[what.to_owned(), value]);
+        }
+        page.push('\n');
+        let columns =
+            ["step", "what it does", "service", "on", "publishes", "refuses with", "undone on", "undone with", "deadline"];
+        page += &row(&columns.map(str::to_owned));
+        page += &rule(columns.len());
+        for step in &flow.steps {
+            let (undone_on, undone_with) = step
+                .undo
+                .as_ref()
+                .map_or_else(|| (nothing(), nothing()), |undo| (listed(undo.on.iter().map(event)), event(&undo.emits)));
+            page += &row(&[
+                cell(&step.name) + if step.pivot { " (pivot)" } else { "" },
+                about(&step.about),
+                self.service(&step.name),
+                event(&step.on),
+                event(&step.emits),
+                step.rejects.as_ref().map_or_else(nothing, event),
+                undone_on,
+                undone_with,
+                step.deadline.map_or_else(nothing, duration),
+            ]);
+        }
+        let abort = &flow.abort;
+        let words = [abort.cancel.then_some("cancel"), abort.deadline.then_some("deadline")];
+        let words = words.into_iter().flatten().map(|word| format!("*{word}*"));
+        let on = listed(abort.on.iter().map(event).chain(words));
+        let name = cell(&abort.name) + " (abort)";
+        let (service, emits) = (self.service(&abort.name), event(&abort.emits));
+        page += &row(&[name, about(&abort.about), service, on, emits, nothing(), nothing(), nothing(), nothing()]);
+        page
+    }
+
+    fn service(&self, step: &str) -> String {
+        self.participants.done_by.get(step).map_or_else(nothing, |service| cell(service))
+    }
+}
+
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn rule(columns: usize) -> String {
+    format!("|{}\n", "---|".repeat(columns))
+}
+
+fn nothing() -> String {
+    NOTHING.to_owned()
+}
+
+fn event(event: &EventRef) -> String {
+    cell(&event.name)
+}
+
+fn about(text: &str) -> String {
+    if text.trim().is_empty() { nothing() } else { prose(text) }
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() { nothing() } else { names }
+}

@@ -1,0 +1,85 @@
+//! Pictures of a flow, drawn from its definition.
+//!
+//! What a flow does is stated once, in its [`Definition`], so a picture of it is never drawn by hand and never out of date. There
+//! are four: the states that an instance goes through, who says what to whom, the steps and the events between them, and all of it
+//! as a table. Each is a method of [`Chart`] and gives text: Mermaid, Graphviz or Markdown. Names are escaped for each of them.
+//!
+//! ```
+//! # use saga_core::saga::{Chart, Definition};
+//! fn page(definition: Definition) -> String {
+//!     let chart = Chart::of(definition);
+//!     format!("{}\n```mermaid\n{}```\n", chart.canvas(), chart.state_diagram())
+//! }
+//! ```
+//!
+//! [`Chart`]: super::Chart
+
+mod canvas;
+mod graphviz;
+mod sequence;
+mod state;
+mod text;
+
+use super::{Definition, EventRef, Publishes, Step};
+
+/// What an event calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call<'d> {
+    /// A step is to be done.
+    Do(&'d Step),
+    /// A step is to be undone.
+    Undo(&'d Step),
+    /// The flow is to be given up.
+    Abort,
+}
+
+impl Definition {
+    /// What `event` calls for: steps in their order, then compensations, those of the last steps first, then the abort.
+    fn calls(&self, event: &EventRef) -> Vec<Call<'_>> {
+        let steps = self.steps.iter().filter(|step| step.on.name == event.name).map(Call::Do);
+        let undone = |step: &&Step| step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event.name));
+        let undos = self.steps.iter().rev().filter(undone).map(Call::Undo);
+        let abort = self.abort.on.iter().any(|on| on.name == event.name).then_some(Call::Abort);
+        steps.chain(undos).chain(abort).collect()
+    }
+
+    /// The steps before `step`, the nearest first.
+    fn before(&self, step: &Step) -> Vec<&Step> {
+        let (mut before, mut on) = (Vec::new(), &step.on);
+        while let Some(Publishes::Done(cause)) = self.published_as(&on.name) {
+            before.push(cause);
+            on = &cause.on;
+            // A flow has no loops; the bound is for one that was read from a database.
+            if before.len() > self.steps.len() {
+                break;
+            }
+        }
+        before
+    }
+
+    /// Whether `step` is done while the flow may still be given up: it is the pivot, or before it.
+    fn undecided_at(&self, step: &Step) -> bool {
+        !self.before(step).iter().any(|before| before.pivot)
+    }
+
+    /// Where `step` is among the steps.
+    fn place(&self, step: &Step) -> usize {
+        self.steps.iter().position(|other| other.name == step.name).unwrap_or_default()
+    }
+
+    /// What gives the flow up though nobody has refused anything: `a cancel, or a deadline (15m in all, 30s for Pay)`.
+    fn interruptions(&self) -> Option<String> {
+        let limits = self.steps.iter().filter(|step| self.undecided_at(step));
+        let limits = limits.filter_map(|step| Some(format!(", {} for {}", text::duration(step.deadline?), step.name)));
+        let deadline = || format!("a deadline ({} in all{})", text::duration(self.deadline), limits.collect::<String>());
+        match (self.abort.cancel, self.abort.deadline) {
+            (true, true) => Some(format!("a cancel, or {}", deadline())),
+            (true, false) => Some("a cancel".to_owned()),
+            (false, true) => Some(deadline()),
+            (false, false) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

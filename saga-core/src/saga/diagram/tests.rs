@@ -1,0 +1,149 @@
+//! The pictures of flows, as they are kept beside this file. `UPDATE_PICTURES=1` writes them anew.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use super::super::{Abort, Chart, Definition, EventRef, Participants, Step, Undo};
+
+fn event(name: &str) -> EventRef {
+    EventRef { name: name.to_owned(), topic: "orders".to_owned() }
+}
+
+fn events(names: &[&str]) -> Vec<EventRef> {
+    names.iter().map(|name| event(name)).collect()
+}
+
+fn step(name: &str, about: &str, on: &str, emits: &str) -> Step {
+    Step {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        on: event(on),
+        emits: event(emits),
+        rejects: None,
+        undo: None,
+        pivot: false,
+        deadline: None,
+    }
+}
+
+/// A declined payment gives the goods back first, and that cancels the order.
+fn place_order() -> Definition {
+    let undo = |on: &[&str], emits| Some(Undo { on: events(on), emits: event(emits) });
+    Definition {
+        name: "PlaceOrder".to_owned(),
+        version: 1,
+        about: "Reserve the goods, take the payment, confirm; or give everything back.".to_owned(),
+        key: "OrderId".to_owned(),
+        starts: event("OrderCreated"),
+        completes: event("OrderConfirmed"),
+        aborts: event("OrderCancelled"),
+        deadline: Duration::from_secs(900),
+        steps: vec![
+            Step {
+                rejects: Some(event("InventoryInsufficient")),
+                undo: undo(&["PaymentFailed", "OrderCancelled"], "InventoryReleased"),
+                ..step("ReserveInventory", "Inventory puts the goods aside.", "OrderCreated", "InventoryReserved")
+            },
+            Step {
+                rejects: Some(event("PaymentFailed")),
+                undo: undo(&["OrderCancelled"], "PaymentRefunded"),
+                deadline: Some(Duration::from_secs(90)),
+                ..step("ProcessPayment", "Payment charges the customer.", "InventoryReserved", "PaymentProcessed")
+            },
+            Step {
+                pivot: true,
+                ..step("ConfirmOrder", "The order service's own commit decides.", "PaymentProcessed", "OrderConfirmed")
+            },
+        ],
+        abort: Abort {
+            name: "CancelOrder".to_owned(),
+            about: "Also what a customer's cancel and the deadline lead to.".to_owned(),
+            on: events(&["InventoryInsufficient", "InventoryReleased"]),
+            cancel: true,
+            deadline: true,
+            emits: event("OrderCancelled"),
+        },
+    }
+}
+
+/// Nothing but a decision.
+fn minimal() -> Definition {
+    Definition {
+        name: "decide".to_owned(),
+        version: 7,
+        about: String::new(),
+        key: "u64".to_owned(),
+        starts: event("Asked"),
+        completes: event("Agreed"),
+        aborts: event("Declined"),
+        deadline: Duration::from_secs(5_400),
+        steps: vec![Step { pivot: true, ..step("Agree", "", "Asked", "Agreed") }],
+        abort: Abort {
+            name: "Decline".to_owned(),
+            about: String::new(),
+            on: Vec::new(),
+            cancel: false,
+            deadline: true,
+            emits: event("Declined"),
+        },
+    }
+}
+
+/// Compensations that call for each other, and steps behind the pivot; nothing from outside gives it up.
+fn chained() -> Definition {
+    let mut flow = place_order();
+    flow.name = "ChainedOrder".to_owned();
+    (flow.abort.cancel, flow.abort.deadline) = (false, false);
+    flow.abort.on = events(&["InventoryInsufficient", "PaymentFailed", "BookingFailed"]);
+    if let Some(undo) = &mut flow.steps[0].undo {
+        undo.on = events(&["PaymentFailed", "PaymentRefunded"]);
+    }
+    if let Some(undo) = &mut flow.steps[1].undo {
+        undo.on = events(&["OrderCancelled"]);
+    }
+    let book = Step { rejects: Some(event("BookingFailed")), ..step("BookCourier", "", "PaymentProcessed", "CourierBooked") };
+    flow.steps[2].on = event("CourierBooked");
+    flow.steps.insert(2, book);
+    flow.steps.push(step("ShipOrder", "", "OrderConfirmed", "OrderShipped"));
+    flow.steps.push(step("SendInvoice", "", "OrderConfirmed", "InvoiceSent"));
+    flow
+}
+
+fn with_services(definition: Definition) -> Chart {
+    let named = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(step, service)| ((*step).to_owned(), (*service).to_owned())).collect()
+    };
+    let done_by = named(&[
+        ("ReserveInventory", "inventory"),
+        ("ProcessPayment", "payment-service"),
+        ("ConfirmOrder", "orders"),
+        ("CancelOrder", "orders"),
+    ]);
+    let undone_by = named(&[("ReserveInventory", "inventory"), ("ProcessPayment", "payment-service")]);
+    Chart { definition, participants: Participants { tracker: Some("orders".to_owned()), done_by, undone_by } }
+}
+
+#[test]
+fn they_are_as_they_were_last_seen() {
+    let charts = [
+        ("place_order", with_services(place_order())),
+        ("place_order_alone", Chart::of(place_order())),
+        ("minimal", Chart::of(minimal())),
+        ("chained", Chart::of(chained())),
+    ];
+    for (name, chart) in charts {
+        agrees(&format!("{name}_state.mmd"), &chart.state_diagram());
+        agrees(&format!("{name}_sequence.mmd"), &chart.sequence_diagram());
+        agrees(&format!("{name}.dot"), &chart.graphviz());
+        agrees(&format!("{name}.md"), &chart.canvas());
+    }
+}
+
+/// Compares with the picture in `file`.
+fn agrees(file: &str, picture: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/saga/diagram/testdata").join(file);
+    if std::env::var("UPDATE_PICTURES").is_ok_and(|update| update == "1") {
+        std::fs::write(&path, picture).expect("written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(picture, kept, "{file} differs; if that is meant, run the test with UPDATE_PICTURES=1");
+}
