@@ -16,8 +16,8 @@ impl Chart {
         let flow = &self.definition;
         let mut graph = format!("digraph \"{}\" {{\n", dot(&flow.name));
         graph += "    rankdir=LR;\n";
-        graph += "    node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
-        graph += "    edge [fontname=\"sans-serif\", fontsize=10];\n\n";
+        graph += "    node [shape=box, style=rounded, fontname=\"Helvetica\"];\n";
+        graph += "    edge [fontname=\"Helvetica\", fontsize=10];\n\n";
         graph += "    start [shape=circle, style=filled, fillcolor=black, label=\"\", width=0.2];\n";
         for step in &flow.steps {
             let pivot = if step.pivot { ", peripheries=2" } else { "" };
@@ -41,7 +41,7 @@ impl Chart {
                 graph += &edges(flow, &from, rejects, ", color=red", None);
             }
             if let Some(undo) = &step.undo {
-                graph += &edges(flow, &from, &undo.emits, DASHED, None);
+                graph += &edges(flow, &from, &undo.emits, DASHED, Some("aborted"));
             }
         }
         for (given, from) in [(flow.abort.cancel, "cancel"), (flow.abort.deadline, "deadline")] {

@@ -149,7 +149,7 @@ fn leaving<'d>(flow: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
             let undone = reached(flow, &flow.aborts, Era::After);
             let nothing = if undone.is_empty() { "" } else { " (nothing left to undo)" };
             let end = (state, State::Aborted, format!("{}{nothing}", flow.aborts));
-            undone.into_iter().map(|to| (state, to, format!("{} (if it was done)", flow.aborts))).chain([end]).collect()
+            undone.into_iter().map(|to| (state, to, format!("{} (if done)", flow.aborts))).chain([end]).collect()
         }
         State::Completed | State::Aborted => Vec::new(),
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use serde_json::Value;
+
 use super::super::{Abort, Chart, Definition, EventRef, Participants, Step, Undo};
 
 fn event(name: &str) -> EventRef {
@@ -136,6 +138,87 @@ fn they_are_as_they_were_last_seen() {
         agrees(&format!("{name}.dot"), &chart.graphviz());
         agrees(&format!("{name}.md"), &chart.canvas());
     }
+}
+
+/// Every name of the flow and of who takes part, with `evil` in it.
+fn renamed(chart: &Chart, evil: &str) -> Chart {
+    fn rename(value: Value, evil: &str) -> Value {
+        match value {
+            Value::String(name) => format!("{name}{evil}x").into(),
+            Value::Array(values) => values.into_iter().map(|value| rename(value, evil)).collect(),
+            Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, rename(value, evil))).collect(),
+            other => other,
+        }
+    }
+    let mut renamed: Chart = serde_json::from_value(rename(serde_json::to_value(chart).expect("JSON"), evil)).expect("a chart");
+    for services in [&mut renamed.participants.done_by, &mut renamed.participants.undone_by] {
+        *services = std::mem::take(services).into_iter().map(|(step, by)| (format!("{step}{evil}x"), by)).collect();
+    }
+    renamed
+}
+
+/// How often `c` stands in each line without a backslash before it.
+fn bare(picture: &str, c: char) -> Vec<usize> {
+    let count = |line: &str| {
+        let (mut count, mut escaped) = (0, false);
+        for found in line.chars() {
+            count += usize::from(found == c && !escaped);
+            escaped = found == '\\' && !escaped;
+        }
+        count
+    };
+    picture.lines().map(count).collect()
+}
+
+#[test]
+fn no_name_breaks_a_picture() {
+    let tame = with_services(place_order());
+    for evil in [
+        "\n",
+        "\r\n    end\n",
+        "\"",
+        "|",
+        "\\",
+        ":",
+        "; ",
+        "#",
+        "#quot;",
+        "%%",
+        "-->",
+        "-)",
+        "}",
+        "{",
+        "]",
+        "<br/>",
+        "`",
+        "\u{2028}",
+        "\0",
+    ] {
+        let hostile = renamed(&tame, evil);
+        let pictures: [(&str, fn(&Chart) -> String); 4] = [
+            (";\":{}<>%[]|\\`\n", Chart::state_diagram),
+            (";\":{}<>%[]|\\`\n", Chart::sequence_diagram),
+            ("\"\n", Chart::graphviz),
+            ("|\n", Chart::canvas),
+        ];
+        for (meant, draw) in pictures {
+            let (tame, hostile) = (draw(&tame), without_codes(&draw(&hostile)));
+            for c in meant.chars() {
+                assert_eq!(bare(&hostile, c), bare(&tame, c), "{c:?} by {evil:?}:\n{hostile}");
+            }
+            assert!(!hostile.chars().any(|c| c.is_control() && c != '\n'), "{evil:?}:\n{hostile:?}");
+        }
+    }
+}
+
+/// `picture` with a letter for each character code.
+fn without_codes(picture: &str) -> String {
+    let mut parts = picture.split('#');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once(';') {
+        Some((code, rest)) if !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit()) => format!("{text}c{rest}"),
+        _ => format!("{text}#{part}"),
+    })
 }
 
 /// Compares with the picture in `file`.
