@@ -223,7 +223,8 @@ impl<'s, 'd> Branch<'s, 'd> {
     }
 
     fn end(self, state: &str) {
-        let decided_by = if self.aborted { &self.flow.abort.name } else { &self.flow.pivot().name };
+        let pivot = self.flow.steps.iter().find(|step| step.pivot).map(|step| &step.name);
+        let decided_by = if self.aborted { &self.flow.abort.name } else { pivot.unwrap_or(&self.flow.abort.name) };
         let keeper = self.script.chart.participants.tracker.as_deref();
         let lane = keeper.unwrap_or_else(|| self.script.lane(decided_by));
         self.script.note(lane, state);

@@ -221,6 +221,23 @@ fn without_codes(picture: &str) -> String {
     })
 }
 
+/// One that was read from a database may not hold together.
+#[test]
+fn a_flow_with_a_loop_or_without_a_pivot_is_drawn_all_the_same() {
+    let mut looping = place_order();
+    looping.steps[0].on = event("PaymentProcessed");
+    let mut late = chained();
+    late.starts = event("OrderShipped");
+    let mut open = place_order();
+    open.steps.pop();
+    for flow in [looping, late, open] {
+        let chart = Chart::of(flow);
+        for picture in [chart.state_diagram(), chart.sequence_diagram(), chart.graphviz(), chart.canvas()] {
+            assert!(picture.contains("CancelOrder") && picture.len() < 10_000, "{picture}");
+        }
+    }
+}
+
 /// Compares with the picture in `file`.
 fn agrees(file: &str, picture: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/saga/diagram/testdata").join(file);
