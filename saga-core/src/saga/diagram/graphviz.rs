@@ -10,8 +10,8 @@ use super::{
 const DASHED: &str = ", style=dashed";
 
 impl Chart {
-    /// The flow for Graphviz: a node for each step, with who does it, and an edge for each event. What compensates is dashed: into
-    /// the step that is to be undone, and out of it when it was. The pivot has two borders.
+    /// The flow for Graphviz: a node for each step, with who does it, and an edge for each event. What compensates is dashed:
+    /// into the step that is to be undone, and out of it when it was. The pivot has two borders.
     pub fn graphviz(&self) -> String {
         let flow = &self.definition;
         let mut graph = format!("digraph \"{}\" {{\n", dot(&flow.name));

@@ -14,8 +14,8 @@ const SOLID: &str = "-)";
 const DASHED: &str = "--)";
 
 impl Chart {
-    /// The flow as a sequence diagram for Mermaid: how it goes when all goes well, then what each refusal leads to, and a cancel or
-    /// a deadline. The participants are services, as far as they are known; a step of which that is not known stands for itself.
+    /// The flow as a sequence diagram for Mermaid: how it goes when all goes well, then what each refusal leads to, and a cancel
+    /// or a deadline. The participants are services, as far as they are known; a step of which that is not known stands for itself.
     /// Each arrow is an event; one that nobody waits for goes to the service that keeps the instances.
     pub fn sequence_diagram(&self) -> String {
         let flow = &self.definition;
@@ -194,7 +194,7 @@ impl<'s, 'd> Branch<'s, 'd> {
         self.follow(lane, &self.flow.aborts);
     }
 
-    /// Whether `call` is followed in this branch: each step is done or undone once, and nothing is done when the flow was given up.
+    /// Whether `call` is followed in this branch: a step is done or undone once, and none is done once the flow was given up.
     fn can_be(&self, call: Call<'_>) -> bool {
         match call {
             Call::Do(step) => !self.aborted && !self.played.contains(&step.name.as_str()),

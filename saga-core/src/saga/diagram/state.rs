@@ -1,7 +1,7 @@
 //! The states that an instance goes through.
 //!
-//! A person who draws them draws a step that is being done, a step that is being undone, and the abort between what leads to it and
-//! what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they are
+//! A person who draws them draws a step that is being done, a step that is being undone, and the abort between what leads to it
+//! and what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they are
 //! reached by other events, and lead elsewhere.
 
 use super::{
@@ -32,8 +32,8 @@ enum Era {
 type Transition<'d> = (State<'d>, State<'d>, String);
 
 impl Chart {
-    /// The states of an instance as a state diagram for Mermaid. In the frame stands what a cancel or a deadline can still give up;
-    /// a flow without either has none.
+    /// The states of an instance as a state diagram for Mermaid. In the frame stands what a cancel or a deadline can still give
+    /// up; a flow without either has none.
     pub fn state_diagram(&self) -> String {
         let flow = &self.definition;
         let (states, transitions) = walk(flow);

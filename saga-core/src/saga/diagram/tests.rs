@@ -170,6 +170,8 @@ fn bare(picture: &str, c: char) -> Vec<usize> {
     picture.lines().map(count).collect()
 }
 
+type Draw = fn(&Chart) -> String;
+
 #[test]
 fn no_name_breaks_a_picture() {
     let tame = with_services(place_order());
@@ -195,7 +197,7 @@ fn no_name_breaks_a_picture() {
         "\0",
     ] {
         let hostile = renamed(&tame, evil);
-        let pictures: [(&str, fn(&Chart) -> String); 4] = [
+        let pictures: [(&str, Draw); 4] = [
             (";\":{}<>%[]|\\`\n", Chart::state_diagram),
             (";\":{}<>%[]|\\`\n", Chart::sequence_diagram),
             ("\"\n", Chart::graphviz),
