@@ -2,7 +2,8 @@
 //!
 //! What a flow does is stated once, in its [`Definition`], so a picture of it is never drawn by hand and never out of date. There
 //! are four: the states that an instance goes through, who says what to whom, the steps and the events between them, and all
-//! of it as a table. Each is a method of [`Chart`] and gives text: Mermaid, Graphviz or Markdown. Names are escaped for each of them.
+//! of it as a table. Each is a method of [`Chart`] and gives text: Mermaid, Graphviz or Markdown. Names are escaped for each
+//! of them.
 //!
 //! ```
 //! # use saga_core::saga::{Chart, Definition};

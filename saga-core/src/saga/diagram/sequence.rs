@@ -15,8 +15,8 @@ const DASHED: &str = "--)";
 
 impl Chart {
     /// The flow as a sequence diagram for Mermaid: how it goes when all goes well, then what each refusal leads to, and a cancel
-    /// or a deadline. The participants are services, as far as they are known; a step of which that is not known stands for itself.
-    /// Each arrow is an event; one that nobody waits for goes to the service that keeps the instances.
+    /// or a deadline. The participants are services, as far as they are known; a step of which that is not known stands for
+    /// itself. Each arrow is an event; one that nobody waits for goes to the service that keeps the instances.
     pub fn sequence_diagram(&self) -> String {
         let flow = &self.definition;
         let mut script = Script::new(self);

@@ -1,8 +1,8 @@
 //! The states that an instance goes through.
 //!
 //! A person who draws them draws a step that is being done, a step that is being undone, and the abort between what leads to it
-//! and what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they are
-//! reached by other events, and lead elsewhere.
+//! and what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they
+//! are reached by other events, and lead elsewhere.
 
 use super::{
     super::{Chart, Definition, EventRef, Step},
