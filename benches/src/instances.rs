@@ -114,7 +114,7 @@ impl World {
         for portion in (first..self.next.0).collect::<Vec<_>>().chunks(1_000) {
             let mut work = self.order.begin().await?;
             for id in portion {
-                work.publish(&Created { id: *id })?;
+                work.publish(&Created { id: *id }).map_err(|fault| fault.to_string())?;
             }
             work.commit().await?;
         }
@@ -128,7 +128,7 @@ impl World {
         self.next.1 += count as u64;
         let mut work = self.stock.begin().await?;
         for id in first..self.next.1 {
-            work.publish(&Reserved { id })?;
+            work.publish(&Reserved { id }).map_err(|fault| fault.to_string())?;
         }
         let began = Instant::now();
         work.commit().await?;
