@@ -40,14 +40,26 @@ impl Database {
             url if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
                 Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?)))
             }
-            url => {
-                // Only the scheme: the rest may hold a password.
-                let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-                Err(StoreError::Refused(format!(
-                    "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
-                    scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
-                )))
+            url => Err(unknown(url)),
+        }
+    }
+
+    /// Opens `url`, the database of a program that runs or of one that does not, for reading only: nothing is made, migrated or
+    /// written. [`StoreError::Contended`] is what reading answers when a program has opened a file meanwhile: open it again.
+    ///
+    /// # Errors
+    /// When the URL names no database that can be read, the database cannot be opened, or its tables are not those of this
+    /// program.
+    pub async fn read_only(url: &str) -> Result<Self, StoreError> {
+        match url {
+            "memory:" => {
+                Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
             }
+            #[cfg(feature = "sqlite")]
+            url if url.starts_with("sqlite:") => {
+                Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(url.parse()?).await?)))
+            }
+            url => Err(unknown(url)),
         }
     }
 
@@ -55,6 +67,15 @@ impl Database {
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0
     }
+}
+
+fn unknown(url: &str) -> StoreError {
+    // Only the scheme: the rest may hold a password.
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    StoreError::Refused(format!(
+        "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
+        scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
+    ))
 }
 
 impl std::fmt::Debug for Database {
