@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     failure::{Failure, Fault, Never},
-    message::{Event, EventSet, EventType, Outgoing},
+    message::{Event, EventSet, EventType, Identified, Outgoing},
 };
 
 /// What a handler's call came to.
@@ -68,6 +68,19 @@ impl<E: Event> IntoPublished for E {
 
     fn encode(&self, into: &mut Vec<Outgoing>) -> Result<(), Fault> {
         into.push(Outgoing::of(self)?);
+        Ok(())
+    }
+}
+
+impl<E: Event> IntoPublished for Identified<E> {
+    fn types() -> Vec<EventType> {
+        <E as EventSet>::types()
+    }
+
+    fn encode(&self, into: &mut Vec<Outgoing>) -> Result<(), Fault> {
+        let mut outgoing = Outgoing::of(&self.event)?;
+        outgoing.id = Some(self.id.clone());
+        into.push(outgoing);
         Ok(())
     }
 }

@@ -89,6 +89,8 @@ pub struct Outgoing {
     pub key: String,
     /// The event as JSON.
     pub value: Bytes,
+    /// The identity that it was given; without one it gets its own when its handler has ended.
+    pub id: Option<MessageId>,
 }
 
 impl Outgoing {
@@ -99,7 +101,14 @@ impl Outgoing {
     pub fn of<E: Event>(event: &E) -> Result<Self, Fault> {
         let value = serde_json::to_vec(event)
             .map_err(|error| Fault::new(format!("event {} cannot be written as JSON: {error}", E::NAME)))?;
-        Ok(Self { name: E::NAME, topic: E::TOPIC, version: E::VERSION, key: event.key().to_text(), value: value.into() })
+        Ok(Self {
+            name: E::NAME,
+            topic: E::TOPIC,
+            version: E::VERSION,
+            key: event.key().to_text(),
+            value: value.into(),
+            id: None,
+        })
     }
 
     /// The record that carries this event, identified by `id`, published by `source` at `time` within `context`.

@@ -40,10 +40,12 @@
 mod envelope;
 mod event;
 pub mod headers;
+mod identified;
 mod record;
 mod shard;
 
 pub use envelope::{Context, Envelope, Outgoing};
 pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
+pub use identified::Identified;
 pub use record::{Header, Received, Record, TopicPartition};
 pub use shard::{Shard, Shards};

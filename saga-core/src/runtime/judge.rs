@@ -38,7 +38,10 @@ pub(crate) struct Judged {
 /// A database that is unavailable is no fault of the message: it is put off, and no attempt is counted.
 pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Outgoing)>, now: Timestamp) -> Judged {
     let ended = ended(&outcome);
-    let named = |events: Vec<Outgoing>| events.into_iter().map(|event| (MessageId::from(core.ids.uuid(now)), event));
+    let named = |events: Vec<Outgoing>| {
+        let new = || MessageId::from(core.ids.uuid(now));
+        events.into_iter().map(move |mut event| (event.id.take().unwrap_or_else(new), event))
+    };
     let (events, error) = match outcome {
         Outcome::Done(returned) => (published.into_iter().chain(named(returned)).collect(), String::new()),
         Outcome::Rejected(refusal) => (named(refusal).collect(), String::new()),

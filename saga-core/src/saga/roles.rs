@@ -7,7 +7,7 @@ use std::{any::Any, sync::Arc};
 use super::{Deadline, Definition};
 use crate::{
     failure::{Fault, Never},
-    message::{Event, EventKey, EventType},
+    message::{Event, EventKey, EventType, Identified},
 };
 
 /// A flow across services. Implemented by `#[saga]`.
@@ -93,6 +93,11 @@ impl<S, const STEP: usize> OutcomeOf<S, STEP> for Never {
     const REJECTS: bool = false;
 }
 
+impl<S, E: OutcomeOf<S, STEP>, const STEP: usize> OutcomeOf<S, STEP> for Identified<E> {
+    const EMITS: bool = E::EMITS;
+    const REJECTS: bool = E::REJECTS;
+}
+
 /// What the step left behind, as its compensation takes it: the step's `emits`, or an `Option` of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this step of `{S}` leaves behind",
@@ -112,6 +117,8 @@ impl<S, T: UndoneFrom<S, STEP>, const STEP: usize> UndoneFrom<S, STEP> for Optio
 pub trait UndoOutcomeOf<S, const STEP: usize> {}
 
 impl<S, T: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for Option<T> {}
+
+impl<S, E: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for Identified<E> {}
 
 /// What a handler that cannot refuse says as its *no*: nothing.
 #[diagnostic::on_unimplemented(

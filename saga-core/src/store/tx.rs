@@ -6,7 +6,7 @@ use super::{StoreError, StoreTx};
 use crate::{
     failure::Fault,
     id::{IdSource, MessageId},
-    message::{Event, Outgoing},
+    message::{Event, Identified, Outgoing},
     time::Timestamp,
 };
 
@@ -58,7 +58,7 @@ impl Tx {
     }
 
     /// Publishes `event` with this transaction, and says under which identity. A handler that does not need the identity
-    /// returns its events instead.
+    /// returns its events instead; one that does, and whose events its flow asks for, [identifies](Tx::identify) and returns them.
     ///
     /// # Delivery
     /// The event leaves when the transaction has committed, before the events the handler returns.
@@ -69,6 +69,11 @@ impl Tx {
         let id = MessageId::from(self.ids.uuid(self.now));
         self.published.push((id.clone(), Outgoing::of(event)?));
         Ok(id)
+    }
+
+    /// `event` with the identity under which it is published when the handler returns it.
+    pub fn identify<E: Event>(&self, event: E) -> Identified<E> {
+        Identified { id: MessageId::from(self.ids.uuid(self.now)), event }
     }
 
     /// The open transaction, for what the framework itself does in it.

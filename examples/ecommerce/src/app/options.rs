@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -60,6 +61,9 @@ pub(super) struct Flags {
     /// sqlite, or postgres://… [default: sqlite]
     #[arg(long, value_name = "URL", global = true)]
     database: Option<String>,
+    /// How long an order may be undecided before it is cancelled, as 90s or 1h30m [default: 15m]
+    #[arg(long, value_name = "TIME", global = true)]
+    order_deadline: Option<String>,
     /// Do not play the demo
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
@@ -100,6 +104,8 @@ pub(crate) struct Options {
     pub broker: String,
     /// The databases.
     pub database: String,
+    /// How long an order may be undecided before it is cancelled.
+    pub order_deadline: String,
     /// Whether the demo is left out.
     pub no_demo: bool,
     /// Which flows the demo plays.
@@ -131,6 +137,7 @@ impl Default for Options {
             services: ServiceName::ALL.map(ServiceName::as_str).join(","),
             broker: "embedded".to_owned(),
             database: "sqlite".to_owned(),
+            order_deadline: "15m".to_owned(),
             no_demo: false,
             demo: Flows::Short,
             once: false,
@@ -164,6 +171,9 @@ pub(crate) enum OptionsError {
     /// A database that this program does not speak to.
     #[error("--database {0}: write `sqlite`, or postgres://user:password@host:port/database")]
     Database(String),
+    /// A time that is none.
+    #[error("--order-deadline {0}: write a time from 1s to 30d, as 90s, 15m or 1h30m")]
+    OrderDeadline(String),
     /// A parameter of the database's address that is ours to set.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
     Schema,
@@ -178,6 +188,7 @@ impl Options {
         let options: Self = load(Self::default(), path, "ECOMMERCE_", flags)?;
         options.broker()?;
         options.check_database()?;
+        options.deadline()?;
         options.services()?;
         Ok(options)
     }
@@ -233,6 +244,12 @@ impl Options {
         }
     }
 
+    fn deadline(&self) -> Result<Duration, OptionsError> {
+        let sensible = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+        let parsed = humantime::parse_duration(&self.order_deadline).ok().filter(|deadline| sensible.contains(deadline));
+        parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
+    }
+
     fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
         let names = self.services.split(',').map(str::trim);
         let mut services = names.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(OptionsError::Services)?;
@@ -252,6 +269,7 @@ impl Options {
         config.broker = self.broker()?;
         config.storage = self.storage();
         config.settings = self.limits.clone();
+        config.order_deadline = self.deadline()?;
         Ok(config)
     }
 }

@@ -10,9 +10,10 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Service, ServiceHandle, Settings,
+    App, Handle, Remote, Service, ServiceHandle, Settings, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
+    saga::Saga,
     store::StoreError,
     time::Clock,
     transport::{
@@ -29,6 +30,7 @@ use crate::services::notification::providers::Providers;
 use crate::{
     check::Peers,
     client::Client,
+    contracts::{OrderShipped, PlaceOrder},
     services::{
         analytics, inventory, notification, order,
         payment::{self, gateway::Gateway, terminal::Terminal},
@@ -69,6 +71,8 @@ pub struct Config {
     pub ids: IdSource,
     /// The limits of each service.
     pub settings: Settings,
+    /// How long an order may be undecided before it is cancelled.
+    pub order_deadline: Duration,
 }
 
 impl Config {
@@ -84,6 +88,7 @@ impl Config {
             clock: Clock::system(),
             ids: IdSource::random(),
             settings: Settings::default(),
+            order_deadline: PlaceOrder::definition().deadline,
         }
     }
 
@@ -118,6 +123,13 @@ impl Config {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// With orders cancelled that are undecided after this time.
+    #[must_use]
+    pub fn order_deadline(mut self, order_deadline: Duration) -> Self {
+        self.order_deadline = order_deadline;
         self
     }
 
@@ -188,7 +200,7 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings } = config;
+    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline } = config;
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
     let (transport, log): (Arc<dyn Transport>, _) = match broker {
@@ -212,12 +224,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     all.extend(own.clone());
     let (client, peers) = (Client::new(own)?, Client::new(all)?);
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone());
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>();
+    for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
+        app = app.remote(elsewhere(name));
+    }
     let mut gateway = None;
     for name in services {
         let database = storage.database(&data_dir, name).await?;
         let service: Service = match name {
-            ServiceName::Order => order::service(database, Peers { client: peers.clone() }),
+            ServiceName::Order => order::service(database, Peers { client: peers.clone() }, order_deadline),
             ServiceName::Inventory => inventory::service(database),
             ServiceName::Payment => {
                 let opened = storage.gateway(&data_dir, &clock, &ids).await?;
@@ -235,6 +250,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let handle = app.start(transport).await?;
     Ok(Running { handle, client, gateway, log })
+}
+
+/// A service that runs in another process, for the check of the flow.
+fn elsewhere(name: ServiceName) -> Remote {
+    let remote = Remote::new(name.as_str());
+    match name {
+        ServiceName::Order => remote.handlers(order::handlers()).tracks(Tracker::of::<PlaceOrder>()).publishes::<OrderShipped>(),
+        ServiceName::Inventory => remote.handlers(inventory::handlers()),
+        ServiceName::Payment => remote.handlers(payment::handlers()),
+        ServiceName::Notification => remote.handlers(notification::handlers()),
+        ServiceName::Analytics => remote.handlers(analytics::handlers()),
+    }
 }
 
 async fn embedded(data_dir: &Path, clock: &Clock) -> Result<Arc<dyn Transport>, StartError> {

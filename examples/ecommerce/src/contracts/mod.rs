@@ -1,4 +1,4 @@
-//! What the services say to each other: events by owner, and the values they are made of.
+//! What the services say to each other: events by owner, the values they are made of, and the flow that they make together.
 //!
 //! An event carries what its readers need, so that nobody has to ask back. Values check themselves when they are read: a
 //! quantity is at least 1, an amount is never negative, a product id is a short text. What breaks these rules is no event, and
@@ -10,6 +10,7 @@ mod money;
 mod notification;
 mod order;
 mod payment;
+mod place_order;
 
 pub use ids::{CustomerId, NotAUuid, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
@@ -17,6 +18,7 @@ pub use money::{Amount, AmountError, Currency, Money, NegativeMoney};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
 pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus, Quantity};
 pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};
+pub use place_order::PlaceOrder;
 
 /// An enum whose variants are words on the wire and in the database.
 macro_rules! words {

@@ -7,6 +7,7 @@ mod connect;
 mod errors;
 mod migrate;
 mod options;
+mod sagas;
 mod settings;
 mod sharing;
 mod statements;
@@ -32,13 +33,12 @@ use self::{
     statements::{
         Failed, dead_letters, execute, inbox, outbox, parked,
         partitions::{self, Merge},
-        steps,
     },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, Sharing, SqlReader,
-    StepRecord, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Sharing,
+    SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -156,8 +156,8 @@ impl Store for PostgresStore {
         ask!(self, reading, connection => parked::of_key(connection, service, topic, key, limit))
     }
 
-    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
-        ask!(self, reading, connection => steps::of_saga(connection, service, saga_id))
+    fn sagas(&self) -> &dyn SagaStore {
+        self
     }
 
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {

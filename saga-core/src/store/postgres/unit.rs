@@ -12,12 +12,12 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, OutboxId, ParkedId, ParkedMessage, SqlConnection, StepRecord,
-        StoreError, StoreTx, no_savepoint, sql_errors::Failed,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, OutboxId, ParkedId,
+        ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint, sql_errors::Failed,
     },
     connect::{Connector, Held, ended, quoted},
     errors,
-    statements::{dead_letters, execute, inbox, outbox, parked, partitions, steps},
+    statements::{dead_letters, execute, history, inbox, instances, outbox, parked, partitions, steps},
 };
 use crate::{
     message::{Record, TopicPartition},
@@ -146,8 +146,24 @@ impl StoreTx for Unit {
         self.run(async |connection| outbox::delete(connection, ids).await).await
     }
 
-    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
-        self.run(async |connection| steps::record(connection, service, steps).await).await
+    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
+        self.run(async |connection| steps::load(connection, service, of).await).await
+    }
+
+    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        self.run(async |connection| steps::save(connection, service, steps).await).await
+    }
+
+    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
+        self.run(async |connection| instances::load(connection, service, of).await).await
+    }
+
+    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError> {
+        self.run(async |connection| instances::save(connection, service, instances).await).await
+    }
+
+    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
+        self.run(async |connection| history::append(connection, service, entries).await).await
     }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {

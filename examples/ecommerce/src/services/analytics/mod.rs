@@ -4,11 +4,16 @@ pub mod domain;
 pub mod handlers;
 mod http;
 
-use sagas::{prelude::*, store::Migration};
+use sagas::{handler::Handler, prelude::*, store::Migration};
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") }];
 
+/// What the service reacts to.
+pub fn handlers() -> [Handler; 1] {
+    handlers![handlers::count]
+}
+
 /// The service on `db`.
 pub fn service(db: Database) -> Service {
-    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers![handlers::count]).routes(http::routes)
+    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes)
 }

@@ -26,17 +26,6 @@ crate::contracts::words! {
     }
 }
 
-/// What came of an attempt to hold the goods of an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Held {
-    /// All of them are held.
-    All(Vec<Reservation>),
-    /// None of them is held, since these are short.
-    Nothing(Vec<Missing>),
-    /// It was decided before.
-    Before,
-}
-
 /// Units ordered of each product, in the order of the products.
 pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     let mut demand = BTreeMap::new();
@@ -47,18 +36,19 @@ pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     demand
 }
 
-/// Holds everything that was ordered, or nothing; once per order.
+/// Holds everything that was ordered; or says what is short, and then the transaction is to be undone.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn hold(tx: &mut Tx, order_id: OrderId, items: &[OrderItem], ids: &IdSource) -> Result<Held, Fault> {
+pub async fn hold(
+    tx: &mut Tx,
+    order_id: OrderId,
+    items: &[OrderItem],
+    ids: &IdSource,
+) -> Result<Result<Vec<Reservation>, Vec<Missing>>, Fault> {
     let now = tx.now();
     lock_stock(tx).await?;
-    let mut held = Vec::new();
-    let mut missing = Vec::new();
-    if decided(tx, order_id).await? {
-        return Ok(Held::Before);
-    }
+    let (mut held, mut missing) = (Vec::new(), Vec::new());
     for (product_id, requested) in demand(items) {
         if take(tx, product_id, requested).await? {
             let reservation_id = ReservationId(ids.uuid(now));
@@ -67,16 +57,11 @@ pub async fn hold(tx: &mut Tx, order_id: OrderId, items: &[OrderItem], ids: &IdS
             missing.push(Missing { product_id: product_id.clone(), requested, available: available(tx, product_id).await? });
         }
     }
-    decide(tx, order_id, missing.is_empty()).await?;
-    if missing.is_empty() {
-        record(tx, order_id, &held, now).await?;
-        Ok(Held::All(held))
-    } else {
-        for reservation in &held {
-            give_back(tx, &reservation.product_id, reservation.quantity).await?;
-        }
-        Ok(Held::Nothing(missing))
+    if !missing.is_empty() {
+        return Ok(Err(missing));
     }
+    record(tx, order_id, &held, now).await?;
+    Ok(Ok(held))
 }
 
 /// Turns what is held for an order into what is sold.
@@ -121,20 +106,6 @@ pub fn shortage(missing: &[Missing]) -> String {
 /// A number of units as the database counts them: what it cannot count is more than there can be.
 fn units(quantity: u64) -> i64 {
     i64::try_from(quantity).unwrap_or(i64::MAX)
-}
-
-async fn decided(tx: &mut Tx, order_id: OrderId) -> Result<bool, Fault> {
-    let decision = sqlx::query("SELECT granted FROM decisions WHERE order_id = $1").bind(order_id.to_string());
-    Ok(decision.fetch_optional(&mut *tx).await?.is_some())
-}
-
-async fn decide(tx: &mut Tx, order_id: OrderId, granted: bool) -> Result<(), Fault> {
-    sqlx::query("INSERT INTO decisions (order_id, granted) VALUES ($1, $2)")
-        .bind(order_id.to_string())
-        .bind(i64::from(granted))
-        .execute(&mut *tx)
-        .await?;
-    Ok(())
 }
 
 async fn take(tx: &mut Tx, product_id: &ProductId, quantity: u64) -> Result<bool, Fault> {

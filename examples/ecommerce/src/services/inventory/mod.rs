@@ -5,17 +5,20 @@ pub mod domain;
 pub mod handlers;
 mod http;
 
-use sagas::{prelude::*, store::Migration};
+use sagas::{handler::Handler, prelude::*, store::Migration};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "products and reservations", sql: include_str!("schema.sql") },
     Migration { version: 2, name: "the catalogue", sql: include_str!("catalogue.sql") },
+    Migration { version: 3, name: "the barrier of the flow knows what was decided", sql: "DROP TABLE decisions;" },
 ];
+
+/// What the service reacts to.
+pub fn handlers() -> [Handler; 3] {
+    handlers![handlers::reserve, handlers::release, handlers::sell]
+}
 
 /// The service on `db`.
 pub fn service(db: Database) -> Service {
-    Service::new("inventory", db)
-        .migrations(MIGRATIONS)
-        .handlers(handlers![handlers::reserve, handlers::sell, handlers::release])
-        .routes(http::routes)
+    Service::new("inventory", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes)
 }

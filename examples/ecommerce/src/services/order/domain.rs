@@ -34,13 +34,16 @@ pub enum Change {
     Shipped(OrderShipped),
 }
 
-/// What the service decides about an order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
-    /// It stands.
-    Confirm(OrderConfirmed),
-    /// It comes to nothing.
-    Cancel(OrderCancelled),
+impl From<OrderConfirmed> for Change {
+    fn from(event: OrderConfirmed) -> Self {
+        Self::Confirmed(event)
+    }
+}
+
+impl From<OrderCancelled> for Change {
+    fn from(event: OrderCancelled) -> Self {
+        Self::Cancelled(event)
+    }
 }
 
 /// An order, as its history makes it.
@@ -93,17 +96,15 @@ impl Order {
         }
     }
 
-    /// What the service decides now that `change` has had its effect.
-    pub fn decide(&self, change: &Change) -> Option<Decision> {
-        let (order_id, customer_id) = (self.order_id, self.customer_id.clone());
-        match change {
-            Change::Paid(_) => Some(Decision::Confirm(OrderConfirmed { order_id, customer_id, total: self.total })),
-            Change::Insufficient(_) | Change::Released(_) => {
-                let reason = self.reason.clone().unwrap_or_default();
-                Some(Decision::Cancel(OrderCancelled { order_id, customer_id, reason }))
-            }
-            _ => None,
-        }
+    /// That the order stands.
+    pub fn confirmed(&self) -> OrderConfirmed {
+        OrderConfirmed { order_id: self.order_id, customer_id: self.customer_id.clone(), total: self.total }
+    }
+
+    /// That the order comes to nothing: for `reason`, unless its history says why.
+    pub fn cancelled(&self, reason: &str) -> OrderCancelled {
+        let reason = self.reason.clone().unwrap_or_else(|| reason.to_owned());
+        OrderCancelled { order_id: self.order_id, customer_id: self.customer_id.clone(), reason }
     }
 
     /// Whether `change` has overtaken the event that led to it, which is still on its way on another topic.

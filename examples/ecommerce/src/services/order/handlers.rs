@@ -2,72 +2,99 @@
 
 use std::time::Duration;
 
-use sagas::{event, handler, prelude::*};
+use sagas::{event, handler, message::Identified, prelude::*};
 
 use super::{domain::Change, history::OpenOrder};
-use crate::contracts::{InventoryInsufficient, InventoryReleased, InventoryReserved, PaymentFailed, PaymentProcessed};
+use crate::contracts::{
+    InventoryInsufficient, InventoryReleased, InventoryReserved, OrderCancelled, OrderConfirmed, OrderId, PaymentFailed,
+    PaymentProcessed, PlaceOrder,
+};
 
-/// What others say about an order.
+/// What others say about an order that decides nothing.
 #[event]
 #[derive(Debug, Clone)]
 pub enum News {
     /// The goods are held.
     Reserved(InventoryReserved),
-    /// The goods are not there.
-    Insufficient(InventoryInsufficient),
-    /// The goods are for sale again.
-    Released(InventoryReleased),
-    /// The money is there.
-    Paid(PaymentProcessed),
     /// The money was refused.
     PaymentFailed(PaymentFailed),
 }
 
-impl From<News> for Change {
-    fn from(news: News) -> Self {
-        match news {
-            News::Reserved(event) => Self::Reserved(event),
-            News::Insufficient(event) => Self::Insufficient(event),
-            News::Released(event) => Self::Released(event),
-            News::Paid(event) => Self::Paid(event),
-            News::PaymentFailed(event) => Self::PaymentFailed(event),
-        }
-    }
-}
-
-impl News {
-    fn order_id(&self) -> crate::contracts::OrderId {
-        match self {
-            Self::Reserved(event) => event.order_id,
-            Self::Insufficient(event) => event.order_id,
-            Self::Released(event) => event.order_id,
-            Self::Paid(event) => event.order_id,
-            Self::PaymentFailed(event) => event.order_id,
-        }
-    }
+/// What others say that ends an order.
+#[event]
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The goods are not there.
+    Insufficient(InventoryInsufficient),
+    /// The goods are for sale again.
+    Released(InventoryReleased),
 }
 
 /// How long an event that overtook its cause waits for it, so that the history tells the flow in its order. The order comes out
 /// right without it too.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes what others say into the order's history, and confirms or cancels the order when it is decided.
+/// Takes what others say into the order's history.
 #[handler]
 pub async fn follow(On(news): On<News>, mut tx: Tx, meta: Meta) -> Result<(), Failure> {
-    let order_id = news.order_id();
-    let Some(mut open) = OpenOrder::load(&mut tx, order_id).await? else {
-        return Err(Failure::dead(format!("there is no order {order_id}")));
+    let (order_id, change) = match news {
+        News::Reserved(event) => (event.order_id, Change::Reserved(event)),
+        News::PaymentFailed(event) => (event.order_id, Change::PaymentFailed(event)),
     };
-    let change = Change::from(news);
-    if open.order.is_overtaken_by(&change) && meta.now.since(meta.envelope.time) < PATIENCE {
+    let open = taken(&mut tx, order_id, &change, &meta).await?;
+    Ok(open.save(&mut tx).await?)
+}
+
+/// Goods and money are there: the order stands.
+#[handler(step = PlaceOrder::ConfirmOrder)]
+pub async fn confirm(On(paid): On<PaymentProcessed>, mut tx: Tx, meta: Meta) -> Result<Identified<OrderConfirmed>, Failure> {
+    let mut open = taken(&mut tx, paid.order_id, &Change::Paid(paid), &meta).await?;
+    let confirmed = tx.identify(open.order.confirmed());
+    open.decide(&confirmed, &meta.envelope.id, tx.now())?;
+    open.save(&mut tx).await?;
+    Ok(confirmed)
+}
+
+/// The goods are not there, or were given back since the customer cannot pay: the order comes to nothing.
+#[handler(step = PlaceOrder::CancelOrder)]
+pub async fn cancel(On(refusal): On<Refusal>, mut tx: Tx, meta: Meta) -> Result<Identified<OrderCancelled>, Failure> {
+    let (order_id, change, reason) = match refusal {
+        Refusal::Insufficient(event) => (event.order_id, Change::Insufficient(event.clone()), event.reason),
+        Refusal::Released(event) => (event.order_id, Change::Released(event.clone()), event.reason),
+    };
+    let open = taken(&mut tx, order_id, &change, &meta).await?;
+    cancelled(open, &reason, &mut tx, &meta).await
+}
+
+/// The order was not decided in time: it comes to nothing, and what was done for it is undone.
+#[handler(step = PlaceOrder::CancelOrder)]
+pub async fn expire(
+    On(deadline): On<Deadline<PlaceOrder>>,
+    mut tx: Tx,
+    meta: Meta,
+) -> Result<Identified<OrderCancelled>, Failure> {
+    let open = opened(&mut tx, deadline.key()?).await?;
+    cancelled(open, &deadline.cause.to_string(), &mut tx, &meta).await
+}
+
+async fn cancelled(mut open: OpenOrder, reason: &str, tx: &mut Tx, meta: &Meta) -> Result<Identified<OrderCancelled>, Failure> {
+    let cancelled = tx.identify(open.order.cancelled(reason));
+    open.decide(&cancelled, &meta.envelope.id, tx.now())?;
+    open.save(tx).await?;
+    Ok(cancelled)
+}
+
+/// The order with `change` in its history, if it had an effect.
+async fn taken<R>(tx: &mut Tx, order_id: OrderId, change: &Change, meta: &Meta) -> Result<OpenOrder, Failure<R>> {
+    let mut open = opened(tx, order_id).await?;
+    if open.order.is_overtaken_by(change) && meta.now.since(meta.envelope.time) < PATIENCE {
         return Err(Failure::Later(Duration::from_millis(50)));
     }
-    if !open.take(&change, &meta.envelope.id, meta.envelope.causation_id.clone(), tx.now())? {
-        return Ok(());
-    }
-    if let Some(decision) = open.order.decide(&change) {
-        open.carry_out(decision, &meta.envelope.id, &mut tx)?;
-    }
-    open.save(&mut tx).await?;
-    Ok(())
+    open.take(change, &meta.envelope.id, meta.envelope.causation_id.clone(), tx.now())?;
+    Ok(open)
+}
+
+async fn opened<R>(tx: &mut Tx, order_id: OrderId) -> Result<OpenOrder, Failure<R>> {
+    let open = OpenOrder::load(tx, order_id).await?;
+    open.ok_or_else(|| Failure::dead(format!("there is no order {order_id}")))
 }

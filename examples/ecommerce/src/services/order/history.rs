@@ -4,13 +4,13 @@ use sagas::{
     Fault,
     handler::IntoPublished,
     id::MessageId,
-    message::{EventSet, Outgoing},
+    message::{EventSet, Identified, Outgoing},
     prelude::*,
     time::Timestamp,
 };
 use sqlx::{Row, any::AnyRow};
 
-use super::domain::{Change, Decision, Order};
+use super::domain::{Change, Order};
 use crate::{
     contracts::{OrderId, OrderStatus},
     services::lock,
@@ -97,6 +97,8 @@ pub struct OpenOrder {
     pub order: Order,
     /// What its flow is known by.
     pub correlation_id: String,
+    /// The event that it began with.
+    pub begun_by: MessageId,
     length: i64,
     new: Vec<Entry>,
 }
@@ -111,8 +113,8 @@ impl OpenOrder {
         let entries = history_in(tx, order_id).await?;
         let changes = entries.iter().map(Entry::change).collect::<Result<Vec<_>, _>>()?;
         let (Some(order), Some(first)) = (Order::fold(&changes), entries.first()) else { return Ok(None) };
-        let correlation_id = first.correlation_id.clone();
-        Ok(Some(Self { order, correlation_id, length: i64::try_from(entries.len())?, new: Vec::new() }))
+        let (correlation_id, begun_by) = (first.correlation_id.clone(), MessageId::new(&first.event_id));
+        Ok(Some(Self { order, correlation_id, begun_by, length: i64::try_from(entries.len())?, new: Vec::new() }))
     }
 
     /// Takes `change` in, known as `event_id` and caused by `causation_id`; false when it has no effect.
@@ -133,17 +135,18 @@ impl OpenOrder {
         Ok(effect)
     }
 
-    /// Publishes `decision`, caused by `causation_id`, and takes it in.
+    /// Takes in what was decided about the order, caused by `causation_id`, under the identity that it is published with.
     ///
     /// # Errors
     /// When the event cannot be written as JSON.
-    pub fn carry_out(&mut self, decision: Decision, causation_id: &MessageId, tx: &mut Tx) -> Result<(), Fault> {
-        let (event_id, change) = match decision {
-            Decision::Confirm(event) => (tx.publish(&event)?, Change::Confirmed(event)),
-            Decision::Cancel(event) => (tx.publish(&event)?, Change::Cancelled(event)),
-        };
-        self.take(&change, &event_id, Some(causation_id.to_string()), tx.now())?;
-        Ok(())
+    pub fn decide<E: Clone + Into<Change>>(
+        &mut self,
+        decision: &Identified<E>,
+        causation_id: &MessageId,
+        at: Timestamp,
+    ) -> Result<(), Fault> {
+        let change = decision.event.clone().into();
+        self.take(&change, &decision.id, Some(causation_id.to_string()), at).map(drop)
     }
 
     /// Writes what was taken in: the history's new events, and the row folded from them.

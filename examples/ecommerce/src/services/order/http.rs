@@ -9,6 +9,7 @@ use axum::{
 use sagas::{
     http::{CorrelationId, Json, Listed, Page, Path, Problem, Query},
     prelude::*,
+    runtime::InstanceView,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     check::{Peers, Report},
-    contracts::{OrderId, OrderShipped, OrderStatus, short_text},
+    contracts::{OrderId, OrderShipped, OrderStatus, PlaceOrder, short_text},
     services::versioned,
 };
 
@@ -34,6 +35,8 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
         .route("/orders/{order_id}", get(show))
         .route("/orders/{order_id}/status", get(status))
         .route("/orders/{order_id}/events", get(events))
+        .route("/orders/{order_id}/saga", get(saga))
+        .route("/orders/{order_id}/cancel", post(cancel))
         .route("/orders/{order_id}/ship", post(ship))
         .route("/check", get(check));
     versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
@@ -96,6 +99,50 @@ async fn events(
         return Err(unknown(&order_id));
     }
     history.into_iter().map(EventView::try_from).collect::<Result<_, _>>().map(Json).map_err(Problem::internal)
+}
+
+/// How far the order's flow is.
+async fn saga(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<InstanceView>, Problem> {
+    let order_id = known(&order_id)?;
+    let found = service.sagas().find(PlaceOrder::NAME, &order_id.to_string()).await.map_err(Problem::unavailable)?;
+    found.map(Json).ok_or_else(|| unknown(order_id))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Cancellation {
+    reason: Option<String>,
+}
+
+/// Cancels the order, if it is not confirmed before: one commit decides.
+async fn cancel(
+    Extension(service): Extension<ServiceHandle>,
+    Path(order_id): Path<String>,
+    cancellation: Option<Json<Cancellation>>,
+) -> Result<(StatusCode, Json<OrderView>), Problem> {
+    let Cancellation { reason } = cancellation.map(|Json(cancellation)| cancellation).unwrap_or_default();
+    let reason = reason.unwrap_or_else(|| "cancelled by the customer".to_owned());
+    short_text(&reason).map_err(|rule| Problem::invalid_field("reason", rule))?;
+    let order_id = known(&order_id)?;
+    let mut work = service.begin().await?;
+    if work.abort::<PlaceOrder>(&order_id).await.map_err(Problem::unavailable)? != Aborting::Now {
+        drop(work);
+        let order = find(&service, order_id).await?;
+        return match order.status {
+            OrderStatus::Cancelled => Ok((StatusCode::ACCEPTED, Json(order))),
+            status => Err(Problem::conflict(format!("it is too late to cancel the order: it is {status}"))),
+        };
+    }
+    let open = OpenOrder::load(&mut work, order_id).await.map_err(Problem::unavailable)?;
+    let mut open = open.ok_or_else(|| unknown(order_id))?;
+    work.correlate(open.correlation_id.clone());
+    let cancelled = open.order.cancelled(&reason);
+    let event_id = work.publish(&cancelled).map_err(Problem::internal)?;
+    let (cause, now) = (open.begun_by.to_string(), work.now());
+    open.take(&Change::Cancelled(cancelled), &event_id, Some(cause), now).map_err(Problem::internal)?;
+    open.save(&mut work).await.map_err(Problem::unavailable)?;
+    work.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
 
 #[derive(Deserialize)]

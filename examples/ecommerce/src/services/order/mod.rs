@@ -10,20 +10,33 @@ pub mod keys;
 pub mod placing;
 mod views;
 
-use sagas::{prelude::*, store::Migration};
+use std::time::Duration;
 
-use crate::check::Peers;
+use sagas::{handler::Handler, prelude::*, store::Migration};
+
+use crate::{
+    check::Peers,
+    contracts::{OrderShipped, PlaceOrder},
+};
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "orders and their history", sql: include_str!("schema.sql") },
     Migration { version: 2, name: "orders of a customer by status", sql: include_str!("by_customer.sql") },
 ];
 
-/// The service on `db`. `peers` are whom it asks for a check of the whole system.
-pub fn service(db: Database, peers: Peers) -> Service {
+/// What the service reacts to.
+pub fn handlers() -> [Handler; 4] {
+    handlers![handlers::follow, handlers::confirm, handlers::cancel, handlers::expire]
+}
+
+/// The service on `db`. `peers` are whom it asks for a check of the whole system; what is undecided when `deadline` has passed is
+/// cancelled.
+pub fn service(db: Database, peers: Peers, deadline: Duration) -> Service {
     Service::new("order", db)
         .migrations(MIGRATIONS)
-        .handlers(handlers![handlers::follow])
+        .tracks(Tracker::of::<PlaceOrder>().deadline(deadline))
+        .handlers(handlers())
+        .publishes::<OrderShipped>()
         .job(keys::forget_daily)
         .routes(|service| http::routes(service, peers))
 }

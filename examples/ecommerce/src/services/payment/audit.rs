@@ -26,6 +26,14 @@ pub async fn audit(db: &Database, gateway: &Gateway) -> Result<Findings, Fault> 
         let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
         findings.violation(Invariant::Money, format!("the payment of order {order_id} is {status}, and its sums say otherwise"));
     }
+    let given_back = sqlx::query("SELECT order_id, idempotency_key FROM payments WHERE status = 'REFUNDED'");
+    for row in given_back.fetch_all(db).await? {
+        let (order_id, key): (String, String) = (row.try_get("order_id")?, row.try_get("idempotency_key")?);
+        if gateway.keeps(&key).await? {
+            findings
+                .violation(Invariant::Money, format!("the payment of order {order_id} is REFUNDED, and the gateway keeps it"));
+        }
+    }
     for order_id in gateway.charged_twice().await? {
         findings.violation(Invariant::Effects, format!("order {order_id} was charged more than once"));
     }

@@ -21,19 +21,21 @@ pub struct OpenPayment {
     status: PaymentStatus,
 }
 
-/// The payment for `reserved` with `status` PENDING or PROCESSING, begun now, unless there is one; `None` when it is decided.
+/// The payment for `reserved` with `status` PENDING or PROCESSING, begun now, unless there is one.
 ///
 /// # Errors
-/// When the database cannot be used.
+/// When the database cannot be used, or the payment is decided: the flow does not ask for it then.
 pub async fn open(
     service: &ServiceHandle,
     reserved: &InventoryReserved,
     status: PaymentStatus,
     key: String,
-) -> Result<Option<OpenPayment>, Fault> {
+) -> Result<OpenPayment, Fault> {
     let payment = match find(service.database(), reserved.order_id).await? {
-        Some(payment) if payment.is_decided() => return Ok(None),
-        Some(payment) if payment.status == status => return Ok(Some(payment)),
+        Some(payment) if payment.is_decided() => {
+            return Err(Fault::new(format!("the payment of order {} is {} already", payment.order_id, payment.status)));
+        }
+        Some(payment) if payment.status == status => return Ok(payment),
         Some(payment) => OpenPayment { status, ..payment },
         None => OpenPayment {
             payment_id: PaymentId(service.ids().uuid(service.clock().now())),
@@ -61,38 +63,56 @@ pub async fn open(
     .execute(&mut *work)
     .await?;
     work.commit().await?;
+    Ok(payment)
+}
+
+/// The payment of an order, of which nothing is to come any more: if it is not decided, it has failed. `None` when there is none.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn give_up(service: &ServiceHandle, order_id: OrderId) -> Result<Option<OpenPayment>, Fault> {
+    let Some(payment) = find(service.database(), order_id).await? else { return Ok(None) };
+    if !payment.is_decided() {
+        let mut work = service.begin().await?;
+        decline(&mut work, &payment, "the order was cancelled").await?;
+        work.commit().await?;
+    }
     Ok(Some(payment))
 }
 
-/// Writes down that the money was taken; false when it was decided before.
+/// Writes down that the money was taken.
 ///
 /// # Errors
-/// When the database cannot be used.
-pub async fn capture(tx: &mut Tx, payment: &OpenPayment) -> Result<bool, Fault> {
-    let done = sqlx::query(
-        "UPDATE payments SET status = 'COMPLETED', captured = amount
-         WHERE payment_id = $1 AND status IN ('PENDING', 'PROCESSING')",
-    )
-    .bind(payment.payment_id.to_string())
-    .execute(&mut *tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
+/// When the database cannot be used, or the payment was decided otherwise.
+pub async fn capture(tx: &mut Tx, payment: &OpenPayment) -> Result<(), Fault> {
+    let sql = "UPDATE payments SET status = 'COMPLETED', captured = amount
+               WHERE payment_id = $1 AND status IN ('PENDING', 'PROCESSING')";
+    one(sqlx::query(sql).bind(payment.payment_id.to_string()).execute(&mut *tx).await?.rows_affected(), payment.payment_id)
 }
 
-/// Writes down that the gateway declined; false when it was decided before.
+/// Writes down that nothing was taken, and why.
 ///
 /// # Errors
-/// When the database cannot be used.
-pub async fn decline(tx: &mut Tx, payment: &OpenPayment, reason: &str) -> Result<bool, Fault> {
-    let done = sqlx::query(
-        "UPDATE payments SET status = 'FAILED', reason = $1
-         WHERE payment_id = $2 AND status IN ('PENDING', 'PROCESSING')",
-    )
-    .bind(reason)
-    .bind(payment.payment_id.to_string())
-    .execute(&mut *tx)
-    .await?;
-    Ok(done.rows_affected() == 1)
+/// When the database cannot be used, or the payment was decided otherwise.
+pub async fn decline(tx: &mut Tx, payment: &OpenPayment, reason: &str) -> Result<(), Fault> {
+    let sql = "UPDATE payments SET status = 'FAILED', reason = $2
+               WHERE payment_id = $1 AND status IN ('PENDING', 'PROCESSING')";
+    let done = sqlx::query(sql).bind(payment.payment_id.to_string()).bind(reason).execute(&mut *tx).await?;
+    one(done.rows_affected(), payment.payment_id)
+}
+
+/// Writes down that the money was given back.
+///
+/// # Errors
+/// When the database cannot be used, or the money was not taken.
+pub async fn refund(tx: &mut Tx, payment_id: PaymentId) -> Result<(), Fault> {
+    let sql = "UPDATE payments SET status = 'REFUNDED', reason = 'the order was cancelled', refunded = captured
+               WHERE payment_id = $1 AND status = 'COMPLETED'";
+    one(sqlx::query(sql).bind(payment_id.to_string()).execute(&mut *tx).await?.rows_affected(), payment_id)
+}
+
+fn one(rows: u64, payment_id: PaymentId) -> Result<(), Fault> {
+    if rows == 1 { Ok(()) } else { Err(Fault::new(format!("payment {payment_id} was decided otherwise meanwhile"))) }
 }
 
 impl OpenPayment {

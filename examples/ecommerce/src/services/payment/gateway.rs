@@ -66,7 +66,8 @@ const SQLITE_TABLES: &str = "
     PRAGMA synchronous = NORMAL;
     PRAGMA busy_timeout = 2000;
     CREATE TABLE IF NOT EXISTS gateway_charges (
-        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);";
+        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
+    CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);";
 
 /// Several processes may start at once, and `IF NOT EXISTS` is not safe against that: they take turns.
 const POSTGRES_TABLES: &str = "
@@ -74,6 +75,7 @@ const POSTGRES_TABLES: &str = "
     SELECT pg_advisory_xact_lock(7203746);
     CREATE TABLE IF NOT EXISTS gateway_charges (
         idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
+    CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);
     COMMIT;";
 
 /// What the gateway says to a charge.
@@ -143,15 +145,43 @@ impl Gateway {
     /// # Errors
     /// When the gateway is out of order.
     pub async fn charge(&self, key: &str, order_id: OrderId, amount: Money) -> Result<Verdict, GatewayError> {
+        let switches = self.reached().await?;
+        self.answer(key, order_id, amount, self.judge(&switches, amount)).await
+    }
+
+    /// Sees to it that a charge under `key` takes nothing: gives back what it took, or declines it when it comes. Asked again, it
+    /// does nothing.
+    ///
+    /// # Errors
+    /// When the gateway is out of order.
+    pub async fn void(&self, key: &str, order_id: OrderId, amount: Money) -> Result<(), GatewayError> {
+        self.reached().await?;
+        if self.answer(key, order_id, amount, Some("payment voided".to_owned())).await? == Verdict::Captured {
+            sqlx::query("INSERT INTO gateway_refunds (idempotency_key) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(key)
+                .execute(&self.0.ledger)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The way to the gateway: the switches as they are when it is reached.
+    async fn reached(&self) -> Result<Switches, GatewayError> {
         let switches = self.switches();
         if switches.latency_ms > 0 {
             self.0.clock.sleep(Duration::from_millis(switches.latency_ms)).await;
         }
-        if switches.outage {
-            return Err(GatewayError::Outage);
-        }
-        let declined = self.judge(&switches, amount);
-        // The first answer to a key is the one that counts.
+        if switches.outage { Err(GatewayError::Outage) } else { Ok(switches) }
+    }
+
+    /// The answer to `key`: the first one is the one that counts.
+    async fn answer(
+        &self,
+        key: &str,
+        order_id: OrderId,
+        amount: Money,
+        declined: Option<String>,
+    ) -> Result<Verdict, GatewayError> {
         let row = sqlx::query(
             "INSERT INTO gateway_charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
              ON CONFLICT (idempotency_key) DO UPDATE SET declined = gateway_charges.declined RETURNING declined",
@@ -173,6 +203,17 @@ impl Gateway {
     pub async fn charged_twice(&self) -> Result<Vec<String>, sqlx::Error> {
         let twice = "SELECT order_id FROM gateway_charges WHERE declined IS NULL GROUP BY order_id HAVING COUNT(*) > 1";
         sqlx::query_scalar(twice).fetch_all(&self.0.ledger).await
+    }
+
+    /// Whether money that was taken under `key` is still here.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn keeps(&self, key: &str) -> Result<bool, sqlx::Error> {
+        let kept = "SELECT COUNT(*) FROM gateway_charges WHERE idempotency_key = $1 AND declined IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM gateway_refunds WHERE idempotency_key = $1)";
+        let kept: i64 = sqlx::query_scalar(kept).bind(key).fetch_one(&self.0.ledger).await?;
+        Ok(kept > 0)
     }
 
     /// Closes the ledger.

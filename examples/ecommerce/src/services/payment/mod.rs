@@ -7,17 +7,22 @@ pub mod handlers;
 mod http;
 pub mod terminal;
 
-use sagas::{prelude::*, store::Migration};
+use sagas::{handler::Handler, prelude::*, store::Migration};
 
 use self::terminal::Terminal;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "payments", sql: include_str!("schema.sql") }];
+
+/// What the service reacts to.
+pub fn handlers() -> [Handler; 2] {
+    handlers![handlers::charge, handlers::refund]
+}
 
 /// The service on `db`, which reaches the gateway through `terminal`.
 pub fn service(db: Database, terminal: Terminal) -> Service {
     Service::new("payment", db)
         .migrations(MIGRATIONS)
         .state(terminal.clone())
-        .handlers(handlers![handlers::charge])
+        .handlers(handlers())
         .routes(|service| http::routes(service, terminal))
 }

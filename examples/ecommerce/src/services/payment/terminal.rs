@@ -60,9 +60,21 @@ impl Terminal {
     /// # Errors
     /// When the gateway is not asked, or does not answer.
     pub async fn charge(&self, key: &str, order_id: OrderId, amount: Money) -> Result<Verdict, NotNow> {
+        self.call(self.gateway.charge(key, order_id, amount)).await
+    }
+
+    /// Sees to it that a charge under `key` takes nothing, whatever came of it.
+    ///
+    /// # Errors
+    /// When the gateway is not asked, or does not answer.
+    pub async fn void(&self, key: &str, order_id: OrderId, amount: Money) -> Result<(), NotNow> {
+        self.call(self.gateway.void(key, order_id, amount)).await
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, GatewayError>>) -> Result<T, NotNow> {
         let call = async {
             tokio::select! {
-                verdict = self.gateway.charge(key, order_id, amount) => verdict,
+                answer = call => answer,
                 () = self.clock.sleep(PATIENCE) => Err(GatewayError::Timeout(PATIENCE)),
             }
         };
@@ -102,6 +114,22 @@ mod tests {
         assert_eq!(charge("one", 500_000).await, Verdict::Captured, "the answer to a key stands");
         assert_eq!(charge("three", 1).await, Verdict::Declined("payment declined by the bank".to_owned()));
         assert_eq!(terminal.gateway().charged_twice().await.unwrap(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_is_voided_takes_nothing_before_or_after() {
+        let terminal = terminal(&Clock::system()).await;
+        let amount = Money::eur(100);
+        assert_eq!(terminal.charge("before", order(), amount).await.unwrap(), Verdict::Captured);
+        assert!(terminal.gateway().keeps("before").await.unwrap());
+        for _ in 0..2 {
+            terminal.void("before", order(), amount).await.unwrap();
+            terminal.void("after", order(), amount).await.unwrap();
+        }
+        assert_eq!(terminal.charge("after", order(), amount).await.unwrap(), Verdict::Declined("payment voided".to_owned()));
+        for key in ["before", "after"] {
+            assert!(!terminal.gateway().keeps(key).await.unwrap(), "{key}");
+        }
     }
 
     #[tokio::test]

@@ -4,7 +4,12 @@
 //! does so only in a transaction that is still the one that was begun (see `unit`).
 
 pub(super) mod dead_letters;
+pub(super) mod definitions;
+pub(super) mod history;
 pub(super) mod inbox;
+pub(super) mod instance_queries;
+pub(super) mod instances;
+pub(super) mod keys;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;

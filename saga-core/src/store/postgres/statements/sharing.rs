@@ -20,12 +20,12 @@ use crate::{
 const SHARE: &str = "
 WITH lease AS (SELECT now() + $3 * interval '1 millisecond' AS expires),
 me AS (
-    INSERT INTO sagas_instances (service, instance, expires) SELECT $1, $2, expires FROM lease
+    INSERT INTO sagas_processes (service, instance, expires) SELECT $1, $2, expires FROM lease
     ON CONFLICT (service, instance) DO UPDATE SET expires = excluded.expires),
 gone AS (
-    DELETE FROM sagas_instances WHERE service = $1 AND instance IN (
-        SELECT instance FROM sagas_instances WHERE service = $1 AND instance <> $2 AND expires < now() FOR UPDATE SKIP LOCKED)),
-others AS (SELECT count(*) AS live FROM sagas_instances WHERE service = $1 AND instance <> $2 AND expires >= now()),
+    DELETE FROM sagas_processes WHERE service = $1 AND instance IN (
+        SELECT instance FROM sagas_processes WHERE service = $1 AND instance <> $2 AND expires < now() FOR UPDATE SKIP LOCKED)),
+others AS (SELECT count(*) AS live FROM sagas_processes WHERE service = $1 AND instance <> $2 AND expires >= now()),
 fair AS (SELECT (16 + live) / (1 + live) AS shards FROM others),
 freed AS (UPDATE sagas_shards SET owner = NULL, expires = NULL WHERE service = $1 AND owner = $2 AND shard = ANY($4)),
 kept AS (
@@ -76,7 +76,7 @@ pub(in crate::store::postgres) async fn leave(
     service: &str,
     instance: &str,
 ) -> Result<(), Failed> {
-    let sql = "WITH gone AS (DELETE FROM sagas_instances WHERE service = $1 AND instance = $2) \
+    let sql = "WITH gone AS (DELETE FROM sagas_processes WHERE service = $1 AND instance = $2) \
                UPDATE sagas_shards SET owner = NULL, expires = NULL WHERE service = $1 AND owner = $2";
     sqlx::query(sql).bind(service).bind(instance).execute(connection).await?;
     Ok(())

@@ -1,14 +1,71 @@
-//! Step records: what a service did in which saga instance.
+//! Step records: what a service did at the steps of instances.
+
+use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, Row};
 
 use super::{
     super::text::{escaped, unescaped},
-    Failed, gone, in_unit,
+    Failed, gone, in_unit, keys, unreadable,
 };
-use crate::{id::MessageId, store::StepRecord, time::Timestamp};
+use crate::{
+    id::MessageId,
+    store::{InstanceKey, StepRecord, StepState},
+    time::Timestamp,
+};
 
-pub(in crate::store::postgres) async fn record(
+/// `$1` service, `$2` and `$3` the sagas and the ids of instances.
+pub(in crate::store::postgres) const OF: &str = "SELECT known.saga, known.id, step, state, record, message_id, until, at \
+     FROM unnest($2::text[], $3::text[]) AS wanted (saga, id) \
+     JOIN sagas_steps AS known ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) \
+     ORDER BY known.saga, known.id, step";
+
+/// `$1` service, `$2` before when, `$3` how many.
+pub(in crate::store::postgres) const PRUNE: &str = concat!(
+    "DELETE FROM sagas_steps WHERE ctid = ANY(ARRAY( \
+     SELECT ctid FROM sagas_steps WHERE service = $1 AND at < $2 ORDER BY at LIMIT $3 FOR UPDATE SKIP LOCKED)) AND ",
+    in_unit!()
+);
+
+/// Locks instances, and reads what was done at their steps.
+pub(in crate::store::postgres) async fn load(
+    connection: &mut PgConnection,
+    service: &str,
+    instances: &[InstanceKey],
+) -> Result<Vec<StepRecord>, Failed> {
+    let wanted = keys::distinct(instances);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    keys::lock(connection, service, &wanted).await?;
+    of(connection, service, &wanted).await
+}
+
+/// What was done at the steps of instances, each of which is given once.
+pub(in crate::store::postgres) async fn of(
+    connection: &mut PgConnection,
+    service: &str,
+    instances: &[&InstanceKey],
+) -> Result<Vec<StepRecord>, Failed> {
+    let (sagas, ids) = keys::columns(instances);
+    let rows = sqlx::query(OF).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StepRecord {
+                instance: keys::read(row, 0)?,
+                step: unescaped(row.try_get(2)?),
+                state: StepState::of(row.try_get(3)?).ok_or_else(unreadable)?,
+                record: row.try_get::<Option<String>, _>(4)?.map(unescaped),
+                message_id: MessageId::new(unescaped(row.try_get(5)?)),
+                until: row.try_get::<Option<i64>, _>(6)?.map(Timestamp::from_millis),
+                at: Timestamp::from_millis(row.try_get(7)?),
+            })
+        })
+        .collect()
+}
+
+/// Writes `steps`. Of records of the same step the last is kept: one statement cannot write a row twice.
+pub(in crate::store::postgres) async fn save(
     connection: &mut PgConnection,
     service: &str,
     steps: &[StepRecord],
@@ -16,48 +73,41 @@ pub(in crate::store::postgres) async fn record(
     if steps.is_empty() {
         return Ok(());
     }
+    let steps: BTreeMap<_, _> = steps.iter().map(|record| ((&record.instance, &record.step), record)).collect();
+    let steps: Vec<&StepRecord> = steps.into_values().collect();
     let sql = concat!(
-        "INSERT INTO sagas_steps (service, saga_id, step, message_id, event_type, refused, published, at) \
-         SELECT $1, saga_id, step, message_id, event_type, refused, published, at \
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::text[], $8::bigint[]) \
-         WITH ORDINALITY AS new (saga_id, step, message_id, event_type, refused, published, at, position) WHERE ",
+        "INSERT INTO sagas_steps (service, saga, id, step, state, record, message_id, until, at) \
+         SELECT $1, saga, id, step, state, record, message_id, until, at \
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[]) \
+         WITH ORDINALITY AS new (saga, id, step, state, record, message_id, until, at, position) WHERE ",
         in_unit!(),
-        " ORDER BY position"
+        " ORDER BY position ON CONFLICT (service, instance_digest, step_digest) DO UPDATE \
+         SET (state, record, message_id, until, at) = \
+         (EXCLUDED.state, EXCLUDED.record, EXCLUDED.message_id, EXCLUDED.until, EXCLUDED.at)"
     );
+    let (sagas, ids) = keys::columns(&steps.iter().map(|step| &step.instance).collect::<Vec<_>>());
     let done = sqlx::query(sql)
         .bind(service)
-        .bind(steps.iter().map(|step| escaped(&step.saga_id)).collect::<Vec<_>>())
+        .bind(sagas)
+        .bind(ids)
         .bind(steps.iter().map(|step| escaped(&step.step)).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.state.as_str()).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.record.as_deref().map(escaped)).collect::<Vec<_>>())
         .bind(steps.iter().map(|step| escaped(step.message_id.as_str())).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| escaped(&step.event_type)).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| step.refused).collect::<Vec<_>>())
-        .bind(steps.iter().map(|step| escaped(&step.published)).collect::<Vec<_>>())
+        .bind(steps.iter().map(|step| step.until.map(Timestamp::as_millis)).collect::<Vec<_>>())
         .bind(steps.iter().map(|step| step.at.as_millis()).collect::<Vec<_>>())
         .execute(connection)
         .await?;
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
 }
 
-pub(in crate::store::postgres) async fn of_saga(
+/// Forgets at most `limit` records that were written before `before`.
+pub(in crate::store::postgres) async fn prune(
     connection: &mut PgConnection,
     service: &str,
-    saga_id: &str,
-) -> Result<Vec<StepRecord>, Failed> {
-    // The index has room for the beginning of a name.
-    let sql = "SELECT saga_id, step, message_id, event_type, refused, published, at FROM sagas_steps \
-               WHERE service = $1 AND left(saga_id, 400) = left($2, 400) AND saga_id = $2 ORDER BY place";
-    let rows = sqlx::query(sql).bind(service).bind(escaped(saga_id)).fetch_all(connection).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StepRecord {
-                saga_id: unescaped(row.try_get(0)?),
-                step: unescaped(row.try_get(1)?),
-                message_id: MessageId::new(unescaped(row.try_get(2)?)),
-                event_type: unescaped(row.try_get(3)?),
-                refused: row.try_get(4)?,
-                published: unescaped(row.try_get(5)?),
-                at: Timestamp::from_millis(row.try_get(6)?),
-            })
-        })
-        .collect()
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, Failed> {
+    let done = sqlx::query(PRUNE).bind(service).bind(before.as_millis()).bind(i64::from(limit)).execute(connection).await?;
+    Ok(done.rows_affected())
 }

@@ -10,7 +10,9 @@ mod guard;
 mod hostile;
 mod opening;
 mod ownership;
+mod plans;
 mod restart;
+mod sagas;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
