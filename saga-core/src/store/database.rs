@@ -37,9 +37,7 @@ impl Database {
             #[cfg(feature = "sqlite")]
             url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
             #[cfg(feature = "postgres")]
-            url if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?)))
-            }
+            url if is_postgres(url) => Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?))),
             url => Err(unknown(url)),
         }
     }
@@ -59,14 +57,49 @@ impl Database {
             url if url.starts_with("sqlite:") => {
                 Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(url.parse()?).await?)))
             }
+            #[cfg(feature = "postgres")]
+            url if is_postgres(url) => {
+                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open_read_only(url.parse()?).await?)))
+            }
             url => Err(unknown(url)),
         }
+    }
+
+    /// As [`read_only`](Self::read_only), all that lies behind `url`: of a PostgreSQL database whose schema the URL does not name,
+    /// every schema that has the framework's tables, in the order of names.
+    ///
+    /// # Errors
+    /// As [`read_only`](Self::read_only), and [`StoreError::NotMigrated`] when there is no such schema.
+    pub async fn read_all(url: &str) -> Result<Vec<Self>, StoreError> {
+        #[cfg(feature = "postgres")]
+        if is_postgres(url) && !super::postgres::names_a_schema(url) {
+            use super::postgres::{PostgresOptions, PostgresStore};
+            let options: PostgresOptions = url.parse()?;
+            let mut databases = Vec::new();
+            for schema in PostgresStore::schemas(options.clone()).await? {
+                let store = PostgresStore::open_read_only(options.clone().schema(schema)?).await?;
+                databases.push(Self::new(Arc::new(store)));
+            }
+            return match databases.is_empty() {
+                true => Err(StoreError::NotMigrated(format!(
+                    "{}: no schema has the framework's tables; name the database of services, which make them when they start",
+                    options.server()
+                ))),
+                false => Ok(databases),
+            };
+        }
+        Ok(vec![Self::read_only(url).await?])
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0
     }
+}
+
+#[cfg(feature = "postgres")]
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
 }
 
 fn unknown(url: &str) -> StoreError {
