@@ -55,12 +55,12 @@ pub const fn one_path_each(events: &[Option<EventType>]) {
     while at < events.len() {
         let mut other = at + 1;
         while other < events.len() {
-            if let (Some(one), Some(other)) = (events[at], events[other]) {
-                if same(one.name, other.name) {
-                    panic!(
-                        "two of this saga's events have one name: write each event by the same path everywhere, and give two events two names"
-                    );
-                }
+            if let (Some(one), Some(other)) = (events[at], events[other])
+                && same(one.name, other.name)
+            {
+                panic!(
+                    "two of this saga's events have one name: write each event by the same path everywhere, and give two events two names"
+                );
             }
             other += 1;
         }

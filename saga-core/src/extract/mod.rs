@@ -50,11 +50,14 @@ pub struct Requirements {
     pub states: Vec<(TypeId, &'static str)>,
 }
 
+/// Reads the boxed value that a compensation takes from a step's record.
+pub type ReadRecord = fn(Option<&str>) -> Result<Box<dyn Any + Send>, Fault>;
+
 /// Reads what a step left behind, from its record, and says whether it bears none.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadUndo {
     /// Reads it.
-    pub read: fn(Option<&str>) -> Result<Box<dyn Any + Send>, Fault>,
+    pub read: ReadRecord,
     /// Whether it bears that the outcome is not known.
     pub may_be_unknown: bool,
 }

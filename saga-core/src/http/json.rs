@@ -252,7 +252,7 @@ mod tests {
             if let Some(content_type) = content_type {
                 request = request.header(header::CONTENT_TYPE, content_type);
             }
-            let result = Json::<u32>::from_request(request.body("1".into()).expect("a request"), &()).await;
+            let result = <Json<u32> as FromRequest<()>>::from_request(request.body("1".into()).expect("a request"), &()).await;
             match result {
                 Ok(_) => assert!(good, "{content_type:?}"),
                 Err(problem) => assert_eq!((good, problem.status().as_u16()), (false, 415), "{content_type:?}"),

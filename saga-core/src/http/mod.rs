@@ -1,6 +1,6 @@
 //! HTTP: what every service shows, and what its own routes are built from.
 //!
-//! [`service_routes`] has health, metrics and dead letters; mount it in an axum app of your own, or let
+//! [`service_routes`] has health, metrics, dead letters and sagas; mount it in an axum app of your own, or let
 //! [`App`](crate::runtime::App) serve it beside the routes of the service. The extractors ([`Json`], [`Query`], [`Path`],
 //! [`Page`], [`CorrelationId`]) answer what is wrong with a request as a [`Problem`], and [`harden`] does so for the rest: the
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
@@ -18,6 +18,7 @@ mod page;
 mod problem;
 mod query;
 mod routes;
+mod sagas;
 mod serve;
 
 pub use correlation::CorrelationId;
@@ -28,4 +29,5 @@ pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};
 pub use query::{Path, Query};
 pub use routes::{health_routes, metrics_routes, service_routes};
+pub use sagas::saga_routes;
 pub use serve::{ServeLimits, serve};

@@ -25,10 +25,10 @@ pub(super) fn of(options: &Options, signature: &Signature, arguments: &[&PatType
     if let Some(parameter) = signature.generics.params.first() {
         errors.at(parameter, "a handler of a step takes the events of that step: it has no parameters");
     }
-    if let ReturnType::Type(_, ty) = &signature.output {
-        if matches!(&**ty, Type::ImplTrait(_) | Type::Never(_) | Type::Infer(_)) {
-            errors.at(ty, "what a handler of a step publishes is checked against its flow: name the type");
-        }
+    if let ReturnType::Type(_, ty) = &signature.output
+        && matches!(&**ty, Type::ImplTrait(_) | Type::Never(_) | Type::Infer(_))
+    {
+        errors.at(ty, "what a handler of a step publishes is checked against its flow: name the type");
     }
     let (right, wrong) = if undo { ("Undo", "On") } else { ("On", "Undo") };
     if let Some(batch) = called("Batch") {

@@ -140,10 +140,11 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
             errors.at(word, format!("`{ident}` {where_it_is}, and {why}: it is never undone; remove `{word}`"));
         }
     }
-    if let Some(Publisher::Done(place)) = graph.published.by(graph.completes) {
-        if before.contains(&place) {
-            sound = false;
-            errors.at(
+    if let Some(Publisher::Done(place)) = graph.published.by(graph.completes)
+        && before.contains(&place)
+    {
+        sound = false;
+        errors.at(
                 graph.completes,
                 format!(
                     "`{}` is emitted by `{}`, before the pivot `{pivot}`: a flow completes with what its pivot or a step after it emits",
@@ -151,7 +152,6 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
                     graph.step(place).ident
                 ),
             );
-        }
     }
     for place in before {
         for on in graph.step(*place).undo.iter().flat_map(|undo| &undo.on) {

@@ -172,7 +172,7 @@ pub(crate) enum OptionsError {
     #[error("--database {0}: write `sqlite`, or postgres://user:password@host:port/database")]
     Database(String),
     /// A time that is none.
-    #[error("--order-deadline {0}: write a time from 1s to 30d, as 90s, 15m or 1h30m")]
+    #[error("--order-deadline {0}: write a time from 1s to 1d, as 90s, 15m or 1h30m")]
     OrderDeadline(String),
     /// A parameter of the database's address that is ours to set.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
@@ -245,7 +245,7 @@ impl Options {
     }
 
     fn deadline(&self) -> Result<Duration, OptionsError> {
-        let sensible = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+        let sensible = Duration::from_secs(1)..=Duration::from_secs(86_400);
         let parsed = humantime::parse_duration(&self.order_deadline).ok().filter(|deadline| sensible.contains(deadline));
         parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
     }

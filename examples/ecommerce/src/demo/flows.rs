@@ -34,6 +34,11 @@ pub(super) async fn play(stage: &Stage, flow: Flow, output: Output) -> (Result<(
             let restored = stage.gateway_outage(false).await;
             (result.0.and(restored), result.1)
         }
+        Flow::Cancelled => {
+            let result = cancelled_too_late_for_the_payment(stage, output).await;
+            let restored = stage.gateway_latency(0).await;
+            (result.0.and(restored), result.1)
+        }
         Flow::Happy => {
             let placed = stocked(stage, ("tea", 2, "9.90")).await;
             straight(stage, placed, OrderStatus::Completed, Kind::OrderConfirmation).await
@@ -125,6 +130,26 @@ async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Op
         stage.gateway_outage(false).await?;
         stage.status(&order_id, OrderStatus::Completed).await?;
         stage.notification(&order_id, Kind::OrderConfirmation, Sent, SOON).await
+    };
+    (result.await, Some(order_id))
+}
+
+/// The customer cancels while the gateway takes the money: the order is cancelled at once, and the payment refunded when it is there.
+async fn cancelled_too_late_for_the_payment(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
+    let placed = async {
+        stage.gateway_latency(750).await?;
+        stocked(stage, ("tea", 3, "9.90")).await
+    };
+    let order_id = match placed.await {
+        Ok(order) => order.order_id,
+        Err(problem) => return (Err(problem), None),
+    };
+    let result = async {
+        stage.payment_waits(&order_id).await?;
+        stage.cancel(&order_id).await?;
+        output.say("  The gateway is being asked. The customer cancels …");
+        stage.status(&order_id, OrderStatus::Cancelled).await?;
+        stage.notification(&order_id, Kind::OrderCancelled, Sent, SOON).await
     };
     (result.await, Some(order_id))
 }

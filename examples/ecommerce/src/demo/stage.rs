@@ -148,6 +148,17 @@ impl Stage {
         Ok(())
     }
 
+    pub(super) async fn gateway_latency(&self, milliseconds: u64) -> Result<(), Problem> {
+        let _: Value = self.client.put(ServiceName::Payment, "/gateway", &json!({"latencyMs": milliseconds})).await?;
+        Ok(())
+    }
+
+    /// Cancels an order, as its customer does.
+    pub(super) async fn cancel(&self, order_id: &str) -> Result<(), Problem> {
+        let _: Value = self.client.post(ServiceName::Order, &format!("/orders/{order_id}/cancel"), &json!({})).await?;
+        Ok(())
+    }
+
     pub(super) async fn email_outage(&self, outage: bool) -> Result<(), Problem> {
         let _: Value = self.client.put(ServiceName::Notification, "/providers", &json!({"email": {"outage": outage}})).await?;
         Ok(())
@@ -167,7 +178,7 @@ impl Stage {
         Ok(self.client.get(service, path).await?)
     }
 
-    async fn wait<F, Fut>(&self, what: &'static str, patience: Duration, look: F) -> Result<(), Problem>
+    pub(super) async fn wait<F, Fut>(&self, what: &'static str, patience: Duration, look: F) -> Result<(), Problem>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Option<()>, Problem>>,

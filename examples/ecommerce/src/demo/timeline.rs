@@ -1,22 +1,25 @@
-//! What happened to an order, moment by moment.
+//! What happened to an order, moment by moment: as the tracker of its flow has it, and what the customer was told.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use sagas::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Problem,
+    Flow, Problem,
     stage::{Order, Stage},
 };
 use crate::{ServiceName, contracts::OrderStatus};
 
-/// The history of an order, and what its customer was told.
+/// How long the tracker may take to hear of what has happened.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What happened to an order.
 #[derive(Debug)]
 pub(super) struct Timeline {
     pub(super) status: OrderStatus,
-    /// The types of the events that changed the order, in the order of their effect.
-    pub(super) history: Vec<String>,
+    /// How far the flow is.
+    pub(super) saga: String,
     pub(super) moments: Vec<Moment>,
 }
 
@@ -24,43 +27,53 @@ pub(super) struct Timeline {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Moment {
     at: Timestamp,
-    service: &'static str,
+    service: String,
     event: String,
 }
 
+/// The flow of an order, as far as the demo looks at it.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HistoryEvent {
-    #[serde(rename = "type")]
-    event_type: String,
-    occurred_at: Timestamp,
+struct Saga {
+    state: String,
+    history: Vec<Happened>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Happened {
+    event: String,
+    source: String,
+    at: Timestamp,
 }
 
 impl Timeline {
-    /// Reads what happened to an order.
-    pub(super) async fn of(stage: &Stage, order_id: &str) -> Result<Self, Problem> {
-        let order: Order = stage.get(ServiceName::Order, &format!("/orders/{order_id}")).await?;
-        let history: Vec<HistoryEvent> = stage.get(ServiceName::Order, &format!("/orders/{order_id}/events")).await?;
-        let types = history.iter().map(|event| event.event_type.clone()).collect();
-        let mut moments: Vec<_> = history
-            .into_iter()
-            .map(|event| Moment { at: event.occurred_at, service: publisher(&event.event_type), event: event.event_type })
-            .collect();
-        for told in stage.notifications(order_id).await? {
-            let what = format!("Notification{:?} {}", told.status, told.kind);
-            moments.push(Moment { at: told.at, service: "notification", event: what });
+    /// Reads what happened to an order that went through `flow`, once all of it is there.
+    pub(super) async fn of(stage: &Stage, flow: Flow, order_id: &str) -> Result<Self, Problem> {
+        let path = format!("/sagas/PlaceOrder/{order_id}");
+        let whole = stage.wait("the end of the flow", PATIENCE, || async {
+            let saga: Saga = stage.get(ServiceName::Order, &path).await?;
+            Ok(flow.is_that_of(saga.history.iter().map(|happened| happened.event.as_str())).then_some(()))
+        });
+        // What is missing is told with what is there.
+        let late = whole.await.is_err();
+        let saga: Saga = stage.get(ServiceName::Order, &path).await?;
+        if late {
+            let events: Vec<_> = saga.history.iter().map(|happened| happened.event.as_str()).collect();
+            return Err(Problem::Unexpected(format!(
+                "the flow had the events {}, and should have {}",
+                events.join(", "),
+                flow.events().join(", ")
+            )));
         }
-        // Stable: what the order took in at the same moment stays in the order of its effect.
+        let order: Order = stage.get(ServiceName::Order, &format!("/orders/{order_id}")).await?;
+        let happened = saga.history.into_iter();
+        let mut moments: Vec<_> = happened.map(|Happened { event, source, at }| Moment { at, service: source, event }).collect();
+        for told in stage.notifications(order_id).await? {
+            let event = format!("Notification{:?} {}", told.status, told.kind);
+            moments.push(Moment { at: told.at, service: "notification".to_owned(), event });
+        }
+        // Stable: what was published at the same moment stays in the order in which the tracker heard of it.
         moments.sort_by_key(|moment| moment.at);
-        Ok(Self { status: order.status, history: types, moments })
-    }
-}
-
-fn publisher(event: &str) -> &'static str {
-    match event {
-        event if event.starts_with("Inventory") => "inventory",
-        event if event.starts_with("Payment") => "payment",
-        _ => "order",
+        Ok(Self { status: order.status, saga: saga.state, moments })
     }
 }
 
@@ -71,6 +84,6 @@ impl fmt::Display for Timeline {
             let since = moment.at.since(first.at).as_millis();
             writeln!(f, "  {since:>7} ms  {:<13} {}", moment.service, moment.event)?;
         }
-        write!(f, "  the order is {}", self.status)
+        write!(f, "  the order is {}, its flow {}", self.status, self.saga)
     }
 }

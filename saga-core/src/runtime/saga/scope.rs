@@ -67,7 +67,16 @@ impl Scope {
         tx: &mut dyn StoreTx,
         items: impl Iterator<Item = &Item>,
     ) -> Result<(), StoreError> {
-        let keys: BTreeSet<_> = items.filter_map(|item| instance(item.role(core)?, item)).collect();
+        let mut keys = BTreeSet::new();
+        for item in items {
+            keys.extend(item.role(core).and_then(|role| instance(role, item)));
+            // Those that are only followed too: what is kept from others is kept in one step, so that two transactions never wait
+            // for each other.
+            if let (false, Some(event), Some(id)) = (core.sagas.tracked.is_empty(), item.event_type(core), item.saga_id()) {
+                let followed = core.sagas.tracked.iter().filter(|tracked| tracked.definition.has_event(&event));
+                keys.extend(followed.map(|tracked| InstanceKey { saga: tracked.definition.name.clone(), id: id.to_owned() }));
+            }
+        }
         self.load_keys(core, tx, keys).await
     }
 

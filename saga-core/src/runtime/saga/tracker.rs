@@ -32,7 +32,8 @@ impl Tracker {
         Self { definition: Arc::new(S::definition()), events: S::events(), deadline: None, retention: Self::RETENTION }
     }
 
-    /// With another deadline for the whole flow.
+    /// With another deadline for the whole flow. Participants keep what they did for as long as the inbox keeps messages, and twice
+    /// the deadline of the definition beyond that: one that is longer than the two together belongs into the definition.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

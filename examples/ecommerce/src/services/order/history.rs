@@ -113,7 +113,7 @@ impl OpenOrder {
         let entries = history_in(tx, order_id).await?;
         let changes = entries.iter().map(Entry::change).collect::<Result<Vec<_>, _>>()?;
         let (Some(order), Some(first)) = (Order::fold(&changes), entries.first()) else { return Ok(None) };
-        let (correlation_id, begun_by) = (first.correlation_id.clone(), MessageId::new(&first.event_id));
+        let (correlation_id, begun_by) = (first.correlation_id.clone(), MessageId::new(first.event_id.as_str()));
         Ok(Some(Self { order, correlation_id, begun_by, length: i64::try_from(entries.len())?, new: Vec::new() }))
     }
 

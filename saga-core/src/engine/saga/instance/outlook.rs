@@ -36,7 +36,7 @@ impl Instance {
             })
             .collect();
         let place = |event: &str| saga.events().iter().position(|known| known.name == event);
-        done.sort_by(|one, other| (one.2, place(&one.1)).cmp(&(other.2, place(&other.1))));
+        done.sort_by_key(|one| (one.2, place(&one.1)));
         done
     }
 
@@ -53,10 +53,10 @@ impl Instance {
                 let events = events.map(|event| event.name.as_str()).collect();
                 expected.push(Outstanding { step: &step.name, undo: false, events, on: &step.on.name });
             }
-            if let Some(undo) = step.undo.as_ref().filter(|_| self.awaits_undo(step)) {
-                if let Some(on) = undo.on.iter().find(|on| self.has(&on.name)) {
-                    expected.push(Outstanding { step: &step.name, undo: true, events: vec![&undo.emits.name], on: &on.name });
-                }
+            if let Some(undo) = step.undo.as_ref().filter(|_| self.awaits_undo(step))
+                && let Some(on) = undo.on.iter().find(|on| self.has(&on.name))
+            {
+                expected.push(Outstanding { step: &step.name, undo: true, events: vec![&undo.emits.name], on: &on.name });
             }
         }
         if !aborted && let Some(on) = saga.abort.on.iter().find(|on| self.has(&on.name)) {

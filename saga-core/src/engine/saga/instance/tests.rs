@@ -68,7 +68,8 @@ fn every_order_of_the_events_of_a_flow_comes_to_the_same_and_none_goes_back() {
 #[test]
 fn what_comes_next_is_told_with_who_calls_for_it() {
     let saga = samples::place_order();
-    let table: [(&[&str], &[(&str, bool, &[&str])]); 8] = [
+    type Next<'t> = (&'t str, bool, &'t [&'t str]);
+    let table: [(&[&str], &[Next<'_>]); 8] = [
         (&[], &[("Reserve", false, &["Reserved", "Insufficient"])]),
         (&["Reserved"], &[("Pay", false, &["Paid", "Declined"])]),
         (&["Reserved", "Paid"], &[("Confirm", false, &["Confirmed"])]),
