@@ -29,7 +29,7 @@ async fn metrics_tell_what_was_delivered() {
     shop.order_is(&order_id, "COMPLETED").await;
     shop.quiet().await;
     for (service, line) in [
-        ("order", r#"sagas_deliveries_total{service="order",handler="follow",outcome="done"} 2"#),
+        ("order", r#"sagas_deliveries_total{service="order",handler="confirm",outcome="done"} 1"#),
         ("order", r#"sagas_published_total{service="order",topic="orders"} 2"#),
         ("inventory", r#"sagas_deliveries_total{service="inventory",handler="reserve",outcome="done"} 1"#),
         ("payment", r#"sagas_deliveries_total{service="payment",handler="charge",outcome="done"} 1"#),

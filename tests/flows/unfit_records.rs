@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Who reads which topic.
 const READERS: [(&str, &[&str]); 4] = [
-    ("orders", &["inventory", "notification", "analytics"]),
+    ("orders", &["inventory", "payment", "notification", "analytics"]),
     ("inventory", &["order", "payment", "notification", "analytics"]),
     ("payments", &["order", "inventory", "notification", "analytics"]),
     ("notifications", &["analytics"]),

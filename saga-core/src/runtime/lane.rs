@@ -323,6 +323,17 @@ impl<'l> Transaction<'l> {
         if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
             return self.conclude(tx, first, item, handler, failed).await;
         }
+        let mut messages = Vec::with_capacity(at.len());
+        for index in at {
+            match decode(self.core, &self.items[*index]) {
+                Ok(value) => messages.push((value, self.items[*index].meta(self.core, handler, self.now))),
+                Err(fault) if at.len() == 1 => {
+                    self.undecodable(item, &fault);
+                    return Ok(Some(tx));
+                }
+                Err(_) => return self.again_singly(),
+            }
+        }
         let mut left_behind = None;
         if let Some(role) = self.core.handlers[handler].role() {
             match self.effects.sagas.before(self.core, role, item, self.now) {
@@ -339,17 +350,6 @@ impl<'l> Transaction<'l> {
                     self.effects.without_effect(self.core, item, reason);
                     return Ok(Some(tx));
                 }
-            }
-        }
-        let mut messages = Vec::with_capacity(at.len());
-        for index in at {
-            match decode(self.core, &self.items[*index]) {
-                Ok(value) => messages.push((value, self.items[*index].meta(self.core, handler, self.now))),
-                Err(fault) if at.len() == 1 => {
-                    self.undecodable(item, &fault);
-                    return Ok(Some(tx));
-                }
-                Err(_) => return self.again_singly(),
             }
         }
         if let Some(record) = left_behind

@@ -6,6 +6,7 @@
 
 mod deadline;
 mod definition;
+mod diagram;
 mod participants;
 mod records;
 mod roles;

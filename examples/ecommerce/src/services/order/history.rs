@@ -154,6 +154,9 @@ impl OpenOrder {
     /// # Errors
     /// When the database cannot be written.
     pub async fn save(self, tx: &mut Tx) -> Result<(), Fault> {
+        if self.new.is_empty() {
+            return Ok(());
+        }
         append(tx, self.order.order_id, self.length, &self.new).await?;
         // What almost ended an order that then stood is nobody's business.
         let reason = if self.order.status == OrderStatus::Cancelled { self.order.reason } else { None };
