@@ -11,6 +11,14 @@ const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres"))
     (false, false) => "memory:, or build with the feature `sqlite` or `postgres`",
 };
 
+/// What [`Database::read_only`] knows.
+const READABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME",
+    (true, false) => "sqlite:PATH, or build with the feature `postgres`",
+    (false, true) => "postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, or build with the feature `sqlite`",
+    (false, false) => "nothing: build with the feature `sqlite` or `postgres`",
+};
+
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
 pub struct Database(Arc<dyn Store>);
@@ -38,7 +46,7 @@ impl Database {
             url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
             #[cfg(feature = "postgres")]
             url if is_postgres(url) => Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?))),
-            url => Err(unknown(url)),
+            url => Err(unknown(url, KNOWN)),
         }
     }
 
@@ -61,7 +69,7 @@ impl Database {
             url if is_postgres(url) => {
                 Ok(Self::new(Arc::new(super::postgres::PostgresStore::open_read_only(url.parse()?).await?)))
             }
-            url => Err(unknown(url)),
+            url => Err(unknown(url, READABLE)),
         }
     }
 
@@ -102,11 +110,11 @@ fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
 }
 
-fn unknown(url: &str) -> StoreError {
+fn unknown(url: &str, known: &str) -> StoreError {
     // Only the scheme: the rest may hold a password.
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     StoreError::Refused(format!(
-        "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
+        "this build knows no database for a URL that begins with `{}:`; write {known}",
         scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
     ))
 }

@@ -14,14 +14,11 @@ use super::{places::Place, trouble::Trouble};
 #[derive(Debug, Parser)]
 #[command(name = "sagas", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    #[command(flatten)]
-    databases: Databases,
-    /// Only what this service keeps
-    #[arg(long, value_name = "NAME", global = true)]
-    service: Option<String>,
     /// Print results for programs: one JSON value a line
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    databases: Databases,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -38,6 +35,7 @@ be used.";
 
 /// Where the databases are.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is read")]
 struct Databases {
     /// The folder with a file <service>.sqlite for each service [env: SAGAS_DATA] [default: ./data]
     #[arg(long, value_name = "DIR", global = true)]
@@ -46,6 +44,9 @@ struct Databases {
     /// tables is read, or the one named by ?schema=NAME [env: SAGAS_DATABASE]
     #[arg(long, value_name = "URL", global = true)]
     database: Option<String>,
+    /// Only what this service keeps
+    #[arg(long, value_name = "NAME", global = true)]
+    service: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,7 +130,7 @@ impl Cli {
     /// # Errors
     /// When two places are named.
     pub(crate) fn place(&self) -> Result<Place, Trouble> {
-        let Databases { data, database } = &self.databases;
+        let Databases { data, database, service } = &self.databases;
         if data.is_some() && database.is_some() {
             return Err(Trouble::Usage("--data and --database contradict each other; leave one of them out".into()));
         }
@@ -143,7 +144,7 @@ impl Cli {
             (None, None) => named("SAGAS_DATABASE").map(text).transpose()?,
         };
         let folder = || data.clone().or_else(|| named("SAGAS_DATA").map(PathBuf::from)).unwrap_or_else(|| "./data".into());
-        Ok(Place::new(url, folder, self.service.clone()))
+        Ok(Place::new(url, folder, service.clone()))
     }
 }
 
