@@ -4,7 +4,9 @@
 
 mod bad_orders;
 mod bad_requests;
+mod cancel;
 mod contracts;
+mod deadline;
 mod declined;
 mod gateway_outage;
 mod happy;
@@ -17,6 +19,7 @@ mod other_ids;
 mod oversell;
 mod paging;
 mod polling;
+mod saga;
 mod surface;
 mod switches;
 mod trace;

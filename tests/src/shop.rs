@@ -43,6 +43,7 @@ type Wrap = Box<dyn FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>>;
 pub struct Opening {
     clock: Clock,
     over: Wrap,
+    order_deadline: Option<Duration>,
 }
 
 impl Opening {
@@ -50,6 +51,13 @@ impl Opening {
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// With orders cancelled that are undecided after this time.
+    #[must_use]
+    pub fn order_deadline(mut self, order_deadline: Duration) -> Self {
+        self.order_deadline = Some(order_deadline);
         self
     }
 
@@ -68,7 +76,10 @@ impl Opening {
         let folder = tempfile::tempdir().unwrap();
         let stack = Stack::open(folder.path(), &self.clock).await;
         let config = Config::new(folder.path()).clock(self.clock.clone()).storage(stack.storage.clone());
-        let config = config.transport((self.over)(stack.log.clone()));
+        let mut config = config.transport((self.over)(stack.log.clone()));
+        if let Some(order_deadline) = self.order_deadline {
+            config = config.order_deadline(order_deadline);
+        }
         let running = ecommerce::start(config).await.unwrap_or_else(|error| panic!("the shop does not open: {error}"));
         let http = Client::builder().timeout(CALL).no_proxy().build().unwrap();
         let bases = SERVICES.map(|service| (service, running.base_url(service).unwrap().to_owned()));
@@ -108,7 +119,7 @@ impl Shop {
 
     /// A shop that is to be opened in another way.
     pub fn opening() -> Opening {
-        Opening { clock: Clock::system(), over: Box::new(|log| log) }
+        Opening { clock: Clock::system(), over: Box::new(|log| log), order_deadline: None }
     }
 
     /// Stops the services.

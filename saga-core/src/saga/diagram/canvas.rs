@@ -1,67 +1,94 @@
-//! The flow as a table.
+//! A flow as a table.
 
-use std::fmt::Write;
+use super::{
+    super::{Chart, EventRef},
+    text::{cell, duration, prose},
+};
 
-use super::text::{cell, time};
-use crate::saga::{Chart, EventRef, Step};
+/// What stands in a cell of which there is nothing to be said.
+const NOTHING: &str = "–";
 
 impl Chart {
-    /// The flow as a saga canvas, in Markdown: what it is for, and of each step what it does, who does it, what it begins with, what
-    /// it says, and what undoes it.
+    /// The flow as Markdown: what it is, and a table with a row for each step and one for the abort. What is known of who takes
+    /// part is in it.
     pub fn canvas(&self) -> String {
-        let saga = &self.definition;
-        let mut text = String::new();
-        let name = format!("**{}**, version {}", cell(&saga.name), saga.version);
-        let about = if saga.about.is_empty() { String::new() } else { format!(": {}", cell(&saga.about)) };
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "{name}{about}\n");
-        let _ = writeln!(text, "| key | begins with | completes with | aborts with | undecided for at most |");
-        let _ = writeln!(text, "|---|---|---|---|---|");
-        let ends = [&saga.starts, &saga.completes, &saga.aborts].map(code);
-        let _ = writeln!(text, "| {} | {} | {} |\n", cell(&saga.key), ends.join(" | "), time(saga.deadline));
-        let _ = writeln!(text, "| step | what it does | who | on | done | refused | undone | undone on | deadline |");
-        let _ = writeln!(text, "|---|---|---|---|---|---|---|---|---|");
-        for step in &saga.steps {
-            self.row(&mut text, step);
+        let flow = &self.definition;
+        let mut page = format!("## {}\n\n", cell(&flow.name));
+        if !flow.about.trim().is_empty() {
+            page += &format!("{}\n\n", prose(&flow.about));
         }
-        let abort = &saga.abort;
-        let outside = [("cancel", abort.cancel), ("deadline", abort.deadline)];
-        let outside = outside.into_iter().filter(|(_, said)| *said).map(|(word, _)| word.to_owned());
-        let on: Vec<_> = abort.on.iter().map(code).chain(outside).collect();
-        let who = self.participants.done_by.get(&abort.name).map(|who| cell(who)).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "| {} *(abort)* | {} | {who} | {} | {} | | | | |",
-            cell(&abort.name),
-            cell(&abort.about),
-            on.join(", "),
-            code(&abort.emits)
-        );
-        text
+        let tracker = self.participants.tracker.as_deref().map(cell);
+        page += &row(&["flow".to_owned(), cell(&flow.name)]);
+        page += &rule(2);
+        for (what, value) in [
+            ("version", flow.version.to_string()),
+            ("key", cell(&flow.key)),
+            ("starts with", event(&flow.starts)),
+            ("completes with", event(&flow.completes)),
+            ("aborts with", event(&flow.aborts)),
+            ("deadline", duration(flow.deadline)),
+            ("tracked by", tracker.unwrap_or_else(nothing)),
+        ] {
+            page += &row(&[what.to_owned(), value]);
+        }
+        page.push('\n');
+        let columns =
+            ["step", "what it does", "service", "on", "publishes", "refuses with", "undone on", "undone with", "deadline"];
+        page += &row(&columns.map(str::to_owned));
+        page += &rule(columns.len());
+        for step in &flow.steps {
+            let (undone_on, undone_with) = step
+                .undo
+                .as_ref()
+                .map_or_else(|| (nothing(), nothing()), |undo| (listed(undo.on.iter().map(event)), event(&undo.emits)));
+            page += &row(&[
+                cell(&step.name) + if step.pivot { " (pivot)" } else { "" },
+                about(&step.about),
+                self.service(&step.name),
+                event(&step.on),
+                event(&step.emits),
+                step.rejects.as_ref().map_or_else(nothing, event),
+                undone_on,
+                undone_with,
+                step.deadline.map_or_else(nothing, duration),
+            ]);
+        }
+        let abort = &flow.abort;
+        let words = [abort.cancel.then_some("cancel"), abort.deadline.then_some("deadline")];
+        let words = words.into_iter().flatten().map(|word| format!("*{word}*"));
+        let on = listed(abort.on.iter().map(event).chain(words));
+        let name = cell(&abort.name) + " (abort)";
+        let (service, emits) = (self.service(&abort.name), event(&abort.emits));
+        page += &row(&[name, about(&abort.about), service, on, emits, nothing(), nothing(), nothing(), nothing()]);
+        page
     }
 
-    fn row(&self, text: &mut String, step: &Step) {
-        let pivot = if step.pivot { " *(pivot)*" } else { "" };
-        let who = self.participants.done_by.get(&step.name).map(|who| cell(who)).unwrap_or_default();
-        let refused = step.rejects.as_ref().map(code).unwrap_or_default();
-        let undone = step.undo.as_ref().map(|undo| code(&undo.emits)).unwrap_or_default();
-        let on: Vec<_> = step.undo.iter().flat_map(|undo| &undo.on).map(code).collect();
-        let deadline = step.deadline.map(time).unwrap_or_default();
-        let cells = [
-            format!("{}{pivot}", cell(&step.name)),
-            cell(&step.about),
-            who,
-            code(&step.on),
-            code(&step.emits),
-            refused,
-            undone,
-            on.join(", "),
-            deadline,
-        ];
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
+    fn service(&self, step: &str) -> String {
+        self.participants.done_by.get(step).map_or_else(nothing, |service| cell(service))
     }
 }
 
-fn code(event: &EventRef) -> String {
+fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn rule(columns: usize) -> String {
+    format!("|{}\n", "---|".repeat(columns))
+}
+
+fn nothing() -> String {
+    NOTHING.to_owned()
+}
+
+fn event(event: &EventRef) -> String {
     cell(&event.name)
+}
+
+fn about(text: &str) -> String {
+    if text.trim().is_empty() { nothing() } else { prose(text) }
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() { nothing() } else { names }
 }

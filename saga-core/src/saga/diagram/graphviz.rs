@@ -1,83 +1,80 @@
-//! The flow as a graph, for Graphviz.
+//! The steps of a flow and the events between them.
 
-use std::fmt::Write;
+use super::{
+    super::{Chart, Definition, EventRef, Step},
+    Call,
+    text::{dot, duration, identifier},
+};
 
-use super::text::quoted;
-use crate::saga::{Chart, EventRef, Publishes};
+/// An edge of a compensation.
+const DASHED: &str = ", style=dashed";
 
 impl Chart {
-    /// The flow as a graph in the language of Graphviz: steps, what undoes them and the abort, and every event from whoever publishes
-    /// it to whoever it calls for. What goes wrong is dashed, the pivot has a double border.
+    /// The flow for Graphviz: a node for each step, with who does it, and an edge for each event. What compensates is dashed:
+    /// into the step that is to be undone, and out of it when it was. The pivot has two borders.
     pub fn graphviz(&self) -> String {
-        let saga = &self.definition;
-        let mut text = format!("digraph {} {{\n    rankdir=LR;\n    node [shape=box, style=rounded];\n", quoted(&saga.name));
-        let mut line = |line: String| {
-            // Writing to a `String` cannot fail.
-            let _ = writeln!(text, "    {line};");
-        };
-        line("start [shape=circle, label=\"\", width=0.2]".to_owned());
-        line("completed [shape=doublecircle, label=\"\", width=0.15]".to_owned());
-        line("aborted [shape=doublecircle, label=\"\", width=0.15, style=dashed]".to_owned());
-        for step in &saga.steps {
-            let borders = if step.pivot { ", peripheries=2" } else { "" };
-            line(format!(
-                "{} [label={}{borders}]",
-                done(&step.name),
-                self.label(&step.name, self.participants.done_by.get(&step.name))
-            ));
-            if step.undo.is_some() {
-                let label = self.label(&format!("undo {}", step.name), self.participants.undone_by.get(&step.name));
-                line(format!("{} [label={label}, style=\"rounded,dashed\"]", undone(&step.name)));
+        let flow = &self.definition;
+        let mut graph = format!("digraph \"{}\" {{\n", dot(&flow.name));
+        graph += "    rankdir=LR;\n";
+        graph += "    node [shape=box, style=rounded, fontname=\"Helvetica\"];\n";
+        graph += "    edge [fontname=\"Helvetica\", fontsize=10];\n\n";
+        graph += "    start [shape=circle, style=filled, fillcolor=black, label=\"\", width=0.2];\n";
+        for step in &flow.steps {
+            let pivot = if step.pivot { ", peripheries=2" } else { "" };
+            graph += &format!("    {} [label=\"{}\"{pivot}];\n", node(flow, step), self.titled(&step.name));
+        }
+        graph += &format!("    abort [label=\"{}\", color=red];\n", self.titled(&flow.abort.name));
+        if flow.abort.cancel {
+            graph += "    cancel [shape=plaintext, style=\"\", label=\"cancel\"];\n";
+        }
+        if flow.abort.deadline {
+            graph += &format!("    deadline [shape=plaintext, style=\"\", label=\"deadline {}\"];\n", duration(flow.deadline));
+        }
+        graph += "    completed [shape=plaintext, style=\"\", label=\"COMPLETED\"];\n";
+        graph += "    aborted [shape=plaintext, style=\"\", label=\"ABORTED\"];\n\n";
+
+        graph += &edges(flow, "start", &flow.starts, "", None);
+        for step in &flow.steps {
+            let from = node(flow, step);
+            graph += &edges(flow, &from, &step.emits, "", Some("completed"));
+            if let Some(rejects) = &step.rejects {
+                graph += &edges(flow, &from, rejects, ", color=red", None);
+            }
+            if let Some(undo) = &step.undo {
+                graph += &edges(flow, &from, &undo.emits, DASHED, Some("aborted"));
             }
         }
-        let label = self.label(&saga.abort.name, self.participants.done_by.get(&saga.abort.name));
-        line(format!("abort [label={label}, shape=octagon, style=dashed]"));
-        for step in &saga.steps {
-            line(self.edge(&step.on, &done(&step.name), false));
-            for on in step.undo.iter().flat_map(|undo| &undo.on) {
-                line(self.edge(on, &undone(&step.name), true));
+        for (given, from) in [(flow.abort.cancel, "cancel"), (flow.abort.deadline, "deadline")] {
+            if given {
+                graph += &format!("    {from} -> abort [color=red];\n");
             }
         }
-        for on in &saga.abort.on {
-            line(self.edge(on, "abort", true));
-        }
-        if let Some(from_outside) = self.from_outside() {
-            line(format!("outside [shape=plaintext, label={}]", quoted(from_outside)));
-            line("outside -> abort [style=dashed]".to_owned());
-        }
-        line(self.edge(&saga.completes, "completed", false));
-        line(self.edge(&saga.aborts, "aborted", true));
-        text.push_str("}\n");
-        text
+        graph += &edges(flow, "abort", &flow.aborts, ", color=red", None);
+        graph += &format!("    abort -> aborted [label=\"{}\", color=red];\n", dot(&flow.aborts.name));
+        graph + "}\n"
     }
 
-    fn label(&self, name: &str, service: Option<&String>) -> String {
-        match service {
-            Some(service) => {
-                let (name, service) = (quoted(name), quoted(service));
-                format!("{}\\n{}", &name[..name.len() - 1], &service[1..])
-            }
-            None => quoted(name),
+    /// The name of a step, and below it who does it.
+    fn titled(&self, step: &str) -> String {
+        match self.participants.done_by.get(step) {
+            Some(service) => format!("{}\\n{}", dot(step), dot(service)),
+            None => dot(step),
         }
-    }
-
-    /// From whoever publishes `event` to `to`.
-    fn edge(&self, event: &EventRef, to: &str, wrong: bool) -> String {
-        let from = match self.definition.published_as(&event.name) {
-            Some(Publishes::Done(step) | Publishes::Rejected(step)) => done(&step.name),
-            Some(Publishes::Undone(step)) => undone(&step.name),
-            Some(Publishes::Aborted(_)) => "abort".to_owned(),
-            Some(Publishes::Starts) | None => "start".to_owned(),
-        };
-        let style = if wrong { ", style=dashed" } else { "" };
-        format!("{from} -> {to} [label={}{style}]", quoted(&event.name))
     }
 }
 
-fn done(step: &str) -> String {
-    quoted(&format!("do {step}"))
+fn node(flow: &Definition, step: &Step) -> String {
+    identifier("do", flow.place(step), &step.name)
 }
 
-fn undone(step: &str) -> String {
-    quoted(&format!("undo {step}"))
+/// The edges of an event: to whatever it calls for, or else to `end`.
+fn edges(flow: &Definition, from: &str, event: &EventRef, style: &str, end: Option<&str>) -> String {
+    let calls = flow.calls(event);
+    let to = calls.iter().map(|call| match call {
+        Call::Do(step) => (node(flow, step), style),
+        Call::Undo(step) => (node(flow, step), DASHED),
+        Call::Abort => ("abort".to_owned(), style),
+    });
+    let end = end.filter(|_| calls.is_empty()).map(|end| (end.to_owned(), style));
+    to.chain(end).map(|(to, style)| format!("    {from} -> {to} [label=\"{}\"{style}];\n", dot(&event.name))).collect()
 }

@@ -1,60 +1,86 @@
-//! Pictures of a flow, drawn from its [`Chart`]: what the compiler checks and the runtime follows is also what one sees.
+//! Pictures of a flow, drawn from its definition.
+//!
+//! What a flow does is stated once, in its [`Definition`], so a picture of it is never drawn by hand and never out of date. There
+//! are four: the states that an instance goes through, who says what to whom, the steps and the events between them, and all
+//! of it as a table. Each is a method of [`Chart`] and gives text: Mermaid, Graphviz or Markdown. Names are escaped for each
+//! of them.
+//!
+//! ```
+//! # use saga_core::saga::{Chart, Definition};
+//! fn page(definition: Definition) -> String {
+//!     let chart = Chart::of(definition);
+//!     format!("{}\n```mermaid\n{}```\n", chart.canvas(), chart.state_diagram())
+//! }
+//! ```
+//!
+//! [`Chart`]: super::Chart
 
 mod canvas;
-mod consequences;
 mod graphviz;
 mod sequence;
 mod state;
-#[cfg(test)]
-mod tests;
 mod text;
 
-use super::{Chart, EventRef, Publishes, Step};
+use super::{Definition, EventRef, Publishes, Step};
 
-impl Chart {
-    /// The steps before the pivot, in the order in which they follow each other.
-    fn before_the_pivot(&self) -> Vec<&Step> {
-        let mut way = Vec::new();
-        let Some(pivot) = self.definition.steps.iter().find(|step| step.pivot) else { return way };
-        let mut on = &pivot.on;
-        // A flow has no loops; the bound is for one that was read from a database.
-        while let (Some(Publishes::Done(step)), true) =
-            (self.definition.published_as(&on.name), way.len() < self.definition.steps.len())
-        {
-            way.push(step);
-            on = &step.on;
+/// What an event calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call<'d> {
+    /// A step is to be done.
+    Do(&'d Step),
+    /// A step is to be undone.
+    Undo(&'d Step),
+    /// The flow is to be given up.
+    Abort,
+}
+
+impl Definition {
+    /// What `event` calls for: steps in their order, then compensations, those of the last steps first, then the abort.
+    fn calls(&self, event: &EventRef) -> Vec<Call<'_>> {
+        let steps = self.steps.iter().filter(|step| step.on.name == event.name).map(Call::Do);
+        let undone = |step: &&Step| step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event.name));
+        let undos = self.steps.iter().rev().filter(undone).map(Call::Undo);
+        let abort = self.abort.on.iter().any(|on| on.name == event.name).then_some(Call::Abort);
+        steps.chain(undos).chain(abort).collect()
+    }
+
+    /// The steps before `step`, the nearest first.
+    fn before(&self, step: &Step) -> Vec<&Step> {
+        let (mut before, mut on) = (Vec::new(), &step.on);
+        while let Some(Publishes::Done(cause)) = self.published_as(&on.name) {
+            before.push(cause);
+            on = &cause.on;
+            // A flow has no loops; the bound is for one that was read from a database.
+            if before.len() > self.steps.len() {
+                break;
+            }
         }
-        way.reverse();
-        way
+        before
     }
 
-    /// The steps that begin with `event`.
-    fn begun_by<'c>(&'c self, event: &'c EventRef) -> impl Iterator<Item = &'c Step> {
-        self.definition.steps.iter().filter(move |step| step.on == *event)
+    /// Whether `step` is done while the flow may still be given up: it is the pivot, or before it.
+    fn undecided_at(&self, step: &Step) -> bool {
+        !self.before(step).iter().any(|before| before.pivot)
     }
 
-    /// Who does a step, or the abort: the service, or, as long as that is not known, the step.
-    fn who_does<'c>(&'c self, step: &'c str) -> &'c str {
-        self.participants.done_by.get(step).map_or(step, String::as_str)
+    /// Where `step` is among the steps.
+    fn place(&self, step: &Step) -> usize {
+        self.steps.iter().position(|other| other.name == step.name).unwrap_or_default()
     }
 
-    /// Who undoes a step.
-    fn who_undoes<'c>(&'c self, step: &'c str) -> &'c str {
-        self.participants.undone_by.get(step).map_or_else(|| self.who_does(step), String::as_str)
-    }
-
-    /// Who begins an instance.
-    fn who_begins(&self) -> &str {
-        self.participants.tracker.as_deref().unwrap_or("whoever begins")
-    }
-
-    /// What leads to the abort from outside, as one would say it.
-    fn from_outside(&self) -> Option<&'static str> {
-        match (self.definition.abort.cancel, self.definition.abort.deadline) {
-            (true, true) => Some("cancel or deadline"),
-            (true, false) => Some("cancel"),
-            (false, true) => Some("deadline"),
+    /// What gives the flow up though nobody has refused anything: `a cancel, or a deadline (15m in all, 30s for Pay)`.
+    fn interruptions(&self) -> Option<String> {
+        let limits = self.steps.iter().filter(|step| self.undecided_at(step));
+        let limits = limits.filter_map(|step| Some(format!(", {} for {}", text::duration(step.deadline?), step.name)));
+        let deadline = || format!("a deadline ({} in all{})", text::duration(self.deadline), limits.collect::<String>());
+        match (self.abort.cancel, self.abort.deadline) {
+            (true, true) => Some(format!("a cancel, or {}", deadline())),
+            (true, false) => Some("a cancel".to_owned()),
+            (false, true) => Some(deadline()),
             (false, false) => None,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,118 +1,232 @@
-//! The flow as a Mermaid sequence diagram.
-
-use std::fmt::Write;
+//! Who says what to whom, when all goes well and when it does not.
 
 use super::{
-    consequences::Consequence,
-    text::{id, mermaid},
+    super::{Chart, Definition, EventRef, Step},
+    Call,
+    text::{identifier, mermaid},
 };
-use crate::saga::{Chart, EventRef, Step};
+
+/// Who begins a flow of which nobody is known to keep the instances.
+const START: &str = "start";
+
+/// An arrow of what goes well, and one of what does not.
+const SOLID: &str = "-)";
+const DASHED: &str = "--)";
 
 impl Chart {
-    /// The flow as a Mermaid sequence diagram: who says what to whom when all goes well, when a step is refused, and when the flow
-    /// is given up.
+    /// The flow as a sequence diagram for Mermaid: how it goes when all goes well, then what each refusal leads to, and a cancel
+    /// or a deadline. The participants are services, as far as they are known; a step of which that is not known stands for
+    /// itself. Each arrow is an event; one that nobody waits for goes to the service that keeps the instances.
     pub fn sequence_diagram(&self) -> String {
-        let mut diagram = Diagram { chart: self, text: "sequenceDiagram\n".to_owned() };
-        diagram.participants();
-        let before = self.before_the_pivot();
-        let refusals: Vec<_> =
-            before.iter().enumerate().filter_map(|(count, step)| Some((count, *step, step.rejects.as_ref()?))).collect();
-        let alternatives = !refusals.is_empty() || self.from_outside().is_some();
+        let flow = &self.definition;
+        let mut script = Script::new(self);
+        let refusals: Vec<_> = flow.steps.iter().filter_map(|step| Some((step, step.rejects.as_ref()?))).collect();
+        let interruptions = flow.interruptions();
+        let alternatives = !refusals.is_empty() || interruptions.is_some();
+
         if alternatives {
-            diagram.line("alt all goes well");
+            script.frame("alt", "all goes well");
         }
-        diagram.steps(&self.definition.starts, self.who_begins(), 0);
-        for (count, step, refusal) in refusals {
-            diagram.line(&format!("else {} is refused", mermaid(&step.name)));
-            diagram.consequences(&before[..count], refusal, self.who_does(&step.name));
+        Branch::new(&mut script, SOLID, Done::Only(Vec::new())).all_goes_well();
+        for (step, refusal) in refusals {
+            script.part(&format!("{} is refused", step.name));
+            Branch::new(&mut script, DASHED, Done::Only(flow.before(step))).refused(step, refusal);
         }
-        if let Some(from_outside) = self.from_outside() {
-            diagram.line(&format!("else {from_outside} before the pivot"));
-            let abort = &self.definition.abort;
-            diagram.note(self.who_does(&abort.name), &abort.name);
-            diagram.consequences(&before, &self.definition.aborts, self.who_does(&abort.name));
+        if let Some(interruptions) = interruptions {
+            script.part(&interruptions);
+            Branch::new(&mut script, DASHED, Done::Unknown).given_up();
         }
         if alternatives {
-            diagram.line("end");
+            script.end();
         }
-        diagram.text
+        script.text
     }
 }
 
-struct Diagram<'c> {
-    chart: &'c Chart,
+/// A diagram that is being written.
+struct Script<'d> {
+    chart: &'d Chart,
+    /// Services, and steps whose service is not known.
+    lanes: Vec<&'d str>,
     text: String,
+    /// In how many frames the next line stands.
+    depth: usize,
 }
 
-impl<'c> Diagram<'c> {
-    fn line(&mut self, line: &str) {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(self.text, "    {line}");
-    }
-
-    fn participants(&mut self) {
-        let saga = &self.chart.definition;
-        let by_steps = saga.steps.iter().flat_map(|step| {
-            let undo = step.undo.as_ref().map(|_| self.chart.who_undoes(&step.name));
-            [Some(self.chart.who_does(&step.name)), undo].into_iter().flatten()
-        });
-        let mut all: Vec<&str> = Vec::new();
-        for participant in [self.chart.who_begins()].into_iter().chain(by_steps).chain([self.chart.who_does(&saga.abort.name)]) {
-            if !all.contains(&participant) {
-                all.push(participant);
+impl<'d> Script<'d> {
+    fn new(chart: &'d Chart) -> Self {
+        let flow = &chart.definition;
+        let mut script = Self { chart, lanes: Vec::new(), text: "sequenceDiagram\n".to_owned(), depth: 0 };
+        script.line(&format!("title: {}, version {}", mermaid(&flow.name), flow.version));
+        script.lanes.push(chart.participants.tracker.as_deref().unwrap_or(START));
+        for step in flow.steps.iter().map(|step| &step.name).chain([&flow.abort.name]) {
+            let lane = script.lane(step);
+            if !script.lanes.contains(&lane) {
+                script.lanes.push(lane);
             }
         }
-        for participant in all {
-            self.line(&format!("participant {} as {}", id("", participant), mermaid(participant)));
+        for lane in script.lanes.clone() {
+            script.line(&format!("participant {} as {}", script.identifier(lane), mermaid(lane)));
         }
+        script
     }
 
-    fn note(&mut self, over: &str, what: &str) {
-        self.line(&format!("Note over {}: {}", id("", over), mermaid(what)));
+    /// Who does `step`.
+    fn lane(&self, step: &'d str) -> &'d str {
+        self.chart.participants.done_by.get(step).map_or(step, String::as_str)
     }
 
-    fn says(&mut self, from: &str, to: &str, event: &EventRef) {
-        self.line(&format!("{}->>{}: {}", id("", from), id("", to), mermaid(&event.name)));
+    fn identifier(&self, lane: &str) -> String {
+        identifier("at", self.lanes.iter().position(|other| *other == lane).unwrap_or_default(), lane)
     }
 
-    /// The steps that follow from `event`, published by `from`.
-    fn steps(&mut self, event: &'c EventRef, from: &'c str, depth: usize) {
-        let next: Vec<&Step> = self.chart.begun_by(event).collect();
-        // A flow has no loops; the bound is for one that was read from a database.
-        if next.is_empty() || depth > self.chart.definition.steps.len() {
-            return self.note(from, &format!("{} is published", event.name));
-        }
-        for step in next {
-            let who = self.chart.who_does(&step.name);
-            self.says(from, who, event);
-            let pivot = if step.pivot { " (pivot)" } else { "" };
-            self.note(who, &format!("{}{pivot}", step.name));
-            self.steps(&step.emits, who, depth + 1);
-        }
+    fn line(&mut self, line: &str) {
+        self.text += &format!("{}{line}\n", "    ".repeat(self.depth + 1));
     }
 
-    /// What follows from `first`, published by `from`, when the steps in `done` were done.
-    fn consequences(&mut self, done: &[&'c Step], first: &'c EventRef, from: &'c str) {
-        let mut publishers = vec![(first, from)];
-        let consequences = self.chart.consequences(done, first);
-        if consequences.is_empty() {
-            self.note(from, &format!("{} is published", first.name));
+    /// Begins a frame, or the next part of one.
+    fn frame(&mut self, word: &str, title: &str) {
+        self.line(&format!("{word} {}", mermaid(title)));
+        self.depth += 1;
+    }
+
+    fn part(&mut self, title: &str) {
+        self.depth -= 1;
+        self.frame("else", title);
+    }
+
+    fn end(&mut self) {
+        self.depth -= 1;
+        self.line("end");
+    }
+
+    fn note(&mut self, lane: &str, text: &str) {
+        self.line(&format!("Note over {}: {}", self.identifier(lane), mermaid(text)));
+    }
+}
+
+/// What was done before a branch begins.
+enum Done<'d> {
+    /// These steps.
+    Only(Vec<&'d Step>),
+    /// Nobody knows: any step before the pivot may have been.
+    Unknown,
+}
+
+/// One way that the flow can go.
+struct Branch<'s, 'd> {
+    script: &'s mut Script<'d>,
+    flow: &'d Definition,
+    arrow: &'static str,
+    done: Done<'d>,
+    /// The steps that were done or undone in it.
+    played: Vec<&'d str>,
+    aborted: bool,
+}
+
+impl<'s, 'd> Branch<'s, 'd> {
+    fn new(script: &'s mut Script<'d>, arrow: &'static str, done: Done<'d>) -> Self {
+        let flow = &script.chart.definition;
+        Self { script, flow, arrow, done, played: Vec::new(), aborted: false }
+    }
+
+    fn all_goes_well(mut self) {
+        self.follow(self.script.lanes[0], &self.flow.starts);
+        self.end("COMPLETED");
+    }
+
+    fn refused(mut self, step: &'d Step, refusal: &'d EventRef) {
+        self.follow(self.script.lane(&step.name), refusal);
+        self.end("ABORTED");
+    }
+
+    fn given_up(mut self) {
+        self.abort();
+        self.end("ABORTED");
+    }
+
+    /// What `event`, which `from` publishes, leads to.
+    fn follow(&mut self, from: &'d str, event: &'d EventRef) {
+        let calls: Vec<_> = self.flow.calls(event).into_iter().filter(|call| self.can_be(*call)).collect();
+        if calls.is_empty() {
+            let keeper = self.script.chart.participants.tracker.as_deref();
+            self.send(from, keeper.unwrap_or(from), event);
         }
-        for consequence in consequences {
-            let (on, who, does, publishes) = match consequence {
-                Consequence::Undo(step, on) => {
-                    let emits = step.undo.as_ref().map_or(on, |undo| &undo.emits);
-                    (on, self.chart.who_undoes(&step.name), format!("undo {}", step.name), emits)
+        for call in calls {
+            match call {
+                Call::Do(step) => {
+                    let lane = self.script.lane(&step.name);
+                    self.send(from, lane, event);
+                    let name = if step.pivot { format!("{} (pivot)", step.name) } else { step.name.clone() };
+                    self.act(lane, &step.name, &name);
+                    self.follow(lane, &step.emits);
                 }
-                Consequence::Abort(on) => {
-                    let abort = &self.chart.definition.abort;
-                    (on, self.chart.who_does(&abort.name), abort.name.clone(), &self.chart.definition.aborts)
+                Call::Undo(step) => self.undo(from, event, step),
+                Call::Abort => {
+                    self.send(from, self.script.lane(&self.flow.abort.name), event);
+                    self.abort();
                 }
-            };
-            let by = publishers.iter().find(|(event, _)| *event == on).map_or(from, |(_, by)| *by);
-            self.says(by, who, on);
-            self.note(who, &format!("{does}, {} is published", publishes.name));
-            publishers.push((publishes, who));
+            }
         }
+    }
+
+    /// When nobody knows what was done, the abort's event calls for whatever was, and what follows from that is known again.
+    fn undo(&mut self, from: &'d str, event: &'d EventRef, step: &'d Step) {
+        let Some(undo) = &step.undo else { return };
+        let optional = matches!(self.done, Done::Unknown) && event.name == self.flow.aborts.name;
+        if optional {
+            self.script.frame("opt", &format!("{} was done", step.name));
+        }
+        let lane = self.script.lane(&step.name);
+        self.send(from, lane, event);
+        self.act(lane, &step.name, &format!("undo {}", step.name));
+        self.follow(lane, &undo.emits);
+        if optional {
+            self.script.end();
+        }
+    }
+
+    fn abort(&mut self) {
+        let name = &self.flow.abort.name;
+        let lane = self.script.lane(name);
+        self.aborted = true;
+        self.act(lane, name, name);
+        self.follow(lane, &self.flow.aborts);
+    }
+
+    /// Whether `call` is followed in this branch: a step is done or undone once, and none is done once the flow was given up.
+    fn can_be(&self, call: Call<'_>) -> bool {
+        match call {
+            Call::Do(step) => !self.aborted && !self.played.contains(&step.name.as_str()),
+            Call::Undo(step) => {
+                let done = match &self.done {
+                    Done::Only(steps) => steps.iter().any(|done| done.name == step.name),
+                    Done::Unknown => !step.pivot && self.flow.undecided_at(step),
+                };
+                done && !self.played.contains(&step.name.as_str())
+            }
+            Call::Abort => !self.aborted,
+        }
+    }
+
+    fn send(&mut self, from: &str, to: &str, event: &EventRef) {
+        let (from, to) = (self.script.identifier(from), self.script.identifier(to));
+        self.script.line(&format!("{from}{}{to}: {}", self.arrow, mermaid(&event.name)));
+    }
+
+    /// Says what `lane` does; unless it is the step itself, and only does what it is called.
+    fn act(&mut self, lane: &str, step: &'d str, what: &str) {
+        self.played.push(step);
+        if lane != what {
+            self.script.note(lane, what);
+        }
+    }
+
+    fn end(self, state: &str) {
+        let pivot = self.flow.steps.iter().find(|step| step.pivot).map(|step| &step.name);
+        let decided_by = if self.aborted { &self.flow.abort.name } else { pivot.unwrap_or(&self.flow.abort.name) };
+        let keeper = self.script.chart.participants.tracker.as_deref();
+        let lane = keeper.unwrap_or_else(|| self.script.lane(decided_by));
+        self.script.note(lane, state);
     }
 }

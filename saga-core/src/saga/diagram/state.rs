@@ -1,129 +1,183 @@
-//! The flow as a Mermaid state diagram.
-
-use std::{collections::BTreeMap, fmt::Write};
+//! The states that an instance goes through.
+//!
+//! A person who draws them draws a step that is being done, a step that is being undone, and the abort between what leads to it
+//! and what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they
+//! are reached by other events, and lead elsewhere.
 
 use super::{
-    consequences::Consequence,
-    text::{id, mermaid},
+    super::{Chart, Definition, EventRef, Step},
+    Call,
+    text::{identifier, mermaid},
 };
-use crate::saga::{Chart, Step};
+
+/// A state of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State<'d> {
+    Start,
+    Doing(&'d Step),
+    /// A step is being undone before the flow is given up, or since it was.
+    Undoing(&'d Step, Era),
+    Aborting,
+    Completed,
+    Aborted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Era {
+    Before,
+    After,
+}
+
+/// A transition: from, to, and the text on it.
+type Transition<'d> = (State<'d>, State<'d>, String);
 
 impl Chart {
-    /// The flow as a Mermaid state diagram: the way to success, what each refusal leads to, and what is undone when the flow is
-    /// given up.
+    /// The states of an instance as a state diagram for Mermaid. In the frame stands what a cancel or a deadline can still give
+    /// up; a flow without either has none.
     pub fn state_diagram(&self) -> String {
-        let mut edges = Edges::default();
-        let saga = &self.definition;
-        for step in self.begun_by(&saga.starts) {
-            edges.add("[*]", &id("", &step.name), &saga.starts.name);
+        let flow = &self.definition;
+        let (states, transitions) = walk(flow);
+        let interruptions = flow.interruptions();
+        let framed = |state: &State<'_>| interruptions.is_some() && state.is_undecided(flow);
+        let (inside, outside): (Vec<State<'_>>, Vec<_>) = states.iter().partition(|state| framed(state));
+        let (between, others): (Vec<_>, Vec<_>) = transitions.iter().partition(|(from, to, _)| framed(from) && framed(to));
+
+        let mut picture = format!("stateDiagram-v2\n    accTitle: {}, version {}\n", mermaid(&flow.name), flow.version);
+        if interruptions.is_some() {
+            picture += "    state \"not decided yet\" as undecided {\n";
+            picture.extend(inside.iter().filter_map(|state| Some(format!("        {}\n", state.declared(flow)?))));
+            picture.extend(between.iter().map(|transition| format!("        {}\n", drawn(flow, transition))));
+            picture += "    }\n";
         }
-        for step in &saga.steps {
-            let mut next = self.begun_by(&step.emits).peekable();
-            if next.peek().is_none() {
-                edges.add(&id("", &step.name), "[*]", &step.emits.name);
-            }
-            for after in next {
-                edges.add(&id("", &step.name), &id("", &after.name), &step.emits.name);
-            }
+        picture.extend(outside.iter().filter_map(|state| Some(format!("    {}\n", state.declared(flow)?))));
+        picture.extend(others.iter().map(|transition| format!("    {}\n", drawn(flow, transition))));
+        if let Some(interruptions) = interruptions {
+            picture += &format!("    undecided --> abort : {}\n", mermaid(&interruptions));
         }
-        let (abort, undone) = (id("", &saga.abort.name), self.undone_by_the_abort());
-        let before = self.before_the_pivot();
-        for (count, step) in before.iter().enumerate() {
-            if let Some(refusal) = &step.rejects {
-                let mut from = id("", &step.name);
-                for consequence in self.consequences(&before[..count], refusal) {
-                    match consequence {
-                        Consequence::Undo(undone, on) if *on != saga.aborts => {
-                            edges.add(&from, &id("undo_", &undone.name), &on.name);
-                            from = id("undo_", &undone.name);
-                        }
-                        Consequence::Undo(..) => {}
-                        Consequence::Abort(on) => edges.add(&from, &abort, &on.name),
-                    }
-                }
-            }
+        for end in outside.iter().filter(|state| matches!(state, State::Completed | State::Aborted)) {
+            picture += &format!("    {} --> [*]\n", end.identifier(flow));
         }
-        if let Some(from_outside) = self.from_outside() {
-            for step in before.iter().copied().chain(saga.steps.iter().filter(|step| step.pivot)) {
-                edges.add(&id("", &step.name), &abort, from_outside);
-            }
+        picture + &classes(flow, &states)
+    }
+}
+
+impl State<'_> {
+    fn identifier(self, flow: &Definition) -> String {
+        let of = |kind, step: &Step| identifier(kind, flow.place(step), &step.name);
+        match self {
+            Self::Start => "[*]".to_owned(),
+            Self::Doing(step) => of("do", step),
+            Self::Undoing(step, Era::Before) => of("undo_early", step),
+            Self::Undoing(step, Era::After) => of("undo", step),
+            Self::Aborting => "abort".to_owned(),
+            Self::Completed => "completed".to_owned(),
+            Self::Aborted => "aborted".to_owned(),
         }
-        match undone.is_empty() {
-            true => edges.add(&abort, "[*]", &saga.aborts.name),
-            false => {
-                edges.add(&abort, "give_back", &saga.aborts.name);
-                let events: Vec<_> = undone.iter().filter_map(|step| Some(step.undo.as_ref()?.emits.name.as_str())).collect();
-                edges.add("give_back", "[*]", &events.join(", "));
-            }
-        }
-        let mut text = "stateDiagram-v2\n".to_owned();
-        for step in &saga.steps {
-            let pivot = if step.pivot { " (pivot)" } else { "" };
-            name(&mut text, &id("", &step.name), &format!("{}{pivot}", step.name));
-            name(&mut text, &id("undo_", &step.name), &format!("undo {}", step.name));
-        }
-        name(&mut text, &abort, &saga.abort.name);
-        let names: Vec<_> = undone.iter().map(|step| step.name.as_str()).collect();
-        name(&mut text, "give_back", &format!("undo what was done of {}", names.join(", ")));
-        let used = |line: &&str| {
-            let id = line.rsplit(' ').next().unwrap_or_default();
-            line.starts_with("stateDiagram") || edges.names(id)
+    }
+
+    fn declared(self, flow: &Definition) -> Option<String> {
+        let label = match self {
+            Self::Start => return None,
+            Self::Doing(step) if step.pivot => format!("{} (pivot)", step.name),
+            Self::Doing(step) => step.name.clone(),
+            Self::Undoing(step, _) => format!("undo {}", step.name),
+            Self::Aborting => flow.abort.name.clone(),
+            Self::Completed => "COMPLETED".to_owned(),
+            Self::Aborted => "ABORTED".to_owned(),
         };
-        let mut text: String = text.lines().filter(used).map(|line| format!("{line}\n")).collect();
-        edges.write(&mut text);
-        text
+        Some(format!("state \"{}\" as {}", mermaid(&label), self.identifier(flow)))
     }
 
-    /// The steps that are undone when the flow is given up from outside, in the order of the flow.
-    fn undone_by_the_abort(&self) -> Vec<&Step> {
-        let before = self.before_the_pivot();
-        let undone: Vec<_> = self
-            .consequences(&before, &self.definition.aborts)
-            .into_iter()
-            .filter_map(|consequence| match consequence {
-                Consequence::Undo(step, _) => Some(step),
-                Consequence::Abort(_) => None,
-            })
-            .collect();
-        before.into_iter().filter(|step| undone.iter().any(|other| other.name == step.name)).collect()
-    }
-}
-
-/// Says what a state is called, if that is not its identifier.
-fn name(text: &mut String, id: &str, name: &str) {
-    if id != name {
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "    state \"{}\" as {id}", mermaid(name));
-    }
-}
-
-/// Edges in the order in which they were added; between two states there is one, with all that it is for.
-#[derive(Default)]
-struct Edges {
-    order: Vec<(String, String)>,
-    labels: BTreeMap<(String, String), Vec<String>>,
-}
-
-impl Edges {
-    fn add(&mut self, from: &str, to: &str, label: &str) {
-        let edge = (from.to_owned(), to.to_owned());
-        let labels = self.labels.entry(edge.clone()).or_default();
-        if labels.is_empty() {
-            self.order.push(edge);
-        }
-        if !labels.iter().any(|known| known == label) {
-            labels.push(label.to_owned());
+    /// Whether the flow may still be given up there.
+    fn is_undecided(self, flow: &Definition) -> bool {
+        match self {
+            Self::Start | Self::Undoing(_, Era::Before) => true,
+            Self::Doing(step) => flow.undecided_at(step),
+            _ => false,
         }
     }
 
-    fn names(&self, id: &str) -> bool {
-        self.order.iter().any(|(from, to)| from == id || to == id)
-    }
-
-    fn write(&self, text: &mut String) {
-        for edge in &self.order {
-            let labels = self.labels.get(edge).map(|labels| labels.join(", ")).unwrap_or_default();
-            let _ = writeln!(text, "    {} --> {}: {}", edge.0, edge.1, mermaid(&labels));
+    /// How it looks different from a step.
+    fn class(self) -> Option<&'static str> {
+        match self {
+            Self::Doing(step) if step.pivot => Some("pivot"),
+            Self::Undoing(..) => Some("undo"),
+            Self::Aborting | Self::Aborted => Some("abort"),
+            _ => None,
         }
     }
+}
+
+/// Everything that can be reached: from the start, and from the abort, to which a cancel or a deadline may lead.
+fn walk(flow: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
+    let (mut states, mut transitions, mut next) = (Vec::new(), Vec::new(), 0);
+    for origin in [State::Start, State::Aborting] {
+        if !states.contains(&origin) {
+            states.push(origin);
+        }
+        while let Some(from) = states.get(next).copied() {
+            for transition in leaving(flow, from) {
+                if !states.contains(&transition.1) {
+                    states.push(transition.1);
+                }
+                transitions.push(transition);
+            }
+            next += 1;
+        }
+    }
+    (states, transitions)
+}
+
+/// The transitions from `state`.
+fn leaving<'d>(flow: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
+    let to = |event: &EventRef, otherwise| {
+        let era = if let State::Undoing(_, era) = state { era } else { Era::Before };
+        let mut reached = reached(flow, event, era);
+        if reached.is_empty() {
+            reached.push(otherwise);
+        }
+        reached.into_iter().map(|to| (state, to, event.name.clone())).collect::<Vec<_>>()
+    };
+    match state {
+        State::Start => to(&flow.starts, State::Completed),
+        State::Doing(step) => {
+            let refused = step.rejects.iter().flat_map(|rejects| to(rejects, State::Aborted));
+            to(&step.emits, State::Completed).into_iter().chain(refused).collect()
+        }
+        State::Undoing(step, _) => step.undo.iter().flat_map(|undo| to(&undo.emits, State::Aborted)).collect(),
+        State::Aborting => {
+            let undone = reached(flow, &flow.aborts, Era::After);
+            let nothing = if undone.is_empty() { "" } else { " (nothing left to undo)" };
+            let end = (state, State::Aborted, format!("{}{nothing}", flow.aborts));
+            undone.into_iter().map(|to| (state, to, format!("{} (if done)", flow.aborts))).chain([end]).collect()
+        }
+        State::Completed | State::Aborted => Vec::new(),
+    }
+}
+
+/// What `event` leads to. When the flow was given up nothing is done any more, and it is given up once.
+fn reached<'d>(flow: &'d Definition, event: &EventRef, era: Era) -> Vec<State<'d>> {
+    let calls = flow.calls(event).into_iter();
+    calls
+        .filter_map(|call| match (call, era) {
+            (Call::Do(step), Era::Before) => Some(State::Doing(step)),
+            (Call::Abort, Era::Before) => Some(State::Aborting),
+            (Call::Undo(step), _) => Some(State::Undoing(step, era)),
+            (_, Era::After) => None,
+        })
+        .collect()
+}
+
+fn drawn(flow: &Definition, (from, to, label): &Transition<'_>) -> String {
+    format!("{} --> {} : {}", from.identifier(flow), to.identifier(flow), mermaid(label))
+}
+
+fn classes(flow: &Definition, states: &[State<'_>]) -> String {
+    let looks = [("pivot", "stroke-width:4px"), ("undo", "stroke-dasharray:5 5"), ("abort", "stroke:red")];
+    let lines = looks.iter().filter_map(|(class, look)| {
+        let members = states.iter().filter(|state| state.class() == Some(class)).map(|state| state.identifier(flow));
+        let members = members.collect::<Vec<_>>().join(",");
+        (!members.is_empty()).then(|| format!("    classDef {class} {look}\n    class {members} {class}\n"))
+    });
+    lines.collect()
 }

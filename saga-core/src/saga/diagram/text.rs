@@ -1,63 +1,130 @@
-//! Names in a picture. Those of a flow that was compiled are plain; one that was read from a database may hold anything.
+//! Texts for each format: names may hold anything.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-/// `text` in a Mermaid diagram: what could mean something there is written as a character's number.
+/// `text` on one line; something to be seen, if there is nothing.
+fn line(text: &str) -> String {
+    let visible = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = visible.collect::<Vec<_>>().join(" ");
+    if line.is_empty() { "?".to_owned() } else { line }
+}
+
+/// `text` for a label in Mermaid: whatever could mean something to it becomes a character code.
 pub(super) fn mermaid(text: &str) -> String {
-    escaped(text, |c| c.is_alphanumeric() || " ,.()/_-".contains(c), |c| format!("#{};", u32::from(c)))
-}
-
-/// `text` as a Mermaid identifier.
-pub(super) fn id(prefix: &str, text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    escaped(&format!("{prefix}{text}"), plain, |c| format!("_{:x}_", u32::from(c)))
-}
-
-/// `text` in quotes, for Graphviz.
-pub(super) fn quoted(text: &str) -> String {
-    let escaped = escaped(
-        text,
-        |c| !c.is_control() && c != '"' && c != '\\',
-        |c| match c {
-            '"' | '\\' => format!("\\{c}"),
-            _ => " ".to_owned(),
-        },
-    );
-    format!("\"{escaped}\"")
-}
-
-/// `text` in a cell of a Markdown table.
-pub(super) fn cell(text: &str) -> String {
-    escaped(
-        text,
-        |c| !c.is_control() && !"|`<>&\\*[]".contains(c),
-        |c| {
-            if c.is_control() { " ".to_owned() } else { format!("&#{};", u32::from(c)) }
-        },
-    )
-}
-
-fn escaped(text: &str, plain: impl Fn(char) -> bool, escape: impl Fn(char) -> String) -> String {
-    text.chars().fold(String::new(), |mut all, c| {
-        if plain(c) {
-            all.push(c);
+    line(text).chars().fold(String::new(), |mut label, c| {
+        if c.is_alphanumeric() || " _-.,()/".contains(c) {
+            label.push(c);
         } else {
-            all.push_str(&escape(c));
+            // Writing to a string does not fail.
+            let _ = write!(label, "#{};", u32::from(c));
         }
-        all
+        label
     })
 }
 
-/// A length of time with its units, as `#[saga]` takes it: `15m`, `1h30m`.
-pub(super) fn time(time: std::time::Duration) -> String {
-    let mut left = time.as_millis();
+/// `text` between the quotes of a string in Graphviz.
+pub(super) fn dot(text: &str) -> String {
+    line(text).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+/// `text` as it is, in a cell of a table in Markdown.
+pub(super) fn cell(text: &str) -> String {
+    line(text).chars().fold(String::new(), |mut cell, c| {
+        if "\\`*_[]<>|~#$&!".contains(c) {
+            cell.push('\\');
+        }
+        cell.push(c);
+        cell
+    })
+}
+
+/// `text`, which is Markdown itself, in a cell of a table.
+pub(super) fn prose(text: &str) -> String {
+    let (mut cell, mut escaped) = (String::new(), false);
+    for c in line(text).chars() {
+        if c == '|' && !escaped {
+            cell.push('\\');
+        }
+        escaped = c == '\\' && !escaped;
+        cell.push(c);
+    }
+    // A backslash at the end would take the cell's border for its own.
+    if escaped {
+        cell.push('\\');
+    }
+    cell
+}
+
+/// An identifier for what is called `name` and is the one at `place` of its kind. It is the name where that can be read by any
+/// format, and never a word that a format knows.
+pub(super) fn identifier(kind: &str, place: usize, name: &str) -> String {
+    let plain =
+        name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { format!("{kind}_{name}") } else { format!("{kind}_{place}") }
+}
+
+/// A duration as it is written in a definition: `1h30m`.
+pub(super) fn duration(duration: Duration) -> String {
+    let mut rest = duration.as_millis();
     let mut text = String::new();
-    for (unit, milliseconds) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        if left >= milliseconds {
-            // Writing to a `String` cannot fail.
-            let _ = write!(text, "{}{unit}", left / milliseconds);
-            left %= milliseconds;
+    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= millis {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{}{unit}", rest / millis);
+            rest %= millis;
         }
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_format_gets_what_it_can_read() {
+        for (text, in_mermaid, in_dot, in_cell) in [
+            ("OrderCreated", "OrderCreated", "OrderCreated", "OrderCreated"),
+            ("a\n  b\tc\u{2028}d", "a b c d", "a b c d", "a b c d"),
+            ("say \"no\"", "say #34;no#34;", "say \\\"no\\\"", "say \"no\""),
+            ("a|b:c;d", "a#124;b#58;c#59;d", "a|b:c;d", "a\\|b:c;d"),
+            ("back\\", "back#92;", "back\\\\", "back\\\\"),
+            ("<b>#1%%", "#60;b#62;#35;1#37;#37;", "<b>#1%%", "\\<b\\>\\#1%%"),
+            ("order_paid", "order_paid", "order_paid", "order\\_paid"),
+            ("größe", "größe", "größe", "größe"),
+            (" \r\n", "#63;", "?", "?"),
+        ] {
+            let got = (mermaid(text), dot(text), cell(text));
+            assert_eq!(got, (in_mermaid.to_owned(), in_dot.to_owned(), in_cell.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn prose_keeps_its_markdown_inside_its_cell() {
+        for (text, expected) in [
+            ("Takes `money`\nfrom *somebody*.", "Takes `money` from *somebody*."),
+            ("a | b", "a \\| b"),
+            ("a \\| b", "a \\| b"),
+            ("a \\\\| b", "a \\\\\\| b"),
+            ("a \\", "a \\\\"),
+        ] {
+            assert_eq!(prose(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_identifier_is_the_name_if_it_can_be() {
+        for (name, expected) in
+            [("Pay", "do_Pay"), ("end", "do_end"), ("a-b", "do_7"), ("7", "do_7"), ("", "do_7"), ("Größe", "do_7")]
+        {
+            assert_eq!(identifier("do", 7, name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        for (millis, expected) in [(0, "0s"), (200, "200ms"), (900_000, "15m"), (5_400_000, "1h30m"), (86_401_001, "1d1s1ms")] {
+            assert_eq!(duration(Duration::from_millis(millis)), expected);
+        }
+    }
 }
