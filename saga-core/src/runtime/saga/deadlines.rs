@@ -30,6 +30,8 @@ const PAGE: u32 = 100;
 const ADOPT: Duration = Duration::from_secs(5);
 /// The first wait of a deadline whose handler has failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How soon instances whose timers cannot be carried out are looked at again.
+const STUCK: Duration = Duration::from_secs(60);
 /// Failures of a deadline's handler after which somebody has to look at the instance.
 const ATTEMPTS: u32 = 10;
 
@@ -70,25 +72,42 @@ pub(crate) async fn watch(core: Arc<Core>) {
 
 /// Carries out what is due; says when the next timer ends.
 async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
+    let mut stuck = false;
     loop {
         let now = core.clock.now();
         let due = core.store().sagas().due(&core.name, now, PAGE).await?;
+        let mut fired = 0;
         for key in &due {
-            fire(core, key).await?;
+            match fire(core, key).await {
+                Ok(()) => fired += 1,
+                // One that cannot be read keeps none of the others from its time.
+                Err(StoreError::Incompatible(error)) => {
+                    stuck = true;
+                    tracing::error!(
+                        service = &*core.name,
+                        saga = key.saga,
+                        instance = key.id,
+                        error,
+                        "a deadline cannot be carried out"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if due.len() < PAGE as usize {
+        if due.len() < PAGE as usize || fired == 0 {
             break;
         }
     }
     core.moved();
-    core.store().sagas().next_due(&core.name).await
+    let next = core.store().sagas().next_due(&core.name).await?;
+    let soonest = core.clock.now().after(STUCK);
+    Ok(next.map(|next| if stuck { next.max(soonest) } else { next }))
 }
 
 /// Carries out the timers of one instance that have ended.
 async fn fire(core: &Arc<Core>, key: &InstanceKey) -> Result<(), StoreError> {
     let Some(tracked) = core.sagas.tracked(&key.saga) else {
-        // A flow that this program does not track any more: the start of the app has told so.
-        return Ok(());
+        return Err(StoreError::Incompatible(format!("this service does not track {} any more", key.saga)));
     };
     let now = core.clock.now();
     let mut tx = core.store().begin().await?;
