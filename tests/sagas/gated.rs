@@ -62,6 +62,11 @@ impl Gated {
         gates.let_through.iter().filter_map(head).collect()
     }
 
+    /// How many records were published to `topic`.
+    pub fn published(&self, topic: &str) -> i64 {
+        self.0.gates.lock().unwrap().types.get(topic).map_or(0, Vec::len).try_into().unwrap()
+    }
+
     /// Lets one more record of `queue` through.
     pub fn pass(&self, queue: Queue) {
         *self.0.gates.lock().unwrap().let_through.get_mut(&queue).unwrap() += 1;

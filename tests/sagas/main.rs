@@ -6,4 +6,5 @@ mod gated;
 mod shop;
 mod stage;
 
+mod deadline_races;
 mod interleavings;
