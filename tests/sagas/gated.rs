@@ -1,0 +1,228 @@
+//! A log that delivers what the test lets through: each queue, of one topic for one service, moves by one record at a time.
+//!
+//! Topics have one partition here, so that a queue is a sequence of offsets, and how far it was let through is a number.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sagas::{
+    message::{Received, Record},
+    transport::{
+        Delivery, GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError, memory::Memory,
+    },
+};
+use tokio::sync::watch;
+
+/// A topic as one service reads it.
+pub type Queue = (&'static str, &'static str);
+
+/// A log with gates. Clones share it.
+#[derive(Clone)]
+pub struct Gated(Arc<Shared>);
+
+struct Shared {
+    log: Memory,
+    gates: Mutex<Gates>,
+    moved: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Gates {
+    /// How many records were let through, of queues that have a gate.
+    let_through: BTreeMap<Queue, i64>,
+    /// Services that are in the middle of a delivery, and are taken for being at rest.
+    resting: BTreeSet<&'static str>,
+    /// The types of the records of each topic.
+    types: BTreeMap<String, Vec<String>>,
+}
+
+impl Gates {
+    fn limit(&self, service: &str, topic: &str) -> Option<i64> {
+        self.let_through.iter().find(|(queue, _)| **queue == (service, topic)).map(|(_, limit)| *limit)
+    }
+}
+
+impl Gated {
+    /// A log whose `queues` have gates, which are shut.
+    pub fn new(queues: impl IntoIterator<Item = Queue>) -> Self {
+        let gates = Gates { let_through: queues.into_iter().map(|queue| (queue, 0)).collect(), ..Gates::default() };
+        Self(Arc::new(Shared { log: Memory::new(), gates: Mutex::new(gates), moved: watch::Sender::new(()) }))
+    }
+
+    /// The queues in which a record waits at the gate, each with that record's type.
+    pub fn waiting(&self) -> Vec<(Queue, String)> {
+        let gates = self.0.gates.lock().unwrap();
+        let head = |(queue, limit): (&Queue, &i64)| {
+            Some((*queue, gates.types.get(queue.1)?.get(usize::try_from(*limit).unwrap())?.clone()))
+        };
+        gates.let_through.iter().filter_map(head).collect()
+    }
+
+    /// How many records were published to `topic`.
+    pub fn published(&self, topic: &str) -> i64 {
+        self.0.gates.lock().unwrap().types.get(topic).map_or(0, Vec::len).try_into().unwrap()
+    }
+
+    /// Lets one more record of `queue` through.
+    pub fn pass(&self, queue: Queue) {
+        *self.0.gates.lock().unwrap().let_through.get_mut(&queue).unwrap() += 1;
+        self.0.moved.send_replace(());
+    }
+
+    /// Takes the gate of `queue` away.
+    pub fn open(&self, queue: Queue) {
+        self.0.gates.lock().unwrap().let_through.remove(&queue);
+        self.0.moved.send_replace(());
+    }
+
+    /// Puts a gate before `queue`, with so many records let through.
+    pub fn shut(&self, queue: Queue, let_through: i64) {
+        self.0.gates.lock().unwrap().let_through.insert(queue, let_through);
+    }
+
+    /// Whether `service`, in the middle of a delivery, is to be taken for being at rest.
+    pub fn set_resting(&self, service: &'static str, resting: bool) {
+        let mut gates = self.0.gates.lock().unwrap();
+        if resting {
+            gates.resting.insert(service)
+        } else {
+            gates.resting.remove(service)
+        };
+    }
+
+    pub fn is_resting(&self, service: &str) -> bool {
+        self.0.gates.lock().unwrap().resting.contains(service)
+    }
+}
+
+#[async_trait]
+impl Transport for Gated {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        let single = topics.iter().map(|topic| TopicSpec { name: topic.name.clone(), partitions: 1 });
+        self.0.log.ensure_topics(&single.collect::<Vec<_>>()).await
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        for record in &records {
+            let named = record.header("ce_type").unwrap_or_default().to_owned();
+            self.0.gates.lock().unwrap().types.entry(record.topic.clone()).or_default().push(named);
+        }
+        self.0.log.publish(records).await
+    }
+
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
+        let inner = self.0.log.subscribe(group, topics).await?;
+        let (shared, moved) = (self.0.clone(), self.0.moved.subscribe());
+        let (waiting, paused) = (VecDeque::new(), BTreeSet::new());
+        Ok(Box::new(GatedSubscription { inner, group: group.to_owned(), shared, moved, waiting, paused }))
+    }
+
+    /// What waits at a gate is not there.
+    async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        let mut lags = self.0.log.lag(group, topics).await?;
+        let gates = self.0.gates.lock().unwrap();
+        for lag in &mut lags {
+            let limit = gates.limit(group, &lag.partition.topic).unwrap_or(i64::MAX);
+            lag.end = if gates.resting.contains(group) { lag.committed } else { lag.end.min(limit) };
+        }
+        Ok(lags)
+    }
+
+    async fn check(&self) -> Result<(), TransportError> {
+        self.0.log.check().await
+    }
+
+    async fn close(&self) {
+        self.0.log.close().await;
+    }
+}
+
+struct GatedSubscription {
+    inner: Box<dyn Subscription>,
+    group: String,
+    shared: Arc<Shared>,
+    moved: watch::Receiver<()>,
+    /// What the log has delivered and was not let through yet.
+    waiting: VecDeque<(TopicPartition, Received)>,
+    paused: BTreeSet<TopicPartition>,
+}
+
+impl GatedSubscription {
+    fn let_through(&mut self) -> Option<Delivery> {
+        let gates = self.shared.gates.lock().unwrap();
+        let may_pass = |(partition, received): &(TopicPartition, Received)| {
+            let limit = gates.limit(&self.group, &partition.topic);
+            limit.is_none_or(|limit| received.offset < limit) && !self.paused.contains(partition)
+        };
+        let at = self.waiting.iter().position(may_pass)?;
+        let (partition, received) = self.waiting.remove(at)?;
+        Some(Delivery::Records { partition, records: vec![received] })
+    }
+
+    fn forget(&mut self, gone: &[TopicPartition]) {
+        self.waiting.retain(|(partition, _)| !gone.contains(partition));
+        self.paused.retain(|partition| !gone.contains(partition));
+    }
+}
+
+#[async_trait]
+impl Subscription for GatedSubscription {
+    async fn next(&mut self) -> Result<Delivery, TransportError> {
+        loop {
+            self.moved.borrow_and_update();
+            if let Some(delivery) = self.let_through() {
+                return Ok(delivery);
+            }
+            let delivery = tokio::select! {
+                biased;
+                delivery = self.inner.next() => delivery?,
+                _ = self.moved.changed() => continue,
+            };
+            match delivery {
+                Delivery::Records { partition, records } => {
+                    self.waiting.extend(records.into_iter().map(|received| (partition.clone(), received)));
+                }
+                Delivery::Revoked(partitions) => {
+                    self.forget(&partitions);
+                    return Ok(Delivery::Revoked(partitions));
+                }
+                Delivery::Lost(partitions) => {
+                    self.forget(&partitions);
+                    return Ok(Delivery::Lost(partitions));
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn start(&mut self, from: &[(TopicPartition, Option<i64>)]) {
+        self.waiting.retain(|(partition, _)| !from.iter().any(|(moved, _)| moved == partition));
+        self.inner.start(from);
+    }
+
+    fn pause(&mut self, partitions: &[TopicPartition]) {
+        self.paused.extend(partitions.iter().cloned());
+        self.inner.pause(partitions);
+    }
+
+    fn resume(&mut self, partitions: &[TopicPartition]) {
+        self.paused.retain(|partition| !partitions.contains(partition));
+        self.inner.resume(partitions);
+    }
+
+    fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
+        self.inner.commit(offsets)
+    }
+
+    fn release(&mut self, partitions: &[TopicPartition]) {
+        self.inner.release(partitions);
+    }
+
+    async fn close(self: Box<Self>) {
+        self.inner.close().await;
+    }
+}

@@ -1,0 +1,10 @@
+//! Flows across services, on a small shop: whatever the order, the faults and the moment, each order has one outcome.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod gated;
+mod shop;
+mod stage;
+
+mod deadline_races;
+mod interleavings;

@@ -1,0 +1,152 @@
+//! The books of the shop: what was held, charged and decided, and whether it adds up.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// How far an order is, for its customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    Created,
+    Reserved,
+    Confirmed,
+    Cancelled,
+}
+
+/// What a payment gateway knows of an order. It answers the same question twice with the same answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    Taken(u32),
+    Declined,
+    Refunded(u32),
+    /// It was refunded before it was taken, and is not taken any more.
+    Void,
+}
+
+/// The gateway declines what is above this.
+pub const LIMIT: u32 = 1_000;
+
+#[derive(Debug, Default)]
+struct Kept {
+    opening: u32,
+    stock: u32,
+    held: BTreeMap<u64, u32>,
+    charges: BTreeMap<u64, Charge>,
+    statuses: BTreeMap<u64, Vec<Status>>,
+    /// What was done that must not be: twice, or to what is not there.
+    mistakes: Vec<String>,
+}
+
+/// The books. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Books(Arc<Mutex<Kept>>);
+
+impl Books {
+    pub fn new(stock: u32) -> Self {
+        Self(Arc::new(Mutex::new(Kept { opening: stock, stock, ..Kept::default() })))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap()
+    }
+
+    /// Puts goods aside; false when there are not enough.
+    pub fn hold(&self, id: u64, quantity: u32) -> bool {
+        let mut kept = self.kept();
+        if kept.stock < quantity {
+            return false;
+        }
+        kept.stock -= quantity;
+        if kept.held.insert(id, quantity).is_some() {
+            kept.mistakes.push(format!("{id} was held twice"));
+        }
+        true
+    }
+
+    /// Puts goods back.
+    pub fn release(&self, id: u64) {
+        let mut kept = self.kept();
+        match kept.held.remove(&id) {
+            Some(quantity) => kept.stock += quantity,
+            None => kept.mistakes.push(format!("{id} was released, and nothing was held")),
+        }
+    }
+
+    /// Asks the gateway for money.
+    pub fn charge(&self, id: u64, amount: u32) -> Charge {
+        let new = if amount > LIMIT { Charge::Declined } else { Charge::Taken(amount) };
+        *self.kept().charges.entry(id).or_insert(new)
+    }
+
+    /// Has the gateway give money back; says how much that was, if any was taken.
+    pub fn refund(&self, id: u64) -> Option<u32> {
+        let mut kept = self.kept();
+        let charge = kept.charges.entry(id).or_insert(Charge::Void);
+        match *charge {
+            Charge::Taken(amount) => {
+                *charge = Charge::Refunded(amount);
+                Some(amount)
+            }
+            Charge::Refunded(amount) => Some(amount),
+            Charge::Declined | Charge::Void => None,
+        }
+    }
+
+    /// What the gateway knows of an order.
+    pub fn charged(&self, id: u64) -> Option<Charge> {
+        self.kept().charges.get(&id).copied()
+    }
+
+    pub fn stock(&self) -> u32 {
+        self.kept().stock
+    }
+
+    /// Writes an order's status down.
+    pub fn becomes(&self, id: u64, status: Status) {
+        self.kept().statuses.entry(id).or_default().push(status);
+    }
+
+    /// As [`becomes`](Self::becomes), unless the order is further.
+    pub fn becomes_at_least(&self, id: u64, status: Status) {
+        if self.status(id).is_some_and(|present| present < status) {
+            self.becomes(id, status);
+        }
+    }
+
+    pub fn status(&self, id: u64) -> Option<Status> {
+        self.kept().statuses.get(&id)?.last().copied()
+    }
+
+    /// Whether it was charged, and the money was kept.
+    pub fn is_paid(&self, id: u64) -> bool {
+        matches!(self.charged(id), Some(Charge::Taken(_)))
+    }
+
+    /// Whether goods are put aside for it.
+    pub fn is_held(&self, id: u64) -> bool {
+        self.kept().held.contains_key(&id)
+    }
+
+    /// Nothing was done twice, goods are neither lost nor made, and no order's status went back or changed after its end.
+    pub fn check(&self) {
+        let kept = self.kept();
+        assert_eq!(kept.mistakes, Vec::<String>::new());
+        assert_eq!(kept.stock + kept.held.values().sum::<u32>(), kept.opening, "{kept:?}");
+        for (id, statuses) in &kept.statuses {
+            let forward = statuses.windows(2).all(|pair| pair[0] < pair[1] && pair[0] < Status::Confirmed);
+            assert!(forward, "order {id}: {statuses:?}");
+        }
+    }
+
+    /// As [`check`](Self::check), and this order has ended: its goods and its money are kept if it was confirmed, and not otherwise.
+    pub fn check_ended(&self, id: u64) {
+        self.check();
+        let confirmed = match self.status(id) {
+            Some(Status::Confirmed) => true,
+            Some(Status::Cancelled) => false,
+            other => panic!("order {id} has not ended: {other:?}"),
+        };
+        assert_eq!((self.is_held(id), self.is_paid(id)), (confirmed, confirmed), "order {id}: {:?}", self.kept());
+    }
+}

@@ -1,0 +1,123 @@
+//! The shop on a log and databases of its own, and what can be asked of it.
+
+use std::sync::Arc;
+
+use sagas::{
+    prelude::*,
+    runtime::{InstanceView, Sagas},
+    settings::Settings,
+    store::HistoryEntry,
+    testing::Pump,
+    time::{Clock, Timestamp},
+    transport::Transport,
+};
+
+use crate::shop::{PlaceOrder, Shop, books::Books, inventory, order, payment};
+
+/// What a shop is made of: it outlives the app.
+#[derive(Clone)]
+pub struct Site {
+    pub shop: Shop,
+    pub log: Arc<dyn Transport>,
+    pub clock: Clock,
+    pub order: Database,
+    pub inventory: Database,
+    pub payment: Database,
+}
+
+pub fn clock() -> Clock {
+    Clock::manual(Timestamp::from_millis(1_767_225_600_000))
+}
+
+/// A database in memory with SQL.
+pub async fn sqlite() -> Database {
+    Database::open("sqlite::memory:").await.unwrap()
+}
+
+impl Site {
+    /// A site on `log`, with stores in memory.
+    pub fn on(log: impl Transport, stock: u32) -> Self {
+        Self {
+            shop: Shop::with_stock(stock),
+            log: Arc::new(log),
+            clock: clock(),
+            order: Database::memory(),
+            inventory: Database::memory(),
+            payment: Database::memory(),
+        }
+    }
+
+    /// With databases that speak SQL.
+    pub async fn sql(self) -> Self {
+        Self { order: sqlite().await, inventory: sqlite().await, payment: sqlite().await, ..self }
+    }
+
+    pub fn services(&self) -> [Service; 3] {
+        let services = [
+            order::service(&self.order, &self.shop),
+            inventory::service(&self.inventory, &self.shop),
+            payment::service(&self.payment, &self.shop),
+        ];
+        services.map(|service| service.settings(settings()))
+    }
+
+    /// Opens the shop.
+    pub async fn open(&self) -> Stage {
+        self.open_with(self.services()).await
+    }
+
+    /// Opens a shop of these services.
+    pub async fn open_with(&self, services: impl IntoIterator<Item = Service>) -> Stage {
+        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).start().await;
+        Stage { pump, shop: self.shop.clone() }
+    }
+}
+
+/// One partition a topic, as a gate needs it.
+pub fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.topic_partitions = 1;
+    settings
+}
+
+/// A shop that runs.
+pub struct Stage {
+    pub pump: Pump,
+    pub shop: Shop,
+}
+
+impl Stage {
+    pub fn books(&self) -> &Books {
+        &self.shop.books
+    }
+
+    pub async fn place(&self, id: u64, quantity: u32, amount: u32) {
+        order::place(self.pump.service("order"), &self.shop, id, quantity, amount).await;
+    }
+
+    pub async fn cancel(&self, id: u64) -> Aborting {
+        order::cancel(self.pump.service("order"), &self.shop, id).await
+    }
+
+    pub fn sagas(&self) -> Sagas {
+        self.pump.service("order").sagas()
+    }
+
+    /// The instance of an order.
+    pub async fn instance(&self, id: u64) -> InstanceView {
+        self.sagas().find(PlaceOrder::NAME, &id.to_string()).await.unwrap().unwrap()
+    }
+
+    pub async fn history(&self, id: u64) -> Vec<HistoryEntry> {
+        self.sagas().history(PlaceOrder::NAME, &id.to_string()).await.unwrap()
+    }
+
+    /// Dead letters of all services.
+    pub async fn dead_letters(&self) -> u64 {
+        let mut open = 0;
+        for service in ["order", "inventory", "payment"] {
+            open += self.pump.service(service).dead_letters(0, 1).await.unwrap().1;
+        }
+        open
+    }
+}
