@@ -30,6 +30,28 @@ fn expansions_are_those_checked_in() {
     assert!(changed.is_empty(), "{}\nwhen it is right, run UPDATE_EXPECT=1 cargo test -p saga-macros", changed.join("\n"));
 }
 
+/// The example, as a whole, has nothing in it that this does not expand. `SAGAS_EXPAND_TO` names a folder for what it becomes, in
+/// which `scripts/macro-cost` compiles it.
+#[test]
+fn the_example_expands() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ecommerce/src");
+    let mut macros = 0;
+    for source in sources(&example).iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = fs::read_to_string(source).unwrap();
+        let expanded = expand(&text);
+        for name in ["event", "handler", "saga"] {
+            macros += text.matches(&format!("\n#[{name}")).count();
+            assert!(!expanded.contains(&format!("#[{name}")), "{} still has #[{name}]", source.display());
+        }
+        if let Some(to) = env::var_os("SAGAS_EXPAND_TO") {
+            let path = Path::new(&to).join(source.strip_prefix(&example).unwrap());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, expanded).unwrap();
+        }
+    }
+    assert!(macros > 20, "the example uses the macros: {macros} times");
+}
+
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -13,6 +13,8 @@ mod event;
 #[cfg(test)]
 mod expansions;
 mod handler;
+#[cfg(test)]
+mod planted;
 mod saga;
 mod shared;
 

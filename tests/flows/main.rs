@@ -14,6 +14,7 @@ mod idempotency;
 mod insufficient;
 mod invariants;
 mod locked_database;
+mod mistakes;
 mod notification_outage;
 mod other_ids;
 mod oversell;

@@ -79,7 +79,7 @@ pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize)
         let messages = loop {
             match core.store().parked(&core.name, &place.topic, &place.key, PER_KEY).await {
                 Ok(messages) => break Ok(messages),
-                Err(error @ (StoreError::Refused(_) | StoreError::Incompatible(_))) => {
+                Err(error @ (StoreError::Refused(_) | StoreError::Incompatible(_) | StoreError::NotMigrated(_))) => {
                     tracing::error!(service = &*core.name, topic = place.topic, %error, "parked messages of a key cannot be read");
                     break Err(core.clock.now().after(UNREADABLE));
                 }

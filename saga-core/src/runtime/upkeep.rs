@@ -43,19 +43,29 @@ pub(crate) async fn measure(core: Arc<Core>) {
                 PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);
             }
         }
-        if !core.sagas.tracked.is_empty()
-            && let Ok(open) = core.store().sagas().attention(&core.name).await
-        {
-            for tracked in &core.sagas.tracked {
-                let saga = &tracked.definition.name;
-                let count = open.iter().find(|(name, _)| name == saga).map_or(0, |(_, count)| *count);
-                core.metrics.gauge("sagas_saga_instances_needing_attention", &[("saga", saga)]).set_count(count);
-            }
+        if !core.sagas.tracked.is_empty() {
+            measure_sagas(&core).await;
         }
         if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 1).await {
             core.series.dead_open.set_count(open);
         }
         core.clock.sleep(MEASURE).await;
+    }
+}
+
+/// Counts the instances of the flows that are tracked here. What cannot be read now is read the next time.
+async fn measure_sagas(core: &Core) {
+    let sagas = core.store().sagas();
+    let (open, attention) = (sagas.open_versions(&core.name).await, sagas.attention(&core.name).await);
+    for tracked in &core.sagas.tracked {
+        let saga = &tracked.definition.name;
+        if let Ok(open) = &open {
+            let of_saga = open.iter().filter(|open| open.saga == *saga).map(|open| open.instances);
+            tracked.series.open.set_count(of_saga.sum());
+        }
+        if let Ok(attention) = &attention {
+            tracked.series.attention.set_count(attention.iter().find(|(name, _)| name == saga).map_or(0, |(_, count)| *count));
+        }
     }
 }
 

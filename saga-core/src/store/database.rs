@@ -11,6 +11,14 @@ const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres"))
     (false, false) => "memory:, or build with the feature `sqlite` or `postgres`",
 };
 
+/// What [`Database::read_only`] knows.
+const READABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME",
+    (true, false) => "sqlite:PATH, or build with the feature `postgres`",
+    (false, true) => "postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, or build with the feature `sqlite`",
+    (false, false) => "nothing: build with the feature `sqlite` or `postgres`",
+};
+
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
 pub struct Database(Arc<dyn Store>);
@@ -37,24 +45,78 @@ impl Database {
             #[cfg(feature = "sqlite")]
             url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
             #[cfg(feature = "postgres")]
-            url if url.starts_with("postgres:") || url.starts_with("postgresql:") => {
-                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?)))
-            }
-            url => {
-                // Only the scheme: the rest may hold a password.
-                let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-                Err(StoreError::Refused(format!(
-                    "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
-                    scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
-                )))
-            }
+            url if is_postgres(url) => Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?))),
+            url => Err(unknown(url, KNOWN)),
         }
+    }
+
+    /// Opens `url`, the database of a program that runs or of one that does not, for reading only: nothing is made, migrated or
+    /// written. [`StoreError::Contended`] is what reading answers when a program has opened a file meanwhile: open it again.
+    ///
+    /// # Errors
+    /// When the URL names no database that can be read, the database cannot be opened, or its tables are not those of this
+    /// program.
+    pub async fn read_only(url: &str) -> Result<Self, StoreError> {
+        match url {
+            "memory:" => {
+                Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
+            }
+            #[cfg(feature = "sqlite")]
+            url if url.starts_with("sqlite:") => {
+                Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(url.parse()?).await?)))
+            }
+            #[cfg(feature = "postgres")]
+            url if is_postgres(url) => {
+                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open_read_only(url.parse()?).await?)))
+            }
+            url => Err(unknown(url, READABLE)),
+        }
+    }
+
+    /// As [`read_only`](Self::read_only), all that lies behind `url`: of a PostgreSQL database whose schema the URL does not name,
+    /// every schema that has the framework's tables, in the order of names.
+    ///
+    /// # Errors
+    /// As [`read_only`](Self::read_only), and [`StoreError::NotMigrated`] when there is no such schema.
+    pub async fn read_all(url: &str) -> Result<Vec<Self>, StoreError> {
+        #[cfg(feature = "postgres")]
+        if is_postgres(url) && !super::postgres::names_a_schema(url) {
+            use super::postgres::{PostgresOptions, PostgresStore};
+            let options: PostgresOptions = url.parse()?;
+            let mut databases = Vec::new();
+            for schema in PostgresStore::schemas(options.clone()).await? {
+                let store = PostgresStore::open_read_only(options.clone().schema(schema)?).await?;
+                databases.push(Self::new(Arc::new(store)));
+            }
+            return match databases.is_empty() {
+                true => Err(StoreError::NotMigrated(format!(
+                    "{}: no schema has the framework's tables; name the database of services, which make them when they start",
+                    options.server()
+                ))),
+                false => Ok(databases),
+            };
+        }
+        Ok(vec![Self::read_only(url).await?])
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0
     }
+}
+
+#[cfg(feature = "postgres")]
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+fn unknown(url: &str, known: &str) -> StoreError {
+    // Only the scheme: the rest may hold a password.
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    StoreError::Refused(format!(
+        "this build knows no database for a URL that begins with `{}:`; write {known}",
+        scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
+    ))
 }
 
 impl std::fmt::Debug for Database {

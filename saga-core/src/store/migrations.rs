@@ -36,6 +36,27 @@ pub(crate) fn pending<'a>(set: &str, migrations: &'a [Migration], applied: &[App
     Ok(migrations.get(applied.len()..).unwrap_or_default())
 }
 
+/// That the framework's tables are there and those of this program, in a database that is only read.
+///
+/// # Errors
+/// When there are none, or another program's.
+#[cfg(feature = "sql")]
+pub(crate) fn complete(set: &str, migrations: &[Migration], applied: &[Applied]) -> Result<(), StoreError> {
+    if applied.is_empty() {
+        return Err(StoreError::NotMigrated(
+            "it has none of the framework's tables; name the database of a service, which makes them when it starts".into(),
+        ));
+    }
+    match pending(set, migrations, applied)?.first() {
+        None => Ok(()),
+        Some(next) => Err(StoreError::Incompatible(format!(
+            "migration {} (`{}`) of set `{set}` has not run: an older program wrote the database; start its service once with the \
+             program of this version, or read it with that of the older one",
+            next.version, next.name
+        ))),
+    }
+}
+
 /// What a script is recognised by: its text, whatever its line ends.
 pub(crate) fn fingerprint(sql: &str) -> String {
     sql.replace("\r\n", "\n")
@@ -76,6 +97,18 @@ mod tests {
     fn a_newer_database_is_named() {
         let error = pending("s", &[ONE], &[ran(ONE), ran(TWO)]).expect_err("newer").to_string();
         assert!(error.contains("migration 2 of set `s` has run, and this program does not know it"), "{error}");
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn what_is_only_read_has_to_be_complete() {
+        let refusal = |applied: &[Applied]| complete("s", &[ONE, TWO], applied).expect_err("refused");
+        assert!(matches!(refusal(&[]), StoreError::NotMigrated(_)));
+        let older = refusal(&[ran(ONE)]).to_string();
+        assert!(older.contains("migration 2 (`two`) of set `s` has not run: an older program"), "{older}");
+        let newer = refusal(&[ran(ONE), ran(TWO), (3, String::new())]).to_string();
+        assert!(newer.contains("migration 3 of set `s` has run, and this program does not know it"), "{newer}");
+        complete("s", &[ONE, TWO], &[ran(ONE), ran(TWO)]).expect("complete");
     }
 
     #[test]

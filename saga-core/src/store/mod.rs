@@ -93,6 +93,9 @@ pub enum StoreError {
     /// What is in the database is not what this program can work with.
     #[error("the database does not fit this program: {0}")]
     Incompatible(String),
+    /// None of the framework's tables are in the database.
+    #[error("the database was never migrated: {0}")]
+    NotMigrated(String),
 }
 
 impl StoreError {
@@ -104,6 +107,7 @@ impl StoreError {
             Self::Contended(reason) => Self::Contended(format!("{place}: {reason}")),
             Self::Refused(reason) => Self::Refused(format!("{place}: {reason}")),
             Self::Incompatible(reason) => Self::Incompatible(format!("{place}: {reason}")),
+            Self::NotMigrated(reason) => Self::NotMigrated(format!("{place}: {reason}")),
         }
     }
 }

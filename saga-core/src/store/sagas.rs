@@ -83,6 +83,12 @@ pub struct StoredDefinition {
 /// The part of a [`Store`](super::Store) that reads what is kept of sagas, outside a transaction.
 #[async_trait]
 pub trait SagaStore: Send + Sync {
+    /// The services that keep something here, of sagas or dead letters, each once.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn services(&self) -> Result<Vec<String>, StoreError>;
+
     /// What `service` did at the steps of an instance, in the order of the steps' names.
     ///
     /// # Errors

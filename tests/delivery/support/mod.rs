@@ -193,6 +193,12 @@ pub async fn rows(database: &Database) -> Vec<(String, i64)> {
         .unwrap()
 }
 
+/// Forgets all that `service` keeps of sagas, and says how many rows that were.
+pub async fn kept_of_sagas(database: &Database, service: &str) -> u64 {
+    let all = Timestamp::from_millis(i64::MAX);
+    database.store().sagas().prune(service, all, all, 1_000).await.unwrap()
+}
+
 pub fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_767_225_600_000))
 }

@@ -7,8 +7,9 @@ use futures_util::future::BoxFuture;
 use sagas::{
     message::{Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, Migration,
+        OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection, SqlReader,
+        StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -158,8 +159,8 @@ impl Store for Failing {
         Ok(messages)
     }
 
-    async fn steps(&self, service: &str, saga_id: &str) -> Result<Vec<StepRecord>, StoreError> {
-        self.inner.steps(service, saga_id).await
+    fn sagas(&self) -> &dyn SagaStore {
+        self.inner.sagas()
     }
 
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
@@ -233,8 +234,24 @@ impl StoreTx for FailingTx {
         self.inner.delete_outbox(ids).await
     }
 
-    async fn record_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
-        self.inner.record_steps(service, steps).await
+    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
+        self.inner.load_steps(service, of).await
+    }
+
+    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
+        self.inner.save_steps(service, steps).await
+    }
+
+    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
+        self.inner.load_instances(service, of).await
+    }
+
+    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError> {
+        self.inner.save_instances(service, instances).await
+    }
+
+    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
+        self.inner.append_history(service, entries).await
     }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {

@@ -100,6 +100,11 @@ impl Program {
         }
     }
 
+    /// The lines of its output so far.
+    pub fn printed(&self) -> Vec<String> {
+        self.stdout.lines()
+    }
+
     /// The process id.
     ///
     /// # Panics

@@ -19,7 +19,7 @@ pub enum Invariant {
     Stock,
     /// Captured - refunded = total of the confirmed orders.
     Money,
-    /// Every order is in exactly one final state, or in flight, and its history says the same.
+    /// Every order is in exactly one final state, or in flight within its deadline, and its history says the same.
     Orders,
     /// One effect per order and step.
     Effects,
@@ -34,7 +34,7 @@ impl Invariant {
         match self {
             Self::Stock => "for every product available + reserved + sold = initial + restocked",
             Self::Money => "captured - refunded = total of confirmed orders",
-            Self::Orders => "every order is in exactly one final state, or in flight",
+            Self::Orders => "every order is in exactly one final state, or in flight within its deadline",
             Self::Effects => "one effect per order and step",
         }
     }

@@ -70,7 +70,8 @@ impl Territory {
         let mut room = fair - kept;
         for held in self.held.iter_mut().flatten() {
             if held.leaving {
-                held.leaving = room == 0;
+                // What was said of it while it was being given up is not known: it is looked into anew.
+                (held.leaving, held.looked, held.horizon) = (room == 0, None, None);
                 room = room.saturating_sub(1);
             } else {
                 held.leaving = kept == 0;
@@ -152,6 +153,19 @@ mod tests {
         territory.balance(16);
         assert_eq!(territory.leaving().count(), 0);
         assert_eq!(numbers(territory.staying().map(|(shard, _)| shard)), (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_shard_that_is_kept_after_all_is_looked_into() {
+        let shard = Shard::new(1).expect("a shard");
+        let mut territory = Territory::shared();
+        territory.own(&leases(0..2, 1));
+        let number = territory.begin_look();
+        leases(0..2, 1).into_iter().for_each(|(shard, _)| territory.end_look(shard, number, None));
+        territory.balance(1);
+        assert!(!territory.clears(shard, 5, 0), "it is being given up");
+        territory.balance(2);
+        assert!(territory.is_unknown(shard) && !territory.clears(shard, 5, 0), "others may have written meanwhile");
     }
 
     #[test]

@@ -22,6 +22,11 @@ const OUTBOX_ROWS: &str = "sagas_outbox_rows";
 const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
 const PARKED_MESSAGES: &str = "sagas_parked_messages";
 const PARKED_KEYS: &str = "sagas_parked_keys";
+const SAGA_NOT_ALLOWED: &str = "sagas_saga_events_not_allowed_total";
+const SAGA_UNKNOWN: &str = "sagas_saga_events_of_unknown_instances_total";
+const SAGA_WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
+const SAGA_OPEN: &str = "sagas_saga_instances_open";
+const SAGA_ATTENTION: &str = "sagas_saga_instances_needing_attention";
 
 pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
@@ -33,6 +38,9 @@ pub(super) fn describe(metrics: &Metrics) {
         (FENCED, "Messages that had no effect here, because another member had taken their partition over."),
         (GAP_RECORDS, "Records that were missing in the log and were passed over."),
         (DEAD_LETTERS, "Messages that were given up, by reason."),
+        (SAGA_NOT_ALLOWED, "Events that a saga does not allow where its instance is; they are in its history."),
+        (SAGA_UNKNOWN, "Events of a tracked saga whose instance is not known here."),
+        (SAGA_WITHOUT_EFFECT, "Messages of a saga that the barrier let have no effect, by reason."),
     ] {
         metrics.describe_counter(name, help);
     }
@@ -45,6 +53,8 @@ pub(super) fn describe(metrics: &Metrics) {
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
         (PARKED_KEYS, "Keys that have parked messages."),
+        (SAGA_OPEN, "Instances of a saga that have not ended."),
+        (SAGA_ATTENTION, "Instances of a saga that somebody has to look at."),
     ] {
         metrics.describe_gauge(name, help);
     }
@@ -55,6 +65,31 @@ pub(super) fn describe(metrics: &Metrics) {
     ] {
         metrics.describe_histogram(name, help);
     }
+}
+
+/// What a service keeps of a flow that it tracks.
+pub(crate) struct SagaSeries {
+    pub(crate) not_allowed: Counter,
+    pub(crate) unknown: Counter,
+    pub(crate) open: Gauge,
+    pub(crate) attention: Gauge,
+}
+
+impl SagaSeries {
+    pub(crate) fn new(metrics: &Metrics, saga: &str) -> Self {
+        let labels = [("saga", saga)];
+        Self {
+            not_allowed: metrics.counter(SAGA_NOT_ALLOWED, &labels),
+            unknown: metrics.counter(SAGA_UNKNOWN, &labels),
+            open: metrics.gauge(SAGA_OPEN, &labels),
+            attention: metrics.gauge(SAGA_ATTENTION, &labels),
+        }
+    }
+}
+
+/// Messages of a step that had no effect, for this reason: made when there is one, for that is rare.
+pub(crate) fn without_effect(metrics: &Metrics, saga: &str, step: &str, reason: &str) -> Counter {
+    metrics.counter(SAGA_WITHOUT_EFFECT, &[("saga", saga), ("step", step), ("reason", reason)])
 }
 
 /// What a service as a whole keeps.
@@ -233,12 +268,14 @@ mod tests {
         HandlerSeries::new(&metrics, "h").duration.record(0.01);
         TopicSeries::new(&metrics, "orders");
         PartitionSeries::new(&metrics, "orders", 0);
+        SagaSeries::new(&metrics, "PlaceOrder");
+        without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 19, "{described:?}");
+        assert_eq!(described.len(), 24, "{described:?}");
     }
 
     #[test]

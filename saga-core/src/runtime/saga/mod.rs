@@ -34,12 +34,13 @@ pub(crate) use tracker::{participants, stored};
 use crate::{
     engine::saga::barrier::Reason,
     handler::Handler,
-    runtime::{Metrics, metrics::Counter},
+    runtime::{
+        Metrics,
+        metrics::{Counter, SagaSeries, without_effect},
+    },
     saga::{Definition, Role, RoleKind},
     time::Timestamp,
 };
-
-const WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
 
 /// What the flows of a service come to, when it runs.
 pub(crate) struct SagaCore {
@@ -62,10 +63,7 @@ pub(crate) struct Tracked {
     pub(crate) retention: Duration,
     /// The handler of its deadlines.
     pub(crate) on_deadline: Option<usize>,
-    /// Events that were not taken in, since the flow does not allow them.
-    pub(crate) not_allowed: Counter,
-    /// Events of instances that are not known.
-    pub(crate) unknown: Counter,
+    pub(crate) series: SagaSeries,
 }
 
 impl SagaCore {
@@ -77,8 +75,7 @@ impl SagaCore {
                 deadline: tracker.deadline.unwrap_or(tracker.definition.deadline),
                 retention: tracker.retention,
                 on_deadline: handlers.iter().position(|handler| handler.role().is_some_and(of_abort)),
-                not_allowed: metrics.counter("sagas_saga_events_not_allowed_total", &[("saga", &tracker.definition.name)]),
-                unknown: metrics.counter("sagas_saga_events_of_unknown_instances_total", &[("saga", &tracker.definition.name)]),
+                series: SagaSeries::new(metrics, &tracker.definition.name),
                 definition: tracker.definition.clone(),
             }
         });
@@ -98,8 +95,7 @@ impl SagaCore {
     /// Counts a message that the barrier let have no effect.
     pub(crate) fn without_effect(&self, metrics: &Metrics, role: Option<&Role>, reason: Reason, count: impl FnOnce(&Counter)) {
         if let Some(role) = role {
-            let labels = [("saga", role.saga.name.as_str()), ("step", role.step), ("reason", reason.label())];
-            count(&metrics.counter(WITHOUT_EFFECT, &labels));
+            count(&without_effect(metrics, &role.saga.name, role.step, reason.label()));
         }
     }
 

@@ -90,7 +90,7 @@ fn take(
                 Taken::Moved => {}
                 Taken::Known => return None,
                 Taken::NotAllowed(reason) => {
-                    tracked.not_allowed.increment();
+                    tracked.series.not_allowed.increment();
                     tracing::warn!(
                         service = &*core.name,
                         saga = saga.name,
@@ -108,7 +108,7 @@ fn take(
             instances.insert(key.clone(), begun);
         }
         None => {
-            tracked.unknown.increment();
+            tracked.series.unknown.increment();
             tracing::warn!(
                 service = &*core.name,
                 saga = saga.name,

@@ -1,6 +1,6 @@
 //! What the store in memory keeps of sagas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -25,6 +25,10 @@ pub(super) struct SagaTables {
 impl SagaTables {
     pub(super) fn steps_of(&self, instance: &InstanceKey) -> impl Iterator<Item = StepRecord> {
         self.steps.get(instance).into_iter().flat_map(BTreeMap::values).cloned()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.instances.is_empty() && self.definitions.is_empty()
     }
 
     fn page(&self, query: &InstanceQuery) -> (Vec<InstanceRecord>, u64) {
@@ -74,6 +78,13 @@ impl SagaTables {
 
 #[async_trait]
 impl SagaStore for MemoryStore {
+    async fn services(&self) -> Result<Vec<String>, StoreError> {
+        let tables = self.tables();
+        let kept = tables.sagas.iter().filter(|(_, sagas)| !sagas.is_empty()).map(|(service, _)| service);
+        let services: BTreeSet<_> = kept.chain(tables.letters.iter().map(|(service, _)| service)).cloned().collect();
+        Ok(services.into_iter().collect())
+    }
+
     async fn steps(&self, service: &str, instance: &InstanceKey) -> Result<Vec<StepRecord>, StoreError> {
         Ok(self.tables().sagas.get(service).map(|sagas| sagas.steps_of(instance).collect()).unwrap_or_default())
     }

@@ -109,6 +109,14 @@ impl Connector {
         pool(&self.options, 1, Purpose::Sharing)
     }
 
+    /// That the database was not opened for reading only.
+    pub(super) fn may_write(&self) -> Result<(), StoreError> {
+        match self.options.read_only {
+            true => Err(StoreError::Refused(format!("{}: it was opened for reading only", self.name))),
+            false => Ok(()),
+        }
+    }
+
     /// That the server has said nothing in time.
     pub(super) fn no_answer(&self) -> StoreError {
         let limit = self.options.answer_timeout.as_millis();
@@ -236,7 +244,7 @@ fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
         options.lock_timeout.as_millis(),
         options.idle_transaction_timeout.as_millis(),
     );
-    if purpose == Purpose::Reading {
+    if purpose == Purpose::Reading || options.read_only {
         sql.push_str("SET default_transaction_read_only = on; ");
     }
     if purpose == Purpose::Sharing {

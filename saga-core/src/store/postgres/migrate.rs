@@ -8,8 +8,9 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 use super::{
     super::{
         Migration, StoreError, StoreTx,
-        migrations::{Applied, fingerprint, pending},
+        migrations::{Applied, complete, fingerprint, pending},
     },
+    PostgresStore, ask,
     connect::{Connector, quoted},
     statements::{Failed, execute},
     unit::Unit,
@@ -55,6 +56,26 @@ pub(super) async fn theirs(connector: &Arc<Connector>, set: &str, migrations: &[
     run(connector, set, migrations).await
 }
 
+/// That the framework's own tables are there, and those of this program. Changes nothing.
+pub(super) async fn complete_ours(store: &PostgresStore) -> Result<(), StoreError> {
+    let schema = &store.connector.options.schema;
+    let applied: Result<Vec<Applied>, _> = ask!(store, reading, connection => known(connection, schema));
+    complete(OURS, MIGRATIONS, &applied?).map_err(|error| error.at(&store.connector.name))
+}
+
+async fn known(connection: &mut PgConnection, schema: &str) -> Result<Vec<Applied>, Failed> {
+    match is_there(connection, schema).await? {
+        true => ran(connection, OURS).await,
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The schemas that have the framework's tables, in the order of names.
+pub(super) async fn schemas(connection: &mut PgConnection) -> Result<Vec<String>, Failed> {
+    let sql = "SELECT schemaname::text FROM pg_catalog.pg_tables WHERE tablename = 'sagas_migrations' ORDER BY 1";
+    Ok(sqlx::query_scalar(sql).fetch_all(connection).await?)
+}
+
 async fn run(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
     loop {
         let mut unit = Unit::begin(connector).await?;
@@ -80,14 +101,22 @@ async fn lock(unit: &mut Unit) -> Result<(), StoreError> {
 }
 
 async fn applied(connection: &mut PgConnection, schema: &str, set: &str) -> Result<Vec<Applied>, Failed> {
-    // Looked for in this schema and no other.
-    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'sagas_migrations')";
-    if !sqlx::query_scalar::<_, bool>(there).bind(schema).fetch_one(&mut *connection).await? {
+    if !is_there(connection, schema).await? {
         let table = "CREATE TABLE sagas_migrations (name_of_set TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, \
                      script TEXT NOT NULL, PRIMARY KEY (name_of_set, version))";
         execute(connection, table).await?;
         return Ok(Vec::new());
     }
+    ran(connection, set).await
+}
+
+/// Whether anything was migrated in this schema and no other.
+async fn is_there(connection: &mut PgConnection, schema: &str) -> Result<bool, Failed> {
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'sagas_migrations')";
+    Ok(sqlx::query_scalar(there).bind(schema).fetch_one(connection).await?)
+}
+
+async fn ran(connection: &mut PgConnection, set: &str) -> Result<Vec<Applied>, Failed> {
     let sql = "SELECT version, script FROM sagas_migrations WHERE name_of_set = $1 ORDER BY version";
     let rows = sqlx::query(sql).bind(set).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((u32::try_from(row.try_get::<i32, _>(0)?).unwrap_or_default(), row.try_get(1)?))).collect()

@@ -27,6 +27,7 @@ pub use options::PostgresOptions;
 pub use settings::PostgresSettings;
 
 pub(super) use errors::database_error;
+pub(super) use url::names_a_schema;
 
 use self::{
     connect::Connector,
@@ -50,6 +51,29 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads and writes a row, in a transaction and a round trip.
 const CHECK: &str = "BEGIN READ WRITE; UPDATE sagas_health SET beats = beats + 1 WHERE id = 1; COMMIT";
+
+/// Runs `$statement` on `$connection`, one of those for `$purpose`. A closure would do, were its future known to be `Send`.
+macro_rules! ask {
+    ($store:expr, $purpose:ident, $connection:ident => $statement:expr) => {{
+        let connector = &$store.connector;
+        let attempts = connector.$purpose();
+        loop {
+            let mut held = attempts.connection().await?;
+            let $connection = held.connection()?;
+            let answer = tokio::time::timeout(connector.options.answer_timeout, $statement).await;
+            match attempts.weigh(answer) {
+                Some(Ok(value)) => {
+                    held.hand_back();
+                    break Ok(value);
+                }
+                Some(Err(error)) => break Err(error),
+                None => drop(held),
+            }
+        }
+    }};
+}
+
+use ask;
 
 /// A store in a schema of a PostgreSQL database.
 ///
@@ -80,6 +104,29 @@ impl PostgresStore {
         Ok(Self { connector })
     }
 
+    /// Opens a schema for reading only, on the primary or on a standby. Nothing is made, migrated or written, and whatever would
+    /// write is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`] when none of the framework's tables are there, [`StoreError::Incompatible`] when they are another
+    /// version's; and when the server cannot be reached or does not let the user in.
+    pub async fn open_read_only(options: PostgresOptions) -> Result<Self, StoreError> {
+        let store = Self { connector: Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })) };
+        migrate::complete_ours(&store).await?;
+        Ok(store)
+    }
+
+    /// The schemas of the database that have the framework's tables, whatever schema `options` name.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or does not let the user in.
+    pub async fn schemas(options: PostgresOptions) -> Result<Vec<String>, StoreError> {
+        let store = Self { connector: Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })) };
+        let schemas = ask!(store, reading, connection => migrate::schemas(connection));
+        store.close().await;
+        schemas
+    }
+
     /// Runs `statement` in a transaction of its own.
     async fn write<T>(&self, statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let mut unit = Unit::begin(&self.connector).await?;
@@ -88,29 +135,6 @@ impl PostgresStore {
         Ok(value)
     }
 }
-
-/// Runs `$statement` on `$connection`, one of those for `$purpose`. A closure would do, were its future known to be `Send`.
-macro_rules! ask {
-    ($store:expr, $purpose:ident, $connection:ident => $statement:expr) => {{
-        let connector = &$store.connector;
-        let attempts = connector.$purpose();
-        loop {
-            let mut held = attempts.connection().await?;
-            let $connection = held.connection()?;
-            let answer = tokio::time::timeout(connector.options.answer_timeout, $statement).await;
-            match attempts.weigh(answer) {
-                Some(Ok(value)) => {
-                    held.hand_back();
-                    break Ok(value);
-                }
-                Some(Err(error)) => break Err(error),
-                None => drop(held),
-            }
-        }
-    }};
-}
-
-use ask;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -185,6 +209,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        self.connector.may_write()?;
         let check = async { ask!(self, reading, connection => execute(connection, CHECK)) };
         tokio::time::timeout(CHECK_PATIENCE, check).await.map_err(|_| {
             let (name, limit) = (&self.connector.name, CHECK_PATIENCE.as_millis());

@@ -25,6 +25,8 @@ pub struct PostgresOptions {
     pub(super) lock_timeout: Duration,
     pub(super) idle_transaction_timeout: Duration,
     pub(super) application_name: Option<String>,
+    /// Nothing is to be written.
+    pub(super) read_only: bool,
 }
 
 impl PostgresOptions {
@@ -39,6 +41,7 @@ impl PostgresOptions {
             lock_timeout: Duration::from_secs(4),
             idle_transaction_timeout: Duration::from_secs(30),
             application_name: None,
+            read_only: false,
         }
     }
 
@@ -108,13 +111,18 @@ impl PostgresOptions {
 
     /// What the database is called in errors.
     pub(super) fn place(&self) -> String {
-        let (user, schema) = (self.connect.get_username(), &self.schema);
+        format!("{}, schema `{}`", self.server(), self.schema)
+    }
+
+    /// What the database is called without the schema.
+    pub(in crate::store) fn server(&self) -> String {
+        let user = self.connect.get_username();
         let database = self.connect.get_database().unwrap_or(user);
         let host = match self.connect.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", self.connect.get_host(), self.connect.get_port()),
         };
-        format!("PostgreSQL at {host}, database `{database}`, schema `{schema}`")
+        format!("PostgreSQL at {host}, database `{database}`")
     }
 }
 

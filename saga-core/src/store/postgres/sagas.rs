@@ -8,12 +8,16 @@ use super::{
         StoredDefinition,
     },
     PostgresStore, ask,
-    statements::{definitions, history, instance_queries as queries, instances, steps},
+    statements::{definitions, history, instance_queries as queries, instances, services, steps},
 };
 use crate::time::Timestamp;
 
 #[async_trait]
 impl SagaStore for PostgresStore {
+    async fn services(&self) -> Result<Vec<String>, StoreError> {
+        ask!(self, reading, connection => services::all(connection))
+    }
+
     async fn steps(&self, service: &str, instance: &InstanceKey) -> Result<Vec<StepRecord>, StoreError> {
         ask!(self, reading, connection => steps::of(connection, service, &[instance]))
     }

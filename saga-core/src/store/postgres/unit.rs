@@ -60,6 +60,7 @@ pub(super) struct Unit {
 
 impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
+        connector.may_write()?;
         let held = connector.transaction(&connector.bounds.begin).await?;
         Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, running: false })
     }

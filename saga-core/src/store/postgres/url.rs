@@ -83,6 +83,11 @@ impl FromStr for PostgresOptions {
     }
 }
 
+/// Whether the URL says which schema is meant.
+pub(in crate::store) fn names_a_schema(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "schema"))
+}
+
 fn cause(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Configuration(cause) => cause.to_string(),
@@ -124,6 +129,12 @@ mod tests {
             let error = url.parse::<PostgresOptions>().expect_err(url).to_string();
             assert!(error.contains(what) && !error.contains("secret"), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_url_may_name_a_schema() {
+        assert!(names_a_schema("postgres://db/goods?pool=2&schema=inventory"));
+        assert!(!names_a_schema("postgres://schema@db/goods?pool=2"));
     }
 
     #[test]

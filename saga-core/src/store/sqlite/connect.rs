@@ -18,6 +18,7 @@ use super::{
     super::{StoreError, sql_errors::store_error},
     options::{Place, SqliteOptions},
     place::Location,
+    reading::Reading,
 };
 
 /// How many prepared statements a connection keeps: the framework's in all their sizes, and the service's.
@@ -33,6 +34,8 @@ pub(super) struct Connector {
     /// What the database is called in errors.
     pub(super) name: String,
     options: SqliteOptions,
+    /// Only of a file that is only read.
+    reading: Option<Reading>,
 }
 
 /// What SQLite's hooks say of the writer's transaction, and whether it may commit.
@@ -96,7 +99,27 @@ impl Guard {
 impl Connector {
     pub(super) async fn new(options: SqliteOptions) -> Result<Self, StoreError> {
         let location = Location::prepare(&options.place).await?;
-        Ok(Self { name: location.file().display().to_string(), location, options })
+        Ok(Self { name: location.file().display().to_string(), location, options, reading: None })
+    }
+
+    /// Of a file that is there and that is only read.
+    pub(super) async fn read_only(options: SqliteOptions) -> Result<Self, StoreError> {
+        let location = Location::existing(&options.place).await?;
+        let name = location.file().display().to_string();
+        let reading = Reading::of(location.file()).await.map_err(|error| {
+            StoreError::Unavailable(format!("{name}: the file cannot be looked at ({error}); check its permissions"))
+        })?;
+        Ok(Self { name, location, options, reading: Some(reading) })
+    }
+
+    /// That what was read just now is what the file says.
+    pub(super) async fn undisturbed(&self) -> Result<(), StoreError> {
+        match &self.reading {
+            Some(reading) if reading.was_disturbed(self.location.file()).await => {
+                Err(StoreError::Contended(format!("{}: a program has opened it while it was read; read it again", self.name)))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -120,6 +143,8 @@ impl Connector {
             // After a large transaction the log is cut back to this.
             .pragma("journal_size_limit", (64 << 20).to_string())
             .pragma("cache_size", format!("-{}", u64::from(self.options.cache_mib) * 1024))
+            .read_only(self.reading.is_some())
+            .immutable(matches!(self.reading, Some(Reading::AtRest { .. })))
             .disable_statement_logging()
     }
 

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::{
     super::{
         Migration, StoreError, StoreTx,
-        migrations::{Applied, fingerprint, pending},
+        migrations::{Applied, complete, fingerprint, pending},
     },
     SqliteStore,
     statements::{Failed, execute},
@@ -34,6 +34,20 @@ pub(super) async fn theirs(store: &SqliteStore, set: &str, migrations: &[Migrati
     run(store, set, migrations).await
 }
 
+/// That the framework's own tables are there, and those of this program. Changes nothing.
+pub(super) async fn complete_ours(store: &SqliteStore) -> Result<(), StoreError> {
+    let applied = store
+        .read(async |connection| {
+            let there = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sagas_migrations')";
+            match sqlx::query_scalar(there).fetch_one(&mut *connection).await? {
+                true => ran(connection, OURS).await,
+                false => Ok(Vec::new()),
+            }
+        })
+        .await?;
+    complete(OURS, MIGRATIONS, &applied).map_err(|error| error.at(&store.connector.name))
+}
+
 async fn run(store: &SqliteStore, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
     loop {
         let mut unit = store.unit().await?;
@@ -51,6 +65,10 @@ async fn applied(connection: &mut SqliteConnection, set: &str) -> Result<Vec<App
     let table = "CREATE TABLE IF NOT EXISTS sagas_migrations (name_of_set TEXT NOT NULL, version INTEGER NOT NULL, \
                  name TEXT NOT NULL, script TEXT NOT NULL, PRIMARY KEY (name_of_set, version)) WITHOUT ROWID";
     execute(connection, table).await?;
+    ran(connection, set).await
+}
+
+async fn ran(connection: &mut SqliteConnection, set: &str) -> Result<Vec<Applied>, Failed> {
     let sql = "SELECT version, script FROM sagas_migrations WHERE name_of_set = ?1 ORDER BY version";
     let rows = sqlx::query(sql).bind(set).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()

@@ -9,6 +9,7 @@ mod errors;
 mod migrate;
 mod options;
 mod place;
+mod reading;
 mod sagas;
 mod statements;
 mod unit;
@@ -61,7 +62,8 @@ const CHECK_WRITER: Duration = Duration::from_millis(800);
 /// ```
 #[derive(Debug)]
 pub struct SqliteStore {
-    writer: Writer,
+    /// None of a file that is only read.
+    writer: Option<Writer>,
     readers: SqlitePool,
     connector: Arc<Connector>,
     #[cfg(test)]
@@ -81,7 +83,7 @@ impl SqliteStore {
         let lease = Lease { connection, guard: Arc::clone(&guard), connector: Arc::clone(&connector) };
         let writer = Writer::start(Arc::clone(&connector), lease);
         Ok(Self {
-            writer,
+            writer: Some(writer),
             readers: connector.readers(),
             connector,
             #[cfg(test)]
@@ -89,8 +91,35 @@ impl SqliteStore {
         })
     }
 
+    /// Opens a database for reading only: the one of a program that runs, or of one that does not. Nothing in it is changed, and
+    /// nothing is made beside it, unless a program was killed: then SQLite reads what that has left behind. Whatever would write
+    /// is refused.
+    ///
+    /// [`StoreError::Contended`] is what reading answers when a program has opened the file meanwhile: open it again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`] when none of the framework's tables are there, [`StoreError::Incompatible`] when they are another
+    /// version's, or the file is no SQLite database; and when there is none, or it cannot be read.
+    pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::read_only(options).await?);
+        let store = Self {
+            writer: None,
+            readers: connector.readers(),
+            connector,
+            #[cfg(test)]
+            guard: Arc::default(),
+        };
+        migrate::complete_ours(&store).await?;
+        Ok(store)
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        let refused = || StoreError::Refused(format!("{}: it was opened for reading only", self.connector.name));
+        self.writer.as_ref().ok_or_else(refused)
+    }
+
     async fn unit(&self) -> Result<Unit, StoreError> {
-        self.writer.begin(self.connector.patience()).await
+        self.writer()?.begin(self.connector.patience()).await
     }
 
     async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
@@ -110,7 +139,9 @@ impl SqliteStore {
 
     async fn read<T>(&self, statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let mut connection = self.acquire().await?;
-        statement(&mut connection).await.map_err(|failed| failed.at(&self.connector.name))
+        let read = statement(&mut connection).await.map_err(|failed| failed.at(&self.connector.name));
+        self.connector.undisturbed().await?;
+        read
     }
 
     /// Runs `statement` in a transaction of its own.
@@ -188,7 +219,7 @@ impl Store for SqliteStore {
             let read = execute(&mut reader, "SELECT beats FROM sagas_health").await;
             read.map_err(|failed| failed.at(&self.connector.name))?;
             drop(reader);
-            let mut unit = self.writer.begin(CHECK_WRITER).await?;
+            let mut unit = self.writer()?.begin(CHECK_WRITER).await?;
             unit.run(async |connection| execute(connection, "UPDATE sagas_health SET beats = beats + 1").await).await?;
             Box::new(unit).commit().await
         };
@@ -203,7 +234,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
         self.readers.close().await;
     }
 }

@@ -40,6 +40,19 @@ impl Location {
         }
     }
 
+    /// A file that is there.
+    pub(super) async fn existing(place: &Place) -> Result<Self, StoreError> {
+        let Place::File(path) = place else {
+            return Err(StoreError::Refused("a private database is empty: there is nothing to read; name a file".into()));
+        };
+        let file = std::path::absolute(path).map_err(|error| failed("the path cannot be used", path, &error))?;
+        let found = tokio::fs::metadata(&file).await.map_err(|error| failed("the file cannot be found", &file, &error))?;
+        if !found.is_file() {
+            return Err(failed("this is no file", &file, &io::ErrorKind::InvalidInput.into()));
+        }
+        Ok(Self { file, scratch: None })
+    }
+
     pub(super) fn file(&self) -> &Path {
         &self.file
     }

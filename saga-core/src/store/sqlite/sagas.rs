@@ -10,12 +10,16 @@ use super::{
         StoredDefinition,
     },
     SqliteStore,
-    statements::{definitions, history, instances, steps},
+    statements::{definitions, history, instances, services, steps},
 };
 use crate::time::Timestamp;
 
 #[async_trait]
 impl SagaStore for SqliteStore {
+    async fn services(&self) -> Result<Vec<String>, StoreError> {
+        self.read(async |connection| services::all(connection).await).await
+    }
+
     async fn steps(&self, service: &str, instance: &InstanceKey) -> Result<Vec<StepRecord>, StoreError> {
         self.read(async |connection| steps::load(connection, service, from_ref(instance)).await).await
     }

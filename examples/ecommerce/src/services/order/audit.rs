@@ -1,7 +1,14 @@
 //! What must hold of the orders at any time.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
-use sagas::{Fault, prelude::*};
+use sagas::{
+    Fault,
+    prelude::*,
+    saga::InstanceState,
+    store::{InstanceOrder, InstanceQuery},
+};
 use sqlx::Row;
 
 use super::{
@@ -10,7 +17,7 @@ use super::{
 };
 use crate::{
     check::{Findings, Invariant},
-    contracts::OrderStatus,
+    contracts::{OrderStatus, PlaceOrder},
 };
 
 /// Folds every order's history anew, compares it with what the order shows, and counts the money of those that stand.
@@ -39,6 +46,32 @@ pub async fn audit(db: &Database) -> Result<Findings, Fault> {
     judge(&current, &shown, &history, &mut findings);
     Ok(findings)
 }
+
+/// Looks for orders that are undecided though their deadline has passed, those first that have not moved for longest. Nobody acts on
+/// deadlines while the service does not run, so this is asked of one that does.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn overdue(service: &ServiceHandle, findings: &mut Findings) -> Result<(), Fault> {
+    let query = InstanceQuery {
+        saga: Some(PlaceOrder::NAME.to_owned()),
+        state: Some(InstanceState::Running),
+        open: true,
+        order: InstanceOrder::Stalest,
+        limit: 500,
+        ..InstanceQuery::default()
+    };
+    let latest = service.clock().now().before(GRACE);
+    for order in service.sagas().list(&query).await?.0 {
+        if order.deadline.is_some_and(|deadline| deadline < latest) {
+            findings.violation(Invariant::Orders, format!("order {} is undecided, and its deadline has passed", order.saga_id));
+        }
+    }
+    Ok(())
+}
+
+/// How long a deadline that has passed may take to have its effect.
+const GRACE: Duration = Duration::from_secs(60);
 
 fn judge(order_id: &str, shown: &str, history: &[Change], findings: &mut Findings) {
     if history.is_empty() {

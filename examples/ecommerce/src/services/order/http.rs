@@ -184,7 +184,8 @@ async fn check(
     // order that is confirmed or in flight afterwards.
     let before = own().await.map_err(Problem::unavailable)?;
     let others = peers.ask().await;
-    let after = own().await.map_err(Problem::unavailable)?;
+    let mut after = own().await.map_err(Problem::unavailable)?;
+    audit::overdue(&service, &mut after).await.map_err(Problem::unavailable)?;
     Ok(Json(Report::of(before, others, after)))
 }
 

@@ -11,6 +11,7 @@ mod hostile;
 mod opening;
 mod ownership;
 mod plans;
+mod reading;
 mod restart;
 mod sagas;
 

@@ -9,6 +9,7 @@ mod faults;
 mod group;
 mod opening;
 mod plans;
+mod reading;
 
 use std::{path::Path, time::Duration};
 
@@ -53,7 +54,7 @@ async fn notes(store: &SqliteStore) -> Vec<String> {
 /// Waits until `count` units wait for the writer.
 async fn until_waiting(store: &SqliteStore, count: usize) {
     let wait = async {
-        while store.writer.waiting() != count {
+        while store.writer().unwrap().waiting() != count {
             tokio::task::yield_now().await;
         }
     };

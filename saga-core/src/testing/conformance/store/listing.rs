@@ -2,7 +2,7 @@
 
 use super::{
     Subject,
-    samples::{at, instance, running},
+    samples::{at, instance, letter, running, step},
     write,
 };
 use crate::store::{
@@ -178,4 +178,26 @@ pub async fn definitions_are_replaced(subject: Subject) {
     assert_eq!(sagas.definitions("orders").await.expect("read"), [flow("ask", u32::MAX, "{}"), changed, second]);
     assert_eq!(sagas.definitions("payments").await.expect("read"), [first]);
     assert_eq!(sagas.definitions("shipping").await.expect("read"), []);
+}
+
+/// The services that keep something are known, whatever it is that they keep.
+///
+/// # Panics
+/// When they are not.
+pub async fn services_are_known(subject: Subject) {
+    let store = subject.migrated().await;
+    let sagas = store.sagas();
+    assert_eq!(sagas.services().await.expect("read"), Vec::<String>::new());
+    write(store, async |tx| {
+        tx.save_instances("orders", &[running("a", 1), running("b", 2)]).await.expect("save");
+        tx.save_steps("orders", &[step("a", 1)]).await.expect("save");
+        tx.save_steps("payments", &[step("a", 1), step("b", 2)]).await.expect("save");
+        tx.bury("Zoll", &[letter("one", 1), letter("two", 2)]).await.expect("bury");
+    })
+    .await;
+    let flow = StoredDefinition { saga: "place-order".into(), version: 1, body: "{}".into() };
+    sagas.define("billing", &flow).await.expect("define");
+    let mut services = sagas.services().await.expect("read");
+    services.sort();
+    assert_eq!(services, ["Zoll", "billing", "orders", "payments"]);
 }

@@ -53,7 +53,7 @@ pub use self::{
     },
     listing::{
         definitions_are_replaced, instances_are_counted, instances_are_due_in_order, instances_are_found_by_what_is_asked,
-        instances_are_listed_a_page_at_a_time,
+        instances_are_listed_a_page_at_a_time, services_are_known,
     },
     migrations::{
         a_changed_migration_is_refused, a_database_ahead_of_the_program_is_refused, migrating_twice_changes_nothing,
@@ -175,6 +175,7 @@ macro_rules! store_conformance {
             partitions_of_services_are_apart,
             pruning_says_how_much_of_the_larger,
             reparking_changes_the_attempt,
+            services_are_known,
             sets_migrate_once_though_many_try,
             several_partitions_are_answered_in_order,
             steps_are_changed_one_after_the_other,

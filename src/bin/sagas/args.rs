@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sagas::saga::InstanceState;
+
+use super::{places::Place, trouble::Trouble};
+
+/// Look at sagas: which run, which are stuck, why, and what helps.
+///
+/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs, and changes nothing:
+/// what an operator can do about an instance is said by `explain`, and done by the service that tracks it.
+#[derive(Debug, Parser)]
+#[command(name = "sagas", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Print results for programs: one JSON value a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    databases: Databases,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sagas --data ./ecommerce-data ps
+  sagas --data ./ecommerce-data explain 0197c1a2-8d5e-7c3b-9a41-5f2e6d7c8b90
+  SAGAS_DATABASE=postgres://shop:secret@db/shop sagas ps --stuck --watch
+  sagas --database sqlite:data/order.sqlite graph PlaceOrder --format dot | dot -Tsvg > flow.svg
+
+Exit codes: 0 as it should be; 1 not found, findings of `check`, or a database that cannot be read; 2 flags or a URL that cannot
+be used.";
+
+/// Where the databases are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What is read")]
+struct Databases {
+    /// The folder with a file <service>.sqlite for each service [env: SAGAS_DATA] [default: ./data]
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<PathBuf>,
+    /// One database instead: sqlite:PATH, or postgres://USER:PASSWORD@HOST/DATABASE, of which every schema with the framework's
+    /// tables is read, or the one named by ?schema=NAME [env: SAGAS_DATABASE]
+    #[arg(long, value_name = "URL", global = true)]
+    database: Option<String>,
+    /// Only what this service keeps
+    #[arg(long, value_name = "NAME", global = true)]
+    service: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List instances: those that are open, newest first
+    Ps(Ps),
+    /// Tell the story of one instance: what is done, what is missing, who should do it, and what helps
+    Explain(Explain),
+    /// Draw a flow
+    Graph(Graph),
+    /// Look for what somebody should see to; exits with 1 if there is anything
+    ///
+    /// Finds instances that need attention or are past their deadline and undecided, events that the flow does not allow (of
+    /// instances that are open, or began within the last day), open dead letters of flows, open instances of a version whose flow
+    /// is not known, and attempts at steps that were begun and never ended.
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Only those that need attention or are past a deadline, the stalest first
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) stuck: bool,
+    /// Also those that have ended
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only those of this saga
+    #[arg(long, value_name = "NAME")]
+    pub(crate) saga: Option<String>,
+    /// Only those in this state: running, completing, compensating, completed or aborted
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub(crate) state: Option<InstanceState>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// Show it again and again, until Ctrl-C
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// How often: 500ms, 2s, 1m
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, requires = "watch")]
+    pub(crate) every: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The instance: the key of its events
+    pub(crate) id: String,
+    /// The saga, if several have an instance of that key
+    #[arg(long, value_name = "NAME")]
+    pub(crate) saga: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    /// The saga; all of them if none is named
+    pub(crate) saga: Option<String>,
+    /// As what
+    #[arg(long, value_enum, default_value_t = Format::State)]
+    pub(crate) format: Format,
+    /// The version of the flow; the newest if none is named
+    #[arg(long, value_name = "N")]
+    pub(crate) flow_version: Option<u32>,
+}
+
+/// What a flow is drawn as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A state diagram, in Mermaid
+    State,
+    /// A sequence diagram, in Mermaid
+    Sequence,
+    /// A graph, for Graphviz
+    Dot,
+    /// A table of its steps, in Markdown
+    Canvas,
+}
+
+impl Cli {
+    /// Where the databases are, by flag, environment, or default.
+    ///
+    /// # Errors
+    /// When two places are named.
+    pub(crate) fn place(&self) -> Result<Place, Trouble> {
+        let Databases { data, database, service } = &self.databases;
+        if data.is_some() && database.is_some() {
+            return Err(Trouble::Usage("--data and --database contradict each other; leave one of them out".into()));
+        }
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let text = |value: std::ffi::OsString| {
+            value.into_string().map_err(|_| Trouble::Usage("SAGAS_DATABASE is no text; write a URL".into()))
+        };
+        let url = match (database, data) {
+            (Some(url), _) => Some(url.clone()),
+            (None, Some(_)) => None,
+            (None, None) => named("SAGAS_DATABASE").map(text).transpose()?,
+        };
+        let folder = || data.clone().or_else(|| named("SAGAS_DATA").map(PathBuf::from)).unwrap_or_else(|| "./data".into());
+        Ok(Place::new(url, folder, service.clone()))
+    }
+}
+
+fn state(text: &str) -> Result<InstanceState, String> {
+    let states = || InstanceState::ALL.map(|state| state.as_str().to_lowercase()).join(", ");
+    InstanceState::of(&text.to_uppercase()).ok_or_else(|| format!("there are {}", states()))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and its unit, as in 500ms, 2s or 1m".to_owned();
+    let unit = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..unit].parse().map_err(|_| wrong())?;
+    let millis = match &text[unit..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err(wrong()),
+    };
+    // A screen that is drawn more often is read by nobody, and one that is drawn less than daily neither.
+    match number.checked_mul(millis) {
+        Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
+        _ => Err("between 100ms and 1440m".to_owned()),
+    }
+}

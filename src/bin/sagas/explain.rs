@@ -1,0 +1,105 @@
+//! `sagas explain`: the story of one instance.
+
+mod missing;
+mod operations;
+mod show;
+mod story;
+
+use std::collections::BTreeSet;
+
+use sagas::{saga::InstanceKey, time::Clock};
+
+use self::story::Story;
+use super::{
+    args::Explain,
+    flows::Flows,
+    output::Output,
+    places::{Place, Service, Services},
+    tracked::{self, Tracked},
+    trouble::Trouble,
+};
+
+/// Tells the story of an instance.
+///
+/// # Errors
+/// When there is no such instance, or more than one, or the databases cannot be read.
+pub(crate) async fn explain(place: &Place, wanted: &Explain, output: &Output) -> Result<bool, Trouble> {
+    let clock = Clock::system();
+    let story = place
+        .read(async |services| {
+            let flows = Flows::of(services).await?;
+            let tracked = find(services, &flows, wanted).await?;
+            Story::of(services, &flows, &tracked, clock.now()).await
+        })
+        .await?;
+    output.give(&story);
+    output.say(show::text(&story, output.has_colours()));
+    Ok(true)
+}
+
+/// The one instance that is meant.
+async fn find(services: &Services, flows: &Flows, wanted: &Explain) -> Result<Tracked, Trouble> {
+    let (mut found, mut sagas) = (Vec::new(), BTreeSet::new());
+    for service in services.iter() {
+        let here = names(service, flows, wanted).await?;
+        for saga in &here {
+            let key = InstanceKey { saga: saga.clone(), id: wanted.id.clone() };
+            found.extend(tracked::one(service, &key).await?);
+        }
+        sagas.extend(here);
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(Trouble::Failed(unknown(services, &sagas, wanted).await?)),
+        [first, others @ ..] if others.iter().any(|other| other.instance.key.saga != first.instance.key.saga) => {
+            let names: BTreeSet<_> = found.iter().map(|tracked| tracked.instance.key.saga.as_str()).collect();
+            let names = Vec::from_iter(names).join(", ");
+            Err(Trouble::Failed(format!("several sagas have an instance `{}`: {names}; name one by --saga", wanted.id)))
+        }
+        several => {
+            let names: BTreeSet<_> = several.iter().map(|tracked| tracked.service.as_str()).collect();
+            let names = Vec::from_iter(names).join(", ");
+            Err(Trouble::Failed(format!(
+                "`{}` is kept in several databases, of {names}: name one by --service, or its file by --database sqlite:PATH",
+                wanted.id
+            )))
+        }
+    }
+}
+
+/// The sagas of which `service` may have an instance.
+async fn names(service: &Service, flows: &Flows, wanted: &Explain) -> Result<BTreeSet<String>, Trouble> {
+    if let Some(saga) = &wanted.saga {
+        return Ok(BTreeSet::from([saga.clone()]));
+    }
+    let open = service.sagas().open_versions(&service.name).await?;
+    let tracked = flows.tracked_by(&service.name).into_iter().map(str::to_owned);
+    Ok(tracked.chain(open.into_iter().map(|open| open.saga)).collect())
+}
+
+/// What to say of an instance that nobody tracks here.
+async fn unknown(services: &Services, sagas: &BTreeSet<String>, wanted: &Explain) -> Result<String, Trouble> {
+    let mut steps = Vec::new();
+    for service in services.iter() {
+        for saga in sagas {
+            let key = InstanceKey { saga: saga.clone(), id: wanted.id.clone() };
+            let here = service.sagas().steps(&service.name, &key).await?;
+            steps.extend(here.iter().map(|step| format!("{} ({} at {})", step.step, step.state.as_str(), service.name)));
+        }
+    }
+    let of = wanted.saga.as_ref().map(|saga| format!(" of {saga}")).unwrap_or_default();
+    let id = &wanted.id;
+    Ok(match (services.names(), steps.is_empty()) {
+        (names, _) if names.is_empty() => {
+            format!("there is no instance `{id}`{of}: no service has kept anything of sagas here yet")
+        }
+        (names, true) => format!(
+            "there is no instance `{id}`{of} in what these services keep: {names}; `sagas ps --all` lists those there are"
+        ),
+        (_, false) => format!(
+            "no service here tracks an instance `{id}`{of}, and participants did steps of it: {}; read the database of the service \
+             that tracks it, too",
+            steps.join(", ")
+        ),
+    })
+}

@@ -1,0 +1,94 @@
+//! What is to happen next, and who should do it.
+
+use saga_core::engine::saga::{Instance, Outstanding};
+use sagas::{
+    saga::{Chart, StepState},
+    time::Timestamp,
+};
+use serde::Serialize;
+
+use super::{
+    super::{places::Services, words},
+    story::StepView,
+};
+
+/// Something that is to happen next.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Missing {
+    /// The step, or the abort.
+    pub(super) step: String,
+    /// Whether it is to be undone.
+    pub(super) undo: bool,
+    /// Who should do it, if that is known.
+    pub(super) service: Option<String>,
+    /// The event that calls for it.
+    pub(super) on: String,
+    /// The events of which one would say that it happened.
+    pub(super) events: Vec<String>,
+    /// What is known of why it has not.
+    pub(super) remark: Option<String>,
+}
+
+/// What is to happen next in `instance`.
+pub(super) fn of(services: &Services, instance: &Instance, chart: &Chart, steps: &[StepView], now: Timestamp) -> Vec<Missing> {
+    let missing = |next: Outstanding<'_>| {
+        let participants = &chart.participants;
+        let by = if next.undo { &participants.undone_by } else { &participants.done_by };
+        let service = by.get(next.step).cloned();
+        Missing {
+            remark: service.as_deref().and_then(|service| remark(services, service, &next, steps, now)),
+            step: next.step.to_owned(),
+            undo: next.undo,
+            service,
+            on: next.on.to_owned(),
+            events: next.events.iter().map(|event| (*event).to_owned()).collect(),
+        }
+    };
+    instance.expected(&chart.definition).into_iter().map(missing).collect()
+}
+
+/// What `service` says of what it should do.
+fn remark(services: &Services, service: &str, next: &Outstanding<'_>, steps: &[StepView], now: Timestamp) -> Option<String> {
+    if services.named(service).next().is_none() {
+        return Some(format!(
+            "{service} has kept nothing here: it may never have run, or its database is not among those that were read"
+        ));
+    }
+    let record = steps.iter().find(|step| step.service == service && step.step == next.step)?;
+    let ago = || words::span(now.since(record.at));
+    let on_its_way = |what: &str| {
+        Some(format!("{service} has {what} it {} ago: what it published is in its outbox, or not yet read by the tracker", ago()))
+    };
+    match (record.state, record.until) {
+        (StepState::Undone, _) if next.undo => on_its_way("undone"),
+        (StepState::Done, None) if !next.undo => on_its_way("done"),
+        (StepState::Rejected, _) if !next.undo => on_its_way("refused"),
+        (StepState::Barred, _) if !next.undo => {
+            Some(format!("{service} must not do it any more: what undoes it came first, {} ago", ago()))
+        }
+        (_, Some(until)) if until > now => {
+            Some(format!("an attempt was begun {} ago and may be running for another {}", ago(), words::span(until.since(now))))
+        }
+        (_, Some(until)) => Some(format!(
+            "an attempt was begun {} ago and did not end within its time, which was over {} ago: {service} tries again when it runs",
+            ago(),
+            words::span(now.since(until))
+        )),
+        (StepState::Begun, None) => Some(format!("an attempt ended {} ago without a result; {service} tries again", ago())),
+        _ => None,
+    }
+}
+
+impl Missing {
+    /// What it is, for people.
+    pub(super) fn said(&self) -> String {
+        let service = self.service.as_deref().unwrap_or("a service that is not known");
+        let what = if self.undo { "undo" } else { "do" };
+        let events = match self.events.as_slice() {
+            [one] => one.clone(),
+            several => format!("one of {}", several.join(", ")),
+        };
+        format!("waiting for {service} to {what} {}, on {}: {events}", self.step, self.on)
+    }
+}

@@ -1,0 +1,64 @@
+//! What an operator can do about an instance, by calls of the service that tracks it.
+
+use sagas::saga::{Chart, InstanceState};
+use serde::Serialize;
+
+use super::super::{tracked::Tracked, words::segment};
+
+/// A call.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    /// What its body is to say: who does it, why, and what it is about.
+    pub(super) body: String,
+    /// What it does.
+    pub(super) does: String,
+}
+
+/// What can be done about `tracked`; nothing when it has ended.
+pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
+    let instance = &tracked.instance;
+    if instance.ended_at.is_some() {
+        return Vec::new();
+    }
+    let call = |verb: &str, body: String, does: String| {
+        let (saga, id) = (segment(&instance.key.saga), segment(&instance.key.id));
+        Operation { method: "POST", path: format!("/sagas/{saga}/{id}/{verb}"), body, does }
+    };
+    let mut operations = vec![call(
+        "retry",
+        r#"{"by":"…"}"#.to_owned(),
+        match &instance.known.dead_letter {
+            Some((service, letter)) => format!("lets its timers run anew, and {service} handle its dead letter {letter} again"),
+            None => "lets its timers run anew".to_owned(),
+        },
+    )];
+    let expected = chart.map(|chart| instance.expected(&chart.definition)).unwrap_or_default();
+    // The abort is none that can be skipped.
+    for next in expected.iter().filter(|next| chart.is_some_and(|chart| chart.definition.step(next.step).is_some())) {
+        let body = format!(r#"{{"by":"…","reason":"…","step":{}}}"#, serde_json::Value::from(next.step));
+        let what = if next.undo { "the undo of " } else { "" };
+        operations.push(call(
+            "skip",
+            body,
+            format!("declares {what}{} settled by hand: nobody waits for it any more", next.step),
+        ));
+    }
+    if instance.state == InstanceState::Running {
+        operations.push(call("compensate", reason(), "gives the flow up, and has undone what was done".to_owned()));
+    }
+    let end = match instance.state {
+        InstanceState::Completing | InstanceState::Completed => {
+            "ends it by hand as completed: nobody waits for what is missing any more"
+        }
+        _ => "ends it by hand as aborted: nobody waits for what is missing any more",
+    };
+    operations.push(call("complete", reason(), end.to_owned()));
+    operations
+}
+
+fn reason() -> String {
+    r#"{"by":"…","reason":"…"}"#.to_owned()
+}

@@ -1,0 +1,137 @@
+//! `sagas explain`.
+
+use sagas::saga::{Definition, StepState};
+use serde_json::json;
+
+use super::{
+    program::{is_refused, sagas, text, values},
+    records::{MINUTE, Services, one_of_each},
+};
+
+async fn explained(id: &str) -> String {
+    let folder = one_of_each().await;
+    text(folder.path(), &["explain", id], 0).await
+}
+
+fn tells(story: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(story.contains(part), "{part:?} is missing:\n{story}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_and_who_should_do_it_is_told() {
+    let story = explained("running").await;
+    tells(
+        &story,
+        &[
+            "PlaceOrder running, version 1, tracked by order",
+            "+0.000s  OrderCreated       by order",
+            "+1.000s  InventoryReserved  by inventory",
+            "waiting for payment to do ProcessPayment, on InventoryReserved: one of PaymentProcessed, PaymentFailed",
+            "an attempt was begun 1m",
+            "may be running for another",
+            "inventory  ReserveInventory  done ",
+            "payment    ProcessPayment    begun",
+            "by a call of service order",
+            "POST /sagas/PlaceOrder/running/retry",
+            r#"POST /sagas/PlaceOrder/running/skip        {"by":"…","reason":"…","step":"ProcessPayment"}"#,
+            "POST /sagas/PlaceOrder/running/compensate",
+            "POST /sagas/PlaceOrder/running/complete",
+        ],
+    );
+    assert!(!story.contains("Dead letters"), "{story}");
+}
+
+#[tokio::test]
+async fn the_dead_letter_that_stands_in_the_way_is_told() {
+    let story = explained("attention").await;
+    tells(&story, &["payment gave ProcessPayment up", "letter-1  InventoryReserved  open", "after 5 attempts", "no such card"]);
+    tells(&story, &["payment handle its dead letter letter-1 again"]);
+    assert!(!story.contains("letter-2"), "it is of no event of the flow: {story}");
+}
+
+#[tokio::test]
+async fn what_the_flow_does_not_allow_is_told() {
+    let story = explained("odd").await;
+    tells(&story, &["1 event, noted in the timeline", "not allowed: InventoryReserved contradicts InventoryInsufficient"]);
+}
+
+#[tokio::test]
+async fn nothing_is_to_be_done_about_one_that_has_ended() {
+    let story = explained("done").await;
+    tells(&story, &["COMPLETED", "after 3s", "OrderConfirmed"]);
+    assert!(!story.contains("Missing") && !story.contains("POST"), "{story}");
+}
+
+#[tokio::test]
+async fn a_flow_that_is_not_known_is_told() {
+    let folder = one_of_each().await;
+    let story = text(folder.path(), &["explain", "old", "--saga", "PlaceOrder"], 0).await;
+    tells(&story, &["version 7", "version 7 of the flow is not known here", "/sagas/PlaceOrder/old/complete"]);
+}
+
+#[tokio::test]
+async fn programs_get_one_value() {
+    let folder = one_of_each().await;
+    let [story] = &values(folder.path(), &["explain", "attention"], 0).await[..] else { panic!("not one value") };
+    assert_eq!((&story["sagaId"], &story["service"]), (&json!("attention"), &json!("order")));
+    assert_eq!(story["timeline"][1]["event"], "InventoryReserved");
+    let missing = json!({
+        "step": "ProcessPayment",
+        "undo": false,
+        "service": "payment",
+        "on": "InventoryReserved",
+        "events": ["PaymentProcessed", "PaymentFailed"],
+        "remark": null
+    });
+    assert_eq!(story["missing"], json!([missing]));
+    let letters = story["deadLetters"].as_array().unwrap();
+    assert_eq!((letters.len(), &letters[0]["id"], &letters[0]["state"]), (1, &json!("letter-1"), &json!("open")));
+    assert_eq!(story["operations"][0]["path"], "/sagas/PlaceOrder/attention/retry");
+    assert!(story["startedAt"].is_string() && story["expectedNext"].is_array(), "{story:#}");
+}
+
+#[tokio::test]
+async fn a_participant_that_is_ahead_or_missing_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = Services::in_folder(folder.path()).await;
+    services.keep(&services.instance("ahead", MINUTE, &["InventoryReserved"])).await;
+    services.step("payment", "ahead", "ProcessPayment", StepState::Done, services.now, None).await;
+    services.keep(&services.instance("undo", MINUTE, &["InventoryReserved", "OrderCancelled"])).await;
+    services.stop().await;
+    tells(&text(folder.path(), &["explain", "ahead"], 0).await, &["payment has done it", "in its outbox"]);
+    let story = text(folder.path(), &["explain", "undo"], 0).await;
+    tells(&story, &["waiting for inventory to undo ReserveInventory, on OrderCancelled: InventoryReleased"]);
+    tells(&story, &["inventory has kept nothing here", "declares the undo of ReserveInventory settled"]);
+}
+
+#[tokio::test]
+async fn an_identity_that_is_not_there_is_named() {
+    let folder = one_of_each().await;
+    let unknown = |args: &[&str]| {
+        let mut command = sagas(["explain", "--data"]);
+        command.arg(folder.path()).args(args);
+        command
+    };
+    is_refused(unknown(&["nobody"]), 1, &["there is no instance `nobody`", "inventory, order, payment", "sagas ps --all"]).await;
+    is_refused(unknown(&["running", "--saga", "Refund"]), 1, &["there is no instance `running` of Refund"]).await;
+    let elsewhere = unknown(&["running", "--saga", "PlaceOrder", "--service", "inventory"]);
+    is_refused(elsewhere, 1, &["no service here tracks", "ReserveInventory (done at inventory)"]).await;
+    is_refused(unknown(&[]), 2, &["<ID>"]).await;
+}
+
+#[tokio::test]
+async fn a_key_of_two_sagas_is_to_be_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut services = Services::in_folder(folder.path()).await;
+    services.keep(&services.instance("7", MINUTE, &[])).await;
+    services.chart.definition = Definition { name: "Refund".into(), ..services.chart.definition };
+    services.define(&services.chart).await;
+    services.keep(&services.instance("7", MINUTE, &[])).await;
+    services.stop().await;
+    let mut command = sagas(["explain", "7", "--data"]);
+    command.arg(folder.path());
+    is_refused(command, 1, &["several sagas have an instance `7`: PlaceOrder, Refund; name one by --saga"]).await;
+    tells(&text(folder.path(), &["explain", "7", "--saga", "Refund"], 0).await, &["Refund 7, version 1"]);
+}

@@ -1,0 +1,75 @@
+//! The program on PostgreSQL, with a schema for each service.
+
+use sagas::Database;
+use sagas_tests::process::Program;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::{
+    program::{PATIENCE, is_refused, sagas},
+    records::Services,
+};
+
+/// A database of the test's own.
+struct Own {
+    server: String,
+    name: String,
+}
+
+impl Own {
+    async fn new() -> Self {
+        let server =
+            std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into());
+        let own = Self { server, name: format!("cli_{}", std::process::id()) };
+        own.run(format!("CREATE DATABASE {}", own.name)).await;
+        own
+    }
+
+    async fn run(&self, sql: String) {
+        let connected = PgConnection::connect(&self.server).await;
+        let mut connection = connected.unwrap_or_else(|error| panic!("{error}; scripts/postgres start"));
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    }
+
+    fn url(&self) -> String {
+        let (server, parameters) = self.server.split_once('?').unwrap_or((&self.server, ""));
+        let server = server.rsplit_once('/').map_or(server, |(server, _)| server);
+        let separator = if parameters.is_empty() { "" } else { "?" };
+        format!("{server}/{}{separator}{parameters}", self.name)
+    }
+
+    fn schema(&self, name: &str) -> String {
+        let url = self.url();
+        format!("{url}{}schema={name}", if url.contains('?') { '&' } else { '?' })
+    }
+
+    async fn open(&self, service: &str) -> Database {
+        let database = Database::open(&self.schema(service)).await.unwrap();
+        database.store().migrate().await.unwrap();
+        database
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn every_schema_is_read_or_the_one_that_is_named() {
+    let own = Own::new().await;
+    is_refused(sagas(["ps", "--database", &own.url()]), 1, &[&own.name, "no schema has the framework's tables"]).await;
+    let services = Services::of(own.open("order").await, own.open("inventory").await, own.open("payment").await).await;
+    services.one_of_each().await;
+
+    let run = async |url: &str, args: &[&str]| {
+        let ended = Program::run(sagas(args).env("SAGAS_DATABASE", url), PATIENCE).await;
+        (ended.status.code(), ended.stdout.join("\n"), ended.stderr)
+    };
+    let (code, listed, wrong) = run(&own.url(), &["ps", "--all", "--json"]).await;
+    assert_eq!((code, listed.lines().count()), (Some(0), 6), "{listed} {wrong}");
+    let (code, story, wrong) = run(&own.url(), &["explain", "attention"]).await;
+    assert!(code == Some(0) && story.contains("letter-1") && story.contains("waiting for payment"), "{story} {wrong}");
+    let (code, found, wrong) = run(&own.url(), &["check"]).await;
+    assert!(code == Some(1) && found.contains("6 findings"), "{found} {wrong}");
+    let (code, story, wrong) = run(&own.schema("order"), &["explain", "attention"]).await;
+    assert!(code == Some(0) && story.contains("the database of that service was not read"), "{story} {wrong}");
+
+    services.stop().await;
+    own.run(format!("DROP DATABASE {} WITH (FORCE)", own.name)).await;
+}
