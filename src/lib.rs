@@ -26,7 +26,7 @@
 //! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
 //! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for routes of your own | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
-//! | `cli` | the program `sagas`: [sagas from the command line](guide::operations#from-the-command-line); with `sqlite` and `postgres` | |
+//! | `cli` | the program `sagas`: instances, timelines, flows, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
 
 #[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
