@@ -9,6 +9,9 @@ pub mod handlers {}
 #[doc = include_str!("../docs/guide/delivery.md")]
 pub mod delivery {}
 
+#[doc = include_str!("../docs/guide/sagas.md")]
+pub mod sagas {}
+
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 

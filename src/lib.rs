@@ -1,17 +1,20 @@
-//! Event-driven services: one transaction per delivery, an outbox, retries, dead letters, and a test kit, from three macros.
+//! Event-driven services: one transaction per delivery, an outbox, retries, dead letters, flows across services that are checked, and
+//! a test kit, from three macros.
 //!
 //! A team that builds services on a log of events writes the same things every time: a consumer loop, deduplication, an outbox,
-//! retries, a dead letter topic. This crate is what it adds instead.
+//! retries, a dead letter topic, compensation for the flow that spans services. This crate is what it adds instead.
 //!
 //! - [`#[event]`](macro@event) makes a struct a message: its topic, its key, its name and version on the wire.
 //! - [`#[handler]`](macro@handler) makes an async fn a consumer of one, with extractors for what it needs.
+//! - [`#[saga]`](macro@saga) makes an enum a flow across services: its steps, what undoes them, and its deadline. There is no
+//!   coordinator; the compiler checks the flow and the handlers that claim its steps, and one service tracks its instances.
 //! - One delivery is one database transaction: the inbox claim, the handler's own writes and the events it returns commit
 //!   together or not at all. The effect of every message happens once, through `kill -9` and redelivery.
 //! - It runs with nothing installed, on an embedded durable log and SQLite.
 //!
 //! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
-//! [what a delivery is](guide::delivery), [testing](guide::testing), [operating a service](guide::operations),
-//! [Apache Kafka](guide::kafka).
+//! [what a delivery is](guide::delivery), [sagas](guide::sagas), [testing](guide::testing),
+//! [operating a service](guide::operations), [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
 //!
 //! # Features
 //!
@@ -21,9 +24,9 @@
 //! | `kafka` | the Apache Kafka transport | yes |
 //! | `postgres` | the PostgreSQL store | |
 //! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
-//! | `http` | health, metrics and dead letters as axum routers, and helpers for routes of your own | |
+//! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for routes of your own | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
-//! | `cli` | the program `sagas`: [sagas from the command line](guide::operations#from-the-command-line); with `sqlite` and `postgres` | |
+//! | `cli` | the program `sagas`: instances, timelines, flows, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
 
 #[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]

@@ -117,6 +117,17 @@ impl App {
         problems
     }
 
+    /// The flows that the app carries, tracks or takes part in, in the order of their names, each with who does what in it, as far
+    /// as the services here and the [remote](Self::remote) ones say: what pictures are drawn of.
+    pub fn charts(&self) -> Vec<Chart> {
+        let trackers = self.services.iter().map(|service| &service.trackers).chain(self.remotes.iter().map(|it| &it.trackers));
+        let handlers = self.services.iter().map(|service| &service.handlers).chain(self.remotes.iter().map(|it| &it.handlers));
+        let tracked = trackers.flatten().map(|tracker| &tracker.definition);
+        let by_role = handlers.flatten().filter_map(Handler::role).map(|role| &role.saga);
+        let flows: BTreeMap<_, _> = self.sagas.iter().chain(tracked).chain(by_role).map(|flow| (&flow.name, flow)).collect();
+        flows.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
+    }
+
     /// Checks everything, then runs the services on `transport` until the handle stops them.
     ///
     /// # Errors
@@ -192,14 +203,16 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
 /// The flows that are tracked by `services`, each with the service that does, and who takes part.
 fn charts(services: &[Service], remotes: &[Remote]) -> Vec<(String, Chart)> {
     let tracked = services.iter().flat_map(|service| service.trackers.iter().map(|tracker| (&service.name, &tracker.definition)));
-    let chart = |(tracker, definition): (&String, &Arc<Definition>)| {
-        let tracks = |trackers: &[Tracker]| trackers.iter().any(|tracker| tracker.definition.name == definition.name);
-        let here = services.iter().map(|service| (service.name.as_str(), &*service.handlers, tracks(&service.trackers)));
-        let elsewhere = remotes.iter().map(|remote| (remote.name.as_str(), &*remote.handlers, tracks(&remote.trackers)));
-        let participants = saga::participants(definition, here.chain(elsewhere));
-        (tracker.clone(), Chart { definition: (**definition).clone(), participants })
-    };
-    tracked.map(chart).collect()
+    tracked.map(|(tracker, definition)| (tracker.clone(), chart(definition, services, remotes))).collect()
+}
+
+/// The flow, and who takes part.
+fn chart(definition: &Definition, services: &[Service], remotes: &[Remote]) -> Chart {
+    let tracks = |trackers: &[Tracker]| trackers.iter().any(|tracker| tracker.definition.name == definition.name);
+    let here = services.iter().map(|service| (service.name.as_str(), &*service.handlers, tracks(&service.trackers)));
+    let elsewhere = remotes.iter().map(|remote| (remote.name.as_str(), &*remote.handlers, tracks(&remote.trackers)));
+    let participants = saga::participants(definition, here.chain(elsewhere));
+    Chart { definition: definition.clone(), participants }
 }
 
 /// A running service.
