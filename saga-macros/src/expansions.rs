@@ -91,9 +91,11 @@ fn item(mut item: Item) -> TokenStream {
     run(options, item.into_token_stream())
 }
 
+/// A macro: of its options and its item, what they become.
+type Macro = fn(TokenStream, TokenStream) -> TokenStream;
+
 /// The macro that `attribute` calls.
-fn run(attribute: &Attribute) -> Option<fn(TokenStream, TokenStream) -> TokenStream> {
-    let macros: [(&str, fn(TokenStream, TokenStream) -> TokenStream); 3] =
-        [("event", crate::event::run), ("handler", crate::handler::run), ("saga", crate::saga::run)];
+fn run(attribute: &Attribute) -> Option<Macro> {
+    let macros: [(&str, Macro); 3] = [("event", crate::event::run), ("handler", crate::handler::run), ("saga", crate::saga::run)];
     macros.into_iter().find(|(name, _)| attribute.path().is_ident(name)).map(|(_, run)| run)
 }
