@@ -16,6 +16,7 @@ use crate::{
     message::{EventSet, EventType},
     runtime::{Remote, Service, ServiceHandle, Tracker},
     saga::{Chart, Definition, Saga},
+    store::StoreError,
     time::Clock,
     transport::Transport,
 };
@@ -184,10 +185,13 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
         let migrated = async {
             store.migrate().await?;
             store.migrate_set(name, service.migrations).await?;
-            for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
-                store.sagas().define(name, &saga::stored(chart)).await?;
+            let problems = saga::open_versions(service).await?;
+            if problems.is_empty() {
+                for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
+                    store.sagas().define(name, &saga::stored(chart)).await?;
+                }
             }
-            saga::open_versions(service).await
+            Ok::<_, StoreError>(problems)
         };
         match migrated.await {
             Ok(unknown) => problems.extend(unknown),

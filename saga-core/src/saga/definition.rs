@@ -149,6 +149,19 @@ impl Definition {
         events
     }
 
+    /// Whether instances of `other` can go on in this flow: the same but for what is said of it and for its deadlines.
+    pub fn has_the_shape_of(&self, other: &Self) -> bool {
+        let bare = |definition: &Self| {
+            let mut bare = definition.clone();
+            (bare.about, bare.abort.about, bare.deadline) = (String::new(), String::new(), Duration::ZERO);
+            for step in &mut bare.steps {
+                (step.about, step.deadline) = (String::new(), None);
+            }
+            bare
+        };
+        bare(self) == bare(other)
+    }
+
     /// Whether the event called `name` belongs to the flow.
     pub fn has_event(&self, name: &str) -> bool {
         self.published_as(name).is_some()

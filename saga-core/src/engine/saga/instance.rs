@@ -60,8 +60,23 @@ pub struct Body {
     pub not_allowed: u32,
     /// An operator gives it up, for this reason, when its timer ends.
     pub given_up: Option<String>,
-    /// A dead letter that stands in the way: who keeps it, and its identity there.
-    pub dead_letter: Option<(String, String)>,
+    /// Dead letters that stand in the way, each by the step that was given up, and whether that was to be undone.
+    pub stopped: BTreeMap<String, Stopped>,
+}
+
+/// A step, or the undo of one, that its participant gave up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// The step.
+    pub step: String,
+    /// Whether it was to be undone.
+    pub undo: bool,
+    /// Who gave it up, and keeps the dead letter.
+    pub service: String,
+    /// The identity of the dead letter there.
+    pub dead_letter: String,
+    /// What is to be said of it.
+    pub reason: String,
 }
 
 /// An event that was seen.
@@ -154,8 +169,7 @@ impl Instance {
         }
         self.note(event);
         self.updated_at = self.updated_at.max(now);
-        self.attention = None;
-        self.known.dead_letter = None;
+        self.renew_attention(saga);
         self.settle(saga, now, deadline);
         Taken::Moved
     }
@@ -218,7 +232,7 @@ impl Instance {
         if !self.known.skipped.iter().any(|skipped| skipped == step) {
             self.known.skipped.push(step.to_owned());
         }
-        self.attention = None;
+        self.renew_attention(saga);
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
     }
@@ -230,7 +244,38 @@ impl Instance {
         self.ended_at = Some(now);
         self.updated_at = self.updated_at.max(now);
         self.attention = None;
+        self.known.stopped.clear();
         self.known.timers.clear();
+    }
+
+    /// Takes note that a participant gave a step up, or its undo; false when nobody waits for it any more.
+    pub fn stop(&mut self, saga: &Definition, stopped: Stopped, now: Timestamp) -> bool {
+        if self.is_settled(saga, &stopped) {
+            return false;
+        }
+        self.call_for_attention(stopped.reason.clone(), now);
+        self.known.stopped.insert(format!("{}{}", if stopped.undo { "undo " } else { "" }, stopped.step), stopped);
+        true
+    }
+
+    /// Whether nobody waits for what was given up: it has come all the same, was settled by hand, or the flow was given up before.
+    fn is_settled(&self, saga: &Definition, stopped: &Stopped) -> bool {
+        let Some(step) = saga.step(&stopped.step).filter(|step| !self.is_skipped(step)) else {
+            // The abort is settled by itself.
+            return self.has(&saga.aborts.name) || saga.step(&stopped.step).is_some();
+        };
+        match (stopped.undo, &step.undo) {
+            (true, Some(undo)) => self.has(&undo.emits.name),
+            (true, None) => true,
+            (false, _) => self.is_done(step) || self.is_rejected(step) || self.has(&saga.aborts.name),
+        }
+    }
+
+    /// Somebody has to look at it as long as something that was given up stands in the way.
+    pub(super) fn renew_attention(&mut self, saga: &Definition) {
+        let stopped = std::mem::take(&mut self.known.stopped);
+        self.known.stopped = stopped.into_iter().filter(|(_, stopped)| !self.is_settled(saga, stopped)).collect();
+        self.attention = self.known.stopped.values().next().map(|stopped| stopped.reason.clone());
     }
 
     /// Says that somebody has to look at it.

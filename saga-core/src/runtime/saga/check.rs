@@ -11,7 +11,7 @@ use crate::{
     handler::Handler,
     message::EventType,
     runtime::Service,
-    saga::{Definition, EventRef, Role, RoleKind},
+    saga::{Chart, Definition, EventRef, Role, RoleKind},
     store::{OpenVersion, StoreError},
 };
 
@@ -254,7 +254,7 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
     }
 }
 
-/// What is wrong with the instances that have not ended: a version that this program does not know.
+/// What is wrong with the instances that have not ended: a version that this program does not know, or knows in another shape.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -262,20 +262,30 @@ pub(crate) async fn open_versions(service: &Service) -> Result<Vec<String>, Stor
     if service.trackers.is_empty() {
         return Ok(Vec::new());
     }
-    let open = service.database.store().sagas().open_versions(&service.name).await?;
-    let known = |open: &OpenVersion| {
-        service.trackers.iter().any(|t| (t.definition.name.as_str(), t.definition.version) == (open.saga.as_str(), open.version))
-    };
-    let unknown = open.iter().filter(|open| !known(open));
-    Ok(unknown
-        .map(|OpenVersion { saga, version, instances }| {
-            format!(
+    let sagas = service.database.store().sagas();
+    let (open, stored) = (sagas.open_versions(&service.name).await?, sagas.definitions(&service.name).await?);
+    let mut problems = Vec::new();
+    for OpenVersion { saga, version, instances } in &open {
+        let is_it = |definition: &Definition| definition.name == *saga && definition.version == *version;
+        let Some(tracker) = service.trackers.iter().find(|tracker| is_it(&tracker.definition)) else {
+            problems.push(format!(
                 "service `{}`: {instances} open instances of saga `{saga}` are of version {version}, which this program does not know; \
                  run the program that does until they have ended, or end them by hand",
                 service.name
-            )
-        })
-        .collect())
+            ));
+            continue;
+        };
+        let stored = stored.iter().find(|stored| stored.saga == *saga && stored.version == *version);
+        let before = stored.and_then(|stored| serde_json::from_str::<Chart>(&stored.body).ok());
+        if before.is_some_and(|before| !before.definition.has_the_shape_of(&tracker.definition)) {
+            problems.push(format!(
+                "service `{}`: {instances} open instances of saga `{saga}` began in another shape of its version {version}; give the new \
+                 shape a `version` of its own, and run the program with the old one until they have ended",
+                service.name
+            ));
+        }
+    }
+    Ok(problems)
 }
 
 fn quoted(names: &[&str]) -> String {

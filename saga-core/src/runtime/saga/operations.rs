@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{super::core::Core, Tracked, deadlines};
 use crate::{
-    engine::saga::Instance,
+    engine::saga::{Instance, Stopped},
     id::MessageId,
     message::{Context, Outgoing},
     saga::{InstanceKey, InstanceRecord, InstanceState, RetryDeadLetter, StepRecord},
@@ -141,8 +141,8 @@ impl Sagas {
         Ok(InstanceView::of(&instance, definition.map(|definition| &**definition)))
     }
 
-    /// Tries again what has stopped: lets the timers run anew, and gives the dead letter that stands in the way back to its
-    /// handler, in whatever service that is.
+    /// Tries again what has stopped: lets the timers run anew, and gives the dead letters that stand in the way back to their
+    /// handlers, in whatever services those are.
     ///
     /// # Delivery
     /// Written down in the instance's history in one transaction with what it does.
@@ -152,21 +152,19 @@ impl Sagas {
     pub async fn retry(&self, saga: &str, id: &str, by: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
         let now = self.0.clock.now();
-        if instance.ended_at.is_some() {
+        let stopped = std::mem::take(&mut instance.known.stopped);
+        if instance.ended_at.is_some() && stopped.is_empty() {
             return Err(OperationError::Conflict(format!("{saga} {id} has ended: there is nothing to try again")));
         }
-        let letter = instance.known.dead_letter.take();
         instance.rearm(&tracked.definition, now, tracked.deadline);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
-        let records = match letter {
-            Some((service, dead_letter)) => {
-                let event = RetryDeadLetter { id: id.to_owned(), service, dead_letter };
-                let event = Outgoing::of(&event).map_err(|fault| StoreError::Refused(fault.to_string()))?;
-                let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
-                vec![event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context)]
-            }
-            None => Vec::new(),
-        };
+        let mut records = Vec::with_capacity(stopped.len());
+        for Stopped { service, dead_letter, .. } in stopped.into_values() {
+            let event = RetryDeadLetter { id: id.to_owned(), service, dead_letter };
+            let event = Outgoing::of(&event).map_err(|fault| StoreError::Refused(fault.to_string()))?;
+            let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
+            records.push(event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context));
+        }
         let staged = self.0.stage(&mut *tx, &records).await?;
         self.0.commit(tx, staged).await?;
         self.0.sagas.plan(instance.due());

@@ -11,7 +11,7 @@ use super::{
     scope::{Scope, Sighting, is_start},
 };
 use crate::{
-    engine::saga::{Instance, Taken, instance},
+    engine::saga::{Instance, Stopped, Taken, instance},
     saga::{InstanceKey, InstanceRecord},
     store::{HistoryEntry, StoreError, StoreTx},
     time::Timestamp,
@@ -83,8 +83,14 @@ fn take(
                     given_up.service, given_up.step, given_up.attempts, given_up.error
                 );
                 note = Some(reason.clone());
-                instance.known.dead_letter = Some((given_up.service.clone(), given_up.dead_letter.clone()));
-                instance.call_for_attention(reason, now);
+                let stopped = Stopped {
+                    step: given_up.step.clone(),
+                    undo: given_up.undo,
+                    service: given_up.service.clone(),
+                    dead_letter: given_up.dead_letter.clone(),
+                    reason,
+                };
+                instance.stop(saga, stopped, now);
             }
             None => match instance.take(saga, seen, now, tracked.deadline) {
                 Taken::Moved => {}

@@ -30,10 +30,9 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
     let mut operations = vec![call(
         "retry",
         r#"{"by":"…"}"#.to_owned(),
-        match &instance.known.dead_letter {
-            Some((service, letter)) => format!("lets its timers run anew, and {service} handle its dead letter {letter} again"),
-            None => "lets its timers run anew".to_owned(),
-        },
+        instance.known.stopped.values().fold("lets its timers run anew".to_owned(), |does, stopped| {
+            format!("{does}, and {} handle its dead letter {} again", stopped.service, stopped.dead_letter)
+        }),
     )];
     let expected = chart.map(|chart| instance.expected(&chart.definition)).unwrap_or_default();
     // The abort is none that can be skipped.

@@ -15,7 +15,7 @@ pub(super) fn text(story: &Story, colours: bool) -> String {
     if story.row.view.ended_at.is_none() {
         parts.push(section("Missing", &missing(story)));
     }
-    if !story.dead_letters.is_empty() || story.dead_letter_elsewhere.is_some() {
+    if !story.dead_letters.is_empty() || !story.dead_letters_elsewhere.is_empty() {
         parts.push(section("Dead letters", &letters(story)));
     }
     if !story.steps.is_empty() {
@@ -107,7 +107,7 @@ fn letters(story: &Story) -> String {
             letter.error.as_str().into(),
         ]);
     }
-    if let Some((service, id)) = &story.dead_letter_elsewhere {
+    for (service, id) in &story.dead_letters_elsewhere {
         let unread = "stands in its way, and was not found: the database of that service was not read, or it has forgotten it";
         table.row([service.as_str().into(), id.as_str().into(), unread.into()]);
     }

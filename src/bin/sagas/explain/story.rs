@@ -32,10 +32,10 @@ pub(super) struct Story {
     pub(super) timeline: Vec<Moment>,
     /// What is to happen next, and who should do it; `None`: the flow is not known.
     pub(super) missing: Option<Vec<Missing>>,
-    /// Messages of it that were given up and not retried or discarded since, and the one that stands in its way.
+    /// Messages of it that were given up and not retried or discarded since, and those that stand in its way.
     pub(super) dead_letters: Vec<Letter>,
-    /// A dead letter that stands in its way, of a service whose database was not read: who, and which.
-    pub(super) dead_letter_elsewhere: Option<(String, String)>,
+    /// Dead letters that stand in its way, of services whose databases were not read: who, and which.
+    pub(super) dead_letters_elsewhere: Vec<(String, String)>,
     /// What the participants say that they did.
     pub(super) steps: Vec<StepView>,
     /// What an operator can do, by calls of the service that tracks it.
@@ -82,7 +82,7 @@ impl Story {
             steps.extend(here.into_iter().map(|step| StepView::of(&service.name, step)));
         }
         steps.sort_by_key(|step| step.at);
-        let (dead_letters, dead_letter_elsewhere) = given_up(services, tracked, chart).await?;
+        let (dead_letters, dead_letters_elsewhere) = given_up(services, tracked, chart).await?;
         Ok(Self {
             now,
             row: Row::of(tracked, chart, now),
@@ -90,26 +90,27 @@ impl Story {
             missing: chart.map(|chart| missing::of(services, instance, chart, &steps, now)),
             operations: operations::of(tracked, chart),
             dead_letters,
-            dead_letter_elsewhere,
+            dead_letters_elsewhere,
             steps,
         })
     }
 }
 
-/// The dead letters of an instance: those that are open, and the one that stands in its way.
+/// The dead letters of an instance: those that are open, and those that stand in its way.
 async fn given_up(
     services: &Services,
     tracked: &Tracked,
     chart: Option<&Chart>,
-) -> Result<(Vec<Letter>, Option<(String, String)>), Trouble> {
+) -> Result<(Vec<Letter>, Vec<(String, String)>), Trouble> {
     let instance = &tracked.instance;
-    let (mut found, mut elsewhere) = (Vec::new(), None);
-    if let Some((keeper, id)) = &instance.known.dead_letter {
-        for service in services.named(keeper) {
-            found.extend(letters::one(service, id).await?);
+    let (mut found, mut elsewhere) = (Vec::new(), Vec::new());
+    for stopped in instance.known.stopped.values() {
+        let before = found.len();
+        for service in services.named(&stopped.service) {
+            found.extend(letters::one(service, &stopped.dead_letter).await?);
         }
-        if found.is_empty() {
-            elsewhere = Some((keeper.clone(), id.clone()));
+        if found.len() == before {
+            elsewhere.push((stopped.service.clone(), stopped.dead_letter.clone()));
         }
     }
     let Some(chart) = chart else { return Ok((found, elsewhere)) };

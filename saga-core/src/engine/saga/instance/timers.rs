@@ -98,7 +98,6 @@ impl Instance {
         self.known.given_up = Some(reason.into());
         self.known.timers.insert(FLOW.to_owned(), now);
         self.known.attempts = 0;
-        self.attention = None;
     }
 
     /// Lets the timers run anew for what is left, from `now`.
