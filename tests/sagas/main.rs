@@ -8,3 +8,4 @@ mod stage;
 
 mod deadline_races;
 mod interleavings;
+mod startup;

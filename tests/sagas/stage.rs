@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sagas::{
+    StartError,
     prelude::*,
     runtime::{InstanceView, Sagas},
     settings::Settings,
@@ -68,8 +69,13 @@ impl Site {
 
     /// Opens a shop of these services.
     pub async fn open_with(&self, services: impl IntoIterator<Item = Service>) -> Stage {
-        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).start().await;
-        Stage { pump, shop: self.shop.clone() }
+        self.try_open(services).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Opens a shop of these services, if it can be.
+    pub async fn try_open(&self, services: impl IntoIterator<Item = Service>) -> Result<Stage, StartError> {
+        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).try_start(&[]).await?;
+        Ok(Stage { pump, shop: self.shop.clone() })
     }
 }
 
