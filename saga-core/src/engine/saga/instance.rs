@@ -4,6 +4,7 @@
 //! their order. How far it is ([`InstanceState`]) only ever moves forward.
 
 mod allowed;
+mod given_up;
 mod outlook;
 mod timers;
 
@@ -16,6 +17,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub use given_up::GivenUp;
 pub use outlook::Outstanding;
 pub use timers::Firing;
 
@@ -60,8 +62,10 @@ pub struct Body {
     pub not_allowed: u32,
     /// An operator gives it up, for this reason, when its timer ends.
     pub given_up: Option<String>,
-    /// A dead letter that stands in the way: who keeps it, and its identity there.
-    pub dead_letter: Option<(String, String)>,
+    /// Whether an operator has ended it: what comes later is noted, and waited for no more.
+    pub ended_by_hand: bool,
+    /// What participants have given up and is in the way.
+    pub stopped: Vec<GivenUp>,
 }
 
 /// An event that was seen.
@@ -154,9 +158,8 @@ impl Instance {
         }
         self.note(event);
         self.updated_at = self.updated_at.max(now);
-        self.attention = None;
-        self.known.dead_letter = None;
         self.settle(saga, now, deadline);
+        self.clear_the_way(saga);
         Taken::Moved
     }
 
@@ -168,7 +171,7 @@ impl Instance {
     fn settle(&mut self, saga: &Definition, now: Timestamp, deadline: std::time::Duration) {
         let next = self.state_by_events(saga);
         self.state = self.state.max(next);
-        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted);
+        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted) || self.known.ended_by_hand;
         // What commits after the end, having crossed it, is outstanding until it is undone.
         self.ended_at = if ended { self.ended_at.or(Some(now)) } else { None };
         self.set_timers(saga, now, deadline);
@@ -208,6 +211,11 @@ impl Instance {
         self.is_done(step) && !undone && !self.is_skipped(step)
     }
 
+    /// The identity of the event that began it.
+    pub fn begun_by(&self, saga: &Definition) -> &str {
+        self.known.seen.get(&saga.starts.name).map_or("", |seen| seen.id.as_str())
+    }
+
     /// Whether the race between the pivot and the abort is over.
     pub fn is_decided(&self, saga: &Definition) -> bool {
         self.has(&saga.aborts.name) || self.has(&saga.pivot().emits.name)
@@ -218,18 +226,20 @@ impl Instance {
         if !self.known.skipped.iter().any(|skipped| skipped == step) {
             self.known.skipped.push(step.to_owned());
         }
-        self.attention = None;
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
+        self.clear_the_way(saga);
     }
 
-    /// Ends it by hand, as what it was decided to be; an undecided one has come to nothing.
+    /// Ends it by hand, as what it was decided to be, for good; an undecided one has come to nothing.
     pub fn end(&mut self, saga: &Definition, now: Timestamp) {
         let end = if self.has(&saga.pivot().emits.name) { InstanceState::Completed } else { InstanceState::Aborted };
         self.state = self.state.max(end);
-        self.ended_at = Some(now);
+        self.ended_at = self.ended_at.or(Some(now));
         self.updated_at = self.updated_at.max(now);
         self.attention = None;
+        self.known.ended_by_hand = true;
+        self.known.stopped.clear();
         self.known.timers.clear();
     }
 

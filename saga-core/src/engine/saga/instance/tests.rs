@@ -174,6 +174,17 @@ fn an_operator_can_settle_a_step_give_up_and_end() {
 }
 
 #[test]
+fn what_an_operator_has_ended_stays_ended() {
+    let saga = samples::place_order();
+    let mut stuck = begun(&saga);
+    take(&mut stuck, &saga, "Reserved", 1);
+    stuck.end(&saga, at(2));
+    assert_eq!(take(&mut stuck, &saga, "Paid", 3), Taken::Moved);
+    assert_eq!((stuck.state, stuck.ended_at, stuck.due()), (InstanceState::Aborted, Some(at(2)), None));
+    assert!(stuck.expected(&saga).is_empty());
+}
+
+#[test]
 fn progress_takes_the_call_for_attention_away() {
     let saga = samples::place_order();
     let mut instance = begun(&saga);
@@ -181,6 +192,55 @@ fn progress_takes_the_call_for_attention_away() {
     assert_eq!(instance.attention.as_deref(), Some("payment gave Pay up"));
     take(&mut instance, &saga, "Reserved", 2);
     assert_eq!(instance.attention, None);
+}
+
+fn given_up(step: &str, undo: bool) -> GivenUp {
+    let (what, service) = (if undo { " back" } else { "" }, step.to_lowercase());
+    GivenUp { step: step.to_owned(), undo, service, dead_letter: "d".to_owned(), reason: format!("{step}{what}") }
+}
+
+#[test]
+fn what_was_given_up_calls_for_attention_as_long_as_the_flow_needs_it() {
+    let saga = samples::place_order();
+    let table: [(&[&str], &[(&str, bool)], &[&str], Option<&str>); 7] = [
+        (&["Reserved"], &[("Pay", false)], &[], Some("Pay")),
+        (&["Reserved"], &[("Pay", false)], &["Paid"], None),
+        (&["Reserved"], &[("Pay", false)], &["Cancelled"], None),
+        (&["Reserved", "Cancelled"], &[("Pay", false)], &[], None),
+        (&["Reserved", "Paid", "Cancelled"], &[("Reserve", true), ("Pay", true)], &[], Some("Pay back")),
+        (&["Reserved", "Paid", "Cancelled"], &[("Reserve", true), ("Pay", true)], &["Refunded"], Some("Reserve back")),
+        (&["Insufficient"], &[("Cancel", false)], &["Cancelled"], None),
+    ];
+    for (before, stopped, after, attention) in table {
+        let mut instance = begun(&saga);
+        for event in before {
+            take(&mut instance, &saga, event, 1);
+        }
+        for (step, undo) in stopped {
+            instance.stop(&saga, given_up(step, *undo), at(2));
+        }
+        for event in after {
+            take(&mut instance, &saga, event, 3);
+        }
+        assert_eq!(instance.attention.as_deref(), attention, "{before:?}, {stopped:?}, {after:?}");
+    }
+}
+
+#[test]
+fn all_that_was_given_up_is_tried_again() {
+    let saga = samples::place_order();
+    let mut instance = begun(&saga);
+    for event in ["Reserved", "Paid", "Cancelled"] {
+        take(&mut instance, &saga, event, 1);
+    }
+    let stopped = [given_up("Reserve", true), given_up("Pay", true)];
+    for given_up in stopped.iter().chain(&stopped[..1]) {
+        instance.stop(&saga, given_up.clone(), at(2));
+    }
+    let mut again = instance.rearm(&saga, at(3), DAY);
+    again.reverse();
+    assert_eq!((again, instance.attention.as_deref()), (stopped.to_vec(), None));
+    assert_eq!(instance.rearm(&saga, at(4), DAY), []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Instance;
+use super::{GivenUp, Instance};
 use crate::{
     saga::{Cause, Definition},
     time::Timestamp,
@@ -101,11 +101,12 @@ impl Instance {
         self.attention = None;
     }
 
-    /// Lets the timers run anew for what is left, from `now`.
-    pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) {
+    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way.
+    pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) -> Vec<GivenUp> {
         self.attention = None;
         self.known.attempts = 0;
         self.known.timers.clear();
         self.set_timers(saga, now, deadline);
+        std::mem::take(&mut self.known.stopped)
     }
 }
