@@ -1,6 +1,6 @@
 //! The shop on a log and databases of its own, and what can be asked of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sagas::{
     StartError,
@@ -126,4 +126,15 @@ impl Stage {
         }
         open
     }
+}
+
+/// Moves the clock on until the instance of an order needs attention.
+pub async fn until_attention(stage: &Stage, id: u64) {
+    for _ in 0..10 {
+        stage.pump.advance(Duration::from_secs(1)).await;
+        if stage.instance(id).await.attention.is_some() {
+            return;
+        }
+    }
+    panic!("nobody has to look at order {id}: {:?}", stage.instance(id).await);
 }
