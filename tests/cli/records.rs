@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use saga_core::engine::saga::{Instance, Sighting, Stopped, Taken};
+use saga_core::engine::saga::{GivenUp, Instance, Sighting, Taken};
 use sagas::{
     id::MessageId,
     message::{Received, Record},
@@ -141,14 +141,14 @@ impl Services {
         self.step("payment", "overdue", "ProcessPayment", StepState::Begun, begun, Some(until)).await;
 
         let (mut instance, history) = self.instance("attention", 10 * MINUTE, &["InventoryReserved"]);
-        let stopped = Stopped {
+        let given_up = GivenUp {
             step: "ProcessPayment".into(),
             undo: false,
             service: "payment".into(),
             dead_letter: "letter-1".into(),
             reason: "payment gave ProcessPayment up after 5 attempts: no such card".into(),
         };
-        assert!(instance.stop(&self.chart.definition, stopped, self.ago(9 * MINUTE)));
+        instance.stop(&self.chart.definition, given_up, self.ago(9 * MINUTE));
         self.keep(&(instance, history)).await;
         self.bury("payment", "letter-1", "attention", "InventoryReserved", "inventory", "no such card").await;
         self.bury("payment", "letter-2", "attention", "Unrelated", "elsewhere", "no part of a flow").await;

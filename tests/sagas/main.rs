@@ -6,5 +6,7 @@ mod gated;
 mod shop;
 mod stage;
 
+mod attention;
 mod deadline_races;
 mod interleavings;
+mod startup;

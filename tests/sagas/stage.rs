@@ -1,8 +1,9 @@
 //! The shop on a log and databases of its own, and what can be asked of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sagas::{
+    StartError,
     prelude::*,
     runtime::{InstanceView, Sagas},
     settings::Settings,
@@ -68,8 +69,13 @@ impl Site {
 
     /// Opens a shop of these services.
     pub async fn open_with(&self, services: impl IntoIterator<Item = Service>) -> Stage {
-        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).start().await;
-        Stage { pump, shop: self.shop.clone() }
+        self.try_open(services).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Opens a shop of these services, if it can be.
+    pub async fn try_open(&self, services: impl IntoIterator<Item = Service>) -> Result<Stage, StartError> {
+        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).try_start(&[]).await?;
+        Ok(Stage { pump, shop: self.shop.clone() })
     }
 }
 
@@ -120,4 +126,15 @@ impl Stage {
         }
         open
     }
+}
+
+/// Moves the clock on until the instance of an order needs attention.
+pub async fn until_attention(stage: &Stage, id: u64) {
+    for _ in 0..10 {
+        stage.pump.advance(Duration::from_secs(1)).await;
+        if stage.instance(id).await.attention.is_some() {
+            return;
+        }
+    }
+    panic!("nobody has to look at order {id}: {:?}", stage.instance(id).await);
 }

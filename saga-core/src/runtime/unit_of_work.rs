@@ -14,7 +14,7 @@ use crate::{
     engine::saga::barrier::Reason,
     id::MessageId,
     message::{Context, EventKey},
-    saga::{InstanceKey, Role, RoleKind, Saga},
+    saga::{InstanceKey, Saga},
     store::{StoreError, Tx, TxSlot},
 };
 
@@ -116,13 +116,12 @@ impl UnitOfWork {
             )));
         };
         let instance = InstanceKey { saga: S::NAME.to_owned(), id: key.to_text() };
-        let (now, definition) = (self.tx.now(), tracked.definition.clone());
+        let (now, definition, role) = (self.tx.now(), tracked.definition.clone(), tracked.abort());
         let core = self.core.clone();
         let open = self.tx.open_mut()?;
         self.sagas.load_instance(&core, open, &instance).await?;
         let Some(known) = saga::load(&core, open, &instance).await? else { return Ok(Aborting::Unknown) };
-        let start = known.known.seen.get(&definition.starts.name).map_or("", |seen| seen.id.as_str());
-        let role = Role { step: "", kind: RoleKind::Abort, saga: definition, deadline: false, make_deadline: None };
+        let start = known.begun_by(&definition);
         let cause = MessageId::new(start);
         match self.sagas.answer(&role, &instance, None, &cause, now) {
             Before::Call => {}

@@ -4,6 +4,7 @@
 //! their order. How far it is ([`InstanceState`]) only ever moves forward.
 
 mod allowed;
+mod given_up;
 mod outlook;
 mod timers;
 
@@ -16,6 +17,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub use given_up::GivenUp;
 pub use outlook::Outstanding;
 pub use timers::Firing;
 
@@ -60,23 +62,10 @@ pub struct Body {
     pub not_allowed: u32,
     /// An operator gives it up, for this reason, when its timer ends.
     pub given_up: Option<String>,
-    /// Dead letters that stand in the way, each by the step that was given up, and whether that was to be undone.
-    pub stopped: BTreeMap<String, Stopped>,
-}
-
-/// A step, or the undo of one, that its participant gave up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopped {
-    /// The step.
-    pub step: String,
-    /// Whether it was to be undone.
-    pub undo: bool,
-    /// Who gave it up, and keeps the dead letter.
-    pub service: String,
-    /// The identity of the dead letter there.
-    pub dead_letter: String,
-    /// What is to be said of it.
-    pub reason: String,
+    /// Whether an operator has ended it: what comes later is noted, and waited for no more.
+    pub ended_by_hand: bool,
+    /// What participants have given up and is in the way.
+    pub stopped: Vec<GivenUp>,
 }
 
 /// An event that was seen.
@@ -169,8 +158,8 @@ impl Instance {
         }
         self.note(event);
         self.updated_at = self.updated_at.max(now);
-        self.renew_attention(saga);
         self.settle(saga, now, deadline);
+        self.clear_the_way(saga);
         Taken::Moved
     }
 
@@ -182,7 +171,7 @@ impl Instance {
     fn settle(&mut self, saga: &Definition, now: Timestamp, deadline: std::time::Duration) {
         let next = self.state_by_events(saga);
         self.state = self.state.max(next);
-        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted);
+        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted) || self.known.ended_by_hand;
         // What commits after the end, having crossed it, is outstanding until it is undone.
         self.ended_at = if ended { self.ended_at.or(Some(now)) } else { None };
         self.set_timers(saga, now, deadline);
@@ -222,6 +211,11 @@ impl Instance {
         self.is_done(step) && !undone && !self.is_skipped(step)
     }
 
+    /// The identity of the event that began it.
+    pub fn begun_by(&self, saga: &Definition) -> &str {
+        self.known.seen.get(&saga.starts.name).map_or("", |seen| seen.id.as_str())
+    }
+
     /// Whether the race between the pivot and the abort is over.
     pub fn is_decided(&self, saga: &Definition) -> bool {
         self.has(&saga.aborts.name) || self.has(&saga.pivot().emits.name)
@@ -232,50 +226,21 @@ impl Instance {
         if !self.known.skipped.iter().any(|skipped| skipped == step) {
             self.known.skipped.push(step.to_owned());
         }
-        self.renew_attention(saga);
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
+        self.clear_the_way(saga);
     }
 
-    /// Ends it by hand, as what it was decided to be; an undecided one has come to nothing.
+    /// Ends it by hand, as what it was decided to be, for good; an undecided one has come to nothing.
     pub fn end(&mut self, saga: &Definition, now: Timestamp) {
         let end = if self.has(&saga.pivot().emits.name) { InstanceState::Completed } else { InstanceState::Aborted };
         self.state = self.state.max(end);
-        self.ended_at = Some(now);
+        self.ended_at = self.ended_at.or(Some(now));
         self.updated_at = self.updated_at.max(now);
         self.attention = None;
+        self.known.ended_by_hand = true;
         self.known.stopped.clear();
         self.known.timers.clear();
-    }
-
-    /// Takes note that a participant gave a step up, or its undo; false when nobody waits for it any more.
-    pub fn stop(&mut self, saga: &Definition, stopped: Stopped, now: Timestamp) -> bool {
-        if self.is_settled(saga, &stopped) {
-            return false;
-        }
-        self.call_for_attention(stopped.reason.clone(), now);
-        self.known.stopped.insert(format!("{}{}", if stopped.undo { "undo " } else { "" }, stopped.step), stopped);
-        true
-    }
-
-    /// Whether nobody waits for what was given up: it has come all the same, was settled by hand, or the flow was given up before.
-    fn is_settled(&self, saga: &Definition, stopped: &Stopped) -> bool {
-        let Some(step) = saga.step(&stopped.step).filter(|step| !self.is_skipped(step)) else {
-            // The abort is settled by itself.
-            return self.has(&saga.aborts.name) || saga.step(&stopped.step).is_some();
-        };
-        match (stopped.undo, &step.undo) {
-            (true, Some(undo)) => self.has(&undo.emits.name),
-            (true, None) => true,
-            (false, _) => self.is_done(step) || self.is_rejected(step) || self.has(&saga.aborts.name),
-        }
-    }
-
-    /// Somebody has to look at it as long as something that was given up stands in the way.
-    pub(super) fn renew_attention(&mut self, saga: &Definition) {
-        let stopped = std::mem::take(&mut self.known.stopped);
-        self.known.stopped = stopped.into_iter().filter(|(_, stopped)| !self.is_settled(saga, stopped)).collect();
-        self.attention = self.known.stopped.values().next().map(|stopped| stopped.reason.clone());
     }
 
     /// Says that somebody has to look at it.

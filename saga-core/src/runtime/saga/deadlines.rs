@@ -154,8 +154,7 @@ async fn abort(
 ) -> Result<(), StoreError> {
     let now = core.clock.now();
     // What began the instance is what has led to this.
-    let start = instance.known.seen.get(&tracked.definition.starts.name).map_or("", |seen| seen.id.as_str());
-    let message_id = MessageId::new(start);
+    let message_id = MessageId::new(instance.begun_by(&tracked.definition));
     if !matches!(scope.answer(role, key, None, &message_id, now), Before::Call) {
         instance.fired(now);
         tx.save_instances(&core.name, &[instance.record()]).await?;

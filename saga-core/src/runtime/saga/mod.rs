@@ -66,6 +66,13 @@ pub(crate) struct Tracked {
     pub(crate) series: SagaSeries,
 }
 
+impl Tracked {
+    /// The part of whoever gives the flow up outside a handler.
+    pub(crate) fn abort(&self) -> Role {
+        Role { step: "", kind: RoleKind::Abort, saga: self.definition.clone(), deadline: false, make_deadline: None }
+    }
+}
+
 impl SagaCore {
     pub(crate) fn new(trackers: &[Tracker], handlers: &[Handler], metrics: &Metrics, began: Timestamp) -> Self {
         let tracked = trackers.iter().map(|tracker| {

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{super::core::Core, Tracked, deadlines};
+use super::{
+    super::core::Core,
+    Tracked, deadlines,
+    scope::{Before, Scope},
+};
 use crate::{
-    engine::saga::{Instance, Stopped},
+    engine::saga::{GivenUp, Instance},
     id::MessageId,
     message::{Context, Outgoing},
     saga::{InstanceKey, InstanceRecord, InstanceState, RetryDeadLetter, StepRecord},
@@ -141,7 +145,7 @@ impl Sagas {
         Ok(InstanceView::of(&instance, definition.map(|definition| &**definition)))
     }
 
-    /// Tries again what has stopped: lets the timers run anew, and gives the dead letters that stand in the way back to their
+    /// Tries again what has stopped: lets the timers run anew, and gives the dead letters that are in the way back to their
     /// handlers, in whatever services those are.
     ///
     /// # Delivery
@@ -152,17 +156,17 @@ impl Sagas {
     pub async fn retry(&self, saga: &str, id: &str, by: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
         let now = self.0.clock.now();
-        let stopped = std::mem::take(&mut instance.known.stopped);
-        if instance.ended_at.is_some() && stopped.is_empty() {
+        // What was given up after the end, as a compensation of what nobody knows, is to be tried again too.
+        if instance.ended_at.is_some() && instance.known.stopped.is_empty() {
             return Err(OperationError::Conflict(format!("{saga} {id} has ended: there is nothing to try again")));
         }
-        instance.rearm(&tracked.definition, now, tracked.deadline);
+        let stopped = instance.rearm(&tracked.definition, now, tracked.deadline);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
+        let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
         let mut records = Vec::with_capacity(stopped.len());
-        for Stopped { service, dead_letter, .. } in stopped.into_values() {
-            let event = RetryDeadLetter { id: id.to_owned(), service, dead_letter };
-            let event = Outgoing::of(&event).map_err(|fault| StoreError::Refused(fault.to_string()))?;
-            let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
+        for GivenUp { service, dead_letter, .. } in stopped {
+            let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });
+            let event = event.map_err(|fault| StoreError::Refused(fault.to_string()))?;
             records.push(event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context));
         }
         let staged = self.0.stage(&mut *tx, &records).await?;
@@ -218,19 +222,26 @@ impl Sagas {
         Ok(())
     }
 
-    /// Ends an instance by hand, as what it was decided to be: nobody waits for it any more.
+    /// Ends an instance by hand, as what it was decided to be: nobody waits for it any more. One that is not decided has come to
+    /// nothing, and its pivot has no effect any more.
     ///
     /// # Delivery
-    /// As [`retry`](Self::retry). Nothing is published.
+    /// As [`retry`](Self::retry). Nothing is published: what participants did is not undone.
     ///
     /// # Errors
-    /// When it has ended, or the database is unavailable.
+    /// When it has ended and nobody has to look at it, or the database is unavailable.
     pub async fn complete(&self, saga: &str, id: &str, by: &str, reason: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
-        if instance.ended_at.is_some() {
+        if instance.ended_at.is_some() && instance.attention.is_none() {
             return Err(OperationError::Conflict(format!("{saga} {id} has ended already: it is {}", instance.state.as_str())));
         }
-        let now = self.0.clock.now();
+        let (now, mut scope) = (self.0.clock.now(), Scope::default());
+        scope.load_instance(&self.0, &mut *tx, &instance.key).await?;
+        let (role, cause) = (tracked.abort(), MessageId::new(instance.begun_by(&tracked.definition)));
+        if matches!(scope.answer(&role, &instance.key, None, &cause, now), Before::Call) {
+            scope.aborted(&role, &instance.key, &cause, now);
+            scope.write(&self.0, &mut *tx, now).await?;
+        }
         instance.end(&tracked.definition, now);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.complete", &format!("by {by}: {reason}"), now).await?;
         Ok(tx.commit().await?)

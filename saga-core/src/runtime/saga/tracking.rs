@@ -11,7 +11,7 @@ use super::{
     scope::{Scope, Sighting, is_start},
 };
 use crate::{
-    engine::saga::{Instance, Stopped, Taken, instance},
+    engine::saga::{GivenUp, Instance, Taken, instance},
     saga::{InstanceKey, InstanceRecord},
     store::{HistoryEntry, StoreError, StoreTx},
     time::Timestamp,
@@ -83,14 +83,9 @@ fn take(
                     given_up.service, given_up.step, given_up.attempts, given_up.error
                 );
                 note = Some(reason.clone());
-                let stopped = Stopped {
-                    step: given_up.step.clone(),
-                    undo: given_up.undo,
-                    service: given_up.service.clone(),
-                    dead_letter: given_up.dead_letter.clone(),
-                    reason,
-                };
-                instance.stop(saga, stopped, now);
+                let (service, dead_letter) = (given_up.service.clone(), given_up.dead_letter.clone());
+                let (step, undo) = (given_up.step.clone(), given_up.undo);
+                instance.stop(saga, GivenUp { step, undo, service, dead_letter, reason }, now);
             }
             None => match instance.take(saga, seen, now, tracked.deadline) {
                 Taken::Moved => {}

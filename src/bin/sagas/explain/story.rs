@@ -104,7 +104,7 @@ async fn given_up(
 ) -> Result<(Vec<Letter>, Vec<(String, String)>), Trouble> {
     let instance = &tracked.instance;
     let (mut found, mut elsewhere) = (Vec::new(), Vec::new());
-    for stopped in instance.known.stopped.values() {
+    for stopped in &instance.known.stopped {
         let before = found.len();
         for service in services.named(&stopped.service) {
             found.extend(letters::one(service, &stopped.dead_letter).await?);

@@ -174,36 +174,75 @@ fn an_operator_can_settle_a_step_give_up_and_end() {
 }
 
 #[test]
-fn progress_takes_a_timers_call_for_attention_away() {
+fn what_an_operator_has_ended_stays_ended() {
+    let saga = samples::place_order();
+    let mut stuck = begun(&saga);
+    take(&mut stuck, &saga, "Reserved", 1);
+    stuck.end(&saga, at(2));
+    assert_eq!(take(&mut stuck, &saga, "Paid", 3), Taken::Moved);
+    assert_eq!((stuck.state, stuck.ended_at, stuck.due()), (InstanceState::Aborted, Some(at(2)), None));
+    assert!(stuck.expected(&saga).is_empty());
+}
+
+#[test]
+fn progress_takes_the_call_for_attention_away() {
     let saga = samples::place_order();
     let mut instance = begun(&saga);
-    instance.call_for_attention("it takes too long", at(1));
+    instance.call_for_attention("payment gave Pay up", at(1));
+    assert_eq!(instance.attention.as_deref(), Some("payment gave Pay up"));
     take(&mut instance, &saga, "Reserved", 2);
     assert_eq!(instance.attention, None);
 }
 
-fn stopped(step: &str, undo: bool) -> Stopped {
-    let reason = format!("{}{step} was given up", if undo { "the undo of " } else { "" });
-    Stopped { step: step.to_owned(), undo, service: "payment".to_owned(), dead_letter: "letter".to_owned(), reason }
+fn given_up(step: &str, undo: bool) -> GivenUp {
+    let (what, service) = (if undo { " back" } else { "" }, step.to_lowercase());
+    GivenUp { step: step.to_owned(), undo, service, dead_letter: "d".to_owned(), reason: format!("{step}{what}") }
+}
+
+#[test]
+fn what_was_given_up_calls_for_attention_as_long_as_the_flow_needs_it() {
+    let saga = samples::place_order();
+    let table: [(&[&str], &[(&str, bool)], &[&str], Option<&str>); 7] = [
+        (&["Reserved"], &[("Pay", false)], &[], Some("Pay")),
+        (&["Reserved"], &[("Pay", false)], &["Paid"], None),
+        (&["Reserved"], &[("Pay", false)], &["Cancelled"], None),
+        (&["Reserved", "Cancelled"], &[("Pay", false)], &[], None),
+        (&["Reserved", "Paid", "Cancelled"], &[("Reserve", true), ("Pay", true)], &[], Some("Pay back")),
+        (&["Reserved", "Paid", "Cancelled"], &[("Reserve", true), ("Pay", true)], &["Refunded"], Some("Reserve back")),
+        (&["Insufficient"], &[("Cancel", false)], &["Cancelled"], None),
+    ];
+    for (before, stopped, after, attention) in table {
+        let mut instance = begun(&saga);
+        for event in before {
+            take(&mut instance, &saga, event, 1);
+        }
+        for (step, undo) in stopped {
+            instance.stop(&saga, given_up(step, *undo), at(2));
+        }
+        for event in after {
+            take(&mut instance, &saga, event, 3);
+        }
+        assert_eq!(instance.attention.as_deref(), attention, "{before:?}, {stopped:?}, {after:?}");
+    }
 }
 
 /// Events of the flow, and what was given up (an undo is marked by `-`), in every order: somebody has to look at the instance until
 /// what was given up has come, whatever else comes meanwhile.
 #[test]
-fn what_was_given_up_calls_for_attention_until_it_is_settled() {
+fn what_was_given_up_calls_for_attention_whatever_comes_before_it_is_settled() {
     let saga = samples::place_order();
     let cases: [(&[&str], &str, Option<&str>); 4] = [
-        (&["Reserved", "Cancelled", "Paid", "-Pay", "Released"], "Refunded", Some("the undo of Pay was given up")),
-        (&["Reserved", "Cancelled", "-Reserve"], "Released", Some("the undo of Reserve was given up")),
-        (&["Reserved", "Pay"], "Paid", Some("Pay was given up")),
-        (&["Reserved", "Pay"], "Cancelled", Some("Pay was given up")),
+        (&["Reserved", "Cancelled", "Paid", "-Pay", "Released"], "Refunded", Some("Pay back")),
+        (&["Reserved", "Cancelled", "-Reserve"], "Released", Some("Reserve back")),
+        (&["Reserved", "Pay"], "Paid", Some("Pay")),
+        (&["Reserved", "Pay"], "Cancelled", Some("Pay")),
     ];
     for (happened, settles, attention) in cases {
         for order in orders(&happened.iter().map(|event| *event).collect::<Vec<_>>()) {
             let mut instance = begun(&saga);
             for event in &order {
                 match event.strip_prefix('-').or((*event == "Pay").then_some(event)) {
-                    Some(step) => assert!(instance.stop(&saga, stopped(step, event.starts_with('-')), at(1)), "{order:?}"),
+                    Some(step) => instance.stop(&saga, given_up(step, event.starts_with('-')), at(1)),
                     None => assert_eq!(take(&mut instance, &saga, event, 1), Taken::Moved, "{order:?}"),
                 }
             }
@@ -211,27 +250,25 @@ fn what_was_given_up_calls_for_attention_until_it_is_settled() {
             assert_eq!(Instance::read(instance.record()).expect("read"), instance);
             take(&mut instance, &saga, settles, 2);
             assert_eq!((instance.attention.as_deref(), instance.known.stopped.len()), (None, 0), "{order:?}, {settles}");
-            let step = happened.iter().find_map(|event| event.strip_prefix('-')).unwrap_or("Pay");
-            let undo = happened.iter().any(|event| event.starts_with('-'));
-            assert!(!instance.stop(&saga, stopped(step, undo), at(3)), "{step} is settled");
         }
     }
 }
 
 #[test]
-fn of_two_that_were_given_up_one_is_left_when_the_other_is_settled() {
+fn all_that_was_given_up_is_tried_again() {
     let saga = samples::place_order();
     let mut instance = begun(&saga);
     for event in ["Reserved", "Paid", "Cancelled"] {
         take(&mut instance, &saga, event, 1);
     }
-    for step in ["Reserve", "Pay"] {
-        assert!(instance.stop(&saga, stopped(step, true), at(2)));
+    let stopped = [given_up("Reserve", true), given_up("Pay", true)];
+    for given_up in stopped.iter().chain(&stopped[..1]) {
+        instance.stop(&saga, given_up.clone(), at(2));
     }
-    take(&mut instance, &saga, "Refunded", 3);
-    assert_eq!(instance.attention.as_deref(), Some("the undo of Reserve was given up"));
-    instance.skip(&saga, "Reserve", at(4), DAY);
-    assert_eq!((instance.attention.clone(), instance.state), (None, InstanceState::Aborted));
+    let mut again = instance.rearm(&saga, at(3), DAY);
+    again.reverse();
+    assert_eq!((again, instance.attention.as_deref()), (stopped.to_vec(), None));
+    assert_eq!(instance.rearm(&saga, at(4), DAY), []);
 }
 
 #[test]

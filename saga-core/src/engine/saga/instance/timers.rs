@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Instance;
+use super::{GivenUp, Instance};
 use crate::{
     saga::{Cause, Definition},
     time::Timestamp,
@@ -100,11 +100,12 @@ impl Instance {
         self.known.attempts = 0;
     }
 
-    /// Lets the timers run anew for what is left, from `now`.
-    pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) {
+    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way.
+    pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) -> Vec<GivenUp> {
         self.attention = None;
         self.known.attempts = 0;
         self.known.timers.clear();
         self.set_timers(saga, now, deadline);
+        std::mem::take(&mut self.known.stopped)
     }
 }

@@ -1,0 +1,373 @@
+//! What is wrong with a flow is found before anything is consumed, all of it, with the fix.
+
+use sagas::{
+    handler::{Handler, HandlerOptions},
+    prelude::*,
+    saga::{InstanceKey, InstanceRecord},
+    transport::memory::Memory,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    gated::{Gated, Queue},
+    shop::{
+        Cancelled, Confirmed, Created, Declined, Insufficient, Paid, PlaceOrder, Refunded, Released, Reserved, Shop,
+        books::Status,
+        conduct::{Act, Point},
+        inventory, order, payment,
+    },
+    stage::Site,
+};
+
+/// Who does what, by service.
+struct Cast {
+    order: Vec<Handler>,
+    inventory: Vec<Handler>,
+    payment: Vec<Handler>,
+    order_tracks: bool,
+    payment_tracks: bool,
+}
+
+impl Cast {
+    /// As it should be.
+    fn sound() -> Self {
+        Self {
+            order: handlers![order::note_reserved, order::confirm, order::cancel_refused, order::cancel_overdue].to_vec(),
+            inventory: handlers![inventory::reserve, inventory::release].to_vec(),
+            payment: handlers![payment::pay, payment::refund].to_vec(),
+            order_tracks: true,
+            payment_tracks: false,
+        }
+    }
+
+    fn services(self) -> [Service; 3] {
+        let shop = Shop::with_stock(10);
+        let service = |name: &str, handlers: Vec<Handler>, tracks: bool| {
+            let service = Service::new(name, Database::memory()).state(shop.clone()).handlers(handlers);
+            if tracks { service.tracks(Tracker::of::<PlaceOrder>()) } else { service }
+        };
+        [
+            service("order", self.order, self.order_tracks),
+            service("inventory", self.inventory, false),
+            service("payment", self.payment, self.payment_tracks),
+        ]
+    }
+
+    fn app(self) -> App {
+        App::new("shop").services(self.services())
+    }
+
+    fn problems(self) -> Vec<String> {
+        self.app().check()
+    }
+
+    /// Of an app that says that it carries the flow whole.
+    fn problems_as_a_whole(self) -> Vec<String> {
+        self.app().saga::<PlaceOrder>().check()
+    }
+}
+
+fn without(handlers: &[Handler], name: &str) -> Vec<Handler> {
+    let kept: Vec<_> = handlers.iter().filter(|handler| handler.options().name != name).cloned().collect();
+    assert!(kept.len() < handlers.len(), "there is no handler `{name}`");
+    kept
+}
+
+#[test]
+fn a_sound_app_has_no_problems() {
+    assert_eq!(Cast::sound().problems(), Vec::<String>::new());
+    assert_eq!(Cast::sound().problems_as_a_whole(), Vec::<String>::new());
+}
+
+#[test]
+fn a_step_without_a_handler() {
+    let sound = Cast::sound();
+    let problems = Cast { payment: without(&sound.payment, "pay"), ..sound }.problems();
+    assert_eq!(
+        problems,
+        [
+            "saga `PlaceOrder`: nobody does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give the \
+          handler to its service, or declare the service that runs elsewhere with `App::remote`"
+        ]
+    );
+}
+
+#[test]
+fn a_step_with_two_handlers() {
+    let sound = Cast::sound();
+    let payment = [sound.payment.clone(), handlers![inventory::reserve].to_vec()].concat();
+    let problems = Cast { payment, ..sound }.problems();
+    assert_eq!(
+        problems,
+        ["saga `PlaceOrder`: `sagas::shop::inventory::reserve` of service `inventory` and `sagas::shop::inventory::reserve` of \
+          service `payment` each does PlaceOrder::ReserveStock; keep one"]
+    );
+}
+
+#[test]
+fn a_step_whose_undo_has_no_handler() {
+    let sound = Cast::sound();
+    let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.problems();
+    assert_eq!(
+        problems,
+        [
+            "saga `PlaceOrder`: nobody undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and give \
+          the handler to its service, or declare the service that runs elsewhere with `App::remote`"
+        ]
+    );
+}
+
+#[test]
+fn an_undo_in_another_service_than_its_step() {
+    let sound = Cast::sound();
+    let release: Vec<_> = sound.inventory.iter().filter(|handler| handler.options().name == "release").cloned().collect();
+    let warehouse = Service::new("warehouse", Database::memory()).state(Shop::with_stock(1)).handlers(release);
+    let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.app().service(warehouse).check();
+    assert_eq!(
+        problems,
+        ["saga `PlaceOrder`: `sagas::shop::inventory::reserve` of service `inventory` does PlaceOrder::ReserveStock and \
+          `sagas::shop::inventory::release` of service `warehouse` undoes it; what a step left behind is in the database of the \
+          service that did it, so both belong in one service"]
+    );
+}
+
+#[test]
+fn a_flow_that_nobody_tracks() {
+    let problems = Cast { order_tracks: false, ..Cast::sound() }.problems();
+    assert_eq!(
+        problems,
+        [
+            "saga `PlaceOrder`: no service tracks it; add `.tracks(Tracker::of::<PlaceOrder>())` to the one that publishes Created, \
+          or declare that service with `App::remote`"
+        ]
+    );
+}
+
+#[test]
+fn a_flow_that_two_services_track() {
+    let problems = Cast { payment_tracks: true, ..Cast::sound() }.problems();
+    assert_eq!(problems, ["saga `PlaceOrder`: it is tracked by `order` and `payment`; one service keeps its instances"]);
+}
+
+#[test]
+fn a_pivot_and_an_abort_in_another_service_than_the_tracker() {
+    let problems = Cast { order_tracks: false, payment_tracks: true, ..Cast::sound() }.problems();
+    let [pivot, refused, overdue] = &problems[..] else { panic!("{problems:#?}") };
+    assert_eq!(
+        pivot,
+        "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does the pivot, and service `payment` tracks the flow; \
+         one commit decides between pivot, cancel and deadline, so both belong in one service"
+    );
+    for (abort, handler) in [(refused, "cancel_refused"), (overdue, "cancel_overdue")] {
+        assert_eq!(
+            *abort,
+            format!(
+                "saga `PlaceOrder`: `sagas::shop::order::{handler}` of service `order` gives the flow up, and another service \
+                 tracks it; one commit decides, so both belong in one service"
+            )
+        );
+    }
+}
+
+#[test]
+fn an_abort_without_a_handler_for_its_deadline() {
+    let sound = Cast::sound();
+    let problems = Cast { order: without(&sound.order, "cancel_overdue"), ..sound }.problems();
+    assert_eq!(
+        problems,
+        ["saga `PlaceOrder`: nobody does PlaceOrder::CancelOrder when the deadline has passed; write \
+          `#[handler(step = PlaceOrder::CancelOrder)]` on `Deadline<PlaceOrder>` and give the handler to its service, or declare \
+          the service that runs elsewhere with `App::remote`"]
+    );
+}
+
+/// Knows what it gives back, and may be called when nobody does.
+#[handler(undo = PlaceOrder::TakePayment)]
+async fn refund_what_was_paid(Undo(paid): Undo<Paid>) -> Result<Refunded, Failure> {
+    Ok(Refunded { id: paid.id, amount: paid.amount })
+}
+
+#[test]
+fn a_step_that_calls_out_whose_undo_takes_what_is_not_known() {
+    let sound = Cast::sound();
+    let payment = [without(&sound.payment, "refund"), handlers![refund_what_was_paid].to_vec()].concat();
+    let problems = Cast { payment, ..sound }.problems();
+    assert_eq!(
+        problems,
+        [
+            "saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` calls out, so that an attempt may be cut off before \
+          anybody knows what came of it: let `sagas::startup::refund_what_was_paid` of service `payment` take `Undo<Option<Paid>>`"
+        ]
+    );
+}
+
+#[test]
+fn a_step_that_is_done_by_the_batch() {
+    let sound = Cast::sound();
+    let batch = async |_: Batch<Created>| -> Result<Vec<Reserved>, Failure<Insufficient>> { Ok(Vec::new()) };
+    let batch = Handler::new(HandlerOptions::new("reserve_all", "shop"), batch)
+        .step::<PlaceOrder, Created, { PlaceOrder::ReserveStock as usize }>();
+    let inventory = [without(&sound.inventory, "reserve"), vec![batch]].concat();
+    let problems = Cast { inventory, ..sound }.problems();
+    assert_eq!(
+        problems,
+        [
+            "saga `PlaceOrder`: `shop::reserve_all` of service `inventory` takes a `Batch`; a step is done message by message: take \
+          `On<Created>`"
+        ]
+    );
+}
+
+#[event(topic = "parcels", key = id)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Packed {
+    id: u64,
+}
+
+#[handler]
+async fn pack(On(confirmed): On<Confirmed>) -> Packed {
+    Packed { id: confirmed.id }
+}
+
+#[handler]
+async fn unpack(On(_): On<Packed>) {}
+
+#[test]
+fn an_event_that_nobody_takes() {
+    let sound = Cast::sound();
+    let payment = [sound.payment.clone(), handlers![pack].to_vec()].concat();
+    let cast = || Cast { payment: payment.clone(), ..Cast::sound() };
+    assert_eq!(
+        cast().problems_as_a_whole(),
+        ["Packed is published by `sagas::startup::pack` and taken by nobody; handle it, or say with `App::outside::<Packed>()` \
+          that others do"]
+    );
+    assert_eq!(cast().app().saga::<PlaceOrder>().outside::<Packed>().check(), Vec::<String>::new());
+    assert_eq!(cast().problems(), Vec::<String>::new(), "an app that does not say that it is whole");
+}
+
+#[test]
+fn a_handler_that_waits_for_what_nobody_publishes() {
+    let sound = Cast::sound();
+    let inventory = [sound.inventory.clone(), handlers![unpack].to_vec()].concat();
+    let cast = || Cast { inventory: inventory.clone(), ..Cast::sound() };
+    assert_eq!(
+        cast().problems_as_a_whole(),
+        [
+            "`sagas::startup::unpack` of service `inventory` waits for Packed, which nobody publishes; say with `Service::publishes` \
+          who does outside a handler, or with `App::outside::<Packed>()` that others do"
+        ]
+    );
+    let [order, inventory, payment] = cast().services();
+    let app = App::new("shop").services([order, inventory, payment.publishes::<Packed>()]).saga::<PlaceOrder>();
+    assert_eq!(app.check(), Vec::<String>::new());
+}
+
+mod another {
+    //! Another flow of the same name.
+
+    use super::*;
+
+    #[saga(key = u64, starts = Created, completes = Confirmed, aborts = Cancelled, deadline = "1h", name = "PlaceOrder")]
+    pub enum OrderInAnHour {
+        #[step(on = Created, emits = Reserved, rejects = Insufficient, undo(on(Declined, Cancelled), emits = Released))]
+        ReserveStock,
+        #[step(on = Reserved, emits = Paid, rejects = Declined, undo(on = Cancelled, emits = Refunded))]
+        TakePayment,
+        #[step(pivot, on = Paid, emits = Confirmed)]
+        ConfirmOrder,
+        #[abort(on(Insufficient, Released, cancel, deadline), emits = Cancelled)]
+        CancelOrder,
+    }
+}
+
+#[test]
+fn two_flows_of_one_name() {
+    let problems = Cast::sound().app().saga::<another::OrderInAnHour>().check();
+    assert_eq!(problems[0], "two different sagas are called `PlaceOrder`; give one another `name`");
+}
+
+/// Payment, as another process runs it.
+fn remote_payment() -> Remote {
+    Remote::new("payment").handlers(handlers![payment::pay, payment::refund])
+}
+
+#[test]
+fn a_service_that_runs_elsewhere_makes_the_flow_whole() {
+    let app = || {
+        let [order, inventory, _] = Cast::sound().services();
+        App::new("shop").services([order, inventory]).saga::<PlaceOrder>()
+    };
+    let problems = app().check();
+    assert!(problems.iter().any(|problem| problem.contains("nobody does PlaceOrder::TakePayment")), "{problems:#?}");
+    assert_eq!(app().remote(remote_payment()).check(), Vec::<String>::new());
+}
+
+#[test]
+fn a_service_that_runs_here_and_elsewhere() {
+    assert_eq!(
+        Cast::sound().app().remote(remote_payment()).check()[0],
+        "service `payment` runs here and is declared as remote, or is declared twice; a name is a consumer group, keep one"
+    );
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let sound = Cast::sound();
+    let (order, inventory) = (without(&sound.order, "cancel_overdue"), without(&sound.inventory, "release"));
+    let problems = Cast { order, inventory, order_tracks: false, ..sound }.problems_as_a_whole();
+    for said in ["no service tracks it", "nobody undoes PlaceOrder::ReserveStock", "when the deadline has passed"] {
+        assert_eq!(problems.iter().filter(|problem| problem.contains(said)).count(), 1, "{said}: {problems:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_with_a_mistake_consumes_nothing() {
+    const CREATED: Queue = ("inventory", "orders");
+    let log = Gated::new([CREATED]);
+    let site = Site::on(log.clone(), 10);
+    let stage = site.open().await;
+    stage.place(7, 1, 30).await;
+    stage.pump.run_until_quiet().await;
+    stage.pump.stop().await;
+    log.open(CREATED);
+
+    let [order, inventory, _] = site.services();
+    let Err(error) = site.try_open([order, inventory]).await else { panic!("it has started") };
+    assert_eq!(error.problems.len(), 2, "{error}");
+    assert!(
+        error.to_string().starts_with("the app `test` cannot start:\nsaga `PlaceOrder`: nobody does PlaceOrder::TakePayment")
+    );
+    assert_eq!(site.shop.conduct.calls(Point::Reserve), 0);
+
+    let stage = site.open().await;
+    stage.pump.run_until_quiet().await;
+    assert_eq!(stage.books().status(7), Some(Status::Confirmed));
+}
+
+#[tokio::test]
+async fn an_open_instance_of_a_version_that_is_not_known_refuses_the_start() {
+    let site = Site::on(Memory::new(), 10);
+    let stage = site.open().await;
+    stage.shop.conduct.set(Point::Reserve, Act::Fail);
+    for id in [7, 8] {
+        stage.place(id, 1, 30).await;
+    }
+    stage.pump.run_until_quiet().await;
+    stage.pump.stop().await;
+
+    // As a newer program would have begun it.
+    let key = InstanceKey { saga: PlaceOrder::NAME.to_owned(), id: "7".to_owned() };
+    let record = site.order.store().sagas().instance("order", &key).await.unwrap().unwrap();
+    let mut tx = site.order.store().begin().await.unwrap();
+    tx.save_instances("order", &[InstanceRecord { version: 2, ..record }]).await.unwrap();
+    tx.commit().await.unwrap();
+    let Err(error) = site.try_open(site.services()).await else { panic!("it has started") };
+    assert_eq!(
+        error.problems,
+        [
+            "service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not know; run the program \
+          that does until they have ended, or end them by hand"
+        ]
+    );
+}
