@@ -37,7 +37,7 @@ be used.";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is read")]
 struct Databases {
-    /// The folder with a file <service>.sqlite for each service [env: SAGAS_DATA] [default: ./data]
+    /// The folder with a file SERVICE.sqlite for each service [env: SAGAS_DATA] [default: ./data]
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
     /// One database instead: sqlite:PATH, or postgres://USER:PASSWORD@HOST/DATABASE, of which every schema with the framework's

@@ -202,7 +202,8 @@ fn given_up(step: &str, undo: bool) -> GivenUp {
 #[test]
 fn what_was_given_up_calls_for_attention_as_long_as_the_flow_needs_it() {
     let saga = samples::place_order();
-    let table: [(&[&str], &[(&str, bool)], &[&str], Option<&str>); 7] = [
+    type Case<'t> = (&'t [&'t str], &'t [(&'t str, bool)], &'t [&'t str], Option<&'t str>);
+    let table: [Case<'_>; 7] = [
         (&["Reserved"], &[("Pay", false)], &[], Some("Pay")),
         (&["Reserved"], &[("Pay", false)], &["Paid"], None),
         (&["Reserved"], &[("Pay", false)], &["Cancelled"], None),
@@ -238,7 +239,7 @@ fn what_was_given_up_calls_for_attention_whatever_comes_before_it_is_settled() {
         (&["Reserved", "Pay"], "Cancelled", Some("Pay")),
     ];
     for (happened, settles, attention) in cases {
-        for order in orders(&happened.iter().map(|event| *event).collect::<Vec<_>>()) {
+        for order in orders(happened) {
             let mut instance = begun(&saga);
             for event in &order {
                 match event.strip_prefix('-').or((*event == "Pay").then_some(event)) {
