@@ -7,6 +7,7 @@ mod shop;
 mod stage;
 
 mod attention;
+mod barrier;
 mod deadline_races;
 mod interleavings;
 mod startup;
