@@ -8,6 +8,8 @@ mod stage;
 
 mod attention;
 mod barrier;
+mod cancel;
 mod deadline_races;
 mod interleavings;
 mod startup;
+mod tracker;
