@@ -38,6 +38,9 @@ struct Gates {
     resting: BTreeSet<&'static str>,
     /// The types of the records of each topic.
     types: BTreeMap<String, Vec<String>>,
+    members: u32,
+    /// Which member reads a topic for a service.
+    readers: BTreeMap<(String, String), u32>,
 }
 
 impl Gates {
@@ -65,6 +68,11 @@ impl Gated {
     /// How many records were published to `topic`.
     pub fn published(&self, topic: &str) -> i64 {
         self.0.gates.lock().unwrap().types.get(topic).map_or(0, Vec::len).try_into().unwrap()
+    }
+
+    /// Which member of its group reads `queue`.
+    pub fn reader(&self, (service, topic): Queue) -> Option<u32> {
+        self.0.gates.lock().unwrap().readers.get(&(service.to_owned(), topic.to_owned())).copied()
     }
 
     /// Lets one more record of `queue` through.
@@ -118,7 +126,12 @@ impl Transport for Gated {
         let inner = self.0.log.subscribe(group, topics).await?;
         let (shared, moved) = (self.0.clone(), self.0.moved.subscribe());
         let (waiting, paused) = (VecDeque::new(), BTreeSet::new());
-        Ok(Box::new(GatedSubscription { inner, group: group.to_owned(), shared, moved, waiting, paused }))
+        let member = {
+            let mut gates = self.0.gates.lock().unwrap();
+            gates.members += 1;
+            gates.members
+        };
+        Ok(Box::new(GatedSubscription { inner, group: group.to_owned(), member, shared, moved, waiting, paused }))
     }
 
     /// What waits at a gate is not there.
@@ -144,6 +157,7 @@ impl Transport for Gated {
 struct GatedSubscription {
     inner: Box<dyn Subscription>,
     group: String,
+    member: u32,
     shared: Arc<Shared>,
     moved: watch::Receiver<()>,
     /// What the log has delivered and was not let through yet.
@@ -201,6 +215,8 @@ impl Subscription for GatedSubscription {
 
     fn start(&mut self, from: &[(TopicPartition, Option<i64>)]) {
         self.waiting.retain(|(partition, _)| !from.iter().any(|(moved, _)| moved == partition));
+        let read = from.iter().map(|(partition, _)| ((self.group.clone(), partition.topic.clone()), self.member));
+        self.shared.gates.lock().unwrap().readers.extend(read);
         self.inner.start(from);
     }
 

@@ -7,6 +7,9 @@ mod shop;
 mod stage;
 
 mod attention;
+mod barrier;
+mod cancel;
 mod deadline_races;
 mod interleavings;
 mod startup;
+mod tracker;

@@ -62,6 +62,13 @@ impl Site {
         services.map(|service| service.settings(settings()))
     }
 
+    /// Ends the process as a crash does, and waits until nothing of it is left.
+    pub async fn crash(&self, stage: Stage) {
+        drop(stage);
+        let databases = [&self.order, &self.inventory, &self.payment];
+        until("the app has ended", async || databases.iter().all(|database| Arc::strong_count(database.store()) == 1)).await;
+    }
+
     /// Opens the shop.
     pub async fn open(&self) -> Stage {
         self.open_with(self.services()).await
@@ -137,4 +144,21 @@ pub async fn until_attention(stage: &Stage, id: u64) {
         }
     }
     panic!("nobody has to look at order {id}: {:?}", stage.instance(id).await);
+}
+
+/// Waits, with a deadline, until `condition` holds.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
+}
+
+/// The sum of the series `name` that have all of `labels`.
+pub fn metric(service: &ServiceHandle, name: &str, labels: &[&str]) -> f64 {
+    let text = service.metrics().render();
+    let wanted = |line: &&str| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label));
+    text.lines().filter(wanted).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }

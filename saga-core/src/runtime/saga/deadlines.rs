@@ -213,14 +213,14 @@ async fn put_off(core: &Arc<Core>, tracked: &Tracked, key: &InstanceKey, error: 
     if instance.firing(&tracked.definition, now) == Firing::Nothing {
         return Ok(());
     }
-    let wait = RETRY.0.saturating_mul(1 << instance.known.attempts.min(8)).min(RETRY.1);
-    instance.fire_again(now, wait);
-    if instance.known.attempts >= ATTEMPTS {
+    if instance.known.attempts + 1 >= ATTEMPTS {
         let reason = format!("the handler of its deadline has failed {ATTEMPTS} times: {error}");
         instance.call_for_attention(reason.clone(), now);
         instance.fired(now);
         save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;
     } else {
+        let wait = RETRY.0.saturating_mul(1 << instance.known.attempts.min(8)).min(RETRY.1);
+        instance.fire_again(now, wait);
         tx.save_instances(&core.name, &[instance.record()]).await?;
     }
     tx.commit().await
