@@ -52,9 +52,7 @@ async fn an_undo_that_was_given_up_holds_the_end_back_until_it_is_retried() {
     shop.pump.run_until_quiet().await;
     shop.until_given_up().await;
     let stuck = shop.saga(1).await;
-    // The order service had put the payment off when it gave the order up, so that all seemed undone: the state never goes back, and
-    // the instance is open again.
-    assert_eq!((stuck.state, stuck.ended_at, stuck.current.as_deref()), (InstanceState::Aborted, None, Some("Pay")));
+    assert_eq!((stuck.state, stuck.ended_at, stuck.current.as_deref()), (InstanceState::Compensating, None, Some("Pay")));
     assert!(stuck.attention.unwrap().contains("the till is locked"));
     assert_eq!((shop.conduct.books(), stuck.expected_next), ((0, 1), vec!["Refunded".to_owned()]));
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod adverse;
 mod attention;
 mod deadlines;
 mod retention;

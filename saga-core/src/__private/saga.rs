@@ -21,6 +21,7 @@ impl<E: Event> Known<E> {
         topic: E::TOPIC,
         version: E::VERSION,
         decode: |bytes| Ok(Box::new(serde_json::from_slice::<E>(bytes)?)),
+        key: EventType::key_of::<E>,
     });
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use crate::{
     failure::Fault,
-    message::{DecodeFn, Event, EventType, Outgoing},
+    message::{DecodeFn, Event, EventType, KeyFn, Outgoing},
 };
 
 /// One event of an enum of events, as values: that `E` is an event is asked in one place, [`member`], and reported once.
@@ -12,6 +12,7 @@ pub struct Member<E> {
     name: &'static str,
     topic: &'static str,
     version: u32,
+    key: KeyFn,
     read: fn(&[u8]) -> Result<E, Fault>,
     write: fn(&E) -> Result<Outgoing, Fault>,
 }
@@ -22,6 +23,7 @@ pub const fn member<E: Event>() -> Member<E> {
         name: E::NAME,
         topic: E::TOPIC,
         version: E::VERSION,
+        key: EventType::key_of::<E>,
         read: |bytes| Ok(serde_json::from_slice(bytes)?),
         write: Outgoing::of,
     }
@@ -30,7 +32,7 @@ pub const fn member<E: Event>() -> Member<E> {
 impl<E> Member<E> {
     /// The event's type, read by `decode`.
     pub fn event_type(&self, decode: DecodeFn) -> EventType {
-        EventType { name: self.name, topic: self.topic, version: self.version, decode }
+        EventType { name: self.name, topic: self.topic, version: self.version, decode, key: self.key }
     }
 
     /// Reads the event and puts it into the enum by `variant`.

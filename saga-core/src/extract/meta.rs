@@ -28,12 +28,25 @@ pub struct Meta {
     pub now: Timestamp,
     /// Why the attempt before failed; in an `exhausted` fn, why the last one did.
     pub last_error: Option<Arc<str>>,
+    /// The step of a saga that the handler does, or undoes.
+    pub(crate) step: Option<StepName>,
+}
+
+/// A step of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StepName {
+    pub(crate) saga: Arc<str>,
+    pub(crate) step: &'static str,
 }
 
 impl Meta {
     /// A key for whatever must happen once outside the database: the same at every attempt of this handler for this message,
-    /// and no other's.
+    /// and no other's. Of a step of a saga it is the instance's, whatever message called for the step, and the same for what undoes
+    /// the step, which can so name what it takes back.
     pub fn idempotency_key(&self) -> String {
+        if let (Some(StepName { saga, step }), Some(id)) = (&self.step, &self.key) {
+            return format!("{}:{saga}:{id}:{step}", self.service);
+        }
         format!("{}:{}:{}:{}", self.service, self.handler, self.envelope.source, self.envelope.id)
     }
 }

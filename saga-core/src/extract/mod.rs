@@ -18,6 +18,7 @@ mod work;
 use std::any::{Any, TypeId, type_name};
 
 pub use meta::Meta;
+pub(crate) use meta::StepName;
 pub use undo::Undo;
 pub use work::{BeginFn, Work};
 

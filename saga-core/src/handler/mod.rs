@@ -136,7 +136,7 @@ impl Handler {
     pub(crate) fn of_tracker(accepts: Vec<EventType>) -> Self {
         let inputs = vec![(std::any::TypeId::of::<()>(), "the flow's events")];
         Self {
-            options: HandlerOptions::new("follow", "saga"),
+            options: HandlerOptions::new("track", "sagas"),
             requirements: Requirements { accepts, inputs, ..Requirements::default() },
             publishes: Vec::new(),
             rejects: Vec::new(),

@@ -47,6 +47,9 @@ impl<T: fmt::Display + Send + Sync + 'static> EventKey for T {
 /// Reads the bytes of one event type into the value a handler takes.
 pub type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any + Send>, Fault>;
 
+/// Reads, from the bytes of one event type, the key that the event itself says.
+pub type KeyFn = fn(&[u8]) -> Option<String>;
+
 /// What the runtime knows of an event type.
 #[derive(Clone, Copy)]
 pub struct EventType {
@@ -58,6 +61,15 @@ pub struct EventType {
     pub version: u32,
     /// Reads a value of that version.
     pub decode: DecodeFn,
+    /// Reads its key.
+    pub key: KeyFn,
+}
+
+impl EventType {
+    /// The key that an event of type `E` says, as text; `None` when the bytes are none.
+    pub(crate) fn key_of<E: Event>(bytes: &[u8]) -> Option<String> {
+        serde_json::from_slice::<E>(bytes).ok().map(|event| event.key().to_text())
+    }
 }
 
 impl fmt::Debug for EventType {
@@ -85,6 +97,7 @@ impl<E: Event> EventSet for E {
             topic: E::TOPIC,
             version: E::VERSION,
             decode: |bytes| Ok(Box::new(serde_json::from_slice::<E>(bytes)?)),
+            key: EventType::key_of::<E>,
         }]
     }
 }

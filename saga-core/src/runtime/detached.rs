@@ -3,7 +3,10 @@
 //! No transaction is held while the handler waits. When it begins one, the message is claimed in it; when it never does, one
 //! is begun for it. A failure is written down in a transaction of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
     call::{Called, call, decode},
@@ -156,7 +159,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
 
     let now = core.clock.now();
     let (open, published) = returned.map_or((None, Vec::new()), |returned| (Some(returned.tx), returned.published));
-    let judged = judge(core, outcome, published, now);
+    let judged = judge(core, item.part(core), outcome, published, now);
     // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
     let kept = open.filter(|_| judged.ended == Ended::Done);
     let (tx, scope) = match kept {
@@ -195,6 +198,10 @@ enum Entered {
     Undo(Option<String>),
 }
 
+/// How much longer a compensation waits for an attempt than the attempt may take: for the commit before its call, and for clocks of
+/// other processes that are ahead.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
 /// Asks the barrier, and writes down that an attempt begins: a compensation that comes meanwhile waits for it.
 async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, stop: &Stop) -> Result<Entered, StoreError> {
     let Some(role) = item.role(core) else { return Ok(Entered::Call) };
@@ -217,7 +224,9 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
             return commit(core, item, tx, effects, now).await.map(Entered::Fate);
         }
     };
-    effects.sagas.begin(role, item, now.after(core.handlers[handler].options().timeout), now);
+    // Taken anew: the transaction may have waited for its beginning.
+    let begins = core.clock.now();
+    effects.sagas.begin(role, item, begins.after(core.handlers[handler].options().timeout + LEASE_MARGIN), begins);
     effects.sagas.write(core, &mut *tx, now).await?;
     tx.commit().await?;
     Ok(entered)

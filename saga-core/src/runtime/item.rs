@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::core::Core;
+use super::{core::Core, judge::Part};
 use crate::{
     engine::{
         admission::{Admission, Facts},
@@ -12,7 +12,7 @@ use crate::{
         parking::{Place, RunNumber},
         schedule::Mode,
     },
-    extract::Meta,
+    extract::{Meta, StepName},
     message::{Envelope, Received, TopicPartition},
     saga::{InstanceKey, Role},
     store::{InboxKey, ParkedId, ParkedMessage, parking_key},
@@ -94,6 +94,11 @@ impl Item {
         core.handlers[self.handler()?].role()
     }
 
+    /// The same, for what its handler publishes.
+    pub(crate) fn part<'p>(&'p self, core: &'p Core) -> Option<Part<'p>> {
+        Some(Part { saga: &self.role(core)?.saga, id: self.saga_id()? })
+    }
+
     /// The saga instance that its handler has a part in.
     pub(crate) fn instance(&self, core: &Core) -> Option<InstanceKey> {
         Some(InstanceKey { saga: self.role(core)?.saga.name.clone(), id: self.saga_id()?.to_owned() })
@@ -145,6 +150,7 @@ impl Item {
             attempt: self.origin.attempts().saturating_add(1),
             now,
             last_error: self.last_error.clone(),
+            step: self.role(core).map(|role| StepName { saga: Arc::from(role.saga.name.as_str()), step: role.step }),
         }
     }
 

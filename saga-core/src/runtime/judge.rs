@@ -17,6 +17,7 @@ use crate::{
     id::MessageId,
     message::Outgoing,
     runtime::Unavailable,
+    saga::Definition,
     store::{StoreError, StoreTx, Tx, TxSlot, contention, is_unavailable},
     time::Timestamp,
 };
@@ -36,7 +37,13 @@ pub(crate) struct Judged {
 /// Weighs `outcome`. `published` was published on the transaction during the call.
 ///
 /// A database that is unavailable is no fault of the message: it is put off, and no attempt is counted.
-pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Outgoing)>, now: Timestamp) -> Judged {
+pub(crate) fn judge(
+    core: &Core,
+    part: Option<Part<'_>>,
+    outcome: Outcome,
+    published: Vec<(MessageId, Outgoing)>,
+    now: Timestamp,
+) -> Judged {
     let ended = ended(&outcome);
     let named = |events: Vec<Outgoing>| {
         let new = || MessageId::from(core.ids.uuid(now));
@@ -53,9 +60,28 @@ pub(crate) fn judge(core: &Core, outcome: Outcome, published: Vec<(MessageId, Ou
         Outcome::Retry(fault) | Outcome::Dead(fault) => (Vec::new(), fault.to_string()),
         Outcome::Later(after) => (Vec::new(), format!("put off by its handler for {after:?}")),
     };
-    match oversized(core, &events) {
+    match oversized(core, &events).or_else(|| part.and_then(|part| part.astray(&events))) {
         Some(error) => Judged { ended: Ended::Dead, events: Vec::new(), error },
         None => Judged { ended, events, error },
+    }
+}
+
+/// The instance that a handler has a part in.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'p> {
+    pub(crate) saga: &'p Definition,
+    pub(crate) id: &'p str,
+}
+
+impl Part<'_> {
+    /// What is wrong with an event of the flow that is published under another instance's key.
+    pub(crate) fn astray(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
+        let of_flow = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
+        let event = of_flow.into_iter().find(|event| event.key != self.id)?;
+        Some(format!(
+            "{} is published with the key `{}`, and its instance of {} is `{}`; an event of a saga carries the key of its instance",
+            event.name, event.key, self.saga.name, self.id
+        ))
     }
 }
 
@@ -127,6 +153,8 @@ pub(crate) async fn conclude(
     now: Timestamp,
 ) -> Result<Result<Box<dyn StoreTx>, String>, StoreError> {
     effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
+    // That the event was published is known, whatever its handler makes of it here, and when.
+    effects.sagas.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
@@ -199,7 +227,7 @@ async fn last_words(
     };
     let Called { outcome, timed_out } = call(core, item, handler, function, invocation).await;
     let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
-    let judged = judge(core, outcome, returned.published, now);
+    let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {
         Ended::Done => Ok(Ok((returned.tx, Ok(judged.events)))),
         // It may be in the middle of a statement, which only dropping the transaction breaks off.

@@ -388,7 +388,7 @@ impl<'l> Transaction<'l> {
                 Some(returned) => (returned.tx, returned.touched, returned.published),
                 None => {
                     let outcome = Outcome::Retry(Fault::new(moved_away(core, handler)));
-                    return self.again_without(at, item, handler, judge(core, outcome, Vec::new(), self.now));
+                    return self.again_without(at, item, handler, judge(core, None, outcome, Vec::new(), self.now));
                 }
             },
         };
@@ -397,7 +397,7 @@ impl<'l> Transaction<'l> {
         {
             return Err(error);
         }
-        let judged = judge(core, outcome, published, self.now);
+        let judged = judge(core, item.part(core), outcome, published, self.now);
         if judged.ended != Ended::Done && at.len() > 1 {
             return self.again_singly();
         }

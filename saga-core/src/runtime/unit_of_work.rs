@@ -32,6 +32,8 @@ pub struct UnitOfWork {
     slot: TxSlot,
     context: Context,
     sagas: Scope,
+    /// Abort events that are owed, with their instances.
+    aborting: Vec<(String, InstanceKey)>,
 }
 
 /// What came of asking for a flow to be given up.
@@ -80,7 +82,7 @@ impl UnitOfWork {
         let slot = TxSlot::default();
         let tx = Tx::lend(open, slot.clone(), false, core.ids.clone(), now);
         let context = Context::root(core.ids.uuid(now).to_string(), core.ids.traceparent());
-        Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default() })
+        Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default(), aborting: Vec::new() })
     }
 
     /// Sets what the whole flow is known by; otherwise it is a new UUID.
@@ -123,12 +125,18 @@ impl UnitOfWork {
         let Some(known) = saga::load(&core, open, &instance).await? else { return Ok(Aborting::Unknown) };
         let start = known.begun_by(&definition);
         let cause = MessageId::new(start);
+        // The instance says it too: its records of the steps are not kept for ever.
+        if known.is_decided(&definition) || known.ended_at.is_some() {
+            let confirmed = known.known.seen.contains_key(&definition.pivot().emits.name);
+            return Ok(if confirmed { Aborting::TooLate } else { Aborting::Before });
+        }
         match self.sagas.answer(&role, &instance, None, &cause, now) {
             Before::Call => {}
             Before::Nothing(Reason::Decided) => return Ok(Aborting::TooLate),
             _ => return Ok(Aborting::Before),
         }
         self.sagas.aborted(&role, &instance, &cause, now);
+        self.aborting.push((definition.aborts.name.clone(), instance));
         self.context.causation_id.get_or_insert_with(|| start.to_owned());
         Ok(Aborting::Now)
     }
@@ -143,7 +151,7 @@ impl UnitOfWork {
     /// # Errors
     /// When nothing was committed, or that is not known.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let Self { core, tx, slot, context, mut sagas } = self;
+        let Self { core, tx, slot, context, mut sagas, aborting } = self;
         let now = tx.now();
         drop(tx);
         let Some(mut returned) = slot.take() else {
@@ -153,6 +161,13 @@ impl UnitOfWork {
             return Err(StoreError::Refused(error));
         }
         let events = std::mem::take(&mut returned.published);
+        let owed =
+            |(name, key): &&(String, InstanceKey)| !events.iter().any(|(_, event)| event.name == *name && event.key == key.id);
+        if let Some((name, InstanceKey { saga, id })) = aborting.iter().find(owed) {
+            return Err(StoreError::Refused(format!(
+                "this unit of work gives {saga} {id} up, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
+            )));
+        }
         sagas.see_published(&core, &events, &context.correlation_id, context.causation_id.as_deref(), now);
         sagas.write(&core, &mut *returned.tx, now).await?;
         let records: Vec<_> = events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)).collect();

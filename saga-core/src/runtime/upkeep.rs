@@ -102,9 +102,10 @@ pub(crate) async fn prune(core: Arc<Core>) {
 async fn forget_sagas(core: &Core) {
     let now = core.clock.now();
     // A step is kept as long as a message that calls for it, or for its compensation, may come: its flow's deadline, once for the
-    // decision and once for what follows it, and then for as long as a message may come again.
-    let steps = now.before(core.settings.inbox_retention() + 2 * core.sagas.longest);
+    // decision and once for what follows it, then for as long as somebody may take to help an instance that has stopped, and then for
+    // as long as a message may come again. So it also outlives its instance.
     let retention = core.sagas.tracked.iter().map(|tracked| tracked.retention).max().unwrap_or(Tracker::RETENTION);
+    let steps = now.before(core.settings.inbox_retention() + 2 * core.sagas.longest + retention.max(Tracker::RETENTION));
     loop {
         match core.store().sagas().prune(&core.name, steps, now.before(retention), ROWS).await {
             Ok(pruned) if pruned >= u64::from(ROWS) => tokio::task::yield_now().await,

@@ -5,7 +5,11 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, sync::atomic::Ordering, 
 use futures_util::FutureExt;
 
 use super::{
-    super::{core::Core, judge::judge, service::ServiceHandle},
+    super::{
+        core::Core,
+        judge::{Part, judge},
+        service::ServiceHandle,
+    },
     Tracked,
     scope::{Before, Scope},
 };
@@ -72,26 +76,26 @@ pub(crate) async fn watch(core: Arc<Core>) {
 
 /// Carries out what is due; says when the next timer ends.
 async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
-    let mut stuck = false;
+    let (mut stuck, mut unavailable) = (false, false);
     loop {
         let now = core.clock.now();
         let due = core.store().sagas().due(&core.name, now, PAGE).await?;
         let mut fired = 0;
         for key in &due {
-            match fire(core, key).await {
+            // One that cannot be carried out keeps none of the others from its time; only the database's own outage does.
+            let fate = match fire(core, key).await {
+                Err(StoreError::Refused(error)) => refused(core, key, &error).await,
+                fate => fate,
+            };
+            match fate {
                 Ok(()) => fired += 1,
-                // One that cannot be read keeps none of the others from its time.
-                Err(StoreError::Incompatible(error)) => {
+                Err(StoreError::Contended(_)) => {}
+                Err(error @ StoreError::Unavailable(_)) if std::mem::replace(&mut unavailable, true) => return Err(error),
+                Err(error) => {
                     stuck = true;
-                    tracing::error!(
-                        service = &*core.name,
-                        saga = key.saga,
-                        instance = key.id,
-                        error,
-                        "a deadline cannot be carried out"
-                    );
+                    let (service, saga, instance) = (&*core.name, &key.saga, &key.id);
+                    tracing::error!(service, saga, instance, %error, "a deadline cannot be carried out");
                 }
-                Err(error) => return Err(error),
             }
         }
         if due.len() < PAGE as usize || fired == 0 {
@@ -102,6 +106,14 @@ async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
     let next = core.store().sagas().next_due(&core.name).await?;
     let soonest = core.clock.now().after(STUCK);
     Ok(next.map(|next| if stuck { next.max(soonest) } else { next }))
+}
+
+/// The database has refused what the handler of a deadline did: that is its failure.
+async fn refused(core: &Arc<Core>, key: &InstanceKey, error: &str) -> Result<(), StoreError> {
+    match core.sagas.tracked(&key.saga) {
+        Some(tracked) => put_off(core, tracked, key, error, core.clock.now()).await,
+        None => Ok(()),
+    }
 }
 
 /// Carries out the timers of one instance that have ended.
@@ -157,7 +169,13 @@ async fn abort(
     let message_id = MessageId::new(instance.begun_by(&tracked.definition));
     if !matches!(scope.answer(role, key, None, &message_id, now), Before::Call) {
         instance.fired(now);
-        tx.save_instances(&core.name, &[instance.record()]).await?;
+        if instance.is_decided(&tracked.definition) {
+            tx.save_instances(&core.name, &[instance.record()]).await?;
+        } else {
+            let reason = format!("{cause}, and it is recorded as decided by an event that was never published");
+            instance.call_for_attention(reason.clone(), now);
+            save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;
+        }
         return tx.commit().await;
     }
     let slot = TxSlot::default();
@@ -176,7 +194,8 @@ async fn abort(
     let outcome = run(core, handler, invocation).await;
     let returned = slot.take();
     let published = returned.as_ref().map_or_else(Vec::new, |returned| returned.published.clone());
-    let judged = judge(core, outcome, published, now);
+    let part = Part { saga: &role.saga, id: &key.id };
+    let judged = judge(core, Some(part), outcome, published, now);
     match (judged.ended, returned) {
         (Ended::Done, Some(mut returned)) => {
             let tx = &mut *returned.tx;
@@ -252,6 +271,7 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
         attempt: instance.known.attempts.saturating_add(1),
         now,
         last_error: None,
+        step: None,
     }
 }
 

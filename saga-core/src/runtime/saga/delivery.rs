@@ -16,7 +16,7 @@ use crate::{
 /// Why a message waits for an attempt that may be running.
 pub(crate) const IN_PROGRESS: &str = "an attempt of the step may be running; waiting for what comes of it";
 /// The longest wait before that is looked at again, in milliseconds.
-const LOOK: u64 = 250;
+const LOOK: u64 = 1_000;
 
 /// How a message has ended that waits for an attempt which may be running until then.
 pub(crate) fn wait(until: Timestamp, now: Timestamp) -> Ended {

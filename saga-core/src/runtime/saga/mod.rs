@@ -106,6 +106,11 @@ impl SagaCore {
         }
     }
 
+    /// Whether the event called `name` moves instances that are kept here.
+    pub(crate) fn follow(&self, name: &str) -> bool {
+        self.tracked.iter().any(|tracked| tracked.definition.has_event(name))
+    }
+
     /// The tracked flow called `name`.
     pub(crate) fn tracked(&self, name: &str) -> Option<&Tracked> {
         self.tracked.iter().find(|tracked| tracked.definition.name == name)

@@ -106,6 +106,10 @@ impl Instance {
         self.known.attempts = 0;
         self.known.timers.clear();
         self.set_timers(saga, now, deadline);
+        if saga.abort.deadline && !self.is_decided(saga) && self.started_at.after(deadline) <= now && self.ended_at.is_none() {
+            // Its deadline has passed, and what that should have led to is tried now.
+            self.known.timers.insert(FLOW.to_owned(), now);
+        }
         std::mem::take(&mut self.known.stopped)
     }
 }

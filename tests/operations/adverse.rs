@@ -1,0 +1,293 @@
+//! Flows under mistakes: of handlers, of callers, and of strangers on a topic.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use sagas::{
+    message::{Header, Record},
+    prelude::*,
+    saga::InstanceState,
+    store::Migration,
+    testing::Pump,
+};
+use serde::{Deserialize, Serialize};
+
+macro_rules! events {
+    ($topic:literal: $($name:ident)+) => {
+        $(
+            #[event(topic = $topic, key = id)]
+            #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+            pub struct $name {
+                pub id: u64,
+            }
+        )+
+    };
+}
+
+events!("orders": Created Confirmed Cancelled);
+events!("stock": Reserved Released);
+events!("payments": Paid);
+events!("refunds": Refunded);
+
+#[saga(key = u64, starts = Created, completes = Confirmed, aborts = Cancelled, deadline = "15m")]
+pub enum Place {
+    #[step(on = Created, emits = Reserved, undo(on = Cancelled, emits = Released))]
+    Reserve,
+    #[step(on = Reserved, emits = Paid, undo(on = Cancelled, emits = Refunded))]
+    Pay,
+    #[step(pivot, on = Paid, emits = Confirmed)]
+    Confirm,
+    #[abort(on(cancel, deadline), emits = Cancelled)]
+    Cancel,
+}
+
+const DAY: u64 = 86_400;
+/// Instances whose pivot waits for long.
+const SLOW: u64 = 100;
+/// Those whose reservation cannot be given back.
+const STUCK: u64 = 200;
+/// Those whose deadline's handler writes what the database refuses at the commit.
+const POISON: u64 = 300;
+/// Those whose pivot is given up, and whose money is not given back for long.
+const BLIND: u64 = 500;
+/// Those whose pivot says so under the next instance's key.
+const ASTRAY: u64 = 400;
+
+#[handler(step = Place::Reserve)]
+async fn reserve(On(created): On<Created>, _tx: Tx) -> Result<Reserved, Failure> {
+    Ok(Reserved { id: created.id })
+}
+
+#[handler(undo = Place::Reserve)]
+async fn release(Undo(held): Undo<Reserved>, _tx: Tx) -> Result<Released, Failure> {
+    if held.id == STUCK { Err(Failure::dead("the shelf is gone")) } else { Ok(Released { id: held.id }) }
+}
+
+#[handler(step = Place::Pay)]
+async fn pay(On(held): On<Reserved>, _tx: Tx) -> Result<Paid, Failure> {
+    Ok(Paid { id: held.id })
+}
+
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicU32>);
+
+#[handler(undo = Place::Pay)]
+async fn refund(Undo(paid): Undo<Paid>, _tx: Tx, State(asked): State<Asked>) -> Result<Refunded, Failure> {
+    if paid.id == STUCK && asked.0.fetch_add(1, Ordering::SeqCst) == 0 {
+        return Err(Failure::Later(Duration::from_secs(60)));
+    }
+    if paid.id == BLIND {
+        return Err(Failure::Later(Duration::from_secs(3600)));
+    }
+    Ok(Refunded { id: paid.id })
+}
+
+#[handler(step = Place::Confirm)]
+async fn confirm(On(paid): On<Paid>, _tx: Tx, meta: Meta) -> Result<Confirmed, Failure> {
+    match paid.id {
+        SLOW if meta.now.since(meta.envelope.time) > Duration::from_secs(3600) => Ok(Confirmed { id: SLOW }),
+        SLOW | STUCK | POISON => Err(Failure::Later(Duration::from_secs(3600))),
+        id if id == POISON + 1 => Err(Failure::Later(Duration::from_secs(3600))),
+        BLIND => Err(Failure::dead("a bug")),
+        ASTRAY => Ok(Confirmed { id: ASTRAY + 1 }),
+        id => Ok(Confirmed { id }),
+    }
+}
+
+#[handler(step = Place::Cancel)]
+async fn expire(On(deadline): On<Deadline<Place>>, mut tx: Tx) -> Result<Cancelled, Failure> {
+    let id = deadline.key()?;
+    if id == POISON {
+        sqlx::query::<sqlx::Any>("INSERT INTO child (parent) VALUES (1)").execute(&mut tx).await?;
+    }
+    Ok(Cancelled { id })
+}
+
+const TABLES: &[Migration] = &[Migration {
+    version: 1,
+    name: "a key that is checked at the commit",
+    sql: "CREATE TABLE parent (id BIGINT PRIMARY KEY); \
+          CREATE TABLE child (parent BIGINT REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);",
+}];
+
+async fn pump() -> Pump {
+    let memory = || async { Database::open("sqlite::memory:").await.unwrap() };
+    let order = Service::new("order", memory().await)
+        .migrations(TABLES)
+        .tracks(Tracker::of::<Place>())
+        .handlers(handlers![confirm, expire]);
+    let stock = Service::new("stock", memory().await).handlers(handlers![reserve, release]);
+    let till = Service::new("till", memory().await).state(Asked::default()).handlers(handlers![pay, refund]);
+    Pump::of([order, stock, till]).start().await
+}
+
+async fn place(pump: &Pump, id: u64) {
+    let mut work = pump.service("order").begin().await.unwrap();
+    work.publish(&Created { id }).unwrap();
+    work.commit().await.unwrap();
+    pump.run_until_quiet().await;
+}
+
+async fn cancel(pump: &Pump, id: u64) -> Aborting {
+    let mut work = pump.service("order").begin().await.unwrap();
+    let answer = work.abort::<Place>(&id).await.unwrap();
+    if answer == Aborting::Now {
+        work.publish(&Cancelled { id }).unwrap();
+        work.commit().await.unwrap();
+    }
+    pump.run_until_quiet().await;
+    answer
+}
+
+async fn view(pump: &Pump, id: u64) -> sagas::runtime::InstanceView {
+    pump.service("order").sagas().find("Place", &id.to_string()).await.unwrap().unwrap()
+}
+
+/// The records of the steps are forgotten after the inbox's 14 days, the instance after 30: between, a cancel wins against a pivot.
+#[tokio::test]
+async fn a_cancel_loses_against_a_pivot_however_long_ago() {
+    let pump = pump().await;
+    place(&pump, 1).await;
+    assert_eq!(view(&pump, 1).await.state, InstanceState::Completed);
+    assert_eq!(cancel(&pump, 1).await, Aborting::TooLate);
+    for _ in 0..4 {
+        pump.advance(Duration::from_secs(5 * DAY)).await;
+        // What forgets runs beside.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(view(&pump, 1).await.state, InstanceState::Completed, "it is still there");
+    assert_eq!(cancel(&pump, 1).await, Aborting::TooLate);
+    assert_eq!(pump.published::<Cancelled>().await, []);
+}
+
+/// `abort` said `Now`, and the caller forgot to publish the abort event: nothing can move the instance, and nobody is told.
+#[tokio::test]
+async fn an_abort_without_its_event_is_refused_or_seen() {
+    let pump = pump().await;
+    place(&pump, SLOW).await;
+    let mut work = pump.service("order").begin().await.unwrap();
+    assert_eq!(work.abort::<Place>(&SLOW).await.unwrap(), Aborting::Now);
+    if work.commit().await.is_err() {
+        return;
+    }
+    for _ in 0..10 {
+        pump.advance(Duration::from_secs(DAY / 2)).await;
+    }
+    let view = view(&pump, SLOW).await;
+    assert!(view.ended_at.is_some() || view.attention.is_some(), "stuck, and nobody is told: {view:?}");
+}
+
+/// A pivot that publishes under another instance's key.
+#[tokio::test]
+async fn a_pivot_under_another_key_is_refused_or_seen() {
+    let pump = pump().await;
+    place(&pump, ASTRAY).await;
+    for _ in 0..10 {
+        pump.advance(Duration::from_secs(DAY / 2)).await;
+    }
+    let view = view(&pump, ASTRAY).await;
+    assert!(view.ended_at.is_some() || view.attention.is_some(), "stuck, and nobody is told: {view:?}");
+}
+
+/// A record whose key is not the key that its value says.
+#[tokio::test]
+async fn a_record_under_another_key_confirms_nobody() {
+    let pump = pump().await;
+    let headers = [("ce_id", "x"), ("ce_source", "stranger"), ("ce_type", "Paid"), ("ce_specversion", "1.0")];
+    let record = Record {
+        topic: "payments".to_owned(),
+        key: Some(b"8".to_vec().into()),
+        value: Some(br#"{"id":7}"#.to_vec().into()),
+        headers: headers.map(|(name, value)| Header::text(name, value.to_owned())).into(),
+        timestamp: pump.clock().now(),
+    };
+    pump.publish_record(record).await;
+    pump.run_until_quiet().await;
+    place(&pump, 7).await;
+    let confirmed = pump.published::<Confirmed>().await;
+    assert!(confirmed.iter().filter(|confirmed| confirmed.id == 7).count() <= 1, "{confirmed:?}");
+}
+
+/// One instance whose deadline cannot be committed keeps all others from theirs.
+#[tokio::test]
+async fn a_deadline_that_cannot_be_committed_stops_no_other() {
+    let pump = pump().await;
+    place(&pump, POISON).await;
+    pump.clock().advance(Duration::from_secs(1));
+    place(&pump, POISON + 1).await;
+    for _ in 0..30 {
+        pump.clock().advance(Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(pump.published::<Cancelled>().await, [Cancelled { id: POISON + 1 }]);
+}
+
+/// Another participant's event takes away the note that somebody has to look, and the dead letter that `retry` would give back.
+#[tokio::test]
+async fn what_was_given_up_stays_in_sight() {
+    let pump = pump().await;
+    place(&pump, STUCK).await;
+    assert_eq!(cancel(&pump, STUCK).await, Aborting::Now);
+    assert!(view(&pump, STUCK).await.attention.is_some(), "the release was dead-lettered");
+    pump.advance(Duration::from_secs(61)).await;
+    assert_eq!(pump.published::<Refunded>().await, [Refunded { id: STUCK }]);
+    let view = view(&pump, STUCK).await;
+    assert!(view.ended_at.is_none());
+    assert!(view.attention.is_some(), "its release is still a dead letter: {view:?}");
+}
+
+/// An event whose handler here was dead-lettered is not seen by the tracker: it ends the instance while money is still to be given
+/// back.
+#[tokio::test]
+async fn an_instance_has_not_ended_while_money_is_kept() {
+    let pump = pump().await;
+    place(&pump, BLIND).await;
+    for _ in 0..5 {
+        pump.advance(Duration::from_secs(10 * 60)).await;
+    }
+    assert_eq!(pump.published::<Cancelled>().await, [Cancelled { id: BLIND }]);
+    assert_eq!(pump.published::<Released>().await, [Released { id: BLIND }]);
+    assert_eq!(pump.published::<Refunded>().await, []);
+    let view = view(&pump, BLIND).await;
+    assert!(view.ended_at.is_none() || view.attention.is_some(), "{view:?}");
+}
+
+/// An undecided instance that is ended by hand is shown as aborted; its pivot must not commit after that.
+#[tokio::test]
+async fn what_was_ended_by_hand_is_not_confirmed() {
+    let pump = pump().await;
+    place(&pump, SLOW).await;
+    pump.service("order").sagas().complete("Place", &SLOW.to_string(), "ops", "given up").await.unwrap();
+    assert_eq!(view(&pump, SLOW).await.state, InstanceState::Aborted);
+    // The payment is taken in now: nobody waits any more.
+    pump.advance(Duration::from_secs(3601)).await;
+    assert_eq!(pump.published::<Confirmed>().await, [], "it was shown as ABORTED");
+}
+
+/// A broken record of an instance that has ended calls for attention, and no operation takes that back.
+#[tokio::test]
+async fn attention_to_an_ended_instance_can_be_cleared() {
+    let pump = pump().await;
+    place(&pump, 1).await;
+    let headers = [("ce_id", "x"), ("ce_source", "stranger"), ("ce_type", "Created"), ("ce_specversion", "1.0")];
+    let record = Record {
+        topic: "orders".to_owned(),
+        key: Some(b"1".to_vec().into()),
+        value: Some(b"garbage".to_vec().into()),
+        headers: headers.map(|(name, value)| Header::text(name, value.to_owned())).into(),
+        timestamp: pump.clock().now(),
+    };
+    pump.publish_record(record).await;
+    pump.run_until_quiet().await;
+    let sagas = pump.service("order").sagas();
+    if view(&pump, 1).await.attention.is_some() {
+        let done = [sagas.retry("Place", "1", "ops").await, sagas.complete("Place", "1", "ops", "seen").await];
+        assert!(done.iter().any(Result::is_ok), "{done:?}");
+    }
+    assert_eq!(view(&pump, 1).await.attention, None);
+}
