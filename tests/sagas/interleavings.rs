@@ -1,13 +1,13 @@
 //! Every order of deliveries that the topics allow.
 //!
-//! A schedule is a list of choices: which queue delivers next, when the gateway answers, when the customer cancels or the deadline
-//! passes. All of them are played, depth first, each from the beginning. Two things are left out, as they change nothing: a record
-//! that its service does not take is let through at once, and a service that waits for the gateway is delivered nothing meanwhile,
-//! which would wait in its memory.
+//! A schedule is a list of choices: which queue delivers next, when the gateway answers, when the customer cancels or the
+//! deadline passes. All of them are played, depth first, each from the beginning. Two things are left out, as they change
+//! nothing: a record that its service does not take is let through at once, and a service that waits for the gateway is delivered
+//! nothing meanwhile, which would wait in its memory.
 //!
-//! Where that is too many, schedules are reduced: what two services do next to each other touches neither the other's database nor
-//! a topic that both write, so that of the schedules that differ only in the order of such neighbours one is played (by sleep sets).
-//! What a service sees, and in which order, is all there.
+//! Where that is too many, schedules are reduced: what two services do next to each other touches neither the other's database
+//! nor a topic that both write, so that of the schedules that differ only in the order of such neighbours one is played (by sleep
+//! sets). What a service sees, and in which order, is all there.
 
 use std::{collections::BTreeMap, time::Duration};
 

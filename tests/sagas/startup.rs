@@ -85,10 +85,8 @@ fn a_step_without_a_handler() {
     let problems = Cast { payment: without(&sound.payment, "pay"), ..sound }.problems();
     assert_eq!(
         problems,
-        [
-            "saga `PlaceOrder`: nobody does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give the \
-          handler to its service, or declare the service that runs elsewhere with `App::remote`"
-        ]
+        ["saga `PlaceOrder`: nobody does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give \
+          the handler to its service, or declare the service that runs elsewhere with `App::remote`"]
     );
 }
 
@@ -110,10 +108,8 @@ fn a_step_whose_undo_has_no_handler() {
     let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.problems();
     assert_eq!(
         problems,
-        [
-            "saga `PlaceOrder`: nobody undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and give \
-          the handler to its service, or declare the service that runs elsewhere with `App::remote`"
-        ]
+        ["saga `PlaceOrder`: nobody undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and \
+          give the handler to its service, or declare the service that runs elsewhere with `App::remote`"]
     );
 }
 
@@ -136,10 +132,8 @@ fn a_flow_that_nobody_tracks() {
     let problems = Cast { order_tracks: false, ..Cast::sound() }.problems();
     assert_eq!(
         problems,
-        [
-            "saga `PlaceOrder`: no service tracks it; add `.tracks(Tracker::of::<PlaceOrder>())` to the one that publishes Created, \
-          or declare that service with `App::remote`"
-        ]
+        ["saga `PlaceOrder`: no service tracks it; add `.tracks(Tracker::of::<PlaceOrder>())` to the one that publishes \
+          Created, or declare that service with `App::remote`"]
     );
 }
 
@@ -155,8 +149,8 @@ fn a_pivot_and_an_abort_in_another_service_than_the_tracker() {
     let [pivot, refused, overdue] = &problems[..] else { panic!("{problems:#?}") };
     assert_eq!(
         pivot,
-        "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does the pivot, and service `payment` tracks the flow; \
-         one commit decides between pivot, cancel and deadline, so both belong in one service"
+        "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does the pivot, and service `payment` tracks the \
+         flow; one commit decides between pivot, cancel and deadline, so both belong in one service"
     );
     for (abort, handler) in [(refused, "cancel_refused"), (overdue, "cancel_overdue")] {
         assert_eq!(
@@ -194,10 +188,9 @@ fn a_step_that_calls_out_whose_undo_takes_what_is_not_known() {
     let problems = Cast { payment, ..sound }.problems();
     assert_eq!(
         problems,
-        [
-            "saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` calls out, so that an attempt may be cut off before \
-          anybody knows what came of it: let `sagas::startup::refund_what_was_paid` of service `payment` take `Undo<Option<Paid>>`"
-        ]
+        ["saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` calls out, so that an attempt may be cut off \
+          before anybody knows what came of it: let `sagas::startup::refund_what_was_paid` of service `payment` take \
+          `Undo<Option<Paid>>`"]
     );
 }
 
@@ -211,10 +204,8 @@ fn a_step_that_is_done_by_the_batch() {
     let problems = Cast { inventory, ..sound }.problems();
     assert_eq!(
         problems,
-        [
-            "saga `PlaceOrder`: `shop::reserve_all` of service `inventory` takes a `Batch`; a step is done message by message: take \
-          `On<Created>`"
-        ]
+        ["saga `PlaceOrder`: `shop::reserve_all` of service `inventory` takes a `Batch`; a step is done message by message: \
+          take `On<Created>`"]
     );
 }
 
@@ -253,10 +244,8 @@ fn a_handler_that_waits_for_what_nobody_publishes() {
     let cast = || Cast { inventory: inventory.clone(), ..Cast::sound() };
     assert_eq!(
         cast().problems_as_a_whole(),
-        [
-            "`sagas::startup::unpack` of service `inventory` waits for Packed, which nobody publishes; say with `Service::publishes` \
-          who does outside a handler, or with `App::outside::<Packed>()` that others do"
-        ]
+        ["`sagas::startup::unpack` of service `inventory` waits for Packed, which nobody publishes; say with \
+          `Service::publishes` who does outside a handler, or with `App::outside::<Packed>()` that others do"]
     );
     let [order, inventory, payment] = cast().services();
     let app = App::new("shop").services([order, inventory, payment.publishes::<Packed>()]).saga::<PlaceOrder>();
@@ -365,9 +354,7 @@ async fn an_open_instance_of_a_version_that_is_not_known_refuses_the_start() {
     let Err(error) = site.try_open(site.services()).await else { panic!("it has started") };
     assert_eq!(
         error.problems,
-        [
-            "service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not know; run the program \
-          that does until they have ended, or end them by hand"
-        ]
+        ["service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not know; run the \
+          program that does until they have ended, or end them by hand"]
     );
 }

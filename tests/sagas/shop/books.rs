@@ -139,7 +139,7 @@ impl Books {
         }
     }
 
-    /// As [`check`](Self::check), and this order has ended: its goods and its money are kept if it was confirmed, and not otherwise.
+    /// As [`check`](Self::check), and this order has ended: its goods and its money are kept if it was confirmed, and only then.
     pub fn check_ended(&self, id: u64) {
         self.check();
         let confirmed = match self.status(id) {
