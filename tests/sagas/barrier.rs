@@ -253,6 +253,6 @@ async fn what_was_done_is_known_for_longer_than_which_messages_came() {
     assert_eq!((stage.shop.conduct.calls(Point::Pay), without_effect(&stage, "again")), (1, 1.0));
     assert_eq!(stage.pump.published::<Paid>().await.len(), 1);
 
-    stage.pump.advance(2 * DAY).await;
+    stage.pump.advance(32 * DAY).await;
     until("the steps are forgotten too", async || payment_step(&site).await.is_none()).await;
 }

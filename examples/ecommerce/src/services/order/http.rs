@@ -126,7 +126,8 @@ async fn cancel(
     let order_id = known(&order_id)?;
     let mut work = service.begin().await?;
     if work.abort::<PlaceOrder>(&order_id).await.map_err(Problem::unavailable)? != Aborting::Now {
-        drop(work);
+        // What has decided it may not be committed yet: it is when this transaction is.
+        work.commit().await?;
         let order = find(&service, order_id).await?;
         return match order.status {
             OrderStatus::Cancelled => Ok((StatusCode::ACCEPTED, Json(order))),
