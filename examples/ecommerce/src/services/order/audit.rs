@@ -63,8 +63,11 @@ pub async fn overdue(service: &ServiceHandle, findings: &mut Findings) -> Result
     };
     let latest = service.clock().now().before(GRACE);
     for order in service.sagas().list(&query).await?.0 {
-        if order.deadline.is_some_and(|deadline| deadline < latest) {
-            findings.violation(Invariant::Orders, format!("order {} is undecided, and its deadline has passed", order.saga_id));
+        if order.deadline.is_none_or(|deadline| deadline < latest) && order.attention.is_none() {
+            findings.violation(
+                Invariant::Orders,
+                format!("order {} is undecided, its deadline has passed, and nobody is told", order.saga_id),
+            );
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! A payment gateway, simulated: an outside system with a memory of its own, and switches that make it misbehave.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -205,15 +206,14 @@ impl Gateway {
         sqlx::query_scalar(twice).fetch_all(&self.0.ledger).await
     }
 
-    /// Whether money that was taken under `key` is still here.
+    /// Orders whose money is here: it was taken, and not given back.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub async fn keeps(&self, key: &str) -> Result<bool, sqlx::Error> {
-        let kept = "SELECT COUNT(*) FROM gateway_charges WHERE idempotency_key = $1 AND declined IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM gateway_refunds WHERE idempotency_key = $1)";
-        let kept: i64 = sqlx::query_scalar(kept).bind(key).fetch_one(&self.0.ledger).await?;
-        Ok(kept > 0)
+    pub async fn kept(&self) -> Result<HashSet<String>, sqlx::Error> {
+        let kept = "SELECT order_id FROM gateway_charges AS charge WHERE declined IS NULL
+                    AND NOT EXISTS (SELECT 1 FROM gateway_refunds WHERE idempotency_key = charge.idempotency_key)";
+        Ok(sqlx::query_scalar(kept).fetch_all(&self.0.ledger).await?.into_iter().collect())
     }
 
     /// Closes the ledger.
