@@ -123,6 +123,10 @@ impl Scope {
         message_id: &MessageId,
         now: Timestamp,
     ) -> Before {
+        // What this very message has begun before, it tries again: it waits for no attempt but others'.
+        if let Some(record) = self.record_mut(key, role.step).filter(|record| record.message_id == *message_id) {
+            record.until = None;
+        }
         let records = self.records.get(key).map_or(&[][..], Vec::as_slice);
         let (answer, marks) = Known { saga: &role.saga, records }.answer(role.kind, role.step, event, now);
         for Mark { step, state } in marks {
