@@ -142,7 +142,10 @@ async fn a_cancel_wins_or_loses_its_race_against_the_payment() {
         .map(async |moment| {
             let order_id = shop.place("ada", "tea", 1, 9.9).await;
             tokio::time::sleep(moment).await;
-            let status = cancel(&shop, &order_id).await.status;
+            let status = eventually("the order service answers the cancel", async || {
+                Some(cancel(&shop, &order_id).await.status).filter(|status| *status != 503)
+            })
+            .await;
             (order_id, status)
         })
         .buffer_unordered(SIDE_BY_SIDE)
