@@ -137,8 +137,12 @@ async fn a_log_that_fails_and_does_not_say_what_it_has_stored_changes_nothing() 
     let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
     assert_eq!(metrics["orders"], json!({"created": 15, "completed": 5, "cancelled": 10, "inFlight": 0}));
     for service in SERVICES {
-        let health = shop.get(service, "/health").await.is(200);
-        assert_eq!(health["checks"]["outbox"]["rows"], 0, "{service}: {health}");
+        // On a shared database the backlog is measured now and then.
+        eventually(&format!("{service} has nothing left to send"), async || {
+            let health = shop.get(service, "/health").await.is(200);
+            (health["checks"]["outbox"]["rows"] == 0).then_some(())
+        })
+        .await;
         assert_eq!(shop.count(service, "/dead-letters").await, 0, "{service}");
     }
     shop.check().await;
