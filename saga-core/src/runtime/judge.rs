@@ -153,8 +153,10 @@ pub(crate) async fn conclude(
     now: Timestamp,
 ) -> Result<Result<Box<dyn StoreTx>, String>, StoreError> {
     effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
-    // That the event was published is known, whatever its handler makes of it here, and when.
-    effects.sagas.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
+    // That the event was published is known, whatever its handler makes of it here, and when. What failed before was seen then.
+    if item.origin.attempts() == 0 {
+        effects.sagas.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
+    }
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
