@@ -22,6 +22,8 @@ use crate::{
 
 /// How often the lag is measured.
 const MEASURE: Duration = Duration::from_secs(5);
+/// The measures from one count of the open instances to the next: unlike the others it takes the longer, the more there are.
+const COUNT: u32 = 6;
 /// How often the index of parked keys is compared with the database.
 const AUDIT: Duration = Duration::from_secs(5);
 /// How often old inbox rows are looked for.
@@ -33,7 +35,7 @@ const ROWS: u32 = 1_000;
 pub(crate) async fn measure(core: Arc<Core>) {
     let topics = core.directory.topics();
     let mut clients = ClientSeries::new(&core.metrics, &core.name);
-    loop {
+    for turn in (0..COUNT).cycle() {
         clients.show(&core.transport.statistics());
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
@@ -44,7 +46,10 @@ pub(crate) async fn measure(core: Arc<Core>) {
             }
         }
         if !core.sagas.tracked.is_empty() {
-            measure_sagas(&core).await;
+            if turn == 0 {
+                measure_open(&core).await;
+            }
+            measure_attention(&core).await;
         }
         if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 1).await {
             core.series.dead_open.set_count(open);
@@ -53,19 +58,21 @@ pub(crate) async fn measure(core: Arc<Core>) {
     }
 }
 
-/// Counts the instances of the flows that are tracked here. What cannot be read now is read the next time.
-async fn measure_sagas(core: &Core) {
-    let sagas = core.store().sagas();
-    let (open, attention) = (sagas.open_versions(&core.name).await, sagas.attention(&core.name).await);
+/// Counts the instances of the tracked flows in which something is outstanding. What cannot be read now is read the next time.
+async fn measure_open(core: &Core) {
+    let Ok(open) = core.store().sagas().open_versions(&core.name).await else { return };
     for tracked in &core.sagas.tracked {
-        let saga = &tracked.definition.name;
-        if let Ok(open) = &open {
-            let of_saga = open.iter().filter(|open| open.saga == *saga).map(|open| open.instances);
-            tracked.series.open.set_count(of_saga.sum());
-        }
-        if let Ok(attention) = &attention {
-            tracked.series.attention.set_count(attention.iter().find(|(name, _)| name == saga).map_or(0, |(_, count)| *count));
-        }
+        let of_saga = open.iter().filter(|open| open.saga == tracked.definition.name).map(|open| open.instances);
+        tracked.series.open.set_count(of_saga.sum());
+    }
+}
+
+/// Counts those that somebody has to look at.
+async fn measure_attention(core: &Core) {
+    let Ok(attention) = core.store().sagas().attention(&core.name).await else { return };
+    for tracked in &core.sagas.tracked {
+        let of_saga = attention.iter().find(|(saga, _)| *saga == tracked.definition.name);
+        tracked.series.attention.set_count(of_saga.map_or(0, |(_, count)| *count));
     }
 }
 
