@@ -16,13 +16,7 @@ pub struct Known<E>(PhantomData<fn() -> E>);
 
 impl<E: Event> Known<E> {
     /// The event.
-    pub const EVENT: Option<EventType> = Some(EventType {
-        name: E::NAME,
-        topic: E::TOPIC,
-        version: E::VERSION,
-        decode: |bytes| Ok(Box::new(serde_json::from_slice::<E>(bytes)?)),
-        key: EventType::key_of::<E>,
-    });
+    pub const EVENT: Option<EventType> = Some(EventType::of::<E>());
 }
 
 /// Nothing, for what is no event: that is reported once, by [`keyed_by`].

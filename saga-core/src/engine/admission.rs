@@ -148,7 +148,7 @@ mod tests {
     use crate::failure::Fault;
 
     fn event(name: &'static str, topic: &'static str, version: u32) -> EventType {
-        EventType { name, topic, version, decode: |_| Err(Fault::new("not decoded here")), key: |_| None }
+        EventType { name, topic, version, decode: |_, _| Err(Fault::new("not decoded here")) }
     }
 
     #[test]

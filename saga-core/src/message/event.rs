@@ -44,11 +44,8 @@ impl<T: fmt::Display + Send + Sync + 'static> EventKey for T {
     }
 }
 
-/// Reads the bytes of one event type into the value a handler takes.
-pub type DecodeFn = fn(&[u8]) -> Result<Box<dyn Any + Send>, Fault>;
-
-/// Reads, from the bytes of one event type, the key that the event itself says.
-pub type KeyFn = fn(&[u8]) -> Option<String>;
+/// Reads the bytes of one event type into the value a handler takes. With a key, no event that says another one itself.
+pub type DecodeFn = fn(&[u8], Option<&str>) -> Result<Box<dyn Any + Send>, Fault>;
 
 /// What the runtime knows of an event type.
 #[derive(Clone, Copy)]
@@ -61,14 +58,29 @@ pub struct EventType {
     pub version: u32,
     /// Reads a value of that version.
     pub decode: DecodeFn,
-    /// Reads its key.
-    pub key: KeyFn,
 }
 
 impl EventType {
-    /// The key that an event of type `E` says, as text; `None` when the bytes are none.
-    pub(crate) fn key_of<E: Event>(bytes: &[u8]) -> Option<String> {
-        serde_json::from_slice::<E>(bytes).ok().map(|event| event.key().to_text())
+    /// What there is to know of `E`, which is read as itself.
+    pub(crate) const fn of<E: Event>() -> Self {
+        Self {
+            name: E::NAME,
+            topic: E::TOPIC,
+            version: E::VERSION,
+            decode: |bytes, key| Ok(Box::new(Self::read::<E>(bytes, key)?)),
+        }
+    }
+
+    /// Reads an `E`; with a key, none that says another one itself.
+    pub(crate) fn read<E: Event>(bytes: &[u8], key: Option<&str>) -> Result<E, Fault> {
+        let event: E = serde_json::from_slice(bytes)
+            .map_err(|error| Fault::new(format!("the value is no {} of version {} or below: {error}", E::NAME, E::VERSION)))?;
+        match key.map(|key| (key, event.key().to_text())) {
+            Some((key, own)) if key != own => {
+                Err(Fault::new(format!("the record's key is `{key}`, and the key of the {} in it `{own}`", E::NAME)))
+            }
+            _ => Ok(event),
+        }
     }
 }
 
@@ -92,12 +104,6 @@ pub trait EventSet: Sized + Send + 'static {
 
 impl<E: Event> EventSet for E {
     fn types() -> Vec<EventType> {
-        vec![EventType {
-            name: E::NAME,
-            topic: E::TOPIC,
-            version: E::VERSION,
-            decode: |bytes| Ok(Box::new(serde_json::from_slice::<E>(bytes)?)),
-            key: EventType::key_of::<E>,
-        }]
+        vec![EventType::of::<E>()]
     }
 }

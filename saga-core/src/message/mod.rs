@@ -45,7 +45,7 @@ mod record;
 mod shard;
 
 pub use envelope::{Context, Envelope, Outgoing};
-pub use event::{DecodeFn, Event, EventKey, EventSet, EventType, KeyFn};
+pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
 pub use identified::Identified;
 pub use record::{Header, Received, Record, TopicPartition};
 pub use shard::{Shard, Shards};

@@ -10,7 +10,6 @@ use crate::{
     engine::{admission::Admission, batch::Ended},
     failure::Fault,
     handler::{CallFn, Invocation, Outcome},
-    message::EventType,
 };
 
 /// What a call came to.
@@ -69,32 +68,16 @@ pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Fa
     };
     let event_type = &core.handlers[handler].accepts()[event];
     let value = item.received.record.value.as_deref().unwrap_or_default();
+    // What is locked, and what is told of the instance, goes by the record's key, and what its handler does by the event's own.
+    let key = match item.role(core).is_some() || core.sagas.follow(event_type.name) {
+        true => Some(item.saga_id().ok_or_else(|| {
+            Fault::new(format!("the record has no key in text; that of {} is the key of its saga's instance", event_type.name))
+        })?),
+        false => None,
+    };
     // `Deserialize` is user code, and panics like any other.
-    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(value)))
-        .unwrap_or_else(|panic| Err(Fault::new(format!("reading it panicked: {}", panic_text(&*panic)))));
-    let decoded = decoded.map_err(|fault| {
-        Fault::new(format!("the value is no {} of version {} or below: {fault}", event_type.name, event_type.version))
-    })?;
-    if item.role(core).is_some() || core.sagas.follow(event_type.name) {
-        same_key(event_type, item, value)?;
-    }
-    Ok(decoded)
-}
-
-/// That an event of a saga comes under the key that it says itself: what is locked, and what is told of the instance, goes by the one,
-/// and what its handler does by the other.
-fn same_key(event_type: &EventType, item: &Item, value: &[u8]) -> Result<(), Fault> {
-    let own = std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.key)(value))).ok().flatten();
-    let own = own.ok_or_else(|| Fault::new(format!("the key of {} cannot be read", event_type.name)))?;
-    match item.saga_id() {
-        Some(key) if key == own => Ok(()),
-        Some(key) => {
-            Err(Fault::new(format!("the record's key is `{key}`, and the key of the {} in it `{own}`", event_type.name)))
-        }
-        None => {
-            Err(Fault::new(format!("the record has no key in text, and the key of the {} in it is `{own}`", event_type.name)))
-        }
-    }
+    std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(value, key)))
+        .unwrap_or_else(|panic| Err(Fault::new(format!("reading the {} panicked: {}", event_type.name, panic_text(&*panic)))))
 }
 
 /// The outcome, as far as the engine cares.

@@ -63,8 +63,8 @@ fn set(set: &Set) -> TokenStream {
         let super::model::Variant { ident, cfgs, field, event } = variant;
         quote! {
             #(#cfgs)*
-            types.push(#krate::__private::member::<#event>().event_type(|bytes| {
-                #krate::__private::member::<#event>().decode(bytes, |event| Self::#ident { #field: event })
+            types.push(#krate::__private::member::<#event>().event_type(|bytes, key| {
+                #krate::__private::member::<#event>().decode(bytes, key, |event| Self::#ident { #field: event })
             }));
         }
     });

@@ -44,18 +44,18 @@ impl ::sagas::__private::EventSet for OrderEnded {
         types
             .push(
                 ::sagas::__private::member::<OrderConfirmed>()
-                    .event_type(|bytes| {
+                    .event_type(|bytes, key| {
                         ::sagas::__private::member::<OrderConfirmed>()
-                            .decode(bytes, |event| Self::Confirmed { 0: event })
+                            .decode(bytes, key, |event| Self::Confirmed { 0: event })
                     }),
             );
         #[cfg(all())]
         types
             .push(
                 ::sagas::__private::member::<OrderCancelled>()
-                    .event_type(|bytes| {
+                    .event_type(|bytes, key| {
                         ::sagas::__private::member::<OrderCancelled>()
-                            .decode(bytes, |event| Self::Cancelled { event: event })
+                            .decode(bytes, key, |event| Self::Cancelled { event: event })
                     }),
             );
         types

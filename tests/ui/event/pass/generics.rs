@@ -41,7 +41,7 @@ fn main() {
 
     let mut published = Vec::new();
     Change::Number(changed).encode(&mut published).expect("is JSON");
-    let read = (<Change<u8> as EventSet>::types()[0].decode)(&published[0].value);
+    let read = (<Change<u8> as EventSet>::types()[0].decode)(&published[0].value, None);
     let read = read.ok().and_then(|value| value.downcast::<Change<u8>>().ok());
     assert_eq!(read.as_deref(), Some(&Change::Number(Changed { id: 7, to: Some(1) })));
 }

@@ -70,7 +70,7 @@ impl Entry {
     pub fn change(&self) -> Result<Change, Fault> {
         let known = <Change as EventSet>::types().into_iter().find(|known| known.name == self.event_type);
         let known = known.ok_or_else(|| Fault::new(format!("the history holds an unknown event `{}`", self.event_type)))?;
-        let change = (known.decode)(self.data.as_bytes())?.downcast::<Change>();
+        let change = (known.decode)(self.data.as_bytes(), None)?.downcast::<Change>();
         change.map(|change| *change).map_err(|_| Fault::new(format!("`{}` is no event of an order", self.event_type)))
     }
 }
