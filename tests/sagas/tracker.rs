@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sagas::{
     prelude::*,
-    saga::InstanceState,
+    saga::{InstanceKey, InstanceRecord, InstanceState},
     store::{InstanceOrder, InstanceQuery},
     time::Timestamp,
     transport::memory::Memory,
@@ -233,6 +233,39 @@ async fn a_deadline_whose_handler_fails_is_tried_again_and_then_needs_attention(
     stage.pump.advance(DEADLINE).await;
     stage.books().check_ended(7);
     assert_eq!(stage.instance(7).await.state, InstanceState::Aborted);
+}
+
+#[tokio::test]
+async fn an_instance_that_cannot_be_read_is_shown_and_keeps_no_other_from_its_deadline() {
+    let site = Site::on(Gated::new([("payment", "stock")]), 10);
+    let stage = site.open().await;
+    stage.place(7, 2, 30).await;
+    stage.place(8, 2, 30).await;
+    stage.pump.run_until_quiet().await;
+    let key = InstanceKey { saga: PlaceOrder::NAME.to_owned(), id: "7".to_owned() };
+    let store = site.order.store();
+    let record = store.sagas().instance("order", &key).await.unwrap().unwrap();
+    let mut tx = store.begin().await.unwrap();
+    tx.save_instances("order", &[InstanceRecord { body: "no JSON".to_owned(), ..record }]).await.unwrap();
+    tx.commit().await.unwrap();
+    let all = InstanceQuery { limit: 10, ..InstanceQuery::default() };
+    let listed = stage.sagas().list(&all).await.unwrap().0;
+    let attention: Vec<_> = listed.iter().map(|view| (view.saga_id.as_str(), view.attention.as_deref())).collect();
+    let unreadable = "it cannot be read, was it written by a newer program? expected ident at line 1 column 2";
+    assert_eq!(attention, [("7", Some(unreadable)), ("8", None)]);
+    assert_eq!(stage.instance(7).await, listed[0]);
+
+    // A shop with a timer that is due has not come to rest, so that the clock alone is moved on here.
+    let given_up = async |id: u64| {
+        site.clock.advance(SECOND);
+        stage.books().status(id) == Some(Status::Cancelled)
+    };
+    site.clock.advance(DEADLINE);
+    until("the other is given up", async || given_up(8).await).await;
+    stage.place(9, 2, 30).await;
+    site.clock.advance(DEADLINE);
+    until("one that is due later is given up too", async || given_up(9).await).await;
+    assert_ne!(stage.books().status(7), Some(Status::Cancelled));
 }
 
 #[tokio::test]

@@ -30,12 +30,11 @@ use crate::{
 
 /// Timers that are carried out before the next look.
 const PAGE: u32 = 100;
-/// How often another process's timers are looked for, where there may be one: it may have set them and died.
-const ADOPT: Duration = Duration::from_secs(5);
+/// How often timers are looked at that nobody waits for: those of another process, where there may be one, for it may have set them
+/// and died; and those that could not be carried out.
+const LOOK: Duration = Duration::from_secs(5);
 /// The first wait of a deadline whose handler has failed, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// How soon instances whose timers cannot be carried out are looked at again.
-const STUCK: Duration = Duration::from_secs(60);
 /// Failures of a deadline's handler after which somebody has to look at the instance.
 const ATTEMPTS: u32 = 10;
 
@@ -55,7 +54,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 Some(core.clock.now().after(core.store_backoff(&error, failures)))
             }
         };
-        let shared = core.store().sharing().is_some().then(|| core.clock.now().after(ADOPT));
+        let shared = core.store().sharing().is_some().then(|| core.clock.now().after(LOOK));
         let until = wait.into_iter().chain(shared).min();
         if let Some(until) = until {
             core.sagas.planned.store(until.as_millis(), Ordering::SeqCst);
@@ -104,7 +103,7 @@ async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
     }
     core.moved();
     let next = core.store().sagas().next_due(&core.name).await?;
-    let soonest = core.clock.now().after(STUCK);
+    let soonest = core.clock.now().after(LOOK);
     Ok(next.map(|next| if stuck { next.max(soonest) } else { next }))
 }
 

@@ -9,6 +9,7 @@ mod retrying;
 mod scope;
 mod tracker;
 mod tracking;
+mod view;
 
 use std::{
     sync::{
@@ -20,9 +21,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-pub use operations::{InstanceView, OperationError, Sagas, StepView};
+pub use operations::{OperationError, Sagas};
 pub use remote::Remote;
 pub use tracker::Tracker;
+pub use view::{InstanceView, StepView};
 
 pub(crate) use check::{open_versions, problems};
 pub(crate) use deadlines::{load, watch};

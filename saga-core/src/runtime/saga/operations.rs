@@ -2,73 +2,23 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use super::{
     super::core::Core,
     Tracked, deadlines,
     scope::{Before, Scope},
+    view::InstanceView,
 };
 use crate::{
     engine::saga::{GivenUp, Instance},
     id::MessageId,
     message::{Context, Outgoing},
-    saga::{InstanceKey, InstanceRecord, InstanceState, RetryDeadLetter, StepRecord},
+    saga::{InstanceKey, InstanceRecord, RetryDeadLetter, StepRecord},
     store::{HistoryEntry, InstanceQuery, StoreError, StoreTx},
-    time::Timestamp,
 };
 
 /// The instances of the flows that a service tracks. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas(pub(crate) Arc<Core>);
-
-/// An instance, for people and programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InstanceView {
-    /// The key of the instance.
-    pub saga_id: String,
-    /// The flow.
-    pub saga: String,
-    /// The version in which it began.
-    pub version: u32,
-    /// How far it is.
-    pub state: InstanceState,
-    /// What is done, in the order of time.
-    pub done: Vec<StepView>,
-    /// The step that is being done, or undone; `None` when none is.
-    pub current: Option<String>,
-    /// The events of which one is expected next.
-    pub expected_next: Vec<String>,
-    /// When it should have ended; `None` when it has.
-    pub deadline: Option<Timestamp>,
-    /// Why somebody has to look at it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attention: Option<String>,
-    /// How many events came that the flow does not allow.
-    pub not_allowed: u32,
-    /// What the flow is known by elsewhere.
-    pub correlation_id: String,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// When it moved last.
-    pub updated_at: Timestamp,
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<Timestamp>,
-}
-
-/// A step of an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepView {
-    /// The step.
-    pub step: String,
-    /// When its event was published.
-    pub at: Timestamp,
-    /// The event that says what came of it.
-    pub event: String,
-}
 
 /// Why an operation was not done.
 #[derive(Debug, thiserror::Error)]
@@ -110,8 +60,7 @@ impl Sagas {
     /// When the database cannot be read.
     pub async fn list(&self, query: &InstanceQuery) -> Result<(Vec<InstanceView>, u64), StoreError> {
         let (records, total) = self.0.store().sagas().instances(&self.0.name, query).await?;
-        let views = records.into_iter().map(|record| self.view(record)).collect::<Result<_, _>>()?;
-        Ok((views, total))
+        Ok((records.into_iter().map(|record| self.view(record)).collect(), total))
     }
 
     /// One instance; `None` when it is not there.
@@ -120,7 +69,7 @@ impl Sagas {
     /// When the database cannot be read.
     pub async fn find(&self, saga: &str, id: &str) -> Result<Option<InstanceView>, StoreError> {
         let record = self.0.store().sagas().instance(&self.0.name, &key(saga, id)).await?;
-        record.map(|record| self.view(record)).transpose()
+        Ok(record.map(|record| self.view(record)))
     }
 
     /// What happened to an instance, in the order in which it was taken in; empty when it is not there.
@@ -139,10 +88,12 @@ impl Sagas {
         self.0.store().sagas().steps(&self.0.name, &key(saga, id)).await
     }
 
-    fn view(&self, record: InstanceRecord) -> Result<InstanceView, StoreError> {
-        let instance = read(record)?;
-        let definition = self.0.sagas.tracked(&instance.key.saga).map(|tracked| &tracked.definition);
-        Ok(InstanceView::of(&instance, definition.map(|definition| &**definition)))
+    fn view(&self, record: InstanceRecord) -> InstanceView {
+        let definition = self.0.sagas.tracked(&record.instance.saga).map(|tracked| &*tracked.definition);
+        match Instance::read(record.clone()) {
+            Ok(instance) => InstanceView::of(&instance, definition),
+            Err(error) => InstanceView::unreadable(record, &error),
+        }
     }
 
     /// Tries again what has stopped: lets the timers run anew, and gives the dead letters that are in the way back to their
@@ -256,35 +207,6 @@ impl Sagas {
     }
 }
 
-impl InstanceView {
-    /// The view of `instance`, by its flow if that is known.
-    pub fn of(instance: &Instance, definition: Option<&crate::saga::Definition>) -> Self {
-        let expected = definition.map(|definition| instance.expected(definition)).unwrap_or_default();
-        let done = definition.map(|definition| instance.done(definition)).unwrap_or_default();
-        Self {
-            saga_id: instance.key.id.clone(),
-            saga: instance.key.saga.clone(),
-            version: instance.version,
-            state: instance.state,
-            done: done.into_iter().map(|(step, event, at)| StepView { step: step.to_owned(), at, event }).collect(),
-            current: expected.first().map(|next| next.step.to_owned()),
-            expected_next: expected.iter().flat_map(|next| next.events.iter().map(|event| (*event).to_owned())).collect(),
-            deadline: instance.deadline(),
-            attention: instance.attention.clone(),
-            not_allowed: instance.known.not_allowed,
-            correlation_id: instance.known.correlation_id.clone(),
-            started_at: instance.started_at,
-            updated_at: instance.updated_at,
-            ended_at: instance.ended_at,
-        }
-    }
-}
-
 fn key(saga: &str, id: &str) -> InstanceKey {
     InstanceKey { saga: saga.to_owned(), id: id.to_owned() }
-}
-
-fn read(record: InstanceRecord) -> Result<Instance, StoreError> {
-    let InstanceKey { saga, id } = record.instance.clone();
-    Instance::read(record).map_err(|error| StoreError::Incompatible(format!("the saga {saga} {id} cannot be read: {error}")))
 }
