@@ -6,6 +6,7 @@ mod gated;
 mod shop;
 mod stage;
 
+mod adverse;
 mod attention;
 mod barrier;
 mod cancel;
@@ -13,3 +14,4 @@ mod deadline_races;
 mod interleavings;
 mod startup;
 mod tracker;
+mod versions;

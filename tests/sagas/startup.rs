@@ -3,8 +3,6 @@
 use sagas::{
     handler::{Handler, HandlerOptions},
     prelude::*,
-    saga::{InstanceKey, InstanceRecord},
-    transport::memory::Memory,
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +10,7 @@ use crate::{
     gated::{Gated, Queue},
     shop::{
         Cancelled, Confirmed, Created, Declined, Insufficient, Paid, PlaceOrder, Refunded, Released, Reserved, Shop,
-        books::Status,
-        conduct::{Act, Point},
-        inventory, order, payment,
+        books::Status, conduct::Point, inventory, order, payment,
     },
     stage::Site,
 };
@@ -332,29 +328,4 @@ async fn an_app_with_a_mistake_consumes_nothing() {
     let stage = site.open().await;
     stage.pump.run_until_quiet().await;
     assert_eq!(stage.books().status(7), Some(Status::Confirmed));
-}
-
-#[tokio::test]
-async fn an_open_instance_of_a_version_that_is_not_known_refuses_the_start() {
-    let site = Site::on(Memory::new(), 10);
-    let stage = site.open().await;
-    stage.shop.conduct.set(Point::Reserve, Act::Fail);
-    for id in [7, 8] {
-        stage.place(id, 1, 30).await;
-    }
-    stage.pump.run_until_quiet().await;
-    stage.pump.stop().await;
-
-    // As a newer program would have begun it.
-    let key = InstanceKey { saga: PlaceOrder::NAME.to_owned(), id: "7".to_owned() };
-    let record = site.order.store().sagas().instance("order", &key).await.unwrap().unwrap();
-    let mut tx = site.order.store().begin().await.unwrap();
-    tx.save_instances("order", &[InstanceRecord { version: 2, ..record }]).await.unwrap();
-    tx.commit().await.unwrap();
-    let Err(error) = site.try_open(site.services()).await else { panic!("it has started") };
-    assert_eq!(
-        error.problems,
-        ["service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not know; run the \
-          program that does until they have ended, or end them by hand"]
-    );
 }
