@@ -1,38 +1,23 @@
-//! What one transaction has to do with sagas: the barrier's records, read before the handlers are called and written after them,
-//! and the flow's events that the tracker takes in.
+//! What one transaction has to do with sagas: the barrier's records, read before the handlers are called and written after them.
+//! What the tracker sees of it is in [`tracking`](super::tracking).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::super::{core::Core, item::Item};
+use super::{
+    super::{core::Core, item::Item},
+    tracking::Sighting,
+};
 use crate::{
     engine::saga::{Answer, Instance, Known, Mark, barrier::Reason},
     id::MessageId,
-    message::{Event, Outgoing},
-    saga::{InstanceKey, Publishes, Role, RoleKind, StepGivenUp, StepRecord, StepState},
+    message::Outgoing,
+    saga::{InstanceKey, Role, RoleKind, StepRecord, StepState},
     store::{StoreError, StoreTx},
     time::Timestamp,
 };
-
-/// An event of a tracked flow, on its way to the tracker.
-#[derive(Debug, Clone)]
-pub(crate) struct Sighting {
-    /// Which of the tracked flows.
-    pub(super) flow: usize,
-    pub(super) id: String,
-    pub(super) event: String,
-    pub(super) message_id: String,
-    pub(super) causation_id: Option<String>,
-    pub(super) correlation_id: String,
-    pub(super) source: String,
-    pub(super) at: Timestamp,
-    /// What is to be said of it.
-    pub(super) note: Option<String>,
-    /// A participant cannot go on.
-    pub(super) given_up: Option<StepGivenUp>,
-}
 
 /// What happens to a message of a saga before its handler would be called.
 #[derive(Debug)]
@@ -249,81 +234,6 @@ impl Scope {
         self.records.get_mut(key)?.iter_mut().find(|record| record.step == step)
     }
 
-    /// Takes note of a message of a tracked flow that was handled.
-    pub(crate) fn see_received(&mut self, core: &Core, item: &Item, note: Option<&str>) {
-        if core.sagas.tracked.is_empty() {
-            return;
-        }
-        let (Some(event), Some(id)) = (item.event_type(core), item.saga_id()) else { return };
-        if event == StepGivenUp::NAME {
-            return self.see_given_up(core, item);
-        }
-        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
-            // What this service publishes was seen when it was published.
-            let own = item.envelope.source == *core.name && item.envelope.event_type.is_some();
-            if tracked.definition.has_event(&event) && !own {
-                self.sightings.push(Sighting {
-                    flow,
-                    id: id.to_owned(),
-                    event: event.clone(),
-                    message_id: item.envelope.id.to_string(),
-                    causation_id: item.envelope.causation_id.clone(),
-                    correlation_id: item.envelope.correlation_id.clone(),
-                    source: item.envelope.source.clone(),
-                    at: item.envelope.time,
-                    note: note.map(str::to_owned),
-                    given_up: None,
-                });
-            }
-        }
-    }
-
-    fn see_given_up(&mut self, core: &Core, item: &Item) {
-        let value = item.received.record.value.as_deref().unwrap_or_default();
-        // A value that is none was dead-lettered before it came here.
-        let Ok(given_up) = serde_json::from_slice::<StepGivenUp>(value) else { return };
-        let Some(flow) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
-        self.sightings.push(Sighting {
-            flow,
-            id: given_up.id.clone(),
-            event: StepGivenUp::NAME.to_owned(),
-            message_id: item.envelope.id.to_string(),
-            causation_id: item.envelope.causation_id.clone(),
-            correlation_id: item.envelope.correlation_id.clone(),
-            source: item.envelope.source.clone(),
-            at: item.envelope.time,
-            note: None,
-            given_up: Some(given_up),
-        });
-    }
-
-    /// Takes note of events of a tracked flow that this service publishes in this transaction.
-    pub(crate) fn see_published(
-        &mut self,
-        core: &Core,
-        events: &[(MessageId, Outgoing)],
-        correlation_id: &str,
-        causation_id: Option<&str>,
-        now: Timestamp,
-    ) {
-        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
-            for (id, event) in events.iter().filter(|(_, event)| tracked.definition.has_event(event.name)) {
-                self.sightings.push(Sighting {
-                    flow,
-                    id: event.key.clone(),
-                    event: event.name.to_owned(),
-                    message_id: id.to_string(),
-                    causation_id: causation_id.map(str::to_owned),
-                    correlation_id: correlation_id.to_owned(),
-                    source: core.name.to_string(),
-                    at: now,
-                    note: None,
-                    given_up: None,
-                });
-            }
-        }
-    }
-
     /// Writes what has changed. Said again, it writes nothing.
     pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<(), StoreError> {
         let changed: Vec<_> =
@@ -343,9 +253,4 @@ impl Scope {
 /// The instance that `item` is of, to a handler with this role.
 fn instance(role: &Role, item: &Item) -> Option<InstanceKey> {
     Some(InstanceKey { saga: role.saga.name.clone(), id: item.saga_id()?.to_owned() })
-}
-
-/// Whether a tracked flow decides by this event: published by nobody but its pivot and its abort.
-pub(super) fn is_start(publishes: Option<Publishes<'_>>) -> bool {
-    matches!(publishes, Some(Publishes::Starts))
 }

@@ -1,4 +1,5 @@
-//! The tracker: moves instances by the events that a transaction has seen, with a statement of each kind for all of them.
+//! The tracker: takes note of the events of its flows that a transaction meets, and moves their instances by them, with a statement of
+//! each kind for all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,18 +7,114 @@ use std::{
 };
 
 use super::{
-    super::core::Core,
+    super::{core::Core, item::Item},
     Tracked,
-    scope::{Scope, Sighting, is_start},
+    scope::Scope,
 };
 use crate::{
     engine::saga::{GivenUp, Instance, Taken, instance},
-    saga::{InstanceKey, InstanceRecord},
+    id::MessageId,
+    message::{Event, Outgoing},
+    saga::{InstanceKey, InstanceRecord, Publishes, StepGivenUp},
     store::{HistoryEntry, StoreError, StoreTx},
     time::Timestamp,
 };
 
+/// An event of a tracked flow, on its way to the tracker.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    /// Which of the tracked flows.
+    flow: usize,
+    id: String,
+    event: String,
+    message_id: String,
+    causation_id: Option<String>,
+    correlation_id: String,
+    source: String,
+    at: Timestamp,
+    /// What is to be said of it.
+    note: Option<String>,
+    /// A participant cannot go on.
+    given_up: Option<StepGivenUp>,
+}
+
+impl Sighting {
+    /// Of `item`, which is of the instance `id` of the flow.
+    fn received(flow: usize, id: &str, event: &str, item: &Item) -> Self {
+        let envelope = &item.envelope;
+        Self {
+            flow,
+            id: id.to_owned(),
+            event: event.to_owned(),
+            message_id: envelope.id.to_string(),
+            causation_id: envelope.causation_id.clone(),
+            correlation_id: envelope.correlation_id.clone(),
+            source: envelope.source.clone(),
+            at: envelope.time,
+            note: None,
+            given_up: None,
+        }
+    }
+}
+
 impl Scope {
+    /// Takes note of a message of a tracked flow that was handled.
+    pub(crate) fn see_received(&mut self, core: &Core, item: &Item, note: Option<&str>) {
+        if core.sagas.tracked.is_empty() {
+            return;
+        }
+        let (Some(event), Some(id)) = (item.event_type(core), item.saga_id()) else { return };
+        if event == StepGivenUp::NAME {
+            return self.see_given_up(core, item);
+        }
+        // What this service publishes was seen when it was published.
+        if item.envelope.source == *core.name && item.envelope.event_type.is_some() {
+            return;
+        }
+        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
+            if tracked.definition.has_event(&event) {
+                let note = note.map(str::to_owned);
+                self.sightings.push(Sighting { note, ..Sighting::received(flow, id, &event, item) });
+            }
+        }
+    }
+
+    fn see_given_up(&mut self, core: &Core, item: &Item) {
+        let value = item.received.record.value.as_deref().unwrap_or_default();
+        // A value that is none was dead-lettered before it came here.
+        let Ok(given_up) = serde_json::from_slice::<StepGivenUp>(value) else { return };
+        let Some(flow) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
+        let seen = Sighting::received(flow, &given_up.id, StepGivenUp::NAME, item);
+        self.sightings.push(Sighting { given_up: Some(given_up), ..seen });
+    }
+
+    /// Takes note of events of a tracked flow that this service publishes in this transaction.
+    pub(crate) fn see_published(
+        &mut self,
+        core: &Core,
+        events: &[(MessageId, Outgoing)],
+        correlation_id: &str,
+        causation_id: Option<&str>,
+        now: Timestamp,
+    ) {
+        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
+            for (id, event) in events.iter().filter(|(_, event)| tracked.definition.has_event(event.name)) {
+                self.sightings.push(Sighting {
+                    flow,
+                    id: event.key.clone(),
+                    event: event.name.to_owned(),
+                    message_id: id.to_string(),
+                    causation_id: causation_id.map(str::to_owned),
+                    correlation_id: correlation_id.to_owned(),
+                    source: core.name.to_string(),
+                    at: now,
+                    note: None,
+                    given_up: None,
+                });
+            }
+        }
+    }
+
     /// Moves the instances whose events were seen.
     pub(super) async fn track(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<(), StoreError> {
         let sightings = std::mem::take(&mut self.sightings);
@@ -104,7 +201,7 @@ fn take(
                 }
             },
         },
-        None if is_start(saga.published_as(&sighting.event)) => {
+        None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
             let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, tracked.deadline);
             instances.insert(key.clone(), begun);
         }
