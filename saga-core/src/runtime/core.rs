@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
+    conditions::Conditions,
     gap::Gap,
     metrics::{HandlerSeries, ServiceSeries},
     relay::{self, Instance},
@@ -43,6 +44,8 @@ pub(crate) struct Core {
     pub(crate) state: StateMap,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
+    /// What has been wrong for longer than a moment.
+    pub(crate) conditions: Conditions,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -87,6 +90,7 @@ impl Core {
             handler_series: handlers.iter().map(|handler| HandlerSeries::new(&metrics, handler.options().name)).collect(),
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
+            conditions: Conditions::new(name.clone(), metrics.clone()),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),

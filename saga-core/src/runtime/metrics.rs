@@ -29,7 +29,9 @@ use ::metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 pub(crate) use clients::ClientSeries;
-pub(crate) use series::{HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, without_effect};
+pub(crate) use series::{
+    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, condition_gauge, without_effect,
+};
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];

@@ -2,6 +2,7 @@
 
 mod app;
 mod call;
+mod conditions;
 mod consumer;
 mod core;
 mod dead_letters;

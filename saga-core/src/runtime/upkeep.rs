@@ -152,6 +152,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
             }
         }),
     );
+    core.health.check("conditions", of(core, |core| async move { core.conditions.check() }));
     core.health.watch(
         "lag",
         of(core, |core| async move {

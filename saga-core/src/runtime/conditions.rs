@@ -1,0 +1,175 @@
+//! Standing conditions: what has been wrong with a service for longer than a moment, each by name and subject.
+//!
+//! A failure that passes is logged where it happens. One that lasts becomes a condition: it is logged once when it begins and once
+//! when it ends, it is a metric, and it is in health with its cause and its fix. A critical condition makes the service not ready.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+use super::{
+    health::{CheckResult, Status},
+    metrics::{Metrics, condition_gauge},
+};
+use crate::time::Timestamp;
+
+/// Whether a service can do its work in spite of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Severity {
+    /// It can: health is degraded, and the service stays ready.
+    Warning,
+    /// It cannot: the service is not ready.
+    Critical,
+}
+
+/// A condition, as health shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Condition {
+    /// Its name: lower case words joined by `_`. The documentation lists them.
+    pub(crate) condition: &'static str,
+    /// What it is about: a topic, a partition, a key, a table. Empty for the service as a whole.
+    pub(crate) subject: String,
+    pub(crate) severity: Severity,
+    /// What is wrong, where, and the fix, in a sentence without secrets.
+    pub(crate) detail: String,
+    pub(crate) since: Timestamp,
+}
+
+/// The conditions of one service.
+pub(crate) struct Conditions {
+    service: Arc<str>,
+    metrics: Metrics,
+    present: Mutex<BTreeMap<(&'static str, String), Condition>>,
+}
+
+impl Conditions {
+    pub(crate) fn new(service: Arc<str>, metrics: Metrics) -> Self {
+        Self { service, metrics, present: Mutex::default() }
+    }
+
+    fn present(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Condition>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the condition `name` holds for `subject`. One that holds already keeps its beginning and takes the new detail.
+    pub(crate) fn raise(&self, name: &'static str, subject: &str, severity: Severity, detail: impl Into<String>, now: Timestamp) {
+        let detail = detail.into();
+        let mut present = self.present();
+        let key = (name, subject.to_owned());
+        let known = present.get(&key);
+        let worse = known.is_none_or(|known| severity > known.severity);
+        let since = known.map_or(now, |known| known.since);
+        if worse {
+            match severity {
+                Severity::Critical => tracing::error!(service = &*self.service, condition = name, subject, "{detail}"),
+                Severity::Warning => tracing::warn!(service = &*self.service, condition = name, subject, "{detail}"),
+            }
+        }
+        present.insert(key, Condition { condition: name, subject: subject.to_owned(), severity, detail, since });
+        self.count(name, &present);
+    }
+
+    /// Records that the condition `name` does not hold for `subject` any more.
+    pub(crate) fn clear(&self, name: &'static str, subject: &str, now: Timestamp) {
+        let mut present = self.present();
+        if let Some(over) = present.remove(&(name, subject.to_owned())) {
+            let lasted = now.since(over.since).as_secs();
+            tracing::info!(service = &*self.service, condition = name, subject, lasted_seconds = lasted, "the condition is over");
+            self.count(name, &present);
+        }
+    }
+
+    /// Records that the condition `name` holds for exactly these subjects, each with its severity and detail.
+    pub(crate) fn set(&self, name: &'static str, holds: impl IntoIterator<Item = (String, Severity, String)>, now: Timestamp) {
+        let mut over: Vec<_> = self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect();
+        for (subject, severity, detail) in holds {
+            over.retain(|known| *known != subject);
+            self.raise(name, &subject, severity, detail, now);
+        }
+        over.iter().for_each(|subject| self.clear(name, subject, now));
+    }
+
+    /// All that hold now, in the order of names and subjects.
+    pub(crate) fn all(&self) -> Vec<Condition> {
+        self.present().values().cloned().collect()
+    }
+
+    /// What health says of them.
+    pub(crate) fn check(&self) -> CheckResult {
+        let all = self.all();
+        let worst = all.iter().map(|condition| condition.severity).max();
+        let mut result = CheckResult::up();
+        result.status = match worst {
+            None => Status::Up,
+            Some(Severity::Warning) => Status::Degraded,
+            Some(Severity::Critical) => Status::Down,
+        };
+        if !all.is_empty() {
+            result.detail = Some(all.iter().map(|condition| condition.detail.as_str()).collect::<Vec<_>>().join("; "));
+        }
+        result.with("conditions", serde_json::to_value(&all).unwrap_or_default())
+    }
+
+    fn count(&self, name: &'static str, present: &BTreeMap<(&'static str, String), Condition>) {
+        let count = present.keys().filter(|(known, _)| *known == name).count();
+        condition_gauge(&self.metrics, name).set_count(count as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions() -> (Conditions, Metrics) {
+        let metrics = Metrics::new("s");
+        (Conditions::new("s".into(), metrics.clone()), metrics)
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn the_worst_condition_decides_health() {
+        let (conditions, _) = conditions();
+        assert_eq!(conditions.check().status, Status::Up);
+        conditions.raise("clock_skew", "", Severity::Warning, "the clocks differ", at(1));
+        assert_eq!(conditions.check().status, Status::Degraded);
+        conditions.raise("log_unreadable", "orders", Severity::Critical, "no rights", at(2));
+        let check = conditions.check();
+        assert_eq!((check.status, check.detail.as_deref()), (Status::Down, Some("the clocks differ; no rights")));
+        conditions.clear("log_unreadable", "orders", at(3));
+        assert_eq!(conditions.check().status, Status::Degraded);
+    }
+
+    #[test]
+    fn a_condition_keeps_its_beginning_and_takes_the_new_detail() {
+        let (conditions, _) = conditions();
+        conditions.raise("clock_skew", "", Severity::Warning, "2 s", at(1));
+        conditions.raise("clock_skew", "", Severity::Warning, "3 s", at(9));
+        let all = conditions.all();
+        assert_eq!((all.len(), all[0].since, all[0].detail.as_str()), (1, at(1), "3 s"));
+    }
+
+    #[test]
+    fn those_of_one_name_are_set_together() {
+        let (conditions, metrics) = conditions();
+        let holds = |subjects: &[&str]| {
+            let holds = subjects.iter().map(|subject| ((*subject).to_owned(), Severity::Warning, format!("{subject} stands still")));
+            holds.collect::<Vec<_>>()
+        };
+        conditions.set("partition_stalled", holds(&["orders-0", "orders-1"]), at(1));
+        conditions.raise("clock_skew", "", Severity::Warning, "2 s", at(1));
+        conditions.set("partition_stalled", holds(&["orders-1"]), at(2));
+        let names: Vec<_> = conditions.all().into_iter().map(|condition| condition.subject).collect();
+        assert_eq!(names, ["", "orders-1"]);
+        let text = metrics.render();
+        assert!(text.contains(r#"sagas_conditions{service="s",condition="partition_stalled"} 1"#), "{text}");
+        conditions.set("partition_stalled", holds(&[]), at(3));
+        assert!(metrics.render().contains(r#"sagas_conditions{service="s",condition="partition_stalled"} 0"#));
+    }
+}
