@@ -11,6 +11,7 @@
 //! - [`pace`]: how many messages share a transaction.
 //! - [`backoff`]: when the next attempt is due.
 //! - [`parking`]: the keys whose messages wait.
+//! - [`replay`]: whether a message that is known is a dead letter that was produced again.
 //! - [`watermark`]: how far a partition may be committed.
 //! - [`outbox`]: which rows may be sent now.
 //! - [`saga`]: what a message means to a flow across services.
@@ -23,6 +24,7 @@ pub mod flow;
 pub mod outbox;
 pub mod pace;
 pub mod parking;
+pub mod replay;
 pub mod saga;
 pub mod schedule;
 pub mod waits;

@@ -1,89 +1,109 @@
-//! What an operator does with dead letters: retry, discard.
+//! What an operator does with dead letters: retry, discard; one, or all that a filter wants.
 
 use std::sync::Arc;
 
 use super::core::Core;
 use crate::{
-    engine::parking::Place,
-    message::{Received, TopicPartition},
-    store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx, parking_key},
+    engine::parking::{self, Place},
+    store::{self, Bulk, DeadLetterFilter, DeadLetterId, LetterHead, Settle, Settled, StoreError},
+    time::Timestamp,
 };
 
-/// Gives an open dead letter back to its handler, behind whatever is parked of its key.
-pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, StoreError> {
+// What the stores look for is what the index of parked keys never lets come due.
+const _: () = assert!(store::HELD.as_millis() == parking::HELD.as_millis());
+
+/// How often a transaction is begun again in which another was first.
+const ATTEMPTS: u32 = 5;
+
+/// What came of settling all that a filter wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettledLetters {
+    /// How many were settled.
+    pub settled: u64,
+    /// How many are open that the filter wants: they were beyond the limit, or came meanwhile.
+    pub left: u64,
+}
+
+/// Settles one dead letter; false when it is not there or not open.
+pub(crate) async fn one(core: &Arc<Core>, how: Settle, id: &DeadLetterId) -> Result<bool, StoreError> {
     let Some(letter) = core.store().dead_letter(&core.name, id).await? else { return Ok(false) };
-    let held = held_head(core, &letter).await?;
-    let mut tx = core.store().begin().await?;
-    if !tx.settle_dead_letter(&core.name, id, DeadLetterState::Retried).await? {
-        return Ok(false);
+    let settled = batch(core, how, &[LetterHead::of(&letter)]).await?;
+    let [(head, _)] = &settled[..] else { return Ok(false) };
+    let how = how.state().as_str();
+    tracing::info!(service = &*core.name, dead_letter = head.id.as_str(), error = letter.error, "dead letter {how}");
+    Ok(true)
+}
+
+/// Settles at most `limit` of the open dead letters that `filter` wants, in the order of their positions.
+pub(crate) async fn all(
+    core: &Arc<Core>,
+    how: Settle,
+    filter: &DeadLetterFilter,
+    limit: u64,
+) -> Result<SettledLetters, StoreError> {
+    let (_, open) = core.store().find_dead_letters(&core.name, &filter.and_open(), 0, 0).await?;
+    // Those that fail again meanwhile are left to the next call.
+    let mut bulk = Bulk::new(filter, limit.min(open));
+    let mut settled = 0;
+    while let Some(heads) = bulk.next(&**core.store(), &core.name).await? {
+        let done = batch(core, how, &heads).await?.len();
+        bulk.settled(done);
+        settled += done as u64;
+        tracing::info!(service = &*core.name, letters = done, "dead letters {}", how.state().as_str());
     }
-    let now = core.clock.now();
-    if letter.received.partition < 0 {
-        // It never reached the log: it goes there again.
-        let staged = core.stage(&mut *tx, &[(*letter.received.record).clone()]).await?;
-        core.commit(tx, staged).await?;
-    } else {
-        match held {
-            Some(head) => tx.repark(head, 0, now, "").await?,
-            None => park(core, &mut *tx, letter.received.clone()).await?,
+    let (_, left) = core.store().find_dead_letters(&core.name, &filter.and_open(), 0, 0).await?;
+    Ok(SettledLetters { settled, left })
+}
+
+/// Settles those of `heads` that are open, in one transaction; gives them, and whether they held their keys.
+async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Vec<(LetterHead, bool)>, StoreError> {
+    let mut failures = 0;
+    let (settled, now) = loop {
+        match attempt(core, how, heads).await {
+            Ok(done) => break done,
+            Err(error @ StoreError::Contended(_)) if failures < ATTEMPTS => {
+                failures += 1;
+                core.clock.sleep(core.store_backoff(&error, failures)).await;
+            }
+            Err(error) => return Err(error),
         }
-        tx.commit().await?;
-        let place = place(&letter.received);
-        let partition = TopicPartition::new(place.topic.clone(), letter.received.partition);
-        let mut lot = core.lot();
-        match held {
-            Some(_) => lot.settled(&place, 0, Some(now), now),
+    };
+    let mut lot = core.lot();
+    for (head, held) in &settled {
+        let place = Place { topic: head.partition.topic.clone(), key: head.parking_key() };
+        match (how, held) {
+            (Settle::Retry, true) => lot.settled(&place, 0, Some(now), now),
             // Else its owner finds it in the database.
-            None if lot.epoch(&partition).is_some() => lot.park(place, letter.received.partition, 1, now),
-            None => {}
+            (Settle::Retry, false) if lot.epoch(&head.partition).is_some() => lot.park(place, head.partition.partition, 1, now),
+            (Settle::Retry, false) | (Settle::Discard, false) => {}
+            (Settle::Discard, true) => lot.settled(&place, 1, None, now),
         }
     }
-    settled(core, "retried", &letter);
-    Ok(true)
-}
-
-/// Gives up an open dead letter; if its key is held for it, the key goes on.
-pub(crate) async fn discard(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, StoreError> {
-    let Some(letter) = core.store().dead_letter(&core.name, id).await? else { return Ok(false) };
-    let held = held_head(core, &letter).await?;
-    let mut tx = core.store().begin().await?;
-    if !tx.settle_dead_letter(&core.name, id, DeadLetterState::Discarded).await? {
-        return Ok(false);
-    }
-    if let Some(head) = held {
-        tx.unpark(&[head]).await?;
-    }
-    tx.commit().await?;
-    if held.is_some() {
-        core.lot().settled(&place(&letter.received), 1, None, core.clock.now());
-    }
-    settled(core, "discarded", &letter);
-    Ok(true)
-}
-
-fn settled(core: &Core, how: &str, letter: &DeadLetter) {
-    core.series.dead_open.add(-1.0);
+    drop(lot);
+    let counter = match how {
+        Settle::Retry => &core.series.letters_retried,
+        Settle::Discard => &core.series.letters_discarded,
+    };
+    counter.add(settled.len() as u64);
+    core.series.dead_open.add(-(settled.len() as f64));
     core.lot_wake.notify_one();
     core.moved();
-    tracing::info!(service = &*core.name, dead_letter = letter.id.as_str(), error = letter.error, "dead letter {how}");
+    Ok(settled)
 }
 
-fn place(received: &Received) -> Place {
-    Place { topic: received.record.topic.clone(), key: parking_key(received) }
-}
-
-/// The parked message that `letter` left behind to hold its key, if there is one.
-async fn held_head(core: &Core, letter: &DeadLetter) -> Result<Option<ParkedId>, StoreError> {
-    let place = place(&letter.received);
-    let head = core.store().parked(&core.name, &place.topic, &place.key, 1).await?.into_iter().next();
-    let of_letter = |head: &ParkedMessage| {
-        (head.received.partition, head.received.offset) == (letter.received.partition, letter.received.offset)
-    };
-    Ok(head.filter(of_letter).map(|head| head.id))
-}
-
-async fn park(core: &Core, tx: &mut dyn StoreTx, received: Received) -> Result<(), StoreError> {
-    let due = core.clock.now();
-    let message = ParkedMessage { id: 0, received, attempts: 0, due, error: String::new() };
-    tx.park(&core.name, &[message]).await.map(drop)
+async fn attempt(
+    core: &Arc<Core>,
+    how: Settle,
+    heads: &[LetterHead],
+) -> Result<(Vec<(LetterHead, bool)>, Timestamp), StoreError> {
+    let letters = how.letters(&**core.store(), &core.name, heads).await?;
+    let now = core.clock.now();
+    let mut tx = core.store().begin().await?;
+    let Settled { letters, unsent } = store::settle(&mut *tx, &core.name, how, heads, letters, now).await?;
+    if !letters.is_empty() {
+        // What never reached the log goes there again.
+        let staged = core.stage(&mut *tx, &unsent).await?;
+        core.commit(tx, staged).await?;
+    }
+    Ok((letters, now))
 }

@@ -17,6 +17,7 @@ use super::{
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
     parked,
+    replay::{self, Arrival, Claim, Replay},
     saga::{self, Before, Scope},
     service::ServiceHandle,
 };
@@ -70,8 +71,8 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
 enum Begun {
     #[default]
     Not,
-    /// With what is known of its sagas in that transaction.
-    Yes(Scope),
+    /// With what is known of its sagas in that transaction, and the dead letters that the message answers.
+    Yes(Scope, Option<Replay>),
     Duplicate,
     /// Somebody else has settled the step that the handler is at.
     Overtaken,
@@ -85,7 +86,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         return Ok(Fate::Done);
     }
     if item.origin == Origin::Fresh {
-        if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
+        if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] && !is_replay(core, item, now, stop).await? {
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }
@@ -94,9 +95,13 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             return Ok(Fate::Fenced);
         }
         if parked {
+            let Some((tx, replay)) = begin(core, item, now, stop).await? else { return Ok(Fate::Done) };
             effects.count(&core.handler_series[handler].parked);
-            effects.park_behind(item, now);
-            return claim_and_commit(core, item, effects, now, stop).await;
+            let in_place = replay.is_some_and(|replay| effects.replayed(core, item, replay, true, now));
+            if !in_place {
+                effects.park_behind(item, now);
+            }
+            return commit(core, item, tx, effects, now).await;
         }
     }
     let value = match decode(core, item) {
@@ -118,7 +123,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
                 if let Err(fault) = saga::left_behind(core, handler, record.as_deref(), &mut messages) {
                     let failed = Failed::new(core, item, handler, Ended::Dead, fault.to_string());
                     return match begin(core, item, now, stop).await? {
-                        Some(tx) => write_down(core, item, handler, failed, tx, stop).await,
+                        Some(begun) => write_down(core, item, handler, failed, begun, stop).await,
                         None => Ok(Fate::Done),
                     };
                 }
@@ -137,7 +142,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     let Called { outcome, .. } = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
-    let mut scope = Scope::default();
+    let (mut scope, mut replay) = (Scope::default(), None);
     let (outcome, returned) = match (begun, returned) {
         (Begun::Failed(error), _) => return Err(error),
         (Begun::Overtaken, returned) => {
@@ -149,9 +154,9 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }
-        (Begun::Yes(_), None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
-        (Begun::Yes(known), returned) => {
-            scope = known;
+        (Begun::Yes(..), None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
+        (Begun::Yes(known, answered), returned) => {
+            (scope, replay) = (known, answered);
             (outcome, returned)
         }
         (Begun::Not, returned) => (outcome, returned),
@@ -162,10 +167,10 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     let judged = judge(core, item.part(core), outcome, published, now);
     // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
     let kept = open.filter(|_| judged.ended == Ended::Done);
-    let (tx, scope) = match kept {
-        Some(tx) => (tx, scope),
+    let (tx, scope, replay) = match kept {
+        Some(tx) => (tx, scope, replay),
         None => {
-            let Some(mut tx) = begin(core, item, now, stop).await? else {
+            let Some((mut tx, replay)) = begin(core, item, now, stop).await? else {
                 core.handler_series[handler].duplicate.increment();
                 return Ok(Fate::Done);
             };
@@ -174,18 +179,20 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             let overtaken = item.role(core).is_some_and(|role| !scope.goes_on(role, item));
             if overtaken && matches!(judged.ended, Ended::Done | Ended::Rejected) {
                 effects.without_effect(core, item, Reason::Late);
+                took_over(core, item, replay, &mut effects, now);
                 return commit(core, item, tx, effects, now).await;
             }
-            (tx, scope)
+            (tx, scope, replay)
         }
     };
     effects.sagas = scope;
     if matches!(judged.ended, Ended::Done | Ended::Rejected) {
+        took_over(core, item, replay, &mut effects, now);
         effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
         effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
         return commit(core, item, tx, effects, now).await;
     }
-    write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), tx, stop).await
+    write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), (tx, replay), stop).await
 }
 
 /// What becomes of a message of a saga before its handler is called.
@@ -217,8 +224,10 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
             return put_off(core, item, &failed, now, stop).await.map(Entered::Fate);
         }
         Before::Nothing(reason) => {
-            if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
-                return Ok(Entered::Fate(Fate::Done));
+            match claim(core, item, &mut *tx, now).await? {
+                Claim::Known => return Ok(Entered::Fate(Fate::Done)),
+                Claim::Replay(replay) => took_over(core, item, Some(replay), &mut effects, now),
+                Claim::New => {}
             }
             effects.without_effect(core, item, reason);
             return commit(core, item, tx, effects, now).await.map(Entered::Fate);
@@ -244,9 +253,9 @@ async fn put_off(core: &Arc<Core>, item: &Item, failed: &Failed, now: Timestamp,
 /// Writes down, as the failure of its handler, that the database did not take what it did.
 async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError, stop: &Stop) -> Result<Fate, StoreError> {
     match begin(core, item, core.clock.now(), stop).await? {
-        Some(tx) => {
+        Some(begun) => {
             let failed = Failed::new(core, item, handler, blamed_for(error), error.to_string());
-            write_down(core, item, handler, failed, tx, stop).await
+            write_down(core, item, handler, failed, begun, stop).await
         }
         None => Ok(Fate::Done),
     }
@@ -258,13 +267,14 @@ async fn write_down(
     item: &Item,
     handler: usize,
     mut failed: Failed,
-    tx: Box<dyn StoreTx>,
+    begun: (Box<dyn StoreTx>, Option<Replay>),
     stop: &Stop,
 ) -> Result<Fate, StoreError> {
     let now = core.clock.now();
-    let mut open = Some(tx);
-    while let Some(tx) = open.take() {
-        let (mut effects, mut tx) = (Effects::default(), tx);
+    let mut open = Some(begun);
+    while let Some((mut tx, replay)) = open.take() {
+        let mut effects = Effects::default();
+        took_over(core, item, replay, &mut effects, now);
         effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
         match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
             Ok(tx) => return commit(core, item, tx, effects, now).await,
@@ -280,33 +290,38 @@ async fn write_down(
 /// The right to begin the transaction that the handler is given.
 fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -> Work {
     let core = core.clone();
-    let claim = (item.origin == Origin::Fresh).then(|| item.inbox_key());
+    let arrival = (item.origin == Origin::Fresh).then(|| Arrival::of(item));
     let part = item.role(&core).cloned().zip(item.instance(&core));
     Work::new(Box::new(move || {
         Box::pin(async move {
             let now = core.clock.now();
             let opened = async {
                 let mut tx = core.store().begin().await?;
-                let new = match claim {
-                    Some(key) => tx.claim(&core.name, &[key], now).await? == [true],
-                    None => true,
+                let claim = match &arrival {
+                    Some(arrival) => replay::claim(&core, &mut *tx, arrival, now).await?,
+                    None => Claim::New,
                 };
                 let (mut scope, mut goes_on) = (Scope::default(), true);
                 if let Some((role, instance)) = &part {
                     scope.load_instance(&core, &mut *tx, instance).await?;
                     goes_on = scope.goes_on_with(role, instance);
                 }
-                Ok::<_, StoreError>(new.then_some((tx, scope, goes_on)))
+                let replay = match claim {
+                    Claim::Known => return Ok(None),
+                    Claim::New => None,
+                    Claim::Replay(replay) => Some(replay),
+                };
+                Ok::<_, StoreError>(Some((tx, scope, goes_on, replay)))
             };
             let opened = opened.await;
             let mut begun = begun.lock().unwrap_or_else(PoisonError::into_inner);
             match opened {
-                Ok(Some((_, _, false))) => {
+                Ok(Some((_, _, false, _))) => {
                     *begun = Begun::Overtaken;
                     Err(Fault::new("the step was settled in the meantime, by its compensation or by another attempt"))
                 }
-                Ok(Some((tx, scope, true))) => {
-                    *begun = Begun::Yes(scope);
+                Ok(Some((tx, scope, true, replay))) => {
+                    *begun = Begun::Yes(scope, replay);
                     Ok(Tx::lend(tx, slot, false, core.ids.clone(), now))
                 }
                 Ok(None) => {
@@ -323,25 +338,54 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
     }))
 }
 
-/// Begins a transaction and claims the message; `None` for a message that was handled before.
-async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Stop) -> Result<Option<Box<dyn StoreTx>>, StoreError> {
+/// Claims the message. One that was parked was claimed when it came.
+async fn claim(core: &Core, item: &Item, tx: &mut dyn StoreTx, now: Timestamp) -> Result<Claim, StoreError> {
+    match item.origin {
+        Origin::Fresh => replay::claim(core, tx, &Arrival::of(item), now).await,
+        Origin::Parked { .. } => Ok(Claim::New),
+    }
+}
+
+/// Begins a transaction and claims the message, with the dead letters that it answers; `None` for a message that was handled before.
+async fn begin(
+    core: &Arc<Core>,
+    item: &Item,
+    now: Timestamp,
+    stop: &Stop,
+) -> Result<Option<(Box<dyn StoreTx>, Option<Replay>)>, StoreError> {
     let mut tx = stop.begin(core).await?;
-    let new = match item.origin {
-        Origin::Fresh => tx.claim(&core.name, &[item.inbox_key()], now).await? == [true],
-        Origin::Parked { .. } => true,
-    };
-    Ok(new.then_some(tx))
+    Ok(match claim(core, item, &mut *tx, now).await? {
+        Claim::New => Some((tx, None)),
+        Claim::Replay(replay) => Some((tx, Some(replay))),
+        Claim::Known => None,
+    })
+}
+
+/// Whether a message that the inbox knows answers a dead letter. Nothing is written.
+async fn is_replay(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Stop) -> Result<bool, StoreError> {
+    let mut tx = stop.begin(core).await?;
+    Ok(matches!(claim(core, item, &mut *tx, now).await?, Claim::Replay(_)))
+}
+
+/// `item`, which has run, answers these dead letters: what held their keys for them lets go.
+fn took_over(core: &Core, item: &Item, replay: Option<Replay>, effects: &mut Effects, now: Timestamp) {
+    if let Some(replay) = replay {
+        effects.replayed(core, item, replay, false, now);
+    }
 }
 
 async fn claim_and_commit(
     core: &Arc<Core>,
     item: &Item,
-    effects: Effects,
+    mut effects: Effects,
     now: Timestamp,
     stop: &Stop,
 ) -> Result<Fate, StoreError> {
     match begin(core, item, now, stop).await? {
-        Some(tx) => commit(core, item, tx, effects, now).await,
+        Some((tx, replay)) => {
+            took_over(core, item, replay, &mut effects, now);
+            commit(core, item, tx, effects, now).await
+        }
         None => Ok(Fate::Done),
     }
 }

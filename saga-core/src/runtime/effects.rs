@@ -11,6 +11,7 @@ use super::{
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
+    replay::Replay,
     saga::{self, Scope},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         saga::barrier::Reason,
     },
     id::MessageId,
-    message::{Context, Header, Outgoing, Record, TopicPartition, headers},
+    message::{Context, Header, Outgoing, Received, Record, TopicPartition, headers},
     runtime::metrics::Counter,
     store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx},
     time::Timestamp,
@@ -36,6 +37,12 @@ pub(crate) struct Effects {
     reparks: Vec<(ParkedId, u32, Timestamp, String)>,
     unparks: Vec<ParkedId>,
     letters: Vec<DeadLetter>,
+    /// Messages that take the place of parked ones.
+    replaces: Vec<(ParkedId, Received, Timestamp)>,
+    /// Parked messages that held a key for a dead letter which was answered.
+    freed: Vec<(ParkedId, Place)>,
+    /// Open dead letters that were answered.
+    answered: usize,
     /// What it has to do with sagas.
     pub(crate) sagas: Scope,
     counts: Vec<Counter>,
@@ -143,6 +150,35 @@ impl Effects {
         self.lot.joined.push((item.place.clone(), (item.partition(), item.epoch), now));
     }
 
+    /// `item` answers dead letters, which were settled in this transaction. Says whether it is parked in the place of a message that
+    /// held its key, where it is handled next, and before those that wait behind. `parks`: that it may be, for it has not run.
+    pub(crate) fn replayed(&mut self, core: &Core, item: &Item, replay: Replay, parks: bool, now: Timestamp) -> bool {
+        for letter in &replay.letters {
+            tracing::info!(
+                service = &*core.name,
+                dead_letter = letter.id.as_str(),
+                topic = item.received.record.topic,
+                partition = item.received.partition,
+                offset = item.received.offset,
+                message_id = item.envelope.id.as_str(),
+                "a dead letter's message was produced again: it is handled, and the letter is settled as replayed"
+            );
+            self.counts.push(core.series.letters_replayed.clone());
+            self.answered += usize::from(letter.state == DeadLetterState::Open);
+        }
+        let mut parked = false;
+        for (id, place) in replay.held {
+            if parks && !parked && place == item.place {
+                self.replaces.push((id, item.received.clone(), now));
+                self.lot.settle(item).2 = Some(now);
+                parked = true;
+            } else {
+                self.freed.push((id, place));
+            }
+        }
+        parked
+    }
+
     /// `item` failed and waits for its next attempt.
     pub(crate) fn park(&mut self, item: &Item, attempts: u32, due: Timestamp, error: &str) {
         let error = shortened(error);
@@ -197,6 +233,13 @@ impl Effects {
                 return Ok(Written::Gone(gone));
             }
         }
+        if !self.freed.is_empty() {
+            let ids: Vec<_> = self.freed.iter().map(|(id, _)| *id).collect();
+            tx.unpark(&ids).await?;
+        }
+        for (id, received, due) in &self.replaces {
+            tx.replace_parked(*id, received, *due).await?;
+        }
         for (id, attempts, due, error) in &self.reparks {
             tx.repark(*id, *attempts, *due, error).await?;
         }
@@ -217,8 +260,11 @@ impl Effects {
         if !self.letters.is_empty() {
             core.series.dead_open.add(self.letters.len() as f64);
         }
+        if self.answered > 0 {
+            core.series.dead_open.add(-(self.answered as f64));
+        }
         let mut lot = core.lot();
-        let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty();
+        let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty() || !self.freed.is_empty();
         let ours = |lot: &ParkingLot, (partition, epoch): &Under| lot.epoch(partition) == Some(*epoch);
         for (place, under, due) in self.lot.joined {
             if ours(&lot, &under) {
@@ -229,6 +275,9 @@ impl Effects {
             if ours(&lot, &under) {
                 lot.settled(&place, done, due, now);
             }
+        }
+        for (_, place) in self.freed {
+            lot.settled(&place, 1, None, now);
         }
         if changed {
             let (keys, messages) = lot.totals();

@@ -20,7 +20,9 @@ use super::{
     fence::{self, Fate, Fenced, Stop},
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
-    parked, saga,
+    parked,
+    replay::{self, Arrival, Claim},
+    saga,
     service::ServiceHandle,
 };
 use crate::{
@@ -242,18 +244,21 @@ impl<'l> Transaction<'l> {
 
     /// Claims the messages, settles those that need no handler, and gives the indices of the others.
     async fn weigh(&mut self, tx: &mut dyn StoreTx) -> Result<Vec<usize>, StoreError> {
-        let ours = self.items.iter().filter(|item| !self.knowledge.fenced.has(item));
-        let fresh: Vec<_> = ours.filter(|item| item.origin == Origin::Fresh).map(Item::inbox_key).collect();
-        let mut claims =
-            if fresh.is_empty() { Vec::new() } else { tx.claim(&self.core.name, &fresh, self.now).await? }.into_iter();
+        let mut claims = self.claim(tx).await?;
         let mut runnable = Vec::with_capacity(self.items.len());
         for (at, item) in self.items.iter().enumerate() {
             if self.knowledge.fenced.has(item) {
                 continue;
             }
-            let new = item.origin != Origin::Fresh || claims.next().unwrap_or(false);
             if item.parked.is_some_and(|id| self.knowledge.gone.contains(&id)) {
                 self.effects.gone(item);
+                continue;
+            }
+            let claim = claims.remove(&at).unwrap_or(Claim::New);
+            let new = !matches!(claim, Claim::Known);
+            if let Claim::Replay(replay) = claim
+                && self.effects.replayed(self.core, item, replay, true, self.now)
+            {
                 continue;
             }
             match (&item.admission, new) {
@@ -268,6 +273,23 @@ impl<'l> Transaction<'l> {
             }
         }
         Ok(runnable)
+    }
+
+    /// Claims the messages that came from the log. Gives, by their indices, those that the inbox knows, and which of them are to be
+    /// handled nevertheless.
+    async fn claim(&mut self, tx: &mut dyn StoreTx) -> Result<HashMap<usize, Claim>, StoreError> {
+        let ours = self.items.iter().enumerate().filter(|(_, item)| !self.knowledge.fenced.has(item));
+        let fresh: Vec<_> = ours.filter(|(_, item)| item.origin == Origin::Fresh).collect();
+        if fresh.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<_> = fresh.iter().map(|(_, item)| item.inbox_key()).collect();
+        let new = tx.claim(&self.core.name, &keys, self.now).await?;
+        let known: Vec<_> = fresh.into_iter().zip(new).filter_map(|(item, new)| (!new).then_some(item)).collect();
+        let arrivals: Vec<_> = known.iter().map(|(_, item)| Arrival::of(item)).collect();
+        let replays = replay::answer(self.core, tx, &arrivals, self.now).await?;
+        let claim = |replay: Option<_>| replay.map_or(Claim::Known, Claim::Replay);
+        Ok(known.into_iter().zip(replays).map(|((at, _), replay)| (at, claim(replay))).collect())
     }
 
     fn unfit(&mut self, item: &Item, unfit: &Unfit) {

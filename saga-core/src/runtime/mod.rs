@@ -17,6 +17,7 @@ mod lane;
 pub mod metrics;
 mod parked;
 mod relay;
+mod replay;
 mod saga;
 mod service;
 mod start;
@@ -24,6 +25,7 @@ mod unit_of_work;
 mod upkeep;
 
 pub use app::{App, Handle, StartError};
+pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};

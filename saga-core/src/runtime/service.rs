@@ -9,9 +9,9 @@ use crate::{
     handler::{Handler, Invocation, StateMap},
     id::IdSource,
     message::{EventSet, EventType},
-    runtime::{Health, Metrics, Sagas, Tracker, Unavailable, UnitOfWork},
+    runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
-    store::{Database, DeadLetter, DeadLetterId, Migration, StoreError},
+    store::{Database, DeadLetter, DeadLetterFilter, DeadLetterId, Migration, Settle, StoreError},
     time::Clock,
 };
 
@@ -253,7 +253,7 @@ impl ServiceHandle {
             return Err(StoreError::Refused(HELD.to_owned()));
         }
         let (core, id) = (self.core.clone(), id.clone());
-        finished(tokio::spawn(async move { dead_letters::retry(&core, &id).await })).await
+        finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Retry, &id).await })).await
     }
 
     /// Gives up an open dead letter; false when it is not there or not open.
@@ -265,7 +265,49 @@ impl ServiceHandle {
             return Err(StoreError::Refused(HELD.to_owned()));
         }
         let (core, id) = (self.core.clone(), id.clone());
-        finished(tokio::spawn(async move { dead_letters::discard(&core, &id).await })).await
+        finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Discard, &id).await })).await
+    }
+
+    /// The dead letters that `filter` wants, newest first, without the first `offset`, at most `limit`; and how many there are in
+    /// all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn find_dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.core.store().find_dead_letters(&self.core.name, filter, offset, limit).await
+    }
+
+    /// Gives at most `limit` of the open dead letters that `filter` wants back to their handlers, with their attempts counted anew.
+    ///
+    /// # Delivery
+    /// In transactions of a few hundred letters, in the order of topics, partitions and offsets. The messages are parked, due at once,
+    /// behind whatever else of their keys is parked. A letter that comes meanwhile, also by failing again, is left alone.
+    ///
+    /// # Errors
+    /// When the database is unavailable. Transactions before stand; the same call goes on with what is left.
+    pub async fn retry_dead_letters(&self, filter: &DeadLetterFilter, limit: u64) -> Result<SettledLetters, StoreError> {
+        self.settle_dead_letters(Settle::Retry, filter, limit).await
+    }
+
+    /// Gives up at most `limit` of the open dead letters that `filter` wants; keys that are held for them go on.
+    ///
+    /// # Errors
+    /// As [`retry_dead_letters`](Self::retry_dead_letters).
+    pub async fn discard_dead_letters(&self, filter: &DeadLetterFilter, limit: u64) -> Result<SettledLetters, StoreError> {
+        self.settle_dead_letters(Settle::Discard, filter, limit).await
+    }
+
+    async fn settle_dead_letters(&self, how: Settle, filter: &DeadLetterFilter, limit: u64) -> Result<SettledLetters, StoreError> {
+        if self.held {
+            return Err(StoreError::Refused(HELD.to_owned()));
+        }
+        let (core, filter) = (self.core.clone(), filter.clone());
+        finished(tokio::spawn(async move { dead_letters::all(&core, how, &filter, limit).await })).await
     }
 }
 
@@ -275,7 +317,7 @@ const HELD: &str = "the delivery of this handler holds a transaction, and a seco
 
 /// What the task comes to. It ends even when nobody waits for it any more: half an operation would leave the index of parked
 /// keys behind the database.
-async fn finished(task: tokio::task::JoinHandle<Result<bool, StoreError>>) -> Result<bool, StoreError> {
+async fn finished<T>(task: tokio::task::JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
     task.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the operation did not end: {panic}"))))
 }
 

@@ -36,9 +36,11 @@
 mod database;
 #[cfg(feature = "sql")]
 mod headers;
+mod letters;
 mod migrations;
 mod rows;
 mod sagas;
+mod settling;
 mod sharing;
 #[cfg(feature = "sql")]
 mod sql;
@@ -59,21 +61,23 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 pub use database::Database;
+pub use letters::{DeadLetterFilter, LetterHead, PrunedLetters};
 pub use rows::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
+    DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
     ParkedMessage, parking_key,
 };
 pub use sagas::{
     HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StepRecord,
     StepState, StoredDefinition,
 };
+pub use settling::{Bulk, Settle, Settled, settle};
 pub use sharing::{Backlog, Lease, News, Share, Sharing};
 #[cfg(feature = "sql")]
 pub use sql::{SqlConnection, SqlReader};
 pub use tx::{Returned, Tx, TxSlot};
 
 use crate::{
-    message::{Shard, Shards, TopicPartition},
+    message::{Received, Shard, Shards, TopicPartition},
     time::Timestamp,
 };
 
@@ -234,7 +238,41 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the database cannot be read.
-    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError>;
+    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.find_dead_letters(service, &DeadLetterFilter::open(), offset, limit).await
+    }
+
+    /// The dead letters that `filter` wants, newest first, without those before `offset`, at most `limit`; and how many there are
+    /// in all.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn find_dead_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError>;
+
+    /// The heads of at most `limit` dead letters that `filter` wants and that come behind `after`, in the order of
+    /// [`LetterHead::by_position`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn dead_letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Result<Vec<LetterHead>, StoreError>;
+
+    /// Those of the dead letters `ids` that are there, whatever became of them, in any order.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// One dead letter, whatever became of it.
     ///
@@ -247,6 +285,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the database cannot be written.
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+
+    /// Removes at most `limit` dead letters that were given up before `open` and are still open, and at most `limit` that were
+    /// settled before `settled`; without a time, none. One that holds its key stays.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn prune_dead_letters(
+        &self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<PrunedLetters, StoreError>;
 
     /// Takes `partitions` over for whoever calls: raises the epoch of each, and says how far it is applied, in the order given.
     ///
@@ -383,11 +434,59 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError>;
 
-    /// Moves a dead letter from [`DeadLetterState::Open`] to `state`; false when it is not there or not open.
+    /// Settles dead letters at `now`: moves each to `state`, if it is there and [may become](DeadLetterState::may_become) that; says
+    /// of each, in the order given, whether it was moved. Of two transactions that settle the same letter one does.
     ///
     /// # Errors
     /// When the transaction is broken.
-    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError>;
+    async fn settle_dead_letters(
+        &mut self,
+        service: &str,
+        ids: &[DeadLetterId],
+        state: DeadLetterState,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// The same of one dead letter.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn settle_dead_letter(
+        &mut self,
+        service: &str,
+        id: &DeadLetterId,
+        state: DeadLetterState,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        Ok(self.settle_dead_letters(service, std::slice::from_ref(id), state, now).await? == [true])
+    }
+
+    /// The dead letters, whatever became of them, whose messages came from the log and are [known by](DeadLetter::known_by) each of
+    /// `messages`, in the order given.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError>;
+
+    /// Which of the dead letters `letters` hold their keys, and by which parked message: the one with the letter's own position,
+    /// due at the end of time.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError>;
+
+    /// Makes parked messages due at `due`, with their attempts counted from 0.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError>;
+
+    /// Puts `received`, which has the same topic and parking key, in the place of a parked message: due at `due`, with its attempts
+    /// counted from 0.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError>;
 
     /// Says of each partition, in the order given, whether that epoch still stands, and keeps it standing until this transaction
     /// has ended: a concurrent [`Store::own`] waits for it. One that was never taken over does not stand.

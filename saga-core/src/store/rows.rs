@@ -76,11 +76,19 @@ impl ParkedMessage {
     }
 }
 
+/// The due time of a parked message that waits for an operator, not for a time: a dead letter holds its key by it.
+pub const HELD: Timestamp = Timestamp::from_millis(i64::MAX);
+
 /// What `received` is parked under: its key, or, without one, its position.
 pub fn parking_key(received: &Received) -> Bytes {
-    match &received.record.key {
+    parked_under(received.record.key.as_ref(), received.partition, received.offset)
+}
+
+/// The same, by its parts.
+pub(super) fn parked_under(key: Option<&Bytes>, partition: i32, offset: i64) -> Bytes {
+    match key {
         Some(key) => key.clone(),
-        None => Bytes::from(format!("\0{}-{}", received.partition, received.offset)),
+        None => Bytes::from(format!("\0{partition}-{offset}")),
     }
 }
 
@@ -109,6 +117,8 @@ pub enum DeadLetterState {
     Open,
     /// It was given back to its handler.
     Retried,
+    /// Its message was produced again, mended or not, and that one was handled.
+    Replayed,
     /// It was given up.
     Discarded,
 }

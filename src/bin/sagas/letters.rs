@@ -2,7 +2,7 @@
 
 use sagas::{
     saga::Chart,
-    store::{DeadLetter, DeadLetterId, DeadLetterState},
+    store::{DeadLetter, DeadLetterId},
     time::Timestamp,
 };
 use serde::Serialize;
@@ -49,11 +49,7 @@ impl Letter {
             error: letter.error,
             attempts: letter.attempts,
             at: letter.at,
-            state: match letter.state {
-                DeadLetterState::Open => "open",
-                DeadLetterState::Retried => "retried",
-                DeadLetterState::Discarded => "discarded",
-            },
+            state: letter.state.as_str(),
         }
     }
 

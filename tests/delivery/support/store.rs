@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::{Record, Shards, TopicPartition},
+    message::{Received, Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, Migration,
-        OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection, SqlReader,
-        StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
+        InstanceRecord, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters,
+        SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -163,8 +163,38 @@ impl Store for Failing {
         self.inner.sagas()
     }
 
-    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        self.inner.dead_letters(service, offset, limit).await
+    async fn find_dead_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.inner.find_dead_letters(service, filter, offset, limit).await
+    }
+
+    async fn dead_letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Result<Vec<LetterHead>, StoreError> {
+        self.inner.dead_letter_heads(service, filter, after, limit).await
+    }
+
+    async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        self.inner.dead_letters_by_id(service, ids).await
+    }
+
+    async fn prune_dead_letters(
+        &self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<PrunedLetters, StoreError> {
+        self.inner.prune_dead_letters(service, open, settled, limit).await
     }
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
@@ -270,8 +300,30 @@ impl StoreTx for FailingTx {
         self.inner.bury(service, letters).await
     }
 
-    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
-        self.inner.settle_dead_letter(service, id, state).await
+    async fn settle_dead_letters(
+        &mut self,
+        service: &str,
+        ids: &[DeadLetterId],
+        state: DeadLetterState,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
+        self.inner.settle_dead_letters(service, ids, state, now).await
+    }
+
+    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
+        self.inner.dead_letters_of(service, messages).await
+    }
+
+    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError> {
+        self.inner.holding(service, letters).await
+    }
+
+    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
+        self.inner.release(ids, due).await
+    }
+
+    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
+        self.inner.replace_parked(id, received, due).await
     }
 
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {

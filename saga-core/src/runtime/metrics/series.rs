@@ -18,6 +18,7 @@ const GAPS: &str = "sagas_partitions_with_missing_records";
 const GAP_RECORDS: &str = "sagas_missing_records_skipped_total";
 const DEAD_LETTERS: &str = "sagas_dead_letters_total";
 const OPEN_DEAD_LETTERS: &str = "sagas_dead_letters_open";
+const SETTLED_DEAD_LETTERS: &str = "sagas_dead_letters_settled_total";
 const OUTBOX_ROWS: &str = "sagas_outbox_rows";
 const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
 const PARKED_MESSAGES: &str = "sagas_parked_messages";
@@ -39,6 +40,7 @@ pub(super) fn describe(metrics: &Metrics) {
         (FENCED, "Messages that had no effect here, because another member had taken their partition over."),
         (GAP_RECORDS, "Records that were missing in the log and were passed over."),
         (DEAD_LETTERS, "Messages that were given up, by reason."),
+        (SETTLED_DEAD_LETTERS, "Dead letters that are open no more, by how: retried, replayed, discarded, expired."),
         (SAGA_NOT_ALLOWED, "Events that a saga does not allow where its instance is; they are in its history."),
         (SAGA_UNKNOWN, "Events of a tracked saga whose instance is not known here."),
         (SAGA_WITHOUT_EFFECT, "Messages of a saga that the barrier let have no effect, by reason."),
@@ -130,6 +132,14 @@ pub(crate) struct ServiceSeries {
     pub(crate) dead_too_large: Counter,
     /// Dead letters that are open.
     pub(crate) dead_open: Gauge,
+    /// Dead letters given back to their handlers.
+    pub(crate) letters_retried: Counter,
+    /// Dead letters whose messages were produced again.
+    pub(crate) letters_replayed: Counter,
+    /// Dead letters given up.
+    pub(crate) letters_discarded: Counter,
+    /// Dead letters that were removed for their age, and were still open.
+    pub(crate) letters_expired: Counter,
     /// Rows in the outbox.
     pub(crate) outbox_rows: Gauge,
     /// Age of the oldest, in seconds.
@@ -186,6 +196,7 @@ pub(crate) struct PartitionSeries {
 impl ServiceSeries {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let dead = |reason| metrics.counter(DEAD_LETTERS, &[("reason", reason)]);
+        let settled = |how| metrics.counter(SETTLED_DEAD_LETTERS, &[("how", how)]);
         Self {
             batch_size: metrics.histogram(BATCH_SIZE, &[]),
             commit_duration: metrics.histogram(COMMIT_SECONDS, &[]),
@@ -201,6 +212,10 @@ impl ServiceSeries {
             dead_no_value: dead("no_value"),
             dead_too_large: dead("too_large"),
             dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
+            letters_retried: settled("retried"),
+            letters_replayed: settled("replayed"),
+            letters_discarded: settled("discarded"),
+            letters_expired: settled("expired"),
             outbox_rows: metrics.gauge(OUTBOX_ROWS, &[]),
             outbox_age_seconds: metrics.gauge(OUTBOX_AGE, &[]),
             parked_messages: metrics.gauge(PARKED_MESSAGES, &[]),
@@ -283,7 +298,7 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 25, "{described:?}");
+        assert_eq!(described.len(), 26, "{described:?}");
     }
 
     #[test]

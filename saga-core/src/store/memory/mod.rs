@@ -16,8 +16,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Store,
-    StoreError, StoreTx, migrations,
+    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedKey,
+    ParkedMessage, PrunedLetters, SagaStore, Store, StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -104,16 +104,47 @@ impl Store for MemoryStore {
         self
     }
 
-    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        Ok(self.tables().open_letters(service, offset, limit))
+    async fn find_dead_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        Ok(self.tables().find_letters(service, filter, offset, limit))
+    }
+
+    async fn dead_letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Result<Vec<LetterHead>, StoreError> {
+        Ok(self.tables().letter_heads(service, filter, after, limit))
+    }
+
+    async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(self.tables().letters_of(service).filter(|letter| ids.contains(&letter.id)).cloned().collect())
     }
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        Ok(self.tables().letters.iter().find(|(owner, letter)| owner == service && letter.id == *id).map(|(_, l)| l.clone()))
+        Ok(self.tables().letters_of(service).find(|letter| letter.id == *id).cloned())
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         Ok(self.tables().prune_inbox(service, before, limit))
+    }
+
+    async fn prune_dead_letters(
+        &self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<PrunedLetters, StoreError> {
+        let _writer = self.writer().await?;
+        Ok(self.tables().prune_letters(service, open, settled, limit))
     }
 
     async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {

@@ -1,16 +1,16 @@
 //! What the store holds, and the changes a transaction makes to it.
 
-use std::collections::{BTreeMap, HashMap, hash_map::Entry};
+use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, OutboxId, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+        DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, LetterHead,
+        OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
 use crate::{
-    message::{Record, TopicPartition},
+    message::{Received, Record, TopicPartition},
     time::Timestamp,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Tables {
     pub(super) sagas: HashMap<String, SagaTables>,
     /// In the order in which they were buried.
     pub(super) letters: Vec<(String, DeadLetter)>,
+    /// When those were settled that are.
+    settled: HashMap<(String, DeadLetterId), Timestamp>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
@@ -42,7 +44,8 @@ pub(super) enum Change {
     Repark(ParkedId, u32, Timestamp, String),
     Unpark(ParkedId),
     Bury(String, DeadLetter),
-    Settle(String, DeadLetterId, DeadLetterState),
+    Settle(String, DeadLetterId, DeadLetterState, Timestamp),
+    Replace(ParkedId, Received, Timestamp),
 }
 
 impl Tables {
@@ -86,12 +89,19 @@ impl Tables {
             }
             Change::Bury(service, letter) => {
                 self.letters.retain(|(owner, present)| *owner != service || present.id != letter.id);
+                self.settled.remove(&(service.clone(), letter.id.clone()));
                 self.letters.push((service, letter));
             }
-            Change::Settle(service, id, state) => {
+            Change::Settle(service, id, state, now) => {
                 let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
                 if let Some((_, letter)) = found {
                     letter.state = state;
+                    self.settled.insert((service, id), now);
+                }
+            }
+            Change::Replace(id, received, due) => {
+                if let Some((_, message)) = self.parked.get_mut(&id) {
+                    *message = ParkedMessage { id, received, attempts: 0, due, error: String::new() };
                 }
             }
         }
@@ -114,11 +124,73 @@ impl Tables {
         keys
     }
 
-    pub(super) fn open_letters(&self, service: &str, offset: u64, limit: u32) -> (Vec<DeadLetter>, u64) {
-        let open = || self.letters.iter().rev().filter(|(owner, l)| owner == service && l.state == DeadLetterState::Open);
+    /// The dead letters of `service` in the order in which they were buried.
+    pub(super) fn letters_of<'t>(&'t self, service: &str) -> impl DoubleEndedIterator<Item = &'t DeadLetter> {
+        self.letters.iter().filter(move |(owner, _)| owner == service).map(|(_, letter)| letter)
+    }
+
+    pub(super) fn find_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> (Vec<DeadLetter>, u64) {
+        let found = || self.letters_of(service).rev().filter(|letter| filter.wants(letter));
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        (open().skip(offset).take(limit).map(|(_, letter)| letter.clone()).collect(), open().count() as u64)
+        (found().skip(offset).take(limit).cloned().collect(), found().count() as u64)
+    }
+
+    pub(super) fn letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Vec<LetterHead> {
+        let mut heads: Vec<_> = self.letters_of(service).filter(|letter| filter.wants(letter)).map(LetterHead::of).collect();
+        heads.retain(|head| after.is_none_or(|after| head.by_position() > after.by_position()));
+        heads.sort_by(|one, other| one.by_position().cmp(&other.by_position()));
+        heads.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        heads
+    }
+
+    /// The parked message by which `letter` holds its key.
+    pub(super) fn held_by(&self, service: &str, letter: &LetterHead) -> Option<ParkedId> {
+        let at = (letter.partition.topic.as_str(), letter.partition.partition, letter.offset);
+        let (id, _) = self.parked.iter().find(|(_, (owner, message))| {
+            let received = &message.received;
+            owner == service
+                && message.due == HELD
+                && (received.record.topic.as_str(), received.partition, received.offset) == at
+                && message.key() == letter.parking_key()
+        })?;
+        Some(*id)
+    }
+
+    pub(super) fn prune_letters(
+        &mut self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> PrunedLetters {
+        let old = |letter: &&DeadLetter| {
+            letter.state == DeadLetterState::Open
+                && open.is_some_and(|open| letter.at < open)
+                && self.held_by(service, &LetterHead::of(letter)).is_none()
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let expired: HashSet<_> = self.letters_of(service).filter(old).map(|letter| letter.id.clone()).take(limit).collect();
+        let done = |letter: &&DeadLetter| {
+            let at = self.settled.get(&(service.to_owned(), letter.id.clone()));
+            at.zip(settled).is_some_and(|(at, before)| *at < before)
+        };
+        let done: HashSet<_> = self.letters_of(service).filter(done).map(|letter| letter.id.clone()).take(limit).collect();
+        self.letters.retain(|(owner, letter)| owner != service || !(expired.contains(&letter.id) || done.contains(&letter.id)));
+        self.settled.retain(|(owner, id), _| owner != service || !done.contains(id));
+        PrunedLetters { open: expired.len() as u64, settled: done.len() as u64 }
     }
 
     pub(super) fn own(&mut self, service: &str, partitions: &[TopicPartition]) -> Vec<Ownership> {

@@ -10,13 +10,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, OutboxId, ParkedId,
-        ParkedMessage, StepRecord, StoreError, StoreTx,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
+        ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx,
     },
     tables::{Change, Tables},
 };
 use crate::{
-    message::{Record, TopicPartition},
+    message::{Received, Record, TopicPartition},
     time::Timestamp,
 };
 
@@ -54,7 +54,7 @@ impl View {
             Change::Bury(service, letter) => {
                 self.letters.insert((service.clone(), letter.id.clone()), letter.state);
             }
-            Change::Settle(service, id, state) => {
+            Change::Settle(service, id, state, _) => {
                 self.letters.insert((service.clone(), id.clone()), *state);
             }
             Change::Send(..)
@@ -62,7 +62,8 @@ impl View {
             | Change::Step(..)
             | Change::Instance(..)
             | Change::History(..)
-            | Change::Repark(..) => {}
+            | Change::Repark(..)
+            | Change::Replace(..) => {}
         }
     }
 }
@@ -208,17 +209,49 @@ impl StoreTx for MemoryTx {
         Ok(())
     }
 
-    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
-        let staged = self.view.letters.get(&(service.to_owned(), id.clone())).copied();
-        let present = staged.or_else(|| {
-            let tables = self.tables();
-            tables.letters.iter().find(|(owner, letter)| owner == service && letter.id == *id).map(|(_, letter)| letter.state)
-        });
-        let open = present == Some(DeadLetterState::Open);
-        if open {
-            self.stage(Change::Settle(service.to_owned(), id.clone(), state));
+    async fn settle_dead_letters(
+        &mut self,
+        service: &str,
+        ids: &[DeadLetterId],
+        state: DeadLetterState,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
+        let mut moved = Vec::with_capacity(ids.len());
+        for id in ids {
+            let staged = self.view.letters.get(&(service.to_owned(), id.clone())).copied();
+            let committed = || self.tables().letters_of(service).find(|letter| letter.id == *id).map(|letter| letter.state);
+            let may = staged.or_else(committed).is_some_and(|present| present.may_become(state));
+            if may {
+                self.stage(Change::Settle(service.to_owned(), id.clone(), state, now));
+            }
+            moved.push(may);
         }
-        Ok(open)
+        Ok(moved)
+    }
+
+    /// Nobody else writes while this transaction is open, and what it buries itself is not asked for.
+    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
+        let tables = self.tables();
+        let of = |key: &InboxKey| {
+            let letters = tables.letters_of(service).filter(|letter| letter.known_by().as_ref() == Some(key));
+            letters.map(LetterHead::of).collect()
+        };
+        Ok(messages.iter().map(of).collect())
+    }
+
+    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError> {
+        let tables = self.tables();
+        Ok(letters.iter().filter_map(|letter| Some((letter.id.clone(), tables.held_by(service, letter)?))).collect())
+    }
+
+    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
+        ids.iter().for_each(|id| self.stage(Change::Repark(*id, 0, due, String::new())));
+        Ok(())
+    }
+
+    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
+        self.stage(Change::Replace(id, received.clone(), due));
+        Ok(())
     }
 
     /// Nobody else writes while this transaction is open.

@@ -32,13 +32,14 @@ pub(super) use url::names_a_schema;
 use self::{
     connect::Connector,
     statements::{
-        Failed, dead_letters, execute, inbox, outbox, parked,
+        Failed, dead_letters, execute, inbox, letter_queries, outbox, parked,
         partitions::{self, Merge},
     },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Sharing,
+    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedKey,
+    ParkedMessage, PrunedLetters, SagaStore, Sharing,
     SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
@@ -184,16 +185,46 @@ impl Store for PostgresStore {
         self
     }
 
-    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        ask!(self, reading, connection => dead_letters::open(connection, service, offset, limit))
+    async fn find_dead_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        ask!(self, reading, connection => letter_queries::page(connection, service, filter, offset, limit))
+    }
+
+    async fn dead_letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Result<Vec<LetterHead>, StoreError> {
+        ask!(self, reading, connection => letter_queries::heads(connection, service, filter, after, limit))
+    }
+
+    async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        ask!(self, reading, connection => letter_queries::by_id(connection, service, ids))
     }
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        ask!(self, reading, connection => dead_letters::one(connection, service, id))
+        ask!(self, reading, connection => letter_queries::one(connection, service, id))
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.write(async |connection| inbox::prune(connection, service, before, limit).await).await
+    }
+
+    async fn prune_dead_letters(
+        &self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<PrunedLetters, StoreError> {
+        self.write(async |connection| dead_letters::prune(connection, service, open, settled, limit).await).await
     }
 
     async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {

@@ -30,14 +30,15 @@ pub(super) use errors::database_error;
 use self::{
     connect::{Connector, Guard},
     statements::{
-        Failed, dead_letters, execute, inbox, outbox, parked,
+        Failed, dead_letters, execute, inbox, letter_queries, outbox, parked,
         partitions::{self, Merge},
     },
     unit::Unit,
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore,
+    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedKey,
+    ParkedMessage, PrunedLetters, SagaStore,
     SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
@@ -188,16 +189,46 @@ impl Store for SqliteStore {
         self
     }
 
-    async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        self.read(async |connection| dead_letters::open(connection, service, offset, limit).await).await
+    async fn find_dead_letters(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+        self.read(async |connection| letter_queries::page(connection, service, filter, offset, limit).await).await
+    }
+
+    async fn dead_letter_heads(
+        &self,
+        service: &str,
+        filter: &DeadLetterFilter,
+        after: Option<&LetterHead>,
+        limit: u32,
+    ) -> Result<Vec<LetterHead>, StoreError> {
+        self.read(async |connection| letter_queries::heads(connection, service, filter, after, limit).await).await
+    }
+
+    async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
+        self.read(async |connection| letter_queries::by_id(connection, service, ids).await).await
     }
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        self.read(async |connection| dead_letters::one(connection, service, id).await).await
+        self.read(async |connection| letter_queries::one(connection, service, id).await).await
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
         self.write(async |connection| inbox::prune(connection, service, before, limit).await).await
+    }
+
+    async fn prune_dead_letters(
+        &self,
+        service: &str,
+        open: Option<Timestamp>,
+        settled: Option<Timestamp>,
+        limit: u32,
+    ) -> Result<PrunedLetters, StoreError> {
+        self.write(async |connection| dead_letters::prune(connection, service, open, settled, limit).await).await
     }
 
     async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {

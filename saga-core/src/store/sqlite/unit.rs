@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, OutboxId, ParkedId,
-        ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
+        ParkedId, ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint,
     },
-    statements::{dead_letters, history, inbox, instances, outbox, parked, partitions, steps},
+    statements::{dead_letters, letter_queries, history, inbox, instances, outbox, parked, partitions, steps},
     writer::{Handback, Lease},
 };
 use crate::{
-    message::{Record, TopicPartition},
+    message::{Received, Record, TopicPartition},
     time::Timestamp,
 };
 
@@ -140,8 +140,30 @@ impl StoreTx for Unit {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
 
-    async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
-        self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    async fn settle_dead_letters(
+        &mut self,
+        service: &str,
+        ids: &[DeadLetterId],
+        state: DeadLetterState,
+        now: Timestamp,
+    ) -> Result<Vec<bool>, StoreError> {
+        self.run(async |connection| dead_letters::settle(connection, service, ids, state, now).await).await
+    }
+
+    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
+        self.run(async |connection| letter_queries::of_messages(connection, service, messages).await).await
+    }
+
+    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError> {
+        self.run(async |connection| dead_letters::holding(connection, service, letters).await).await
+    }
+
+    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
+        self.run(async |connection| parked::release(connection, ids, due).await).await
+    }
+
+    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
+        self.run(async |connection| parked::replace(connection, id, received, due).await).await
     }
 
     /// Nobody else writes while this transaction is open.

@@ -1,33 +1,18 @@
-//! Dead letters: messages that were given up, as they came.
+//! Dead letters: messages that were given up, as they came. What looks for them is in [`super::letter_queries`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::{
-    super::text::{escaped, unescaped},
+    super::text::{escaped, identity, unescaped},
     Failed, gone, in_unit,
     received::{self, columns},
-    unreadable,
 };
 use crate::{
-    id::MessageId,
-    store::{DeadLetter, DeadLetterId, DeadLetterState},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, LetterHead, ParkedId, PrunedLetters},
     time::Timestamp,
 };
-
-fn code(state: DeadLetterState) -> &'static str {
-    match state {
-        DeadLetterState::Open => "open",
-        DeadLetterState::Retried => "retried",
-        DeadLetterState::Discarded => "discarded",
-    }
-}
-
-fn state(code: &str) -> Result<DeadLetterState, Failed> {
-    let states = [DeadLetterState::Open, DeadLetterState::Retried, DeadLetterState::Discarded];
-    Ok(states.into_iter().find(|state| self::code(*state) == code).ok_or_else(unreadable)?)
-}
 
 /// Of letters with the same identity the last is kept: one statement cannot write a row twice.
 pub(in crate::store::postgres) async fn bury(
@@ -41,23 +26,26 @@ pub(in crate::store::postgres) async fn bury(
     let last: HashMap<&DeadLetterId, usize> = letters.iter().enumerate().map(|(at, letter)| (&letter.id, at)).collect();
     let kept = letters.iter().enumerate().filter(|(at, letter)| last[&letter.id] == *at);
     let letters: Vec<&DeadLetter> = kept.map(|(_, letter)| letter).collect();
+    let known_by: Vec<_> = letters.iter().map(|letter| letter.known_by()).collect();
     let sql = concat!(
-        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, ",
+        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
         columns!(),
-        ") SELECT $1, id, event_type, error, attempts, at, state, ",
+        ") SELECT $1, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
         columns!(),
-        " FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], \
-         $8::text[], $9::int[], $10::bigint[], $11::bytea[], $12::bytea[], $13::bytea[], $14::bigint[]) \
-         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, ",
+        " FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
+         $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[], $17::bigint[]) \
+         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
         columns!(),
         ", position) WHERE ",
         in_unit!(),
-        " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, ",
+        " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, settled_at, \
+         source, message_id, ",
         columns!(),
         ") = (EXCLUDED.place, EXCLUDED.event_type, EXCLUDED.error, EXCLUDED.attempts, EXCLUDED.at, EXCLUDED.state, \
-         EXCLUDED.topic, EXCLUDED.\"partition\", EXCLUDED.\"offset\", EXCLUDED.record_key, EXCLUDED.value, EXCLUDED.headers, \
-         EXCLUDED.timestamp)"
+         EXCLUDED.settled_at, EXCLUDED.source, EXCLUDED.message_id, EXCLUDED.topic, EXCLUDED.\"partition\", \
+         EXCLUDED.\"offset\", EXCLUDED.record_key, EXCLUDED.value, EXCLUDED.headers, EXCLUDED.timestamp)"
     );
+    let settled = |letter: &&DeadLetter| (letter.state != DeadLetterState::Open).then_some(letter.at.as_millis());
     let query = sqlx::query(sql)
         .bind(service)
         .bind(letters.iter().map(|letter| escaped(letter.id.as_str())).collect::<Vec<_>>())
@@ -65,69 +53,117 @@ pub(in crate::store::postgres) async fn bury(
         .bind(letters.iter().map(|letter| escaped(&letter.error)).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| i64::from(letter.attempts)).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| letter.at.as_millis()).collect::<Vec<_>>())
-        .bind(letters.iter().map(|letter| code(letter.state)).collect::<Vec<_>>());
+        .bind(letters.iter().map(|letter| letter.state.as_str()).collect::<Vec<_>>())
+        .bind(letters.iter().map(settled).collect::<Vec<_>>())
+        .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(&key.source))).collect::<Vec<_>>())
+        .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(key.id.as_str()))).collect::<Vec<_>>());
     let received: Vec<_> = letters.iter().map(|letter| &letter.received).collect();
     let done = received::bind(query, &received).execute(connection).await?;
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
 }
 
+/// The rows are locked in the order in which they were written, so that two that settle the same do not wait for each other.
 pub(in crate::store::postgres) async fn settle(
     connection: &mut PgConnection,
     service: &str,
-    id: &DeadLetterId,
+    ids: &[DeadLetterId],
     state: DeadLetterState,
-) -> Result<bool, Failed> {
+    now: Timestamp,
+) -> Result<Vec<bool>, Failed> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let from: Vec<_> = DeadLetterState::ALL.into_iter().filter(|present| present.may_become(state)).collect();
+    // Not moved, and kept since the transaction has ended, are not the same.
     let sql = concat!(
-        "WITH settled AS (UPDATE sagas_dead_letters SET state = $3 WHERE service = $1 AND id = $2 AND state = 'open' AND ",
+        "WITH wanted AS (SELECT place FROM sagas_dead_letters WHERE service = $1 AND id = ANY($2) AND state = ANY($3) \
+         ORDER BY place FOR UPDATE), settled AS (UPDATE sagas_dead_letters SET state = $4, settled_at = $5 \
+         WHERE place IN (SELECT place FROM wanted) AND ",
         in_unit!(),
-        " RETURNING id) SELECT count(*) = 1, (",
+        " RETURNING id) SELECT id FROM settled UNION ALL SELECT NULL WHERE (",
         in_unit!(),
-        ") IS TRUE FROM settled"
+        ") IS NOT TRUE"
     );
-    let query = sqlx::query_as(sql).bind(service).bind(escaped(id.as_str())).bind(code(state));
-    let (settled, in_unit): (bool, bool) = query.fetch_one(connection).await?;
-    if in_unit { Ok(settled) } else { Err(gone()) }
+    let moved: Option<Vec<String>> = sqlx::query_scalar::<_, Option<String>>(sql)
+        .bind(service)
+        .bind(ids.iter().map(|id| escaped(id.as_str())).collect::<Vec<_>>())
+        .bind(from.iter().map(|state| state.as_str()).collect::<Vec<_>>())
+        .bind(state.as_str())
+        .bind(now.as_millis())
+        .fetch_all(connection)
+        .await?
+        .into_iter()
+        .collect();
+    let mut moved: HashSet<String> = moved.ok_or_else(gone)?.into_iter().map(unescaped).collect();
+    Ok(ids.iter().map(|id| moved.remove(id.as_str())).collect())
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+/// That `parked` is the message by which `letter` holds its key: `$1` is the service, `$2` the due time. What a letter's message is
+/// parked under is what [`crate::store::parking_key`] says.
+macro_rules! holds {
+    () => {
+        "parked.service = $1 AND parked.topic = letter.topic AND parked.due = $2 \
+         AND parked.\"partition\" = letter.\"partition\" AND parked.\"offset\" = letter.\"offset\" \
+         AND sha256(parked.key) = sha256(coalesce(letter.record_key, \
+             '\\x00'::bytea || convert_to(letter.\"partition\" || '-' || letter.\"offset\", 'UTF8'))) \
+         AND parked.key = coalesce(letter.record_key, \
+             '\\x00'::bytea || convert_to(letter.\"partition\" || '-' || letter.\"offset\", 'UTF8'))"
     };
 }
 
-fn read(row: &PgRow) -> Result<DeadLetter, Failed> {
-    Ok(DeadLetter {
-        id: MessageId::new(unescaped(row.try_get(0)?)),
-        event_type: row.try_get::<Option<String>, _>(1)?.map(unescaped),
-        error: unescaped(row.try_get(2)?),
-        attempts: u32::try_from(row.try_get::<i64, _>(3)?).map_err(|_| unreadable())?,
-        at: Timestamp::from_millis(row.try_get(4)?),
-        state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
-    })
-}
-
-pub(in crate::store::postgres) async fn open(
+pub(in crate::store::postgres) async fn holding(
     connection: &mut PgConnection,
     service: &str,
-    offset: u64,
+    letters: &[LetterHead],
+) -> Result<Vec<(DeadLetterId, ParkedId)>, Failed> {
+    if letters.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = letters.iter().map(|letter| escaped(letter.id.as_str())).collect();
+    let rows = sqlx::query(HOLDING).bind(service).bind(HELD.as_millis()).bind(ids).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((DeadLetterId::new(unescaped(row.try_get(0)?)), row.try_get(1)?))).collect()
+}
+
+/// `$1` service, `$2` the due time of a held message, `$3` letters.
+pub(in crate::store::postgres) const HOLDING: &str = concat!(
+    "SELECT letter.id, parked.id FROM sagas_dead_letters AS letter JOIN sagas_parked AS parked ON ",
+    holds!(),
+    " WHERE letter.service = $1 AND letter.id = ANY($3)"
+);
+
+pub(in crate::store::postgres) async fn prune(
+    connection: &mut PgConnection,
+    service: &str,
+    open: Option<Timestamp>,
+    settled: Option<Timestamp>,
     limit: u32,
-) -> Result<(Vec<DeadLetter>, u64), Failed> {
-    let count = "SELECT count(*) FROM sagas_dead_letters WHERE service = $1 AND state = 'open'";
-    let total: i64 = sqlx::query_scalar(count).bind(service).fetch_one(&mut *connection).await?;
-    let sql = select!("service = $1 AND state = 'open' ORDER BY place DESC LIMIT $2 OFFSET $3");
-    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-    let rows = sqlx::query(sql).bind(service).bind(i64::from(limit)).bind(offset).fetch_all(connection).await?;
-    let letters: Result<Vec<_>, _> = rows.iter().map(read).collect();
-    Ok((letters?, u64::try_from(total).map_err(|_| unreadable())?))
+) -> Result<PrunedLetters, Failed> {
+    let mut pruned = PrunedLetters::default();
+    if let Some(before) = open {
+        let sql = AssertSqlSafe(forget(PRUNE_OPEN));
+        let query = sqlx::query(sql).bind(service).bind(HELD.as_millis()).bind(before.as_millis()).bind(i64::from(limit));
+        pruned.open = query.execute(&mut *connection).await?.rows_affected();
+    }
+    if let Some(before) = settled {
+        let sql = AssertSqlSafe(forget(PRUNE_SETTLED));
+        let query = sqlx::query(sql).bind(service).bind(before.as_millis()).bind(i64::from(limit));
+        pruned.settled = query.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(pruned)
 }
 
-pub(in crate::store::postgres) async fn one(
-    connection: &mut PgConnection,
-    service: &str,
-    id: &DeadLetterId,
-) -> Result<Option<DeadLetter>, Failed> {
-    let sql = select!("service = $1 AND id = $2");
-    let row = sqlx::query(sql).bind(service).bind(escaped(id.as_str())).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
+fn forget(old: &str) -> String {
+    format!(concat!("DELETE FROM sagas_dead_letters WHERE place = ANY(ARRAY({})) AND ", in_unit!()), old)
 }
+
+/// The open letters that are forgotten: `$1` service, `$2` the due time of a held message, `$3` by when, `$4` how many.
+pub(in crate::store::postgres) const PRUNE_OPEN: &str = concat!(
+    "SELECT place FROM sagas_dead_letters AS letter WHERE service = $1 AND state = 'open' AND at < $3 \
+     AND NOT EXISTS (SELECT FROM sagas_parked AS parked WHERE ",
+    holds!(),
+    ") ORDER BY at LIMIT $4 FOR UPDATE SKIP LOCKED"
+);
+
+/// The settled letters that are forgotten: `$1` service, `$2` by when, `$3` how many.
+pub(in crate::store::postgres) const PRUNE_SETTLED: &str = "SELECT place FROM sagas_dead_letters \
+     WHERE service = $1 AND settled_at < $2 ORDER BY settled_at LIMIT $3 FOR UPDATE SKIP LOCKED";

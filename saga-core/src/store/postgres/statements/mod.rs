@@ -10,6 +10,7 @@ pub(super) mod inbox;
 pub(super) mod instance_queries;
 pub(super) mod instances;
 pub(super) mod keys;
+pub(super) mod letter_queries;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;

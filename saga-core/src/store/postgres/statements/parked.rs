@@ -12,6 +12,7 @@ use super::{
     unreadable,
 };
 use crate::{
+    message::Received,
     store::{ParkedId, ParkedKey, ParkedMessage},
     time::Timestamp,
 };
@@ -57,6 +58,36 @@ pub(in crate::store::postgres) async fn repark(
 ) -> Result<(), Failed> {
     let sql = concat!("UPDATE sagas_parked SET attempts = $2, due = $3, error = $4 WHERE id = $1 AND ", in_unit!());
     sqlx::query(sql).bind(id).bind(i64::from(attempts)).bind(due.as_millis()).bind(escaped(error)).execute(connection).await?;
+    Ok(())
+}
+
+pub(in crate::store::postgres) async fn release(
+    connection: &mut PgConnection,
+    ids: &[ParkedId],
+    due: Timestamp,
+) -> Result<(), Failed> {
+    let sql = concat!("UPDATE sagas_parked SET attempts = 0, due = $2, error = '' WHERE id = ANY($1) AND ", in_unit!());
+    sqlx::query(sql).bind(ids).bind(due.as_millis()).execute(connection).await?;
+    Ok(())
+}
+
+pub(in crate::store::postgres) async fn replace(
+    connection: &mut PgConnection,
+    id: ParkedId,
+    received: &Received,
+    due: Timestamp,
+) -> Result<(), Failed> {
+    let sql = concat!(
+        "UPDATE sagas_parked SET attempts = 0, due = $2, error = '', (",
+        columns!(),
+        ") = (SELECT ",
+        columns!(),
+        " FROM unnest($3::text[], $4::int[], $5::bigint[], $6::bytea[], $7::bytea[], $8::bytea[], $9::bigint[]) AS new (",
+        columns!(),
+        ")) WHERE id = $1 AND ",
+        in_unit!()
+    );
+    received::bind(sqlx::query(sql).bind(id).bind(due.as_millis()), &[received]).execute(connection).await?;
     Ok(())
 }
 

@@ -1,56 +1,47 @@
-//! Dead letters: messages that were given up, as they came.
+//! Dead letters: messages that were given up, as they came. What looks for them is in [`super::letter_queries`].
 
-use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
+use std::collections::HashSet;
+
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::{
-    Failed,
-    parked::unreadable,
-    portions,
+    Failed, parameters, portions,
     received::{self, COLUMNS, columns},
     values,
 };
 use crate::{
-    id::MessageId,
-    store::{DeadLetter, DeadLetterId, DeadLetterState},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, LetterHead, ParkedId, PrunedLetters},
     time::Timestamp,
 };
-
-fn code(state: DeadLetterState) -> &'static str {
-    match state {
-        DeadLetterState::Open => "open",
-        DeadLetterState::Retried => "retried",
-        DeadLetterState::Discarded => "discarded",
-    }
-}
-
-fn state(code: &str) -> Result<DeadLetterState, Failed> {
-    let states = [DeadLetterState::Open, DeadLetterState::Retried, DeadLetterState::Discarded];
-    Ok(states.into_iter().find(|state| self::code(*state) == code).ok_or_else(unreadable)?)
-}
 
 pub(in crate::store::sqlite) async fn bury(
     connection: &mut SqliteConnection,
     service: &str,
     letters: &[DeadLetter],
 ) -> Result<(), Failed> {
-    for portion in portions(letters) {
+    let letters: Vec<(&DeadLetter, Option<InboxKey>)> = letters.iter().map(|letter| (letter, letter.known_by())).collect();
+    for portion in portions(&letters) {
         let sql = format!(
             concat!(
-                "INSERT OR REPLACE INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, ",
+                "INSERT OR REPLACE INTO sagas_dead_letters \
+                 (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
                 columns!(),
                 ") VALUES {}"
             ),
-            values(portion.len(), 1, 6 + COLUMNS)
+            values(portion.len(), 1, 9 + COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
-        for letter in portion {
+        for (letter, known_by) in portion {
             query = query
                 .bind(letter.id.as_str())
                 .bind(letter.event_type.as_deref())
                 .bind(&letter.error)
                 .bind(letter.attempts)
                 .bind(letter.at.as_millis())
-                .bind(code(letter.state));
+                .bind(letter.state.as_str())
+                .bind((letter.state != DeadLetterState::Open).then_some(letter.at.as_millis()))
+                .bind(known_by.as_ref().map(|key| key.source.as_str()))
+                .bind(known_by.as_ref().map(|key| key.id.as_str()));
             query = received::bind(query, &letter.received);
         }
         query.execute(&mut *connection).await?;
@@ -61,53 +52,101 @@ pub(in crate::store::sqlite) async fn bury(
 pub(in crate::store::sqlite) async fn settle(
     connection: &mut SqliteConnection,
     service: &str,
-    id: &DeadLetterId,
+    ids: &[DeadLetterId],
     state: DeadLetterState,
-) -> Result<bool, Failed> {
-    let sql = "UPDATE sagas_dead_letters SET state = ?3 WHERE service = ?1 AND id = ?2 AND state = 'open'";
-    let done = sqlx::query(sql).bind(service).bind(id.as_str()).bind(code(state)).execute(connection).await?;
-    Ok(done.rows_affected() == 1)
+    now: Timestamp,
+) -> Result<Vec<bool>, Failed> {
+    let from = DeadLetterState::ALL.into_iter().filter(|present| present.may_become(state));
+    let from: Vec<_> = from.map(|present| format!("'{}'", present.as_str())).collect();
+    let mut moved: HashSet<String> = HashSet::with_capacity(ids.len());
+    for portion in portions(ids) {
+        let places = parameters(3, portion.len());
+        let sql = format!(
+            "UPDATE sagas_dead_letters SET state = ?2, settled_at = ?3 \
+             WHERE service = ?1 AND id IN ({}) AND state IN ({}) RETURNING id",
+            places,
+            from.join(", ")
+        );
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(service).bind(state.as_str()).bind(now.as_millis());
+        for id in portion {
+            query = query.bind(id.as_str());
+        }
+        moved.extend(query.fetch_all(&mut *connection).await?);
+    }
+    Ok(ids.iter().map(|id| moved.remove(id.as_str())).collect())
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+/// What a dead letter's message is parked under, in SQL: see [`crate::store::parking_key`].
+macro_rules! parking_key {
+    () => {
+        "coalesce(letter.record_key, CAST(char(0) || letter.\"partition\" || '-' || letter.\"offset\" AS BLOB))"
     };
 }
 
-fn read(row: &SqliteRow) -> Result<DeadLetter, Failed> {
-    Ok(DeadLetter {
-        id: MessageId::new(row.try_get::<String, _>(0)?),
-        event_type: row.try_get(1)?,
-        error: row.try_get(2)?,
-        attempts: row.try_get(3)?,
-        at: Timestamp::from_millis(row.try_get(4)?),
-        state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
-    })
+/// That `parked` is the message by which `letter` holds its key; `?1` is the service.
+macro_rules! holds {
+    () => {
+        concat!(
+            "parked.service = ?1 AND parked.topic = letter.topic AND parked.key = ",
+            parking_key!(),
+            " AND parked.due = ?2 AND parked.\"partition\" = letter.\"partition\" AND parked.\"offset\" = letter.\"offset\""
+        )
+    };
 }
 
-pub(in crate::store::sqlite) async fn open(
+pub(in crate::store::sqlite) async fn holding(
     connection: &mut SqliteConnection,
     service: &str,
-    offset: u64,
+    letters: &[LetterHead],
+) -> Result<Vec<(DeadLetterId, ParkedId)>, Failed> {
+    let mut held = Vec::new();
+    for portion in portions(letters) {
+        let places = parameters(2, portion.len());
+        let sql = format!(
+            concat!(
+                "SELECT letter.id, parked.id FROM sagas_dead_letters AS letter CROSS JOIN sagas_parked AS parked ON ",
+                holds!(),
+                " WHERE letter.service = ?1 AND letter.id IN ({})"
+            ),
+            places
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service).bind(HELD.as_millis());
+        for letter in portion {
+            query = query.bind(letter.id.as_str());
+        }
+        for row in query.fetch_all(&mut *connection).await? {
+            held.push((DeadLetterId::new(row.try_get::<String, _>(0)?), row.try_get(1)?));
+        }
+    }
+    Ok(held)
+}
+
+pub(in crate::store::sqlite) async fn prune(
+    connection: &mut SqliteConnection,
+    service: &str,
+    open: Option<Timestamp>,
+    settled: Option<Timestamp>,
     limit: u32,
-) -> Result<(Vec<DeadLetter>, u64), Failed> {
-    let count = "SELECT count(*) FROM sagas_dead_letters WHERE service = ?1 AND state = 'open'";
-    let total: i64 = sqlx::query_scalar(count).bind(service).fetch_one(&mut *connection).await?;
-    let sql = select!("service = ?1 AND state = 'open' ORDER BY place DESC LIMIT ?2 OFFSET ?3");
-    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-    let rows = sqlx::query(sql).bind(service).bind(limit).bind(offset).fetch_all(connection).await?;
-    let letters: Result<Vec<_>, _> = rows.iter().map(read).collect();
-    Ok((letters?, u64::try_from(total).map_err(|_| unreadable())?))
+) -> Result<PrunedLetters, Failed> {
+    let mut pruned = PrunedLetters::default();
+    if let Some(before) = open {
+        let query = sqlx::query(PRUNE_OPEN).bind(service).bind(HELD.as_millis()).bind(before.as_millis()).bind(limit);
+        pruned.open = query.execute(&mut *connection).await?.rows_affected();
+    }
+    if let Some(before) = settled {
+        let query = sqlx::query(PRUNE_SETTLED).bind(service).bind(before.as_millis()).bind(limit);
+        pruned.settled = query.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(pruned)
 }
 
-pub(in crate::store::sqlite) async fn one(
-    connection: &mut SqliteConnection,
-    service: &str,
-    id: &DeadLetterId,
-) -> Result<Option<DeadLetter>, Failed> {
-    let sql = select!("service = ?1 AND id = ?2");
-    let row = sqlx::query(sql).bind(service).bind(id.as_str()).fetch_optional(connection).await?;
-    row.as_ref().map(read).transpose()
-}
+pub(in crate::store::sqlite) const PRUNE_OPEN: &str = concat!(
+    "DELETE FROM sagas_dead_letters WHERE place IN (SELECT place FROM sagas_dead_letters AS letter \
+     WHERE service = ?1 AND state = 'open' AND at < ?3 AND NOT EXISTS (SELECT 1 FROM sagas_parked AS parked WHERE ",
+    holds!(),
+    ") ORDER BY at LIMIT ?4)"
+);
+
+pub(in crate::store::sqlite) const PRUNE_SETTLED: &str =
+    "DELETE FROM sagas_dead_letters WHERE place IN (SELECT place FROM sagas_dead_letters \
+     WHERE service = ?1 AND settled_at < ?2 ORDER BY settled_at LIMIT ?3)";

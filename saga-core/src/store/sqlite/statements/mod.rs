@@ -9,6 +9,7 @@ pub(super) mod history;
 pub(super) mod inbox;
 pub(super) mod instances;
 mod keys;
+pub(super) mod letter_queries;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;
@@ -63,6 +64,12 @@ fn values(rows: usize, shared: usize, own: usize) -> String {
     sql
 }
 
+/// `?3, ?4, …`: `count` parameters behind the first `shared`.
+fn parameters(shared: usize, count: usize) -> String {
+    let all: Vec<_> = (shared + 1..=shared + count).map(|place| format!("?{place}")).collect();
+    all.join(", ")
+}
+
 /// Integers as one parameter, for `json_each`.
 fn json(ids: &[i64]) -> String {
     let mut text = String::with_capacity(ids.len() * 8 + 2);
@@ -90,6 +97,11 @@ mod tests {
     fn parameters_are_shared_or_of_a_row() {
         assert_eq!(values(2, 1, 2), "(?1, ?2, ?3), (?1, ?4, ?5)");
         assert_eq!(values(1, 0, 1), "(?1)");
+    }
+
+    #[test]
+    fn parameters_follow_those_that_are_shared() {
+        assert_eq!((parameters(2, 3), parameters(0, 1)), ("?3, ?4, ?5".into(), "?1".into()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
     values,
 };
 use crate::{
+    message::Received,
     store::{ParkedId, ParkedKey, ParkedMessage, StoreError},
     time::Timestamp,
 };
@@ -47,6 +48,31 @@ pub(in crate::store::sqlite) async fn repark(
 ) -> Result<(), Failed> {
     let sql = "UPDATE sagas_parked SET attempts = ?2, due = ?3, error = ?4 WHERE id = ?1";
     sqlx::query(sql).bind(id).bind(attempts).bind(due.as_millis()).bind(error).execute(connection).await?;
+    Ok(())
+}
+
+pub(in crate::store::sqlite) async fn release(
+    connection: &mut SqliteConnection,
+    ids: &[ParkedId],
+    due: Timestamp,
+) -> Result<(), Failed> {
+    let sql = "UPDATE sagas_parked SET attempts = 0, due = ?2, error = '' WHERE id IN (SELECT value FROM json_each(?1))";
+    sqlx::query(sql).bind(json(ids)).bind(due.as_millis()).execute(connection).await?;
+    Ok(())
+}
+
+pub(in crate::store::sqlite) async fn replace(
+    connection: &mut SqliteConnection,
+    id: ParkedId,
+    received: &Received,
+    due: Timestamp,
+) -> Result<(), Failed> {
+    let sql = concat!(
+        "UPDATE sagas_parked SET attempts = 0, due = ?2, error = '', (",
+        columns!(),
+        ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9) WHERE id = ?1"
+    );
+    received::bind(sqlx::query(sql).bind(id).bind(due.as_millis()), received).execute(connection).await?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Subject,
-    samples::{letter, odd_record},
+    samples::{at, letter, odd_record},
     write,
 };
 use crate::{
@@ -55,17 +55,17 @@ pub async fn dead_letters_are_settled_once(subject: Subject) {
     write(store, async |tx| tx.bury("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
     let a = MessageId::new("a");
     write(store, async |tx| {
-        assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried).await.expect("settle"));
-        assert!(!tx.settle_dead_letter("orders", &a, DeadLetterState::Discarded).await.expect("settle"));
+        assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried, at(9)).await.expect("settle"));
+        assert!(!tx.settle_dead_letter("orders", &a, DeadLetterState::Discarded, at(9)).await.expect("settle"));
     })
     .await;
     write(store, async |tx| {
-        assert!(!tx.settle_dead_letter("orders", &a, DeadLetterState::Discarded).await.expect("settle"));
+        assert!(!tx.settle_dead_letter("orders", &a, DeadLetterState::Discarded, at(9)).await.expect("settle"));
         let unknown = MessageId::new("unknown");
-        assert!(!tx.settle_dead_letter("orders", &unknown, DeadLetterState::Retried).await.expect("settle"));
+        assert!(!tx.settle_dead_letter("orders", &unknown, DeadLetterState::Retried, at(9)).await.expect("settle"));
         let b = MessageId::new("b");
-        assert!(!tx.settle_dead_letter("payments", &b, DeadLetterState::Retried).await.expect("settle"));
-        assert!(tx.settle_dead_letter("orders", &b, DeadLetterState::Discarded).await.expect("settle"));
+        assert!(!tx.settle_dead_letter("payments", &b, DeadLetterState::Retried, at(9)).await.expect("settle"));
+        assert!(tx.settle_dead_letter("orders", &b, DeadLetterState::Discarded, at(9)).await.expect("settle"));
     })
     .await;
     let state = store.dead_letter("orders", &a).await.expect("read").map(|letter| letter.state);
@@ -81,7 +81,7 @@ pub async fn dead_letters_buried_again_are_replaced(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.bury("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
     write(store, async |tx| {
-        tx.settle_dead_letter("orders", &MessageId::new("a"), DeadLetterState::Retried).await.expect("settle");
+        tx.settle_dead_letter("orders", &MessageId::new("a"), DeadLetterState::Retried, at(9)).await.expect("settle");
         let again = DeadLetter { error: "again".into(), ..letter("a", 3) };
         tx.bury("orders", &[again]).await.expect("bury");
     })

@@ -141,7 +141,7 @@ pub async fn undo_covers_every_table(subject: Subject) {
             tx.park("orders", &[parked(received("orders", Some(b"k"), 2), 1)]).await.expect("park");
             tx.repark(parked_id, 9, at(9), "changed").await.expect("repark");
             assert_eq!(tx.unpark(&[parked_id]).await.expect("unpark"), [true]);
-            assert!(tx.settle_dead_letter("orders", &letter_id, DeadLetterState::Retried).await.expect("settle"));
+            assert!(tx.settle_dead_letter("orders", &letter_id, DeadLetterState::Retried, at(9)).await.expect("settle"));
             tx.bury("orders", &[letter("another", 2)]).await.expect("bury");
             tx.undo().await.expect("undo");
         }
