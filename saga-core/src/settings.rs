@@ -42,10 +42,17 @@ pub struct Settings {
     pub concurrency: usize,
     /// Parked messages of one key beyond which its partition pauses. 1,000.
     pub parked_per_key: usize,
+    /// Keys with parked messages beyond which all partitions pause, until half of them are free. 50,000.
+    pub parked_keys: usize,
     /// Rows that wait in the outbox beyond which publishing answers *unavailable* and consumption pauses. 10,000.
     pub outbox_rows: usize,
     /// How long an inbox row is kept, in days: longer than the longest replay. 14.
     pub inbox_retention_days: u32,
+    /// How long a dead letter that nobody settles is kept, in days; 0: for ever. It is removed with a warning and counted; one that
+    /// holds its key (`on_dead = "hold"`) stays. 90.
+    pub dead_letter_retention_days: u32,
+    /// How long a dead letter is kept after it was retried, replayed or discarded, in days; 0: for ever. 7.
+    pub settled_letter_retention_days: u32,
     /// How long beginning a transaction may wait, in milliseconds. 4,000.
     pub begin_timeout_ms: u64,
     /// How long an HTTP handler may take to answer before the request is answered 503, in milliseconds. 4,800.
@@ -81,8 +88,11 @@ impl Default for Settings {
             queue_bytes: 16 << 20,
             concurrency: 64,
             parked_per_key: 1_000,
+            parked_keys: 50_000,
             outbox_rows: 10_000,
             inbox_retention_days: 14,
+            dead_letter_retention_days: 90,
+            settled_letter_retention_days: 7,
             begin_timeout_ms: 4_000,
             answer_timeout_ms: 4_800,
             stop_timeout_ms: 10_000,
@@ -115,6 +125,20 @@ impl Settings {
 
     /// [`Settings::inbox_retention_days`] as a duration.
     pub fn inbox_retention(&self) -> Duration {
-        Duration::from_secs(u64::from(self.inbox_retention_days) * 86_400)
+        days(self.inbox_retention_days)
     }
+
+    /// [`Settings::dead_letter_retention_days`] as a duration; `None`: for ever.
+    pub fn dead_letter_retention(&self) -> Option<Duration> {
+        (self.dead_letter_retention_days > 0).then(|| days(self.dead_letter_retention_days))
+    }
+
+    /// [`Settings::settled_letter_retention_days`] as a duration; `None`: for ever.
+    pub fn settled_letter_retention(&self) -> Option<Duration> {
+        (self.settled_letter_retention_days > 0).then(|| days(self.settled_letter_retention_days))
+    }
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days) * 86_400)
 }

@@ -178,6 +178,11 @@ impl ParkingLot {
         self.queues.get(place).map_or(0, |queue| queue.count)
     }
 
+    /// How many keys are parked.
+    pub fn keys(&self) -> usize {
+        self.queues.len()
+    }
+
     /// How many keys and messages are parked.
     pub fn totals(&self) -> (usize, usize) {
         (self.queues.len(), self.queues.values().map(|queue| queue.count).sum())

@@ -1,5 +1,7 @@
 //! Dead letters over HTTP: look at them, give them back to their handler, give them up.
 
+mod asked;
+
 use axum::{
     Router,
     extract::State,
@@ -9,37 +11,56 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 
-use super::{Json, Listed, Page, Path, Problem};
+use self::asked::{Bulk, Filter};
+use super::{Json, Listed, Page, Path, Problem, Query};
 use crate::{
     id::MessageId,
-    runtime::ServiceHandle,
-    store::{DeadLetter, DeadLetterId},
+    runtime::{ServiceHandle, SettledLetters},
+    store::{DeadLetter, DeadLetterId, Settle},
     time::Timestamp,
 };
+
+/// Dead letters that a dry run shows.
+const SAMPLES: u32 = 10;
 
 /// The dead letters of a service:
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at` |
+/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`, `state` |
+/// | `…&topic=orders&key=42&type=OrderCreated` | of that topic, key (or `keyBase64`) and event type |
+/// | `…&error=timeout&since=2026-01-31T12:00:00Z&until=…` | with that text in their error; given up at that time or later, and before that time |
+/// | `…&state=discarded` | in that state: `open`, `retried`, `replayed`, `discarded`, or `all` |
 /// | `GET /dead-letters/{id}` | one of them, with its value |
 /// | `POST /dead-letters/{id}/retry` | 202: its handler gets it again, with its attempts counted anew |
 /// | `POST /dead-letters/{id}/discard` | 202: it is given up |
+/// | `POST /dead-letters/retry` {filter} | 200 `{settled, left}`: all that are open and that the filter wants, in the order of their offsets |
+/// | `POST /dead-letters/discard` {filter} | 200 `{settled, left}`: the same, given up |
 ///
 /// The value is text in `value` when it is UTF-8, as any JSON is; else `value` is null and `valueBase64` has the bytes. `key` is
-/// text, with what is not UTF-8 replaced. Both `POST`s need no body, and answer 404 for the unknown and 409 for one that was
-/// retried or discarded before.
+/// text, with what is not UTF-8 replaced. The `POST`s on one need no body, and answer 404 for the unknown and 409 for one that was
+/// settled before.
+///
+/// The body of the `POST`s on many has the parameters of the list, without the page, and: `limit`, how many are settled at most (1,000
+/// unless it says, 10,000 at most): `left` says how many are then still open that the filter wants; `dryRun`, to settle none, and be
+/// answered `{matching, samples}`; and `all`, without which an empty filter is refused.
 pub fn dead_letter_routes(service: ServiceHandle) -> Router {
     Router::new()
         .route("/dead-letters", get(list))
+        .route("/dead-letters/retry", post(retry_all))
+        .route("/dead-letters/discard", post(discard_all))
         .route("/dead-letters/{id}", get(show))
         .route("/dead-letters/{id}/retry", post(retry))
         .route("/dead-letters/{id}/discard", post(discard))
         .with_state(service)
 }
 
-async fn list(State(service): State<ServiceHandle>, page: Page) -> Result<Listed<Summary>, Problem> {
-    let (letters, total) = service.dead_letters(page.offset(), page.limit()).await?;
+async fn list(
+    State(service): State<ServiceHandle>,
+    Query(filter): Query<Filter>,
+    page: Page,
+) -> Result<Listed<Summary>, Problem> {
+    let (letters, total) = service.find_dead_letters(&filter.read()?, page.offset(), page.limit()).await?;
     Ok(page.list(letters.iter().map(Summary::of).collect(), total))
 }
 
@@ -65,13 +86,41 @@ async fn accepted(service: &ServiceHandle, id: &DeadLetterId, settled: bool) -> 
         return Ok(StatusCode::ACCEPTED);
     }
     match service.dead_letter(id).await? {
-        Some(_) => Err(Problem::conflict("this dead letter was retried or discarded before")),
+        Some(letter) => Err(Problem::conflict(format!("this dead letter was {} before", letter.state.as_str()))),
         None => Err(unknown()),
     }
 }
 
 fn unknown() -> Problem {
     Problem::not_found("there is no such dead letter")
+}
+
+async fn retry_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
+    settle(&service, Settle::Retry, bulk).await
+}
+
+async fn discard_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
+    settle(&service, Settle::Discard, bulk).await
+}
+
+async fn settle(service: &ServiceHandle, how: Settle, bulk: Bulk) -> Result<Json<Answer>, Problem> {
+    let wanted = bulk.read()?;
+    if wanted.dry_run {
+        let (letters, matching) = service.find_dead_letters(&wanted.filter, 0, SAMPLES).await?;
+        return Ok(Json(Answer::DryRun { matching, samples: letters.iter().map(Summary::of).collect() }));
+    }
+    let SettledLetters { settled, left } = match how {
+        Settle::Retry => service.retry_dead_letters(&wanted.filter, wanted.limit).await?,
+        Settle::Discard => service.discard_dead_letters(&wanted.filter, wanted.limit).await?,
+    };
+    Ok(Json(Answer::Done { settled, left }))
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Done { settled: u64, left: u64 },
+    DryRun { matching: u64, samples: Vec<Summary> },
 }
 
 #[derive(Serialize)]
@@ -85,6 +134,7 @@ struct Summary {
     error: String,
     attempts: u32,
     at: Timestamp,
+    state: &'static str,
 }
 
 #[derive(Serialize)]
@@ -110,6 +160,7 @@ impl Summary {
             error: letter.error.clone(),
             attempts: letter.attempts,
             at: letter.at,
+            state: letter.state.as_str(),
         }
     }
 }

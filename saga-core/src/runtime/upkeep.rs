@@ -1,5 +1,5 @@
 //! What a service does now and then: measure how far behind it is, look for parked keys that others have changed, and forget
-//! old inbox rows.
+//! old rows of the inbox, dead letters and sagas.
 
 use std::{
     future::Future,
@@ -26,7 +26,7 @@ const MEASURE: Duration = Duration::from_secs(5);
 const COUNT: u32 = 6;
 /// How often the index of parked keys is compared with the database.
 const AUDIT: Duration = Duration::from_secs(5);
-/// How often old inbox rows are looked for.
+/// How often old rows are looked for.
 const PRUNE: Duration = Duration::from_secs(600);
 /// Rows forgotten in one transaction, so that no other waits long.
 const ROWS: u32 = 1_000;
@@ -51,7 +51,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
             }
             measure_attention(&core).await;
         }
-        if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 1).await {
+        if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 0).await {
             core.series.dead_open.set_count(open);
         }
         core.clock.sleep(MEASURE).await;
@@ -100,8 +100,42 @@ pub(crate) async fn prune(core: Arc<Core>) {
                 }
             }
         }
+        forget_letters(&core).await;
         forget_sagas(&core).await;
         core.clock.sleep(PRUNE).await;
+    }
+}
+
+/// Removes dead letters for their age: settled ones, and open ones with a warning.
+async fn forget_letters(core: &Core) {
+    let now = core.clock.now();
+    let open = core.settings.dead_letter_retention().map(|kept| now.before(kept));
+    let settled = core.settings.settled_letter_retention().map(|kept| now.before(kept));
+    let mut expired = 0;
+    loop {
+        match core.store().prune_dead_letters(&core.name, open, settled, ROWS).await {
+            Ok(pruned) => {
+                expired += pruned.open;
+                if pruned.open.max(pruned.settled) < u64::from(ROWS) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                tracing::warn!(service = &*core.name, %error, "old dead letters could not be removed");
+                break;
+            }
+        }
+    }
+    if expired > 0 {
+        core.series.letters_expired.add(expired);
+        core.series.dead_open.add(-(expired as f64));
+        tracing::warn!(
+            service = &*core.name,
+            letters = expired,
+            days = core.settings.dead_letter_retention_days,
+            "open dead letters that were not settled in time were removed (setting `dead_letter_retention_days`)"
+        );
     }
 }
 
@@ -200,9 +234,9 @@ pub(crate) fn checks(core: &Arc<Core>) {
     core.health.watch(
         "deadLetters",
         of(core, |core| async move {
-            match core.store().dead_letters(&core.name, 0, 1).await {
+            match core.store().dead_letters(&core.name, 0, 0).await {
                 Ok((_, 0)) => CheckResult::up().with("open", 0),
-                Ok((_, open)) => CheckResult::degraded("dead letters are open: retry or discard them").with("open", open),
+                Ok((_, open)) => CheckResult::degraded("dead letters are open: retry or discard them, one or all that a filter wants: see /dead-letters").with("open", open),
                 Err(error) => CheckResult::degraded(error.to_string()),
             }
         }),

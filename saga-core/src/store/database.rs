@@ -57,20 +57,7 @@ impl Database {
     /// When the URL names no database that can be read, the database cannot be opened, or its tables are not those of this
     /// program.
     pub async fn read_only(url: &str) -> Result<Self, StoreError> {
-        match url {
-            "memory:" => {
-                Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
-            }
-            #[cfg(feature = "sqlite")]
-            url if url.starts_with("sqlite:") => {
-                Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(url.parse()?).await?)))
-            }
-            #[cfg(feature = "postgres")]
-            url if is_postgres(url) => {
-                Ok(Self::new(Arc::new(super::postgres::PostgresStore::open_read_only(url.parse()?).await?)))
-            }
-            url => Err(unknown(url, READABLE)),
-        }
+        Self::there(url, Access::Read).await
     }
 
     /// As [`read_only`](Self::read_only), all that lies behind `url`: of a PostgreSQL database whose schema the URL does not name,
@@ -79,14 +66,47 @@ impl Database {
     /// # Errors
     /// As [`read_only`](Self::read_only), and [`StoreError::NotMigrated`] when there is no such schema.
     pub async fn read_all(url: &str) -> Result<Vec<Self>, StoreError> {
+        Self::all(url, Access::Read).await
+    }
+
+    /// As [`read_all`](Self::read_all), for writing too: beside the programs that run on it, or after they have stopped. Nothing is made
+    /// or migrated.
+    ///
+    /// # Errors
+    /// As [`read_all`](Self::read_all), and when a file cannot be written.
+    pub async fn existing(url: &str) -> Result<Vec<Self>, StoreError> {
+        Self::all(url, Access::Write).await
+    }
+
+    /// What is behind `url`, as it is.
+    async fn there(url: &str, access: Access) -> Result<Self, StoreError> {
+        match url {
+            "memory:" => {
+                Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
+            }
+            #[cfg(feature = "sqlite")]
+            url if url.starts_with("sqlite:") => {
+                use super::sqlite::SqliteStore;
+                let options = url.parse()?;
+                Ok(Self::new(Arc::new(match access {
+                    Access::Read => SqliteStore::open_read_only(options).await?,
+                    Access::Write => SqliteStore::open_existing(options).await?,
+                })))
+            }
+            #[cfg(feature = "postgres")]
+            url if is_postgres(url) => Self::schema(url.parse()?, access).await,
+            url => Err(unknown(url, READABLE)),
+        }
+    }
+
+    async fn all(url: &str, access: Access) -> Result<Vec<Self>, StoreError> {
         #[cfg(feature = "postgres")]
         if is_postgres(url) && !super::postgres::names_a_schema(url) {
             use super::postgres::{PostgresOptions, PostgresStore};
             let options: PostgresOptions = url.parse()?;
             let mut databases = Vec::new();
             for schema in PostgresStore::schemas(options.clone()).await? {
-                let store = PostgresStore::open_read_only(options.clone().schema(schema)?).await?;
-                databases.push(Self::new(Arc::new(store)));
+                databases.push(Self::schema(options.clone().schema(schema)?, access).await?);
             }
             return match databases.is_empty() {
                 true => Err(StoreError::NotMigrated(format!(
@@ -96,13 +116,30 @@ impl Database {
                 false => Ok(databases),
             };
         }
-        Ok(vec![Self::read_only(url).await?])
+        Ok(vec![Self::there(url, access).await?])
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn schema(options: super::postgres::PostgresOptions, access: Access) -> Result<Self, StoreError> {
+        use super::postgres::PostgresStore;
+        Ok(Self::new(Arc::new(match access {
+            Access::Read => PostgresStore::open_read_only(options).await?,
+            Access::Write => PostgresStore::open_existing(options).await?,
+        })))
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0
     }
+}
+
+/// What a database that is there is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "there is nothing to open"))]
+enum Access {
+    Read,
+    Write,
 }
 
 #[cfg(feature = "postgres")]

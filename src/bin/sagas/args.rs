@@ -3,14 +3,19 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use sagas::saga::InstanceState;
+use sagas::{
+    saga::InstanceState,
+    store::{DeadLetterFilter, DeadLetterState},
+    time::{ParseTimestampError, Timestamp},
+};
 
 use super::{places::Place, trouble::Trouble};
 
-/// Look at sagas: which run, which are stuck, why, and what helps.
+/// Look at sagas: which run, which are stuck, why, and what helps; and settle dead letters.
 ///
-/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs, and changes nothing:
-/// what an operator can do about an instance is said by `explain`, and done by the service that tracks it.
+/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs. Two commands write:
+/// `letters retry` and `letters discard`, to the database of one service. All others change nothing: what an operator can do about an
+/// instance is said by `explain`, and done by the service that tracks it.
 #[derive(Debug, Parser)]
 #[command(name = "sagas", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -28,6 +33,7 @@ Examples:
   sagas --data ./ecommerce-data ps
   sagas --data ./ecommerce-data explain 0197c1a2-8d5e-7c3b-9a41-5f2e6d7c8b90
   SAGAS_DATABASE=postgres://shop:secret@db/shop sagas ps --stuck --watch
+  sagas --data ./ecommerce-data letters retry --service payment --topic orders --error timeout --dry-run
   sagas --database sqlite:data/order.sqlite graph PlaceOrder --format dot | dot -Tsvg > flow.svg
 
 Exit codes: 0 as it should be; 1 not found, findings of `check`, or a database that cannot be read; 2 flags or a URL that cannot
@@ -63,6 +69,97 @@ pub(crate) enum Command {
     /// instances that are open, or began within the last day), open dead letters of flows, open instances of a version whose flow
     /// is not known, and attempts at steps that were begun and never ended.
     Check,
+    /// Look at dead letters, and settle them
+    Letters(Letters),
+}
+
+/// Messages that services gave up.
+#[derive(Debug, Args)]
+pub(crate) struct Letters {
+    #[command(subcommand)]
+    pub(crate) what: LettersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LettersCommand {
+    /// List dead letters: those that are open, newest first. Writes nothing
+    List {
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// Only those in this state: open, retried, replayed, discarded, or all
+        #[arg(long, value_name = "STATE", default_value = "open", value_parser = letter_state)]
+        state: LetterState,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Show one dead letter with its message. Writes nothing
+    Show {
+        /// The letter
+        id: String,
+    },
+    /// Give open dead letters of one service back to their handlers. WRITES to the service's database
+    ///
+    /// The service, if it runs, finds them there within seconds; else when it starts. In the order of topics, partitions and offsets.
+    Retry(SettleLetters),
+    /// Give open dead letters of one service up; keys that are held for them go on. WRITES to the service's database
+    Discard(SettleLetters),
+}
+
+/// The state in which listed letters are; `None`: any.
+pub(crate) type LetterState = Option<DeadLetterState>;
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct LetterFilter {
+    /// Only those of this topic
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Only those with this key
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// Only those of this event type
+    #[arg(long = "type", value_name = "NAME")]
+    event_type: Option<String>,
+    /// Only those with this text in their error
+    #[arg(long, value_name = "TEXT")]
+    error: Option<String>,
+    /// Only those given up at this time or later: 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
+    /// Only those given up before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    until: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SettleLetters {
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+    /// All that are open, where nothing says which
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only say how many there are, and show some. Writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: u64,
+}
+
+impl LetterFilter {
+    /// The filter, of letters in any state.
+    pub(crate) fn read(&self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            topic: self.topic.clone(),
+            key: self.key.clone().map(Into::into),
+            event_type: self.event_type.clone(),
+            error: self.error.clone(),
+            state: None,
+            since: self.since,
+            until: self.until,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +222,11 @@ pub(crate) enum Format {
 }
 
 impl Cli {
+    /// The only service that is wanted.
+    pub(crate) fn service(&self) -> Option<&str> {
+        self.databases.service.as_deref()
+    }
+
     /// Where the databases are, by flag, environment, or default.
     ///
     /// # Errors
@@ -151,6 +253,18 @@ impl Cli {
 fn state(text: &str) -> Result<InstanceState, String> {
     let states = || InstanceState::ALL.map(|state| state.as_str().to_lowercase()).join(", ");
     InstanceState::of(&text.to_uppercase()).ok_or_else(|| format!("there are {}", states()))
+}
+
+fn letter_state(text: &str) -> Result<LetterState, String> {
+    let states = || DeadLetterState::ALL.map(DeadLetterState::as_str).join(", ");
+    match text {
+        "all" => Ok(None),
+        text => DeadLetterState::of(text).map(Some).ok_or_else(|| format!("there are {}, and all", states())),
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|error: ParseTimestampError| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -1,13 +1,39 @@
-//! Dead letters of flows: messages of an instance that a participant gave up.
+//! Dead letters: messages that services gave up, and, of `explain` and `check`, those of flows among them.
+
+mod list;
+mod settle;
 
 use sagas::{
     saga::Chart,
-    store::{DeadLetter, DeadLetterId},
+    store::{DeadLetter, DeadLetterId, Settle},
     time::Timestamp,
 };
 use serde::Serialize;
 
-use super::{places::Service, trouble::Trouble};
+use super::{
+    args::LettersCommand,
+    output::Output,
+    places::{Place, Service},
+    trouble::Trouble,
+};
+
+/// Does what was asked for; says whether all is as it should be.
+///
+/// # Errors
+/// When the databases cannot be read or written, or flags do not fit.
+pub(crate) async fn letters(
+    place: &Place,
+    service: Option<&str>,
+    wanted: LettersCommand,
+    output: &Output,
+) -> Result<bool, Trouble> {
+    match wanted {
+        LettersCommand::List { filter, state, limit } => list::list(place, &filter, state, limit, output).await,
+        LettersCommand::Show { id } => list::show(place, &id, output).await,
+        LettersCommand::Retry(wanted) => settle::settle(place, service, Settle::Retry, &wanted, output).await,
+        LettersCommand::Discard(wanted) => settle::settle(place, service, Settle::Discard, &wanted, output).await,
+    }
+}
 
 /// Dead letters that are read at once: each has its message with it.
 const PAGE: u32 = 100;
@@ -23,8 +49,12 @@ pub(crate) struct Letter {
     /// The event's name.
     #[serde(rename = "type")]
     pub(crate) event: Option<String>,
-    #[serde(skip)]
-    topic: String,
+    /// Where its message came from.
+    pub(crate) topic: String,
+    /// The partition there.
+    pub(crate) partition: i32,
+    /// The offset there.
+    pub(crate) offset: i64,
     /// The key of the event.
     pub(crate) key: Option<String>,
     /// Why it was given up.
@@ -44,6 +74,8 @@ impl Letter {
             service: service.name.clone(),
             id: letter.id.to_string(),
             topic: record.topic.clone(),
+            partition: letter.received.partition,
+            offset: letter.received.offset,
             key: record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned),
             event: letter.event_type,
             error: letter.error,

@@ -1,5 +1,5 @@
-//! The program `sagas`: what the databases of services say of their sagas, read without the programs that wrote them, and without
-//! changing anything, whether those run or not.
+//! The program `sagas`: what the databases of services say of their sagas and dead letters, read without the programs that wrote them
+//! and without changing anything, whether those run or not. Only [`letters`] writes: to settle dead letters.
 
 mod args;
 mod check;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Letters};
 use output::Output;
 use trouble::Trouble;
 
@@ -45,10 +45,12 @@ fn main() -> ExitCode {
 /// Does what was asked for; says whether all is as it should be.
 async fn run(cli: Cli) -> Result<bool, Trouble> {
     let (place, output) = (cli.place()?, Output::new(cli.json));
+    let service = cli.service().map(str::to_owned);
     match cli.command {
         Command::Ps(wanted) => ps::ps(&place, &wanted, &output).await,
         Command::Explain(wanted) => explain::explain(&place, &wanted, &output).await,
         Command::Graph(wanted) => graph::graph(&place, &wanted, &output).await,
         Command::Check => check::check(&place, &output).await,
+        Command::Letters(Letters { what }) => letters::letters(&place, service.as_deref(), what, &output).await,
     }
 }

@@ -1,6 +1,9 @@
 //! Where the databases are, and the services whose rows lie in them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sagas::{
     Database,
@@ -72,10 +75,66 @@ impl Place {
         }
     }
 
+    /// Opens the database of `service` for writing, and has `what` done with it.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or `what` fails.
+    pub(crate) async fn write<T>(
+        &self,
+        service: &str,
+        what: impl AsyncFnOnce(&Service) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut attempts = 1;
+        let services = loop {
+            match self.open_for_writing(service).await {
+                Err(Trouble::Disturbed(_)) if attempts < ATTEMPTS => attempts += 1,
+                opened => break opened?,
+            }
+        };
+        let done = match services.all.first() {
+            Some(service) => what(service).await,
+            None => Err(Trouble::Failed(format!("--service {service}: it keeps nothing here"))),
+        };
+        services.close().await;
+        done
+    }
+
+    async fn open_for_writing(&self, service: &str) -> Result<Services, Trouble> {
+        match &self.databases {
+            // Which file it is shows without writing to any.
+            Databases::Folder(folder) => {
+                for file in files_of(folder, Some(service))? {
+                    let one = Self { databases: Databases::Folder(file.clone()), service: self.service.clone() };
+                    let found = match SqliteStore::open_read_only(SqliteOptions::file(&file)).await {
+                        Ok(store) => one.services(vec![Database::new(Arc::new(store))]).await,
+                        Err(StoreError::NotMigrated(_)) => continue,
+                        Err(error) => return Err(error.into()),
+                    };
+                    let Ok(found) = found else { continue };
+                    found.close().await;
+                    let store = SqliteStore::open_existing(SqliteOptions::file(&file)).await?;
+                    return one.services(vec![Database::new(Arc::new(store))]).await;
+                }
+                // Says who is there.
+                self.open().await
+            }
+            Databases::Url(url) => self.services(Database::existing(url).await.map_err(Trouble::opening)?).await,
+        }
+    }
+
     async fn open(&self) -> Result<Services, Trouble> {
-        let (databases, place) = match &self.databases {
-            Databases::Folder(folder) => (in_folder(folder, self.service.as_deref()).await?, folder.display().to_string()),
-            Databases::Url(url) => (Database::read_all(url).await.map_err(Trouble::opening)?, "this database".to_owned()),
+        let databases = match &self.databases {
+            Databases::Folder(folder) => in_folder(folder, self.service.as_deref()).await?,
+            Databases::Url(url) => Database::read_all(url).await.map_err(Trouble::opening)?,
+        };
+        self.services(databases).await
+    }
+
+    /// The services whose rows lie in `databases`.
+    async fn services(&self, databases: Vec<Database>) -> Result<Services, Trouble> {
+        let place = match &self.databases {
+            Databases::Folder(folder) => folder.display().to_string(),
+            Databases::Url(_) => "this database".to_owned(),
         };
         let mut all = Vec::new();
         for database in &databases {
@@ -136,15 +195,11 @@ impl Services {
 /// The databases in `folder`, or that of `service` alone if it has a file of its own. A database with none of the framework's tables
 /// is somebody else's, and passed over beside one that has them.
 async fn in_folder(folder: &Path, service: Option<&str>) -> Result<Vec<Database>, Trouble> {
-    let own = service.map(|service| folder.join(format!("{service}.{EXTENSION}"))).filter(|file| file.is_file());
-    let files = match own {
-        Some(file) => vec![file],
-        None => files(folder)?,
-    };
+    let files = files_of(folder, service)?;
     let (mut databases, mut foreign) = (Vec::new(), Vec::new());
     for file in &files {
         match SqliteStore::open_read_only(SqliteOptions::file(file)).await {
-            Ok(store) => databases.push(Database::new(std::sync::Arc::new(store))),
+            Ok(store) => databases.push(Database::new(Arc::new(store))),
             Err(error @ StoreError::NotMigrated(_)) => foreign.push(error),
             Err(error) => return Err(error.into()),
         }
@@ -152,6 +207,15 @@ async fn in_folder(folder: &Path, service: Option<&str>) -> Result<Vec<Database>
     match foreign.into_iter().next() {
         Some(error) if databases.is_empty() => Err(error.into()),
         _ => Ok(databases),
+    }
+}
+
+/// The file of `service`, or, where it has none of its own, all in `folder`.
+fn files_of(folder: &Path, service: Option<&str>) -> Result<Vec<PathBuf>, Trouble> {
+    let own = service.map(|service| folder.join(format!("{service}.{EXTENSION}"))).filter(|file| file.is_file());
+    match own {
+        Some(file) => Ok(vec![file]),
+        None => files(folder),
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Body {
     pub attempts: u32,
     /// How many events came that the flow does not allow.
     pub not_allowed: u32,
+    /// How many entries of its history are of what did not move it.
+    pub remarks: u32,
     /// An operator gives it up, for this reason, when its timer ends.
     pub given_up: Option<String>,
     /// Whether an operator has ended it: what comes later is noted, and waited for no more.
@@ -99,7 +101,32 @@ pub enum Taken {
     NotAllowed(String),
 }
 
+/// What becomes of an entry in the history of an instance that nothing has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remark {
+    /// It is kept.
+    Kept,
+    /// It is kept, and those after it are not.
+    Last,
+    /// It is not kept.
+    Dropped,
+}
+
+/// Entries of one instance's history that are of what did not move it. Those that did are as many as the flow has events, and what
+/// operators do is done by hand; these come as often as a stranger sends them.
+pub const REMARKS: u32 = 200;
+
 impl Instance {
+    /// Counts an entry of what did not move it.
+    pub fn remark(&mut self) -> Remark {
+        self.known.remarks = self.known.remarks.saturating_add(1);
+        match self.known.remarks.cmp(&REMARKS) {
+            std::cmp::Ordering::Less => Remark::Kept,
+            std::cmp::Ordering::Equal => Remark::Last,
+            std::cmp::Ordering::Greater => Remark::Dropped,
+        }
+    }
+
     /// A new instance, begun `now`.
     pub fn begin(saga: &Definition, id: &str, start: Sighting<'_>, correlation_id: &str, deadline: std::time::Duration) -> Self {
         let mut instance = Self {
@@ -149,11 +176,11 @@ impl Instance {
             if seen.id == event.id {
                 return Taken::Known;
             }
-            self.known.not_allowed += 1;
+            self.known.not_allowed = self.known.not_allowed.saturating_add(1);
             return Taken::NotAllowed(format!("{} was published before, as {}", event.event, seen.id));
         }
         if let Some(reason) = self.why_not(saga, event.event) {
-            self.known.not_allowed += 1;
+            self.known.not_allowed = self.known.not_allowed.saturating_add(1);
             return Taken::NotAllowed(reason);
         }
         self.note(event);

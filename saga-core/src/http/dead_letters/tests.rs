@@ -74,7 +74,7 @@ async fn they_are_listed_in_pages_newest_first() {
     assert_eq!(headers["link"], "</dead-letters?page=1&size=2>; rel=\"next\"");
     let newest = json!({
         "id": "letter-3", "topic": "orders", "partition": 2, "offset": 3, "key": "order-1", "type": "OrderCreated",
-        "error": "the gateway said no", "attempts": 5, "at": "2023-11-14T22:13:20.003Z",
+        "error": "the gateway said no", "attempts": 5, "at": "2023-11-14T22:13:20.003Z", "state": "open",
     });
     assert_eq!(list[0], newest);
     let (_, headers, list) = shop.send("GET", "/dead-letters?size=2&page=1").await;
@@ -86,9 +86,9 @@ async fn they_are_listed_in_pages_newest_first() {
 #[tokio::test]
 async fn a_list_has_no_other_parameters() {
     let shop = Fixture::with(&[]).await;
-    let (status, _, problem) = shop.send("GET", "/dead-letters?size=2&topic=orders").await;
+    let (status, _, problem) = shop.send("GET", "/dead-letters?size=2&topik=orders").await;
     assert_eq!((status, &problem["code"]), (400, &json!("VALIDATION_ERROR")));
-    let error = json!({"field": "topic", "message": "is not known; known are `page`, `size`"});
+    let error = json!({"field": "topik", "message": "is not known; known are `topic`, `key`, `keyBase64`, `type`, `error`, `state`, `since`, `until`, `page`, `size`"});
     assert_eq!(problem["errors"], json!([error]));
     shop.app.stop().await;
 }

@@ -95,6 +95,8 @@ pub(crate) struct Consumer {
     outages: u32,
     ask_again: Option<Timestamp>,
     full_keys: Vec<(TopicPartition, Place)>,
+    /// Too many keys have parked messages: nothing is read.
+    lot_full: bool,
     /// Nothing is started because the outbox is full.
     outbox_full: bool,
 }
@@ -129,6 +131,7 @@ impl Consumer {
             outages: 0,
             ask_again: None,
             full_keys: Vec::new(),
+            lot_full: false,
             outbox_full: false,
         }
     }
@@ -343,16 +346,7 @@ impl Consumer {
 
     /// Tells the subscription which partitions to pause and to resume.
     fn steer(&mut self) {
-        if !self.full_keys.is_empty() {
-            let limit = self.core.settings.parked_per_key;
-            let lot = self.core.lot();
-            self.full_keys.retain(|(_, place)| lot.count(place) > limit / 2);
-            drop(lot);
-            let full = &self.full_keys;
-            for partition in self.partitions.keys().filter(|at| !full.iter().any(|(held, _)| held == *at)) {
-                self.flow.free(partition, Reason::Parked);
-            }
-        }
+        self.free_parked();
         for (partition, owned) in &self.partitions {
             if owned.watermark.window() <= self.core.settings.queue_messages {
                 self.flow.free(partition, Reason::Window);

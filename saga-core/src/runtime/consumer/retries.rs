@@ -5,11 +5,15 @@ use crate::{
     engine::{flow::Reason, parking::Place},
     message::TopicPartition,
     runtime::{
+        conditions::Severity,
         item::Item,
         parked::{self, Loaded},
     },
     store::ParkedMessage,
 };
+
+/// The condition that too many keys have parked messages.
+const TOO_MANY_KEYS: &str = "parked_keys_full";
 
 impl Consumer {
     /// Whether parked messages may be read: those in memory are bounded like the fresh ones, apart from them, so that neither
@@ -63,14 +67,56 @@ impl Consumer {
         self.core.moved();
     }
 
-    /// Pauses the partition of a key that has too many parked messages.
+    /// Pauses the partition of a key that has too many parked messages, and all partitions where too many keys have some.
     pub(super) fn watch_parked(&mut self, partition: &TopicPartition, place: &Place) {
-        if self.core.lot().count(place) >= self.core.settings.parked_per_key {
+        let (keys, count) = {
+            let lot = self.core.lot();
+            (lot.keys(), lot.count(place))
+        };
+        if count >= self.core.settings.parked_per_key {
             self.flow.hold(partition, Reason::Parked);
             let full = (partition.clone(), place.clone());
             if !self.full_keys.contains(&full) {
                 self.full_keys.push(full);
             }
+        }
+        if keys >= self.core.settings.parked_keys {
+            self.too_many_keys(keys);
+        }
+    }
+
+    fn too_many_keys(&mut self, keys: usize) {
+        self.partitions.keys().for_each(|partition| self.flow.hold(partition, Reason::Parked));
+        if std::mem::replace(&mut self.lot_full, true) {
+            return;
+        }
+        let detail = format!(
+            "{keys} keys have parked messages (setting `parked_keys`): nothing is read until half of them are free; see to what \
+             handlers fail at, and to dead letters that hold their keys"
+        );
+        self.core.conditions.raise(TOO_MANY_KEYS, "", Severity::Warning, detail, self.core.clock.now());
+    }
+
+    /// Lets partitions go on that were paused for what is parked, where that is done.
+    pub(super) fn free_parked(&mut self) {
+        if !self.lot_full && self.full_keys.is_empty() {
+            return;
+        }
+        let (per_key, keys) = (self.core.settings.parked_per_key, self.core.settings.parked_keys);
+        let lot = self.core.lot();
+        self.full_keys.retain(|(_, place)| lot.count(place) > per_key / 2);
+        let full = lot.keys() > keys / 2;
+        drop(lot);
+        if self.lot_full && !full {
+            self.lot_full = false;
+            self.core.conditions.clear(TOO_MANY_KEYS, "", self.core.clock.now());
+        }
+        if self.lot_full {
+            return;
+        }
+        let full = &self.full_keys;
+        for partition in self.partitions.keys().filter(|at| !full.iter().any(|(held, _)| held == *at)) {
+            self.flow.free(partition, Reason::Parked);
         }
     }
 }

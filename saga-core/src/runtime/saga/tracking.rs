@@ -12,7 +12,10 @@ use super::{
     scope::Scope,
 };
 use crate::{
-    engine::saga::{GivenUp, Instance, Taken, instance},
+    engine::saga::{
+        GivenUp, Instance, Taken,
+        instance::{self, Remark},
+    },
     id::MessageId,
     message::{Event, Outgoing},
     saga::{InstanceKey, InstanceRecord, Publishes, StepGivenUp},
@@ -136,15 +139,19 @@ impl Scope {
         let mut moved = BTreeSet::new();
         for sighting in sightings {
             let (key, tracked) = (key(core, &sighting), &core.sagas.tracked[sighting.flow]);
-            if let Some(entry) = take(core, tracked, &key, &mut instances, sighting, now) {
-                history.push(entry);
-                moved.insert(key);
+            match take(core, tracked, &key, &mut instances, sighting, now) {
+                Seen::Nothing => continue,
+                Seen::Counted => {}
+                Seen::Entry(entry) => history.push(entry),
             }
+            moved.insert(key);
         }
         let records: Vec<_> = moved.iter().filter_map(|key| Some(instances.get(key)?.record())).collect();
         if !records.is_empty() {
             tx.save_instances(&core.name, &records).await?;
-            tx.append_history(&core.name, &history).await?;
+            if !history.is_empty() {
+                tx.append_history(&core.name, &history).await?;
+            }
         }
         self.earliest = records.iter().filter_map(|record| record.due).chain(self.earliest).min();
         Ok(())
@@ -159,6 +166,16 @@ fn key(core: &Core, sighting: &Sighting) -> InstanceKey {
     InstanceKey { saga: core.sagas.tracked[sighting.flow].definition.name.clone(), id: sighting.id.clone() }
 }
 
+/// What is to be written down of an event.
+enum Seen {
+    /// Nothing.
+    Nothing,
+    /// The instance, which has counted it, and nothing in the history.
+    Counted,
+    /// The instance, and this in the history.
+    Entry(HistoryEntry),
+}
+
 /// Takes one event in, and gives what is to be written down of it.
 fn take(
     core: &Core,
@@ -167,10 +184,11 @@ fn take(
     instances: &mut BTreeMap<InstanceKey, Instance>,
     sighting: Sighting,
     now: Timestamp,
-) -> Option<HistoryEntry> {
+) -> Seen {
     let saga = &*tracked.definition;
     let seen = instance::Sighting { event: &sighting.event, id: &sighting.message_id, at: sighting.at };
     let mut note = sighting.note.clone();
+    let mut remark = None;
     match instances.get_mut(key) {
         Some(instance) => match &sighting.given_up {
             Some(given_up) => {
@@ -183,10 +201,11 @@ fn take(
                 let (service, dead_letter) = (given_up.service.clone(), given_up.dead_letter.clone());
                 let (step, undo) = (given_up.step.clone(), given_up.undo);
                 instance.stop(saga, GivenUp { step, undo, service, dead_letter, reason }, now);
+                remark = Some(instance.remark());
             }
             None => match instance.take(saga, seen, now, tracked.deadline) {
                 Taken::Moved => {}
-                Taken::Known => return None,
+                Taken::Known => return Seen::Nothing,
                 Taken::NotAllowed(reason) => {
                     tracked.series.not_allowed.increment();
                     tracing::warn!(
@@ -198,6 +217,7 @@ fn take(
                         "the flow does not allow this event"
                     );
                     note = Some(format!("not allowed: {reason}"));
+                    remark = Some(instance.remark());
                 }
             },
         },
@@ -214,10 +234,15 @@ fn take(
                 event = sighting.event,
                 "an event of an instance that was not begun here"
             );
-            return None;
+            return Seen::Nothing;
         }
     }
-    Some(HistoryEntry {
+    match (remark, &mut note) {
+        (Some(Remark::Dropped), _) => return Seen::Counted,
+        (Some(Remark::Last), Some(note)) => note.push_str("; what else comes that does not move the instance is only counted"),
+        _ => {}
+    }
+    Seen::Entry(HistoryEntry {
         instance: key.clone(),
         event: sighting.event,
         message_id: sighting.message_id,

@@ -117,6 +117,16 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// Opens a schema that is there, for reading and writing beside the programs that run on it. Nothing is made or migrated.
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only).
+    pub async fn open_existing(options: PostgresOptions) -> Result<Self, StoreError> {
+        let store = Self { connector: Arc::new(Connector::new(options)) };
+        migrate::complete_ours(&store).await?;
+        Ok(store)
+    }
+
     /// The schemas of the database that have the framework's tables, whatever schema `options` name.
     ///
     /// # Errors

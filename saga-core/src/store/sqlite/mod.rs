@@ -114,6 +114,16 @@ impl SqliteStore {
         Ok(store)
     }
 
+    /// Opens a database that is there, for reading and writing beside the program that runs on it, or after that has stopped. Nothing is
+    /// made or migrated; a file that is not ours is not touched.
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only), and when the file cannot be written.
+    pub async fn open_existing(options: SqliteOptions) -> Result<Self, StoreError> {
+        Self::open_read_only(options.clone()).await?.close().await;
+        Self::open(options).await
+    }
+
     fn writer(&self) -> Result<&Writer, StoreError> {
         let refused = || StoreError::Refused(format!("{}: it was opened for reading only", self.connector.name));
         self.writer.as_ref().ok_or_else(refused)

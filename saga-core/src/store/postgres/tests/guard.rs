@@ -75,7 +75,7 @@ async fn what_a_transaction_that_is_gone_cannot_remove_is_not_gone() {
         let mut tx = store.begin().await.unwrap();
         run(&mut *tx, sql).await.unwrap();
         tx.unpark(&[1]).await.unwrap_err();
-        tx.settle_dead_letter("orders", &MessageId::new("d-1"), DeadLetterState::Retried).await.unwrap_err();
+        tx.settle_dead_letter("orders", &MessageId::new("d-1"), DeadLetterState::Retried, Timestamp::from_millis(0)).await.unwrap_err();
     }
 }
 
