@@ -9,6 +9,7 @@ mod check;
 mod explain;
 mod flow;
 mod graph;
+mod letters;
 mod mistakes;
 mod postgres;
 mod program;

@@ -5,6 +5,7 @@ use sagas_tests::process::Program;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{
+    letters::letter,
     program::{PATIENCE, is_refused, sagas},
     records::Services,
 };
@@ -16,10 +17,15 @@ struct Own {
 }
 
 impl Own {
-    async fn new() -> Self {
+    /// One that is not made yet.
+    fn fresh() -> Self {
         let server =
             std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into());
-        let own = Self { server, name: format!("cli_{}", std::process::id()) };
+        Self { server, name: format!("cli_{}", std::process::id()) }
+    }
+
+    async fn new() -> Self {
+        let own = Self::fresh();
         own.run(format!("CREATE DATABASE {}", own.name)).await;
         own
     }
@@ -71,5 +77,41 @@ async fn every_schema_is_read_or_the_one_that_is_named() {
     assert!(code == Some(0) && story.contains("the database of that service was not read"), "{story} {wrong}");
 
     services.stop().await;
+    own.run(format!("DROP DATABASE {} WITH (FORCE)", own.name)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn letters_are_settled_in_the_schema_of_their_service() {
+    let own = Own { name: format!("{}_letters", Own::fresh().name), ..Own::fresh() };
+    own.run(format!("CREATE DATABASE {}", own.name)).await;
+    let payment = own.open("payment").await;
+    // Another service, whose letters are not meant.
+    let order = own.open("order").await;
+    let letters: Vec<_> = (0..5_000).map(|number| letter(number, "orders", &format!("k{}", number % 50), "nonsense")).collect();
+    for (service, database) in [("payment", &payment), ("order", &order)] {
+        let mut tx = database.store().begin().await.unwrap();
+        tx.bury(service, &letters).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let run = async |args: &[&str]| {
+        let args = [args, &["--json", "--service", "payment"]].concat();
+        let ended = Program::run(sagas(args).env("SAGAS_DATABASE", own.url()), PATIENCE).await;
+        assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
+        serde_json::from_str::<serde_json::Value>(&ended.stdout[0]).unwrap()
+    };
+    let discarded = run(&["letters", "discard", "--key", "k7"]).await;
+    assert_eq!((&discarded["settled"], &discarded["left"]), (&100.into(), &0.into()));
+    let retried = run(&["letters", "retry", "--error", "nonsense", "--limit", "4000"]).await;
+    assert_eq!((&retried["settled"], &retried["left"]), (&4_000.into(), &900.into()));
+    assert_eq!(run(&["letters", "retry", "--all"]).await["settled"], 900);
+    let keys = payment.store().parked_keys("payment").await.unwrap();
+    assert_eq!((keys.len(), keys.iter().map(|key| key.count).sum::<usize>()), (49, 4_900));
+    let of_key = payment.store().parked("payment", "orders", b"k1", 200).await.unwrap();
+    assert!(of_key.iter().map(|message| message.received.offset).is_sorted(), "in the order of their offsets");
+    assert_eq!(order.store().dead_letters("order", 0, 0).await.unwrap().1, 5_000);
+    for database in [payment, order] {
+        database.store().close().await;
+    }
     own.run(format!("DROP DATABASE {} WITH (FORCE)", own.name)).await;
 }

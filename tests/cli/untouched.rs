@@ -9,13 +9,18 @@ use super::{
     records::{MINUTE, Services, one_of_each},
 };
 
-const COMMANDS: [&[&str]; 6] = [
+/// All but those that settle dead letters.
+const COMMANDS: [&[&str]; 10] = [
     &["ps", "--all"],
     &["ps", "--stuck", "--json"],
     &["explain", "attention"],
     &["graph"],
     &["check"],
     &["ps", "--service", "payment"],
+    &["letters", "list", "--state", "all"],
+    &["letters", "show", "letter-1"],
+    &["letters", "retry", "--service", "payment", "--all", "--dry-run"],
+    &["letters", "discard", "--service", "payment", "--topic", "inventory", "--dry-run", "--json"],
 ];
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {

@@ -77,3 +77,32 @@ async fn a_full_outbox_refuses_work_and_pauses_consumption_until_the_log_takes_r
         assert!(payments.begin().await.is_ok());
     }
 }
+
+#[tokio::test]
+async fn too_many_parked_keys_pause_all_partitions_until_half_are_free() {
+    for database in databases().await {
+        let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let it = broken.clone();
+        let down = move |_: &Placed, _: &Meta| match it.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Step::Later(std::time::Duration::from_secs(5)),
+            false => Step::Done,
+        };
+        let mut settings = Settings::default();
+        (settings.parked_keys, settings.queue_messages) = (20, 10);
+        let plan = Plan::new(down);
+        let payments = service(&database, &plan).handlers(handlers![bare]).settings(settings);
+        let pump = Pump::of([payments]).start().await;
+        for number in 0..500 {
+            pump.publish(&placed(&format!("o{number}"), number)).await;
+        }
+        let payments = pump.service("payments");
+        until("every partition is paused", || async { metric(payments, "sagas_partition_paused", "") == 6.0 }).await;
+        assert!(metric(payments, "sagas_parked_keys", "") < 100.0, "what is parked is bounded");
+        assert_eq!(metric(payments, "sagas_conditions", "condition=\"parked_keys_full\""), 1.0);
+        broken.store(false, std::sync::atomic::Ordering::SeqCst);
+        settle(&pump, &["payments"]).await;
+        until("all are handled", || async { pump.published::<Charged>().await.len() == 500 }).await;
+        assert_eq!(metric(payments, "sagas_conditions", "condition=\"parked_keys_full\""), 0.0);
+        pump.stop().await;
+    }
+}

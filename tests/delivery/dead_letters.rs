@@ -12,7 +12,8 @@ use sagas::{
     handler::Handler,
     message::headers,
     prelude::*,
-    store::{DeadLetter, DeadLetterState},
+    settings::Settings,
+    store::{DeadLetter, DeadLetterFilter, DeadLetterState},
     testing::Pump,
 };
 
@@ -281,4 +282,114 @@ async fn last_words_that_keep_the_transaction_stop_nobody_else() {
         let parked = database.store().parked("payments", "orders", b"a", 1).await.unwrap();
         assert!(parked[0].error.contains("still in use"), "{}", parked[0].error);
     }
+}
+
+/// Gives up every message.
+fn hopeless() -> Plan {
+    Plan::new(|_, _| Step::Dead)
+}
+
+#[tokio::test]
+async fn many_are_given_back_in_the_order_of_their_offsets_and_each_once() {
+    for database in databases().await {
+        let plan = hopeless();
+        let pump = Pump::of([service(&database, &plan).handlers(handlers![bare])]).start().await;
+        for number in 0..500 {
+            pump.publish(&placed(&format!("o{}", number % 3), number)).await;
+        }
+        pump.run_until_quiet().await;
+        let (service, all) = (pump.service("payments"), DeadLetterFilter::default());
+        let some = service.retry_dead_letters(&all, 90).await.unwrap();
+        assert_eq!((some.settled, some.left), (90, 410));
+        pump.run_until_quiet().await;
+        // Those that have failed again are open again, and are left to the next call.
+        let again = service.retry_dead_letters(&all, 10_000).await.unwrap();
+        assert_eq!(again.settled, 500);
+        pump.run_until_quiet().await;
+        let calls = plan.calls().len();
+        assert_eq!(calls, 500 + 90 + 500);
+        for key in 0..3 {
+            let numbers = plan.numbers(&format!("o{key}"));
+            let last: Vec<_> = numbers[numbers.len() - 166..].to_vec();
+            assert!(last.is_sorted(), "the order of a key: {last:?}");
+        }
+        let some = DeadLetterFilter { key: Some("o1".into()), ..DeadLetterFilter::default() };
+        let done = service.discard_dead_letters(&some, 10_000).await.unwrap();
+        assert_eq!((done.settled, done.left), (167, 0));
+        assert_eq!(service.dead_letters(0, 0).await.unwrap().1, 333);
+        pump.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn held_keys_go_on_when_many_are_settled() {
+    for database in databases().await {
+        for retry in [true, false] {
+            let (broken, plan) = broken();
+            let pump = Pump::of([service(&database, &plan).handlers(handlers![holding])]).start().await;
+            for key in ["a", "b", "c"] {
+                for number in 0..3 {
+                    pump.publish(&placed(key, number)).await;
+                }
+            }
+            pump.run_until_quiet().await;
+            pump.advance(Duration::from_secs(1)).await;
+            assert_eq!(plan.calls().len(), 6, "two attempts for each key");
+            broken.store(false, Ordering::SeqCst);
+            let (service, all) = (pump.service("payments"), DeadLetterFilter::default());
+            let done = if retry { service.retry_dead_letters(&all, 10).await } else { service.discard_dead_letters(&all, 10).await };
+            assert_eq!(done.unwrap().settled, 3);
+            pump.run_until_quiet().await;
+            let rest: &[u32] = if retry { &[0, 1, 2] } else { &[1, 2] };
+            for key in ["a", "b", "c"] {
+                assert_eq!(plan.numbers(key)[2..], *rest, "{key}");
+            }
+            assert!(database.store().parked_keys("payments").await.unwrap().is_empty());
+            pump.stop().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn letters_expire_by_their_retention_and_settled_ones_sooner() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    for database in databases().await {
+        let plan = hopeless();
+        let mut settings = Settings::default();
+        (settings.dead_letter_retention_days, settings.settled_letter_retention_days) = (30, 5);
+        let payments = service(&database, &plan).settings(settings).handlers(handlers![holding_some]);
+        let pump = Pump::of([payments]).start().await;
+        for key in ["a", "b"] {
+            // A record that is no such event holds no key.
+            pump.publish_record(record(Some(key.as_bytes()), Some(b"nonsense"), &[])).await;
+        }
+        pump.publish(&placed("held", 2)).await;
+        pump.run_until_quiet().await;
+        let service = pump.service("payments");
+        let of_key = |key: &'static str| DeadLetterFilter { key: Some(key.into()), ..DeadLetterFilter::default() };
+        let there = async |key| service.find_dead_letters(&of_key(key), 0, 0).await.unwrap().1;
+        service.discard_dead_letters(&of_key("a"), 1).await.unwrap();
+        // What is forgotten is looked for every ten minutes.
+        pump.advance(4 * DAY).await;
+        assert_eq!((there("a").await, there("b").await), (1, 1));
+        pump.advance(DAY + Duration::from_secs(700)).await;
+        until("the settled one is forgotten", || async { there("a").await == 0 }).await;
+        assert_eq!((there("b").await, there("held").await), (1, 1));
+        pump.advance(25 * DAY).await;
+        until("the open one is forgotten", || async { there("b").await == 0 }).await;
+        assert_eq!(there("held").await, 1, "it holds its key");
+        assert_eq!(metric(service, "sagas_dead_letters_settled_total", "how=\"expired\""), 1.0);
+        assert_eq!(metric(service, "sagas_dead_letters_open", ""), 1.0);
+
+        let mut settings = Settings::default();
+        settings.dead_letter_retention_days = 0;
+        assert_eq!(settings.dead_letter_retention(), None, "for ever");
+        pump.stop().await;
+    }
+}
+
+#[handler(on_dead = "hold")]
+async fn holding_some(On(placed): On<Placed>, State(plan): State<Plan>, meta: Meta) -> Result<(), Failure> {
+    plan.note(&placed, &meta);
+    Err(Failure::dead("planned"))
 }

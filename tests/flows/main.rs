@@ -13,6 +13,7 @@ mod happy;
 mod idempotency;
 mod insufficient;
 mod invariants;
+mod letters;
 mod locked_database;
 mod mistakes;
 mod notification_outage;

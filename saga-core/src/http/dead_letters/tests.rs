@@ -40,6 +40,16 @@ impl Fixture {
 
     async fn send(&self, method: &str, uri: &str) -> (u16, HeaderMap, Value) {
         let request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("a request");
+        self.answer(request).await
+    }
+
+    async fn post(&self, uri: &str, body: &Value) -> (u16, Value) {
+        let request = Request::post(uri).header("content-type", "application/json");
+        let (status, _, answer) = self.answer(request.body(Body::from(body.to_string())).expect("a request")).await;
+        (status, answer)
+    }
+
+    async fn answer(&self, request: Request<Body>) -> (u16, HeaderMap, Value) {
         let (parts, body) = self.router.clone().oneshot(request).await.expect("an answer").into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
@@ -88,7 +98,8 @@ async fn a_list_has_no_other_parameters() {
     let shop = Fixture::with(&[]).await;
     let (status, _, problem) = shop.send("GET", "/dead-letters?size=2&topik=orders").await;
     assert_eq!((status, &problem["code"]), (400, &json!("VALIDATION_ERROR")));
-    let error = json!({"field": "topik", "message": "is not known; known are `topic`, `key`, `keyBase64`, `type`, `error`, `state`, `since`, `until`, `page`, `size`"});
+    let known = "is not known; known are `topic`, `key`, `keyBase64`, `type`, `error`, `state`, `since`, `until`, `page`, `size`";
+    let error = json!({"field": "topik", "message": known});
     assert_eq!(problem["errors"], json!([error]));
     shop.app.stop().await;
 }
@@ -127,5 +138,87 @@ async fn an_unknown_one_is_not_found() {
         let (status, _, problem) = shop.send(method, uri).await;
         assert_eq!((status, &problem["code"]), (404, &json!("NOT_FOUND")), "{method} {uri}");
     }
+    shop.app.stop().await;
+}
+
+/// Three letters of two topics, keys and types.
+fn mixed() -> [DeadLetter; 3] {
+    let mut other = letter(2, None);
+    let mut record = (*other.received.record).clone();
+    (record.topic, record.key) = ("payments".to_owned(), Some(Bytes::from_static(b"\xff")));
+    other.received.record = record.into();
+    (other.event_type, other.error) = (Some("PaymentFailed".to_owned()), "a timeout".to_owned());
+    [letter(1, Some(b"{}")), other, letter(3, None)]
+}
+
+#[tokio::test]
+async fn they_are_found_by_a_filter() {
+    let shop = Fixture::with(&mixed()).await;
+    for (query, found) in [
+        ("topic=orders", &["letter-3", "letter-1"][..]),
+        ("key=order-1&size=1", &["letter-3"]),
+        ("keyBase64=/w%3D%3D", &["letter-2"]),
+        ("type=PaymentFailed", &["letter-2"]),
+        ("error=gateway", &["letter-3", "letter-1"]),
+        ("since=2023-11-14T22:13:20.002Z&until=2023-11-14T22:13:20.003Z", &["letter-2"]),
+        ("state=discarded", &[]),
+        ("state=all", &["letter-3", "letter-2", "letter-1"]),
+    ] {
+        let (status, _, list) = shop.send("GET", &format!("/dead-letters?{query}")).await;
+        let ids: Vec<_> = list.as_array().expect("a list").iter().map(|one| one["id"].as_str().expect("an id")).collect();
+        assert_eq!((status, &ids[..]), (200, found), "{query}");
+    }
+    for (query, field) in [
+        ("key=a&keyBase64=YQ%3D%3D", "keyBase64"),
+        ("keyBase64=%23", "keyBase64"),
+        ("state=lost", "state"),
+        ("since=yesterday", "since"),
+        ("since=2024-01-01T00:00:00Z&until=2023-01-01T00:00:00Z", "until"),
+    ] {
+        let (status, _, problem) = shop.send("GET", &format!("/dead-letters?{query}")).await;
+        assert_eq!((status, problem["errors"][0]["field"].as_str()), (400, Some(field)), "{query} {problem}");
+    }
+    shop.app.stop().await;
+}
+
+#[tokio::test]
+async fn many_are_settled_by_a_filter() {
+    for action in ["retry", "discard"] {
+        let (shop, uri) = (Fixture::with(&mixed()).await, format!("/dead-letters/{action}"));
+        let (status, answer) = shop.post(&uri, &json!({"topic": "orders", "dryRun": true})).await;
+        assert_eq!((status, &answer["matching"], answer["samples"].as_array().map(Vec::len)), (200, &json!(2), Some(2)));
+        let done = |settled: u64, left: u64| (200, json!({"settled": settled, "left": left}));
+        assert_eq!(shop.post(&uri, &json!({"topic": "orders", "limit": 1})).await, done(1, 1), "{action}");
+        assert_eq!(shop.post(&uri, &json!({"error": "timeout"})).await, done(1, 0), "{action}");
+        assert_eq!(shop.post(&uri, &json!({"all": true})).await, done(1, 0), "{action}");
+        assert_eq!(shop.post(&uri, &json!({"all": true})).await, done(0, 0), "{action}");
+        let (_, headers, _) = shop.send("GET", &format!("/dead-letters?state={}", if action == "retry" { "retried" } else { "discarded" })).await;
+        assert_eq!(headers["x-total-count"], "3", "{action}");
+        shop.app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_meant_settles_nothing() {
+    let shop = Fixture::with(&mixed()).await;
+    for (body, field) in [
+        (json!({}), "all"),
+        (json!({"limit": 5}), "all"),
+        (json!({"all": false}), "all"),
+        (json!({"state": "open"}), "all"),
+        (json!({"topik": "orders", "all": true}), "topik"),
+        (json!({"all": true, "limit": 0}), "limit"),
+        (json!({"all": true, "limit": 10_001}), "limit"),
+        (json!({"all": true, "state": "discarded"}), "state"),
+        (json!({"all": true, "since": "soon"}), "since"),
+        (json!({"all": true, "dryRun": "yes"}), "dryRun"),
+    ] {
+        for action in ["retry", "discard"] {
+            let (status, problem) = shop.post(&format!("/dead-letters/{action}"), &body).await;
+            assert_eq!((status, problem["errors"][0]["field"].as_str()), (400, Some(field)), "{body} {problem}");
+        }
+    }
+    let (_, headers, _) = shop.send("GET", "/dead-letters").await;
+    assert_eq!(headers["x-total-count"], "3");
     shop.app.stop().await;
 }

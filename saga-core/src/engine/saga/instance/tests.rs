@@ -280,3 +280,14 @@ fn a_flow_knows_its_events_once() {
         ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]
     );
 }
+
+#[test]
+fn a_history_keeps_so_many_remarks_and_counts_the_rest() {
+    let mut instance = begun(&samples::place_order());
+    let remarks: Vec<_> = (0..REMARKS + 5).map(|_| instance.remark()).collect();
+    let (kept, rest) = remarks.split_at(REMARKS as usize - 1);
+    assert!(kept.iter().all(|remark| *remark == Remark::Kept));
+    assert_eq!(rest, [Remark::Last, Remark::Dropped, Remark::Dropped, Remark::Dropped, Remark::Dropped, Remark::Dropped]);
+    instance.known.remarks = u32::MAX;
+    assert_eq!(instance.remark(), Remark::Dropped);
+}

@@ -3,10 +3,10 @@
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgArguments, query::QueryScalar};
 
 use super::{
-    super::statements::{history, instance_queries as queries, instances, steps},
+    super::statements::{dead_letters, history, instance_queries as queries, instances, letter_queries, steps},
     Schema,
 };
-use crate::store::{InstanceOrder, InstanceQuery};
+use crate::store::{DeadLetterFilter, HELD, InstanceOrder, InstanceQuery};
 
 /// Every hundredth instance is open, every thousandth has a timer and needs attention, and steps and ends are spread over time.
 const ROWS: &str = "
@@ -65,4 +65,39 @@ async fn sagas_are_found_by_indexes() {
     for index in ["sagas_instances_pkey", "sagas_history_by_instance"] {
         finds_by(connection, index, instances::FORGET, |sql| sql.bind(ended.clone()).bind(500_i64)).await;
     }
+}
+
+/// Every hundredth letter is open; one in a thousand parked messages holds its key.
+const LETTERS: &str = "
+    INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, topic,
+        \"partition\", \"offset\", record_key, value, headers, timestamp)
+    SELECT 'orders', 'letter-' || n, 'OrderCreated', 'no', 1, n, CASE n % 100 WHEN 0 THEN 'open' ELSE 'retried' END,
+        CASE WHEN n % 100 > 0 THEN n END, 'shop', 'm-' || n, 'orders', n % 6, n, convert_to('key-' || n, 'UTF8'), '{}', '\\x0100', n
+    FROM generate_series(1, 20000) AS n;
+    INSERT INTO sagas_parked (service, key, attempts, due, error, topic, \"partition\", \"offset\", headers, timestamp)
+    SELECT 'orders', convert_to('key-' || n, 'UTF8'), 1, n, '', 'orders', n % 6, n, '\\x0100', n
+    FROM generate_series(1, 20000) AS n;
+    ANALYZE sagas_dead_letters; ANALYZE sagas_parked;";
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn dead_letters_are_found_by_indexes() {
+    let schema = Schema::new();
+    schema.store().await;
+    let connection = &mut schema.beside().await;
+    connection.execute(sqlx::raw_sql(LETTERS)).await.unwrap();
+    let open = DeadLetterFilter::open();
+    let newest = letter_queries::newest("orders", &open, 0, 10).into_string();
+    finds_by(connection, "sagas_dead_letters_by_state", &newest, |sql| sql.bind(10_i64).bind(0_i64)).await;
+    let in_order = letter_queries::in_order("orders", &open, None, 10).into_string();
+    finds_by(connection, "sagas_dead_letters_by_position", &in_order, |sql| sql.bind(10_i64)).await;
+    let messages = letter_queries::OF_MESSAGES;
+    finds_by(connection, "sagas_dead_letters_by_message", messages, |sql| sql.bind(vec!["shop"; 2]).bind(vec!["m-1", "m-2"])).await;
+    let held = HELD.as_millis();
+    let holding = dead_letters::HOLDING;
+    finds_by(connection, "sagas_parked_by_key", holding, |sql| sql.bind(held).bind(vec!["letter-100"; 2])).await;
+    let expired = dead_letters::PRUNE_OPEN;
+    finds_by(connection, "sagas_dead_letters_by_age", expired, |sql| sql.bind(held).bind(500_i64).bind(10_i64)).await;
+    let settled = dead_letters::PRUNE_SETTLED;
+    finds_by(connection, "sagas_dead_letters_settled", settled, |sql| sql.bind(500_i64).bind(10_i64)).await;
 }

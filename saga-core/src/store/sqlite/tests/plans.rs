@@ -7,8 +7,8 @@ use crate::{
     id::MessageId,
     saga::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState},
     store::{
-        InstanceOrder, InstanceQuery, Store,
-        sqlite::statements::{instances, steps},
+        DeadLetterFilter, InstanceOrder, InstanceQuery, LetterHead, Store,
+        sqlite::statements::{dead_letters, instances, letter_queries, steps},
     },
     time::Timestamp,
 };
@@ -125,4 +125,34 @@ async fn what_is_forgotten_is_found_by_its_age() {
         assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
     }
     assert_uses(&store, history, "sagas_history_by_instance", "id=?)").await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_found_by_indexes() {
+    let store = filled().await;
+    let (open, topic) = (DeadLetterFilter::open(), Some("orders".to_owned()));
+    let newest = letter_queries::newest("orders", &open, 0, 10).into_sql();
+    let after = LetterHead {
+        id: MessageId::new("a"),
+        state: crate::store::DeadLetterState::Open,
+        partition: crate::message::TopicPartition::new("orders", 0),
+        offset: 7,
+        key: None,
+        bytes: 0,
+    };
+    let first = letter_queries::in_order("orders", &open, None, 10).into_sql();
+    let next = letter_queries::in_order("orders", &DeadLetterFilter { topic, ..open.clone() }, Some(&after), 10).into_sql();
+    for (sql, index) in [
+        (newest.as_str(), "sagas_dead_letters_by_state"),
+        (first.as_str(), "sagas_dead_letters_by_position"),
+        (next.as_str(), "sagas_dead_letters_by_position"),
+        (dead_letters::PRUNE_OPEN, "sagas_dead_letters_by_age"),
+        (dead_letters::PRUNE_SETTLED, "sagas_dead_letters_settled"),
+    ] {
+        let plan = plan(&store, sql).await;
+        assert!(plan.contains(&format!("INDEX {index} (")) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    }
+    let sql = letter_queries::of_messages_sql(2);
+    let plan = plan(&store, &sql).await;
+    assert!(plan.contains("INDEX sagas_dead_letters_by_message (service=? AND source=? AND message_id=?)"), "{plan}");
 }

@@ -2,13 +2,13 @@
 
 use super::{
     Subject,
-    samples::{at, letter, odd_record},
+    samples::{at, letter, odd_record, parked, received},
     write,
 };
 use crate::{
     id::MessageId,
-    message::Received,
-    store::{DeadLetter, DeadLetterState},
+    message::{Header, Received},
+    store::{DeadLetter, DeadLetterFilter, DeadLetterState, HELD, InboxKey, LetterHead, parking_key},
 };
 
 fn ids(letters: &[DeadLetter]) -> Vec<&str> {
@@ -106,4 +106,255 @@ pub async fn dead_letters_of_services_are_apart(subject: Subject) {
     assert_eq!((page[0].error.as_str(), total), ("theirs", 1));
     assert_eq!(store.dead_letters("shipping", 0, 10).await.expect("list"), (vec![], 0));
     assert_eq!(store.dead_letter("shipping", &MessageId::new("a")).await.expect("read"), None);
+}
+
+/// A letter of `topic`, whose message is at `offset` of partition 3.
+fn of(id: &str, topic: &str, key: Option<&'static [u8]>, offset: i64) -> DeadLetter {
+    DeadLetter { received: received(topic, key, offset), ..letter(id, offset) }
+}
+
+/// Dead letters are found by what a filter says, newest first.
+///
+/// # Panics
+/// When they are not.
+pub async fn dead_letters_are_found_by_a_filter(subject: Subject) {
+    let store = subject.migrated().await;
+    let letters = [
+        of("a", "orders", Some(b"one"), 1),
+        DeadLetter { error: "a 100% timeout_of the gateway".into(), ..of("b", "orders", Some(&[0, 255]), 2) },
+        DeadLetter { event_type: None, ..of("c", "payments", None, 3) },
+        DeadLetter { event_type: Some("Nul\0".into()), error: "Nul\0 in it".into(), ..of("d", "payments", Some(b"one"), 4) },
+    ];
+    write(store, async |tx| {
+        tx.bury("orders", &letters).await.expect("bury");
+        assert!(tx.settle_dead_letter("orders", &MessageId::new("a"), DeadLetterState::Discarded, at(9)).await.expect("settle"));
+    })
+    .await;
+    let any = DeadLetterFilter::default;
+    for (filter, expected) in [
+        (any(), vec!["d", "c", "b", "a"]),
+        (DeadLetterFilter::open(), vec!["d", "c", "b"]),
+        (DeadLetterFilter { state: Some(DeadLetterState::Discarded), ..any() }, vec!["a"]),
+        (DeadLetterFilter { topic: Some("orders".into()), ..any() }, vec!["b", "a"]),
+        (DeadLetterFilter { key: Some("one".into()), ..any() }, vec!["d", "a"]),
+        (DeadLetterFilter { key: Some(vec![0, 255].into()), ..any() }, vec!["b"]),
+        (DeadLetterFilter { key: Some("".into()), ..any() }, vec![]),
+        (DeadLetterFilter { event_type: Some("OrderCreated".into()), ..any() }, vec!["b", "a"]),
+        (DeadLetterFilter { event_type: Some("Nul\0".into()), ..any() }, vec!["d"]),
+        (DeadLetterFilter { error: Some("timeout".into()), ..any() }, vec!["b"]),
+        (DeadLetterFilter { error: Some("Timeout".into()), ..any() }, vec![]),
+        (DeadLetterFilter { error: Some("100% timeout_of".into()), ..any() }, vec!["b"]),
+        (DeadLetterFilter { error: Some("100_".into()), ..any() }, vec![]),
+        (DeadLetterFilter { error: Some("\0".into()), ..any() }, vec!["d"]),
+        (DeadLetterFilter { since: Some(at(2)), until: Some(at(4)), ..any() }, vec!["c", "b"]),
+        (DeadLetterFilter { topic: Some("orders".into()), key: Some("one".into()), ..DeadLetterFilter::open() }, vec![]),
+    ] {
+        let (page, total) = store.find_dead_letters("orders", &filter, 0, 10).await.expect("list");
+        assert_eq!((ids(&page), total), (expected.clone(), expected.len() as u64), "{filter:?}");
+        let heads = store.dead_letter_heads("orders", &filter, None, 10).await.expect("heads");
+        assert_eq!(heads.len(), expected.len(), "{filter:?}");
+    }
+}
+
+/// The heads of dead letters come in the order of their messages' positions, and go on behind one.
+///
+/// # Panics
+/// When they do not.
+pub async fn heads_of_dead_letters_come_in_the_order_of_positions(subject: Subject) {
+    let store = subject.migrated().await;
+    let letters =
+        [of("z", "orders", None, 5), of("a", "payments", None, 1), of("b", "orders", None, 40), of("c", "orders", None, 5)];
+    write(store, async |tx| tx.bury("orders", &letters).await.expect("bury")).await;
+    let (mut found, mut after): (Vec<LetterHead>, _) = (Vec::new(), None);
+    loop {
+        let page = store.dead_letter_heads("orders", &DeadLetterFilter::open(), after.as_ref(), 2).await.expect("heads");
+        after = page.last().cloned();
+        let last = page.len() < 2;
+        found.extend(page);
+        if last {
+            break;
+        }
+    }
+    assert_eq!(found.iter().map(|head| head.id.as_str()).collect::<Vec<_>>(), ["c", "z", "b", "a"]);
+    let whole: Vec<_> = [&letters[3], &letters[0], &letters[2], &letters[1]].map(LetterHead::of).into();
+    assert_eq!(found, whole);
+    let ids: Vec<_> = ["a", "c", "nobody"].map(MessageId::new).into();
+    let mut some = store.dead_letters_by_id("orders", &ids).await.expect("read");
+    some.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+    assert_eq!(some, [letters[1].clone(), letters[3].clone()]);
+}
+
+/// A thousand dead letters are settled by one call, and of many transactions that settle them one does.
+///
+/// # Panics
+/// When that is not so.
+pub async fn many_dead_letters_are_settled_once(subject: Subject) {
+    let store = subject.migrated().await;
+    let letters: Vec<_> = (0..1_000).map(|number| of(&format!("l-{number}"), "orders", None, number)).collect();
+    write(store, async |tx| tx.bury("orders", &letters).await.expect("bury")).await;
+    let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
+    let mut settling = tokio::task::JoinSet::new();
+    for way in 0..4_usize {
+        let (store, mut ids) = (store.clone(), ids.clone());
+        // Each in another order.
+        ids.rotate_left(way * 250);
+        settling.spawn(async move {
+            loop {
+                let mut tx = store.begin().await.expect("begin");
+                let settled = tx.settle_dead_letters("orders", &ids, DeadLetterState::Retried, at(9)).await;
+                match settled {
+                    Ok(moved) => {
+                        tx.commit().await.expect("commit");
+                        return moved.into_iter().filter(|moved| *moved).count();
+                    }
+                    Err(crate::store::StoreError::Contended(_)) => drop(tx),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+    }
+    let moved: Vec<usize> = settling.join_all().await;
+    assert_eq!(moved.iter().sum::<usize>(), 1_000, "{moved:?}");
+    assert_eq!(store.dead_letters("orders", 0, 0).await.expect("count").1, 0);
+}
+
+/// A discarded letter can still be answered by its message; one that was retried or answered cannot.
+///
+/// # Panics
+/// When that is not so.
+pub async fn dead_letters_are_answered_unless_they_were_given_back(subject: Subject) {
+    use DeadLetterState::{Discarded, Open, Replayed, Retried};
+    let store = subject.migrated().await;
+    for (number, (state, answered)) in [(Open, true), (Discarded, true), (Retried, false), (Replayed, false)].into_iter().enumerate() {
+        let letter = of(&format!("l-{number}"), "orders", None, number as i64);
+        write(store, async |tx| {
+            tx.bury("orders", std::slice::from_ref(&letter)).await.expect("bury");
+            if state != Open {
+                assert!(tx.settle_dead_letter("orders", &letter.id, state, at(1)).await.expect("settle"));
+            }
+            assert_eq!(tx.settle_dead_letter("orders", &letter.id, Replayed, at(2)).await.expect("answer"), answered, "{state:?}");
+        })
+        .await;
+    }
+}
+
+/// The dead letters of messages are found by what those are known by, whatever became of them; a record that never reached the log is
+/// none.
+///
+/// # Panics
+/// When they are not.
+pub async fn dead_letters_are_found_by_their_messages(subject: Subject) {
+    let store = subject.migrated().await;
+    let named = |id: &str, source: &str, number: i64| {
+        let mut letter = of(&format!("letter-{number}"), "orders", None, number);
+        let mut record = (*letter.received.record).clone();
+        record.headers = vec![Header::text("ce_id", id), Header::text("ce_source", source)];
+        letter.received.record = record.into();
+        letter
+    };
+    let long = "x".repeat(5_000);
+    let mut unsent = named("m-1", "shop", 9);
+    (unsent.received.partition, unsent.received.offset) = (-1, -1);
+    let letters = [
+        named("m-1", "shop", 1),
+        named("m-1", "shop", 2),
+        named("m-1", "elsewhere", 3),
+        named(&long, "shop\0", 4),
+        unsent,
+        // Known by its position.
+        DeadLetter { received: Received { record: odd_record().into(), partition: 3, offset: 5 }, ..letter("letter-5", 5) },
+    ];
+    write(store, async |tx| {
+        tx.bury("orders", &letters).await.expect("bury");
+        tx.bury("payments", &[named("m-1", "shop", 7)]).await.expect("bury");
+        let first = MessageId::new("letter-1");
+        assert!(tx.settle_dead_letter("orders", &first, DeadLetterState::Discarded, at(9)).await.expect("settle"));
+    })
+    .await;
+    let key = |source: &str, id: &str| InboxKey { source: source.into(), id: MessageId::new(id) };
+    let asked =
+        [key("shop", "m-1"), key("shop", "m-2"), key("elsewhere", "m-1"), key("shop\0", &long), key("Örders", "Örders-3-5"), key("shop", "m-1")];
+    let mut tx = store.begin().await.expect("begin");
+    let found = tx.dead_letters_of("orders", &asked).await.expect("found");
+    let mut names: Vec<Vec<_>> = found.iter().map(|heads| heads.iter().map(|head| head.id.as_str()).collect()).collect();
+    names.iter_mut().for_each(|names| names.sort_unstable());
+    let both = vec!["letter-1", "letter-2"];
+    assert_eq!(names, [both.clone(), vec![], vec!["letter-3"], vec!["letter-4"], vec!["letter-5"], both]);
+    let first = found[0].iter().find(|head| head.offset == 1).expect("it is there");
+    assert_eq!((first.state, first.partition.partition), (DeadLetterState::Discarded, 3));
+}
+
+/// What holds a key for a dead letter is found by it, and let go, put in another's place, or kept from being forgotten.
+///
+/// # Panics
+/// When it is not.
+pub async fn a_dead_letter_finds_what_holds_its_key(subject: Subject) {
+    let store = subject.migrated().await;
+    // With a key, without one, and one whose key waits for something else.
+    let letters = [of("a", "orders", Some(&[0, 255]), 1), of("b", "orders", None, 2), of("c", "orders", Some(b"free"), 3)];
+    let mut messages: Vec<_> = letters.iter().map(|letter| parked(letter.received.clone(), HELD.as_millis())).collect();
+    messages[2].due = at(5);
+    let waiting = parked(received("orders", Some(&[0, 255]), 8), 7);
+    let ids = write(store, async |tx| {
+        tx.bury("orders", &letters).await.expect("bury");
+        let ids = tx.park("orders", &messages).await.expect("park");
+        tx.park("orders", &[waiting]).await.expect("park");
+        ids
+    })
+    .await;
+    let heads: Vec<_> = letters.iter().map(LetterHead::of).collect();
+    let mut tx = store.begin().await.expect("begin");
+    let mut held = tx.holding("orders", &heads).await.expect("holding");
+    held.sort_by_key(|(_, parked)| *parked);
+    assert_eq!(held, [(heads[0].id.clone(), ids[0]), (heads[1].id.clone(), ids[1])]);
+    drop(tx);
+    // Those that hold their keys are not forgotten.
+    let pruned = store.prune_dead_letters("orders", Some(at(100)), Some(at(100)), 10).await.expect("prune");
+    assert_eq!((pruned.open, pruned.settled), (1, 0));
+
+    let mended = received("orders", Some(&[0, 255]), 70);
+    write(store, async |tx| {
+        tx.replace_parked(ids[0], &mended, at(20)).await.expect("replace");
+        tx.release(&ids[1..2], at(30)).await.expect("release");
+    })
+    .await;
+    let of_key = store.parked("orders", "orders", &[0, 255], 10).await.expect("read");
+    assert_eq!(of_key.iter().map(|message| message.received.offset).collect::<Vec<_>>(), [70, 8], "in its place");
+    assert_eq!((of_key[0].attempts, of_key[0].due, of_key[0].error.as_str(), of_key[0].id), (0, at(20), "", ids[0]));
+    assert_eq!(of_key[0].received, mended);
+    let alone = store.parked("orders", "orders", &parking_key(&letters[1].received), 10).await.expect("read");
+    assert_eq!((alone[0].attempts, alone[0].due, alone[0].error.as_str()), (0, at(30), ""));
+}
+
+/// Dead letters are forgotten by their age: open ones by when they were given up, settled ones by when they were settled.
+///
+/// # Panics
+/// When they are not.
+pub async fn old_dead_letters_are_pruned(subject: Subject) {
+    let store = subject.migrated().await;
+    let letters: Vec<_> = (0..6).map(|number| of(&format!("l-{number}"), "orders", None, number)).collect();
+    write(store, async |tx| {
+        tx.bury("orders", &letters).await.expect("bury");
+        tx.bury("payments", &letters).await.expect("bury");
+        for (number, when) in [(3, 50), (4, 60), (5, 70)] {
+            let id = MessageId::new(format!("l-{number}"));
+            assert!(tx.settle_dead_letter("orders", &id, DeadLetterState::Retried, at(when)).await.expect("settle"));
+        }
+    })
+    .await;
+    let left = async || {
+        let any = DeadLetterFilter::default();
+        let (mut letters, _) = store.find_dead_letters("orders", &any, 0, 10).await.expect("list");
+        letters.reverse();
+        letters.iter().map(|letter| letter.id.to_string()).collect::<Vec<_>>()
+    };
+    let pruned = store.prune_dead_letters("orders", None, None, 10).await.expect("prune");
+    assert_eq!((pruned.open, pruned.settled, left().await.len()), (0, 0, 6), "nothing has an age");
+    let pruned = store.prune_dead_letters("orders", Some(at(2)), Some(at(61)), 1).await.expect("prune");
+    assert_eq!((pruned.open, pruned.settled), (1, 1), "at most so many");
+    let pruned = store.prune_dead_letters("orders", Some(at(2)), Some(at(61)), 10).await.expect("prune");
+    assert_eq!((pruned.open, pruned.settled), (1, 1));
+    assert_eq!(left().await, ["l-2", "l-5"]);
+    let any = DeadLetterFilter::default();
+    assert_eq!(store.find_dead_letters("payments", &any, 0, 0).await.expect("count").1, 6);
 }
