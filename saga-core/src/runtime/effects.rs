@@ -267,7 +267,7 @@ fn dead_letter_record(core: &Core, item: &Item, reason: &str, error: &str, now: 
         Header::text(headers::DLT_MESSAGE, error),
     ]);
     record.topic = core.dead_letter_topic();
-    record.timestamp = now;
+    record.timestamp = now.into();
     record
 }
 

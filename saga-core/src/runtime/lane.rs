@@ -277,6 +277,7 @@ impl<'l> Transaction<'l> {
             Unfit::NoType => &series.dead_untyped,
             Unfit::NewerVersion { .. } => &series.dead_unknown_version,
             Unfit::NoValue => &series.dead_no_value,
+            Unfit::BadHeader(_) => &series.dead_bad_header,
         });
         self.effects.done(item);
         self.effects.dead_letter(self.core, item, 0, unfit.label(), &unfit.to_string(), self.now);

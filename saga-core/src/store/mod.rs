@@ -12,7 +12,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let now = Timestamp::from_millis(0);
-//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now };
+//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now.into() };
 //! let database = Database::open("memory:").await?;
 //! let store = database.store();
 //! store.migrate().await?;

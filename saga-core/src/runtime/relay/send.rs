@@ -73,10 +73,9 @@ impl Relay {
         tracing::error!(service = &*self.core.name, topic = record.topic, reason, "the log refuses a record for good");
         let (now, topic) = (self.core.clock.now(), record.topic.clone());
         let received = Received { record: Arc::new(record), partition: -1, offset: -1 };
-        let envelope = Envelope::of(&received);
         let letter = DeadLetter {
             id: self.core.ids.uuid(now).into(),
-            event_type: envelope.event_type,
+            event_type: Envelope::by_position(&received, now).event_type,
             received,
             error: format!("the log refused it: {reason}"),
             attempts: 1,

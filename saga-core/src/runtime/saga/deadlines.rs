@@ -42,7 +42,7 @@ const ATTEMPTS: u32 = 10;
 pub(crate) async fn watch(core: Arc<Core>) {
     let mut failures = 0;
     loop {
-        core.sagas.planned.store(i64::MAX, Ordering::SeqCst);
+        core.sagas.planned.store(Timestamp::MAX.as_millis(), Ordering::SeqCst);
         let wait = match turn(&core).await {
             Ok(next) => {
                 failures = 0;

@@ -202,7 +202,7 @@ fn take(
             },
         },
         None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
-            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, tracked.deadline);
+            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
             instances.insert(key.clone(), begun);
         }
         None => {

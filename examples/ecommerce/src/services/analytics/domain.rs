@@ -16,6 +16,11 @@ use crate::{percentile::percentile, services::Statement};
 
 /// How many of the latest orders the processing times are taken from.
 const SAMPLE: i64 = 10_000;
+/// The longest from an order's creation to its end that is counted. The times are by the clocks of whoever published the events, and two
+/// that lie further apart than any order is open for are not of this shop.
+const LONGEST_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Sums of money are taken in two parts, of this many minor units and of the rest, so that none overflows in the database.
+const PART: i64 = 1_000_000_000;
 /// How many minutes back orders are counted by the minute.
 const MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
@@ -34,7 +39,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds `event`, published at `at`.
+    /// Adds `event`, published at `at` by its sender's clock.
     pub fn take(&mut self, event: &Anything, at: Timestamp) {
         let name = match event {
             Anything::OrderCreated(order) => {
@@ -141,7 +146,7 @@ struct OrderCounts {
     in_flight: i64,
 }
 
-/// From an order's creation to its end.
+/// From an order's creation to its end, by the clocks of those who published the two.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Percentiles {
     p50: i64,
@@ -171,9 +176,11 @@ pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
         "SELECT COUNT(*) AS created,
              CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS completed,
              CAST(COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS cancelled,
-             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END), 0) AS BIGINT) AS revenue
+             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total / $1 ELSE 0 END), 0) AS BIGINT) AS parts,
+             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total % $1 ELSE 0 END), 0) AS BIGINT) AS rest
          FROM orders",
     )
+    .bind(PART)
     .fetch_one(db)
     .await?;
     let count = |column: &str| counts.try_get::<i64, _>(column);
@@ -182,7 +189,7 @@ pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
     Ok(Metrics {
         orders: OrderCounts { created, completed, cancelled, in_flight: created - ended },
         success_rate: if ended == 0 { 0.0 } else { completed as f64 / ended as f64 },
-        revenue: Amount(Money::stored(count("revenue")?)?),
+        revenue: Amount(Money::stored(count("parts")?.saturating_mul(PART).saturating_add(count("rest")?))?),
         processing_ms: processing(db).await?,
         cancel_reasons: cancel_reasons(db).await?,
         top_products: top_products(db).await?,
@@ -201,9 +208,10 @@ pub async fn event_totals(db: &Database) -> Result<BTreeMap<String, i64>, Fault>
 
 async fn processing(db: &Database) -> Result<Percentiles, Fault> {
     let rows = sqlx::query(
-        "SELECT ended_at - created_at AS took FROM orders WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT $1",
+        "SELECT ended_at - created_at AS took FROM orders
+         WHERE ended_at IS NOT NULL AND ended_at - created_at BETWEEN 0 AND $1 ORDER BY ended_at DESC LIMIT $2",
     );
-    let rows = rows.bind(SAMPLE).fetch_all(db).await?;
+    let rows = rows.bind(LONGEST_MS).bind(SAMPLE).fetch_all(db).await?;
     let took = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(percentiles(took))
 }
@@ -235,9 +243,10 @@ async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
 async fn orders_per_minute(db: &Database, now: Timestamp) -> Result<Vec<Minute>, Fault> {
     let first = (now.as_millis() / MINUTE_MS - MINUTES + 1) * MINUTE_MS;
     let rows = sqlx::query(
-        "SELECT created_at / 60000 AS minute, COUNT(*) AS orders FROM orders WHERE created_at >= $1 GROUP BY 1 ORDER BY 1",
+        "SELECT created_at / 60000 AS minute, COUNT(*) AS orders FROM orders WHERE created_at BETWEEN $1 AND $2
+         GROUP BY 1 ORDER BY 1",
     );
-    let rows = rows.bind(first).fetch_all(db).await?;
+    let rows = rows.bind(first).bind(now.as_millis()).fetch_all(db).await?;
     let minute = |row: &sqlx::any::AnyRow| {
         let minute: i64 = row.try_get("minute")?;
         Ok(Minute { minute: Timestamp::from_millis(minute * MINUTE_MS), orders: row.try_get("orders")? })
