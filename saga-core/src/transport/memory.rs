@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::{
         testing::conformance::{self, transport::bench::Bench},
-        time::{LogTime, Timestamp},
+        time::Timestamp,
         transport::Delivery,
     };
 

@@ -12,15 +12,16 @@ use crate::contracts::{
     OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
     ProductId,
 };
-use crate::{percentile::percentile, services::Statement};
+use crate::{
+    percentile::percentile,
+    services::{Statement, sum, summed},
+};
 
 /// How many of the latest orders the processing times are taken from.
 const SAMPLE: i64 = 10_000;
 /// The longest from an order's creation to its end that is counted. The times are by the clocks of whoever published the events, and two
 /// that lie further apart than any order is open for are not of this shop.
 const LONGEST_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// Sums of money are taken in two parts, of this many minor units and of the rest, so that none overflows in the database.
-const PART: i64 = 1_000_000_000;
 /// How many minutes back orders are counted by the minute.
 const MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
@@ -172,24 +173,22 @@ struct Minute {
 /// # Errors
 /// When the database cannot be read.
 pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
-    let counts = sqlx::query(
+    let revenue = sum("CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END", "revenue");
+    let counts = Statement::new(format!(
         "SELECT COUNT(*) AS created,
              CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS completed,
              CAST(COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS cancelled,
-             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total / $1 ELSE 0 END), 0) AS BIGINT) AS parts,
-             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total % $1 ELSE 0 END), 0) AS BIGINT) AS rest
-         FROM orders",
-    )
-    .bind(PART)
-    .fetch_one(db)
-    .await?;
+             {revenue}
+         FROM orders"
+    ));
+    let counts = counts.query().fetch_one(db).await?;
     let count = |column: &str| counts.try_get::<i64, _>(column);
     let (created, completed, cancelled) = (count("created")?, count("completed")?, count("cancelled")?);
     let ended = completed + cancelled;
     Ok(Metrics {
         orders: OrderCounts { created, completed, cancelled, in_flight: created - ended },
         success_rate: if ended == 0 { 0.0 } else { completed as f64 / ended as f64 },
-        revenue: Amount(Money::stored(count("parts")?.saturating_mul(PART).saturating_add(count("rest")?))?),
+        revenue: Amount(Money::stored(summed(&counts, "revenue")?)?),
         processing_ms: processing(db).await?,
         cancel_reasons: cancel_reasons(db).await?,
         top_products: top_products(db).await?,
@@ -229,13 +228,16 @@ async fn cancel_reasons(db: &Database) -> Result<BTreeMap<String, i64>, Fault> {
 }
 
 async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
-    let rows = sqlx::query(
-        "SELECT i.product_id AS product_id, CAST(SUM(i.quantity) AS BIGINT) AS quantity
+    let mut sql = Statement::new(format!(
+        "SELECT i.product_id AS product_id, {}
          FROM order_items i JOIN orders o ON o.order_id = i.order_id
-         WHERE o.outcome = 'COMPLETED' GROUP BY i.product_id ORDER BY 2 DESC, 1 LIMIT $1",
-    );
-    let rows = rows.bind(TOP).fetch_all(db).await?;
-    let sales = |row: &sqlx::any::AnyRow| Ok(ProductSales { product_id: row.try_get(0)?, quantity: row.try_get(1)? });
+         WHERE o.outcome = 'COMPLETED' GROUP BY i.product_id
+         ORDER BY SUM(CAST(i.quantity AS DOUBLE PRECISION)) DESC, 1 LIMIT ",
+        sum("i.quantity", "quantity")
+    ));
+    sql.bind(TOP)?;
+    let rows = sql.query().fetch_all(db).await?;
+    let sales = |row: &sqlx::any::AnyRow| Ok(ProductSales { product_id: row.try_get(0)?, quantity: summed(row, "quantity")? });
     Ok(rows.iter().map(sales).collect::<Result<_, sqlx::Error>>()?)
 }
 
