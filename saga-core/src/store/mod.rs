@@ -389,6 +389,12 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError>;
 
+    /// Writes to a dead letter what the log did not take of it, and why, whatever its state; false when it is not there.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError>;
+
     /// Says of each partition, in the order given, whether that epoch still stands, and keeps it standing until this transaction
     /// has ended: a concurrent [`Store::own`] waits for it. One that was never taken over does not stand.
     ///
