@@ -100,20 +100,27 @@ pub enum Taken {
 }
 
 impl Instance {
-    /// A new instance, begun `now`.
-    pub fn begin(saga: &Definition, id: &str, start: Sighting<'_>, correlation_id: &str, deadline: std::time::Duration) -> Self {
+    /// A new instance, begun `now`: what published the event that begins it may have another clock.
+    pub fn begin(
+        saga: &Definition,
+        id: &str,
+        start: Sighting<'_>,
+        correlation_id: &str,
+        now: Timestamp,
+        deadline: std::time::Duration,
+    ) -> Self {
         let mut instance = Self {
             key: InstanceKey { saga: saga.name.clone(), id: id.to_owned() },
             version: saga.version,
             state: InstanceState::Running,
             attention: None,
-            started_at: start.at,
-            updated_at: start.at,
+            started_at: now,
+            updated_at: now,
             ended_at: None,
             known: Body { correlation_id: correlation_id.to_owned(), ..Body::default() },
         };
         instance.note(start);
-        instance.set_timers(saga, start.at, deadline);
+        instance.set_timers(saga, now, deadline);
         instance
     }
 

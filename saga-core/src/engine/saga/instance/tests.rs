@@ -11,7 +11,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn begun(saga: &Definition) -> Instance {
-    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", saga.deadline)
+    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", at(0), saga.deadline)
 }
 
 fn take(instance: &mut Instance, saga: &Definition, event: &str, now: i64) -> Taken {
