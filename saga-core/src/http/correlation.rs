@@ -123,7 +123,9 @@ mod tests {
                 (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header"))
             };
             let mut all = HeaderMap::new();
-            headers.iter().map(header).for_each(|(name, value)| drop(all.append(name, value)));
+            for (name, value) in headers.iter().map(header) {
+                all.append(name, value);
+            }
             let trace: Option<TraceContext> = RequestTrace::of(&all).into();
             trace.map(|trace| (trace.traceparent(), trace.tracestate().map(str::to_owned)))
         };
