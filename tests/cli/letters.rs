@@ -27,7 +27,7 @@ pub fn letter(number: i64, topic: &str, key: &str, error: &str) -> DeadLetter {
         key: Some(key.to_owned().into()),
         value: Some(format!(r#"{{"id":"{key}","number":{number}}}"#).into()),
         headers: vec![sagas::message::Header::text("ce_id", format!("m-{number}"))],
-        timestamp: Timestamp::from_millis(0),
+        timestamp: Timestamp::from_millis(0).into(),
     };
     DeadLetter {
         id: sagas::id::MessageId::new(format!("letter-{number}")),
@@ -37,6 +37,7 @@ pub fn letter(number: i64, topic: &str, key: &str, error: &str) -> DeadLetter {
         attempts: 3,
         at: Timestamp::from_millis(1_767_225_600_000 + number * 1_000),
         state: DeadLetterState::Open,
+        unpublished: None,
     }
 }
 
@@ -74,7 +75,10 @@ async fn letters_are_listed_by_a_filter_and_shown_with_their_messages() {
     assert_eq!(ids(folder, &["--topic", "orders", "--key", "a"]).await, ["letter-4", "letter-1"]);
     assert_eq!(ids(folder, &["--error", "card"]).await, ["letter-2"]);
     assert_eq!(ids(folder, &["--type", "Shipped"]).await, [""; 0]);
-    assert_eq!(ids(folder, &["--since", "2026-01-01T00:00:02Z", "--until", "2026-01-01T00:00:04Z"]).await, ["letter-3", "letter-2"]);
+    assert_eq!(
+        ids(folder, &["--since", "2026-01-01T00:00:02Z", "--until", "2026-01-01T00:00:04Z"]).await,
+        ["letter-3", "letter-2"]
+    );
     assert_eq!(ids(folder, &["--state", "discarded"]).await, [""; 0]);
     assert_eq!(ids(folder, &["--limit", "1"]).await, ["letter-4"]);
     let listed = text(folder, &["letters", "list", "--limit", "1"], 0).await;
@@ -94,7 +98,8 @@ async fn letters_are_listed_by_a_filter_and_shown_with_their_messages() {
 async fn letters_are_settled_by_a_filter() {
     let folder = stopped().await;
     let folder = folder.path();
-    let dry = text(folder, &[&["letters", "retry", "--topic", "orders", "--key", "a", "--dry-run"][..], &SERVICE].concat(), 0).await;
+    let dry =
+        text(folder, &[&["letters", "retry", "--topic", "orders", "--key", "a", "--dry-run"][..], &SERVICE].concat(), 0).await;
     assert!(dry.contains("2 letters would be settled") && dry.contains("letter-4") && !dry.contains("letter-2"), "{dry}");
     assert_eq!(ids(folder, &[]).await.len(), 4, "nothing was done");
 
@@ -180,7 +185,7 @@ async fn a_running_service_takes_up_what_the_program_gives_back() {
                     key: Some("fresh".into()),
                     value: Some(value.into()),
                     headers: vec![],
-                    timestamp: Timestamp::from_millis(0),
+                    timestamp: Timestamp::from_millis(0).into(),
                 };
                 assert!(log.publish(vec![record]).await[0].is_ok());
                 tokio::task::yield_now().await;

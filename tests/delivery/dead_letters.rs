@@ -337,7 +337,8 @@ async fn held_keys_go_on_when_many_are_settled() {
             assert_eq!(plan.calls().len(), 6, "two attempts for each key");
             broken.store(false, Ordering::SeqCst);
             let (service, all) = (pump.service("payments"), DeadLetterFilter::default());
-            let done = if retry { service.retry_dead_letters(&all, 10).await } else { service.discard_dead_letters(&all, 10).await };
+            let done =
+                if retry { service.retry_dead_letters(&all, 10).await } else { service.discard_dead_letters(&all, 10).await };
             assert_eq!(done.unwrap().settled, 3);
             pump.run_until_quiet().await;
             let rest: &[u32] = if retry { &[0, 1, 2] } else { &[1, 2] };

@@ -19,7 +19,7 @@ fn created(id: &str, key: &str, value: String) -> Record {
         key: Some(key.to_owned().into()),
         value: Some(value.into()),
         headers: named.map(|(name, value)| Header::text(name, value)).into(),
-        timestamp: Timestamp::from_millis(1_767_225_600_000),
+        timestamp: Timestamp::from_millis(1_767_225_600_000).into(),
     }
 }
 
@@ -27,7 +27,12 @@ fn created(id: &str, key: &str, value: String) -> Record {
 async fn five_thousand_letters_are_settled_by_a_filter() {
     let shop = Shop::open().await;
     for number in 0..5_000 {
-        shop.publish(created(&format!("nonsense-{number}"), &format!("key-{}", number % 100), r#"{"order_id":"nonsense"}"#.into())).await;
+        shop.publish(created(
+            &format!("nonsense-{number}"),
+            &format!("key-{}", number % 100),
+            r#"{"order_id":"nonsense"}"#.into(),
+        ))
+        .await;
     }
     shop.rest().await;
     for service in READERS {

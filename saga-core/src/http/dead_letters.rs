@@ -27,7 +27,7 @@ const SAMPLES: u32 = 10;
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`, `state` |
+/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`, `state`, and `unpublished` where the log did not take its copy |
 /// | `…&topic=orders&key=42&type=OrderCreated` | of that topic, key (or `keyBase64`) and event type |
 /// | `…&error=timeout&since=2026-01-31T12:00:00Z&until=…` | with that text in their error; given up at that time or later, and before that time |
 /// | `…&state=discarded` | in that state: `open`, `retried`, `replayed`, `discarded`, or `all` |
@@ -135,6 +135,8 @@ struct Summary {
     attempts: u32,
     at: Timestamp,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unpublished: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -161,6 +163,7 @@ impl Summary {
             attempts: letter.attempts,
             at: letter.at,
             state: letter.state.as_str(),
+            unpublished: letter.unpublished.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::{core::Core, saga::unsent};
 use crate::{
     engine::parking::{self, Place},
     store::{self, Bulk, DeadLetterFilter, DeadLetterId, LetterHead, Settle, Settled, StoreError},
@@ -74,8 +74,13 @@ async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Ve
         match (how, held) {
             (Settle::Retry, true) => lot.settled(&place, 0, Some(now), now),
             // Else its owner finds it in the database.
-            (Settle::Retry, false) if lot.epoch(&head.partition).is_some() => lot.park(place, head.partition.partition, 1, now),
-            (Settle::Retry, false) | (Settle::Discard, false) => {}
+            (Settle::Retry, false) => {
+                let owner = lot.guardian(&head.partition.topic, head.partition.partition);
+                if head.was_received() && lot.epoch(&owner).is_some() {
+                    lot.park(place, head.partition.partition, 1, now);
+                }
+            }
+            (Settle::Discard, false) => {}
             (Settle::Discard, true) => lot.settled(&place, 1, None, now),
         }
     }
@@ -101,8 +106,12 @@ async fn attempt(
     let mut tx = core.store().begin().await?;
     let Settled { letters, unsent } = store::settle(&mut *tx, &core.name, how, heads, letters, now).await?;
     if !letters.is_empty() {
-        // What never reached the log goes there again.
-        let staged = core.stage(&mut *tx, &unsent).await?;
+        // What never reached the log goes there again, and its flow needs no attention for it until it is refused again.
+        for (id, record) in &unsent {
+            unsent::sent_again(core, &mut *tx, record, id, now).await?;
+        }
+        let records: Vec<_> = unsent.into_iter().map(|(_, record)| record).collect();
+        let staged = core.stage(&mut *tx, &records).await?;
         core.commit(tx, staged).await?;
     }
     Ok((letters, now))

@@ -16,11 +16,13 @@ mod judge;
 mod lane;
 pub mod metrics;
 mod parked;
+mod partitions;
 mod relay;
 mod replay;
 mod saga;
 mod service;
 mod start;
+mod timekeeper;
 mod unit_of_work;
 mod upkeep;
 

@@ -107,7 +107,10 @@ impl LetterHead {
 impl DeadLetter {
     /// What its message is known by in the inbox. `None`: it never reached the log.
     pub fn known_by(&self) -> Option<InboxKey> {
-        let envelope = (self.received.partition >= 0).then(|| Envelope::of(&self.received))?;
+        if self.received.partition < 0 {
+            return None;
+        }
+        let envelope = Envelope::of(&self.received, self.at).unwrap_or_else(|_| Envelope::by_position(&self.received, self.at));
         Some(InboxKey { source: envelope.source, id: envelope.id })
     }
 }

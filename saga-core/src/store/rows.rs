@@ -39,6 +39,17 @@ pub struct Ownership {
     pub applied: Option<i64>,
 }
 
+/// The clock of a service, as it is kept for the next of its processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptClock {
+    /// The last time that was noted while the service ran.
+    pub seen: Timestamp,
+    /// How many milliseconds it was ahead of the database's clock.
+    pub offset: i64,
+    /// The stops whose length is not believed, as the runtime writes them.
+    pub stops: String,
+}
+
 /// A row's identity in the outbox; ascending.
 pub type OutboxId = i64;
 
@@ -77,7 +88,7 @@ impl ParkedMessage {
 }
 
 /// The due time of a parked message that waits for an operator, not for a time: a dead letter holds its key by it.
-pub const HELD: Timestamp = Timestamp::from_millis(i64::MAX);
+pub const HELD: Timestamp = Timestamp::MAX;
 
 /// What `received` is parked under: its key, or, without one, its position.
 pub fn parking_key(received: &Received) -> Bytes {
@@ -140,4 +151,7 @@ pub struct DeadLetter {
     pub at: Timestamp,
     /// What became of it.
     pub state: DeadLetterState,
+    /// What the log did not take of it, and why: the copy for the dead letter topic, or the message to the tracker of its flow.
+    /// `None`: nothing.
+    pub unpublished: Option<String>,
 }

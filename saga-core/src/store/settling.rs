@@ -50,12 +50,7 @@ impl Settle {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn letters(
-        self,
-        store: &dyn Store,
-        service: &str,
-        heads: &[LetterHead],
-    ) -> Result<Vec<DeadLetter>, StoreError> {
+    pub async fn letters(self, store: &dyn Store, service: &str, heads: &[LetterHead]) -> Result<Vec<DeadLetter>, StoreError> {
         match self {
             Self::Retry => {
                 let ids: Vec<_> = heads.iter().map(|head| head.id.clone()).collect();
@@ -114,8 +109,9 @@ impl Bulk {
 pub struct Settled {
     /// The letters that were open until now, and whether they held their keys.
     pub letters: Vec<(LetterHead, bool)>,
-    /// Records that the log did not take, and that are to be published again: for the caller to put into the outbox.
-    pub unsent: Vec<Record>,
+    /// Records that the log did not take, and that are to be published again: for the caller to put into the outbox. Each with its
+    /// letter.
+    pub unsent: Vec<(DeadLetterId, Record)>,
 }
 
 /// Settles the open ones among the dead letters `heads`, of which `letters` are what [`Settle::letters`] gave.
@@ -162,7 +158,7 @@ pub async fn settle(
                         due: now,
                         error: String::new(),
                     }),
-                    Some(letter) => unsent.push((*letter.received.record).clone()),
+                    Some(letter) => unsent.push((letter.id, (*letter.received.record).clone())),
                     None => {}
                 }
             }

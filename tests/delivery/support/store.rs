@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, Shards, TopicPartition},
     store::{
         Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
-        InstanceRecord, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters,
-        SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        InstanceRecord, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage,
+        PrunedLetters, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -219,6 +220,22 @@ impl Store for Failing {
         self.inner.rewind(service, applied).await
     }
 
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.inner.note_partitions(service, topics).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.time().await
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        self.inner.clock(service).await
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.inner.keep_clock(service, clock).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.faults.check(Fault::Check)?;
         self.inner.check().await
@@ -296,6 +313,10 @@ impl StoreTx for FailingTx {
         self.inner.unpark(ids).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.inner.count_parked(service, topic, keys).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.inner.bury(service, letters).await
     }
@@ -324,6 +345,10 @@ impl StoreTx for FailingTx {
 
     async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
         self.inner.replace_parked(id, received, due).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.inner.mark_unpublished(service, id, why).await
     }
 
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {

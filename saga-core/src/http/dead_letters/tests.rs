@@ -14,7 +14,7 @@ use crate::{
     message::{Received, Record},
     runtime::{App, Handle, Service},
     store::{Database, DeadLetterState},
-    time::Clock,
+    time::{Clock, LogTime},
     transport::memory::Memory,
 };
 
@@ -63,7 +63,7 @@ fn letter(number: i64, value: Option<&'static [u8]>) -> DeadLetter {
         key: Some(Bytes::from_static(b"order-1")),
         value: value.map(Bytes::from_static),
         headers: Vec::new(),
-        timestamp: Timestamp::from_millis(0),
+        timestamp: LogTime::from_millis(0),
     };
     DeadLetter {
         id: MessageId::new(format!("letter-{number}")),
@@ -73,6 +73,7 @@ fn letter(number: i64, value: Option<&'static [u8]>) -> DeadLetter {
         attempts: 5,
         at: Timestamp::from_millis(1_700_000_000_000 + number),
         state: DeadLetterState::Open,
+        unpublished: None,
     }
 }
 
@@ -192,7 +193,8 @@ async fn many_are_settled_by_a_filter() {
         assert_eq!(shop.post(&uri, &json!({"error": "timeout"})).await, done(1, 0), "{action}");
         assert_eq!(shop.post(&uri, &json!({"all": true})).await, done(1, 0), "{action}");
         assert_eq!(shop.post(&uri, &json!({"all": true})).await, done(0, 0), "{action}");
-        let (_, headers, _) = shop.send("GET", &format!("/dead-letters?state={}", if action == "retry" { "retried" } else { "discarded" })).await;
+        let (_, headers, _) =
+            shop.send("GET", &format!("/dead-letters?state={}", if action == "retry" { "retried" } else { "discarded" })).await;
         assert_eq!(headers["x-total-count"], "3", "{action}");
         shop.app.stop().await;
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, LetterHead,
-        OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, StepRecord, migrations::Applied,
+        DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, KeptClock,
+        LetterHead, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -27,6 +27,9 @@ pub(super) struct Tables {
     settled: HashMap<(String, DeadLetterId), Timestamp>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    /// Of a service's topics: how many partitions, and whether it has been another number.
+    pub(super) topics: HashMap<(String, String), (i32, bool)>,
+    pub(super) clocks: HashMap<String, KeptClock>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
@@ -46,6 +49,7 @@ pub(super) enum Change {
     Bury(String, DeadLetter),
     Settle(String, DeadLetterId, DeadLetterState, Timestamp),
     Replace(ParkedId, Received, Timestamp),
+    Unpublished(String, DeadLetterId, String),
 }
 
 impl Tables {
@@ -102,6 +106,12 @@ impl Tables {
             Change::Replace(id, received, due) => {
                 if let Some((_, message)) = self.parked.get_mut(&id) {
                     *message = ParkedMessage { id, received, attempts: 0, due, error: String::new() };
+                }
+            }
+            Change::Unpublished(service, id, why) => {
+                let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
+                if let Some((_, letter)) = found {
+                    letter.unpublished = Some(why);
                 }
             }
         }
@@ -224,6 +234,16 @@ impl Tables {
             true
         };
         owned.iter().map(&mut set).collect()
+    }
+
+    pub(super) fn note_partitions(&mut self, service: &str, topics: &[(String, i32)]) -> Vec<bool> {
+        let note = |(topic, partitions): &(String, i32)| {
+            let (known, moved) = self.topics.entry((service.to_owned(), topic.clone())).or_insert((*partitions, false));
+            *moved |= *known != *partitions;
+            *known = *partitions;
+            *moved
+        };
+        topics.iter().map(note).collect()
     }
 
     pub(super) fn prune_inbox(&mut self, service: &str, before: Timestamp, limit: u32) -> u64 {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -63,7 +64,8 @@ impl View {
             | Change::Instance(..)
             | Change::History(..)
             | Change::Repark(..)
-            | Change::Replace(..) => {}
+            | Change::Replace(..)
+            | Change::Unpublished(..) => {}
         }
     }
 }
@@ -204,6 +206,30 @@ impl StoreTx for MemoryTx {
         Ok(there)
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        let tables = self.tables();
+        let of_topic = |owner: &str, message: &ParkedMessage| owner == service && message.received.record.topic == topic;
+        let mut keys_there: HashMap<ParkedId, Bytes> = tables
+            .parked
+            .iter()
+            .filter(|(_, (owner, message))| of_topic(owner, message))
+            .map(|(id, (_, message))| (*id, message.key()))
+            .collect();
+        drop(tables);
+        for change in &self.staged {
+            match change {
+                Change::Park(id, owner, message) if of_topic(owner, message) => {
+                    keys_there.insert(*id, message.key());
+                }
+                Change::Unpark(id) => {
+                    keys_there.remove(id);
+                }
+                _ => {}
+            }
+        }
+        Ok(keys.iter().map(|key| keys_there.values().filter(|there| *there == key).count()).collect())
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         letters.iter().for_each(|letter| self.stage(Change::Bury(service.to_owned(), letter.clone())));
         Ok(())
@@ -252,6 +278,15 @@ impl StoreTx for MemoryTx {
     async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
         self.stage(Change::Replace(id, received.clone(), due));
         Ok(())
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        let staged = self.view.letters.contains_key(&(service.to_owned(), id.clone()));
+        let there = staged || self.tables().letters.iter().any(|(owner, letter)| owner == service && letter.id == *id);
+        if there {
+            self.stage(Change::Unpublished(service.to_owned(), id.clone(), why.to_owned()));
+        }
+        Ok(there)
     }
 
     /// Nobody else writes while this transaction is open.

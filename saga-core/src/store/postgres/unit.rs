@@ -7,6 +7,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
@@ -17,7 +18,7 @@ use super::{
     },
     connect::{Connector, Held, ended, quoted},
     errors,
-    statements::{dead_letters, letter_queries, execute, history, inbox, instances, outbox, parked, partitions, steps},
+    statements::{dead_letters, execute, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
 };
 use crate::{
     message::{Received, Record, TopicPartition},
@@ -179,6 +180,10 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::unpark(connection, ids).await).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
@@ -207,6 +212,10 @@ impl StoreTx for Unit {
 
     async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
         self.run(async |connection| parked::replace(connection, id, received, due).await).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
@@ -11,7 +12,7 @@ use super::{
         DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
         ParkedId, ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint,
     },
-    statements::{dead_letters, letter_queries, history, inbox, instances, outbox, parked, partitions, steps},
+    statements::{dead_letters, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
     writer::{Handback, Lease},
 };
 use crate::{
@@ -136,6 +137,10 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::unpark(connection, ids).await).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
@@ -164,6 +169,10 @@ impl StoreTx for Unit {
 
     async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
         self.run(async |connection| parked::replace(connection, id, received, due).await).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     /// Nobody else writes while this transaction is open.

@@ -112,7 +112,7 @@ pub(super) fn show_all(letters: &[Letter], total: u64, output: &Output) {
 struct Whole {
     #[serde(flatten)]
     letter: Letter,
-    timestamp: Timestamp,
+    timestamp: Option<Timestamp>,
     headers: Vec<(String, Option<String>)>,
     value: Option<String>,
 }
@@ -145,7 +145,7 @@ pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<boo
             Err(_) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         };
         let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.as_deref().map(text)));
-        let (timestamp, headers, value) = (record.timestamp, headers.collect(), record.value.as_deref().map(text));
+        let (timestamp, headers, value) = (record.timestamp.time(), headers.collect(), record.value.as_deref().map(text));
         output.give(&Whole { letter, timestamp, headers, value });
     }
     Ok(true)

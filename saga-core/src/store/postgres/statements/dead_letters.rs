@@ -28,21 +28,22 @@ pub(in crate::store::postgres) async fn bury(
     let letters: Vec<&DeadLetter> = kept.map(|(_, letter)| letter).collect();
     let known_by: Vec<_> = letters.iter().map(|letter| letter.known_by()).collect();
     let sql = concat!(
-        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
+        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
         columns!(),
-        ") SELECT $1, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
+        ") SELECT $1, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
         columns!(),
         " FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
-         $10::text[], $11::text[], $12::int[], $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[], $17::bigint[]) \
-         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
+         $10::text[], $11::text[], $12::text[], $13::int[], $14::bigint[], $15::bytea[], $16::bytea[], $17::bytea[], \
+         $18::bigint[]) \
+         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
         columns!(),
         ", position) WHERE ",
         in_unit!(),
         " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, settled_at, \
-         source, message_id, ",
+         source, message_id, unpublished, ",
         columns!(),
         ") = (EXCLUDED.place, EXCLUDED.event_type, EXCLUDED.error, EXCLUDED.attempts, EXCLUDED.at, EXCLUDED.state, \
-         EXCLUDED.settled_at, EXCLUDED.source, EXCLUDED.message_id, EXCLUDED.topic, EXCLUDED.\"partition\", \
+         EXCLUDED.settled_at, EXCLUDED.source, EXCLUDED.message_id, EXCLUDED.unpublished, EXCLUDED.topic, EXCLUDED.\"partition\", \
          EXCLUDED.\"offset\", EXCLUDED.record_key, EXCLUDED.value, EXCLUDED.headers, EXCLUDED.timestamp)"
     );
     let settled = |letter: &&DeadLetter| (letter.state != DeadLetterState::Open).then_some(letter.at.as_millis());
@@ -56,7 +57,8 @@ pub(in crate::store::postgres) async fn bury(
         .bind(letters.iter().map(|letter| letter.state.as_str()).collect::<Vec<_>>())
         .bind(letters.iter().map(settled).collect::<Vec<_>>())
         .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(&key.source))).collect::<Vec<_>>())
-        .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(key.id.as_str()))).collect::<Vec<_>>());
+        .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(key.id.as_str()))).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.unpublished.as_deref().map(escaped)).collect::<Vec<_>>());
     let received: Vec<_> = letters.iter().map(|letter| &letter.received).collect();
     let done = received::bind(query, &received).execute(connection).await?;
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
@@ -98,11 +100,29 @@ pub(in crate::store::postgres) async fn settle(
     Ok(ids.iter().map(|id| moved.remove(id.as_str())).collect())
 }
 
+pub(in crate::store::postgres) async fn mark_unpublished(
+    connection: &mut PgConnection,
+    service: &str,
+    id: &DeadLetterId,
+    why: &str,
+) -> Result<bool, Failed> {
+    let sql = concat!(
+        "WITH marked AS (UPDATE sagas_dead_letters SET unpublished = $3 WHERE service = $1 AND id = $2 AND ",
+        in_unit!(),
+        " RETURNING id) SELECT count(*) = 1, (",
+        in_unit!(),
+        ") IS TRUE FROM marked"
+    );
+    let query = sqlx::query_as(sql).bind(service).bind(escaped(id.as_str())).bind(escaped(why));
+    let (marked, in_unit): (bool, bool) = query.fetch_one(connection).await?;
+    if in_unit { Ok(marked) } else { Err(gone()) }
+}
+
 /// That `parked` is the message by which `letter` holds its key: `$1` is the service, `$2` the due time. What a letter's message is
 /// parked under is what [`crate::store::parking_key`] says.
 macro_rules! holds {
     () => {
-        "parked.service = $1 AND parked.topic = letter.topic AND parked.due = $2 \
+        "parked.service = $1 AND parked.topic = letter.topic AND parked.due >= $2 \
          AND parked.\"partition\" = letter.\"partition\" AND parked.\"offset\" = letter.\"offset\" \
          AND sha256(parked.key) = sha256(coalesce(letter.record_key, \
              '\\x00'::bytea || convert_to(letter.\"partition\" || '-' || letter.\"offset\", 'UTF8'))) \

@@ -18,7 +18,7 @@ use crate::{
 /// The columns of a letter, in the order in which [`read`] reads them.
 macro_rules! letter {
     () => {
-        concat!("id, event_type, error, attempts, at, state, ", columns!())
+        concat!("id, event_type, error, attempts, at, state, unpublished, ", columns!())
     };
 }
 
@@ -42,7 +42,8 @@ fn read(row: &PgRow) -> Result<DeadLetter, Failed> {
         attempts: u32::try_from(row.try_get::<i64, _>(3)?).map_err(|_| unreadable())?,
         at: Timestamp::from_millis(row.try_get(4)?),
         state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
+        unpublished: row.try_get::<Option<String>, _>(6)?.map(unescaped),
+        received: received::read(row, 7)?,
     })
 }
 

@@ -5,11 +5,11 @@ use crate::{
     id::MessageId,
     message::Record,
     store::{DeadLetterState, InboxKey, SqlReader, Store, StoreError},
-    time::Timestamp,
+    time::{LogTime, Timestamp},
 };
 
 fn record() -> Record {
-    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: Timestamp::from_millis(1) }
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 fn keys() -> [InboxKey; 2] {
@@ -75,7 +75,9 @@ async fn what_a_transaction_that_is_gone_cannot_remove_is_not_gone() {
         let mut tx = store.begin().await.unwrap();
         run(&mut *tx, sql).await.unwrap();
         tx.unpark(&[1]).await.unwrap_err();
-        tx.settle_dead_letter("orders", &MessageId::new("d-1"), DeadLetterState::Retried, Timestamp::from_millis(0)).await.unwrap_err();
+        tx.settle_dead_letter("orders", &MessageId::new("d-1"), DeadLetterState::Retried, Timestamp::from_millis(0))
+            .await
+            .unwrap_err();
     }
 }
 

@@ -92,7 +92,8 @@ async fn dead_letters_are_found_by_indexes() {
     let in_order = letter_queries::in_order("orders", &open, None, 10).into_string();
     finds_by(connection, "sagas_dead_letters_by_position", &in_order, |sql| sql.bind(10_i64)).await;
     let messages = letter_queries::OF_MESSAGES;
-    finds_by(connection, "sagas_dead_letters_by_message", messages, |sql| sql.bind(vec!["shop"; 2]).bind(vec!["m-1", "m-2"])).await;
+    finds_by(connection, "sagas_dead_letters_by_message", messages, |sql| sql.bind(vec!["shop"; 2]).bind(vec!["m-1", "m-2"]))
+        .await;
     let held = HELD.as_millis();
     let holding = dead_letters::HOLDING;
     finds_by(connection, "sagas_parked_by_key", holding, |sql| sql.bind(held).bind(vec!["letter-100"; 2])).await;

@@ -24,11 +24,11 @@ pub(in crate::store::sqlite) async fn bury(
         let sql = format!(
             concat!(
                 "INSERT OR REPLACE INTO sagas_dead_letters \
-                 (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, ",
+                 (service, id, event_type, error, attempts, at, state, unpublished, settled_at, source, message_id, ",
                 columns!(),
                 ") VALUES {}"
             ),
-            values(portion.len(), 1, 9 + COLUMNS)
+            values(portion.len(), 1, 10 + COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for (letter, known_by) in portion {
@@ -39,6 +39,7 @@ pub(in crate::store::sqlite) async fn bury(
                 .bind(letter.attempts)
                 .bind(letter.at.as_millis())
                 .bind(letter.state.as_str())
+                .bind(letter.unpublished.as_deref())
                 .bind((letter.state != DeadLetterState::Open).then_some(letter.at.as_millis()))
                 .bind(known_by.as_ref().map(|key| key.source.as_str()))
                 .bind(known_by.as_ref().map(|key| key.id.as_str()));
@@ -76,6 +77,17 @@ pub(in crate::store::sqlite) async fn settle(
     Ok(ids.iter().map(|id| moved.remove(id.as_str())).collect())
 }
 
+pub(in crate::store::sqlite) async fn mark_unpublished(
+    connection: &mut SqliteConnection,
+    service: &str,
+    id: &DeadLetterId,
+    why: &str,
+) -> Result<bool, Failed> {
+    let sql = "UPDATE sagas_dead_letters SET unpublished = ?3 WHERE service = ?1 AND id = ?2";
+    let done = sqlx::query(sql).bind(service).bind(id.as_str()).bind(why).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// What a dead letter's message is parked under, in SQL: see [`crate::store::parking_key`].
 macro_rules! parking_key {
     () => {
@@ -89,7 +101,7 @@ macro_rules! holds {
         concat!(
             "parked.service = ?1 AND parked.topic = letter.topic AND parked.key = ",
             parking_key!(),
-            " AND parked.due = ?2 AND parked.\"partition\" = letter.\"partition\" AND parked.\"offset\" = letter.\"offset\""
+            " AND parked.due >= ?2 AND parked.\"partition\" = letter.\"partition\" AND parked.\"offset\" = letter.\"offset\""
         )
     };
 }
@@ -147,6 +159,5 @@ pub(in crate::store::sqlite) const PRUNE_OPEN: &str = concat!(
     ") ORDER BY at LIMIT ?4)"
 );
 
-pub(in crate::store::sqlite) const PRUNE_SETTLED: &str =
-    "DELETE FROM sagas_dead_letters WHERE place IN (SELECT place FROM sagas_dead_letters \
+pub(in crate::store::sqlite) const PRUNE_SETTLED: &str = "DELETE FROM sagas_dead_letters WHERE place IN (SELECT place FROM sagas_dead_letters \
      WHERE service = ?1 AND settled_at < ?2 ORDER BY settled_at LIMIT ?3)";

@@ -21,13 +21,12 @@ use crate::{
 /// The columns of a letter, in the order in which [`read`] reads them.
 macro_rules! letter {
     () => {
-        concat!("id, event_type, error, attempts, at, state, ", columns!())
+        concat!("id, event_type, error, attempts, at, state, unpublished, ", columns!())
     };
 }
 
 /// The columns of a head, in the order in which [`head`] reads them.
-const HEAD: &str =
-    "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, coalesce(length(letter.value), 0)";
+const HEAD: &str = "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, coalesce(length(letter.value), 0)";
 
 fn state(code: &str) -> Result<DeadLetterState, Failed> {
     Ok(DeadLetterState::of(code).ok_or_else(unreadable)?)
@@ -41,7 +40,8 @@ fn read(row: &SqliteRow) -> Result<DeadLetter, Failed> {
         attempts: row.try_get(3)?,
         at: Timestamp::from_millis(row.try_get(4)?),
         state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
+        unpublished: row.try_get(6)?,
+        received: received::read(row, 7)?,
     })
 }
 

@@ -150,7 +150,10 @@ async fn dead_letters_are_found_by_indexes() {
         (dead_letters::PRUNE_SETTLED, "sagas_dead_letters_settled"),
     ] {
         let plan = plan(&store, sql).await;
-        assert!(plan.contains(&format!("INDEX {index} (")) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+        assert!(
+            plan.contains(&format!("INDEX {index} (")) && !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+            "{sql}\n{plan}"
+        );
     }
     let sql = letter_queries::of_messages_sql(2);
     let plan = plan(&store, &sql).await;
