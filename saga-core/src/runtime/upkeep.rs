@@ -114,9 +114,8 @@ pub(crate) async fn prune(core: Arc<Core>) {
 
 /// Removes dead letters for their age: settled ones, and open ones with a warning.
 async fn forget_letters(core: &Core) {
-    let now = core.clock.now();
-    let open = core.settings.dead_letter_retention().map(|kept| now.before(kept));
-    let settled = core.settings.settled_letter_retention().map(|kept| now.before(kept));
+    let open = core.settings.dead_letter_retention().map(|kept| core.older_than(kept));
+    let settled = core.settings.settled_letter_retention().map(|kept| core.older_than(kept));
     let mut expired = 0;
     loop {
         match core.store().prune_dead_letters(&core.name, open, settled, ROWS).await {
