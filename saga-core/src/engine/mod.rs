@@ -11,7 +11,7 @@
 //! - [`pace`]: how many messages share a transaction.
 //! - [`backoff`]: when the next attempt is due.
 //! - [`parking`]: the keys whose messages wait.
-//! - [`replay`]: whether a message that is known is a dead letter that was produced again.
+//! - [`answered`]: whether a message that is known is a dead letter that was produced again.
 //! - [`watermark`]: how far a partition may be committed.
 //! - [`outbox`]: which rows may be sent now.
 //! - [`saga`]: what a message means to a flow across services.
@@ -25,7 +25,7 @@ pub mod outbox;
 pub mod pace;
 pub mod parking;
 pub mod passed;
-pub mod replay;
+pub mod answered;
 pub mod saga;
 pub mod schedule;
 pub mod waits;

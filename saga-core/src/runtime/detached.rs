@@ -17,7 +17,7 @@ use super::{
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
     parked,
-    replay::{self, Arrival, Claim, Replay},
+    answered::{self, Arrival, Claim, Replay},
     saga::{self, Before, Scope},
     service::ServiceHandle,
 };
@@ -295,7 +295,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
             let opened = async {
                 let mut tx = core.store().begin().await?;
                 let claim = match &arrival {
-                    Some(arrival) => replay::claim(&core, &mut *tx, arrival, now).await?,
+                    Some(arrival) => answered::claim(&core, &mut *tx, arrival, now).await?,
                     None => Claim::New,
                 };
                 let (mut scope, mut goes_on) = (Scope::default(), true);
@@ -338,7 +338,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
 /// Claims the message. One that was parked was claimed when it came.
 async fn claim(core: &Core, item: &Item, tx: &mut dyn StoreTx, now: Timestamp) -> Result<Claim, StoreError> {
     match item.origin {
-        Origin::Fresh => replay::claim(core, tx, &Arrival::of(item), now).await,
+        Origin::Fresh => answered::claim(core, tx, &Arrival::of(item), now).await,
         Origin::Parked { .. } => Ok(Claim::New),
     }
 }

@@ -11,7 +11,7 @@ use super::{
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
-    replay::Replay,
+    answered::Replay,
     saga::{self, Scope},
 };
 use crate::{

@@ -23,7 +23,7 @@ use super::{
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
     parked,
-    replay::{self, Arrival, Claim},
+    answered::{self, Arrival, Claim},
     saga,
     service::ServiceHandle,
 };
@@ -293,7 +293,7 @@ impl<'l> Transaction<'l> {
         let new = tx.claim(&self.core.name, &keys, self.now).await?;
         let known: Vec<_> = fresh.into_iter().zip(new).filter_map(|(item, new)| (!new).then_some(item)).collect();
         let arrivals: Vec<_> = known.iter().map(|(_, item)| Arrival::of(item)).collect();
-        let replays = replay::answer(self.core, tx, &arrivals, self.now).await?;
+        let replays = answered::answer(self.core, tx, &arrivals, self.now).await?;
         let claim = |replay: Option<_>| replay.map_or(Claim::Known, Claim::Replay);
         Ok(known.into_iter().zip(replays).map(|((at, _), replay)| (at, claim(replay))).collect())
     }

@@ -18,7 +18,7 @@ pub mod metrics;
 mod parked;
 mod partitions;
 mod relay;
-mod replay;
+mod answered;
 mod saga;
 mod service;
 mod start;

@@ -9,7 +9,7 @@ use super::{core::Core, item::Item};
 use crate::{
     engine::{
         parking::Place,
-        replay::{Letter, Position, answers},
+        answered::{Letter, Position, answers},
     },
     message::Received,
     store::{DeadLetterId, DeadLetterState, InboxKey, LetterHead, ParkedId, StoreError, StoreTx},
