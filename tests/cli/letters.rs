@@ -6,7 +6,7 @@ use sagas::{
     message::{Received, Record},
     prelude::*,
     store::{DeadLetter, DeadLetterFilter, DeadLetterState},
-    time::Timestamp,
+    time::{Clock, Timestamp},
     transport::{Transport, memory::Memory},
 };
 use sagas_tests::eventually;
@@ -170,8 +170,10 @@ async fn take(On(placed): On<Placed>, State(taken): State<std::sync::Arc<std::sy
 async fn a_running_service_takes_up_what_the_program_gives_back() {
     let folder = tempfile::tempdir().unwrap();
     let payment = file(folder.path(), "payment").await;
-    let letters: Vec<_> = (0..5_000).map(|number| letter(number, "orders", &format!("k{}", number % 50), "nonsense")).collect();
-    bury(&payment, &letters).await;
+    // Given up just now: letters of long ago are forgotten when the service starts.
+    let at = Clock::system().now();
+    let letter = |number| DeadLetter { at, ..letter(number, "orders", &format!("k{}", number % 50), "nonsense") };
+    bury(&payment, &(0..5_000).map(letter).collect::<Vec<_>>()).await;
     let (taken, log) = (std::sync::Arc::<std::sync::Mutex<Vec<i64>>>::default(), std::sync::Arc::new(Memory::new()));
     let service = Service::new("payment", payment.clone()).state(taken.clone()).handlers(handlers![take]);
     let app = App::new("test").service(service).start(log.clone()).await.unwrap();
