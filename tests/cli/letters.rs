@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    program::{is_refused, on, sagas, text, values},
+    program::{is_refused, sagas, text, values},
     records::file,
 };
 
