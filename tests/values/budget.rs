@@ -9,13 +9,13 @@ fn factor() -> Option<u32> {
 }
 
 /// So many cases, or a multiple.
-pub fn cases(usual: u32) -> Config {
+pub(crate) fn cases(usual: u32) -> Config {
     let cases = usual.saturating_mul(factor().unwrap_or(1));
     Config { cases, failure_persistence: None, max_shrink_iters: 50, ..Config::default() }
 }
 
 /// A source of cases: the same at each run, unless more are tried than usual.
-pub fn runner() -> TestRunner {
+pub(crate) fn runner() -> TestRunner {
     match factor() {
         None => TestRunner::deterministic(),
         Some(_) => {

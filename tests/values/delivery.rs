@@ -174,7 +174,8 @@ async fn a_header_that_cannot_be_used_is_a_dead_letter_by_name() {
         let mut headers = vec![sagas::message::Header::text("ce_type", "Noted")];
         headers.push(sagas::message::Header { name: (*name).to_owned(), value: Some(value.to_vec().into()) });
         let key = Some(format!("key-{number}").into());
-        let record = Record { topic: "notes".into(), key, value: Some(note.clone().into()), headers, timestamp: Default::default() };
+        let record =
+            Record { topic: "notes".into(), key, value: Some(note.clone().into()), headers, timestamp: Default::default() };
         pump.publish_record(record.clone()).await;
         pump.run_until_quiet().await;
         let (letters, total) = pump.service("keeper").dead_letters(0, 1).await.unwrap();

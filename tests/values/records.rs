@@ -25,7 +25,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Any bytes, or a text that comes near to what some header may be.
-pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![
         "[0-9a-z-]{1,12}",
         "[1-9]{1,2}x?",
@@ -38,24 +38,32 @@ pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![3 => text.prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..40)]
 }
 
-pub fn headers() -> impl Strategy<Value = Vec<Header>> {
+pub(crate) fn headers() -> impl Strategy<Value = Vec<Header>> {
     let header = (select(NAMES), option::weighted(0.9, bytes()));
     let header = header.prop_map(|(name, value)| Header { name: name.to_owned(), value: value.map(Into::into) }).boxed();
     prop_oneof![20 => vec(header.clone(), 0..6), 1 => vec(header, 1_000..1_200)]
 }
 
-pub fn timestamps() -> impl Strategy<Value = LogTime> {
-    prop_oneof![Just(-1), Just(0), Just(i64::MIN), Just(i64::MAX), Just(1_767_225_600_000_000), any::<i64>(), 0..1_800_000_000_000_i64]
-        .prop_map(LogTime::from_millis)
+pub(crate) fn timestamps() -> impl Strategy<Value = LogTime> {
+    prop_oneof![
+        Just(-1),
+        Just(0),
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(1_767_225_600_000_000),
+        any::<i64>(),
+        0..1_800_000_000_000_i64
+    ]
+    .prop_map(LogTime::from_millis)
 }
 
-pub fn keys() -> impl Strategy<Value = Option<Vec<u8>>> {
+pub(crate) fn keys() -> impl Strategy<Value = Option<Vec<u8>>> {
     let key = prop_oneof![20 => bytes(), 4 => Just(Vec::new()), 1 => (0_u8..3).prop_map(|byte| vec![byte; 1_000_000])];
     option::weighted(0.9, key)
 }
 
 /// A record of `topic` with one of these types, or with any, and one of these values, or with any.
-pub fn record(
+pub(crate) fn record(
     topic: &'static str,
     types: &'static [&'static str],
     values: impl Strategy<Value = Vec<u8>>,

@@ -24,13 +24,15 @@ fn json() -> impl Strategy<Value = Value> {
         let names = select(vec!["customerId", "items", "productId", "quantity", "unitPrice", "reason", "name", "price", "x"]);
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
-            vec((names, inner), 0..5).prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            vec((names, inner), 0..5)
+                .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
         ]
     })
 }
 
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
-    let item = (any::<Value3>(), prop_oneof![Just(json!(1)), any::<u64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)]);
+    let item =
+        (any::<Value3>(), prop_oneof![Just(json!(1)), any::<u64>().prop_map(Value::from), any::<f64>().prop_map(Value::from)]);
     let order = item.prop_map(|(Value3(id), number)| {
         json!({"customerId": id, "items": [{"productId": "tea", "quantity": number, "unitPrice": number}]})
     });
@@ -89,7 +91,8 @@ async fn whatever_is_asked_is_answered_below_500() {
         let ((method, service, path), id, body, headers) = strategy.new_tree(&mut runner).unwrap().current();
         let id: String = if id == "%00" { id } else { id.bytes().map(|byte| format!("%{byte:02X}")).collect() };
         let method: Method = method.parse().unwrap();
-        let mut request = shop.request(method.clone(), service, &path.replace("{id}", &id)).header("content-type", "application/json");
+        let mut request =
+            shop.request(method.clone(), service, &path.replace("{id}", &id)).header("content-type", "application/json");
         for (name, value) in headers {
             if let Ok(value) = reqwest::header::HeaderValue::from_bytes(&value) {
                 request = request.header(name, value);

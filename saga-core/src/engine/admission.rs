@@ -171,7 +171,8 @@ mod tests {
         let facts = |topic, event_type, version, value| Facts { topic, event_type, version, value, bad_header: None };
         let id = BadHeader { header: headers::ID, wrong: Wrong::NotUtf8 };
         let r#type = BadHeader { header: headers::TYPE, wrong: Wrong::NotUtf8 };
-        let bad = |bad_header, topic, event_type, value| Facts { bad_header: Some(bad_header), ..facts(topic, event_type, 1, value) };
+        let bad =
+            |bad_header, topic, event_type, value| Facts { bad_header: Some(bad_header), ..facts(topic, event_type, 1, value) };
         let unusable = |bad: &BadHeader| Admission::DeadLetter(Unfit::BadHeader(bad.clone()));
         let handle = |handler, event| Admission::Handle { handler, event };
         let newer = Unfit::NewerVersion { version: 3, known: 2 };

@@ -48,7 +48,8 @@ pub(super) fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&[u8], 
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
     // SAFETY: rdkafka makes `&BorrowedHeaders` of the client's own pointer, which is alive as long as that borrow. The other pointers are
     // of variables that outlive the call.
-    let code = unsafe { rd_kafka_header_get_all(ptr::from_ref(headers).cast(), index, &raw mut name, &raw mut value, &raw mut size) };
+    let code =
+        unsafe { rd_kafka_header_get_all(ptr::from_ref(headers).cast(), index, &raw mut name, &raw mut value, &raw mut size) };
     if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
         return None;
     }

@@ -15,9 +15,7 @@ const PART: i64 = 1_000_000_000;
 
 /// The columns of a `SELECT` that sum `numbers`, an expression that holds nothing that came from outside. [`summed`] reads them.
 pub(crate) fn sum(numbers: &str, name: &str) -> String {
-    let part = |operator, suffix| {
-        format!("CAST(COALESCE(SUM(({numbers}) {operator} {PART}), 0) AS BIGINT) AS {name}_{suffix}")
-    };
+    let part = |operator, suffix| format!("CAST(COALESCE(SUM(({numbers}) {operator} {PART}), 0) AS BIGINT) AS {name}_{suffix}");
     format!("{}, {}", part('/', "parts"), part('%', "rest"))
 }
 
