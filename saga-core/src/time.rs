@@ -1,14 +1,14 @@
 //! Time as the framework sees it: UTC instants in milliseconds, read from a clock that tests can hold still.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+mod clock;
+mod steady;
+
+use std::{fmt, time::Duration};
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tokio::sync::watch;
+
+pub use clock::Clock;
 
 /// An instant in UTC, in milliseconds, from the year 0000 to the year 9999. Shown, and written in JSON, as RFC 3339 with milliseconds.
 ///
@@ -155,77 +155,6 @@ impl LogTime {
 impl From<Timestamp> for LogTime {
     fn from(at: Timestamp) -> Self {
         Self(at.as_millis())
-    }
-}
-
-/// Where the framework reads the time and waits for it: the system's clock, or one that a test moves.
-///
-/// ```
-/// # use saga_core::time::{Clock, Timestamp};
-/// # use std::time::Duration;
-/// let clock = Clock::manual(Timestamp::from_millis(0));
-/// clock.advance(Duration::from_secs(60));
-/// assert_eq!(clock.now(), Timestamp::from_millis(60_000));
-/// ```
-#[derive(Clone, Debug)]
-pub struct Clock(Source);
-
-#[derive(Clone, Debug)]
-enum Source {
-    System,
-    Manual(Arc<Mutex<watch::Sender<Timestamp>>>),
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::system()
-    }
-}
-
-impl Clock {
-    /// The system's clock.
-    pub fn system() -> Self {
-        Self(Source::System)
-    }
-
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
-    pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(Mutex::new(watch::Sender::new(start)))))
-    }
-
-    /// The present.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-    pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Source::System => {
-                Timestamp::from_millis(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, millis))
-            }
-            Source::Manual(now) => *now.lock().unwrap_or_else(PoisonError::into_inner).borrow(),
-        }
-    }
-
-    /// Waits until it is `at`. On a manual clock that is when somebody advances it so far.
-    pub async fn sleep_until(&self, at: Timestamp) {
-        match &self.0 {
-            Source::System => tokio::time::sleep(at.since(self.now())).await,
-            Source::Manual(now) => {
-                let mut now = now.lock().unwrap_or_else(PoisonError::into_inner).subscribe();
-                // The sender lives as long as any clone of the clock, this one included.
-                let _ = now.wait_for(|now| *now >= at).await;
-            }
-        }
-    }
-
-    /// Waits for `period`.
-    pub async fn sleep(&self, period: Duration) {
-        self.sleep_until(self.now().after(period)).await;
-    }
-
-    /// Moves a manual clock forward and wakes whoever waits for a time that has come. The system's clock is left alone.
-    pub fn advance(&self, by: Duration) {
-        if let Source::Manual(now) = &self.0 {
-            now.lock().unwrap_or_else(PoisonError::into_inner).send_modify(|now| *now = now.after(by));
-        }
     }
 }
 

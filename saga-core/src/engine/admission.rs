@@ -124,6 +124,17 @@ impl Directory {
         topics
     }
 
+    /// The handler of an event type of a topic; of a topic with one type also for a record that says none.
+    pub fn handler(&self, topic: &str, event_type: Option<&str>) -> Option<usize> {
+        let types = self.topics.get(topic)?;
+        let entry = match event_type {
+            Some(name) => types.get(name),
+            None if types.len() == 1 => types.values().next(),
+            None => None,
+        };
+        entry.map(|entry| entry.handler)
+    }
+
     /// What happens to a record.
     pub fn admit(&self, facts: Facts<'_>) -> Admission {
         let Some(types) = self.topics.get(facts.topic) else { return Admission::Skip };
@@ -201,5 +212,15 @@ mod tests {
             assert_eq!(directory.admit(facts), expected, "{facts:?}");
         }
         assert_eq!(directory.topics(), ["orders", "payments"]);
+        let table = [
+            ("orders", Some("Shipped"), Some(0)),
+            ("orders", Some("Audited"), None),
+            ("orders", None, None),
+            ("payments", None, Some(1)),
+            ("elsewhere", Some("Paid"), None),
+        ];
+        for (topic, event_type, expected) in table {
+            assert_eq!(directory.handler(topic, event_type), expected, "{topic}, {event_type:?}");
+        }
     }
 }

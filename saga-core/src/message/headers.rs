@@ -30,6 +30,8 @@ pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace context, vendors' part.
 pub const TRACESTATE: &str = "tracestate";
 
+/// The identity of the dead letter in the service's database, on the record that carries it to the dead letter topic.
+pub const DLT_LETTER: &str = "sagas_dlt-letter";
 /// The topic a dead letter came from.
 pub const DLT_TOPIC: &str = "kafka_dlt-original-topic";
 /// The partition it came from (big-endian 32 bit).

@@ -61,6 +61,35 @@ impl Memory {
         Self(Broker::new(MemoryStore { catalog: Arc::clone(&catalog) }, catalog, clock))
     }
 
+    /// Adds partitions to a topic until it has `partitions`. Records of a key go to another partition from then on, perhaps, and the
+    /// groups that read the topic read the new ones too.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
+        let catalog = &self.0.store().catalog;
+        let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        let mut all = known.partitions.clone();
+        for number in i32::try_from(all.len()).unwrap_or(i32::MAX)..i32::try_from(partitions).unwrap_or(i32::MAX) {
+            all.push(Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
+        }
+        catalog.replace(Topic::new(topic, all));
+        self.0.repartitioned(topic).await
+    }
+
+    /// Recreates a topic, empty, with `partitions`. No member may read it meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn recreate(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
+        let catalog = &self.0.store().catalog;
+        catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+        let new = numbers.map(|number| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
+        catalog.replace(Topic::new(topic, new.collect()));
+        Ok(())
+    }
+
     /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.
     pub fn forget_before(&self, partition: &TopicPartition, offset: i64) {
         let topic = self.0.store().catalog.topic(&partition.topic);

@@ -17,7 +17,7 @@ use crate::{
     time::Timestamp,
 };
 
-pub use given_up::GivenUp;
+pub use given_up::{GivenUp, Unsent};
 pub use outlook::Outstanding;
 pub use timers::Firing;
 

@@ -63,6 +63,7 @@ fn letter(number: i64, value: Option<&'static [u8]>) -> DeadLetter {
         attempts: 5,
         at: Timestamp::from_millis(1_700_000_000_000 + number),
         state: DeadLetterState::Open,
+        unpublished: None,
     }
 }
 

@@ -9,6 +9,7 @@ mod retrying;
 mod scope;
 mod tracker;
 mod tracking;
+pub(crate) mod unsent;
 mod view;
 
 use std::{
@@ -32,6 +33,7 @@ pub(crate) use delivery::{IN_PROGRESS, given_up, left_behind, wait};
 pub(crate) use retrying::retry_dead_letters;
 pub(crate) use scope::{Before, Scope};
 pub(crate) use tracker::{participants, stored};
+pub(crate) use tracking::stopped;
 
 use crate::{
     engine::saga::barrier::Reason,

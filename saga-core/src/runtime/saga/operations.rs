@@ -115,7 +115,7 @@ impl Sagas {
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
         let context = Context::root(instance.known.correlation_id.clone(), TraceContext::root(&self.0.ids));
         let mut records = Vec::with_capacity(stopped.len());
-        for GivenUp { service, dead_letter, .. } in stopped {
+        for GivenUp { service, dead_letter, .. } in stopped.into_iter().filter(|stopped| !stopped.dead_letter.is_empty()) {
             let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });
             let event = event.map_err(|fault| StoreError::Refused(fault.to_string()))?;
             records.push(event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context));

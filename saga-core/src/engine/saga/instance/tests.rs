@@ -196,7 +196,7 @@ fn progress_takes_the_call_for_attention_away() {
 
 fn given_up(step: &str, undo: bool) -> GivenUp {
     let (what, service) = (if undo { " back" } else { "" }, step.to_lowercase());
-    GivenUp { step: step.to_owned(), undo, service, dead_letter: "d".to_owned(), reason: format!("{step}{what}") }
+    GivenUp { step: step.to_owned(), undo, service, dead_letter: "d".to_owned(), reason: format!("{step}{what}"), event: None }
 }
 
 #[test]

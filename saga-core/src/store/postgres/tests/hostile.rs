@@ -49,6 +49,7 @@ async fn whatever_a_message_holds_is_kept() {
             attempts: u32::MAX,
             at,
             state: DeadLetterState::Open,
+            unpublished: None,
         };
         let mut tx = store.begin().await.unwrap();
         assert_eq!(tx.claim("orders", std::slice::from_ref(&key), at).await.unwrap(), [true]);

@@ -68,6 +68,7 @@ pub(super) fn letter(id: &str, when: i64) -> DeadLetter {
         attempts: 10,
         at: at(when),
         state: DeadLetterState::Open,
+        unpublished: None,
     }
 }
 
