@@ -10,6 +10,7 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod clocks;
 mod contention;
 mod counting;
 mod fleet;
