@@ -33,7 +33,8 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let server = std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into());
+        let server =
+            std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into());
         let name = format!("clocks_{}", IdSource::random().uuid(Clock::system().now()).simple());
         run(&server, format!("CREATE DATABASE {name}")).await;
         Self { folder: tempfile::tempdir().unwrap(), log: Arc::new(Memory::new()), server, name }

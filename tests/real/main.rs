@@ -18,6 +18,7 @@ mod frozen;
 mod kills;
 mod oracle;
 mod outages;
+mod repartitioned;
 mod scripts;
 mod servers;
 mod storm;

@@ -240,7 +240,9 @@ mod tests {
     fn a_process_that_starts_agrees_with_those_that_run() {
         let kept = |offset| KeptClock { seen: Timestamp::from_millis(1_000_000), offset, stops: String::new() };
         // The database's clock was set ahead by 300 s at 1,000 s: those that run were at 1,000 s when it said 1,300 s.
-        for (offset, later, expected) in [(-300_000, 0, -300_000), (-300_000, 100_000, -299_000), (300_000, 40_000_000, 0), (20, 0, 0)] {
+        for (offset, later, expected) in
+            [(-300_000, 0, -300_000), (-300_000, 100_000, -299_000), (300_000, 40_000_000, 0), (20, 0, 0)]
+        {
             let database = Timestamp::from_millis(1_000_000 - offset + later);
             assert_eq!(offset_now(&kept(offset), database), expected, "{offset} ms, after {later} ms");
         }

@@ -61,8 +61,8 @@ use bytes::Bytes;
 
 pub use database::Database;
 pub use rows::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-    ParkedMessage, parking_key,
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
+    ParkedKey, ParkedMessage, parking_key,
 };
 pub use sagas::{
     HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StepRecord,

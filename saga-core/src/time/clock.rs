@@ -224,7 +224,8 @@ mod tests {
         let clock = Clock::system().steady();
         let mut last = clock.now();
         for step in 0..200_u64 {
-            let target = if step % 3 == 0 { last.before(Duration::from_secs(900)) } else { last.after(Duration::from_millis(step)) };
+            let target =
+                if step % 3 == 0 { last.before(Duration::from_secs(900)) } else { last.after(Duration::from_millis(step)) };
             clock.follow(target, Duration::from_millis(step % 5));
             tokio::time::sleep(Duration::from_millis(step % 7)).await;
             let now = clock.now();

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use sagas::{
     message::{Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, KeptClock, Migration,
-        OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection, SqlReader,
-        StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, KeptClock,
+        Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection,
+        SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };

@@ -52,7 +52,8 @@ impl Consumer {
                 let lot = self.core.lot();
                 messages.iter().map(|message| lot.guardian(&place.topic, message.received.partition)).collect()
             };
-            let open = |owner: &TopicPartition| self.partitions.get(owner).filter(|owned| owned.is_open()).map(|owned| owned.epoch);
+            let open =
+                |owner: &TopicPartition| self.partitions.get(owner).filter(|owned| owned.is_open()).map(|owned| owned.epoch);
             let ready: Vec<_> = owners.iter().map_while(|owner| Some((owner.partition, open(owner)?))).collect();
             if ready.is_empty() {
                 let mut lot = self.core.lot();

@@ -55,7 +55,10 @@ pub(super) fn describe(metrics: &Metrics) {
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
         (PARKED_KEYS, "Keys that have parked messages."),
-        (CLOCK_SKEW, "Seconds that a clock is ahead of ours: the database's, of this machine's; that of records, of the service's."),
+        (
+            CLOCK_SKEW,
+            "Seconds that a clock is ahead of ours: the database's, of this machine's; that of records, of the service's.",
+        ),
         (CONDITIONS, "Standing conditions of the service, by name; health gives the cause and the fix of each."),
         (SAGA_OPEN, "Instances of a saga that have not ended."),
         (SAGA_ATTENTION, "Instances of a saga that somebody has to look at."),

@@ -310,7 +310,8 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
 pub(crate) async fn load(core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -> Result<Option<Instance>, StoreError> {
     let found = tx.load_instances(&core.name, std::slice::from_ref(key)).await?.pop();
     let read = found.map(Instance::read).transpose();
-    let mut read = read.map_err(|error| StoreError::Incompatible(format!("the saga {} {} cannot be read: {error}", key.saga, key.id)))?;
+    let mut read =
+        read.map_err(|error| StoreError::Incompatible(format!("the saga {} {} cannot be read: {error}", key.saga, key.id)))?;
     if let Some(instance) = &mut read {
         instance.bring_back(core.clock.now());
     }

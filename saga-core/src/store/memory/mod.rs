@@ -16,8 +16,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Store,
-    StoreError, StoreTx, migrations,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    SagaStore, Store, StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 

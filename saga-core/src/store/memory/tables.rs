@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, KeptClock, OutboxId, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, KeptClock, OutboxId, Ownership,
+        ParkedId, ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };

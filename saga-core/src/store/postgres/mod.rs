@@ -33,13 +33,14 @@ use self::{
     connect::Connector,
     statements::{
         Failed, clock, dead_letters, execute, inbox, outbox, parked,
-        partitions::{self, Merge}, topics,
+        partitions::{self, Merge},
+        topics,
     },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Sharing,
-    SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},

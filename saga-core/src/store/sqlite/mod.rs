@@ -31,14 +31,15 @@ use self::{
     connect::{Connector, Guard},
     statements::{
         Failed, clock, dead_letters, execute, inbox, outbox, parked,
-        partitions::{self, Merge}, topics,
+        partitions::{self, Merge},
+        topics,
     },
     unit::Unit,
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore,
-    SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 

@@ -280,3 +280,27 @@ fn a_flow_knows_its_events_once() {
         ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]
     );
 }
+
+#[test]
+fn the_timers_of_a_clock_that_was_ahead_end_when_they_should() {
+    let saga = samples::place_order();
+    let ahead = 3_600_000;
+    let start = Sighting { event: "Created", id: "Created", at: at(0) };
+    let mut instance = Instance::begin(&saga, "7", start, "c", at(ahead), saga.deadline);
+    let due = instance.due().expect("a deadline");
+    assert!(instance.bring_back(at(5)));
+    assert_eq!(instance.due(), Some(at(due.as_millis() - ahead + 5)), "a deadline from now on, whatever the clock was");
+    assert!(!instance.bring_back(at(5)) && !instance.bring_back(at(9)));
+}
+
+/// The times in an event are its publisher's: of another machine, or made up.
+#[test]
+fn the_deadline_of_an_instance_does_not_go_by_the_clock_of_whoever_begins_it() {
+    let saga = samples::place_order();
+    for published in [i64::MIN, 0, 4_070_908_800_000, i64::MAX] {
+        let start = Sighting { event: "Created", id: "Created", at: at(published) };
+        let instance = Instance::begin(&saga, "7", start, "c", at(1_000), saga.deadline);
+        assert_eq!(instance.due(), Some(at(1_000).after(saga.deadline)), "published at {published}");
+        assert_eq!(instance.started_at, at(1_000));
+    }
+}

@@ -17,7 +17,11 @@ pub(in crate::store::postgres) async fn read(connection: &mut PgConnection, serv
     Ok(Some(KeptClock { seen: Timestamp::from_millis(row.try_get(0)?), offset: row.try_get(1)?, stops: row.try_get(2)? }))
 }
 
-pub(in crate::store::postgres) async fn keep(connection: &mut PgConnection, service: &str, clock: &KeptClock) -> Result<(), Failed> {
+pub(in crate::store::postgres) async fn keep(
+    connection: &mut PgConnection,
+    service: &str,
+    clock: &KeptClock,
+) -> Result<(), Failed> {
     let sql = concat!(
         "INSERT INTO sagas_clock (service, seen, ahead, stops) SELECT $1, $2, $3, $4 WHERE ",
         in_unit!(),
