@@ -106,7 +106,7 @@ impl Services {
             key: Some(id.to_owned().into()),
             value: Some("{}".into()),
             headers: vec![],
-            timestamp: self.now,
+            timestamp: self.now.into(),
         };
         let letter = DeadLetter {
             id: MessageId::new(letter),
@@ -116,6 +116,7 @@ impl Services {
             attempts: 5,
             at: self.ago(MINUTE),
             state: DeadLetterState::Open,
+            unpublished: None,
         };
         let mut tx = self.database(service).store().begin().await.unwrap();
         tx.bury(service, &[letter]).await.unwrap();
@@ -148,6 +149,7 @@ impl Services {
             service: "payment".into(),
             dead_letter: "letter-1".into(),
             reason: "payment gave ProcessPayment up after 5 attempts: no such card".into(),
+            event: None,
         };
         instance.stop(&self.chart.definition, given_up, self.ago(9 * MINUTE));
         self.keep(&(instance, history)).await;

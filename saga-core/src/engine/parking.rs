@@ -28,7 +28,7 @@ pub struct Place {
 }
 
 /// The due time of a key that waits for a person, not for a time.
-pub const HELD: Timestamp = Timestamp::from_millis(i64::MAX);
+pub const HELD: Timestamp = Timestamp::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Queue {

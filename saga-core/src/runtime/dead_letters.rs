@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::{core::Core, saga::unsent};
 use crate::{
     engine::parking::Place,
     message::Received,
@@ -19,7 +19,8 @@ pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, S
     }
     let now = core.clock.now();
     if letter.received.partition < 0 {
-        // It never reached the log: it goes there again.
+        // It never reached the log: it goes there again, and its flow needs no attention for it until it is refused again.
+        unsent::sent_again(core, &mut *tx, &letter.received.record, id, now).await?;
         let staged = core.stage(&mut *tx, &[(*letter.received.record).clone()]).await?;
         core.commit(tx, staged).await?;
     } else {

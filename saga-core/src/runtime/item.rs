@@ -61,13 +61,19 @@ impl Item {
         run: RunNumber,
         last_error: Option<Arc<str>>,
     ) -> Self {
-        let envelope = Arc::new(Envelope::of(&received));
+        let now = core.clock.now();
+        let (envelope, bad_header) = match Envelope::of(&received, now) {
+            Ok(envelope) => (envelope, None),
+            Err(bad) => (Envelope::by_position(&received, now), Some(bad)),
+        };
+        let envelope = Arc::new(envelope);
         let record = &received.record;
         let admission = core.directory.admit(Facts {
             topic: &record.topic,
             event_type: envelope.event_type.as_deref(),
             version: envelope.version,
             value: record.value.as_ref().map(Bytes::len),
+            bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
         Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received }

@@ -305,8 +305,11 @@ impl<'l> Transaction<'l> {
             Unfit::NoType => &series.dead_untyped,
             Unfit::NewerVersion { .. } => &series.dead_unknown_version,
             Unfit::NoValue => &series.dead_no_value,
+            Unfit::BadHeader(_) => &series.dead_bad_header,
         });
         self.effects.done(item);
+        // That the event was published is known, though it is not handled here.
+        self.effects.sagas.see_received(self.core, item, Some(&format!("not handled: {unfit}")));
         self.effects.dead_letter(self.core, item, 0, unfit.label(), &unfit.to_string(), self.now);
     }
 

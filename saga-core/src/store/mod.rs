@@ -12,7 +12,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let now = Timestamp::from_millis(0);
-//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now };
+//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now.into() };
 //! let database = Database::open("memory:").await?;
 //! let store = database.store();
 //! store.migrate().await?;
@@ -422,6 +422,12 @@ pub trait StoreTx: Send + 'static {
     /// # Errors
     /// When the transaction is broken.
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError>;
+
+    /// Writes to a dead letter what the log did not take of it, and why, whatever its state; false when it is not there.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError>;
 
     /// Says of each partition, in the order given, whether that epoch still stands, and keeps it standing until this transaction
     /// has ended: a concurrent [`Store::own`] waits for it. One that was never taken over does not stand.

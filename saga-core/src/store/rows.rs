@@ -141,4 +141,7 @@ pub struct DeadLetter {
     pub at: Timestamp,
     /// What became of it.
     pub state: DeadLetterState,
+    /// What the log did not take of it, and why: the copy for the dead letter topic, or the message to the tracker of its flow.
+    /// `None`: nothing.
+    pub unpublished: Option<String>,
 }

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use saga_core::{message::Record, time::Timestamp, transport::{Delivery, TopicSpec, Transport, memory::Memory}};
+//! # use saga_core::{message::Record, time::LogTime, transport::{Delivery, TopicSpec, Transport, memory::Memory}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let log = Memory::new();
 //! log.ensure_topics(&[TopicSpec { name: "orders".into(), partitions: 1 }]).await?;
@@ -18,7 +18,7 @@
 //!     key: Some("42".into()),
 //!     value: Some("{}".into()),
 //!     headers: vec![],
-//!     timestamp: Timestamp::from_millis(0),
+//!     timestamp: LogTime::from_millis(0),
 //! };
 //! log.publish(vec![record]).await;
 //! assert!(matches!(reader.next().await?, Delivery::Records { records, .. } if records.len() == 1));

@@ -295,6 +295,10 @@ impl StoreTx for FailingTx {
         self.inner.settle_dead_letter(service, id, state).await
     }
 
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.inner.mark_unpublished(service, id, why).await
+    }
+
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         self.faults.check(Fault::Hold)?;
         self.inner.hold(service, owned).await

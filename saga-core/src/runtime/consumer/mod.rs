@@ -218,7 +218,9 @@ impl Consumer {
         let now = self.core.clock.now();
         for received in records {
             let offset = received.offset;
-            self.core.time.saw_record(&partition.topic, received.record.timestamp, now);
+            if let Some(written) = received.record.timestamp.time() {
+                self.core.time.saw_record(&partition.topic, written, now);
+            }
             owned.watermark.begin(offset);
             let item = Item::fresh(&self.core, received, epoch);
             if item.admission == crate::engine::admission::Admission::Skip {

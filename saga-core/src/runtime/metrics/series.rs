@@ -136,6 +136,7 @@ pub(crate) struct ServiceSeries {
     pub(crate) dead_unknown_version: Counter,
     /// Dead letters: a type, and no value.
     pub(crate) dead_no_value: Counter,
+    pub(crate) dead_bad_header: Counter,
     /// Dead letters: beyond the size limit.
     pub(crate) dead_too_large: Counter,
     /// Dead letters that are open.
@@ -209,6 +210,7 @@ impl ServiceSeries {
             dead_untyped: dead("untyped"),
             dead_unknown_version: dead("unknown_version"),
             dead_no_value: dead("no_value"),
+            dead_bad_header: dead("bad_header"),
             dead_too_large: dead("too_large"),
             dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
             outbox_rows: metrics.gauge(OUTBOX_ROWS, &[]),

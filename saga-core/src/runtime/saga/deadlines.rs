@@ -45,7 +45,7 @@ const BRING_BACK: Duration = Duration::from_secs(60);
 pub(crate) async fn watch(core: Arc<Core>) {
     let (mut failures, mut looked) = (0, None::<Timestamp>);
     loop {
-        core.sagas.planned.store(i64::MAX, Ordering::SeqCst);
+        core.sagas.planned.store(Timestamp::MAX.as_millis(), Ordering::SeqCst);
         let due = async {
             let now = core.clock.now();
             if looked.is_none_or(|looked| now.since(looked) >= BRING_BACK) {
@@ -143,7 +143,7 @@ async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
 /// The database has refused what the handler of a deadline did: that is its failure.
 async fn refused(core: &Arc<Core>, key: &InstanceKey, error: &str) -> Result<(), StoreError> {
     match core.sagas.tracked(&key.saga) {
-        Some(tracked) => put_off(core, tracked, key, error, core.clock.now()).await,
+        Some(tracked) => put_off(core, tracked, key, error, false, core.clock.now()).await,
         None => Ok(()),
     }
 }
@@ -249,23 +249,35 @@ async fn abort(
             tracing::info!(service = &*core.name, saga = key.saga, instance = key.id, %cause, "a saga was given up");
             Ok(())
         }
-        (_, returned) => {
+        (ended, returned) => {
             drop(returned);
-            put_off(core, tracked, key, &judged.error, now).await
+            put_off(core, tracked, key, &judged.error, ended == Ended::Dead, now).await
         }
     }
 }
 
 /// Lets the timer of an instance whose deadline's handler has failed end again later.
-async fn put_off(core: &Arc<Core>, tracked: &Tracked, key: &InstanceKey, error: &str, now: Timestamp) -> Result<(), StoreError> {
+///
+/// One that has failed for good is not called again: somebody has to look at the instance at once.
+async fn put_off(
+    core: &Arc<Core>,
+    tracked: &Tracked,
+    key: &InstanceKey,
+    error: &str,
+    for_good: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tracing::warn!(service = &*core.name, saga = key.saga, instance = key.id, error, "the handler of a deadline has failed");
     let mut tx = core.store().begin().await?;
     let Some(mut instance) = load(core, &mut *tx, key).await? else { return Ok(()) };
     if instance.firing(&tracked.definition, now) == Firing::Nothing {
         return Ok(());
     }
-    if instance.known.attempts + 1 >= ATTEMPTS {
-        let reason = format!("the handler of its deadline has failed {ATTEMPTS} times: {error}");
+    if for_good || instance.known.attempts + 1 >= ATTEMPTS {
+        let reason = match for_good {
+            true => format!("the handler of its deadline has failed for good: {error}"),
+            false => format!("the handler of its deadline has failed {ATTEMPTS} times: {error}"),
+        };
         instance.call_for_attention(reason.clone(), now);
         instance.fired(now);
         save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;

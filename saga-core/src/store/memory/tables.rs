@@ -46,6 +46,7 @@ pub(super) enum Change {
     Unpark(ParkedId),
     Bury(String, DeadLetter),
     Settle(String, DeadLetterId, DeadLetterState),
+    Unpublished(String, DeadLetterId, String),
 }
 
 impl Tables {
@@ -95,6 +96,12 @@ impl Tables {
                 let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
                 if let Some((_, letter)) = found {
                     letter.state = state;
+                }
+            }
+            Change::Unpublished(service, id, why) => {
+                let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
+                if let Some((_, letter)) = found {
+                    letter.unpublished = Some(why);
                 }
             }
         }

@@ -63,7 +63,8 @@ impl View {
             | Change::Step(..)
             | Change::Instance(..)
             | Change::History(..)
-            | Change::Repark(..) => {}
+            | Change::Repark(..)
+            | Change::Unpublished(..) => {}
         }
     }
 }
@@ -244,6 +245,15 @@ impl StoreTx for MemoryTx {
             self.stage(Change::Settle(service.to_owned(), id.clone(), state));
         }
         Ok(open)
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        let staged = self.view.letters.contains_key(&(service.to_owned(), id.clone()));
+        let there = staged || self.tables().letters.iter().any(|(owner, letter)| owner == service && letter.id == *id);
+        if there {
+            self.stage(Change::Unpublished(service.to_owned(), id.clone(), why.to_owned()));
+        }
+        Ok(there)
     }
 
     /// Nobody else writes while this transaction is open.

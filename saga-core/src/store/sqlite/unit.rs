@@ -149,6 +149,10 @@ impl StoreTx for Unit {
         self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
     }
 
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
+    }
+
     /// Nobody else writes while this transaction is open.
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         self.run(async |connection| partitions::stand(connection, service, owned).await).await

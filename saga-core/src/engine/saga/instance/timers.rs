@@ -114,9 +114,13 @@ impl Instance {
         self.known.attempts = 0;
     }
 
-    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way.
+    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way and can be tried again. What waits for the
+    /// log in an outbox stays: it is tried again anyway.
     pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) -> Vec<GivenUp> {
-        self.attention = None;
+        let (waits, stopped) =
+            std::mem::take(&mut self.known.stopped).into_iter().partition::<Vec<_>, _>(|stopped| stopped.dead_letter.is_empty());
+        self.attention = waits.last().map(|waits| waits.reason.clone());
+        self.known.stopped = waits;
         self.known.attempts = 0;
         self.known.timers.clear();
         self.set_timers(saga, now, deadline);
@@ -124,6 +128,6 @@ impl Instance {
             // Its deadline has passed, and what that should have led to is tried now.
             self.known.timers.insert(FLOW.to_owned(), now);
         }
-        std::mem::take(&mut self.known.stopped)
+        stopped
     }
 }
