@@ -10,6 +10,7 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod clocks;
 mod contention;
 mod counting;
 mod fleet;
@@ -17,6 +18,7 @@ mod frozen;
 mod kills;
 mod oracle;
 mod outages;
+mod repartitioned;
 mod scripts;
 mod servers;
 mod storm;
