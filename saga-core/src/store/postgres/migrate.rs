@@ -94,7 +94,7 @@ async fn run(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) ->
 /// Waits for whoever else is migrating, however long that takes. The lock goes with the transaction.
 async fn lock(unit: &mut Unit) -> Result<(), StoreError> {
     unit.run_long(async |connection| {
-        execute(connection, "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))")
+        execute(connection, "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))")
             .await
     })
     .await

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod domain;
 pub mod gateway;
+pub mod ledger;
 pub mod handlers;
 mod http;
 pub mod terminal;
