@@ -57,7 +57,8 @@ impl Trim {
             return;
         }
         // What goes wrong here, the next transaction on this connection shows.
-        let sql = format!("PRAGMA busy_timeout = {PATIENCE_MS}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = {busy_timeout}");
+        let sql =
+            format!("PRAGMA busy_timeout = {PATIENCE_MS}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = {busy_timeout}");
         let _ = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
         if log_bytes(&self.file).await > self.limit {
             self.left = LOOK_EVERY * REST;

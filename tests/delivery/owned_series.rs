@@ -50,7 +50,9 @@ async fn a_partition_that_moves_is_shown_by_its_new_reader_alone() {
     until("both show how far the group is behind", || async {
         clock.advance(std::time::Duration::from_secs(5));
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        [&first, &second].iter().all(|one| one.service().metrics().render().contains("sagas_group_lag_records{service=\"payments\",topic=\"orders\"}"))
+        [&first, &second].iter().all(|one| {
+            one.service().metrics().render().contains("sagas_group_lag_records{service=\"payments\",topic=\"orders\"}")
+        })
     })
     .await;
     second.handle.stop().await;

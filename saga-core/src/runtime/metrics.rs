@@ -67,7 +67,10 @@ impl Metrics {
         let builder = PrometheusBuilder::new().add_global_label("service", service);
         let builder = with_buckets(builder, Matcher::Suffix("_size".into()), &COUNTS);
         let recorder = with_buckets(builder, Matcher::Suffix("_seconds".into()), &SECONDS).build_recorder();
-        let metrics = Self(Arc::new(Shared { handle: recorder.handle(), recorder, observations: AtomicU64::new(0),
+        let metrics = Self(Arc::new(Shared {
+            handle: recorder.handle(),
+            recorder,
+            observations: AtomicU64::new(0),
             service: service.to_owned(),
             passing: Passing::default(),
         }));

@@ -96,7 +96,9 @@ impl Database {
                 Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
             }
             #[cfg(feature = "sqlite")]
-            DatabaseOptions::Sqlite(options) => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(options).await?))),
+            DatabaseOptions::Sqlite(options) => {
+                Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open_read_only(options).await?)))
+            }
             #[cfg(feature = "postgres")]
             DatabaseOptions::Postgres(options) => {
                 Ok(Self::new(Arc::new(super::postgres::PostgresStore::open_read_only(options).await?)))

@@ -306,7 +306,11 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_without_its_password() {
         for (broker, database, what) in [
-            ("embedded", "mysql://me:secret@db:5432/shop", "--database: the database refused: the database URL does not begin with `postgres://`"),
+            (
+                "embedded",
+                "mysql://me:secret@db:5432/shop",
+                "--database: the database refused: the database URL does not begin with `postgres://`",
+            ),
             ("embedded", "postgres://me:secret@db:port/shop", "`port` that is no number"),
             ("embedded", "postgres://me:secret@db/shop?pol=3", "`pol`, which is not known"),
             ("nats://me:secret@localhost:1", "sqlite", "--broker: the Kafka URL does not begin with kafka://"),

@@ -109,7 +109,8 @@ mod tests {
         let (clock, ids) = (Clock::system(), IdSource::random());
         for url in urls {
             let storage = Storage::Postgres(url.parse().unwrap());
-            let opened = storage.database(Path::new(""), ServiceName::Payment).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+            let opened =
+                storage.database(Path::new(""), ServiceName::Payment).await.unwrap_or_else(|error| panic!("{url}: {error}"));
             opened.store().close().await;
             let gateway = storage.gateway(Path::new(""), &clock, &ids).await.unwrap_or_else(|error| panic!("{url}: {error}"));
             assert!(gateway.kept().await.unwrap().is_empty());

@@ -282,11 +282,16 @@ mod tests {
         assert_shown(
             &metrics,
             &[
-                "sagas_broker_up{client=\"consumer\",broker=\"kafka:9092\"} 0",
-                "sagas_broker_waiting_requests{client=\"consumer\",broker=\"kafka:9092\"} 0",
-                "sagas_partition_fetched_records{topic=\"orders\",partition=\"4\"} 0",
+                "sagas_client_records_total{client=\"consumer\"} 50",
+                "sagas_broker_timeouts_total{client=\"consumer\",broker=\"kafka:9092\"} 1",
             ],
         );
+        let text = metrics.render();
+        for gauge in
+            ["sagas_broker_up", "sagas_broker_waiting", "sagas_broker_rtt", "sagas_partition_fetched", "sagas_client_queued"]
+        {
+            assert!(!text.contains(&format!("\n{gauge}")), "{gauge} is gone: {text}");
+        }
     }
 
     #[test]
@@ -305,7 +310,8 @@ mod tests {
         let brokers = vec![BrokerStatistics { address: "b".into(), ..BrokerStatistics::default() }];
         let partition = TopicPartition::new("orders", 0);
         let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0 }];
-        ClientSeries::new(&metrics, &"billing".into()).show(&[ClientStatistics { brokers, partitions, ..consumer("billing") }]);
+        let mut series = ClientSeries::new(&metrics, &"billing".into());
+        series.show(&[ClientStatistics { brokers, partitions, ..consumer("billing") }]);
         let text = metrics.render();
         let named =
             |start: &str| text.lines().filter_map(|line| line.strip_prefix(start)?.split(' ').next()).collect::<BTreeSet<_>>();

@@ -45,8 +45,31 @@ pub(super) struct Connector {
     units: PgPool,
     readers: PgPool,
     sharers: PgPool,
+    refusal: Arc<Refusal>,
     /// Since when no transaction could begin.
     starving_since: Mutex<Option<Instant>>,
+}
+
+/// Why the last connection that was made could not be used. A pool makes another one then, until the time is over, and says no
+/// more than that.
+#[derive(Debug)]
+struct Refusal {
+    name: String,
+    last: Mutex<Option<StoreError>>,
+}
+
+impl Refusal {
+    fn learn(&self, established: &sqlx::Result<()>) {
+        let refused = established.as_ref().err().map(|error| match error {
+            sqlx::Error::Configuration(_) => store_error(&self.name, error).at(&self.name),
+            error => store_error(&self.name, error),
+        });
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    fn last(&self) -> Option<StoreError> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a pool's connections are for.
@@ -62,12 +85,14 @@ impl Connector {
     /// Opens no connection yet.
     pub(super) fn new(options: PostgresOptions) -> Self {
         let readers = (options.pool / 4).max(1);
+        let refusal = Arc::new(Refusal { name: options.place(), last: Mutex::default() });
         Self {
             name: options.place(),
             bounds: Bounds::new(&options.schema),
-            units: pool(&options, options.pool - readers, Purpose::Transactions),
-            readers: pool(&options, readers, Purpose::Reading),
-            sharers: pool(&options, 2, Purpose::Sharing),
+            units: pool(&options, options.pool - readers, Purpose::Transactions, &refusal),
+            readers: pool(&options, readers, Purpose::Reading, &refusal),
+            sharers: pool(&options, 2, Purpose::Sharing, &refusal),
+            refusal,
             starving_since: Mutex::default(),
             options,
         }
@@ -146,7 +171,7 @@ impl Connector {
 
     /// A connection of its own for one that listens, as a pool that is closed with it.
     pub(super) fn listener(&self) -> PgPool {
-        pool(&self.options, 1, Purpose::Sharing)
+        pool(&self.options, 1, Purpose::Sharing, &self.refusal)
     }
 
     /// That the database was not opened for reading only.
@@ -168,14 +193,20 @@ impl Connector {
             return self.error(error);
         }
         let (name, limit) = (&self.name, self.options.begin_timeout.as_millis());
+        let full = pool.size() >= pool.options().get_max_connections() && pool.num_idle() == 0;
+        if let Some(error) = self.refusal.last() {
+            return error;
+        }
         let most = pool.options().get_max_connections();
-        StoreError::Unavailable(if pool.size() >= most && pool.num_idle() == 0 {
+        StoreError::Unavailable(if full {
             format!(
                 "{name}: none of {most} connections became free within {limit} ms; raise `pool`, and see that none is held across \
                  a wait"
             )
         } else {
-            format!("{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a pooler before it has room")
+            format!(
+                "{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a pooler before it has room"
+            )
         })
     }
 
@@ -250,7 +281,7 @@ impl Drop for Held {
     }
 }
 
-fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool {
+fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose, refusal: &Arc<Refusal>) -> PgPool {
     let mut connect = options.connect.clone();
     if let Some(name) = &options.application_name {
         connect = connect.application_name(name);
@@ -258,14 +289,18 @@ fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool
         connect = connect.application_name(&options.schema);
     }
     let settings: Arc<str> = settings(options, purpose).into();
-    let again = Arc::clone(&settings);
+    let (again, refusal) = (Arc::clone(&settings), Arc::clone(refusal));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(options.begin_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            let settings = Arc::clone(&settings);
-            Box::pin(async move { establish(connection, &settings, purpose).await })
+            let (settings, refusal) = (Arc::clone(&settings), Arc::clone(&refusal));
+            Box::pin(async move {
+                let established = establish(connection, &settings, purpose).await;
+                refusal.learn(&established);
+                established
+            })
         })
         .after_release(move |connection, _| {
             let settings = Arc::clone(&again);

@@ -73,7 +73,8 @@ async fn is_shared(connector: &Connector) -> Result<bool, StoreError> {
     let (mut ones, mut others) = (Vec::new(), Vec::new());
     for _ in 0..PROBES {
         for (held, pids) in [(&mut one, &mut ones), (&mut other, &mut others)] {
-            let asked = timeout(connector.options.answer_timeout, held.connection()?.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")));
+            let asked =
+                timeout(connector.options.answer_timeout, held.connection()?.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")));
             let row = asked.await.map_err(|_| connector.no_answer())?.map_err(|error| connector.error(&error))?;
             pids.push(row.try_get_unchecked::<String, _>(0).map_err(|error| connector.error(&error))?);
         }
@@ -88,7 +89,8 @@ async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<Str
     let row = sqlx::query(LOOK).bind(schema).fetch_one(&mut *connection).await?;
     let (encoding, read_only, replication): (String, bool, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (is_there, may_make_it): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
-    let (usage, create, migrated, user): (bool, bool, bool, String) = (row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+    let (usage, create, migrated, user): (bool, bool, bool, String) =
+        (row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
     let (schema, user) = (quoted(schema), quoted(&user));
     let mut problems = Vec::new();
     if encoding != "UTF8" {
@@ -108,7 +110,9 @@ async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<Str
             "the schema is missing, and the user may not make it; have an owner run `CREATE SCHEMA {schema} AUTHORIZATION {user}`"
         )),
         (false, _) => {}
-        (true, false) => problems.push(format!("the user may not use the schema; `GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}`")),
+        (true, false) => {
+            problems.push(format!("the user may not use the schema; `GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}`"))
+        }
         (true, true) if !create && !migrated => {
             problems.push(format!("the user may not make tables in the schema; `GRANT CREATE ON SCHEMA {schema} TO {user}`"));
         }
@@ -194,10 +198,17 @@ pub(super) async fn advice(connection: &mut PgConnection, connector: &Connector)
         ));
     }
     let needed = i64::from(connector.options.pool) + 3;
-    for (at, subject, whose) in [(3, "role_connection_limit", "the user's CONNECTION LIMIT"), (4, "database_connection_limit", "the database's CONNECTION LIMIT"), (5, "max_connections", "`max_connections` of the server")] {
+    for (at, subject, whose) in [
+        (3, "role_connection_limit", "the user's CONNECTION LIMIT"),
+        (4, "database_connection_limit", "the database's CONNECTION LIMIT"),
+        (5, "max_connections", "`max_connections` of the server"),
+    ] {
         let limit = i64::from(row.try_get::<i32, _>(at)?);
         if (0..needed).contains(&limit) {
-            all.push(advice(subject, format!("{whose} is {limit}, and this instance may need {needed}; raise it, or lower `pool`")));
+            all.push(advice(
+                subject,
+                format!("{whose} is {limit}, and this instance may need {needed}; raise it, or lower `pool`"),
+            ));
         }
     }
     Ok(all)

@@ -39,8 +39,8 @@ use self::{
     unit::Unit,
 };
 use super::{
-    Advice, DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Sharing,
-    SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore,
+    Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},

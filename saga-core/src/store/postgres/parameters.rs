@@ -129,9 +129,14 @@ fn unusable(given: &Parameters) -> Result<(), StoreError> {
         }
         match HARMLESS.iter().find(|(harmless, _)| harmless == name) {
             Some((_, Some(values))) if !values.contains(&value.as_str()) => {
-                return Err(refused(&format!("asks by `{name}` for what this client cannot do; it can do {}", values.join(", "))));
+                return Err(refused(&format!(
+                    "asks by `{name}` for what this client cannot do; it can do {}",
+                    values.join(", ")
+                )));
             }
-            Some((_, None)) if value.trim().parse::<i64>().is_err() => return Err(refused(&format!("has a `{name}` that is no number"))),
+            Some((_, None)) if value.trim().parse::<i64>().is_err() => {
+                return Err(refused(&format!("has a `{name}` that is no number")));
+            }
             _ => {}
         }
     }
@@ -292,7 +297,11 @@ mod tests {
             let connect = options(url).connect_options();
             assert_eq!((connect.get_host(), connect.get_port(), connect.get_socket()), (host, port, None), "{url}");
         }
-        for url in ["postgres:///d?host=/run/my db&port=7", "postgres://%2Frun%2Fmy%20db:7/d", "postgres:///d?host=%2Frun/my%20db&port=7"] {
+        for url in [
+            "postgres:///d?host=/run/my db&port=7",
+            "postgres://%2Frun%2Fmy%20db:7/d",
+            "postgres:///d?host=%2Frun/my%20db&port=7",
+        ] {
             let connect = options(url).connect_options();
             let socket = connect.get_socket().and_then(|folder| folder.to_str());
             assert_eq!((socket, connect.get_port()), (Some("/run/my db"), 7), "{url}");

@@ -19,7 +19,8 @@ pub(super) type Parameters = BTreeMap<String, String>;
 /// What is wrong with it, without any of its values: one may be a part of a password.
 pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
     let schemes = ["postgres://", "postgresql://"];
-    let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(|| refused("does not begin with `postgres://`"))?;
+    let rest =
+        schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(|| refused("does not begin with `postgres://`"))?;
     let mut given = Parameters::new();
     let rest = credentials(rest, &mut given)?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -109,7 +110,8 @@ fn put(given: &mut Parameters, name: &str, text: &str, what: &str) -> Result<(),
 
 /// `text` without its percent-encoding; `what` says which part of the URL it is.
 fn decoded(text: &str, what: &str) -> Result<String, StoreError> {
-    let escaped = |at: usize| text.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let escaped =
+        |at: usize| text.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
     if text.match_indices('%').any(|(at, _)| !escaped(at)) {
         return Err(refused(&format!("has a `%` without two hexadecimal digits behind it in its {what}; write % as %25")));
     }

@@ -109,7 +109,9 @@ impl Connector {
             Access::Create => Location::prepare(&options.place).await?,
             Access::Existing => Location::existing(&options.place).await?,
             Access::Read => {
-                return Err(StoreError::Refused("a URL with `mode=ro` opens no service's database, which it writes; leave it out".into()));
+                return Err(StoreError::Refused(
+                    "a URL with `mode=ro` opens no service's database, which it writes; leave it out".into(),
+                ));
             }
         };
         Ok(Self { name: location.file().display().to_string(), location, options, reading: None })

@@ -114,9 +114,12 @@ impl FromStr for SqliteOptions {
         let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not begin with `sqlite:`"))?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let escaped = |at: usize| path.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let escaped =
+            |at: usize| path.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         if path.match_indices('%').any(|(at, _)| !escaped(at)) {
-            return Err(refused("has a `%` without two hexadecimal digits behind it; write % as %25, or name the file by `SqliteOptions::file`"));
+            return Err(refused(
+                "has a `%` without two hexadecimal digits behind it; write % as %25, or name the file by `SqliteOptions::file`",
+            ));
         }
         let path = percent_decode_str(path).decode_utf8().map_err(|_| refused("has a path that is not UTF-8"))?;
         let mut options = match &*path {
@@ -168,7 +171,9 @@ mod tests {
         ] {
             assert_eq!(url.parse::<SqliteOptions>().expect(url).place, place, "{url}");
         }
-        for (url, access) in [("sqlite:a", Access::Create), ("sqlite:a?mode=rw", Access::Existing), ("sqlite:a?mode=ro", Access::Read)] {
+        for (url, access) in
+            [("sqlite:a", Access::Create), ("sqlite:a?mode=rw", Access::Existing), ("sqlite:a?mode=ro", Access::Read)]
+        {
             assert_eq!(url.parse::<SqliteOptions>().expect(url).access, access, "{url}");
         }
     }

@@ -68,7 +68,11 @@ pub(super) struct LogFile {
 
 impl LogFile {
     pub(super) fn new(folder: &Path, options: &EmbeddedOptions) -> Self {
-        Self { path: folder.join("log.db"), max_bytes: options.max_file_bytes, write_ahead_log_bytes: options.write_ahead_log_bytes }
+        Self {
+            path: folder.join("log.db"),
+            max_bytes: options.max_file_bytes,
+            write_ahead_log_bytes: options.write_ahead_log_bytes,
+        }
     }
 
     fn options(&self) -> SqliteConnectOptions {

@@ -3,9 +3,9 @@
 pub mod audit;
 pub mod domain;
 pub mod gateway;
-pub mod ledger;
 pub mod handlers;
 mod http;
+pub mod ledger;
 pub mod terminal;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};

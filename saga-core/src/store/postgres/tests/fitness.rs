@@ -65,7 +65,10 @@ async fn every_right_that_is_missing_is_listed() {
     let mut owner = schema.beside().await;
     store.check().await.expect("well");
     for (taken, what) in [
-        ("REVOKE INSERT ON sagas_inbox, sagas_outbox FROM CURRENT_USER", "lacks rights on sagas_inbox, sagas_outbox; `GRANT SELECT, INSERT"),
+        (
+            "REVOKE INSERT ON sagas_inbox, sagas_outbox FROM CURRENT_USER",
+            "lacks rights on sagas_inbox, sagas_outbox; `GRANT SELECT, INSERT",
+        ),
         ("REVOKE DELETE ON sagas_parked FROM CURRENT_USER", "lacks rights on sagas_inbox, sagas_outbox, sagas_parked;"),
         (
             "ALTER TABLE sagas_steps ENABLE ROW LEVEL SECURITY; ALTER TABLE sagas_steps FORCE ROW LEVEL SECURITY",
@@ -93,7 +96,9 @@ async fn settings_of_a_role_do_not_weaken_a_transaction() {
     let settings = "default_transaction_isolation=serializable synchronous_commit=off standard_conforming_strings=off";
     let store = schema.store_with(with_settings(&schema, settings)).await;
     let mut tx = store.begin().await.unwrap();
-    for (setting, expected) in [("transaction_isolation", "read committed"), ("synchronous_commit", "on"), ("standard_conforming_strings", "on")] {
+    for (setting, expected) in
+        [("transaction_isolation", "read committed"), ("synchronous_commit", "on"), ("standard_conforming_strings", "on")]
+    {
         let found: String =
             sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(native(&mut *tx)).await.unwrap();
         assert_eq!(found, expected, "{setting}");

@@ -64,7 +64,10 @@ async fn a_reader_that_stays_makes_the_log_grow_and_that_is_told() {
         tx.commit().await.unwrap();
     }
     let advice = store.advice().await.unwrap();
-    assert!(matches!(&*advice, [advice] if advice.condition == "write_ahead_log" && advice.detail.contains("store.db")), "{advice:?}");
+    assert!(
+        matches!(&*advice, [advice] if advice.condition == "write_ahead_log" && advice.detail.contains("store.db")),
+        "{advice:?}"
+    );
     reader.execute("COMMIT").await.unwrap();
     for _ in 0..1_200 {
         let mut tx = store.begin().await.unwrap();
