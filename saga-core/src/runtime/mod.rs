@@ -17,10 +17,12 @@ mod lane;
 pub mod metrics;
 mod outage;
 mod parked;
+mod partitions;
 mod relay;
 mod saga;
 mod service;
 mod start;
+mod timekeeper;
 mod unit_of_work;
 mod upkeep;
 

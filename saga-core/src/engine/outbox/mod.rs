@@ -224,6 +224,12 @@ impl<T: Clone> Ledger<T> {
         taken
     }
 
+    /// The first `most` rows of `topic` that wait to be sent.
+    pub fn waiting(&self, topic: &str, most: usize) -> Vec<(i64, T)> {
+        let ids = self.ready.get(topic).into_iter().flatten().take(most);
+        ids.filter_map(|id| Some((*id, self.rows.get(id)?.payload.clone()))).collect()
+    }
+
     /// Takes note that the log has stored a row.
     pub fn sent(&mut self, id: i64) {
         if let Some(row) = self.rows.get_mut(&id)

@@ -1,11 +1,11 @@
 //! Sending: one call of the transport, and what its answers mean.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::{BTreeMap, HashSet};
 
 use super::{super::metrics::TopicSeries, Relay};
 use crate::{
-    message::{Envelope, Received, Record},
-    store::{DeadLetter, DeadLetterState, OutboxId},
+    message::Record,
+    store::OutboxId,
     transport::{TopicSpec, TransportError},
 };
 
@@ -15,7 +15,7 @@ impl Relay {
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
         let (mut outage, mut refused, mut unknown) = (None, Vec::new(), None);
-        let (mut taken, mut failing) = (HashSet::new(), HashSet::new());
+        let (mut taken, mut failing) = (HashSet::new(), BTreeMap::new());
         {
             let mut ledger = self.core.ledger();
             let mut results = results.into_iter();
@@ -28,6 +28,7 @@ impl Relay {
                         let series = self.series.entry(record.topic.clone());
                         series.or_insert_with(|| TopicSeries::new(metrics, &record.topic)).published.increment();
                         taken.insert(&record.topic);
+                        self.held.left(&self.core, *id, record);
                     }
                     Err(TransportError::Refused(reason)) => refused.push((*id, record.clone(), reason)),
                     Err(error) => {
@@ -35,7 +36,7 @@ impl Relay {
                         if matches!(error, TransportError::UnknownTopic(_)) {
                             unknown = Some(record.topic.clone());
                         }
-                        failing.insert(record.topic.clone());
+                        failing.entry(record.topic.clone()).or_insert_with(|| error.to_string());
                         outage.get_or_insert(error);
                     }
                 }
@@ -44,15 +45,19 @@ impl Relay {
         self.core.moved();
         for topic in taken {
             self.topics.works(topic);
+            self.takes(topic);
         }
-        for topic in failing {
-            self.topic_failed(topic);
+        for topic in failing.keys() {
+            self.topic_failed(topic.clone());
         }
         if let Some(name) = unknown {
             self.create(name).await;
         }
         for (id, record, reason) in refused {
-            self.bury(id, record, &reason).await;
+            self.refused(id, record, &reason).await;
+        }
+        for (topic, cause) in failing {
+            self.weigh(topic, &cause).await;
         }
         if let Some(error) = outage {
             tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
@@ -65,39 +70,6 @@ impl Relay {
         match self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await {
             Ok(()) => tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic"),
             Err(error) => tracing::error!(service = &*self.core.name, topic = spec.name, %error, "a topic cannot be created"),
-        }
-    }
-
-    /// Keeps a record that the log will never take as a dead letter.
-    async fn bury(&mut self, id: OutboxId, record: Record, reason: &str) {
-        tracing::error!(service = &*self.core.name, topic = record.topic, reason, "the log refuses a record for good");
-        let (now, topic) = (self.core.clock.now(), record.topic.clone());
-        let received = Received { record: Arc::new(record), partition: -1, offset: -1 };
-        let envelope = Envelope::of(&received);
-        let letter = DeadLetter {
-            id: self.core.ids.uuid(now).into(),
-            event_type: envelope.event_type,
-            received,
-            error: format!("the log refused it: {reason}"),
-            attempts: 1,
-            at: now,
-            state: DeadLetterState::Open,
-        };
-        let kept = async {
-            let mut tx = self.core.store().begin().await?;
-            tx.bury(&self.core.name, std::slice::from_ref(&letter)).await?;
-            tx.commit().await
-        };
-        match kept.await {
-            Ok(()) => {
-                self.core.series.dead_open.add(1.0);
-                self.core.ledger().sent(id);
-            }
-            Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "a refused record could not be kept; trying again");
-                self.core.ledger().failed(id);
-                self.topic_failed(topic);
-            }
         }
     }
 }
