@@ -26,6 +26,7 @@ mod moving;
 mod open_transaction;
 mod outages;
 mod outcomes;
+mod owned_series;
 mod owners;
 mod parked;
 mod progress;

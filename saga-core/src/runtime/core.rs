@@ -12,6 +12,7 @@ use super::{
     conditions::Conditions,
     gap::Gap,
     metrics::{HandlerSeries, ServiceSeries},
+    outage::Outage,
     relay::{self, Instance},
     saga::SagaCore,
     timekeeper::Timekeeper,
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
+    /// Whether transactions fail.
+    pub(crate) outage: Outage,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -94,6 +97,7 @@ impl Core {
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
+            outage: Outage::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),
@@ -184,6 +188,7 @@ impl Core {
             if result.is_ok() {
                 std::mem::forget(doubt);
                 core.series.commit_duration.record_duration(began.elapsed());
+                core.outage.worked();
                 let strange = core.ledger().commit(ticket, &rows);
                 core.instance.tell(strange);
                 core.moved();
@@ -192,6 +197,12 @@ impl Core {
             result
         });
         committing.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the commit did not end: {panic}"))))
+    }
+
+    /// A transaction failed because of the database.
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        self.series.store_failures.increment();
+        self.outage.failed(error, self.clock.now());
     }
 
     /// How long to wait after the `failures`-th failure in a row of the database or the log.

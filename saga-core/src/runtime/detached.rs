@@ -45,7 +45,7 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
             Ok(fate) => break fate,
             Err(error) => error,
         };
-        core.series.store_failures.increment();
+        core.store_failed(&error);
         failures = failures.saturating_add(1);
         if stop.is_there() {
             return Fate::GivenBack;

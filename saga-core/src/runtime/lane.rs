@@ -70,7 +70,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
             Ok(Run::Again) => continue,
             Err(error) => error,
         };
-        core.series.store_failures.increment();
+        core.store_failed(&error);
         failures = failures.saturating_add(1);
         if stop.is_there() {
             return Ran::given_back(items);

@@ -15,6 +15,7 @@ mod item;
 mod judge;
 mod lane;
 pub mod metrics;
+mod outage;
 mod parked;
 mod partitions;
 mod relay;

@@ -59,7 +59,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use database::Database;
+pub use database::{Database, DatabaseOptions};
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
     ParkedKey, ParkedMessage, parking_key,
@@ -97,6 +97,19 @@ pub enum StoreError {
     /// None of the framework's tables are in the database.
     #[error("the database was never migrated: {0}")]
     NotMigrated(String),
+}
+
+/// Something about a database that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// The condition that it is: lower case words joined by `_`.
+    pub condition: &'static str,
+    /// What it is about: a setting, a pool, a file.
+    pub subject: String,
+    /// Whether the service cannot do its work because of it.
+    pub critical: bool,
+    /// What is wrong, where, and the fix, in a sentence without secrets.
+    pub detail: String,
 }
 
 impl StoreError {
@@ -304,6 +317,15 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Why not.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// What is not as it should be with a database that works: settings of the server, a pool that is full, a file that grows.
+    /// Asked for every few seconds; what it answers is a standing condition of the service.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// A connection for reading, for queries outside a transaction. `None`: this store speaks no SQL.
     ///

@@ -65,6 +65,7 @@ impl Consumer {
             Ok((owned, keys)) => self.begin(owned, &keys),
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
+                self.core.store_failed(&error);
                 for partition in partitions {
                     if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Taking) {
                         owned.want(now.after(self.core.outage_backoff(owned.setbacks)));

@@ -95,9 +95,11 @@ async fn run(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) ->
 
 /// Waits for whoever else is migrating, however long that takes. The lock goes with the transaction.
 async fn lock(unit: &mut Unit) -> Result<(), StoreError> {
+    // By a message of its own: a limit counts from the beginning of the message that changes it.
+    const LIMITS: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
     unit.run_long(async |connection| {
-        execute(connection, "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))")
-            .await
+        execute(connection, LIMITS).await?;
+        execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))").await
     })
     .await
 }

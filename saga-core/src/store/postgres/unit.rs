@@ -33,6 +33,16 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// The statements that begin a transaction.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    /// The statements that end one.
+    pub(super) fn commit(&self) -> &str {
+        &self.commit
+    }
+
     /// Transactions in `schema`.
     pub(super) fn new(schema: &str) -> Self {
         // What an earlier transaction has left of the session's `search_path` does not count.
