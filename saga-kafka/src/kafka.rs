@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use saga_core::{
     message::Record,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{
+        ClientStatistics, Condition, GroupLag, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec, Transport,
+        TransportError,
+    },
 };
 
 use crate::{
@@ -140,6 +143,18 @@ impl Transport for Kafka {
         let partitions = self.partitions(topics).await?;
         let group = group.to_owned();
         observer.ask(move |client| member::lag(client, &group, &partitions)).await
+    }
+
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        self.open()?;
+        let mut found = self.topics.conditions(&self.observer, topics).await?;
+        found.extend(self.board.troubles.of(group));
+        Ok(found)
+    }
+
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        self.open()?;
+        self.topics.check(&self.observer, topics).await
     }
 
     async fn check(&self) -> Result<(), TransportError> {

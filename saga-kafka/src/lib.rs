@@ -23,7 +23,9 @@ mod producer;
 mod settings;
 mod statistics;
 mod time;
+mod topic_settings;
 mod topics;
+mod troubles;
 
 pub use config::KafkaConfig;
 pub use kafka::Kafka;

@@ -104,6 +104,13 @@ pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfi
     client
 }
 
+/// A client that tries whether partitions of `group` can be fetched: it is told of their ends, and fetches no more than it has to.
+pub(crate) fn probe(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut client = observer(config, Some(group));
+    client.set("enable.partition.eof", "true").set("queued.min.messages", "1");
+    client
+}
+
 /// The client that creates topics.
 pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
     let mut client = with(config, names::CONSUMER, &[], &[]);

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     conditions::Conditions,
     gap::Gap,
+    lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     relay::{self, Instance},
     saga::SagaCore,
@@ -46,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
+    /// What is seen of the log.
+    pub(crate) sight: Sight,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -91,6 +94,7 @@ impl Core {
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
+            sight: Sight::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),

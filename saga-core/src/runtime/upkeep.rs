@@ -40,6 +40,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
+            core.sight.measured(&lags);
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
                 PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);

@@ -274,6 +274,12 @@ impl<T: Clone> Ledger<T> {
         self.has_first(wanted, |id, row| self.is_cleared(id, row))
     }
 
+    /// How many rows of `topic` wait to be sent. It looks through all rows.
+    pub fn waiting(&self, topic: &str) -> usize {
+        let waits = |row: &&Row<T>| row.key.0 == topic && matches!(row.state, State::Ready(_) | State::Sending(_));
+        self.rows.values().filter(waits).count()
+    }
+
     /// How many rows wait to be removed.
     pub fn to_remove(&self) -> usize {
         self.sent.len()

@@ -1,6 +1,9 @@
 //! Sending: one call of the transport, and what its answers mean.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{super::metrics::TopicSeries, Relay};
 use crate::{
@@ -14,8 +17,8 @@ impl Relay {
     pub(super) async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
-        let (mut outage, mut refused, mut unknown) = (None, Vec::new(), None);
-        let (mut taken, mut failing) = (HashSet::new(), HashSet::new());
+        let (mut refused, mut unknown) = (Vec::new(), None);
+        let (mut taken, mut failing) = (HashSet::new(), HashMap::new());
         {
             let mut ledger = self.core.ledger();
             let mut results = results.into_iter();
@@ -35,8 +38,7 @@ impl Relay {
                         if matches!(error, TransportError::UnknownTopic(_)) {
                             unknown = Some(record.topic.clone());
                         }
-                        failing.insert(record.topic.clone());
-                        outage.get_or_insert(error);
+                        failing.entry(record.topic.clone()).or_insert_with(|| error.to_string());
                     }
                 }
             }
@@ -44,8 +46,18 @@ impl Relay {
         self.core.moved();
         for topic in taken {
             self.topics.works(topic);
+            if !failing.contains_key(topic) {
+                self.core.sight.taken(topic);
+            }
         }
-        for topic in failing {
+        let now = self.core.clock.now();
+        for (topic, error) in failing {
+            let service = &*self.core.name;
+            // What lasts becomes a condition.
+            match self.core.sight.not_taken(&topic, error.clone(), now) {
+                true => tracing::info!(service, topic, error, "the log did not take all of the outbox; trying again"),
+                false => tracing::debug!(service, topic, error, "the log did not take all of the outbox; trying again"),
+            }
             self.topic_failed(topic);
         }
         if let Some(name) = unknown {
@@ -54,17 +66,18 @@ impl Relay {
         for (id, record, reason) in refused {
             self.bury(id, record, &reason).await;
         }
-        if let Some(error) = outage {
-            tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
-        }
     }
 
-    /// Creates a topic that only an event published by hand names. Should it fail, the next attempt to send tells.
+    /// Creates a topic that only an event published by hand names.
     async fn create(&self, name: String) {
         let spec = TopicSpec { name, partitions: self.core.settings.topic_partitions };
         match self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await {
             Ok(()) => tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic"),
-            Err(error) => tracing::error!(service = &*self.core.name, topic = spec.name, %error, "a topic cannot be created"),
+            // It is why the topic does not take what is published to it.
+            Err(error) => {
+                tracing::debug!(service = &*self.core.name, topic = spec.name, %error, "a topic cannot be created");
+                self.core.sight.not_taken(&spec.name, error.to_string(), self.core.clock.now());
+            }
         }
     }
 

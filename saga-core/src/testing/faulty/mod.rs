@@ -29,7 +29,10 @@ use self::subscription::FaultySubscription;
 use crate::{
     message::Record,
     time::Clock,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{
+        ClientStatistics, Condition, GroupLag, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec, Transport,
+        TransportError,
+    },
 };
 
 /// What goes wrong, each as the share (0 to 1) of the times it could. By default nothing does.
@@ -182,6 +185,14 @@ impl Transport for Faulty {
 
     async fn check(&self) -> Result<(), TransportError> {
         self.inner.check().await
+    }
+
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        self.inner.conditions(group, topics).await
+    }
+
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        self.inner.check_topics(topics).await
     }
 
     fn statistics(&self) -> Vec<ClientStatistics> {
