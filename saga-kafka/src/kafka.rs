@@ -20,6 +20,7 @@ use saga_core::{
 use crate::{
     KafkaConfig,
     error::unavailable,
+    foreign::Foreign,
     member::{self, Feed, Member},
     observer::{self, Observer},
     producer::Producer,
@@ -45,6 +46,7 @@ pub struct Kafka {
     /// Those that ask for a group, made when they are needed; `None` when closed.
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
     members: Mutex<Vec<Weak<Feed>>>,
+    foreign: Foreign,
 }
 
 impl Kafka {
@@ -61,6 +63,7 @@ impl Kafka {
             observer: Observer::new(&config, None)?,
             observers: Mutex::new(Some(HashMap::new())),
             members: Mutex::default(),
+            foreign: Foreign::default(),
             board,
             config,
         };
@@ -149,6 +152,12 @@ impl Transport for Kafka {
         self.open()?;
         let mut found = self.topics.conditions(&self.observer, topics).await?;
         found.extend(self.board.troubles.of(group));
+        // Whether its members may be asked for is another right than to be one.
+        if let Ok(observer) = self.observer(group)
+            && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await
+        {
+            found.extend(foreign);
+        }
         Ok(found)
     }
 

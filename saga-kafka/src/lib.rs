@@ -16,6 +16,7 @@
 
 pub mod config;
 mod error;
+mod foreign;
 mod kafka;
 mod member;
 mod observer;

@@ -12,9 +12,12 @@ use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names};
 /// How often a member says that it is there. It learns of a rebalance by the answer, so others wait this long for a partition.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
+/// The name of every client, unless another is configured.
+pub(crate) const CLIENT_ID: &str = "sagas";
+
 /// What every client has.
 const COMMON: &[(&str, &str)] = &[
-    ("client.id", "sagas"),
+    ("client.id", CLIENT_ID),
     ("log.connection.close", "false"),
     // A broker that is back is found again within two seconds.
     ("reconnect.backoff.ms", "50"),

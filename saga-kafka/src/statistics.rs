@@ -91,6 +91,7 @@ fn partition(topic: &str, known: &rdkafka::statistics::Partition) -> PartitionSt
         queued_records: count(known.fetchq_cnt),
         next: known.next_offset,
         end: known.ls_offset,
+        blocked: if known.ls_offset >= 0 { count(known.hi_offset - known.ls_offset) } else { 0 },
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// What lasts this long is a condition.
 const LASTING: Duration = Duration::from_secs(3);
+/// A transaction of a producer that is open for this long is told.
+const OPEN: Duration = Duration::from_secs(10);
 /// How often the settings of topics are looked at.
 const SETTINGS: Duration = Duration::from_secs(300);
 
@@ -57,6 +59,8 @@ struct Lookout {
     core: Arc<Core>,
     topics: Vec<TopicExpectation>,
     stalls: Stalls,
+    /// Transactions that stay open.
+    open: Stalls,
     /// Since when each is seen, of those seen at the last look.
     seen: BTreeMap<(&'static str, String), Timestamp>,
     /// What the transport knew when it could be asked last.
@@ -73,6 +77,7 @@ pub(crate) async fn run(core: Arc<Core>, topics: Vec<TopicExpectation>) {
     let mut lookout = Lookout {
         topics,
         stalls: Stalls::default(),
+        open: Stalls::default(),
         seen: BTreeMap::new(),
         known: Vec::new(),
         unreachable: None,
@@ -97,6 +102,7 @@ impl Lookout {
     async fn look(&mut self) {
         let mut seen = self.answers();
         seen.extend(self.stalled());
+        seen.extend(self.behind_transactions());
         seen.extend(self.transport().await);
         seen.extend(self.settings().await);
         self.tell(seen);
@@ -165,6 +171,29 @@ impl Lookout {
             Seen { severity: if own { Severity::Critical } else { Severity::Warning }, ..seen }
         };
         stalled.into_iter().map(of).collect()
+    }
+
+    /// Partitions whose records wait behind a transaction that stays open.
+    fn behind_transactions(&mut self) -> Vec<Seen> {
+        let clients = self.core.transport.statistics();
+        let own = clients.iter().filter(|client| client.group.as_deref() == Some(&*self.core.name));
+        let looks = own.flat_map(|client| &client.partitions).map(|known| Look {
+            partition: known.partition.clone(),
+            next: known.end,
+            end: known.end.saturating_add(i64::try_from(known.blocked).unwrap_or(i64::MAX)),
+            wanted: true,
+        });
+        let standing = self.open.look(looks, self.core.clock.now(), OPEN);
+        let of = |standing: crate::engine::stall::Stalled| {
+            let partition = &standing.partition;
+            let detail = format!(
+                "{partition}: {} offsets wait behind a transaction of a producer that has been open since offset {}; they are read when it                  commits or aborts, which the broker does at the latest after the producer's `transaction.timeout.ms`: find it with                  `kafka-transactions find-hanging`, and end it with `kafka-transactions abort`",
+                standing.end - standing.next,
+                standing.next
+            );
+            Seen::warning("open_transaction", partition.to_string(), detail).since(standing.since)
+        };
+        standing.into_iter().map(of).collect()
     }
 
     /// What the transport knows.

@@ -54,6 +54,8 @@ pub struct Faults {
     pub cut_publish: f64,
     /// Publishes of which everything is stored, and which are answered with an error all the same.
     pub lose_answer: f64,
+    /// Times that a subscription is asked for what comes next and answers with an error.
+    pub fail_next: f64,
     /// Commits that are not stored.
     pub fail_commit: f64,
 }
@@ -69,6 +71,7 @@ impl Default for Faults {
             fail_publish: 0.0,
             cut_publish: 0.0,
             lose_answer: 0.0,
+            fail_next: 0.0,
             fail_commit: 0.0,
         }
     }
