@@ -66,7 +66,8 @@ impl Services {
         let message = |event: &str| format!("{id}/{event}");
         let begun = message("OrderCreated");
         let sighting = Sighting { event: "OrderCreated", id: &begun, at: start };
-        let mut instance = Instance::begin(definition, id, sighting, &format!("correlation of {id}"), definition.deadline);
+        let mut instance =
+            Instance::begin(definition, id, sighting, &format!("correlation of {id}"), sighting.at, definition.deadline);
         let mut history = vec![entry(&instance, "OrderCreated", &begun, start)];
         for (event, second) in events.iter().zip(1..) {
             let (at, name) = (start.after(Duration::from_secs(second)), message(event));
@@ -105,7 +106,7 @@ impl Services {
             key: Some(id.to_owned().into()),
             value: Some("{}".into()),
             headers: vec![],
-            timestamp: self.now,
+            timestamp: self.now.into(),
         };
         let letter = DeadLetter {
             id: MessageId::new(letter),
@@ -115,6 +116,7 @@ impl Services {
             attempts: 5,
             at: self.ago(MINUTE),
             state: DeadLetterState::Open,
+            unpublished: None,
         };
         let mut tx = self.database(service).store().begin().await.unwrap();
         tx.bury(service, &[letter]).await.unwrap();
@@ -147,6 +149,7 @@ impl Services {
             service: "payment".into(),
             dead_letter: "letter-1".into(),
             reason: "payment gave ProcessPayment up after 5 attempts: no such card".into(),
+            event: None,
         };
         instance.stop(&self.chart.definition, given_up, self.ago(9 * MINUTE));
         self.keep(&(instance, history)).await;

@@ -174,16 +174,16 @@ async fn a_topic_that_takes_nothing_is_told_with_the_rows_that_wait() {
         publish(&memory, "a", number).await;
     }
     pass(&clock, 60).await;
-    let (subject, severity, detail) = condition(&handle, "publish_failing").await.expect("it lasts");
+    let (subject, severity, detail) = condition(&handle, "topic_unwritable").await.expect("it lasts");
     assert_eq!((subject.as_str(), severity.as_str()), ("payments", "CRITICAL"));
     assert!(detail.contains("`payments` does not take 3 records") && detail.contains("grant Write"), "{detail}");
     assert!(!is_ready(&handle).await);
 
     log.refusing.lock().unwrap().clear();
     pass(&clock, 10).await;
-    assert_eq!(condition(&handle, "publish_failing").await, None);
+    assert_eq!(condition(&handle, "topic_unwritable").await, None);
     assert!(is_ready(&handle).await);
-    assert_eq!(lines(&heard, "publish_failing"), (1, 1));
+    assert_eq!(lines(&heard, "topic_unwritable"), (1, 1));
     assert_eq!(heard.with("did not take all of the outbox").len(), 1, "the first failure");
     handle.stop().await;
 }

@@ -21,7 +21,7 @@ use crate::{
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at` |
+/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`, and `unpublished` where the log did not take its copy |
 /// | `GET /dead-letters/{id}` | one of them, with its value |
 /// | `POST /dead-letters/{id}/retry` | 202: its handler gets it again, with its attempts counted anew |
 /// | `POST /dead-letters/{id}/discard` | 202: it is given up |
@@ -85,6 +85,8 @@ struct Summary {
     error: String,
     attempts: u32,
     at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unpublished: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +112,7 @@ impl Summary {
             error: letter.error.clone(),
             attempts: letter.attempts,
             at: letter.at,
+            unpublished: letter.unpublished.clone(),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::{core::Core, saga::unsent};
 use crate::{
     engine::parking::Place,
-    message::{Received, TopicPartition},
+    message::Received,
     store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx, parking_key},
 };
 
@@ -19,7 +19,8 @@ pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, S
     }
     let now = core.clock.now();
     if letter.received.partition < 0 {
-        // It never reached the log: it goes there again.
+        // It never reached the log: it goes there again, and its flow needs no attention for it until it is refused again.
+        unsent::sent_again(core, &mut *tx, &letter.received.record, id, now).await?;
         let staged = core.stage(&mut *tx, &[(*letter.received.record).clone()]).await?;
         core.commit(tx, staged).await?;
     } else {
@@ -29,12 +30,12 @@ pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, S
         }
         tx.commit().await?;
         let place = place(&letter.received);
-        let partition = TopicPartition::new(place.topic.clone(), letter.received.partition);
         let mut lot = core.lot();
+        let owner = lot.guardian(&place.topic, letter.received.partition);
         match held {
             Some(_) => lot.settled(&place, 0, Some(now), now),
             // Else its owner finds it in the database.
-            None if lot.epoch(&partition).is_some() => lot.park(place, letter.received.partition, 1, now),
+            None if lot.epoch(&owner).is_some() => lot.park(place, letter.received.partition, 1, now),
             None => {}
         }
     }

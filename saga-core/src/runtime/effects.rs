@@ -174,8 +174,8 @@ impl Effects {
             error,
             "dead-lettered"
         );
-        self.records.push(dead_letter_record(core, item, reason, &error, now));
         let id = DeadLetterId::from(core.ids.uuid(now));
+        self.records.push(dead_letter_record(core, item, &id, reason, &error, now));
         self.records.extend(saga::given_up(core, item, &id, attempts, &error, now));
         self.letters.push(DeadLetter {
             id,
@@ -185,6 +185,7 @@ impl Effects {
             attempts,
             at: now,
             state: DeadLetterState::Open,
+            unpublished: None,
         });
     }
 
@@ -253,7 +254,7 @@ pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batc
     }
 }
 
-fn dead_letter_record(core: &Core, item: &Item, reason: &str, error: &str, now: Timestamp) -> Record {
+fn dead_letter_record(core: &Core, item: &Item, id: &DeadLetterId, reason: &str, error: &str, now: Timestamp) -> Record {
     let original = &*item.received.record;
     let mut record = original.clone();
     let binary = |name: &str, bytes: &[u8]| Header { name: name.to_owned(), value: Some(Bytes::copy_from_slice(bytes)) };
@@ -265,9 +266,10 @@ fn dead_letter_record(core: &Core, item: &Item, reason: &str, error: &str, now: 
         Header::text(headers::DLT_GROUP, core.name.to_string()),
         Header::text(headers::DLT_EXCEPTION, reason),
         Header::text(headers::DLT_MESSAGE, error),
+        Header::text(headers::DLT_LETTER, id.to_string()),
     ]);
     record.topic = core.dead_letter_topic();
-    record.timestamp = now;
+    record.timestamp = now.into();
     record
 }
 

@@ -167,27 +167,27 @@ pub(crate) async fn conclude(
         After::DeadLetter { attempts } => attempts,
     };
     let (tx, last_words) = match &failed.last_words {
-        Some(error) => (tx, Err(error.clone())),
+        Some(error) => (tx, Words::Failed(error.clone())),
         None => match last_words(core, tx, item, handler, failed, now).await? {
             Ok(said) => said,
             Err(error) => return Ok(Err(error)),
         },
     };
     match last_words {
-        Err(error) => {
+        Words::Failed(error) => {
             // The message is not given up before its `exhausted` fn has done its work.
             let policy = &core.handlers[handler].options().retry;
             let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
             effects.park(item, attempts.saturating_sub(1), core.clock.now().after(policy.longest), &error);
         }
-        Ok(events) => {
+        Words::Said { events, error } => {
             effects.no_longer_running(core, item, now);
             let (series, reason) = match failed.ended {
                 Ended::Dead => (&core.series.dead_by_handler, "handler"),
                 _ => (&core.series.dead_exhausted, "exhausted"),
             };
             effects.count(series);
-            effects.dead_letter(core, item, attempts, reason, &failed.error, now);
+            effects.dead_letter(core, item, attempts, reason, &format!("{}{error}", failed.error), now);
             match core.handlers[handler].options().after_dead_letter {
                 AfterDeadLetter::Release => {
                     effects.done(item);
@@ -203,8 +203,22 @@ pub(crate) async fn conclude(
     Ok(Ok(tx))
 }
 
-/// The transaction after an `exhausted` fn, and what that fn published, or why it failed.
-type LastWords = (Box<dyn StoreTx>, Result<Vec<(MessageId, Outgoing)>, String>);
+/// What an `exhausted` fn came to.
+enum Words {
+    /// It published these; or it can never succeed, for this reason, and the message is given up without it.
+    Said { events: Vec<(MessageId, Outgoing)>, error: String },
+    /// It failed, for this reason.
+    Failed(String),
+}
+
+impl Words {
+    fn none() -> Self {
+        Self::Said { events: Vec::new(), error: String::new() }
+    }
+}
+
+/// The transaction after an `exhausted` fn, and what that fn came to.
+type LastWords = (Box<dyn StoreTx>, Words);
 
 /// Calls the handler's `exhausted` fn, if it has one. `Err` says why there is no transaction any more.
 async fn last_words(
@@ -215,8 +229,8 @@ async fn last_words(
     failed: &Failed,
     now: Timestamp,
 ) -> Result<Result<LastWords, String>, StoreError> {
-    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok(Ok((tx, Ok(Vec::new())))) };
-    let Ok(value) = decode(core, item) else { return Ok(Ok((tx, Ok(Vec::new())))) };
+    let Some(function) = core.handlers[handler].exhausted_call() else { return Ok(Ok((tx, Words::none()))) };
+    let Ok(value) = decode(core, item) else { return Ok(Ok((tx, Words::none()))) };
     let slot = TxSlot::default();
     let mut meta = item.meta(core, handler, now);
     meta.last_error = Some(Arc::from(failed.error.as_str()));
@@ -231,7 +245,7 @@ async fn last_words(
     let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
     let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {
-        Ended::Done => Ok(Ok((returned.tx, Ok(judged.events)))),
+        Ended::Done => Ok(Ok((returned.tx, Words::Said { events: judged.events, error: String::new() }))),
         // It may be in the middle of a statement, which only dropping the transaction breaks off.
         _ if timed_out && returned.touched => Ok(Err(judged.error)),
         _ => {
@@ -239,7 +253,14 @@ async fn last_words(
                 returned.tx.undo().await?;
             }
             let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
-            Ok(Ok((returned.tx, Err(error))))
+            let words = match judged.ended {
+                // What can never be said is not waited for: the message would be tried for ever.
+                Ended::Dead => {
+                    Words::Said { events: Vec::new(), error: format!("; and its `exhausted` fn can never succeed: {error}") }
+                }
+                _ => Words::Failed(error),
+            };
+            Ok(Ok((returned.tx, words)))
         }
     }
 }

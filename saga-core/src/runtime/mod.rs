@@ -17,10 +17,12 @@ mod lane;
 mod lookout;
 pub mod metrics;
 mod parked;
+mod partitions;
 mod relay;
 mod saga;
 mod service;
 mod start;
+mod timekeeper;
 mod unit_of_work;
 mod upkeep;
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::Event;
 
-/// A message of a flow was dead-lettered by a participant: published in that transaction, on a topic of the framework's own, for
-/// the flow's tracker, which sets the instance to *needs attention*.
+/// A message of a flow was dead-lettered by a participant, or an event that the participant publishes does not reach the log:
+/// published, on a topic of the framework's own, for the flow's tracker, which sets the instance to *needs attention*.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepGivenUp {
     /// The flow.
@@ -18,12 +18,15 @@ pub struct StepGivenUp {
     pub undo: bool,
     /// Who gave it up.
     pub service: String,
-    /// The dead letter there.
+    /// The dead letter there; empty for an event that waits in the outbox there.
     pub dead_letter: String,
     /// Why.
     pub error: String,
     /// After how many attempts.
     pub attempts: u32,
+    /// The event that does not reach the log, if that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
 }
 
 impl Event for StepGivenUp {

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, Migration,
-        OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection, SqlReader,
-        StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, KeptClock,
+        Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, SagaStore, Sharing, SqlConnection,
+        SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -189,6 +190,22 @@ impl Store for Failing {
         self.inner.rewind(service, applied).await
     }
 
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.inner.note_partitions(service, topics).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.time().await
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        self.inner.clock(service).await
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.inner.keep_clock(service, clock).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.faults.check(Fault::Check)?;
         self.inner.check().await
@@ -266,12 +283,20 @@ impl StoreTx for FailingTx {
         self.inner.unpark(ids).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.inner.count_parked(service, topic, keys).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.inner.bury(service, letters).await
     }
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.inner.settle_dead_letter(service, id, state).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.inner.mark_unpublished(service, id, why).await
     }
 
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {

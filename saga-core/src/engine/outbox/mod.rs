@@ -224,6 +224,12 @@ impl<T: Clone> Ledger<T> {
         taken
     }
 
+    /// The first `most` rows of `topic` that wait to be sent.
+    pub fn waiting(&self, topic: &str, most: usize) -> Vec<(i64, T)> {
+        let ids = self.ready.get(topic).into_iter().flatten().take(most);
+        ids.filter_map(|id| Some((*id, self.rows.get(id)?.payload.clone()))).collect()
+    }
+
     /// Takes note that the log has stored a row.
     pub fn sent(&mut self, id: i64) {
         if let Some(row) = self.rows.get_mut(&id)
@@ -274,10 +280,9 @@ impl<T: Clone> Ledger<T> {
         self.has_first(wanted, |id, row| self.is_cleared(id, row))
     }
 
-    /// How many rows of `topic` wait to be sent. It looks through all rows.
-    pub fn waiting(&self, topic: &str) -> usize {
-        let waits = |row: &&Row<T>| row.key.0 == topic && matches!(row.state, State::Ready(_) | State::Sending(_));
-        self.rows.values().filter(waits).count()
+    /// How many rows of `topic` wait to be sent.
+    pub fn count_waiting(&self, topic: &str) -> usize {
+        self.ready.get(topic).map_or(0, BTreeSet::len)
     }
 
     /// How many rows wait to be removed.

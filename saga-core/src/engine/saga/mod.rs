@@ -4,7 +4,7 @@ pub mod barrier;
 pub mod instance;
 
 pub use barrier::{Answer, Known, Mark};
-pub use instance::{Firing, GivenUp, Instance, Outstanding, Sighting, Taken};
+pub use instance::{Firing, GivenUp, Instance, Outstanding, Sighting, Taken, Unsent};
 
 #[cfg(test)]
 mod model;

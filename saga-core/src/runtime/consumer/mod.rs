@@ -230,8 +230,12 @@ impl Consumer {
         }
         let epoch = owned.epoch;
         let (mut messages, mut bytes) = (0, 0);
+        let now = self.core.clock.now();
         for received in records {
             let offset = received.offset;
+            if let Some(written) = received.record.timestamp.time() {
+                self.core.time.saw_record(&partition.topic, written, now);
+            }
             owned.watermark.begin(offset);
             let item = Item::fresh(&self.core, received, epoch);
             if item.admission == crate::engine::admission::Admission::Skip {
@@ -342,6 +346,7 @@ impl Consumer {
             }
             if *fate == Fate::Fenced {
                 self.core.series.fenced.increment();
+                self.end_runs(std::slice::from_ref(item));
                 self.fenced(&partition, item.epoch);
             }
             if fresh {

@@ -11,7 +11,7 @@ use super::{Consumer, Stage, partition::Owned};
 use crate::{
     engine::parking::Parked,
     message::TopicPartition,
-    runtime::{core::Core, parked},
+    runtime::{core::Core, item::Item, parked, partitions},
     store::{Ownership, StoreError},
 };
 
@@ -87,8 +87,8 @@ impl Consumer {
                 continue;
             }
             owned.begin(&taken);
-            let of = |key: &&Parked| key.partition == taken.partition.partition && key.place.topic == taken.partition.topic;
-            self.core.lot().adopt(taken.partition.clone(), taken.epoch, keys.iter().filter(of).cloned());
+            let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
+            self.core.lot().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
             starts.push((taken.partition, taken.applied));
         }
         self.subscription.start(&starts);
@@ -134,7 +134,16 @@ impl Consumer {
 
     pub(super) fn drop_waiting(&mut self, partitions: &[TopicPartition]) {
         let dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
+        self.end_runs(&dropped);
         self.left_memory(&dropped);
+    }
+
+    /// Ends the runs of parked messages that are not tried: what else was taken of their keys may be of partitions that stay.
+    pub(super) fn end_runs(&self, items: &[Item]) {
+        let (now, mut lot) = (self.core.clock.now(), self.core.lot());
+        for item in items.iter().filter(|item| item.parked.is_some()) {
+            lot.settled(&item.place, 0, Some(now), now);
+        }
     }
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
@@ -171,6 +180,7 @@ impl Consumer {
 
 /// Takes partitions over from whoever read them before, and then reads which keys are parked.
 async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<(Vec<Ownership>, Vec<Parked>), StoreError> {
-    let owned = core.store().own(&core.name, partitions).await?;
-    Ok((owned, parked::keys(core).await?))
+    let (owned, counted) = tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions));
+    partitions::learn(core, counted).await?;
+    Ok((owned?, parked::keys(core).await?))
 }

@@ -1,6 +1,6 @@
 //! Whether the log does its part: a service's lookout, which makes conditions of what lasts.
 //!
-//! Once a second it looks at what the subscription, the publishing and the commits answer as errors, at partitions that have records
+//! Once a second it looks at what the subscription and the commits answer as errors, at partitions that have records
 //! and give none, and at what the transport knows; every few minutes at the settings of the topics. What is seen for longer than a
 //! moment is a condition of the service, with one line in the log at its beginning and one at its end. Nothing of this is on the way
 //! of a message.
@@ -123,16 +123,6 @@ impl Lookout {
                 core.name, failing.error
             );
             seen.push(Seen::warning("commits_failing", "", detail).since(failing.since));
-        }
-        for (topic, failing) in core.sight.publishing() {
-            // Another instance may have sent them.
-            match core.ledger().waiting(&topic) {
-                0 => core.sight.taken(&topic),
-                rows => {
-                    let detail = format!("the topic `{topic}` does not take {rows} records of the outbox: {}", failing.error);
-                    seen.push(Seen::critical("publish_failing", topic, detail).since(failing.since));
-                }
-            }
         }
         seen
     }

@@ -1,4 +1,4 @@
-//! What the consumer, the relay and the measuring of the lag see of the log, for the lookout.
+//! What the consumer and the measuring of the lag see of the log, for the lookout.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,6 @@ pub(crate) struct Sight(Mutex<Seen>);
 struct Seen {
     reading: Option<Failing>,
     commits: Option<Failing>,
-    publishing: BTreeMap<String, Failing>,
     partitions: BTreeMap<TopicPartition, Reading>,
     lags: Vec<GroupLag>,
 }
@@ -83,25 +82,6 @@ impl Sight {
     /// What keeps offsets from being committed.
     pub(super) fn commits(&self) -> Option<Failing> {
         self.seen().commits.clone()
-    }
-
-    /// The log did not take what was published to `topic`. Says whether it is the first failure of several.
-    pub(crate) fn not_taken(&self, topic: &str, error: String, now: Timestamp) -> bool {
-        let mut seen = self.seen();
-        let mut failing = seen.publishing.remove(topic);
-        let first = fail(&mut failing, error, now);
-        seen.publishing.extend(failing.map(|failing| (topic.to_owned(), failing)));
-        first
-    }
-
-    /// The log took all that was published to `topic`.
-    pub(crate) fn taken(&self, topic: &str) {
-        self.seen().publishing.remove(topic);
-    }
-
-    /// The topics that do not take what is published to them.
-    pub(super) fn publishing(&self) -> BTreeMap<String, Failing> {
-        self.seen().publishing.clone()
     }
 
     /// Where the partitions of this process are.

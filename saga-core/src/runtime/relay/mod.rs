@@ -5,16 +5,23 @@
 //! committed before it sends. Nothing is polled on the way from a commit to the log: the relay sleeps until there is something to
 //! send.
 
+mod held;
 mod instance;
+mod refused;
 mod send;
 mod upkeep;
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::watch, time::Instant};
 
 pub(crate) use self::instance::{Instance, leave};
-use self::upkeep::REMOVE;
+use self::{held::Held, upkeep::REMOVE};
 use super::{core::Core, metrics::TopicSeries};
 use crate::{
     engine::{outbox::OrderKey, waits::Waits},
@@ -43,6 +50,10 @@ pub(crate) struct Relay {
     series: HashMap<String, TopicSeries>,
     /// When the last look began.
     looked: Instant,
+    /// What waits for topics that take nothing.
+    held: Held,
+    /// Topics that refused what tells others of a flow.
+    uninformed: HashSet<String>,
 }
 
 /// What the relay does with the database.
@@ -54,6 +65,8 @@ enum Upkeep {
     Settle,
     /// Removes what was sent.
     Remove,
+    /// Tells flows that what they waited for has left.
+    Tell,
 }
 
 impl Relay {
@@ -61,7 +74,15 @@ impl Relay {
     pub(crate) async fn start(core: Arc<Core>) -> Result<Self, StoreError> {
         instance::join(&core).await?;
         let looked = Instant::now();
-        let mut relay = Self { core, topics: Waits::default(), upkeep: Waits::default(), series: HashMap::new(), looked };
+        let mut relay = Self {
+            core,
+            topics: Waits::default(),
+            upkeep: Waits::default(),
+            series: HashMap::new(),
+            looked,
+            held: Held::default(),
+            uninformed: HashSet::new(),
+        };
         relay.look().await?;
         let rows = relay.core.ledger().len();
         if rows > 0 {
@@ -133,6 +154,7 @@ impl Relay {
             self.send(rows).await;
         }
         self.remove().await;
+        self.tell_flows().await;
         self.measure();
     }
 
@@ -142,6 +164,7 @@ impl Relay {
             let ledger = self.core.ledger();
             ledger.to_remove() > 0 && !self.upkeep.holds(&Upkeep::Remove, now)
                 || ledger.has_doubtful() && !self.upkeep.holds(&Upkeep::Settle, now)
+                || self.held.has_news() && !self.upkeep.holds(&Upkeep::Tell, now)
         };
         let ready = || self.core.ledger().has_ready(|topic| self.may_send(topic, now));
         upkeep || self.core.instance.may_send() && (ready() || self.wants_look(now))
@@ -161,9 +184,18 @@ impl Relay {
         self.topics.next(now).into_iter().chain(self.upkeep.next(now)).min()
     }
 
-    fn topic_failed(&mut self, topic: String) {
+    /// Tries `topic` again later. The first failure of several is logged; what lasts becomes a condition.
+    fn topic_failed(&mut self, topic: String, cause: &str) {
         let core = &self.core;
-        self.topics.failed(topic, core.clock.now(), |failures| core.outage_backoff(failures));
+        let (service, mut before) = (&*core.name, 0);
+        self.topics.failed(topic.clone(), core.clock.now(), |failures| {
+            before = failures;
+            core.outage_backoff(failures)
+        });
+        match before {
+            0 => tracing::info!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
+            _ => tracing::debug!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
+        }
     }
 
     fn upkeep_failed(&mut self, what: Upkeep) {
@@ -181,7 +213,10 @@ impl Relay {
             return;
         }
         self.core.series.outbox_rows.set_count(ledger.len() as u64);
-        let age = ledger.oldest().map_or(Duration::ZERO, |record| self.core.clock.now().since(record.timestamp));
+        let age = ledger.oldest().map_or(Duration::ZERO, |record| {
+            let now = self.core.clock.now();
+            now.since(record.timestamp.time().unwrap_or(now))
+        });
         self.core.series.outbox_age_seconds.set(age.as_secs_f64());
     }
 }

@@ -49,7 +49,9 @@ pub(crate) fn given_up(
     error: &str,
     now: Timestamp,
 ) -> Option<Record> {
-    let role = item.role(core)?;
+    // One that is given up before its handler sees it stops its step too.
+    let unfit = || core.handlers[core.directory.handler(&item.place.topic, item.envelope.event_type.as_deref())?].role();
+    let role = item.role(core).or_else(unfit)?;
     let event = StepGivenUp {
         saga: role.saga.name.clone(),
         id: item.saga_id()?.to_owned(),
@@ -59,6 +61,7 @@ pub(crate) fn given_up(
         dead_letter: dead_letter.to_string(),
         error: error.to_owned(),
         attempts,
+        event: None,
     };
     let event = Outgoing::of(&event).ok()?;
     let context = Context::caused_by(&item.envelope, &core.ids);

@@ -9,6 +9,7 @@ mod retrying;
 mod scope;
 mod tracker;
 mod tracking;
+pub(crate) mod unsent;
 mod view;
 
 use std::{
@@ -32,6 +33,7 @@ pub(crate) use delivery::{IN_PROGRESS, given_up, left_behind, wait};
 pub(crate) use retrying::retry_dead_letters;
 pub(crate) use scope::{Before, Scope};
 pub(crate) use tracker::{participants, stored};
+pub(crate) use tracking::stopped;
 
 use crate::{
     engine::saga::barrier::Reason,
@@ -91,7 +93,7 @@ impl SagaCore {
         let tracked: Vec<_> = tracked.collect();
         let roles = handlers.iter().filter_map(Handler::role).map(|role| role.saga.deadline);
         let longest = roles.chain(tracked.iter().map(|tracked| tracked.deadline)).max().unwrap_or_default();
-        Self { tracked, wake: Notify::new(), planned: AtomicI64::new(i64::MAX), longest, began }
+        Self { tracked, wake: Notify::new(), planned: AtomicI64::new(Timestamp::MAX.as_millis()), longest, began }
     }
 
     /// Lets the timers be looked at again if `earliest` ends before the one that is waited for.

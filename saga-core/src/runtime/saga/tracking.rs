@@ -10,9 +10,10 @@ use super::{
     super::{core::Core, item::Item},
     Tracked,
     scope::Scope,
+    unsent,
 };
 use crate::{
-    engine::saga::{GivenUp, Instance, Taken, instance},
+    engine::saga::{GivenUp, Instance, Taken, Unsent, instance},
     id::MessageId,
     message::{Event, Outgoing},
     saga::{InstanceKey, InstanceRecord, Publishes, StepGivenUp},
@@ -125,11 +126,12 @@ impl Scope {
         let mut instances = std::mem::take(&mut self.instances);
         let keys: Vec<_> = keys.into_iter().filter(|key| !instances.contains_key(key)).collect();
         for record in read(core, tx, &keys).await? {
-            let read = Instance::read(record).map_err(|error| {
+            let mut read = Instance::read(record).map_err(|error| {
                 StoreError::Incompatible(format!(
                     "an instance of a saga cannot be read, was it written by a newer program? {error}"
                 ))
             })?;
+            read.bring_back(core.clock.now());
             instances.insert(read.key.clone(), read);
         }
         let mut history = Vec::with_capacity(sightings.len());
@@ -159,6 +161,25 @@ fn key(core: &Core, sighting: &Sighting) -> InstanceKey {
     InstanceKey { saga: core.sagas.tracked[sighting.flow].definition.name.clone(), id: sighting.id.clone() }
 }
 
+/// What `event` says is in the way, and why.
+pub(crate) fn stopped(event: &StepGivenUp) -> (GivenUp, String) {
+    let StepGivenUp { service, dead_letter, error, step, undo, attempts, .. } = event;
+    let what = if *undo { "the compensation of " } else { "" };
+    let reason = match &event.event {
+        Some(name) => unsent::reason(service, name, dead_letter, error),
+        None => format!("{service} gave {what}{step} up after {attempts} attempts: {error}"),
+    };
+    let given_up = GivenUp {
+        step: step.clone(),
+        undo: *undo,
+        service: service.clone(),
+        dead_letter: dead_letter.clone(),
+        reason: reason.clone(),
+        event: event.event.clone().map(|name| Unsent { name, row: None }),
+    };
+    (given_up, reason)
+}
+
 /// Takes one event in, and gives what is to be written down of it.
 fn take(
     core: &Core,
@@ -174,15 +195,9 @@ fn take(
     match instances.get_mut(key) {
         Some(instance) => match &sighting.given_up {
             Some(given_up) => {
-                let what = if given_up.undo { "the compensation of " } else { "" };
-                let reason = format!(
-                    "{} gave {what}{} up after {} attempts: {}",
-                    given_up.service, given_up.step, given_up.attempts, given_up.error
-                );
-                note = Some(reason.clone());
-                let (service, dead_letter) = (given_up.service.clone(), given_up.dead_letter.clone());
-                let (step, undo) = (given_up.step.clone(), given_up.undo);
-                instance.stop(saga, GivenUp { step, undo, service, dead_letter, reason }, now);
+                let (given_up, reason) = stopped(given_up);
+                note = Some(reason);
+                instance.stop(saga, given_up, now);
             }
             None => match instance.take(saga, seen, now, tracked.deadline) {
                 Taken::Moved => {}
@@ -202,7 +217,7 @@ fn take(
             },
         },
         None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
-            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, tracked.deadline);
+            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
             instances.insert(key.clone(), begun);
         }
         None => {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, OutboxId, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, KeptClock, OutboxId, Ownership,
+        ParkedId, ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -25,6 +25,9 @@ pub(super) struct Tables {
     pub(super) letters: Vec<(String, DeadLetter)>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    /// Of a service's topics: how many partitions, and whether it has been another number.
+    pub(super) topics: HashMap<(String, String), (i32, bool)>,
+    pub(super) clocks: HashMap<String, KeptClock>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
@@ -43,6 +46,7 @@ pub(super) enum Change {
     Unpark(ParkedId),
     Bury(String, DeadLetter),
     Settle(String, DeadLetterId, DeadLetterState),
+    Unpublished(String, DeadLetterId, String),
 }
 
 impl Tables {
@@ -92,6 +96,12 @@ impl Tables {
                 let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
                 if let Some((_, letter)) = found {
                     letter.state = state;
+                }
+            }
+            Change::Unpublished(service, id, why) => {
+                let found = self.letters.iter_mut().find(|(owner, letter)| *owner == service && letter.id == id);
+                if let Some((_, letter)) = found {
+                    letter.unpublished = Some(why);
                 }
             }
         }
@@ -152,6 +162,16 @@ impl Tables {
             true
         };
         owned.iter().map(&mut set).collect()
+    }
+
+    pub(super) fn note_partitions(&mut self, service: &str, topics: &[(String, i32)]) -> Vec<bool> {
+        let note = |(topic, partitions): &(String, i32)| {
+            let (known, moved) = self.topics.entry((service.to_owned(), topic.clone())).or_insert((*partitions, false));
+            *moved |= *known != *partitions;
+            *known = *partitions;
+            *moved
+        };
+        topics.iter().map(note).collect()
     }
 
     pub(super) fn prune_inbox(&mut self, service: &str, before: Timestamp, limit: u32) -> u64 {

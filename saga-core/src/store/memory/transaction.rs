@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -62,7 +63,8 @@ impl View {
             | Change::Step(..)
             | Change::Instance(..)
             | Change::History(..)
-            | Change::Repark(..) => {}
+            | Change::Repark(..)
+            | Change::Unpublished(..) => {}
         }
     }
 }
@@ -203,6 +205,30 @@ impl StoreTx for MemoryTx {
         Ok(there)
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        let tables = self.tables();
+        let of_topic = |owner: &str, message: &ParkedMessage| owner == service && message.received.record.topic == topic;
+        let mut keys_there: HashMap<ParkedId, Bytes> = tables
+            .parked
+            .iter()
+            .filter(|(_, (owner, message))| of_topic(owner, message))
+            .map(|(id, (_, message))| (*id, message.key()))
+            .collect();
+        drop(tables);
+        for change in &self.staged {
+            match change {
+                Change::Park(id, owner, message) if of_topic(owner, message) => {
+                    keys_there.insert(*id, message.key());
+                }
+                Change::Unpark(id) => {
+                    keys_there.remove(id);
+                }
+                _ => {}
+            }
+        }
+        Ok(keys.iter().map(|key| keys_there.values().filter(|there| *there == key).count()).collect())
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         letters.iter().for_each(|letter| self.stage(Change::Bury(service.to_owned(), letter.clone())));
         Ok(())
@@ -219,6 +245,15 @@ impl StoreTx for MemoryTx {
             self.stage(Change::Settle(service.to_owned(), id.clone(), state));
         }
         Ok(open)
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        let staged = self.view.letters.contains_key(&(service.to_owned(), id.clone()));
+        let there = staged || self.tables().letters.iter().any(|(owner, letter)| owner == service && letter.id == *id);
+        if there {
+            self.stage(Change::Unpublished(service.to_owned(), id.clone(), why.to_owned()));
+        }
+        Ok(there)
     }
 
     /// Nobody else writes while this transaction is open.

@@ -7,6 +7,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
@@ -179,12 +180,20 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::unpark(connection, ids).await).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
@@ -136,12 +137,20 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::unpark(connection, ids).await).await
     }
 
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
+    }
+
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
 
     async fn settle_dead_letter(&mut self, service: &str, id: &DeadLetterId, state: DeadLetterState) -> Result<bool, StoreError> {
         self.run(async |connection| dead_letters::settle(connection, service, id, state).await).await
+    }
+
+    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
+        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     /// Nobody else writes while this transaction is open.

@@ -78,6 +78,20 @@ impl Instance {
         }
     }
 
+    /// Moves the timers of an instance that was last written by a clock that was ahead of `now` by as much, so that they end when they
+    /// should have. Says whether that was so.
+    pub fn bring_back(&mut self, now: Timestamp) -> bool {
+        let ahead = self.updated_at.since(now);
+        if ahead == Duration::ZERO {
+            return false;
+        }
+        for at in self.known.timers.values_mut() {
+            *at = at.before(ahead);
+        }
+        self.updated_at = now;
+        true
+    }
+
     /// Takes the timers away that have ended by `now`: what they lead to was carried out.
     pub fn fired(&mut self, now: Timestamp) {
         self.known.timers.retain(|_, at| *at > now);
@@ -100,9 +114,13 @@ impl Instance {
         self.known.attempts = 0;
     }
 
-    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way.
+    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way and can be tried again. What waits for the
+    /// log in an outbox stays: it is tried again anyway.
     pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) -> Vec<GivenUp> {
-        self.attention = None;
+        let (waits, stopped) =
+            std::mem::take(&mut self.known.stopped).into_iter().partition::<Vec<_>, _>(|stopped| stopped.dead_letter.is_empty());
+        self.attention = waits.last().map(|waits| waits.reason.clone());
+        self.known.stopped = waits;
         self.known.attempts = 0;
         self.known.timers.clear();
         self.set_timers(saga, now, deadline);
@@ -110,6 +128,6 @@ impl Instance {
             // Its deadline has passed, and what that should have led to is tried now.
             self.known.timers.insert(FLOW.to_owned(), now);
         }
-        std::mem::take(&mut self.known.stopped)
+        stopped
     }
 }

@@ -42,19 +42,19 @@ pub(in crate::store::postgres) async fn bury(
     let kept = letters.iter().enumerate().filter(|(at, letter)| last[&letter.id] == *at);
     let letters: Vec<&DeadLetter> = kept.map(|(_, letter)| letter).collect();
     let sql = concat!(
-        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, ",
+        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, unpublished, ",
         columns!(),
-        ") SELECT $1, id, event_type, error, attempts, at, state, ",
+        ") SELECT $1, id, event_type, error, attempts, at, state, unpublished, ",
         columns!(),
         " FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], \
-         $8::text[], $9::int[], $10::bigint[], $11::bytea[], $12::bytea[], $13::bytea[], $14::bigint[]) \
-         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, ",
+         $8::text[], $9::text[], $10::int[], $11::bigint[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bigint[]) \
+         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, unpublished, ",
         columns!(),
         ", position) WHERE ",
         in_unit!(),
-        " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, ",
+        " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, unpublished, ",
         columns!(),
-        ") = (EXCLUDED.place, EXCLUDED.event_type, EXCLUDED.error, EXCLUDED.attempts, EXCLUDED.at, EXCLUDED.state, \
+        ") = (EXCLUDED.place, EXCLUDED.event_type, EXCLUDED.error, EXCLUDED.attempts, EXCLUDED.at, EXCLUDED.state, EXCLUDED.unpublished, \
          EXCLUDED.topic, EXCLUDED.\"partition\", EXCLUDED.\"offset\", EXCLUDED.record_key, EXCLUDED.value, EXCLUDED.headers, \
          EXCLUDED.timestamp)"
     );
@@ -65,7 +65,8 @@ pub(in crate::store::postgres) async fn bury(
         .bind(letters.iter().map(|letter| escaped(&letter.error)).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| i64::from(letter.attempts)).collect::<Vec<_>>())
         .bind(letters.iter().map(|letter| letter.at.as_millis()).collect::<Vec<_>>())
-        .bind(letters.iter().map(|letter| code(letter.state)).collect::<Vec<_>>());
+        .bind(letters.iter().map(|letter| code(letter.state)).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.unpublished.as_deref().map(escaped)).collect::<Vec<_>>());
     let received: Vec<_> = letters.iter().map(|letter| &letter.received).collect();
     let done = received::bind(query, &received).execute(connection).await?;
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
@@ -89,9 +90,32 @@ pub(in crate::store::postgres) async fn settle(
     if in_unit { Ok(settled) } else { Err(gone()) }
 }
 
+pub(in crate::store::postgres) async fn mark_unpublished(
+    connection: &mut PgConnection,
+    service: &str,
+    id: &DeadLetterId,
+    why: &str,
+) -> Result<bool, Failed> {
+    let sql = concat!(
+        "WITH marked AS (UPDATE sagas_dead_letters SET unpublished = $3 WHERE service = $1 AND id = $2 AND ",
+        in_unit!(),
+        " RETURNING id) SELECT count(*) = 1, (",
+        in_unit!(),
+        ") IS TRUE FROM marked"
+    );
+    let query = sqlx::query_as(sql).bind(service).bind(escaped(id.as_str())).bind(escaped(why));
+    let (marked, in_unit): (bool, bool) = query.fetch_one(connection).await?;
+    if in_unit { Ok(marked) } else { Err(gone()) }
+}
+
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+        concat!(
+            "SELECT id, event_type, error, attempts, at, state, unpublished, ",
+            columns!(),
+            " FROM sagas_dead_letters WHERE ",
+            $rest
+        )
     };
 }
 
@@ -103,7 +127,8 @@ fn read(row: &PgRow) -> Result<DeadLetter, Failed> {
         attempts: u32::try_from(row.try_get::<i64, _>(3)?).map_err(|_| unreadable())?,
         at: Timestamp::from_millis(row.try_get(4)?),
         state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
+        unpublished: row.try_get::<Option<String>, _>(6)?.map(unescaped),
+        received: received::read(row, 7)?,
     })
 }
 

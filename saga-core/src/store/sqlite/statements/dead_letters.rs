@@ -36,11 +36,11 @@ pub(in crate::store::sqlite) async fn bury(
     for portion in portions(letters) {
         let sql = format!(
             concat!(
-                "INSERT OR REPLACE INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, ",
+                "INSERT OR REPLACE INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, unpublished, ",
                 columns!(),
                 ") VALUES {}"
             ),
-            values(portion.len(), 1, 6 + COLUMNS)
+            values(portion.len(), 1, 7 + COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for letter in portion {
@@ -50,7 +50,8 @@ pub(in crate::store::sqlite) async fn bury(
                 .bind(&letter.error)
                 .bind(letter.attempts)
                 .bind(letter.at.as_millis())
-                .bind(code(letter.state));
+                .bind(code(letter.state))
+                .bind(letter.unpublished.as_deref());
             query = received::bind(query, &letter.received);
         }
         query.execute(&mut *connection).await?;
@@ -69,9 +70,25 @@ pub(in crate::store::sqlite) async fn settle(
     Ok(done.rows_affected() == 1)
 }
 
+pub(in crate::store::sqlite) async fn mark_unpublished(
+    connection: &mut SqliteConnection,
+    service: &str,
+    id: &DeadLetterId,
+    why: &str,
+) -> Result<bool, Failed> {
+    let sql = "UPDATE sagas_dead_letters SET unpublished = ?3 WHERE service = ?1 AND id = ?2";
+    let done = sqlx::query(sql).bind(service).bind(id.as_str()).bind(why).execute(connection).await?;
+    Ok(done.rows_affected() == 1)
+}
+
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+        concat!(
+            "SELECT id, event_type, error, attempts, at, state, unpublished, ",
+            columns!(),
+            " FROM sagas_dead_letters WHERE ",
+            $rest
+        )
     };
 }
 
@@ -83,7 +100,8 @@ fn read(row: &SqliteRow) -> Result<DeadLetter, Failed> {
         attempts: row.try_get(3)?,
         at: Timestamp::from_millis(row.try_get(4)?),
         state: state(row.try_get(5)?)?,
-        received: received::read(row, 6)?,
+        unpublished: row.try_get(6)?,
+        received: received::read(row, 7)?,
     })
 }
 
