@@ -295,7 +295,8 @@ async fn what_the_transport_knows_is_told_when_it_lasts() {
         detail: "there is no topic `orders`".to_owned(),
     };
     for critical in [true, false] {
-        *log.conditions.lock().unwrap() = vec![missing(critical)];
+        // Whoever looks in two ways sees it twice.
+        *log.conditions.lock().unwrap() = vec![missing(critical), missing(critical)];
         pass(&clock, 1).await;
         assert_eq!(condition(&handle, "topic_missing").await, None, "it may pass");
         pass(&clock, 10).await;

@@ -173,7 +173,7 @@ async fn named(handle: &Handle, name: &str, subject: &str) -> String {
 }
 
 async fn ready(handle: &Handle) {
-    soon("ready", handle, || async { (status(handle).await == Status::Up).then_some(()) }).await;
+    soon("ready", handle, || async { (status(handle).await != Status::Down).then_some(()) }).await;
 }
 
 async fn counted(handle: &Handle, count: &Count, wanted: usize) {

@@ -177,7 +177,9 @@ impl Lookout {
         let of = |standing: crate::engine::stall::Stalled| {
             let partition = &standing.partition;
             let detail = format!(
-                "{partition}: {} offsets wait behind a transaction of a producer that has been open since offset {}; they are read when it                  commits or aborts, which the broker does at the latest after the producer's `transaction.timeout.ms`: find it with                  `kafka-transactions find-hanging`, and end it with `kafka-transactions abort`",
+                "{partition}: {} offsets wait behind a transaction of a producer that has been open since offset {}; they are read when it \
+                 commits or aborts, which the broker does at the latest after the producer's `transaction.timeout.ms`: find it with \
+                 `kafka-transactions find-hanging`, and end it with `kafka-transactions abort`",
                 standing.end - standing.next,
                 standing.next
             );
@@ -236,6 +238,10 @@ impl Lookout {
         let mut before = std::mem::take(&mut self.seen);
         for Seen { name, subject, severity, detail, since } in seen {
             let key = (name, subject);
+            // What is seen in two ways is one condition.
+            if self.seen.contains_key(&key) {
+                continue;
+            }
             let first = before.remove(&key);
             let since = since.or(first).unwrap_or(now).min(now);
             if now.since(since) >= LASTING {
