@@ -19,6 +19,7 @@ mod fencing;
 mod gaps;
 mod happy;
 mod instances;
+mod log_conditions;
 mod log_lines;
 mod memory;
 mod misbehaviour;

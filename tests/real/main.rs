@@ -16,6 +16,7 @@ mod counting;
 mod fleet;
 mod frozen;
 mod kills;
+mod log_conditions;
 mod oracle;
 mod outages;
 mod repartitioned;

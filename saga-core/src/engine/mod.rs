@@ -14,6 +14,7 @@
 //! - [`watermark`]: how far a partition may be committed.
 //! - [`outbox`]: which rows may be sent now.
 //! - [`saga`]: what a message means to a flow across services.
+//! - [`stall`]: which partitions have records and give none.
 //! - [`waits`]: what has failed and waits for its next attempt.
 
 pub mod admission;
@@ -26,5 +27,6 @@ pub mod parking;
 pub mod passed;
 pub mod saga;
 pub mod schedule;
+pub mod stall;
 pub mod waits;
 pub mod watermark;

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     conditions::Conditions,
     gap::Gap,
+    lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
     relay::{self, Instance},
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) conditions: Conditions,
     /// Whether transactions fail.
     pub(crate) outage: Outage,
+    /// What is seen of the log.
+    pub(crate) sight: Sight,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -98,6 +101,7 @@ impl Core {
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
             outage: Outage::default(),
+            sight: Sight::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),

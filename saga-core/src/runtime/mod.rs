@@ -14,6 +14,7 @@ pub mod health;
 mod item;
 mod judge;
 mod lane;
+mod lookout;
 pub mod metrics;
 mod outage;
 mod parked;

@@ -46,6 +46,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
             let mut of_topics: BTreeMap<String, u64> = BTreeMap::new();
+            core.sight.measured(&lags);
             let mut counts = partitions::of(&lags);
             fewer.settle(&core, &mut counts);
             if let Err(error) = partitions::learn(&core, counts).await {

@@ -34,6 +34,7 @@
 //! # Ok(()) }
 //! ```
 
+mod condition;
 #[cfg(feature = "sqlite")]
 pub mod embedded;
 mod local;
@@ -43,6 +44,7 @@ mod statistics;
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
+pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
@@ -146,6 +148,26 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// Why not.
     async fn check(&self) -> Result<(), TransportError>;
+
+    /// What keeps `group`, or the publishing to `topics`, from its work and lasts, as the log and the clients of this process know it
+    /// now. It is asked about once a second: what it costs the log is bounded, and what it cannot know it leaves out. What
+    /// [`Subscription::next`] and [`publish`](Self::publish) answer as an error the runtime sees by itself.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        let _ = (group, topics);
+        Ok(Vec::new())
+    }
+
+    /// Looks for settings of topics against which a guarantee cannot hold.
+    ///
+    /// # Errors
+    /// When the log cannot be reached. A log that may not be asked for its settings answers with a finding that says so.
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        let _ = topics;
+        Ok(Vec::new())
+    }
 
     /// What the clients of this process say of themselves, as of a few seconds ago: it becomes series of the services' metrics.
     fn statistics(&self) -> Vec<ClientStatistics> {

@@ -33,6 +33,7 @@ use super::{
     gap::Gap,
     item::Item,
     lane::{self, Ran},
+    lookout::Reading,
     parked::Loaded,
 };
 use crate::{
@@ -58,6 +59,9 @@ struct Finished {
     /// How long the transaction of a lane was held.
     held: Duration,
 }
+
+/// How often the lookout is shown where the partitions are.
+const SHOW: Duration = Duration::from_secs(1);
 
 type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
 
@@ -97,6 +101,8 @@ pub(crate) struct Consumer {
     full_keys: Vec<(TopicPartition, Place)>,
     /// Nothing is started because the outbox is full.
     outbox_full: bool,
+    /// When it shows next where the partitions are.
+    show_at: Timestamp,
 }
 
 impl Consumer {
@@ -111,6 +117,7 @@ impl Consumer {
             advance_again: None,
             failed_advances: 0,
             stop: Stop::new(stopping),
+            show_at: core.clock.now(),
             core,
             subscription,
             flow,
@@ -147,7 +154,8 @@ impl Consumer {
             self.steer();
             let core = self.core.clone();
             let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
-            let again = [self.wanted_at(), self.skip_at(), self.advance_at()].into_iter().flatten().min();
+            self.show();
+            let again = [self.wanted_at(), self.skip_at(), self.advance_at(), Some(self.show_at)].into_iter().flatten().min();
             tokio::select! {
                 delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery),
                 Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
@@ -199,13 +207,20 @@ impl Consumer {
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
             Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap { partition, wanted, oldest, end }),
             Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "the log gives no records; waiting");
-                self.ask_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.outages)));
+                let (service, now) = (&*self.core.name, self.core.clock.now());
+                // What lasts becomes a condition.
+                match self.core.sight.unreadable(&error, now) {
+                    true => tracing::info!(service, %error, "the log gives no records; asking again"),
+                    false => tracing::debug!(service, %error, "the log gives no records; asking again"),
+                }
+                self.ask_again = Some(now.after(self.core.outage_backoff(self.outages)));
                 self.outages = self.outages.saturating_add(1);
                 return;
             }
         }
-        self.outages = 0;
+        if std::mem::take(&mut self.outages) > 0 {
+            self.core.sight.readable();
+        }
     }
 
     fn records(&mut self, partition: &TopicPartition, records: Vec<Received>) {
@@ -375,6 +390,22 @@ impl Consumer {
                 owned.series.paused.set_count(paused);
             }
         }
+    }
+
+    /// Shows the lookout where the partitions are, once a second.
+    fn show(&mut self) {
+        let now = self.core.clock.now();
+        // A clock that went back does not delay it.
+        if self.show_at > now && self.show_at <= now.after(SHOW) {
+            return;
+        }
+        self.show_at = now.after(SHOW);
+        let full = self.outbox_full;
+        let reading = |(partition, owned): (&TopicPartition, &Owned)| {
+            let wanted = owned.stage == Stage::Reading && owned.revoked.is_none() && !full && !self.flow.is_held(partition);
+            (partition.clone(), Reading { next: owned.watermark.next(), wanted })
+        };
+        self.core.sight.reads(self.partitions.iter().map(reading).collect());
     }
 
     /// Ends: what waits is given back, what runs is finished, what is done is committed.

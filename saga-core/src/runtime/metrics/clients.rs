@@ -247,7 +247,7 @@ mod tests {
             disconnects: 2,
         };
         let partition = TopicPartition::new("orders", 4);
-        let fetched = PartitionStatistics { partition, lag: Some(9), queued_records: 7, next: 20, end: 29 };
+        let fetched = PartitionStatistics { partition, lag: Some(9), queued_records: 7, next: 20, end: 29, blocked: 0 };
         let own = ClientStatistics {
             queued_records: 7,
             queued_bytes: 700,
@@ -309,7 +309,7 @@ mod tests {
         let metrics = Metrics::new("billing");
         let brokers = vec![BrokerStatistics { address: "b".into(), ..BrokerStatistics::default() }];
         let partition = TopicPartition::new("orders", 0);
-        let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0 }];
+        let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0, blocked: 0 }];
         let mut series = ClientSeries::new(&metrics, &"billing".into());
         series.show(&[ClientStatistics { brokers, partitions, ..consumer("billing") }]);
         let text = metrics.render();

@@ -29,7 +29,10 @@ use self::subscription::FaultySubscription;
 use crate::{
     message::Record,
     time::Clock,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{
+        ClientStatistics, Condition, GroupLag, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec, Transport,
+        TransportError,
+    },
 };
 
 /// What goes wrong, each as the share (0 to 1) of the times it could. By default nothing does.
@@ -51,6 +54,8 @@ pub struct Faults {
     pub cut_publish: f64,
     /// Publishes of which everything is stored, and which are answered with an error all the same.
     pub lose_answer: f64,
+    /// Times that a subscription is asked for what comes next and answers with an error.
+    pub fail_next: f64,
     /// Commits that are not stored.
     pub fail_commit: f64,
 }
@@ -66,6 +71,7 @@ impl Default for Faults {
             fail_publish: 0.0,
             cut_publish: 0.0,
             lose_answer: 0.0,
+            fail_next: 0.0,
             fail_commit: 0.0,
         }
     }
@@ -182,6 +188,14 @@ impl Transport for Faulty {
 
     async fn check(&self) -> Result<(), TransportError> {
         self.inner.check().await
+    }
+
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        self.inner.conditions(group, topics).await
+    }
+
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        self.inner.check_topics(topics).await
     }
 
     fn statistics(&self) -> Vec<ClientStatistics> {
