@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use saga_core::{
     message::Record,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    time::Timestamp,
+    transport::{ClientStatistics, GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError},
 };
 
 use crate::{
@@ -140,6 +141,12 @@ impl Transport for Kafka {
         let partitions = self.partitions(topics).await?;
         let group = group.to_owned();
         observer.ask(move |client| member::lag(client, &group, &partitions)).await
+    }
+
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.open()?;
+        let partitions = self.partitions(std::slice::from_ref(&topic.to_owned())).await?;
+        self.observer.ask(move |client| member::offsets(client, &partitions, at)).await
     }
 
     async fn check(&self) -> Result<(), TransportError> {

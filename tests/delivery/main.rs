@@ -32,6 +32,7 @@ mod pumps;
 mod quiet;
 mod random;
 mod readers;
+mod refused;
 mod restart;
 mod retries;
 mod stop;

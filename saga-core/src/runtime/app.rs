@@ -8,7 +8,7 @@ use super::{
     consumer::Consumer,
     core::Core,
     relay::{self, Relay},
-    saga, start, upkeep,
+    replays, saga, start, upkeep,
 };
 use crate::{
     handler::Handler,
@@ -262,6 +262,7 @@ impl Running {
             let consumer = Consumer::new(core.clone(), subscription, stopping.clone());
             intake.spawn(consumer.run());
             background.spawn(upkeep::audit(core.clone()));
+            background.spawn(replays::watch(core.clone()));
         }
         background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));

@@ -85,7 +85,8 @@ impl Conditions {
 
     /// Records that the condition `name` holds for exactly these subjects, each with its severity and detail.
     pub(crate) fn set(&self, name: &'static str, holds: impl IntoIterator<Item = (String, Severity, String)>, now: Timestamp) {
-        let mut over: Vec<_> = self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect();
+        let mut over: Vec<_> =
+            self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect();
         for (subject, severity, detail) in holds {
             over.retain(|known| *known != subject);
             self.raise(name, &subject, severity, detail, now);
@@ -159,7 +160,8 @@ mod tests {
     fn those_of_one_name_are_set_together() {
         let (conditions, metrics) = conditions();
         let holds = |subjects: &[&str]| {
-            let holds = subjects.iter().map(|subject| ((*subject).to_owned(), Severity::Warning, format!("{subject} stands still")));
+            let holds =
+                subjects.iter().map(|subject| ((*subject).to_owned(), Severity::Warning, format!("{subject} stands still")));
             holds.collect::<Vec<_>>()
         };
         conditions.set("partition_stalled", holds(&["orders-0", "orders-1"]), at(1));

@@ -255,7 +255,9 @@ async fn last_words(
             let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
             let words = match judged.ended {
                 // What can never be said is not waited for: the message would be tried for ever.
-                Ended::Dead => Words::Said { events: Vec::new(), error: format!("; and its `exhausted` fn can never succeed: {error}") },
+                Ended::Dead => {
+                    Words::Said { events: Vec::new(), error: format!("; and its `exhausted` fn can never succeed: {error}") }
+                }
                 _ => Words::Failed(error),
             };
             Ok(Ok((returned.tx, words)))

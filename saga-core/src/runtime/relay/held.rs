@@ -85,7 +85,13 @@ impl Relay {
         *told = true;
         let severity = if topic == core.dead_letter_topic() { Severity::Warning } else { Severity::Critical };
         let waits = "what is published there waits in the outbox and is sent in order as soon as the topic takes it";
-        core.conditions.raise(TOPIC_UNWRITABLE, &topic, severity, format!("the topic `{topic}` takes nothing: {cause}; {waits}"), now);
+        core.conditions.raise(
+            TOPIC_UNWRITABLE,
+            &topic,
+            severity,
+            format!("the topic `{topic}` takes nothing: {cause}; {waits}"),
+            now,
+        );
         if let Err(error) = self.hold(&topic, cause, now).await {
             tracing::warn!(service = &*core.name, %error, "flows whose events wait for the log could not be told; trying again");
         }

@@ -121,7 +121,12 @@ impl Relay {
         let core = &self.core;
         let why = format!("the topic `{topic}` does not have it: {why}");
         if !tx.mark_unpublished(&core.name, letter, &why).await? {
-            tracing::warn!(service = &*core.name, dead_letter = letter.as_str(), why, "the dead letter is not in the database any more");
+            tracing::warn!(
+                service = &*core.name,
+                dead_letter = letter.as_str(),
+                why,
+                "the dead letter is not in the database any more"
+            );
         }
         core.stage(tx, &[]).await
     }

@@ -70,7 +70,9 @@ pub(crate) fn concerns(core: &Core, record: &Record) -> bool {
 pub(super) fn reason(service: &str, event: &str, dead_letter: &str, why: &str) -> String {
     match dead_letter {
         "" => format!("{service} waits to publish {event}: {why}; it is sent as soon as the log takes it"),
-        id => format!("{service} could not publish {event}: {why}; it is kept as the dead letter {id}: mend the cause, then retry"),
+        id => {
+            format!("{service} could not publish {event}: {why}; it is kept as the dead letter {id}: mend the cause, then retry")
+        }
     }
 }
 
@@ -82,7 +84,8 @@ pub(crate) async fn tell(
     unsent: &[Unsent<'_>],
     now: Timestamp,
 ) -> Result<Vec<Record>, StoreError> {
-    let all: Vec<_> = unsent.iter().flat_map(|unsent| parts(core, unsent.record).into_iter().map(move |part| (unsent, part))).collect();
+    let all: Vec<_> =
+        unsent.iter().flat_map(|unsent| parts(core, unsent.record).into_iter().map(move |part| (unsent, part))).collect();
     let keys = all.iter().filter(|(_, part)| part.tracked).map(|(_, part)| part.key.clone());
     let (mut instances, mut history, mut signals) = (load(core, tx, keys).await?, Vec::new(), Vec::new());
     for (Unsent { row, record, letter, why }, part) in all {

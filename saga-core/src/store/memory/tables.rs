@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use super::{
     super::{
         DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, OutboxId, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+        ParkedKey, ParkedMessage, Replay, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -25,6 +25,7 @@ pub(super) struct Tables {
     pub(super) letters: Vec<(String, DeadLetter)>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    pub(super) replays: HashMap<String, Vec<Replay>>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
@@ -33,6 +34,7 @@ pub(super) struct Tables {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Claim(String, InboxKey, Timestamp),
+    Forget(String, InboxKey),
     Send(OutboxId, String, Record),
     Sent(OutboxId),
     Step(String, StepRecord),
@@ -57,6 +59,9 @@ impl Tables {
         match change {
             Change::Claim(service, key, at) => {
                 self.inbox.entry(service).or_default().insert(key, at);
+            }
+            Change::Forget(service, key) => {
+                self.inbox.entry(service).or_default().remove(&key);
             }
             Change::Send(id, service, record) => {
                 self.outbox.insert(id, (service, record));

@@ -7,6 +7,7 @@ mod connect;
 mod errors;
 mod migrate;
 mod options;
+mod replays;
 mod sagas;
 mod settings;
 mod sharing;
@@ -38,8 +39,8 @@ use self::{
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore, Sharing,
-    SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, ReplayStore,
+    SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -181,6 +182,10 @@ impl Store for PostgresStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 

@@ -10,6 +10,7 @@ mod migrate;
 mod options;
 mod place;
 mod reading;
+mod replays;
 mod sagas;
 mod statements;
 mod unit;
@@ -37,8 +38,8 @@ use self::{
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, SagaStore,
-    SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, ReplayStore,
+    SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -185,6 +186,10 @@ impl Store for SqliteStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 

@@ -30,9 +30,14 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
     let mut operations = vec![call(
         "retry",
         r#"{"by":"…"}"#.to_owned(),
-        instance.known.stopped.iter().filter(|stopped| !stopped.dead_letter.is_empty()).fold("lets its timers run anew".to_owned(), |does, stopped| {
-            format!("{does}, and {} handle its dead letter {} again", stopped.service, stopped.dead_letter)
-        }),
+        instance
+            .known
+            .stopped
+            .iter()
+            .filter(|stopped| !stopped.dead_letter.is_empty())
+            .fold("lets its timers run anew".to_owned(), |does, stopped| {
+                format!("{does}, and {} handle its dead letter {} again", stopped.service, stopped.dead_letter)
+            }),
     )];
     let expected = chart.map(|chart| instance.expected(&chart.definition)).unwrap_or_default();
     // The abort is none that can be skipped.

@@ -38,9 +38,7 @@ impl Instance {
     /// Takes in that something of the flow was given up: if the flow needs it, somebody has to look.
     pub fn stop(&mut self, saga: &Definition, given_up: GivenUp, now: Timestamp) {
         let name = |given_up: &GivenUp| given_up.event.as_ref().map(|event| event.name.clone());
-        let same = |other: &GivenUp| {
-            (&other.step, other.undo, name(other)) == (&given_up.step, given_up.undo, name(&given_up))
-        };
+        let same = |other: &GivenUp| (&other.step, other.undo, name(other)) == (&given_up.step, given_up.undo, name(&given_up));
         self.known.stopped.retain(|other| !same(other));
         if self.needs(saga, &given_up) {
             self.call_for_attention(given_up.reason.clone(), now);

@@ -110,7 +110,12 @@ pub(in crate::store::postgres) async fn mark_unpublished(
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, unpublished, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+        concat!(
+            "SELECT id, event_type, error, attempts, at, state, unpublished, ",
+            columns!(),
+            " FROM sagas_dead_letters WHERE ",
+            $rest
+        )
     };
 }
 

@@ -83,7 +83,12 @@ pub(in crate::store::sqlite) async fn mark_unpublished(
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, event_type, error, attempts, at, state, unpublished, ", columns!(), " FROM sagas_dead_letters WHERE ", $rest)
+        concat!(
+            "SELECT id, event_type, error, attempts, at, state, unpublished, ",
+            columns!(),
+            " FROM sagas_dead_letters WHERE ",
+            $rest
+        )
     };
 }
 
