@@ -33,6 +33,7 @@ mod quiet;
 mod random;
 mod readers;
 mod refused;
+mod replay;
 mod restart;
 mod retries;
 mod stop;

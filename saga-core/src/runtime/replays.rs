@@ -16,6 +16,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 /// Open replays that are looked at.
 const MOST: u32 = 1_000;
+/// How much younger what a replay claims is, at least, than the replay: what was claimed up to then does not count.
+const AFTER: Duration = Duration::from_millis(1);
 /// The most records of a replay, if nothing else is said.
 const LIMIT: i64 = 100_000;
 
@@ -26,6 +28,11 @@ pub enum ReplayPoint {
     Offset(i64),
     /// At the first record that is as young, by the log's timestamps.
     Time(Timestamp),
+}
+
+/// Which claims do not count for a replay that was asked for at `at`: those from before this.
+pub(crate) fn since(at: Timestamp) -> Timestamp {
+    at.after(AFTER)
 }
 
 impl ReplayPoint {
@@ -40,7 +47,6 @@ impl ReplayPoint {
 
 /// What is to be read once more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct ReplayRequest {
     /// A topic that the service handles.
     pub topic: String,
@@ -195,6 +201,9 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
         return Err(ReplayError::Busy(busy.partition.clone()));
     }
     let now = core.clock.now();
+    // Also where the clock stands still or goes back, each replay is younger than those before it, and than what they have claimed.
+    let last = core.store().replays().list(&core.name, false, 1).await?.first().map(|replay| replay.at.after(AFTER));
+    let at = last.map_or(now, |last| last.max(now));
     for planned in &mut planned {
         let id = ReplayId::from(core.ids.uuid(now));
         let replay = Replay {
@@ -208,7 +217,7 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
             again: request.again,
             reason: request.reason.clone(),
             by: request.by.clone(),
-            at: now,
+            at,
             state: ReplayState::Waiting,
             resume: None,
             ended_at: None,

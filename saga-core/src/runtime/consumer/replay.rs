@@ -13,7 +13,11 @@ use crate::{
         replay::{self, Progress, Range},
     },
     message::{Received, TopicPartition},
-    runtime::{core::Core, gap::Gap, replays::Wanted},
+    runtime::{
+        core::Core,
+        gap::Gap,
+        replays::{self, Wanted},
+    },
     store::{Ownership, Replay, ReplayId, ReplayState, ReplayStep, StoreError},
     time::Timestamp,
 };
@@ -87,7 +91,7 @@ impl Owned {
     /// Since when claims count for the record at `offset`; `None`: since ever.
     pub(super) fn again(&self, offset: i64) -> Option<Timestamp> {
         let replaying = self.replay.as_ref().filter(|replaying| replaying.phase == Phase::Reading)?;
-        let since = replaying.replay.again.then_some(replaying.replay.at);
+        let since = replaying.replay.again.then(|| replays::since(replaying.replay.at));
         replay::again(replaying.range, offset, replaying.parked.contains(&offset), since)
     }
 
