@@ -32,7 +32,7 @@ async fn what_is_wrong_with_a_replay_is_named() {
         body
     };
     let table = [
-        (json!({"topic": "orders", "fromOffset": 0}), "by"),
+        (json!({"topic": "orders", "fromOffset": 0}), "reason: is missing"),
         (who(json!({"topic": "orders"})), "fromOffset or fromTime"),
         (who(json!({"topic": "orders", "fromOffset": 0, "fromTime": "2026-01-01T00:00:00Z"})), "not both"),
         (who(json!({"topic": "orders", "fromOffset": 0, "toOffset": -1})), "offsets begin at 0"),
