@@ -172,7 +172,7 @@ async fn units(
         key: Some(Bytes::from_static(b"key")),
         value: Some(Bytes::from(vec![b'x'; 300])),
         headers: vec![Header::text("ce_id", "1")],
-        timestamp: NOW,
+        timestamp: NOW.into(),
     };
     let begun = now();
     for batch in 0..count {

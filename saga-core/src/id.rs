@@ -85,50 +85,20 @@ impl IdSource {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 
-    /// A W3C trace id (32 hexadecimal digits) and span id (16), as a sampled `traceparent`.
-    pub fn traceparent(&self) -> String {
-        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("00-{:032x}-{:016x}-01", rng.u128(1..), rng.u64(1..))
+    /// A trace id (W3C Trace Context), which is never zero.
+    pub(crate) fn trace_id(&self) -> u128 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).u128(1..)
     }
 
-    /// A `traceparent` for a new span within the trace of `parent`; a new trace when `parent` is none.
-    pub fn child_of(&self, parent: &str) -> String {
-        let mut parts = parent.split('-');
-        let (Some("00"), Some(trace), Some(_), Some(flags), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return self.traceparent();
-        };
-        let hexadecimal = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !hexadecimal(trace, 32) || !hexadecimal(flags, 2) {
-            return self.traceparent();
-        }
-        let span = self.0.lock().unwrap_or_else(PoisonError::into_inner).u64(1..);
-        format!("00-{trace}-{span:016x}-{flags}")
+    /// A span id (W3C Trace Context), which is never zero.
+    pub(crate) fn span_id(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).u64(1..)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_child_keeps_the_trace_and_gets_a_span_of_its_own() {
-        let ids = IdSource::seeded(1);
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let child = ids.child_of(parent);
-        assert_eq!((&child[..36], &child[52..]), (&parent[..36], "-01"));
-        assert_ne!(child, parent);
-        assert_eq!(child.len(), parent.len());
-    }
-
-    #[test]
-    fn nonsense_starts_a_trace() {
-        let ids = IdSource::seeded(1);
-        for nonsense in ["", "00", "00-xyz-00f067aa0ba902b7-01", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"] {
-            assert_eq!(ids.child_of(nonsense).len(), 55, "{nonsense}");
-        }
-    }
 
     #[test]
     fn the_same_seed_gives_the_same_ids() {

@@ -25,6 +25,8 @@ const COMMON: &[(&str, &str)] = &[
     ("socket.nagle.disable", "true"),
     ("statistics.interval.ms", "5000"),
     ("topic.metadata.refresh.fast.interval.ms", "50"),
+    // Partitions that were added are found within this time, by readers and by producers, which place keys by their number.
+    ("topic.metadata.refresh.interval.ms", "10000"),
 ];
 
 const PRODUCER: &[(&str, &str)] = &[

@@ -124,7 +124,7 @@ async fn publish(config: KafkaConfig) -> Result<(), String> {
         key: Some("k".into()),
         value: Some("v".into()),
         headers: vec![],
-        timestamp: Clock::system().now(),
+        timestamp: Clock::system().now().into(),
     };
     let stored = kafka.publish(vec![record]).await.remove(0);
     kafka.close().await;

@@ -66,7 +66,8 @@ impl Services {
         let message = |event: &str| format!("{id}/{event}");
         let begun = message("OrderCreated");
         let sighting = Sighting { event: "OrderCreated", id: &begun, at: start };
-        let mut instance = Instance::begin(definition, id, sighting, &format!("correlation of {id}"), definition.deadline);
+        let mut instance =
+            Instance::begin(definition, id, sighting, &format!("correlation of {id}"), sighting.at, definition.deadline);
         let mut history = vec![entry(&instance, "OrderCreated", &begun, start)];
         for (event, second) in events.iter().zip(1..) {
             let (at, name) = (start.after(Duration::from_secs(second)), message(event));
@@ -105,7 +106,7 @@ impl Services {
             key: Some(id.to_owned().into()),
             value: Some("{}".into()),
             headers: vec![],
-            timestamp: self.now,
+            timestamp: self.now.into(),
         };
         let letter = DeadLetter {
             id: MessageId::new(letter),

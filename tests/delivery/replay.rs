@@ -278,7 +278,13 @@ async fn a_replay_that_is_broken_off_goes_on_after_a_start_and_does_nothing_twic
 
 /// Waits at the gate before it begins its transaction, where the plan has it hang.
 #[handler(timeout = "1h")]
-async fn waiting(On(placed): On<Placed>, work: Work, meta: Meta, State(plan): State<Plan>, State(gate): State<Gate>) -> Result<(), Failure> {
+async fn waiting(
+    On(placed): On<Placed>,
+    work: Work,
+    meta: Meta,
+    State(plan): State<Plan>,
+    State(gate): State<Gate>,
+) -> Result<(), Failure> {
     if plan.step(&placed, &meta) == Step::Hang {
         gate.0.acquire().await?.forget();
     }

@@ -1,6 +1,6 @@
 //! Rows and events outside a delivery: together, or not at all.
 
-use sagas::{Settings, UnitOfWork, prelude::*, testing::Pump};
+use sagas::{Settings, UnitOfWork, message::TraceContext, prelude::*, testing::Pump};
 use std::future::Future;
 
 use crate::support::*;
@@ -86,7 +86,7 @@ async fn a_flow_begins_as_it_is_told() {
         let mut work = pump.service("payments").begin().await.unwrap();
         work.correlate("flow-1");
         work.saga("saga-1");
-        work.trace(trace);
+        work.trace(TraceContext::parse(trace, ""));
         assert_eq!(work.correlation_id(), "flow-1");
         let id = work.publish(&placed("a", 1)).unwrap();
         work.commit().await.unwrap();

@@ -3,7 +3,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::Method;
 use sagas::message::{Header, Record};
-use sagas::time::Timestamp;
+use sagas::time::LogTime;
 use sagas_tests::{Answer, SERVICES, Shop, header, on_real_servers, payload};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn record(topic: &str, key: &[u8], value: impl Into<Vec<u8>>, headers: &[(&str, 
         key: Some(key.to_vec().into()),
         value: Some(value.into().into()),
         headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
-        timestamp: Timestamp::from_millis(1_767_225_600_000),
+        timestamp: LogTime::from_millis(1_767_225_600_000),
     }
 }
 

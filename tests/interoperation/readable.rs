@@ -124,7 +124,7 @@ async fn a_key_has_the_partition_that_javas_clients_give_it() {
         key: Some(key.clone().into()),
         value: Some("ours".into()),
         headers: vec![],
-        timestamp: Clock::system().now(),
+        timestamp: Clock::system().now().into(),
     });
     let stored = kafka.publish(ours.collect()).await;
     assert!(stored.iter().all(Result::is_ok), "{stored:?}");

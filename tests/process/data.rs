@@ -7,6 +7,7 @@ use std::{
 
 use sagas::{
     message::Envelope,
+    time::Clock,
     transport::{
         Delivery, Transport,
         embedded::{Embedded, EmbeddedOptions},
@@ -98,7 +99,7 @@ pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<Str
             _ => continue,
         };
         for received in &records {
-            let envelope = Envelope::of(received);
+            let envelope = Envelope::of(received, Clock::system().now()).unwrap();
             let value: Value = serde_json::from_slice(received.record.value.as_deref().unwrap_or_default()).unwrap();
             let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
             let said = (envelope.event_type.unwrap_or_default(), text("kind"));

@@ -206,7 +206,7 @@ async fn a_record_under_another_key_confirms_nobody() {
         key: Some(b"8".to_vec().into()),
         value: Some(br#"{"id":7}"#.to_vec().into()),
         headers: headers.map(|(name, value)| Header::text(name, value.to_owned())).into(),
-        timestamp: pump.clock().now(),
+        timestamp: pump.clock().now().into(),
     };
     pump.publish_record(record).await;
     pump.run_until_quiet().await;
@@ -282,7 +282,7 @@ async fn a_broken_record_after_the_end_is_a_dead_letter_and_no_more() {
         key: Some(b"1".to_vec().into()),
         value: Some(b"garbage".to_vec().into()),
         headers: headers.map(|(name, value)| Header::text(name, value.to_owned())).into(),
-        timestamp: pump.clock().now(),
+        timestamp: pump.clock().now().into(),
     };
     pump.publish_record(record).await;
     pump.run_until_quiet().await;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::message::EventType;
+use crate::message::{BadHeader, EventType, headers};
 
 /// Why a record is given up before any handler sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Unfit {
     },
     /// It has no value.
     NoValue,
+    /// A header that says what or whose it is cannot be used.
+    BadHeader(BadHeader),
 }
 
 impl Unfit {
@@ -36,6 +38,7 @@ impl Unfit {
             Self::NoType => "no_type",
             Self::NewerVersion { .. } => "newer_version",
             Self::NoValue => "no_value",
+            Self::BadHeader(_) => "bad_header",
         }
     }
 }
@@ -51,6 +54,7 @@ impl std::fmt::Display for Unfit {
                 write!(f, "the record has version {version}; this program knows versions up to {known}: update it, then retry")
             }
             Self::NoValue => f.write_str("the record has no value"),
+            Self::BadHeader(bad) => write!(f, "{bad}: its producer has to send it with another one"),
         }
     }
 }
@@ -82,6 +86,8 @@ pub struct Facts<'r> {
     pub version: u32,
     /// Bytes of the value; `None` without one.
     pub value: Option<usize>,
+    /// What is wrong with its headers, if they cannot be used.
+    pub bad_header: Option<&'r BadHeader>,
 }
 
 /// Which handler takes which type of which topic.
@@ -136,19 +142,25 @@ impl Directory {
             // A tombstone: it deletes a key of a compacted topic, and is no event.
             return Admission::Skip;
         }
+        let bad_header = facts.bad_header.map(|bad| Admission::DeadLetter(Unfit::BadHeader(bad.clone())));
         let entry = match facts.event_type {
+            // It says a type, and which one cannot be known.
+            None if facts.bad_header.is_some_and(|bad| bad.header == headers::TYPE) => {
+                return bad_header.unwrap_or(Admission::Skip);
+            }
             Some(name) => types.get(name),
             None if types.len() == 1 => types.values().next(),
             None => return Admission::DeadLetter(Unfit::NoType),
         };
         let Some(entry) = entry else { return Admission::Skip };
-        match facts.value {
-            None => Admission::DeadLetter(Unfit::NoValue),
-            Some(size) if size > self.max_bytes => Admission::DeadLetter(Unfit::TooLarge { size, limit: self.max_bytes }),
-            Some(_) if facts.version > entry.version => {
+        match (facts.value, bad_header) {
+            (None, _) => Admission::DeadLetter(Unfit::NoValue),
+            (Some(size), _) if size > self.max_bytes => Admission::DeadLetter(Unfit::TooLarge { size, limit: self.max_bytes }),
+            (Some(_), Some(bad_header)) => bad_header,
+            (Some(_), None) if facts.version > entry.version => {
                 Admission::DeadLetter(Unfit::NewerVersion { version: facts.version, known: entry.version })
             }
-            Some(_) => Admission::Handle { handler: entry.handler, event: entry.event },
+            (Some(_), None) => Admission::Handle { handler: entry.handler, event: entry.event },
         }
     }
 }
@@ -156,7 +168,7 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Fault;
+    use crate::{failure::Fault, message::Wrong};
 
     fn event(name: &'static str, topic: &'static str, version: u32) -> EventType {
         EventType { name, topic, version, decode: |_, _| Err(Fault::new("not decoded here")) }
@@ -167,7 +179,12 @@ mod tests {
         let orders = [event("Created", "orders", 2), event("Shipped", "orders", 1)];
         let payments = [event("Paid", "payments", 1)];
         let directory = Directory::new([&orders[..], &payments[..]], 100);
-        let facts = |topic, event_type, version, value| Facts { topic, event_type, version, value };
+        let facts = |topic, event_type, version, value| Facts { topic, event_type, version, value, bad_header: None };
+        let id = BadHeader { header: headers::ID, wrong: Wrong::NotUtf8 };
+        let r#type = BadHeader { header: headers::TYPE, wrong: Wrong::NotUtf8 };
+        let bad =
+            |bad_header, topic, event_type, value| Facts { bad_header: Some(bad_header), ..facts(topic, event_type, 1, value) };
+        let unusable = |bad: &BadHeader| Admission::DeadLetter(Unfit::BadHeader(bad.clone()));
         let handle = |handler, event| Admission::Handle { handler, event };
         let newer = Unfit::NewerVersion { version: 3, known: 2 };
         let table = [
@@ -183,6 +200,13 @@ mod tests {
             (facts("payments", Some("Paid"), 1, Some(101)), Admission::DeadLetter(Unfit::TooLarge { size: 101, limit: 100 })),
             (facts("payments", None, 1, None), Admission::Skip),
             (facts("elsewhere", Some("Paid"), 1, Some(10)), Admission::Skip),
+            (bad(&id, "orders", Some("Created"), Some(10)), unusable(&id)),
+            (bad(&id, "orders", Some("Audited"), Some(10)), Admission::Skip),
+            (bad(&id, "payments", None, Some(10)), unusable(&id)),
+            (bad(&r#type, "payments", None, Some(10)), unusable(&r#type)),
+            (bad(&r#type, "orders", None, Some(10)), unusable(&r#type)),
+            (bad(&r#type, "orders", None, None), Admission::Skip),
+            (bad(&r#type, "elsewhere", None, Some(10)), Admission::Skip),
         ];
         for (facts, expected) in table {
             assert_eq!(directory.admit(facts), expected, "{facts:?}");

@@ -24,6 +24,7 @@ pub mod flow;
 pub mod outbox;
 pub mod pace;
 pub mod parking;
+pub mod passed;
 pub mod replay;
 pub mod saga;
 pub mod schedule;

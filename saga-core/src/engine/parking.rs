@@ -6,6 +6,11 @@
 //!
 //! Others write to the database too: another member retries a dead letter, say. So the index is compared with it now and then
 //! ([`ParkingLot::begin_audit`]).
+//!
+//! A key is of one partition only as long as its topic keeps its number of partitions. Where that has changed, messages of a key may
+//! be parked of several. They stay one queue, in the order in which they were parked, and each is tried by the owner of its
+//! partition: one behind the head of another owner waits for that owner ([`ParkingLot::behind`]). What is parked of a partition that
+//! is not there any more is its guardian's ([`ParkingLot::guardian`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -23,7 +28,7 @@ pub struct Place {
 }
 
 /// The due time of a key that waits for a person, not for a time.
-pub const HELD: Timestamp = Timestamp::from_millis(i64::MAX);
+pub const HELD: Timestamp = Timestamp::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Queue {
@@ -54,6 +59,10 @@ pub struct ParkingLot {
     runs: RunNumber,
     /// The partitions whose keys these are, and under which epoch.
     owned: HashMap<TopicPartition, i64>,
+    /// How many partitions topics have, as far as that is known.
+    partitions: HashMap<String, i32>,
+    /// Topics whose number of partitions has changed.
+    moved: HashSet<String>,
     /// While the index is compared with the database: what has changed here meanwhile.
     audit: Option<HashSet<Place>>,
 }
@@ -183,13 +192,57 @@ impl ParkingLot {
         (self.queues.len(), self.queues.values().map(|queue| queue.count).sum())
     }
 
-    /// Takes `partition` over under `epoch`, with the keys of it that are parked. What was known of it before is forgotten.
+    /// Takes `partition` over under `epoch`, with those of `keys` whose first message is of it. What was known of it before is
+    /// forgotten.
     pub fn adopt(&mut self, partition: TopicPartition, epoch: i64, keys: impl IntoIterator<Item = Parked>) {
         self.forget(std::slice::from_ref(&partition));
         for key in keys {
-            self.park(key.place, key.partition, key.count, key.due);
+            if self.guardian(&key.place.topic, key.partition) == partition {
+                self.correct(&key.place, key.partition, key.count, key.due);
+            }
         }
         self.owned.insert(partition, epoch);
+    }
+
+    /// Notes that `topic` has `count` partitions, and whether it has had another number.
+    pub fn set_partitions(&mut self, topic: &str, count: i32, moved: bool) {
+        self.partitions.insert(topic.to_owned(), count);
+        if moved {
+            self.moved.insert(topic.to_owned());
+        }
+    }
+
+    /// How many partitions `topic` has, if that is known.
+    pub fn partitions(&self, topic: &str) -> Option<i32> {
+        self.partitions.get(topic).copied()
+    }
+
+    /// Whether messages of a key of `topic` may be parked of several partitions: then this index alone, which is of owned partitions,
+    /// does not say whether a key is parked.
+    pub fn has_moved(&self, topic: &str) -> bool {
+        self.moved.contains(topic)
+    }
+
+    /// The partition whose owner answers for what is parked of `partition`: that one, or another where it is not there any more.
+    pub fn guardian(&self, topic: &str, partition: i32) -> TopicPartition {
+        let number = match self.partitions.get(topic) {
+            Some(count) if *count > 0 && partition >= *count => partition % count,
+            _ => partition,
+        };
+        TopicPartition::new(topic, number)
+    }
+
+    /// Notes that the first message parked at `place` is of `partition`.
+    pub fn head(&mut self, place: &Place, partition: i32) {
+        if let Some(queue) = self.queues.get_mut(place) {
+            queue.partition = partition;
+        }
+    }
+
+    /// Notes that the first message parked at `place` is of `partition`, which is another's: what waits behind it here waits for that.
+    pub fn behind(&mut self, place: &Place, partition: i32) {
+        let count = self.count(place);
+        self.correct(place, partition, count, HELD);
     }
 
     /// Forgets partitions that are another's now, and what is parked of them.
@@ -198,9 +251,11 @@ impl ParkingLot {
         for partition in partitions {
             self.owned.remove(partition);
         }
-        let of =
-            |place: &Place, queue: &Queue| partitions.iter().any(|at| at.partition == queue.partition && at.topic == place.topic);
-        self.queues.retain(|place, queue| !of(place, queue));
+        let of = |place: &Place, queue: &Queue| partitions.contains(&self.guardian(&place.topic, queue.partition));
+        let gone: Vec<_> = self.queues.iter().filter(|(place, queue)| of(place, queue)).map(|(place, _)| place.clone()).collect();
+        for place in &gone {
+            self.queues.remove(place);
+        }
         self.timeline.retain(|(_, place)| self.queues.contains_key(place));
     }
 
@@ -220,14 +275,18 @@ impl ParkingLot {
         let Some(touched) = self.audit.take() else { return false };
         let mut wrong = Vec::new();
         let mut known = HashSet::with_capacity(keys.len());
-        for key in keys {
-            if !self.owned.contains_key(&TopicPartition::new(key.place.topic.clone(), key.partition)) {
-                continue;
-            }
+        for mut key in keys {
+            let ours = self.owned.contains_key(&self.guardian(&key.place.topic, key.partition));
             let right = match self.queues.get(&key.place) {
+                None if !ours => continue,
                 None => false,
-                Some(queue) => queue.run.is_some() || queue.put_off || queue.due <= now.max(key.due),
+                Some(queue) if queue.run.is_some() => true,
+                Some(queue) if !ours => (queue.partition, queue.count, queue.due) == (key.partition, key.count, HELD),
+                Some(queue) => queue.partition == key.partition && (queue.put_off || queue.due <= now.max(key.due)),
             };
+            if !ours {
+                key.due = HELD;
+            }
             known.insert(key.place.clone());
             if !right && !touched.contains(&key.place) {
                 wrong.push(key);
@@ -392,5 +451,47 @@ mod tests {
         lot.begin_audit();
         lot.forget(&[partition(5)]);
         assert!(!lot.end_audit(vec![key("late", 0, 1, 5)], at(10)), "the read was of before");
+    }
+
+    /// Partitions were added, and a key has messages of the old one and of the new one.
+    #[test]
+    fn the_owner_of_a_new_partition_waits_for_the_owner_of_the_old_one() {
+        let mut lot = ParkingLot::default();
+        lot.set_partitions("orders", 6, false);
+        lot.adopt(partition(9), 1, [key("a", 2, 1, 5)]);
+        assert!(!lot.is_parked(&place("a")), "it is another's");
+        lot.set_partitions("orders", 12, true);
+        assert!(lot.has_moved("orders") && !lot.has_moved("payments"));
+        lot.park(place("a"), 9, 1, at(6));
+        assert_eq!(lot.take_due(at(6), 9), [place("a")]);
+        lot.behind(&place("a"), 2);
+        assert_eq!((lot.take_due(at(99), 9), lot.is_parked(&place("a"))), (vec![], true));
+        lot.begin_audit();
+        assert!(lot.end_audit(vec![key("a", 2, 2, 50)], at(10)), "it counts what waits in all");
+        assert_eq!((lot.count(&place("a")), lot.next_due()), (2, None));
+        lot.begin_audit();
+        assert!(!lot.end_audit(vec![key("a", 2, 2, 60)], at(10)));
+        lot.begin_audit();
+        assert!(lot.end_audit(vec![key("a", 9, 1, 6)], at(70)), "the other is done");
+        assert_eq!(lot.take_due(at(70), 9), [place("a")]);
+    }
+
+    /// A topic was recreated with fewer partitions: what is parked of one that is not there any more has an owner all the same.
+    #[test]
+    fn what_is_parked_of_a_partition_that_is_gone_has_a_guardian() {
+        let mut lot = ParkingLot::default();
+        lot.set_partitions("orders", 6, true);
+        for (number, guardian) in [(0, 0), (5, 5), (6, 0), (9, 3), (11, 5), (-1, -1)] {
+            assert_eq!(lot.guardian("orders", number), partition(guardian), "{number}");
+        }
+        assert_eq!(lot.guardian("unknown", 9), TopicPartition::new("unknown", 9));
+        lot.adopt(partition(3), 1, [key("a", 9, 1, 5), key("b", 8, 1, 5)]);
+        assert_eq!(lot.take_due(at(5), 9), [place("a")]);
+        lot.settled(&place("a"), 1, None, at(5));
+        lot.begin_audit();
+        assert!(lot.end_audit(vec![key("c", 9, 1, 5), key("b", 8, 1, 5)], at(6)));
+        assert!(lot.is_parked(&place("c")) && !lot.is_parked(&place("b")));
+        lot.forget(&[partition(3)]);
+        assert_eq!(lot.totals(), (0, 0));
     }
 }

@@ -41,12 +41,13 @@ pub(crate) struct StepName {
 
 impl Meta {
     /// A key for whatever must happen once outside the database: the same at every attempt of this handler for this message,
-    /// and no other's. Of a step of a saga it is the instance's, whatever message called for the step, and the same for what undoes
+    /// and no other's. Colons of the source are written as `%3A`, so that no two messages share one. Of a step of a saga it is the instance's, whatever message called for the step, and the same for what undoes
     /// the step, which can so name what it takes back.
     pub fn idempotency_key(&self) -> String {
         if let (Some(StepName { saga, step }), Some(id)) = (&self.step, &self.key) {
             return format!("{}:{saga}:{id}:{step}", self.service);
         }
-        format!("{}:{}:{}:{}", self.service, self.handler, self.envelope.source, self.envelope.id)
+        let source = self.envelope.source.replace('%', "%25").replace(':', "%3A");
+        format!("{}:{}:{source}:{}", self.service, self.handler, self.envelope.id)
     }
 }

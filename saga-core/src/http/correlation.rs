@@ -1,4 +1,4 @@
-//! The id that a request is followed by, through every event and log line it leads to.
+//! What a request is followed by, through every event and log line it leads to: its correlation id, and its trace.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::{
 };
 
 use super::Problem;
-use crate::{id::IdSource, time::Clock};
+use crate::{id::IdSource, message::TraceContext, time::Clock};
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -58,6 +58,37 @@ impl<S: Send + Sync> FromRequestParts<S> for CorrelationId {
     }
 }
 
+/// The trace that a request is part of (W3C Trace Context), by its headers `traceparent` and `tracestate`; none if they are not valid.
+///
+/// Hand it to [`UnitOfWork::trace`](crate::runtime::UnitOfWork::trace), so that the events carry it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestTrace(Option<TraceContext>);
+
+impl RequestTrace {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut parents = headers.get_all("traceparent").iter();
+        let (Some(parent), None) = (parents.next(), parents.next()) else { return Self(None) };
+        // One that is no text makes the whole list invalid.
+        let states: Result<Vec<_>, _> = headers.get_all("tracestate").iter().map(HeaderValue::to_str).collect();
+        let states = states.map(|states| states.join(",")).unwrap_or_default();
+        Self(parent.to_str().ok().and_then(|parent| TraceContext::parse(parent, &states)))
+    }
+}
+
+impl From<RequestTrace> for Option<TraceContext> {
+    fn from(trace: RequestTrace) -> Self {
+        trace.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestTrace {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +114,29 @@ mod tests {
             assert!(taken || uuid::Uuid::parse_str(id.as_str()).is_ok(), "{id}");
         }
         assert!(uuid::Uuid::parse_str(CorrelationId::take_or_make(&HeaderMap::new(), &clock, &ids).as_str()).is_ok());
+    }
+
+    #[test]
+    fn a_valid_trace_is_taken_with_all_of_its_state() {
+        let trace = |headers: &[(&'static str, &[u8])]| {
+            let header = |(name, value): &(&'static str, &[u8])| {
+                (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header"))
+            };
+            let mut all = HeaderMap::new();
+            for (name, value) in headers.iter().map(header) {
+                all.append(name, value);
+            }
+            let trace: Option<TraceContext> = RequestTrace::of(&all).into();
+            trace.map(|trace| (trace.traceparent(), trace.tracestate().map(str::to_owned)))
+        };
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let taken = |state: Option<&str>| Some((parent.to_owned(), state.map(str::to_owned)));
+        let valid = ("traceparent", parent.as_bytes());
+        assert_eq!(trace(&[valid]), taken(None));
+        assert_eq!(trace(&[valid, ("tracestate", b"a=1"), ("tracestate", b"b=2")]), taken(Some("a=1,b=2")));
+        assert_eq!(trace(&[valid, ("tracestate", b"a=1"), ("tracestate", b"\xff")]), taken(None));
+        assert_eq!(trace(&[valid, valid]), None);
+        assert_eq!(trace(&[("traceparent", b"00-\xff"), ("tracestate", b"a=1")]), None);
+        assert_eq!(trace(&[("tracestate", b"a=1")]), None);
     }
 }

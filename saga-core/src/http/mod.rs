@@ -2,7 +2,7 @@
 //!
 //! [`service_routes`] has health, metrics, dead letters and sagas; mount it in an axum app of your own, or let
 //! [`App`](crate::runtime::App) serve it beside the routes of the service. The extractors ([`Json`], [`Query`], [`Path`],
-//! [`Page`], [`CorrelationId`]) answer what is wrong with a request as a [`Problem`], and [`harden`] does so for the rest: the
+//! [`Page`], [`CorrelationId`], [`RequestTrace`]) answer what is wrong with a request as a [`Problem`], and [`harden`] does so for the rest: the
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
 //! router over a listener, with limits on what a client may hold on to.
 
@@ -22,7 +22,7 @@ mod routes;
 mod sagas;
 mod serve;
 
-pub use correlation::CorrelationId;
+pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
 pub use harden::{RequestLimits, harden, harden_with};
 pub use json::Json;

@@ -1,15 +1,23 @@
 //! Envelopes: a record whose headers have been understood, and an event on its way to a record.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::{Event, EventKey, Header, Received, Record, headers};
+use super::{BadHeader, Event, EventKey, Header, Received, Record, TraceContext, headers};
 use crate::{
     failure::Fault,
     id::{IdSource, MessageId},
     time::Timestamp,
 };
 
+/// How far a time that a record states may lie ahead of the clock here: further than clocks differ. One beyond that is not believed.
+pub const MAX_AHEAD: Duration = Duration::from_secs(3_600);
+
 /// What is known of a received message besides its value.
+///
+/// What a header says comes from whoever published the record, and is read here and nowhere else: what is in an envelope is within the
+/// bounds of [`headers`], and can be written to every database, header and answer, and be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
@@ -21,7 +29,11 @@ pub struct Envelope {
     pub event_type: Option<String>,
     /// The version of the event's shape; 1 if the record does not say it.
     pub version: u32,
-    /// When it was published; the record's timestamp if its headers do not say it.
+    /// When it was published, as the record says: its header, else its timestamp. A time that cannot be, before 1970 or more than
+    /// [`MAX_AHEAD`] ahead of the clock here, is not believed; where neither is, it is the time of arrival.
+    ///
+    /// It is by the sender's clock and for display: to measure how long something waits, use [`Meta::now`](crate::extract::Meta::now)
+    /// and times of the clock here.
     pub time: Timestamp,
     /// What the whole flow is known by; the message's own identity if the record does not say it.
     pub correlation_id: String,
@@ -29,10 +41,8 @@ pub struct Envelope {
     pub causation_id: Option<String>,
     /// The saga instance it belongs to.
     pub saga_id: Option<String>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
-    /// W3C trace context, vendors' part.
-    pub tracestate: Option<String>,
+    /// W3C trace context; `None` if there is none that is valid.
+    pub trace: Option<TraceContext>,
 }
 
 impl Envelope {
@@ -47,32 +57,67 @@ impl Envelope {
             correlation_id: correlation_id.to_owned(),
             causation_id: None,
             saga_id: None,
-            traceparent: None,
-            tracestate: None,
+            trace: None,
         }
     }
 
-    /// Reads the headers of `received`. Whatever is missing or makes no sense is filled in as the fields say.
-    pub fn of(received: &Received) -> Self {
+    /// Reads the headers of `received`, which has arrived `now`. What is missing is filled in as the fields say; so is a time or a trace
+    /// context that makes no sense. Of a header that is repeated the last counts, and one without a value, or with an empty one, is none.
+    ///
+    /// # Errors
+    /// When a header that says what or whose the message is cannot be used as it is.
+    pub fn of(received: &Received, now: Timestamp) -> Result<Self, BadHeader> {
         let record = &received.record;
-        let text = |name: &str| record.header(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        let id = match text(headers::ID) {
-            Some(id) => MessageId::new(id),
-            None => MessageId::new(format!("{}-{}-{}", record.topic, received.partition, received.offset)),
-        };
-        Self {
-            source: text(headers::SOURCE).unwrap_or_else(|| record.topic.clone()),
-            event_type: text(headers::TYPE),
-            version: record.header(headers::SCHEMA_VERSION).and_then(|text| text.parse().ok()).unwrap_or(1),
-            time: record.header(headers::TIME).and_then(|text| text.parse().ok()).unwrap_or(record.timestamp),
-            correlation_id: text(headers::CORRELATION_ID).unwrap_or_else(|| id.to_string()),
-            causation_id: text(headers::CAUSATION_ID),
-            saga_id: text(headers::SAGA_ID),
-            traceparent: text(headers::TRACEPARENT),
-            tracestate: text(headers::TRACESTATE),
+        let source = headers::read(record, headers::SOURCE, headers::MAX_ID)?;
+        let id = headers::read(record, headers::ID, headers::MAX_ID)?;
+        let correlation_id = headers::read(record, headers::CORRELATION_ID, headers::MAX_ID)?;
+        let envelope = Self::by_position(received, now);
+        let id = id.map_or(envelope.id, MessageId::new);
+        Ok(Self {
+            source: source.map_or(envelope.source, str::to_owned),
+            event_type: headers::read(record, headers::TYPE, headers::MAX_TYPE)?.map(str::to_owned),
+            version: headers::version(record)?,
+            correlation_id: correlation_id.map_or_else(|| id.to_string(), str::to_owned),
+            causation_id: headers::read(record, headers::CAUSATION_ID, headers::MAX_ID)?.map(str::to_owned),
+            saga_id: headers::read(record, headers::SAGA_ID, headers::MAX_ID)?.map(str::to_owned),
+            trace: trace(record),
+            time: envelope.time,
             id,
+        })
+    }
+
+    /// The envelope of a record of which no header that could identify it is believed: it is known by its position. Its type is kept if
+    /// it is one.
+    pub fn by_position(received: &Received, now: Timestamp) -> Self {
+        let record = &received.record;
+        let position = format!("{}-{}-{}", record.topic, received.partition, received.offset);
+        let event_type = headers::read(record, headers::TYPE, headers::MAX_TYPE).ok().flatten();
+        Self {
+            event_type: event_type.map(str::to_owned),
+            ..Self::internal(MessageId::new(position.as_str()), &record.topic, time(record, now), &position)
         }
     }
+}
+
+/// When `record` was published, as far as that can be believed.
+fn time(record: &Record, now: Timestamp) -> Timestamp {
+    let stated = record.header(headers::TIME).and_then(|text| text.parse().ok());
+    let possible = |at: &Timestamp| (Timestamp::from_millis(0)..=now.after(MAX_AHEAD)).contains(at);
+    stated.filter(possible).or_else(|| record.timestamp.time().filter(possible)).unwrap_or(now)
+}
+
+/// What `record` says of its trace. Two that say different things say nothing.
+fn trace(record: &Record) -> Option<TraceContext> {
+    let all = |name: &'static str| record.headers.iter().filter(move |header| header.name == name);
+    let mut parents = all(headers::TRACEPARENT);
+    let parent = parents.next()?;
+    if parents.any(|other| other != parent) {
+        return None;
+    }
+    let text = |header: &Header| String::from_utf8(header.value.as_deref().unwrap_or_default().to_vec());
+    // One that is no text makes the whole list invalid.
+    let states: Result<Vec<_>, _> = all(headers::TRACESTATE).map(text).collect();
+    TraceContext::parse(&text(parent).ok()?, &states.map(|states| states.join(",")).unwrap_or_default())
 }
 
 /// An event that has been encoded and waits for its identity and its place in the outbox.
@@ -123,20 +168,20 @@ impl Outgoing {
             Header::text(headers::CONTENT_TYPE, "application/json"),
             Header::text(headers::SCHEMA_VERSION, self.version.to_string()),
             Header::text(headers::CORRELATION_ID, context.correlation_id.clone()),
-            Header::text(headers::TRACEPARENT, context.traceparent.clone()),
+            Header::text(headers::TRACEPARENT, context.trace.traceparent()),
         ];
         let optional = [
-            (headers::CAUSATION_ID, &context.causation_id),
-            (headers::SAGA_ID, &context.saga_id),
-            (headers::TRACESTATE, &context.tracestate),
+            (headers::CAUSATION_ID, context.causation_id.as_deref()),
+            (headers::SAGA_ID, context.saga_id.as_deref()),
+            (headers::TRACESTATE, context.trace.tracestate()),
         ];
-        all.extend(optional.into_iter().filter_map(|(name, value)| Some(Header::text(name, value.clone()?))));
+        all.extend(optional.into_iter().filter_map(|(name, value)| Some(Header::text(name, value?))));
         Record {
             topic: self.topic.to_owned(),
             key: Some(Bytes::from(self.key)),
             value: Some(self.value),
             headers: all,
-            timestamp: time,
+            timestamp: time.into(),
         }
     }
 }
@@ -152,21 +197,13 @@ pub struct Context {
     /// The saga instance.
     pub saga_id: Option<String>,
     /// W3C trace context.
-    pub traceparent: String,
-    /// W3C trace context, vendors' part.
-    pub tracestate: Option<String>,
+    pub trace: TraceContext,
 }
 
 impl Context {
-    /// The start of a flow known by `correlation_id`, traced by `traceparent`.
-    pub fn root(correlation_id: impl Into<String>, traceparent: impl Into<String>) -> Self {
-        Self {
-            correlation_id: correlation_id.into(),
-            causation_id: None,
-            saga_id: None,
-            traceparent: traceparent.into(),
-            tracestate: None,
-        }
+    /// The start of a flow known by `correlation_id`, in `trace`.
+    pub fn root(correlation_id: impl Into<String>, trace: TraceContext) -> Self {
+        Self { correlation_id: correlation_id.into(), causation_id: None, saga_id: None, trace }
     }
 
     /// What follows from the message in `envelope`: the same flow and trace, a new span.
@@ -175,8 +212,20 @@ impl Context {
             correlation_id: envelope.correlation_id.clone(),
             causation_id: Some(envelope.id.to_string()),
             saga_id: envelope.saga_id.clone(),
-            traceparent: envelope.traceparent.as_deref().map_or_else(|| ids.traceparent(), |parent| ids.child_of(parent)),
-            tracestate: envelope.tracestate.clone(),
+            trace: envelope.trace.as_ref().map_or_else(|| TraceContext::root(ids), |parent| parent.child(ids)),
         }
     }
+
+    /// What in it could not be read again by those who receive the event.
+    pub(crate) fn unreadable(&self) -> Option<BadHeader> {
+        let ids = [
+            (headers::CORRELATION_ID, Some(&self.correlation_id)),
+            (headers::CAUSATION_ID, self.causation_id.as_ref()),
+            (headers::SAGA_ID, self.saga_id.as_ref()),
+        ];
+        ids.into_iter().find_map(|(name, id)| headers::check(name, id?, headers::MAX_ID).err())
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # use saga_core::{id::{IdSource, MessageId}, time::Timestamp};
-//! use saga_core::message::{Context, Envelope, Event, Outgoing, Received};
+//! use saga_core::message::{Context, Envelope, Event, Outgoing, Received, TraceContext};
 //!
 //! #[derive(serde::Serialize, serde::Deserialize)]
 //! struct OrderCreated {
@@ -25,13 +25,14 @@
 //! }
 //!
 //! # fn main() -> Result<(), saga_core::failure::Fault> {
-//! let context = Context::root("checkout-7", IdSource::seeded(1).traceparent());
+//! let context = Context::root("checkout-7", TraceContext::root(&IdSource::seeded(1)));
 //! let event = Outgoing::of(&OrderCreated { order_id: 42 })?;
 //! let record = event.into_record(&MessageId::new("m-1"), "order", Timestamp::from_millis(0), &context);
 //! assert_eq!((record.topic.as_str(), record.key.as_deref()), ("orders", Some(&b"42"[..])));
 //! assert_eq!(record.value.as_deref(), Some(&br#"{"order_id":42}"#[..]));
 //!
-//! let envelope = Envelope::of(&Received { record: record.into(), partition: 0, offset: 17 });
+//! let now = Timestamp::from_millis(1_000);
+//! let envelope = Envelope::of(&Received { record: record.into(), partition: 0, offset: 17 }, now)?;
 //! assert_eq!((envelope.id.as_str(), envelope.source.as_str()), ("m-1", "order"));
 //! assert_eq!((envelope.event_type.as_deref(), envelope.correlation_id.as_str()), (Some("OrderCreated"), "checkout-7"));
 //! # Ok(()) }
@@ -43,9 +44,12 @@ pub mod headers;
 mod identified;
 mod record;
 mod shard;
+mod trace;
 
-pub use envelope::{Context, Envelope, Outgoing};
+pub use envelope::{Context, Envelope, MAX_AHEAD, Outgoing};
 pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
+pub use headers::{BadHeader, Wrong};
 pub use identified::Identified;
 pub use record::{Header, Received, Record, TopicPartition};
 pub use shard::{Shard, Shards};
+pub use trace::TraceContext;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::time::Timestamp;
+use crate::time::LogTime;
 
 /// One header of a record. Header names can repeat, and a value can be missing, as in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub struct Record {
     pub value: Option<Bytes>,
     /// The headers, in order.
     pub headers: Vec<Header>,
-    /// When it was made.
-    pub timestamp: Timestamp,
+    /// When it was made, as its producer says.
+    pub timestamp: LogTime,
 }
 
 impl Record {

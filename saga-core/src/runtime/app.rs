@@ -8,7 +8,9 @@ use super::{
     consumer::Consumer,
     core::Core,
     relay::{self, Relay},
-    replays, saga, start, upkeep,
+    replays, saga, start,
+    timekeeper::{self, Timekeeper},
+    upkeep,
 };
 use crate::{
     handler::Handler,
@@ -97,7 +99,8 @@ impl App {
         self
     }
 
-    /// Replaces the clock.
+    /// Replaces the clock: the one of which each service makes its own, which goes by its database where processes share that, and by
+    /// the machine's monotonic clock ([`Clock`]).
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -145,7 +148,7 @@ impl App {
         if !problems.is_empty() {
             return Err(StartError { app: name, problems });
         }
-        let mut handle = Handle { running: BTreeMap::new(), transport: transport.clone(), clock: clock.clone() };
+        let mut handle = Handle { running: BTreeMap::new(), transport: transport.clone() };
         for service in services {
             let service_name = service.name.clone();
             match Running::start(service, transport.clone(), &clock, &ids).await {
@@ -237,12 +240,13 @@ impl Running {
         clock: &Clock,
         ids: &IdSource,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
         let core = Arc::new(Core::new(
             service.name.into(),
             service.database,
             transport,
             service.settings,
-            clock.clone(),
+            time,
             ids.clone(),
             service.handlers,
             &service.trackers,
@@ -266,6 +270,7 @@ impl Running {
         }
         background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));
+        background.spawn(timekeeper::keep(core.clone()));
         if !core.sagas.tracked.is_empty() {
             background.spawn(saga::watch(core.clone()));
         }
@@ -311,7 +316,6 @@ impl Running {
 pub struct Handle {
     running: BTreeMap<String, Running>,
     transport: Arc<dyn Transport>,
-    clock: Clock,
 }
 
 impl Handle {
@@ -346,7 +350,7 @@ impl Handle {
 
     async fn at_rest(&self, cores: &[Arc<Core>]) -> bool {
         for core in cores {
-            if !core.ledger().is_empty() || core.lot().is_active(self.clock.now()) {
+            if !core.ledger().is_empty() || core.lot().is_active(core.clock.now()) {
                 return false;
             }
             // Rows of other instances, and of those that were killed.
@@ -362,11 +366,11 @@ impl Handle {
             }
             // A service that has just begun does not know yet what is parked.
             match core.store().parked_keys(&core.name).await {
-                Ok(keys) if keys.iter().all(|key| key.due > self.clock.now()) => {}
+                Ok(keys) if keys.iter().all(|key| key.due > core.clock.now()) => {}
                 _ => return false,
             }
             match core.store().sagas().next_due(&core.name).await {
-                Ok(due) if due.is_none_or(|due| due > self.clock.now()) => {}
+                Ok(due) if due.is_none_or(|due| due > core.clock.now()) => {}
                 _ => return false,
             }
         }

@@ -15,6 +15,7 @@ use super::{
     relay::{self, Instance},
     replays::Wanted,
     saga::SagaCore,
+    timekeeper::Timekeeper,
 };
 use crate::{
     engine::{
@@ -28,7 +29,7 @@ use crate::{
     runtime::{Health, Metrics, Tracker},
     settings::Settings,
     store::{Database, OutboxId, Store, StoreError, StoreTx},
-    time::Clock,
+    time::{Clock, Timestamp},
     transport::Transport,
 };
 
@@ -38,7 +39,9 @@ pub(crate) struct Core {
     pub(crate) database: Database,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) settings: Settings,
+    /// The service's own, which is that of `time`.
     pub(crate) clock: Clock,
+    pub(crate) time: Timekeeper,
     pub(crate) ids: IdSource,
     pub(crate) handlers: Vec<Handler>,
     pub(crate) directory: Directory,
@@ -81,13 +84,13 @@ impl Core {
         database: Database,
         transport: Arc<dyn Transport>,
         settings: Settings,
-        clock: Clock,
+        time: Timekeeper,
         ids: IdSource,
         handlers: Vec<Handler>,
         trackers: &[Tracker],
         state: StateMap,
     ) -> Self {
-        let metrics = Metrics::new(&name);
+        let (metrics, clock) = (Metrics::new(&name), time.clock.clone());
         let shared = database.store().sharing().is_some();
         Self {
             directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
@@ -112,6 +115,7 @@ impl Core {
             transport,
             settings,
             clock,
+            time,
             ids,
             handlers,
             state,
@@ -142,6 +146,11 @@ impl Core {
 
     pub(crate) fn set_replays(&self, wanted: Vec<Wanted>) {
         *self.replays.lock().unwrap_or_else(PoisonError::into_inner) = wanted.into();
+    }
+
+    /// The time before which everything that was written is surely older than `retention`.
+    pub(crate) fn older_than(&self, retention: Duration) -> Timestamp {
+        self.time.passed.older_than(self.clock.now(), retention)
     }
 
     pub(crate) fn moved(&self) {

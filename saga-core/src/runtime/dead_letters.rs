@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{core::Core, saga::unsent};
 use crate::{
     engine::parking::Place,
-    message::{Received, TopicPartition},
+    message::Received,
     store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx, parking_key},
 };
 
@@ -30,12 +30,12 @@ pub(crate) async fn retry(core: &Arc<Core>, id: &DeadLetterId) -> Result<bool, S
         }
         tx.commit().await?;
         let place = place(&letter.received);
-        let partition = TopicPartition::new(place.topic.clone(), letter.received.partition);
         let mut lot = core.lot();
+        let owner = lot.guardian(&place.topic, letter.received.partition);
         match held {
             Some(_) => lot.settled(&place, 0, Some(now), now),
             // Else its owner finds it in the database.
-            None if lot.epoch(&partition).is_some() => lot.park(place, letter.received.partition, 1, now),
+            None if lot.epoch(&owner).is_some() => lot.park(place, letter.received.partition, 1, now),
             None => {}
         }
     }

@@ -90,7 +90,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }
-        let parked = core.lot().is_parked(&item.place);
+        let parked = core.lot().is_parked(&item.place) || parked::is_elsewhere(core, &item.place).await?;
         if !item.is_ours(core) {
             return Ok(Fate::Fenced);
         }
@@ -213,9 +213,15 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
         Before::Call => Entered::Call,
         Before::Undo(record) => Entered::Undo(record),
         Before::Wait(until) => {
-            drop(tx);
             let failed = Failed::new(core, item, handler, saga::wait(until, now), saga::IN_PROGRESS.to_owned());
-            return put_off(core, item, &failed, now, stop).await.map(Entered::Fate);
+            if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
+                return Ok(Entered::Fate(Fate::Done));
+            }
+            // It waits for another's attempt, which stays as it is.
+            if let After::Park { attempts, due } = failed.after {
+                effects.park(item, attempts, due, &failed.error);
+            }
+            return commit(core, item, tx, effects, now).await.map(Entered::Fate);
         }
         Before::Nothing(reason) => {
             if item.origin == Origin::Fresh && inbox::claim(core, &mut *tx, &[item.claim()], now).await? != [true] {
@@ -231,15 +237,6 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
     effects.sagas.write(core, &mut *tx, now).await?;
     tx.commit().await?;
     Ok(entered)
-}
-
-/// Parks a message that waits for another's attempt, which stays as it is.
-async fn put_off(core: &Arc<Core>, item: &Item, failed: &Failed, now: Timestamp, stop: &Stop) -> Result<Fate, StoreError> {
-    let mut effects = Effects::default();
-    if let After::Park { attempts, due } = failed.after {
-        effects.park(item, attempts, due, &failed.error);
-    }
-    claim_and_commit(core, item, effects, now, stop).await
 }
 
 /// Writes down, as the failure of its handler, that the database did not take what it did.

@@ -269,7 +269,7 @@ fn dead_letter_record(core: &Core, item: &Item, id: &DeadLetterId, reason: &str,
         Header::text(headers::DLT_LETTER, id.to_string()),
     ]);
     record.topic = core.dead_letter_topic();
-    record.timestamp = now;
+    record.timestamp = now.into();
     record
 }
 

@@ -23,7 +23,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) received: Received,
-    /// Under which its partition was owned when it was taken.
+    /// The partition that it is owned with: its own, unless that is not there any more.
+    owner: i32,
+    /// Under which that was owned when it was taken.
     pub(crate) epoch: i64,
     pub(crate) envelope: Arc<Envelope>,
     pub(crate) admission: Admission,
@@ -41,35 +43,42 @@ pub(crate) struct Item {
 impl Item {
     /// A message that came from the log.
     pub(crate) fn fresh(core: &Core, received: Received, epoch: i64) -> Self {
-        Self::new(core, received, epoch, Origin::Fresh, None, 0, None)
+        let owner = received.partition;
+        Self::new(core, received, (owner, epoch), Origin::Fresh, None, 0, None)
     }
 
-    /// A message that was parked, taken for `run`.
-    pub(crate) fn parked(core: &Core, message: ParkedMessage, epoch: i64, run: RunNumber) -> Self {
+    /// A message that was parked, taken for `run`, and is owned with this partition under this epoch.
+    pub(crate) fn parked(core: &Core, message: ParkedMessage, owner: (i32, i64), run: RunNumber) -> Self {
         let origin = Origin::Parked { attempts: message.attempts };
         let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
-        Self::new(core, message.received, epoch, origin, Some(message.id), run, error)
+        Self::new(core, message.received, owner, origin, Some(message.id), run, error)
     }
 
     fn new(
         core: &Core,
         received: Received,
-        epoch: i64,
+        (owner, epoch): (i32, i64),
         origin: Origin,
         parked: Option<ParkedId>,
         run: RunNumber,
         last_error: Option<Arc<str>>,
     ) -> Self {
-        let envelope = Arc::new(Envelope::of(&received));
+        let now = core.clock.now();
+        let (envelope, bad_header) = match Envelope::of(&received, now) {
+            Ok(envelope) => (envelope, None),
+            Err(bad) => (Envelope::by_position(&received, now), Some(bad)),
+        };
+        let envelope = Arc::new(envelope);
         let record = &received.record;
         let admission = core.directory.admit(Facts {
             topic: &record.topic,
             event_type: envelope.event_type.as_deref(),
             version: envelope.version,
             value: record.value.as_ref().map(Bytes::len),
+            bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, epoch, admission, place, origin, parked, run, last_error, received, again: None }
+        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -127,12 +136,14 @@ impl Item {
         Claim { key: self.inbox_key(), again: self.again }
     }
 
+    /// The partition that it is owned with.
     pub(crate) fn partition(&self) -> TopicPartition {
-        TopicPartition::new(self.received.record.topic.clone(), self.received.partition)
+        TopicPartition::new(self.received.record.topic.clone(), self.owner)
     }
 
+    /// Whether it is owned with `partition`.
     pub(crate) fn is_of(&self, partition: &TopicPartition) -> bool {
-        self.received.partition == partition.partition && self.received.record.topic == partition.topic
+        self.owner == partition.partition && self.received.record.topic == partition.topic
     }
 
     /// The event's name, as far as it is known.

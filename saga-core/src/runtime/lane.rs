@@ -8,10 +8,12 @@
 
 use std::{
     any::Any,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
+
+use bytes::Bytes;
 
 use super::{
     call::{Called, call, decode},
@@ -28,6 +30,7 @@ use crate::{
     engine::{
         admission::{Admission, Unfit},
         batch::{After, Before, Ended, Origin, TakeBack, before, calls, take_back},
+        parking::Place,
     },
     extract::Meta,
     failure::Fault,
@@ -193,6 +196,8 @@ struct Transaction<'l> {
     items: &'l [Item],
     knowledge: &'l mut Knowledge,
     effects: Effects,
+    /// Places where messages are parked that the index of this process does not have.
+    elsewhere: HashSet<Place>,
     now: Timestamp,
 }
 
@@ -205,10 +210,11 @@ impl<'l> Transaction<'l> {
         if items.iter().all(|item| knowledge.fenced.has(item)) {
             return Ok(Run::Committed(Duration::ZERO));
         }
-        let mut this = Self { core, items, knowledge, effects: Effects::default(), now };
+        let mut this = Self { core, items, knowledge, effects: Effects::default(), elsewhere: HashSet::new(), now };
         let mut tx = stop.begin(core).await?;
         let begun = core.clock.now();
         let runnable = this.weigh(&mut *tx).await?;
+        this.look_elsewhere(&mut *tx, &runnable).await?;
         core.series.batch_size.record(items.len() as f64);
         let called = runnable.iter().map(|at| &items[*at]);
         this.effects.sagas.load(core, &mut *tx, called).await?;
@@ -271,6 +277,28 @@ impl<'l> Transaction<'l> {
         Ok(runnable)
     }
 
+    /// Looks for messages parked before the runnable ones where the index does not suffice: in topics whose keys have moved among
+    /// partitions, one of their key may be parked of a partition that is another's.
+    async fn look_elsewhere(&mut self, tx: &mut dyn StoreTx, runnable: &[usize]) -> Result<(), StoreError> {
+        let mut unknown: BTreeMap<&str, BTreeSet<Bytes>> = BTreeMap::new();
+        {
+            let lot = self.core.lot();
+            for item in runnable.iter().map(|at| &self.items[*at]) {
+                let place = &item.place;
+                if item.origin == Origin::Fresh && lot.has_moved(&place.topic) && !lot.is_parked(place) {
+                    unknown.entry(&place.topic).or_default().insert(place.key.clone());
+                }
+            }
+        }
+        for (topic, keys) in unknown {
+            let keys: Vec<_> = keys.into_iter().collect();
+            let counts = tx.count_parked(&self.core.name, topic, &keys).await?;
+            let parked = keys.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+            self.elsewhere.extend(parked.map(|(key, _)| Place { topic: topic.to_owned(), key }));
+        }
+        Ok(())
+    }
+
     fn unfit(&mut self, item: &Item, unfit: &Unfit) {
         let series = &self.core.series;
         self.effects.count(match unfit {
@@ -278,6 +306,7 @@ impl<'l> Transaction<'l> {
             Unfit::NoType => &series.dead_untyped,
             Unfit::NewerVersion { .. } => &series.dead_unknown_version,
             Unfit::NoValue => &series.dead_no_value,
+            Unfit::BadHeader(_) => &series.dead_bad_header,
         });
         self.effects.done(item);
         // That the event was published is known, though it is not handled here.
@@ -298,7 +327,7 @@ impl<'l> Transaction<'l> {
 
     fn before(&self, at: usize) -> Before {
         let item = &self.items[at];
-        let parked = self.core.lot().is_parked(&item.place);
+        let parked = self.elsewhere.contains(&item.place) || self.core.lot().is_parked(&item.place);
         before(item.origin, true, parked, self.effects.waits(&item.place) || item.is_void(self.core))
     }
 

@@ -30,7 +30,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 pub(crate) use clients::ClientSeries;
 pub(crate) use series::{
-    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, condition_gauge, without_effect,
+    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, without_effect,
 };
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.

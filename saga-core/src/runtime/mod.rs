@@ -17,11 +17,13 @@ mod judge;
 mod lane;
 pub mod metrics;
 mod parked;
+mod partitions;
 mod relay;
 mod replays;
 mod saga;
 mod service;
 mod start;
+mod timekeeper;
 mod unit_of_work;
 mod upkeep;
 

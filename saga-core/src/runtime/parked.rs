@@ -26,13 +26,18 @@ pub(crate) async fn reconcile(core: &Core, items: &[Item], stop: &Stop) {
             }
         }
     };
-    let parked: HashMap<Place, (usize, Timestamp)> =
-        keys.into_iter().map(|key| (Place { topic: key.topic, key: key.key }, (key.count, key.due))).collect();
+    let parked: HashMap<Place, (i32, usize, Timestamp)> =
+        keys.into_iter().map(|key| (Place { topic: key.topic, key: key.key }, (key.partition, key.count, key.due))).collect();
     let mut lot = core.lot();
     for item in items {
-        if lot.epoch(&item.partition()) == Some(item.epoch) {
-            let (count, due) = parked.get(&item.place).copied().unwrap_or_default();
-            lot.correct(&item.place, item.received.partition, count, due);
+        if lot.epoch(&item.partition()) != Some(item.epoch) {
+            continue;
+        }
+        let (place, of) = (&item.place, item.received.partition);
+        let (partition, count, due) = parked.get(place).copied().unwrap_or((of, 0, Timestamp::default()));
+        lot.correct(place, partition, count, due);
+        if lot.epoch(&lot.guardian(&place.topic, partition)).is_none() {
+            lot.behind(place, partition);
         }
     }
     drop(lot);
@@ -50,6 +55,14 @@ pub(crate) async fn keys(core: &Core) -> Result<Vec<Parked>, StoreError> {
     let keys = core.store().parked_keys(&core.name).await?;
     let parked = |ParkedKey { topic, partition, key, count, due }| Parked { place: Place { topic, key }, partition, count, due };
     Ok(keys.into_iter().map(parked).collect())
+}
+
+/// Whether messages are parked at `place` that the index does not have, in a topic whose keys have moved among partitions.
+pub(crate) async fn is_elsewhere(core: &Core, place: &Place) -> Result<bool, StoreError> {
+    if !core.lot().has_moved(&place.topic) {
+        return Ok(false);
+    }
+    Ok(!core.store().parked(&core.name, &place.topic, &place.key, 1).await?.is_empty())
 }
 
 /// Compares the index with the database, and puts right what others have changed there: a dead letter that another process of

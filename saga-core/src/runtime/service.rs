@@ -1,6 +1,6 @@
 //! A service: a name, a database, handlers, and what they share.
 
-use std::{any::type_name, future::Future, pin::Pin, sync::Arc};
+use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
     core::Core,
@@ -16,7 +16,7 @@ use crate::{
     runtime::{Health, Metrics, Sagas, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::{Database, DeadLetter, DeadLetterId, Migration, Replay, ReplayId, StoreError},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 pub(crate) type Job = Box<dyn FnOnce(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -191,9 +191,16 @@ impl ServiceHandle {
         &self.core.database
     }
 
-    /// The app's clock.
+    /// The service's clock: what is decided by time in the service is decided by this one. Where processes share its database, they
+    /// share this clock.
     pub fn clock(&self) -> &Clock {
         &self.core.clock
+    }
+
+    /// The time before which everything that this service wrote is surely older than `retention`, by [`clock`](Self::clock): for
+    /// removing what was kept long enough. A stop of more than an hour does not count, for the clock may have been set meanwhile.
+    pub fn older_than(&self, retention: Duration) -> Timestamp {
+        self.core.older_than(retention)
     }
 
     /// The app's source of identities.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::saga::barrier::Reason,
     id::MessageId,
-    message::{Context, EventKey},
+    message::{Context, EventKey, TraceContext},
     saga::{InstanceKey, Saga},
     store::{StoreError, Tx, TxSlot},
 };
@@ -81,23 +81,27 @@ impl UnitOfWork {
         let now = core.clock.now();
         let slot = TxSlot::default();
         let tx = Tx::lend(open, slot.clone(), false, core.ids.clone(), now);
-        let context = Context::root(core.ids.uuid(now).to_string(), core.ids.traceparent());
+        let context = Context::root(core.ids.uuid(now).to_string(), TraceContext::root(&core.ids));
         Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default(), aborting: Vec::new() })
     }
 
-    /// Sets what the whole flow is known by; otherwise it is a new UUID.
+    /// Sets what the whole flow is known by; otherwise it is a new UUID. [`commit`](Self::commit) refuses one that could not be read
+    /// again: at most [`MAX_ID`](crate::message::headers::MAX_ID) bytes, without control characters.
     pub fn correlate(&mut self, correlation_id: impl Into<String>) {
         self.context.correlation_id = correlation_id.into();
     }
 
-    /// Sets the saga instance that the events belong to.
+    /// Sets the saga instance that the events belong to; within the bounds of [`correlate`](Self::correlate).
     pub fn saga(&mut self, saga_id: impl Into<String>) {
         self.context.saga_id = Some(saga_id.into());
     }
 
-    /// Continues the trace of `traceparent` (W3C), as an HTTP request carries it.
-    pub fn trace(&mut self, traceparent: &str) {
-        self.context.traceparent = self.core.ids.child_of(traceparent);
+    /// Goes on with the trace of `parent`, as [`TraceContext::parse`] or, of an HTTP request, `http::RequestTrace` gives it. Without one
+    /// it stays in a new trace.
+    pub fn trace(&mut self, parent: impl Into<Option<TraceContext>>) {
+        if let Some(parent) = parent.into() {
+            self.context.trace = parent.child(&self.core.ids);
+        }
     }
 
     /// Gives the instance `key` of the flow `S` up, as a customer who cancels does, unless its pivot or another abort was first:
@@ -159,6 +163,9 @@ impl UnitOfWork {
         };
         if let Some(error) = oversized(&core, &returned.published) {
             return Err(StoreError::Refused(error));
+        }
+        if let Some(bad) = context.unreadable().filter(|_| !returned.published.is_empty()) {
+            return Err(StoreError::Refused(format!("the events of this unit of work could not be handled by anyone: {bad}")));
         }
         let events = std::mem::take(&mut returned.published);
         let owed =

@@ -12,7 +12,7 @@ use futures_core::future::BoxFuture;
 use super::{
     core::Core,
     metrics::{ClientSeries, PartitionSeries},
-    parked,
+    parked, partitions,
 };
 use crate::{
     message::TopicPartition,
@@ -35,11 +35,17 @@ const ROWS: u32 = 1_000;
 pub(crate) async fn measure(core: Arc<Core>) {
     let topics = core.directory.topics();
     let mut clients = ClientSeries::new(&core.metrics, &core.name);
+    let mut fewer = partitions::Fewer::default();
     for turn in (0..COUNT).cycle() {
         clients.show(&core.transport.statistics());
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
+            let mut counts = partitions::of(&lags);
+            fewer.settle(&core, &mut counts);
+            if let Err(error) = partitions::learn(&core, counts).await {
+                tracing::debug!(service = &*core.name, %error, "the numbers of partitions could not be noted");
+            }
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
                 PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);
@@ -89,7 +95,7 @@ pub(crate) async fn audit(core: Arc<Core>) {
 /// Forgets old inbox rows, for ever.
 pub(crate) async fn prune(core: Arc<Core>) {
     loop {
-        let before = core.clock.now().before(core.settings.inbox_retention());
+        let before = core.older_than(core.settings.inbox_retention());
         loop {
             match core.store().prune_inbox(&core.name, before, ROWS).await {
                 Ok(pruned) if pruned == u64::from(ROWS) => tokio::task::yield_now().await,
@@ -107,14 +113,13 @@ pub(crate) async fn prune(core: Arc<Core>) {
 
 /// Forgets steps that nothing can ask for any more, and instances that have ended long ago.
 async fn forget_sagas(core: &Core) {
-    let now = core.clock.now();
     // A step is kept as long as a message that calls for it, or for its compensation, may come: its flow's deadline, once for the
     // decision and once for what follows it, then for as long as somebody may take to help an instance that has stopped, and then for
     // as long as a message may come again. So it also outlives its instance.
     let retention = core.sagas.tracked.iter().map(|tracked| tracked.retention).max().unwrap_or(Tracker::RETENTION);
-    let steps = now.before(core.settings.inbox_retention() + 2 * core.sagas.longest + retention.max(Tracker::RETENTION));
+    let steps = core.older_than(core.settings.inbox_retention() + 2 * core.sagas.longest + retention.max(Tracker::RETENTION));
     loop {
-        match core.store().sagas().prune(&core.name, steps, now.before(retention), ROWS).await {
+        match core.store().sagas().prune(&core.name, steps, core.older_than(retention), ROWS).await {
             Ok(pruned) if pruned >= u64::from(ROWS) => tokio::task::yield_now().await,
             Ok(_) => return,
             Err(error) => {

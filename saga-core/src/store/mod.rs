@@ -12,7 +12,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let now = Timestamp::from_millis(0);
-//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now };
+//! # let paid = Record { topic: "payments".into(), key: None, value: None, headers: vec![], timestamp: now.into() };
 //! let database = Database::open("memory:").await?;
 //! let store = database.store();
 //! store.migrate().await?;
@@ -58,12 +58,13 @@ pub mod sqlite;
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use database::Database;
 pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};
 pub use rows::{
-    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-    ParkedMessage, parking_key,
+    DeadLetter, DeadLetterId, DeadLetterState, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
+    ParkedKey, ParkedMessage, parking_key,
 };
 pub use sagas::{
     HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StepRecord,
@@ -276,6 +277,33 @@ pub trait Store: Send + Sync + 'static {
     /// When the database cannot be written.
     async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError>;
 
+    /// Notes how many partitions topics have; says of each, in the order given, whether it has ever been noted with another number:
+    /// then messages of a key may be in several of its partitions.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError>;
+
+    /// The database's clock now, if processes on several machines share this database. `None`: it has no clock of its own.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
+    /// What was kept of the service's clock.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError>;
+
+    /// Keeps the service's clock, in place of what was kept before.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError>;
+
     /// Whether the database can be read and written.
     ///
     /// # Errors
@@ -387,6 +415,12 @@ pub trait StoreTx: Send + 'static {
     /// # Errors
     /// When the transaction is broken.
     async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError>;
+
+    /// How many messages are parked under each of `keys` of a topic, in the order given, whichever partition they are of.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError>;
 
     /// Keeps dead letters. One whose identity is there already takes that one's place.
     ///

@@ -39,6 +39,17 @@ pub struct Ownership {
     pub applied: Option<i64>,
 }
 
+/// The clock of a service, as it is kept for the next of its processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptClock {
+    /// The last time that was noted while the service ran.
+    pub seen: Timestamp,
+    /// How many milliseconds it was ahead of the database's clock.
+    pub offset: i64,
+    /// The stops whose length is not believed, as the runtime writes them.
+    pub stops: String,
+}
+
 /// A row's identity in the outbox; ascending.
 pub type OutboxId = i64;
 

@@ -125,6 +125,12 @@ pub trait SagaStore: Send + Sync {
     /// When the database cannot be read.
     async fn next_due(&self, service: &str) -> Result<Option<Timestamp>, StoreError>;
 
+    /// At most `limit` instances that have not ended and were last written after `after`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn updated_after(&self, service: &str, after: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError>;
+
     /// How many instances have not ended, by saga and version.
     ///
     /// # Errors

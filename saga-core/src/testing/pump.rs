@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     id::IdSource,
-    message::{Context, Event, Outgoing, Received, Record, TopicPartition},
+    message::{Context, Event, Outgoing, Received, Record, TopicPartition, TraceContext},
     runtime::{App, Handle, Service, ServiceHandle, StartError},
     time::{Clock, Timestamp},
     transport::{Delivery, Subscription, TopicSpec, Transport, memory::Memory},
@@ -58,7 +58,7 @@ impl Pump {
     /// When the log does not take it.
     pub async fn publish<E: Event>(&self, event: &E) -> String {
         let (now, id) = (self.clock.now(), self.ids.uuid(self.clock.now()));
-        let context = Context::root(id.to_string(), self.ids.traceparent());
+        let context = Context::root(id.to_string(), TraceContext::root(&self.ids));
         let outgoing = Outgoing::of(event).unwrap_or_else(|fault| panic!("{fault}"));
         self.publish_record(outgoing.into_record(&id.into(), "test", now, &context)).await;
         id.to_string()
@@ -196,7 +196,7 @@ impl PumpBuilder {
 
 /// Notes one more start on the log, and says how many there were before. A log that takes nothing now counts none.
 async fn starts_before(transport: &dyn Transport, now: Timestamp) -> u64 {
-    let start = Record { topic: STARTS.to_owned(), key: None, value: None, headers: Vec::new(), timestamp: now };
+    let start = Record { topic: STARTS.to_owned(), key: None, value: None, headers: Vec::new(), timestamp: now.into() };
     match transport.publish(vec![start]).await.pop() {
         Some(Ok(position)) => position.offset.unsigned_abs(),
         _ => 0,

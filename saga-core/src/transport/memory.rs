@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use saga_core::{message::Record, time::Timestamp, transport::{Delivery, TopicSpec, Transport, memory::Memory}};
+//! # use saga_core::{message::Record, time::LogTime, transport::{Delivery, TopicSpec, Transport, memory::Memory}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let log = Memory::new();
 //! log.ensure_topics(&[TopicSpec { name: "orders".into(), partitions: 1 }]).await?;
@@ -18,7 +18,7 @@
 //!     key: Some("42".into()),
 //!     value: Some("{}".into()),
 //!     headers: vec![],
-//!     timestamp: Timestamp::from_millis(0),
+//!     timestamp: LogTime::from_millis(0),
 //! };
 //! log.publish(vec![record]).await;
 //! assert!(matches!(reader.next().await?, Delivery::Records { records, .. } if records.len() == 1));
@@ -59,6 +59,35 @@ impl Memory {
     pub fn with_clock(clock: Clock) -> Self {
         let catalog = Arc::<Catalog>::default();
         Self(Broker::new(MemoryStore { catalog: Arc::clone(&catalog) }, catalog, clock))
+    }
+
+    /// Adds partitions to a topic until it has `partitions`. Records of a key go to another partition from then on, perhaps, and the
+    /// groups that read the topic read the new ones too.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
+        let catalog = &self.0.store().catalog;
+        let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        let mut all = known.partitions.clone();
+        for number in i32::try_from(all.len()).unwrap_or(i32::MAX)..i32::try_from(partitions).unwrap_or(i32::MAX) {
+            all.push(Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
+        }
+        catalog.replace(Topic::new(topic, all));
+        self.0.repartitioned(topic).await
+    }
+
+    /// Recreates a topic, empty, with `partitions`. No member may read it meanwhile.
+    ///
+    /// # Errors
+    /// When there is no such topic.
+    pub async fn recreate(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
+        let catalog = &self.0.store().catalog;
+        catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
+        let new = numbers.map(|number| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
+        catalog.replace(Topic::new(topic, new.collect()));
+        Ok(())
     }
 
     /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.

@@ -7,12 +7,12 @@
 //! it is done with:
 //!
 //! ```
-//! # use saga_core::{message::{Record, TopicPartition}, time::Timestamp};
+//! # use saga_core::{message::{Record, TopicPartition}, time::LogTime};
 //! use saga_core::transport::{Delivery, Subscription, TopicSpec, Transport, memory::Memory};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let order = |key: &'static str| Record {
-//! #     topic: "orders".into(), key: Some(key.into()), value: None, headers: vec![], timestamp: Timestamp::from_millis(0),
+//! #     topic: "orders".into(), key: Some(key.into()), value: None, headers: vec![], timestamp: LogTime::from_millis(0),
 //! # };
 //! let log = Memory::new();
 //! let orders = ["orders".to_owned()];

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use saga_core::{
     message::{Received, Record, TopicPartition},
-    time::Timestamp,
+    time::LogTime,
     transport::{Delivery, TransportError},
 };
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ fn batch(run: u64, offsets: std::ops::Range<i64>, size: usize) -> Batch {
         key: None,
         value: Some(Bytes::from(vec![0; size])),
         headers: vec![],
-        timestamp: Timestamp::from_millis(0),
+        timestamp: LogTime::from_millis(0),
     });
     let records = offsets.map(|offset| Received { record: Arc::clone(&record), partition: 0, offset }).collect();
     Batch { partition: partition(), run, records }

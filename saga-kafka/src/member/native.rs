@@ -1,17 +1,19 @@
-//! The one call of librdkafka that rdkafka does not have: an asynchronous commit that is reported.
+//! The calls of librdkafka that rdkafka does not have: an asynchronous commit that is reported, and a header whose name is any bytes.
 //!
 //! rdkafka 0.39 takes its events from the client's queue, and of an asynchronous commit the client puts nothing there: the callback
-//! that rdkafka has for it is called for automatic commits only. The client can be told to put it there. This module is the only one
+//! that rdkafka has for it is called for automatic commits only. The client can be told to put it there. A header whose name is not UTF-8
+//! makes rdkafka panic. This module is the only one
 //! of the project in which `unsafe` may stand.
 
-#![expect(unsafe_code, reason = "rdkafka has no safe way to learn of a commit without waiting for it")]
+#![expect(unsafe_code, reason = "rdkafka has no safe way to learn of a commit without waiting for it, nor to read every header")]
 
-use std::ptr;
+use std::{ffi::CStr, ptr, slice};
 
 use rdkafka::{
     TopicPartitionList,
-    bindings::{rd_kafka_commit_queue, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
+    bindings::{rd_kafka_commit_queue, rd_kafka_header_get_all, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
     consumer::{BaseConsumer, Consumer as _},
+    message::BorrowedHeaders,
     types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
 };
 
@@ -39,4 +41,18 @@ pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionLis
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(code.into()),
     }
+}
+
+/// Name and value of the header at `index`; `None` when there are no more. A NUL ends the name, as everywhere in the client.
+pub(super) fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&[u8], Option<&[u8]>)> {
+    let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: rdkafka makes `&BorrowedHeaders` of the client's own pointer, which is alive as long as that borrow. The other pointers are
+    // of variables that outlive the call.
+    let code =
+        unsafe { rd_kafka_header_get_all(ptr::from_ref(headers).cast(), index, &raw mut name, &raw mut value, &raw mut size) };
+    if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
+        return None;
+    }
+    // SAFETY: the client ends every name with a NUL, and keeps it and the `size` bytes of a value that is not null as long as the headers.
+    unsafe { Some((CStr::from_ptr(name).to_bytes(), (!value.is_null()).then(|| slice::from_raw_parts(value.cast(), size)))) }
 }

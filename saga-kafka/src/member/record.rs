@@ -1,9 +1,6 @@
 //! A message of the client as a record of our own. A borrowed one would pin the whole buffer it was fetched in.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rdkafka::{
@@ -12,8 +9,10 @@ use rdkafka::{
 };
 use saga_core::{
     message::{Header, Received, Record},
-    time::Timestamp,
+    time::LogTime,
 };
+
+use super::native;
 
 pub(super) fn copied(message: &BorrowedMessage<'_>) -> Received {
     let record = Record {
@@ -21,7 +20,7 @@ pub(super) fn copied(message: &BorrowedMessage<'_>) -> Received {
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
         headers: message.headers().map(headers).unwrap_or_default(),
-        timestamp: Timestamp::from_millis(message.timestamp().to_millis().unwrap_or(0)),
+        timestamp: message.timestamp().to_millis().map_or(LogTime::NONE, LogTime::from_millis),
     };
     Received { record: Arc::new(record), partition: message.partition(), offset: message.offset() }
 }
@@ -30,14 +29,28 @@ fn headers(headers: &BorrowedHeaders) -> Vec<Header> {
     (0..headers.count()).filter_map(|index| header(headers, index)).collect()
 }
 
-/// The header at `index`, unless its name is not UTF-8: of such a one the client can tell nothing, and panics.
+/// The header at `index`. A name that is not UTF-8 is kept with its other bytes as `\xff`.
 fn header(headers: &BorrowedHeaders, index: usize) -> Option<Header> {
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let header = headers.try_get(index)?;
-        Some(Header { name: header.key.to_owned(), value: header.value.map(Bytes::copy_from_slice) })
-    }));
-    read.unwrap_or_else(|_| {
-        tracing::warn!("a header whose name is not UTF-8 is left out");
-        None
-    })
+    let (name, value) = native::header(headers, index)?;
+    Some(Header { name: readable(name), value: value.map(Bytes::copy_from_slice) })
+}
+
+fn readable(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readable;
+
+    #[test]
+    fn a_name_that_is_no_text_is_kept_in_readable_form() {
+        assert_eq!(readable("ce_id é".as_bytes()), "ce_id é");
+        assert_eq!(readable(b"x-\xff\xc3-y"), "x-\\xff\\xc3-y");
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use saga_core::{
     message::{Received, Record, TopicPartition},
-    time::Timestamp,
+    time::LogTime,
     transport::{Delivery, Subscription, TopicSpec, Transport, TransportError},
 };
 use saga_kafka::Kafka;
@@ -33,7 +33,7 @@ pub(crate) fn record(value: usize) -> Record {
         key: Some(format!("key-{}", value % 17).into()),
         value: Some(value.to_string().into()),
         headers: vec![],
-        timestamp: Timestamp::from_millis(1_700_000_000_000),
+        timestamp: LogTime::from_millis(1_700_000_000_000),
     }
 }
 

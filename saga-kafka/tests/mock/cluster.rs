@@ -13,7 +13,7 @@ use rdkafka::{
 };
 use saga_core::{
     message::{Received, Record, TopicPartition},
-    time::Timestamp,
+    time::LogTime,
     transport::{Delivery, Position, Subscription, Transport, TransportError},
 };
 use saga_kafka::{Kafka, KafkaConfig, config::GroupProtocol};
@@ -64,7 +64,7 @@ pub(crate) fn record(key: &str, value: usize) -> Record {
         key: Some(key.to_owned().into()),
         value: Some(value.to_string().into()),
         headers: vec![],
-        timestamp: Timestamp::from_millis(1_700_000_000_000),
+        timestamp: LogTime::from_millis(1_700_000_000_000),
     }
 }
 

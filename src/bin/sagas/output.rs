@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::trouble::Trouble;
+use super::{trouble::Trouble, words::one_line};
 
 /// Where results go.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Output {
         if self.json
             && let Ok(result) = serde_json::to_string(result)
         {
-            self.line(result);
+            self.line(harmless(&result));
         }
     }
 
@@ -76,12 +76,39 @@ impl Output {
     }
 }
 
+/// JSON in one line, without the control characters that JSON lets stand and a terminal may take for commands.
+fn harmless(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            control if control.is_control() => line.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => line.push(other),
+        }
+    }
+    line
+}
+
 /// Says what is wrong.
 pub(crate) fn complain(trouble: &Trouble) {
-    let _ = writeln!(io::stderr(), "error: {trouble}");
+    let lines = trouble.to_string();
+    let lines: Vec<_> = lines.lines().map(one_line).collect();
+    let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
 }
 
 /// Says something beside the results for programs.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn json_has_no_control_characters_and_says_the_same() {
+        let text = "a\u{9b}31m\u{7f}\u{1b}[2J é";
+        let json = serde_json::to_string(text).unwrap_or_default();
+        assert!(!harmless(&json).chars().any(char::is_control));
+        assert_eq!(serde_json::from_str::<String>(&harmless(&json)).ok().as_deref(), Some(text));
+    }
 }

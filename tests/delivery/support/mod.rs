@@ -16,7 +16,7 @@ use sagas::{
     prelude::*,
     store::Migration,
     testing::Pump,
-    time::{Clock, Timestamp},
+    time::{Clock, LogTime, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 
@@ -195,7 +195,7 @@ pub async fn rows(database: &Database) -> Vec<(String, i64)> {
 
 /// Forgets all that `service` keeps of sagas, and says how many rows that were.
 pub async fn kept_of_sagas(database: &Database, service: &str) -> u64 {
-    let all = Timestamp::from_millis(i64::MAX);
+    let all = Timestamp::MAX;
     database.store().sagas().prune(service, all, all, 1_000).await.unwrap()
 }
 
@@ -210,7 +210,7 @@ pub fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &str)]
         key: key.map(|key| key.to_vec().into()),
         value: value.map(|value| value.to_vec().into()),
         headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
-        timestamp: Timestamp::from_millis(1_767_225_600_000),
+        timestamp: LogTime::from_millis(1_767_225_600_000),
     }
 }
 

@@ -167,6 +167,6 @@ impl Sharing for Connection {
     async fn backlog(&self, service: &str, most: u64) -> Result<Backlog, StoreError> {
         self.connected().await;
         let rows = self.inner.store.outbox(service, 0, usize::try_from(most).unwrap()).await?;
-        Ok(Backlog { rows: rows.len() as u64, oldest: rows.iter().map(|row| row.record.timestamp).min() })
+        Ok(Backlog { rows: rows.len() as u64, oldest: rows.iter().filter_map(|row| row.record.timestamp.time()).min() })
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, Migration,
-        OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, ReplayStore, SagaStore, Sharing, SqlConnection,
-        SqlReader, StepRecord, Store, StoreError, StoreTx,
+        Database, DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, KeptClock,
+        Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, ReplayStore, SagaStore, Sharing,
+        SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -193,6 +194,22 @@ impl Store for Failing {
         self.inner.rewind(service, applied).await
     }
 
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.inner.note_partitions(service, topics).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.inner.time().await
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        self.inner.clock(service).await
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.inner.keep_clock(service, clock).await
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.faults.check(Fault::Check)?;
         self.inner.check().await
@@ -272,6 +289,10 @@ impl StoreTx for FailingTx {
 
     async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
         self.inner.unpark(ids).await
+    }
+
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.inner.count_parked(service, topic, keys).await
     }
 
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use sagas::{
 use serde::{Deserialize, Deserializer};
 use sqlx::{Row, any::AnyRow};
 
-pub(crate) use self::sql::Statement;
+pub(crate) use self::sql::{Statement, sum, summed};
 
 /// `api` under its short paths and under `/api/v1`. What `service` shows about itself is served under the short paths anyway.
 pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {

@@ -4,7 +4,29 @@
 use std::fmt::Write;
 
 use sagas::Fault;
-use sqlx::{Any, Arguments, AssertSqlSafe, Encode, Type, any::AnyArguments, query::Query};
+use sqlx::{
+    Any, Arguments, AssertSqlSafe, Encode, Row as _, Type,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
+
+/// A sum of large numbers is taken in two parts, of this many and of the rest, so that it does not overflow in the database.
+const PART: i64 = 1_000_000_000;
+
+/// The columns of a `SELECT` that sum `numbers`, an expression that holds nothing that came from outside. [`summed`] reads them.
+pub(crate) fn sum(numbers: &str, name: &str) -> String {
+    let part = |operator, suffix| format!("CAST(COALESCE(SUM(({numbers}) {operator} {PART}), 0) AS BIGINT) AS {name}_{suffix}");
+    format!("{}, {}", part('/', "parts"), part('%', "rest"))
+}
+
+/// The sum in the columns that [`sum`] gave `name`, or the largest number if it is larger.
+///
+/// # Errors
+/// When the columns are not there.
+pub(crate) fn summed(row: &AnyRow, name: &str) -> Result<i64, sqlx::Error> {
+    let column = |suffix| row.try_get::<i64, _>(format!("{name}_{suffix}").as_str());
+    Ok(column("parts")?.saturating_mul(PART).saturating_add(column("rest")?))
+}
 
 /// A statement in the making.
 #[derive(Default)]

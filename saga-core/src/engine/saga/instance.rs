@@ -32,7 +32,7 @@ pub struct Instance {
     pub state: InstanceState,
     /// Why somebody has to look at it.
     pub attention: Option<String>,
-    /// When it began.
+    /// When its tracker saw it begin.
     pub started_at: Timestamp,
     /// When it moved last.
     pub updated_at: Timestamp,
@@ -73,7 +73,7 @@ pub struct Body {
 pub struct Seen {
     /// Its identity.
     pub id: String,
-    /// When it was published.
+    /// When it was published, as its sender says; for display.
     pub at: Timestamp,
 }
 
@@ -84,7 +84,7 @@ pub struct Sighting<'s> {
     pub event: &'s str,
     /// Its identity.
     pub id: &'s str,
-    /// When it was published.
+    /// When it was published, as its sender says; for display.
     pub at: Timestamp,
 }
 
@@ -100,20 +100,27 @@ pub enum Taken {
 }
 
 impl Instance {
-    /// A new instance, begun `now`.
-    pub fn begin(saga: &Definition, id: &str, start: Sighting<'_>, correlation_id: &str, deadline: std::time::Duration) -> Self {
+    /// A new instance, begun `now`. Its times and timers are by this clock; when its events say that they were published is shown only.
+    pub fn begin(
+        saga: &Definition,
+        id: &str,
+        start: Sighting<'_>,
+        correlation_id: &str,
+        now: Timestamp,
+        deadline: std::time::Duration,
+    ) -> Self {
         let mut instance = Self {
             key: InstanceKey { saga: saga.name.clone(), id: id.to_owned() },
             version: saga.version,
             state: InstanceState::Running,
             attention: None,
-            started_at: start.at,
-            updated_at: start.at,
+            started_at: now,
+            updated_at: now,
             ended_at: None,
             known: Body { correlation_id: correlation_id.to_owned(), ..Body::default() },
         };
         instance.note(start);
-        instance.set_timers(saga, start.at, deadline);
+        instance.set_timers(saga, now, deadline);
         instance
     }
 

@@ -66,7 +66,7 @@ impl<'f> World<'f> {
             records: BTreeMap::new(),
             effects: flow.steps.iter().filter(|step| !step.pivot).map(|step| (step.name.clone(), 0)).collect(),
             voided: BTreeSet::new(),
-            instance: Instance::begin(flow, "7", start, "c", flow.deadline),
+            instance: Instance::begin(flow, "7", start, "c", NOW, flow.deadline),
             said: BTreeSet::from([flow.starts.name.clone()]),
             cancels: 1,
             copies,

@@ -14,7 +14,7 @@ use crate::{
     message::{Received, Record},
     runtime::{App, Handle, Service},
     store::{Database, DeadLetterState},
-    time::Clock,
+    time::{Clock, LogTime},
     transport::memory::Memory,
 };
 
@@ -53,7 +53,7 @@ fn letter(number: i64, value: Option<&'static [u8]>) -> DeadLetter {
         key: Some(Bytes::from_static(b"order-1")),
         value: value.map(Bytes::from_static),
         headers: Vec::new(),
-        timestamp: Timestamp::from_millis(0),
+        timestamp: LogTime::from_millis(0),
     };
     DeadLetter {
         id: MessageId::new(format!("letter-{number}")),

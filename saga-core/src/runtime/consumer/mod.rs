@@ -226,8 +226,12 @@ impl Consumer {
         let records = owned.within_replay(records, self.core.clock.now());
         let epoch = owned.epoch;
         let (mut messages, mut bytes) = (0, 0);
+        let now = self.core.clock.now();
         for received in records {
             let offset = received.offset;
+            if let Some(written) = received.record.timestamp.time() {
+                self.core.time.saw_record(&partition.topic, written, now);
+            }
             owned.watermark.begin(offset);
             let mut item = Item::fresh(&self.core, received, epoch);
             item.again = owned.again(offset);
@@ -339,6 +343,7 @@ impl Consumer {
             }
             if *fate == Fate::Fenced {
                 self.core.series.fenced.increment();
+                self.end_runs(std::slice::from_ref(item));
                 self.fenced(&partition, item.epoch);
             }
             if fresh {

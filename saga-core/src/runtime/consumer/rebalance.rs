@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::parking::Parked,
     message::TopicPartition,
-    runtime::{core::Core, parked},
+    runtime::{core::Core, item::Item, parked, partitions},
     store::{Ownership, StoreError},
 };
 
@@ -93,8 +93,8 @@ impl Consumer {
             owned.begin(&taken);
             owned.replay =
                 replays.iter().position(|replay| replay.is_of(&taken.partition)).map(|at| Box::new(replays.swap_remove(at)));
-            let of = |key: &&Parked| key.partition == taken.partition.partition && key.place.topic == taken.partition.topic;
-            self.core.lot().adopt(taken.partition.clone(), taken.epoch, keys.iter().filter(of).cloned());
+            let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
+            self.core.lot().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
             starts.push((taken.partition, taken.applied));
         }
         self.subscription.start(&starts);
@@ -140,7 +140,16 @@ impl Consumer {
 
     pub(super) fn drop_waiting(&mut self, partitions: &[TopicPartition]) {
         let dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
+        self.end_runs(&dropped);
         self.left_memory(&dropped);
+    }
+
+    /// Ends the runs of parked messages that are not tried: what else was taken of their keys may be of partitions that stay.
+    pub(super) fn end_runs(&self, items: &[Item]) {
+        let (now, mut lot) = (self.core.clock.now(), self.core.lot());
+        for item in items.iter().filter(|item| item.parked.is_some()) {
+            lot.settled(&item.place, 0, Some(now), now);
+        }
     }
 
     fn forget(&mut self, partitions: &[TopicPartition]) {
@@ -180,8 +189,9 @@ async fn take_over(
     core: &Core,
     partitions: &[TopicPartition],
 ) -> Result<(Vec<Ownership>, Vec<Parked>, Vec<Replaying>), StoreError> {
-    let owned = core.store().own(&core.name, partitions).await?;
-    let keys = parked::keys(core).await?;
+    let (owned, counted) = tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions));
+    partitions::learn(core, counted).await?;
+    let (owned, keys) = (owned?, parked::keys(core).await?);
     let replays = replay::running(core, partitions, &keys).await?;
     Ok((owned, keys, replays))
 }

@@ -1,6 +1,8 @@
 //! Parked messages come back when their key is due.
 
-use super::Consumer;
+use std::time::Duration;
+
+use super::{Consumer, Stage};
 use crate::{
     engine::{flow::Reason, parking::Place},
     message::TopicPartition,
@@ -8,8 +10,10 @@ use crate::{
         item::Item,
         parked::{self, Loaded},
     },
-    store::ParkedMessage,
 };
+
+/// How long a key waits whose partition is just being set to its oldest record.
+const SKIPPING: Duration = Duration::from_secs(1);
 
 impl Consumer {
     /// Whether parked messages may be read: those in memory are bounded like the fresh ones, apart from them, so that neither
@@ -37,24 +41,40 @@ impl Consumer {
                     continue;
                 }
             };
-            let owner = |message: &ParkedMessage| {
-                self.partitions.get(&TopicPartition::new(place.topic.clone(), message.received.partition))
-            };
-            let Some(owned) = messages.first().and_then(owner) else {
-                // Settled by somebody else, or another member's by now.
+            let Some(head) = messages.first().map(|message| message.received.partition) else {
+                // Settled by another.
                 let mut lot = self.core.lot();
                 let count = lot.count(&place);
                 lot.settled(&place, count, None, now);
                 continue;
             };
-            if !owned.is_open() {
-                // The run stays open, so that nothing of the key passes, until the partition is given up or taken over again.
+            let owners: Vec<_> = {
+                let lot = self.core.lot();
+                messages.iter().map(|message| lot.guardian(&place.topic, message.received.partition)).collect()
+            };
+            let open =
+                |owner: &TopicPartition| self.partitions.get(owner).filter(|owned| owned.is_open()).map(|owned| owned.epoch);
+            let ready: Vec<_> = owners.iter().map_while(|owner| Some((owner.partition, open(owner)?))).collect();
+            if ready.is_empty() {
+                let mut lot = self.core.lot();
+                if self.partitions.get(&owners[0]).is_some_and(|owned| owned.stage == Stage::Skipping) {
+                    lot.put_off(&place, now.after(SKIPPING));
+                } else if self.partitions.contains_key(&owners[0]) {
+                    // The run stays open, so that nothing of the key passes, until the partition is given up or taken over again.
+                    lot.head(&place, head);
+                } else if owners.iter().any(|owner| self.partitions.contains_key(owner)) {
+                    lot.behind(&place, head);
+                } else {
+                    // Another member's by now.
+                    let count = lot.count(&place);
+                    lot.settled(&place, count, None, now);
+                }
                 continue;
             }
-            let epoch = owned.epoch;
-            let Some(run) = self.core.lot().loaded(&place, messages.len()) else { continue };
-            for message in messages {
-                let item = Item::parked(&self.core, message, epoch, run);
+            // Each is tried by the owner of its partition: what follows on the first that is not ours waits until that one is done.
+            let Some(run) = self.core.lot().loaded(&place, ready.len()) else { continue };
+            for (message, owner) in messages.into_iter().zip(ready) {
+                let item = Item::parked(&self.core, message, owner, run);
                 self.parked_bytes += item.received.record.size();
                 let mode = item.mode(&self.core);
                 self.schedule.push(place.key.clone(), mode, item);

@@ -23,6 +23,7 @@ const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
 const PARKED_MESSAGES: &str = "sagas_parked_messages";
 const PARKED_KEYS: &str = "sagas_parked_keys";
 const CONDITIONS: &str = "sagas_conditions";
+const CLOCK_SKEW: &str = "sagas_clock_skew_seconds";
 const SAGA_NOT_ALLOWED: &str = "sagas_saga_events_not_allowed_total";
 const SAGA_UNKNOWN: &str = "sagas_saga_events_of_unknown_instances_total";
 const SAGA_WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
@@ -54,6 +55,10 @@ pub(super) fn describe(metrics: &Metrics) {
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
         (PARKED_KEYS, "Keys that have parked messages."),
+        (
+            CLOCK_SKEW,
+            "Seconds that a clock is ahead of ours: the database's, of this machine's; that of records, of the service's.",
+        ),
         (CONDITIONS, "Standing conditions of the service, by name; health gives the cause and the fix of each."),
         (SAGA_OPEN, "Instances of a saga that have not ended."),
         (SAGA_ATTENTION, "Instances of a saga that somebody has to look at."),
@@ -94,6 +99,11 @@ pub(crate) fn without_effect(metrics: &Metrics, saga: &str, step: &str, reason: 
     metrics.counter(SAGA_WITHOUT_EFFECT, &[("saga", saga), ("step", step), ("reason", reason)])
 }
 
+/// How many seconds the clock called `against` is ahead.
+pub(crate) fn clock_skew(metrics: &Metrics, against: &str) -> Gauge {
+    metrics.gauge(CLOCK_SKEW, &[("against", against)])
+}
+
 /// How many standing conditions of this name the service has: made when there is one.
 pub(crate) fn condition_gauge(metrics: &Metrics, condition: &str) -> Gauge {
     metrics.gauge(CONDITIONS, &[("condition", condition)])
@@ -126,6 +136,7 @@ pub(crate) struct ServiceSeries {
     pub(crate) dead_unknown_version: Counter,
     /// Dead letters: a type, and no value.
     pub(crate) dead_no_value: Counter,
+    pub(crate) dead_bad_header: Counter,
     /// Dead letters: beyond the size limit.
     pub(crate) dead_too_large: Counter,
     /// Dead letters that are open.
@@ -199,6 +210,7 @@ impl ServiceSeries {
             dead_untyped: dead("untyped"),
             dead_unknown_version: dead("unknown_version"),
             dead_no_value: dead("no_value"),
+            dead_bad_header: dead("bad_header"),
             dead_too_large: dead("too_large"),
             dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
             outbox_rows: metrics.gauge(OUTBOX_ROWS, &[]),
@@ -278,12 +290,13 @@ mod tests {
         SagaSeries::new(&metrics, "PlaceOrder");
         without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         condition_gauge(&metrics, "clock_skew");
+        clock_skew(&metrics, "log");
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 25, "{described:?}");
+        assert_eq!(described.len(), 26, "{described:?}");
     }
 
     #[test]

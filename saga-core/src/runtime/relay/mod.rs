@@ -204,7 +204,10 @@ impl Relay {
             return;
         }
         self.core.series.outbox_rows.set_count(ledger.len() as u64);
-        let age = ledger.oldest().map_or(Duration::ZERO, |record| self.core.clock.now().since(record.timestamp));
+        let age = ledger.oldest().map_or(Duration::ZERO, |record| {
+            let now = self.core.clock.now();
+            now.since(record.timestamp.time().unwrap_or(now))
+        });
         self.core.series.outbox_age_seconds.set(age.as_secs_f64());
     }
 }

@@ -106,7 +106,7 @@ impl Relay {
         let received = Received { record: Arc::new(record.clone()), partition: -1, offset: -1 };
         DeadLetter {
             id: self.core.ids.uuid(now).into(),
-            event_type: Envelope::of(&received).event_type,
+            event_type: Envelope::by_position(&received, now).event_type,
             received,
             error: format!("the log refused it: {reason}"),
             attempts: 1,
@@ -239,7 +239,7 @@ mod tests {
             key: None,
             value: Some(value.to_owned().into()),
             headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
-            timestamp: Timestamp::from_millis(0),
+            timestamp: Timestamp::from_millis(0).into(),
         }
     }
 

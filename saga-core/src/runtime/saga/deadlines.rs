@@ -38,12 +38,23 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// Failures of a deadline's handler after which somebody has to look at the instance.
 const ATTEMPTS: u32 = 10;
 
+/// How often instances are looked for that were written by a clock that was ahead.
+const BRING_BACK: Duration = Duration::from_secs(60);
+
 /// Carries out the timers of the instances that are kept here, for ever.
 pub(crate) async fn watch(core: Arc<Core>) {
-    let mut failures = 0;
+    let (mut failures, mut looked) = (0, None::<Timestamp>);
     loop {
-        core.sagas.planned.store(i64::MAX, Ordering::SeqCst);
-        let wait = match turn(&core).await {
+        core.sagas.planned.store(Timestamp::MAX.as_millis(), Ordering::SeqCst);
+        let due = async {
+            let now = core.clock.now();
+            if looked.is_none_or(|looked| now.since(looked) >= BRING_BACK) {
+                bring_back(&core).await?;
+                looked = Some(now);
+            }
+            turn(&core).await
+        };
+        let wait = match due.await {
             Ok(next) => {
                 failures = 0;
                 next
@@ -69,6 +80,28 @@ pub(crate) async fn watch(core: Arc<Core>) {
         tokio::select! {
             () = timer => {}
             () = core.sagas.wake.notified() => {}
+        }
+    }
+}
+
+/// Puts right the timers of instances that were written by a clock that was ahead: they would end late.
+async fn bring_back(core: &Arc<Core>) -> Result<(), StoreError> {
+    // What others write while this looks may be a moment ahead.
+    const MOMENT: Duration = Duration::from_secs(1);
+    loop {
+        let found = core.store().sagas().updated_after(&core.name, core.clock.now().after(MOMENT), PAGE).await?;
+        let mut brought = 0;
+        for key in &found {
+            let mut tx = core.store().begin().await?;
+            // One that cannot be read is shown as that elsewhere.
+            let Ok(Some(instance)) = load(core, &mut *tx, key).await else { continue };
+            let note = "it was written by a clock that was ahead: its timers end as much earlier";
+            save(core, &mut *tx, &instance, "timer.moved", note, core.clock.now()).await?;
+            tx.commit().await?;
+            brought += 1;
+        }
+        if found.len() < PAGE as usize || brought == 0 {
+            return Ok(());
         }
     }
 }
@@ -289,7 +322,12 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
 pub(crate) async fn load(core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -> Result<Option<Instance>, StoreError> {
     let found = tx.load_instances(&core.name, std::slice::from_ref(key)).await?.pop();
     let read = found.map(Instance::read).transpose();
-    read.map_err(|error| StoreError::Incompatible(format!("the saga {} {} cannot be read: {error}", key.saga, key.id)))
+    let mut read =
+        read.map_err(|error| StoreError::Incompatible(format!("the saga {} {} cannot be read: {error}", key.saga, key.id)))?;
+    if let Some(instance) = &mut read {
+        instance.bring_back(core.clock.now());
+    }
+    Ok(read)
 }
 
 /// Writes `instance` and what was done to it.

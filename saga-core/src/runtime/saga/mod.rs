@@ -93,7 +93,7 @@ impl SagaCore {
         let tracked: Vec<_> = tracked.collect();
         let roles = handlers.iter().filter_map(Handler::role).map(|role| role.saga.deadline);
         let longest = roles.chain(tracked.iter().map(|tracked| tracked.deadline)).max().unwrap_or_default();
-        Self { tracked, wake: Notify::new(), planned: AtomicI64::new(i64::MAX), longest, began }
+        Self { tracked, wake: Notify::new(), planned: AtomicI64::new(Timestamp::MAX.as_millis()), longest, began }
     }
 
     /// Lets the timers be looked at again if `earliest` ends before the one that is waited for.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::saga::{GivenUp, Instance},
     id::MessageId,
-    message::{Context, Outgoing},
+    message::{Context, Outgoing, TraceContext},
     saga::{InstanceKey, InstanceRecord, RetryDeadLetter, StepRecord},
     store::{HistoryEntry, InstanceQuery, StoreError, StoreTx},
 };
@@ -113,7 +113,7 @@ impl Sagas {
         }
         let stopped = instance.rearm(&tracked.definition, now, tracked.deadline);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
-        let context = Context::root(instance.known.correlation_id.clone(), self.0.ids.traceparent());
+        let context = Context::root(instance.known.correlation_id.clone(), TraceContext::root(&self.0.ids));
         let mut records = Vec::with_capacity(stopped.len());
         for GivenUp { service, dead_letter, .. } in stopped.into_iter().filter(|stopped| !stopped.dead_letter.is_empty()) {
             let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });

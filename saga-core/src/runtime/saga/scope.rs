@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -82,6 +83,15 @@ impl Scope {
         let keys: Vec<_> = keys.into_iter().collect();
         for record in tx.load_steps(&core.name, &keys).await? {
             self.records.entry(record.instance.clone()).or_default().push(record);
+        }
+        // A record from a time that is still to come was written by a clock that was ahead: its attempt ends as much earlier.
+        let now = core.clock.now();
+        for record in self.records.values_mut().flatten() {
+            let ahead = record.at.since(now);
+            if let Some(until) = record.until.filter(|_| ahead > Duration::ZERO) {
+                (record.until, record.at) = (Some(until.before(ahead)), now);
+                self.changed.insert((record.instance.clone(), record.step.clone()));
+            }
         }
         if core.store().sharing().is_none() {
             // Whoever had begun before this process did is gone.

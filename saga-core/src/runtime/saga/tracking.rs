@@ -126,11 +126,12 @@ impl Scope {
         let mut instances = std::mem::take(&mut self.instances);
         let keys: Vec<_> = keys.into_iter().filter(|key| !instances.contains_key(key)).collect();
         for record in read(core, tx, &keys).await? {
-            let read = Instance::read(record).map_err(|error| {
+            let mut read = Instance::read(record).map_err(|error| {
                 StoreError::Incompatible(format!(
                     "an instance of a saga cannot be read, was it written by a newer program? {error}"
                 ))
             })?;
+            read.bring_back(core.clock.now());
             instances.insert(read.key.clone(), read);
         }
         let mut history = Vec::with_capacity(sightings.len());
@@ -216,7 +217,7 @@ fn take(
             },
         },
         None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
-            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, tracked.deadline);
+            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
             instances.insert(key.clone(), begun);
         }
         None => {

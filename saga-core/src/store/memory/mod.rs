@@ -17,8 +17,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, ReplayStore,
-    SagaStore, Store, StoreError, StoreTx, migrations,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    ReplayStore, SagaStore, Store, StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -132,6 +132,19 @@ impl Store for MemoryStore {
 
     async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
         Ok(self.tables().apply_offsets(service, applied, |_, offset| offset))
+    }
+
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        Ok(self.tables().note_partitions(service, topics))
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        Ok(self.tables().clocks.get(service).cloned())
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.tables().clocks.insert(service.to_owned(), clock.clone());
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

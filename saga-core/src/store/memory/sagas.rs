@@ -119,6 +119,13 @@ impl SagaStore for MemoryStore {
         Ok(tables.sagas.get(service).and_then(|sagas| sagas.instances.values().filter_map(|record| record.due).min()))
     }
 
+    async fn updated_after(&self, service: &str, after: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError> {
+        let tables = self.tables();
+        let records = tables.sagas.get(service).into_iter().flat_map(|sagas| sagas.instances.values());
+        let found = records.filter(|record| record.ended_at.is_none() && record.updated_at > after);
+        Ok(found.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|record| record.instance.clone()).collect())
+    }
+
     async fn open_versions(&self, service: &str) -> Result<Vec<OpenVersion>, StoreError> {
         let tables = self.tables();
         let mut open: BTreeMap<(String, u32), u64> = BTreeMap::new();

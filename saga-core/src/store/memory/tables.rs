@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, OutboxId, Ownership, ParkedId,
-        ParkedKey, ParkedMessage, Replay, StepRecord, migrations::Applied,
+        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, KeptClock, OutboxId, Ownership,
+        ParkedId, ParkedKey, ParkedMessage, Replay, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -26,6 +26,9 @@ pub(super) struct Tables {
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
     pub(super) replays: HashMap<String, Vec<Replay>>,
+    /// Of a service's topics: how many partitions, and whether it has been another number.
+    pub(super) topics: HashMap<(String, String), (i32, bool)>,
+    pub(super) clocks: HashMap<String, KeptClock>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
@@ -164,6 +167,16 @@ impl Tables {
             true
         };
         owned.iter().map(&mut set).collect()
+    }
+
+    pub(super) fn note_partitions(&mut self, service: &str, topics: &[(String, i32)]) -> Vec<bool> {
+        let note = |(topic, partitions): &(String, i32)| {
+            let (known, moved) = self.topics.entry((service.to_owned(), topic.clone())).or_insert((*partitions, false));
+            *moved |= *known != *partitions;
+            *known = *partitions;
+            *moved
+        };
+        topics.iter().map(note).collect()
     }
 
     pub(super) fn prune_inbox(&mut self, service: &str, before: Timestamp, limit: u32) -> u64 {

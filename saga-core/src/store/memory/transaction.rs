@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -219,6 +220,30 @@ impl StoreTx for MemoryTx {
             there.push(present);
         }
         Ok(there)
+    }
+
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        let tables = self.tables();
+        let of_topic = |owner: &str, message: &ParkedMessage| owner == service && message.received.record.topic == topic;
+        let mut keys_there: HashMap<ParkedId, Bytes> = tables
+            .parked
+            .iter()
+            .filter(|(_, (owner, message))| of_topic(owner, message))
+            .map(|(id, (_, message))| (*id, message.key()))
+            .collect();
+        drop(tables);
+        for change in &self.staged {
+            match change {
+                Change::Park(id, owner, message) if of_topic(owner, message) => {
+                    keys_there.insert(*id, message.key());
+                }
+                Change::Unpark(id) => {
+                    keys_there.remove(id);
+                }
+                _ => {}
+            }
+        }
+        Ok(keys.iter().map(|key| keys_there.values().filter(|there| *there == key).count()).collect())
     }
 
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {

@@ -33,14 +33,15 @@ pub(super) use url::names_a_schema;
 use self::{
     connect::Connector,
     statements::{
-        Failed, dead_letters, execute, inbox, outbox, parked,
+        Failed, clock, dead_letters, execute, inbox, outbox, parked,
         partitions::{self, Merge},
+        topics,
     },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, ReplayStore,
-    SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -211,6 +212,22 @@ impl Store for PostgresStore {
 
     async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
         self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
+    }
+
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| topics::note(connection, service, topics).await).await
+    }
+
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        ask!(self, reading, connection => clock::now(connection)).map(Some)
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        ask!(self, reading, connection => clock::read(connection, service))
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.write(async |connection| clock::keep(connection, service, clock).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

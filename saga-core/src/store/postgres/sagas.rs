@@ -39,6 +39,10 @@ impl SagaStore for PostgresStore {
         ask!(self, reading, connection => queries::due(connection, service, now, limit))
     }
 
+    async fn updated_after(&self, service: &str, after: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError> {
+        ask!(self, reading, connection => queries::updated_after(connection, service, after, limit))
+    }
+
     async fn next_due(&self, service: &str) -> Result<Option<Timestamp>, StoreError> {
         ask!(self, reading, connection => queries::next_due(connection, service))
     }

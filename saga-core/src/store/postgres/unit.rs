@@ -7,6 +7,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
@@ -181,6 +182,10 @@ impl StoreTx for Unit {
 
     async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
         self.run(async |connection| parked::unpark(connection, ids).await).await
+    }
+
+    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
+        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
     }
 
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {

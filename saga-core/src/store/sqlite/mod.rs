@@ -31,15 +31,16 @@ pub(super) use errors::database_error;
 use self::{
     connect::{Connector, Guard},
     statements::{
-        Failed, dead_letters, execute, inbox, outbox, parked,
+        Failed, clock, dead_letters, execute, inbox, outbox, parked,
         partitions::{self, Merge},
+        topics,
     },
     unit::Unit,
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterId, InboxKey, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, ReplayStore,
-    SagaStore, SqlReader, Store, StoreError, StoreTx,
+    DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
+    ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -215,6 +216,18 @@ impl Store for SqliteStore {
 
     async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
         self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
+    }
+
+    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.write(async |connection| topics::note(connection, service, topics).await).await
+    }
+
+    async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError> {
+        self.read(async |connection| clock::read(connection, service).await).await
+    }
+
+    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.write(async |connection| clock::keep(connection, service, clock).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -41,6 +41,10 @@ impl SagaStore for SqliteStore {
         self.read(async |connection| instances::due(connection, service, now, limit).await).await
     }
 
+    async fn updated_after(&self, service: &str, after: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError> {
+        self.read(async |connection| instances::updated_after(connection, service, after, limit).await).await
+    }
+
     async fn next_due(&self, service: &str) -> Result<Option<Timestamp>, StoreError> {
         self.read(async |connection| instances::next_due(connection, service).await).await
     }

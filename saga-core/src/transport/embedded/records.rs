@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::headers;
 use crate::{
     message::{Received, Record},
-    time::Timestamp,
+    time::{LogTime, Timestamp},
     transport::local::{Limits, Partition},
 };
 
@@ -121,6 +121,6 @@ fn decode(topic: &str, row: &SqliteRow) -> Result<Option<Record>, sqlx::Error> {
         key: blob(2)?,
         value: blob(4)?,
         headers,
-        timestamp: Timestamp::from_millis(row.try_get(1)?),
+        timestamp: LogTime::from_millis(row.try_get(1)?),
     }))
 }

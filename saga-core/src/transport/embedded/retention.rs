@@ -152,7 +152,7 @@ async fn stored_at(connection: &mut SqliteConnection, partition: &Partition, off
             .bind(zero + end)
             .fetch_optional(connection)
             .await?;
-    Ok(Timestamp::from_millis(millis.unwrap_or(i64::MAX)))
+    Ok(millis.map_or(Timestamp::MAX, Timestamp::from_millis))
 }
 
 /// The offset up to which the oldest records that may go have `bytes` bytes, or one step.

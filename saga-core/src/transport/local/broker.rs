@@ -55,7 +55,8 @@ impl<S: LogStore> Broker<S> {
     pub(crate) fn new(store: S, catalog: Arc<Catalog>, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             store,
-            clock,
+            // What waits here waits by the monotonic clock, however the system's is set.
+            clock: clock.steady(),
             limits: Limits::default(),
             catalog,
             groups: Mutex::default(),
@@ -201,11 +202,22 @@ impl<S: LogStore> Broker<S> {
             };
             let Some(last) = records.last() else { break };
             from = last.offset + 1;
-            if let Some(found) = records.iter().find(|received| received.record.timestamp >= time) {
+            if let Some(found) = records.iter().find(|received| received.record.timestamp.time().is_some_and(|at| at >= time)) {
                 return Ok(found.offset);
             }
         }
         Ok(end)
+    }
+
+    /// Tells the groups that a topic has other partitions now.
+    pub(crate) async fn repartitioned(&self, name: &str) -> Result<(), TransportError> {
+        let topic = self.topic(name)?;
+        let groups: Vec<_> = lock(&self.groups).iter().map(|(name, group)| (Arc::clone(name), Arc::clone(group))).collect();
+        for (name, group) in groups {
+            self.store.register(&name, topic.partitions.clone()).await?;
+            lock(&group).replace(&topic, self.clock.now());
+        }
+        Ok(())
     }
 
     pub(crate) async fn check(&self) -> Result<(), TransportError> {

@@ -58,6 +58,16 @@ impl Group {
         }
     }
 
+    /// Lets the members that read the topic called like this one read this one instead: it has other partitions.
+    pub(super) fn replace(&mut self, topic: &Arc<Topic>, now: Timestamp) {
+        for known in self.members.values_mut().flat_map(|member| &mut member.topics) {
+            if known.name == topic.name {
+                *known = Arc::clone(topic);
+            }
+        }
+        self.rebalance(now);
+    }
+
     /// Takes back partitions that `member` was told to release. One that it was not is left with it.
     pub(super) fn release(&mut self, member: u64, partitions: &[TopicPartition], now: Timestamp) {
         for id in partitions {

@@ -34,6 +34,11 @@ impl Catalog {
         self.0.write().unwrap_or_else(PoisonError::into_inner).entry(Arc::clone(&topic.name)).or_insert_with(|| Arc::new(topic));
     }
 
+    /// Enters a topic in place of the one with its name.
+    pub(crate) fn replace(&self, topic: Topic) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic.name), Arc::new(topic));
+    }
+
     /// All topics.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {

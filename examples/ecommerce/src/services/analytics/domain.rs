@@ -12,10 +12,16 @@ use crate::contracts::{
     OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
     ProductId,
 };
-use crate::{percentile::percentile, services::Statement};
+use crate::{
+    percentile::percentile,
+    services::{Statement, sum, summed},
+};
 
 /// How many of the latest orders the processing times are taken from.
 const SAMPLE: i64 = 10_000;
+/// The longest from an order's creation to its end that is counted. The times are by the clocks of whoever published the events, and two
+/// that lie further apart than any order is open for are not of this shop.
+const LONGEST_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// How many minutes back orders are counted by the minute.
 const MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
@@ -34,7 +40,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds `event`, published at `at`.
+    /// Adds `event`, published at `at` by its sender's clock.
     pub fn take(&mut self, event: &Anything, at: Timestamp) {
         let name = match event {
             Anything::OrderCreated(order) => {
@@ -141,7 +147,7 @@ struct OrderCounts {
     in_flight: i64,
 }
 
-/// From an order's creation to its end.
+/// From an order's creation to its end, by the clocks of those who published the two.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Percentiles {
     p50: i64,
@@ -167,22 +173,22 @@ struct Minute {
 /// # Errors
 /// When the database cannot be read.
 pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
-    let counts = sqlx::query(
+    let revenue = sum("CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END", "revenue");
+    let counts = Statement::new(format!(
         "SELECT COUNT(*) AS created,
              CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS completed,
              CAST(COALESCE(SUM(CASE outcome WHEN 'CANCELLED' THEN 1 ELSE 0 END), 0) AS BIGINT) AS cancelled,
-             CAST(COALESCE(SUM(CASE outcome WHEN 'COMPLETED' THEN total ELSE 0 END), 0) AS BIGINT) AS revenue
-         FROM orders",
-    )
-    .fetch_one(db)
-    .await?;
+             {revenue}
+         FROM orders"
+    ));
+    let counts = counts.query().fetch_one(db).await?;
     let count = |column: &str| counts.try_get::<i64, _>(column);
     let (created, completed, cancelled) = (count("created")?, count("completed")?, count("cancelled")?);
     let ended = completed + cancelled;
     Ok(Metrics {
         orders: OrderCounts { created, completed, cancelled, in_flight: created - ended },
         success_rate: if ended == 0 { 0.0 } else { completed as f64 / ended as f64 },
-        revenue: Amount(Money::stored(count("revenue")?)?),
+        revenue: Amount(Money::stored(summed(&counts, "revenue")?)?),
         processing_ms: processing(db).await?,
         cancel_reasons: cancel_reasons(db).await?,
         top_products: top_products(db).await?,
@@ -201,9 +207,10 @@ pub async fn event_totals(db: &Database) -> Result<BTreeMap<String, i64>, Fault>
 
 async fn processing(db: &Database) -> Result<Percentiles, Fault> {
     let rows = sqlx::query(
-        "SELECT ended_at - created_at AS took FROM orders WHERE ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT $1",
+        "SELECT ended_at - created_at AS took FROM orders
+         WHERE ended_at IS NOT NULL AND ended_at - created_at BETWEEN 0 AND $1 ORDER BY ended_at DESC LIMIT $2",
     );
-    let rows = rows.bind(SAMPLE).fetch_all(db).await?;
+    let rows = rows.bind(LONGEST_MS).bind(SAMPLE).fetch_all(db).await?;
     let took = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(percentiles(took))
 }
@@ -221,13 +228,16 @@ async fn cancel_reasons(db: &Database) -> Result<BTreeMap<String, i64>, Fault> {
 }
 
 async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
-    let rows = sqlx::query(
-        "SELECT i.product_id AS product_id, CAST(SUM(i.quantity) AS BIGINT) AS quantity
+    let mut sql = Statement::new(format!(
+        "SELECT i.product_id AS product_id, {}
          FROM order_items i JOIN orders o ON o.order_id = i.order_id
-         WHERE o.outcome = 'COMPLETED' GROUP BY i.product_id ORDER BY 2 DESC, 1 LIMIT $1",
-    );
-    let rows = rows.bind(TOP).fetch_all(db).await?;
-    let sales = |row: &sqlx::any::AnyRow| Ok(ProductSales { product_id: row.try_get(0)?, quantity: row.try_get(1)? });
+         WHERE o.outcome = 'COMPLETED' GROUP BY i.product_id
+         ORDER BY SUM(CAST(i.quantity AS DOUBLE PRECISION)) DESC, 1 LIMIT ",
+        sum("i.quantity", "quantity")
+    ));
+    sql.bind(TOP)?;
+    let rows = sql.query().fetch_all(db).await?;
+    let sales = |row: &sqlx::any::AnyRow| Ok(ProductSales { product_id: row.try_get(0)?, quantity: summed(row, "quantity")? });
     Ok(rows.iter().map(sales).collect::<Result<_, sqlx::Error>>()?)
 }
 
@@ -235,9 +245,10 @@ async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
 async fn orders_per_minute(db: &Database, now: Timestamp) -> Result<Vec<Minute>, Fault> {
     let first = (now.as_millis() / MINUTE_MS - MINUTES + 1) * MINUTE_MS;
     let rows = sqlx::query(
-        "SELECT created_at / 60000 AS minute, COUNT(*) AS orders FROM orders WHERE created_at >= $1 GROUP BY 1 ORDER BY 1",
+        "SELECT created_at / 60000 AS minute, COUNT(*) AS orders FROM orders WHERE created_at BETWEEN $1 AND $2
+         GROUP BY 1 ORDER BY 1",
     );
-    let rows = rows.bind(first).fetch_all(db).await?;
+    let rows = rows.bind(first).bind(now.as_millis()).fetch_all(db).await?;
     let minute = |row: &sqlx::any::AnyRow| {
         let minute: i64 = row.try_get("minute")?;
         Ok(Minute { minute: Timestamp::from_millis(minute * MINUTE_MS), orders: row.try_get("orders")? })

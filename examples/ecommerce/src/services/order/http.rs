@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use sagas::{
-    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query},
+    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace},
     prelude::*,
     runtime::InstanceView,
     time::Timestamp,
@@ -45,11 +45,12 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
 async fn place(
     Extension(service): Extension<ServiceHandle>,
     correlation_id: CorrelationId,
+    trace: RequestTrace,
     headers: HeaderMap,
     Json(request): Json<NewOrder>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let order = match placing::place(&service, &request, correlation_id.as_str(), key).await? {
+    let order = match placing::place(&service, &request, correlation_id.as_str(), trace, key).await? {
         Placed::Now { created, at } => OrderView::placed(created, correlation_id.as_str(), at),
         Placed::Before(order_id) => find(&service, order_id).await?,
     };
@@ -117,6 +118,7 @@ struct Cancellation {
 /// Cancels the order, if it is not confirmed before: one commit decides.
 async fn cancel(
     Extension(service): Extension<ServiceHandle>,
+    trace: RequestTrace,
     Path(order_id): Path<String>,
     cancellation: Option<Json<Cancellation>>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
@@ -137,6 +139,7 @@ async fn cancel(
     let open = OpenOrder::load(&mut work, order_id).await.map_err(Problem::unavailable)?;
     let mut open = open.ok_or_else(|| unknown(order_id))?;
     work.correlate(open.correlation_id.clone());
+    work.trace(trace);
     let cancelled = open.order.cancelled(&reason);
     let event_id = work.publish(&cancelled).map_err(Problem::internal)?;
     let (cause, now) = (open.begun_by.to_string(), work.now());
@@ -154,6 +157,7 @@ struct Shipment {
 
 async fn ship(
     Extension(service): Extension<ServiceHandle>,
+    trace: RequestTrace,
     Path(order_id): Path<String>,
     Json(shipment): Json<Shipment>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
@@ -166,6 +170,7 @@ async fn ship(
         return Err(Problem::conflict(format!("only a COMPLETED order can be shipped; this one is {}", open.order.status)));
     }
     work.correlate(open.correlation_id.clone());
+    work.trace(trace);
     let shipped = OrderShipped { order_id, tracking: shipment.tracking_number };
     let event_id = work.publish(&shipped).map_err(Problem::internal)?;
     let now = work.now();

@@ -1,7 +1,12 @@
 //! Placing an order: the request, its rules, and the one transaction that writes the order, its first event and the event's way
 //! out. What was placed under an idempotency key is known for a week ([`keys`](super::keys)).
 
-use sagas::{Fault, http::Problem, prelude::*, time::Timestamp};
+use sagas::{
+    Fault,
+    http::{Problem, RequestTrace},
+    prelude::*,
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 
@@ -101,12 +106,14 @@ pub async fn place(
     service: &ServiceHandle,
     request: &NewOrder,
     correlation_id: &str,
+    trace: RequestTrace,
     key: Option<&str>,
 ) -> Result<Placed, Problem> {
     let placed_at = service.clock().now();
     let created = request.check(OrderId(service.ids().uuid(placed_at)))?;
     let mut work = service.begin().await?;
     work.correlate(correlation_id);
+    work.trace(trace);
     if let Some(key) = key
         && let Some(before) = placed_before(&mut work, key, request, created.order_id, placed_at).await?
     {

@@ -5,7 +5,10 @@ use sagas::{Fault, prelude::*};
 use sqlx::Row;
 
 use super::gateway::Gateway;
-use crate::check::{Findings, Invariant};
+use crate::{
+    check::{Findings, Invariant},
+    services::{Statement, sum, summed},
+};
 
 /// Counts the money, and looks for what breaks the rules.
 ///
@@ -13,12 +16,10 @@ use crate::check::{Findings, Invariant};
 /// When the database or the gateway's ledger cannot be read.
 pub async fn audit(db: &Database, gateway: &Gateway) -> Result<Findings, Fault> {
     let mut findings = Findings::default();
-    let sums =
-        "SELECT CAST(COALESCE(SUM(captured), 0) AS BIGINT) AS captured, CAST(COALESCE(SUM(refunded), 0) AS BIGINT) AS refunded
-         FROM payments";
-    let sums = sqlx::query(sums).fetch_one(db).await?;
-    findings.captured = sums.try_get("captured")?;
-    findings.refunded = sums.try_get("refunded")?;
+    let sums = format!("SELECT {}, {} FROM payments", sum("captured", "captured"), sum("refunded", "refunded"));
+    let sums = Statement::new(sums).query().fetch_one(db).await?;
+    findings.captured = summed(&sums, "captured")?;
+    findings.refunded = summed(&sums, "refunded")?;
 
     let wrong = sqlx::query(
         "SELECT order_id, status FROM payments WHERE captured - refunded <> CASE status WHEN 'COMPLETED' THEN amount ELSE 0 END",

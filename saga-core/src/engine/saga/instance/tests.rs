@@ -11,7 +11,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn begun(saga: &Definition) -> Instance {
-    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", saga.deadline)
+    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", at(0), saga.deadline)
 }
 
 fn take(instance: &mut Instance, saga: &Definition, event: &str, now: i64) -> Taken {
@@ -279,4 +279,20 @@ fn a_flow_knows_its_events_once() {
         names,
         ["Created", "Reserved", "Insufficient", "Released", "Paid", "Declined", "Refunded", "Confirmed", "Cancelled"]
     );
+}
+
+#[test]
+fn the_clock_of_a_sender_moves_no_deadline() {
+    let saga = samples::place_order();
+    for stated in [Timestamp::MIN, at(0), Timestamp::MAX] {
+        let start = Sighting { event: "Created", id: "Created", at: stated };
+        let mut instance = Instance::begin(&saga, "7", start, "c", at(1_000), saga.deadline);
+        assert_eq!((instance.started_at, instance.updated_at), (at(1_000), at(1_000)));
+        assert_eq!(instance.deadline(), Some(at(1_000).after(saga.deadline)), "{stated}");
+        let event = saga.steps[0].emits.name.clone();
+        let _ = instance.take(&saga, Sighting { event: &event, id: "x", at: stated }, at(2_000), saga.deadline);
+        let again = Instance::read(instance.record()).expect("what was written is read");
+        assert_eq!(again, instance, "{stated}");
+        assert!(again.known.timers.values().all(|timer| *timer < at(2_000).after(saga.deadline).after(saga.deadline)));
+    }
 }

@@ -78,6 +78,20 @@ impl Instance {
         }
     }
 
+    /// Moves the timers of an instance that was last written by a clock that was ahead of `now` by as much, so that they end when they
+    /// should have. Says whether that was so.
+    pub fn bring_back(&mut self, now: Timestamp) -> bool {
+        let ahead = self.updated_at.since(now);
+        if ahead == Duration::ZERO {
+            return false;
+        }
+        for at in self.known.timers.values_mut() {
+            *at = at.before(ahead);
+        }
+        self.updated_at = now;
+        true
+    }
+
     /// Takes the timers away that have ended by `now`: what they lead to was carried out.
     pub fn fired(&mut self, now: Timestamp) {
         self.known.timers.retain(|_, at| *at > now);

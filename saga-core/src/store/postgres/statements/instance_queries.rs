@@ -88,6 +88,18 @@ pub(in crate::store::postgres) async fn due(
     query.fetch_all(connection).await?.iter().map(|row| keys::read(row, 0)).collect()
 }
 
+pub(in crate::store::postgres) async fn updated_after(
+    connection: &mut PgConnection,
+    service: &str,
+    after: Timestamp,
+    limit: u32,
+) -> Result<Vec<InstanceKey>, Failed> {
+    let sql = "SELECT saga, id FROM sagas_instances WHERE service = $1 AND ended_at IS NULL AND updated_at > $2 \
+               ORDER BY updated_at LIMIT $3";
+    let query = sqlx::query(sql).bind(service).bind(after.as_millis()).bind(i64::from(limit));
+    query.fetch_all(connection).await?.iter().map(|row| keys::read(row, 0)).collect()
+}
+
 pub(in crate::store::postgres) async fn next_due(
     connection: &mut PgConnection,
     service: &str,

@@ -3,6 +3,7 @@
 //! What has many rows goes in one statement, as arrays: one round trip, one text to prepare, whatever their number. What writes
 //! does so only in a transaction that is still the one that was begun (see `unit`).
 
+pub(super) mod clock;
 pub(super) mod dead_letters;
 pub(super) mod definitions;
 pub(super) mod history;
@@ -18,6 +19,7 @@ pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod sharing;
 pub(super) mod steps;
+pub(super) mod topics;
 
 use sqlx::{Executor, PgConnection};
 

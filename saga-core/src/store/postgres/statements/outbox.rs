@@ -14,7 +14,7 @@ use crate::{
         OutboxId, OutboxRow,
         headers::{decode, encode},
     },
-    time::Timestamp,
+    time::LogTime,
 };
 
 /// Adds `rows`. The numbers are drawn after the rows were sorted, so they ascend in the order given.
@@ -95,7 +95,7 @@ fn row(row: PgRow) -> Result<OutboxRow, Failed> {
             key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
             value: row.try_get::<Option<Vec<u8>>, _>(3)?.map(Bytes::from),
             headers: decode(row.try_get(4)?)?,
-            timestamp: Timestamp::from_millis(row.try_get(5)?),
+            timestamp: LogTime::from_millis(row.try_get(5)?),
         },
     })
 }

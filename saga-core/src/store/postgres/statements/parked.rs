@@ -124,3 +124,18 @@ pub(in crate::store::postgres) async fn of_key(
         })
         .collect()
 }
+
+/// How many messages are parked under each of `keys` of a topic, in the order given.
+pub(in crate::store::postgres) async fn counts(
+    connection: &mut PgConnection,
+    service: &str,
+    topic: &str,
+    keys: &[Bytes],
+) -> Result<Vec<usize>, Failed> {
+    let sql = "SELECT (SELECT count(*) FROM sagas_parked AS there WHERE there.service = $1 AND there.topic = $2 \
+               AND sha256(there.key) = sha256(wanted.key) AND there.key = wanted.key) \
+               FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted (key, place) ORDER BY place";
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+    let counts: Vec<i64> = sqlx::query_scalar(sql).bind(service).bind(escaped(topic)).bind(keys).fetch_all(connection).await?;
+    counts.into_iter().map(|count| usize::try_from(count).map_err(|_| unreadable().into())).collect()
+}

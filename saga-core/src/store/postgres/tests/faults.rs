@@ -9,11 +9,11 @@ use crate::{
     id::MessageId,
     message::Record,
     store::{InboxKey, Store, StoreError, is_unavailable},
-    time::Timestamp,
+    time::{LogTime, Timestamp},
 };
 
 fn record() -> Record {
-    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: Timestamp::from_millis(1) }
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 fn key(id: &str) -> InboxKey {

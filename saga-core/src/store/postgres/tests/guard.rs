@@ -5,11 +5,11 @@ use crate::{
     id::MessageId,
     message::Record,
     store::{DeadLetterState, InboxKey, SqlReader, Store, StoreError},
-    time::Timestamp,
+    time::{LogTime, Timestamp},
 };
 
 fn record() -> Record {
-    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: Timestamp::from_millis(1) }
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 fn keys() -> [InboxKey; 2] {

@@ -10,7 +10,7 @@ use crate::{
         DeadLetter, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceQuery, InstanceRecord, InstanceState,
         ParkedMessage, StepRecord, StepState, Store, StoredDefinition,
     },
-    time::Timestamp,
+    time::{LogTime, Timestamp},
 };
 
 const ODD: &str = "a\0b\u{1}0\u{1}\0";
@@ -27,7 +27,7 @@ fn received(topic: &str, key: &str) -> Received {
         key: Some(Bytes::from(key.to_owned())),
         value: Some(Bytes::from_static(&[0, 255])),
         headers: vec![Header::text(ODD, ODD)],
-        timestamp: Timestamp::from_millis(i64::MIN),
+        timestamp: LogTime::from_millis(i64::MIN),
     };
     Received { record: record.into(), partition: 0, offset: i64::MAX }
 }
@@ -73,7 +73,7 @@ async fn whatever_a_message_holds_is_kept() {
 async fn whatever_a_saga_is_called_is_kept() {
     let schema = Schema::new();
     let store = schema.store().await;
-    let (at, sagas) = (Timestamp::from_millis(i64::MAX), store.sagas());
+    let (at, sagas) = (Timestamp::MAX, store.sagas());
     for text in [ODD.to_owned(), long(), format!("{}{ODD}", long()), "\\x00\\".to_owned(), String::new()] {
         let instance = InstanceKey { saga: text.clone(), id: text.clone() };
         // What differs from it at the end, and where the saga's name ends and the id begins.

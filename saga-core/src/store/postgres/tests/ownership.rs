@@ -8,11 +8,11 @@ use super::{PATIENCE, Schema};
 use crate::{
     message::{Record, TopicPartition},
     store::{Ownership, Store},
-    time::Timestamp,
+    time::LogTime,
 };
 
 fn record() -> Record {
-    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: Timestamp::from_millis(1) }
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{PATIENCE, PostgresOptions, PostgresStore};
 use crate::{
     message::Record,
     store::{Store, StoreError},
-    time::Timestamp,
+    time::LogTime,
 };
 
 /// Calls `scripts/postgres` on a server whose data are in `folder`, and gives what it prints.
@@ -34,7 +34,7 @@ impl Drop for Server {
 }
 
 fn record() -> Record {
-    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: Timestamp::from_millis(1) }
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 async fn append(store: &PostgresStore) -> Result<(), (bool, StoreError)> {

@@ -151,6 +151,19 @@ pub(in crate::store::sqlite) async fn due(
 pub(in crate::store::sqlite) const DUE: &str =
     "SELECT saga, id FROM sagas_instances WHERE service = ?1 AND due <= ?2 ORDER BY due, saga, id LIMIT ?3";
 
+pub(in crate::store::sqlite) async fn updated_after(
+    connection: &mut SqliteConnection,
+    service: &str,
+    after: Timestamp,
+    limit: u32,
+) -> Result<Vec<InstanceKey>, Failed> {
+    let rows = sqlx::query(UPDATED_AFTER).bind(service).bind(after.as_millis()).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(InstanceKey { saga: row.try_get(0)?, id: row.try_get(1)? })).collect()
+}
+
+pub(in crate::store::sqlite) const UPDATED_AFTER: &str = "SELECT saga, id FROM sagas_instances \
+     WHERE service = ?1 AND ended_at IS NULL AND updated_at > ?2 ORDER BY updated_at, saga, id LIMIT ?3";
+
 pub(in crate::store::sqlite) async fn next_due(
     connection: &mut SqliteConnection,
     service: &str,

@@ -3,6 +3,7 @@
 //! What has many rows goes in few statements: SQLite's driver hands every statement to a thread, and that costs more than the
 //! row. So that few texts are prepared, rows are written in portions whose sizes are powers of two.
 
+pub(super) mod clock;
 pub(super) mod dead_letters;
 pub(super) mod definitions;
 pub(super) mod history;
@@ -16,6 +17,7 @@ pub(super) mod received;
 pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod steps;
+pub(super) mod topics;
 
 use std::fmt::Write;
 

@@ -10,7 +10,7 @@ use crate::{
         OutboxId, OutboxRow, StoreError,
         headers::{decode, encode},
     },
-    time::Timestamp,
+    time::LogTime,
 };
 
 /// Adds `rows`. One statement numbers its rows one after the other, so the last id gives all.
@@ -75,7 +75,7 @@ pub(in crate::store::sqlite) async fn after(
                     key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
                     value: row.try_get::<Option<Vec<u8>>, _>(3)?.map(Bytes::from),
                     headers: decode(row.try_get(4)?)?,
-                    timestamp: Timestamp::from_millis(row.try_get(5)?),
+                    timestamp: LogTime::from_millis(row.try_get(5)?),
                 },
             })
         })

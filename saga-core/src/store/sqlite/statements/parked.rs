@@ -105,6 +105,22 @@ pub(in crate::store::sqlite) async fn of_key(
         .collect()
 }
 
+/// How many messages are parked under each of `keys` of a topic, in the order given.
+pub(in crate::store::sqlite) async fn counts(
+    connection: &mut SqliteConnection,
+    service: &str,
+    topic: &str,
+    keys: &[Bytes],
+) -> Result<Vec<usize>, Failed> {
+    let sql = "SELECT count(*) FROM sagas_parked WHERE service = ?1 AND topic = ?2 AND key = ?3";
+    let mut counts = Vec::with_capacity(keys.len());
+    for key in keys {
+        let count: i64 = sqlx::query_scalar(sql).bind(service).bind(topic).bind(&key[..]).fetch_one(&mut *connection).await?;
+        counts.push(usize::try_from(count).map_err(|_| unreadable())?);
+    }
+    Ok(counts)
+}
+
 pub(super) fn unreadable() -> StoreError {
     StoreError::Incompatible("a row holds what this program did not write".into())
 }

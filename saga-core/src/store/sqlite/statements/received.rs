@@ -11,7 +11,7 @@ use super::Failed;
 use crate::{
     message::{Received, Record},
     store::headers::{decode, encode},
-    time::Timestamp,
+    time::LogTime,
 };
 
 /// The columns, in the order in which [`bind`] binds and [`read`] reads them.
@@ -46,7 +46,7 @@ pub(super) fn read(row: &SqliteRow, first: usize) -> Result<Received, Failed> {
         key: row.try_get::<Option<Vec<u8>>, _>(first + 3)?.map(Bytes::from),
         value: row.try_get::<Option<Vec<u8>>, _>(first + 4)?.map(Bytes::from),
         headers: decode(row.try_get(first + 5)?)?,
-        timestamp: Timestamp::from_millis(row.try_get(first + 6)?),
+        timestamp: LogTime::from_millis(row.try_get(first + 6)?),
     };
     Ok(Received { record: record.into(), partition: row.try_get(first + 1)?, offset: row.try_get(first + 2)? })
 }

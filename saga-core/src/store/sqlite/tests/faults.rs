@@ -11,7 +11,7 @@ use crate::{
         SqlConnection, Store, StoreError, StoreTx, is_unavailable,
         sqlite::{SqliteOptions, SqliteStore},
     },
-    time::Timestamp,
+    time::LogTime,
 };
 
 fn connection(tx: &mut dyn StoreTx) -> &mut SqliteConnection {
@@ -43,7 +43,7 @@ async fn a_full_disk_makes_the_database_unavailable_and_leaves_no_half() {
         key: None,
         value: Some(large(100).into()),
         headers: Vec::new(),
-        timestamp: Timestamp::default(),
+        timestamp: LogTime::default(),
     };
     let mut tx = store.begin().await.unwrap();
     note(&mut *tx, "before").await.unwrap();

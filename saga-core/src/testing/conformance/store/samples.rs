@@ -9,7 +9,7 @@ use crate::{
         DeadLetter, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, InstanceState, ParkedMessage,
         StepRecord, StepState,
     },
-    time::Timestamp,
+    time::{LogTime, Timestamp},
 };
 
 pub(super) fn key(number: usize) -> InboxKey {
@@ -30,7 +30,7 @@ pub(super) fn record(number: usize) -> Record {
         key: Some(Bytes::from(format!("order-{number}"))),
         value: Some(Bytes::from(format!("{{\"number\":{number}}}"))),
         headers: vec![Header::text("ce_id", number.to_string())],
-        timestamp: at(1_700_000_000_000),
+        timestamp: at(1_700_000_000_000).into(),
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn odd_record() -> Record {
             Header { name: String::new(), value: Some(Bytes::new()) },
             Header::text("nul\0inside", "nul\0inside"),
         ],
-        timestamp: at(-1),
+        timestamp: LogTime::from_millis(i64::MIN),
     }
 }
 

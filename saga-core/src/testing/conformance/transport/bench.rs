@@ -6,7 +6,7 @@ use super::PATIENCE;
 use crate::{
     id::IdSource,
     message::{Received, Record},
-    time::{Clock, Timestamp},
+    time::{Clock, LogTime},
     transport::{Delivery, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
 };
 
@@ -51,7 +51,7 @@ impl Bench {
             key: Some(key.to_owned().into()),
             value: Some(value.to_string().into()),
             headers: vec![],
-            timestamp: Timestamp::from_millis(1_700_000_000_000),
+            timestamp: LogTime::from_millis(1_700_000_000_000),
         }
     }
 

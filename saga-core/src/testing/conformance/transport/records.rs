@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::bench::{Bench, numbers, sorted, within};
 use crate::{
     message::Header,
-    time::Timestamp,
+    time::LogTime,
     transport::{TopicPartition, TopicSpec, Transport, TransportError},
 };
 
@@ -33,8 +33,8 @@ pub async fn records_come_back_as_they_were_published(log: Arc<dyn Transport>) {
             ],
             ..plain.clone()
         },
-        crate::message::Record { timestamp: Timestamp::from_millis(1), ..plain.clone() },
-        crate::message::Record { timestamp: Timestamp::from_millis(4_102_444_800_123), ..plain },
+        crate::message::Record { timestamp: LogTime::from_millis(1), ..plain.clone() },
+        crate::message::Record { timestamp: LogTime::from_millis(4_102_444_800_123), ..plain },
     ];
     bench.publish(published.clone()).await;
     let read = bench.reader("g").await.read(published.len()).await;
