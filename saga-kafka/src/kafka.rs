@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use saga_core::{
     message::Record,
+    time::Timestamp,
     transport::{
-        ClientStatistics, Condition, GroupLag, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec, Transport,
-        TransportError,
+        ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
+        TopicSpec, Transport, TransportError,
     },
 };
 
@@ -164,6 +165,12 @@ impl Transport for Kafka {
     async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
         self.open()?;
         self.topics.check(&self.observer, topics).await
+    }
+
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.open()?;
+        let partitions = self.partitions(std::slice::from_ref(&topic.to_owned())).await?;
+        self.observer.ask(move |client| member::offsets(client, &partitions, at)).await
     }
 
     async fn check(&self) -> Result<(), TransportError> {

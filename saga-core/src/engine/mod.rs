@@ -12,6 +12,7 @@
 //! - [`backoff`]: when the next attempt is due.
 //! - [`parking`]: the keys whose messages wait.
 //! - [`watermark`]: how far a partition may be committed.
+//! - [`replay`]: which records of a partition are read once more.
 //! - [`outbox`]: which rows may be sent now.
 //! - [`saga`]: what a message means to a flow across services.
 //! - [`stall`]: which partitions have records and give none.
@@ -25,6 +26,7 @@ pub mod outbox;
 pub mod pace;
 pub mod parking;
 pub mod passed;
+pub mod replay;
 pub mod saga;
 pub mod schedule;
 pub mod stall;

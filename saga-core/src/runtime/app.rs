@@ -9,7 +9,7 @@ use super::{
     core::Core,
     lookout,
     relay::{self, Relay},
-    saga, start,
+    replays, saga, start,
     timekeeper::{self, Timekeeper},
     upkeep,
 };
@@ -273,6 +273,7 @@ impl Running {
             let consumer = Consumer::new(core.clone(), subscription, stopping.clone());
             intake.spawn(consumer.run());
             background.spawn(upkeep::audit(core.clone()));
+            background.spawn(replays::watch(core.clone()));
         }
         background.spawn(lookout::run(core.clone(), topics));
         background.spawn(upkeep::measure(core.clone()));

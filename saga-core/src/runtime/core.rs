@@ -15,6 +15,7 @@ use super::{
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
     relay::{self, Instance},
+    replays::Wanted,
     saga::SagaCore,
     timekeeper::Timekeeper,
 };
@@ -66,6 +67,10 @@ pub(crate) struct Core {
     lot: Mutex<ParkingLot>,
     /// Partitions that wait, because records are missing.
     gaps: Mutex<BTreeMap<TopicPartition, Gap>>,
+    /// Replays that were asked for, as last looked at.
+    replays: Mutex<Arc<[Wanted]>>,
+    /// A replay was asked for, or is to end.
+    pub(crate) replay_wake: Notify,
     /// Rows became ready, or were sent, or are in doubt: the relay has work.
     pub(crate) relay_wake: Notify,
     /// Rows have left: there is room for the consumer to go on.
@@ -106,6 +111,8 @@ impl Core {
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),
             gaps: Mutex::default(),
+            replays: Mutex::new(Arc::from([])),
+            replay_wake: Notify::new(),
             relay_wake: Notify::new(),
             outbox_room: Notify::new(),
             lot_wake: Notify::new(),
@@ -138,6 +145,15 @@ impl Core {
 
     pub(crate) fn gaps(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Gap>> {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replays that have not ended, as last looked at.
+    pub(crate) fn replays(&self) -> Arc<[Wanted]> {
+        self.replays.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_replays(&self, wanted: Vec<Wanted>) {
+        *self.replays.lock().unwrap_or_else(PoisonError::into_inner) = wanted.into();
     }
 
     /// The time before which everything that was written is surely older than `retention`.

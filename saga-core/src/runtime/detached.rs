@@ -13,6 +13,7 @@ use super::{
     core::Core,
     effects::{Effects, Written, outcome_counter},
     fence::{self, Fate, Stop},
+    inbox,
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
@@ -85,7 +86,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         return Ok(Fate::Done);
     }
     if item.origin == Origin::Fresh {
-        if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
+        if item.again.is_none() && core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] {
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }
@@ -223,7 +224,7 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
             return commit(core, item, tx, effects, now).await.map(Entered::Fate);
         }
         Before::Nothing(reason) => {
-            if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
+            if item.origin == Origin::Fresh && inbox::claim(core, &mut *tx, &[item.claim()], now).await? != [true] {
                 return Ok(Entered::Fate(Fate::Done));
             }
             effects.without_effect(core, item, reason);
@@ -277,7 +278,7 @@ async fn write_down(
 /// The right to begin the transaction that the handler is given.
 fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -> Work {
     let core = core.clone();
-    let claim = (item.origin == Origin::Fresh).then(|| item.inbox_key());
+    let claim = (item.origin == Origin::Fresh).then(|| item.claim());
     let part = item.role(&core).cloned().zip(item.instance(&core));
     Work::new(Box::new(move || {
         Box::pin(async move {
@@ -285,7 +286,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
             let opened = async {
                 let mut tx = core.store().begin().await?;
                 let new = match claim {
-                    Some(key) => tx.claim(&core.name, &[key], now).await? == [true],
+                    Some(claim) => inbox::claim(&core, &mut *tx, &[claim], now).await? == [true],
                     None => true,
                 };
                 let (mut scope, mut goes_on) = (Scope::default(), true);
@@ -324,7 +325,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -
 async fn begin(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Stop) -> Result<Option<Box<dyn StoreTx>>, StoreError> {
     let mut tx = stop.begin(core).await?;
     let new = match item.origin {
-        Origin::Fresh => tx.claim(&core.name, &[item.inbox_key()], now).await? == [true],
+        Origin::Fresh => inbox::claim(core, &mut *tx, &[item.claim()], now).await? == [true],
         Origin::Parked { .. } => true,
     };
     Ok(new.then_some(tx))

@@ -20,6 +20,7 @@ use super::{
     core::Core,
     effects::{Effects, Written, outcome_counter},
     fence::{self, Fate, Fenced, Stop},
+    inbox,
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
     parked, saga,
@@ -249,9 +250,9 @@ impl<'l> Transaction<'l> {
     /// Claims the messages, settles those that need no handler, and gives the indices of the others.
     async fn weigh(&mut self, tx: &mut dyn StoreTx) -> Result<Vec<usize>, StoreError> {
         let ours = self.items.iter().filter(|item| !self.knowledge.fenced.has(item));
-        let fresh: Vec<_> = ours.filter(|item| item.origin == Origin::Fresh).map(Item::inbox_key).collect();
+        let fresh: Vec<_> = ours.filter(|item| item.origin == Origin::Fresh).map(Item::claim).collect();
         let mut claims =
-            if fresh.is_empty() { Vec::new() } else { tx.claim(&self.core.name, &fresh, self.now).await? }.into_iter();
+            if fresh.is_empty() { Vec::new() } else { inbox::claim(self.core, tx, &fresh, self.now).await? }.into_iter();
         let mut runnable = Vec::with_capacity(self.items.len());
         for (at, item) in self.items.iter().enumerate() {
             if self.knowledge.fenced.has(item) {

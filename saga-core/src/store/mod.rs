@@ -37,6 +37,7 @@ mod database;
 #[cfg(feature = "sql")]
 mod headers;
 mod migrations;
+mod replays;
 mod rows;
 mod sagas;
 mod sharing;
@@ -60,6 +61,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use database::{Database, DatabaseOptions};
+pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
     ParkedKey, ParkedMessage, parking_key,
@@ -243,6 +245,9 @@ pub trait Store: Send + Sync + 'static {
     /// What is kept of sagas, for reading outside a transaction.
     fn sagas(&self) -> &dyn SagaStore;
 
+    /// What is kept of replays.
+    fn replays(&self) -> &dyn ReplayStore;
+
     /// Dead letters that are still open, newest first, without those before `offset`, at most `limit`; and how many there
     /// are in all.
     ///
@@ -361,6 +366,12 @@ pub trait StoreTx: Send + 'static {
     /// # Errors
     /// When the transaction is broken.
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError>;
+
+    /// Forgets those of `keys` that were claimed before `before`: they are new to the next claim.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError>;
 
     /// Adds rows to the outbox and gives their ids, which ascend in the order given. Ids of one service ascend in the order of
     /// the transactions that commit, as far as those touch the same key.

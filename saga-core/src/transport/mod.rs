@@ -48,7 +48,10 @@ pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
-use crate::message::{Received, Record};
+use crate::{
+    message::{Received, Record},
+    time::Timestamp,
+};
 
 /// A topic that must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +116,19 @@ pub struct GroupLag {
     pub end: i64,
 }
 
+/// What a partition holds, and where in it a time is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOffsets {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The oldest offset that is there.
+    pub oldest: i64,
+    /// The offset that the next published record will get.
+    pub end: i64,
+    /// The offset of the first record that is as young as asked for, by the log's timestamps; `end` if none is.
+    pub at: i64,
+}
+
 /// A log of records with consumer groups.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
@@ -142,6 +158,15 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// When the log cannot be reached.
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError>;
+
+    /// What every partition of `topic` holds, and its first record from `at` on; without a time, its oldest.
+    ///
+    /// # Errors
+    /// When the log cannot be reached, there is no such topic, or this log cannot say.
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        let _ = at;
+        Err(TransportError::Unavailable(format!("this log cannot say which offsets of `{topic}` there are")))
+    }
 
     /// Whether the log can be reached and written, within the caller's patience.
     ///

@@ -8,6 +8,7 @@ mod gaps;
 mod partition;
 mod progress;
 mod rebalance;
+mod replay;
 mod retries;
 
 use std::{
@@ -25,6 +26,7 @@ use self::{
     partition::{Owned, Stage},
     progress::{Advanced, pending},
     rebalance::TakenOver,
+    replay::Moved,
 };
 use super::{
     core::Core,
@@ -79,6 +81,8 @@ pub(crate) struct Consumer {
     takeovers: JoinSet<TakenOver>,
     /// Partitions are set to their oldest record.
     skips: JoinSet<Skipped>,
+    /// Partitions are set to where a replay begins, and back.
+    moves: JoinSet<Moved>,
     /// The database is told how far partitions are applied, at most one task at a time.
     advances: JoinSet<Advanced>,
     /// When it may be told again, and when after a failure.
@@ -112,6 +116,7 @@ impl Consumer {
         Self {
             takeovers: JoinSet::new(),
             skips: JoinSet::new(),
+            moves: JoinSet::new(),
             advances: JoinSet::new(),
             advance_next: core.clock.now(),
             advance_again: None,
@@ -147,6 +152,7 @@ impl Consumer {
         while !stop.is_there() {
             self.take_over();
             self.skip();
+            self.replay();
             self.dispatch();
             self.commit();
             self.advance();
@@ -155,7 +161,10 @@ impl Consumer {
             let core = self.core.clone();
             let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
             self.show();
-            let again = [self.wanted_at(), self.skip_at(), self.advance_at(), Some(self.show_at)].into_iter().flatten().min();
+            let again = [self.wanted_at(), self.skip_at(), self.advance_at(), self.replay_at(), Some(self.show_at)]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery),
                 Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
@@ -172,6 +181,10 @@ impl Consumer {
                 },
                 Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => match skipped {
                     Ok(skipped) => self.skipped(skipped),
+                    Err(error) => return self.fail(&error),
+                },
+                Some(moved) = self.moves.join_next(), if !self.moves.is_empty() => match moved {
+                    Ok(moved) => self.replay_moved(moved),
                     Err(error) => return self.fail(&error),
                 },
                 Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => match advanced {
@@ -228,6 +241,7 @@ impl Consumer {
         if owned.stage != Stage::Reading || owned.revoked.is_some() {
             return;
         }
+        let records = owned.within_replay(records, self.core.clock.now());
         let epoch = owned.epoch;
         let (mut messages, mut bytes) = (0, 0);
         let now = self.core.clock.now();
@@ -237,7 +251,8 @@ impl Consumer {
                 self.core.time.saw_record(&partition.topic, written, now);
             }
             owned.watermark.begin(offset);
-            let item = Item::fresh(&self.core, received, epoch);
+            let mut item = Item::fresh(&self.core, received, epoch);
+            item.again = owned.again(offset);
             if item.admission == crate::engine::admission::Admission::Skip {
                 let series = self.topics.entry(partition.topic.clone());
                 let series = series.or_insert_with(|| TopicSeries::new(&self.core.metrics, &partition.topic));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 use super::{
     super::{
         DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceRecord, KeptClock, OutboxId, Ownership,
-        ParkedId, ParkedKey, ParkedMessage, StepRecord, migrations::Applied,
+        ParkedId, ParkedKey, ParkedMessage, Replay, StepRecord, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -25,6 +25,7 @@ pub(super) struct Tables {
     pub(super) letters: Vec<(String, DeadLetter)>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    pub(super) replays: HashMap<String, Vec<Replay>>,
     /// Of a service's topics: how many partitions, and whether it has been another number.
     pub(super) topics: HashMap<(String, String), (i32, bool)>,
     pub(super) clocks: HashMap<String, KeptClock>,
@@ -36,6 +37,7 @@ pub(super) struct Tables {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Claim(String, InboxKey, Timestamp),
+    Forget(String, InboxKey),
     Send(OutboxId, String, Record),
     Sent(OutboxId),
     Step(String, StepRecord),
@@ -60,6 +62,9 @@ impl Tables {
         match change {
             Change::Claim(service, key, at) => {
                 self.inbox.entry(service).or_default().insert(key, at);
+            }
+            Change::Forget(service, key) => {
+                self.inbox.entry(service).or_default().remove(&key);
             }
             Change::Send(id, service, record) => {
                 self.outbox.insert(id, (service, record));

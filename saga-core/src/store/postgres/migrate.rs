@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "sagas", sql: include_str!("sagas.sql") },
     Migration { version: 4, name: "unpublished dead letters", sql: include_str!("unpublished.sql") },
     Migration { version: 5, name: "clocks and topics", sql: include_str!("clocks_and_topics.sql") },
+    Migration { version: 6, name: "replays", sql: include_str!("replays.sql") },
 ];
 
 /// Makes the schema when it is missing: without it, tables would be made in `public`.

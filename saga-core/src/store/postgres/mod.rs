@@ -9,6 +9,7 @@ mod fitness;
 mod migrate;
 mod options;
 mod parameters;
+mod replays;
 mod sagas;
 mod settings;
 mod sharing;
@@ -41,7 +42,7 @@ use self::{
 };
 use super::{
     Advice, DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
-    SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
+    ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -184,6 +185,10 @@ impl Store for PostgresStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 

@@ -10,6 +10,7 @@ mod migrate;
 mod options;
 mod place;
 mod reading;
+mod replays;
 mod sagas;
 mod statements;
 mod unit;
@@ -39,7 +40,7 @@ use self::{
 };
 use super::{
     Advice, DeadLetter, DeadLetterId, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage,
-    SagaStore, SqlReader, Store, StoreError, StoreTx,
+    ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -189,6 +190,10 @@ impl Store for SqliteStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 

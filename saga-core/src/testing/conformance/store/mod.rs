@@ -24,6 +24,7 @@ mod migrations;
 mod outbox;
 mod ownership;
 mod parked;
+mod replays;
 mod saga_texts;
 mod samples;
 pub mod sharing;
@@ -40,7 +41,7 @@ pub use self::{
     },
     dead_letters::{
         dead_letters_are_kept_untouched, dead_letters_are_listed_newest_first, dead_letters_are_settled_once,
-        dead_letters_buried_again_are_replaced, dead_letters_of_services_are_apart,
+        dead_letters_buried_again_are_replaced, dead_letters_of_services_are_apart, dead_letters_say_what_the_log_did_not_take,
     },
     forgetting::{old_instances_are_pruned_with_their_history, old_steps_are_pruned, pruning_says_how_much_of_the_larger},
     inbox::{
@@ -73,6 +74,9 @@ pub use self::{
         a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
         parked_messages_of_keys_are_counted, parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone,
         reparking_changes_the_attempt,
+    },
+    replays::{
+        a_step_of_a_replay_moves_its_partition, claims_are_forgotten_by_their_time, replays_of_a_partition_are_one_at_a_time,
     },
     saga_texts::whatever_text_an_instance_is,
     steps::{
@@ -145,6 +149,10 @@ macro_rules! store_conformance {
             dead_letters_are_settled_once,
             dead_letters_buried_again_are_replaced,
             dead_letters_of_services_are_apart,
+            dead_letters_say_what_the_log_did_not_take,
+            replays_of_a_partition_are_one_at_a_time,
+            a_step_of_a_replay_moves_its_partition,
+            claims_are_forgotten_by_their_time,
             definitions_are_replaced,
             fifty_transactions_commit_once_each,
             history_comes_in_the_order_it_was_taken_in,
