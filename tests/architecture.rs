@@ -20,14 +20,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("settings", &[]),
     ("retry", &[]),
+    ("sqlite", &[]),
     ("id", &["time"]),
     ("message", &["failure", "id", "time"]),
     ("saga", &["failure", "id", "message", "time"]),
     // Decides, and does nothing.
     ("engine", &["failure", "id", "message", "retry", "saga", "settings", "time"]),
     // The ports, and beneath them what implements them.
-    ("store", &["failure", "id", "message", "saga", "time"]),
-    ("transport", &["id", "message", "time"]),
+    ("store", &["failure", "id", "message", "saga", "sqlite", "time"]),
+    ("transport", &["id", "message", "sqlite", "time"]),
     // How an async fn becomes a consumer.
     ("extract", &["failure", "handler", "id", "message", "saga", "store", "time"]),
     ("handler", &["extract", "failure", "id", "message", "retry", "saga", "store", "time"]),

@@ -27,6 +27,8 @@ pub mod retry;
 pub mod runtime;
 pub mod saga;
 pub mod settings;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod store;
 #[cfg(feature = "test-util")]
 pub mod testing;

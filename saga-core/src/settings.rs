@@ -61,6 +61,11 @@ pub struct Settings {
     pub stop_timeout_ms: u64,
     /// Partitions of a topic that the app creates. 6.
     pub topic_partitions: u32,
+    /// After how long of giving nothing a partition that has records makes the service not ready, in seconds. 30.
+    pub stall_warning_s: u64,
+    /// For how long records have to stay in the log should every reader be away, in hours: topics that keep them for less are warned
+    /// of. 24.
+    pub outage_hours: u32,
     /// What is done where records that were not read yet are missing in the log. `"stop"`.
     pub on_gap: OnGap,
 }
@@ -97,6 +102,8 @@ impl Default for Settings {
             answer_timeout_ms: 4_800,
             stop_timeout_ms: 10_000,
             topic_partitions: 6,
+            stall_warning_s: 30,
+            outage_hours: 24,
             on_gap: OnGap::default(),
         }
     }
@@ -121,6 +128,16 @@ impl Settings {
     /// [`Settings::stop_timeout_ms`] as a duration.
     pub fn stop_timeout(&self) -> Duration {
         Duration::from_millis(self.stop_timeout_ms)
+    }
+
+    /// [`Settings::stall_warning_s`] as a duration.
+    pub fn stall_warning(&self) -> Duration {
+        Duration::from_secs(self.stall_warning_s)
+    }
+
+    /// [`Settings::outage_hours`] as a duration.
+    pub fn outage(&self) -> Duration {
+        Duration::from_secs(u64::from(self.outage_hours) * 3_600)
     }
 
     /// [`Settings::inbox_retention_days`] as a duration.

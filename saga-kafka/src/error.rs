@@ -1,7 +1,7 @@
 //! What the client's errors mean, and what to do about them.
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
-use saga_core::transport::TransportError;
+use saga_core::{message::TopicPartition, transport::TransportError};
 
 /// An error that may pass, with what was wanted and, where it is known, the fix.
 pub(crate) fn unavailable(what: &str, error: &KafkaError) -> TransportError {
@@ -41,6 +41,49 @@ pub(crate) fn describe(code: Code) -> String {
 /// Whether waiting does not help: somebody has to change something.
 pub(crate) fn is_lasting(code: Code) -> bool {
     fix(code).is_some() && !matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve)
+}
+
+/// Whether it is an error of what is fetched of a partition, and not of the connection, the group or the cluster.
+pub(crate) fn is_of_records(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::BadCompression
+            | Code::NotImplemented
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat
+            | Code::BadMessage
+            | Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::MessageSizeTooLarge
+            | Code::InvalidRecord
+            | Code::Underflow
+            | Code::Unknown
+    )
+}
+
+/// What it means that the record at `next`, or the first one, of a partition cannot be read, and the fix.
+pub(crate) fn unreadable(partition: &TopicPartition, next: Option<i64>, code: Code, reason: &str) -> String {
+    let at = next.map_or_else(|| "the oldest record".to_owned(), |next| format!("record {next}"));
+    let topic = &partition.topic;
+    let fix = match code {
+        Code::BadCompression | Code::NotImplemented | Code::UnsupportedCompressionType if reason.contains("codec 0x4") => {
+            "it is compressed by zstd: build with the feature `zstd` of `sagas`, which is on by default; if it is on, the record is \
+             damaged: publish it again, and pass over this one"
+                .to_owned()
+        }
+        Code::BadCompression | Code::NotImplemented | Code::UnsupportedCompressionType => {
+            "its compression is not known to this build, or the record is damaged: publish it again with `compression.type` gzip, snappy, \
+             lz4, zstd or none, and pass over this one"
+                .to_owned()
+        }
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+            "it is larger than what may be fetched: raise the client's `receive.message.max.bytes` and `fetch.max.bytes`".to_owned()
+        }
+        _ => format!("see the log of the broker that leads the partition, and whether other readers of `{topic}` get the record"),
+    };
+    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    format!("{partition}: {at} and what follows cannot be read: {}{reason}; {fix}", describe(code))
 }
 
 /// What to do about it, where that is known.

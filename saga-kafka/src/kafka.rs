@@ -11,12 +11,17 @@ use async_trait::async_trait;
 use rdkafka::consumer::Consumer as _;
 use saga_core::{
     message::Record,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    time::Timestamp,
+    transport::{
+        ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
+        TopicSpec, Transport, TransportError,
+    },
 };
 
 use crate::{
     KafkaConfig,
     error::unavailable,
+    foreign::Foreign,
     member::{self, Feed, Member},
     observer::{self, Observer},
     producer::Producer,
@@ -42,6 +47,7 @@ pub struct Kafka {
     /// Those that ask for a group, made when they are needed; `None` when closed.
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
     members: Mutex<Vec<Weak<Feed>>>,
+    foreign: Foreign,
 }
 
 impl Kafka {
@@ -58,6 +64,7 @@ impl Kafka {
             observer: Observer::new(&config, None)?,
             observers: Mutex::new(Some(HashMap::new())),
             members: Mutex::default(),
+            foreign: Foreign::default(),
             board,
             config,
         };
@@ -140,6 +147,30 @@ impl Transport for Kafka {
         let partitions = self.partitions(topics).await?;
         let group = group.to_owned();
         observer.ask(move |client| member::lag(client, &group, &partitions)).await
+    }
+
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        self.open()?;
+        let mut found = self.topics.conditions(&self.observer, topics).await?;
+        found.extend(self.board.troubles.of(group));
+        // Whether its members may be asked for is another right than to be one.
+        if let Ok(observer) = self.observer(group)
+            && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await
+        {
+            found.extend(foreign);
+        }
+        Ok(found)
+    }
+
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        self.open()?;
+        self.topics.check(&self.observer, topics).await
+    }
+
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.open()?;
+        let partitions = self.partitions(std::slice::from_ref(&topic.to_owned())).await?;
+        self.observer.ask(move |client| member::offsets(client, &partitions, at)).await
     }
 
     async fn check(&self) -> Result<(), TransportError> {

@@ -16,6 +16,7 @@
 
 pub mod config;
 mod error;
+mod foreign;
 mod kafka;
 mod member;
 mod observer;
@@ -23,7 +24,9 @@ mod producer;
 mod settings;
 mod statistics;
 mod time;
+mod topic_settings;
 mod topics;
+mod troubles;
 
 pub use config::KafkaConfig;
 pub use kafka::Kafka;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext,
+    ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::KafkaError,
@@ -47,8 +47,16 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(config: &KafkaConfig, group: Option<&str>) -> Result<Self, TransportError> {
-        let client: Client =
-            settings::observer(config, group).create_with_context(Quiet::default()).map_err(|error| config.explain(&error))?;
+        Self::of(config, settings::observer(config, group))
+    }
+
+    /// One that tries whether partitions of `group` can be fetched.
+    pub(crate) fn probing(config: &KafkaConfig, group: &str) -> Result<Self, TransportError> {
+        Self::of(config, settings::probe(config, group))
+    }
+
+    fn of(config: &KafkaConfig, client: ClientConfig) -> Result<Self, TransportError> {
+        let client: Client = client.create_with_context(Quiet::default()).map_err(|error| config.explain(&error))?;
         let (questions, waiting) = sync_channel::<Question>(WAITING);
         let thread = std::thread::Builder::new().name("saga-kafka-asks".into());
         let spawned = thread.spawn(move || {
@@ -108,8 +116,17 @@ fn reason(client: &Client) -> Option<TransportError> {
 #[derive(Default)]
 pub(crate) struct Quiet {
     lasting: Mutex<Option<TransportError>>,
+    /// What the client said of its last error.
+    reason: Mutex<String>,
     /// Calls back so far.
     calls: AtomicU64,
+}
+
+impl Quiet {
+    /// What the client said of the error that it gave last.
+    pub(crate) fn reason(&self) -> String {
+        std::mem::take(&mut *self.reason.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl ClientContext for Quiet {
@@ -121,6 +138,7 @@ impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(target: "librdkafka", %error, reason);
+        reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(code) = error::code(&error).filter(|code| error::is_lasting(*code)) {
             let problem = unavailable_by("asking the cluster", code, reason);
             *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);

@@ -12,9 +12,12 @@ use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names};
 /// How often a member says that it is there. It learns of a rebalance by the answer, so others wait this long for a partition.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
+/// The name of every client, unless another is configured.
+pub(crate) const CLIENT_ID: &str = "sagas";
+
 /// What every client has.
 const COMMON: &[(&str, &str)] = &[
-    ("client.id", "sagas"),
+    ("client.id", CLIENT_ID),
     ("log.connection.close", "false"),
     // A broker that is back is found again within two seconds.
     ("reconnect.backoff.ms", "50"),
@@ -103,6 +106,13 @@ pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfi
     if let Some(group) = group {
         client.set("group.id", group);
     }
+    client
+}
+
+/// A client that tries whether partitions of `group` can be fetched: it is told of their ends, and fetches no more than it has to.
+pub(crate) fn probe(config: &KafkaConfig, group: &str) -> ClientConfig {
+    let mut client = observer(config, Some(group));
+    client.set("enable.partition.eof", "true").set("queued.min.messages", "1");
     client
 }
 

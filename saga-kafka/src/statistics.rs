@@ -11,10 +11,14 @@ use saga_core::{
     transport::{BrokerStatistics, ClientStatistics, PartitionStatistics},
 };
 
-/// The latest statistics of every client.
+use crate::troubles::{GROUP_REFUSED, Troubles};
+
+/// The latest statistics of every client, and what the members know to be wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     clients: Mutex<BTreeMap<String, ClientStatistics>>,
+    /// What the members of groups know to be wrong.
+    pub(crate) troubles: Troubles,
 }
 
 impl Board {
@@ -23,6 +27,10 @@ impl Board {
     }
 
     pub(crate) fn note(&self, group: Option<&str>, statistics: &Statistics) {
+        let is_steady = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up" && group.join_state == "steady");
+        if let Some(group) = group.filter(|_| is_steady) {
+            self.troubles.clear(group, GROUP_REFUSED, group);
+        }
         let known = client(group, statistics);
         self.clients().insert(known.client.clone(), known);
     }
@@ -30,6 +38,7 @@ impl Board {
     /// Forgets the clients of `group`, which is not read any more.
     pub(crate) fn forget(&self, group: &str) {
         self.clients().retain(|_, client| client.group.as_deref() != Some(group));
+        self.troubles.forget(group);
     }
 
     pub(crate) fn all(&self) -> Vec<ClientStatistics> {
@@ -82,6 +91,7 @@ fn partition(topic: &str, known: &rdkafka::statistics::Partition) -> PartitionSt
         queued_records: count(known.fetchq_cnt),
         next: known.next_offset,
         end: known.ls_offset,
+        blocked: if known.ls_offset >= 0 { count(known.hi_offset - known.ls_offset) } else { 0 },
     }
 }
 

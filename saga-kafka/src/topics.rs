@@ -7,13 +7,13 @@ use std::{
 };
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::Consumer as _,
     error::IsError as _,
     types::RDKafkaErrorCode as Code,
 };
-use saga_core::transport::{TopicSpec, TransportError};
+use saga_core::transport::{Condition, TopicExpectation, TopicFinding, TopicSpec, TransportError, Weight};
 
 use crate::{
     KafkaConfig,
@@ -21,7 +21,11 @@ use crate::{
     observer::{self, Client, Observer},
     settings,
     time::now,
+    topic_settings::{self, Abilities, Shown},
 };
+
+/// The settings of a topic by name, or why they cannot be asked for.
+type Described = Result<BTreeMap<String, String>, Code>;
 
 /// How long creating topics may take, and how long until they can be used.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -29,15 +33,22 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How long until a topic that was made is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The largest answer of a broker that the client takes, unless it is told otherwise.
+const RECEIVES: u64 = 100_000_000;
+
 /// The longest name that a topic can have.
 const LONGEST_NAME: usize = 249;
 
 /// After how long a topic is looked at again by whoever needs its number of partitions: somebody may have added some.
 const STALE: Duration = Duration::from_secs(60);
 
+/// The same for whoever asks whether topics are still there.
+const RECENT: Duration = Duration::from_secs(5);
+
 /// What is known of the topics of the cluster.
 pub(crate) struct Topics {
     config: KafkaConfig,
+    abilities: Abilities,
     /// The number of partitions of every topic that was seen, and when it was.
     known: Mutex<BTreeMap<String, (i32, Instant)>>,
 }
@@ -51,11 +62,15 @@ enum Seen {
     Ready {
         partitions: i32,
     },
+    /// It cannot be looked at, and waiting does not help.
+    Refused(Code),
 }
 
 impl Topics {
     pub(crate) fn new(config: &KafkaConfig) -> Self {
-        Self { config: config.clone(), known: Mutex::default() }
+        let receives = config.client.get("receive.message.max.bytes").and_then(|bytes| bytes.parse().ok());
+        let abilities = Abilities { receives: receives.unwrap_or(RECEIVES), zstd: config.reads_zstd() };
+        Self { config: config.clone(), abilities, known: Mutex::default() }
     }
 
     /// Those of `topics` that are there, with their numbers of partitions. A topic that is known to be there is not looked at.
@@ -96,11 +111,27 @@ impl Topics {
             }
         }
         for (topic, seen) in self.look(observer, unseen).await? {
-            if let Seen::Ready { partitions } = seen {
-                found.insert(topic, partitions);
+            match seen {
+                Seen::Ready { partitions } => {
+                    found.insert(topic, partitions);
+                }
+                Seen::Refused(code) => return Err(unavailable_by(&asking_for(&topic), code, "")),
+                Seen::Missing | Seen::Forming => {}
             }
         }
         Ok(found)
+    }
+
+    /// What is wrong with `topics` as a whole. A topic that was seen a few seconds ago is not looked at.
+    pub(crate) async fn conditions(&self, observer: &Observer, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        let since = now().checked_sub(RECENT);
+        let unseen: Vec<_> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_recent = |topic: &String| known.get(topic).is_some_and(|(_, seen)| since.is_none_or(|since| *seen >= since));
+            topics.iter().filter(|topic| !is_recent(topic)).cloned().collect()
+        };
+        let looked = self.look(observer, unseen).await?;
+        Ok(looked.into_iter().filter_map(|(topic, seen)| condition(topic, seen)).collect())
     }
 
     /// Forgets that a topic is there: something said that it is not.
@@ -111,6 +142,67 @@ impl Topics {
     /// A topic that is known to be there.
     pub(crate) fn any(&self) -> Option<String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).keys().next().cloned()
+    }
+
+    /// Looks for settings against which a guarantee cannot hold.
+    pub(crate) async fn check(
+        &self,
+        observer: &Observer,
+        expected: &[TopicExpectation],
+    ) -> Result<Vec<TopicFinding>, TransportError> {
+        let names: Vec<_> = expected.iter().map(|topic| topic.name.clone()).collect();
+        let look =
+            move |client: &Client| names.into_iter().map(|name| shape(client, name)).collect::<Result<BTreeMap<_, _>, _>>();
+        let mut shown = observer.ask(look).await?;
+        let described = self.describe(expected).await?;
+        let mut findings = Vec::new();
+        for (topic, settings) in described {
+            match (settings, shown.get_mut(&topic)) {
+                (Ok(settings), Some(shown)) => shown.settings = settings,
+                (Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed), _) => findings.push(TopicFinding {
+                    detail: "its settings cannot be checked, because the user may not ask for them: grant DescribeConfigs on it"
+                        .to_owned(),
+                    setting: "DescribeConfigs".to_owned(),
+                    weight: Weight::Note,
+                    topic,
+                }),
+                // It is not there, which is told as a condition of its own.
+                _ => {}
+            }
+        }
+        let of = |topic: &TopicExpectation| {
+            let shown = shown.get(&topic.name).filter(|shown| shown.partitions > 0)?;
+            Some(topic_settings::findings(topic, shown, self.abilities))
+        };
+        findings.extend(expected.iter().filter_map(of).flatten());
+        Ok(findings)
+    }
+
+    /// The settings of each topic, or why they cannot be asked for.
+    async fn describe(&self, topics: &[TopicExpectation]) -> Result<Vec<(String, Described)>, TransportError> {
+        let asked = topics.iter().filter(|topic| illegal(&topic.name).is_none());
+        let asked: Vec<_> = asked.map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        let admin = self.admin()?;
+        let patience = AdminOptions::new().request_timeout(Some(observer::PATIENCE));
+        let described = tokio::time::timeout(PATIENCE, admin.describe_configs(&asked, &patience)).await;
+        // Dropping it waits for a thread.
+        tokio::task::spawn_blocking(move || drop(admin));
+        let what = "asking for the settings of topics";
+        let described = described
+            .map_err(|_| TransportError::Unavailable(format!("{what} took more than {} s", PATIENCE.as_secs())))?
+            .map_err(|error| unavailable(what, &error))?;
+        let of = |(topic, described): (&TopicExpectation, Result<ConfigResource, Code>)| {
+            let settings = described.map(|described| {
+                described.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect::<BTreeMap<_, _>>()
+            });
+            (topic.name.clone(), settings)
+        };
+        Ok(topics.iter().filter(|topic| illegal(&topic.name).is_none()).zip(described).map(of).collect())
+    }
+
+    fn admin(&self) -> Result<Arc<AdminClient<DefaultClientContext>>, TransportError> {
+        let admin = settings::admin(&self.config).create().map_err(|error| self.config.explain(&error))?;
+        Ok(Arc::new(admin))
     }
 
     async fn look(&self, observer: &Observer, topics: Vec<String>) -> Result<Vec<(String, Seen)>, TransportError> {
@@ -126,7 +218,7 @@ impl Topics {
             match seen {
                 Seen::Ready { partitions } => known.insert(topic.clone(), (*partitions, now())),
                 Seen::Missing => known.remove(topic),
-                Seen::Forming => None,
+                Seen::Forming | Seen::Refused(_) => None,
             };
         }
         Ok(looked)
@@ -146,18 +238,11 @@ impl Topics {
         let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
         let looked = self.look(observer, names).await?;
         let missing: BTreeSet<_> = looked.iter().filter(|(_, seen)| *seen == Seen::Missing).map(|(topic, _)| topic).collect();
-        for (spec, (topic, seen)) in specs.iter().zip(&looked) {
-            if let Seen::Ready { partitions } = seen
-                && partitions.unsigned_abs() < spec.partitions
-            {
-                tracing::warn!(
-                    topic,
-                    partitions,
-                    wanted = spec.partitions,
-                    "a topic has fewer partitions than wanted, and no more members of a group than that have work; more can be added \
-                     with `kafka-topics --alter --partitions`, which moves keys, so do it while nothing of the topic is under way"
-                );
-            }
+        if let Some((topic, code)) = looked.iter().find_map(|(topic, seen)| match seen {
+            Seen::Refused(code) => Some((topic, *code)),
+            _ => None,
+        }) {
+            return Err(unavailable_by(&asking_for(topic), code, ""));
         }
         if !missing.is_empty() {
             let specs: Vec<_> = specs.iter().filter(|spec| missing.contains(&spec.name)).cloned().collect();
@@ -167,9 +252,7 @@ impl Topics {
     }
 
     async fn create(&self, specs: Vec<TopicSpec>) -> Result<(), TransportError> {
-        let admin: AdminClient<DefaultClientContext> =
-            settings::admin(&self.config).create().map_err(|error| self.config.explain(&error))?;
-        let admin = Arc::new(admin);
+        let admin = self.admin()?;
         let retention = self.config.topic.retention.map(|retention| retention.as_millis().to_string());
         let topics: Vec<_> = specs
             .iter()
@@ -232,15 +315,54 @@ impl Topics {
     }
 }
 
+/// How a topic is, but for its settings.
+fn shape(client: &Client, topic: String) -> Result<(String, Shown), TransportError> {
+    let metadata =
+        client.fetch_metadata(Some(&topic), observer::PATIENCE).map_err(|error| unavailable(&asking_for(&topic), &error))?;
+    let known = metadata.topics().iter().find(|known| known.name() == topic && known.error().is_none());
+    let partitions = known.map_or(&[][..], |known| known.partitions());
+    let shown = Shown {
+        partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
+        brokers: metadata.brokers().len(),
+        settings: BTreeMap::new(),
+    };
+    Ok((topic, shown))
+}
+
+fn asking_for(topic: &str) -> String {
+    format!("asking for the topic `{topic}`")
+}
+
+/// What is wrong with a topic that looks like this.
+fn condition(topic: String, seen: Seen) -> Option<Condition> {
+    let (name, detail) = match seen {
+        Seen::Ready { .. } => return None,
+        Seen::Missing => (
+            "topic_missing",
+            format!(
+                "there is no topic `{topic}`: it was deleted, or the user may not know of it; create it again with the partitions that \
+                 it had, or restart a service that uses it, which creates it"
+            ),
+        ),
+        Seen::Forming => (
+            "topic_without_leader",
+            format!("the topic `{topic}` has partitions without a leader: see that the brokers that have their replicas run"),
+        ),
+        Seen::Refused(code) => ("not_authorized", unavailable_by(&asking_for(&topic), code, "").to_string()),
+    };
+    Some(Condition { name, subject: topic, critical: true, detail })
+}
+
 fn look_at(client: &Client, topic: String) -> Result<(String, Seen), TransportError> {
-    let what = format!("asking for the topic `{topic}`");
-    let metadata = client.fetch_metadata(Some(&topic), observer::PATIENCE).map_err(|error| unavailable(&what, &error))?;
+    let metadata =
+        client.fetch_metadata(Some(&topic), observer::PATIENCE).map_err(|error| unavailable(&asking_for(&topic), &error))?;
     let seen = match metadata.topics().iter().find(|known| known.name() == topic) {
         None => Seen::Missing,
         Some(known) => match known.error().map(Code::from) {
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::InvalidTopic) => Seen::Missing,
             Some(Code::LeaderNotAvailable) => Seen::Forming,
-            Some(code) if error::is_lasting(code) => return Err(unavailable_by(&what, code, "")),
+            Some(code) if error::is_lasting(code) => Seen::Refused(code),
             Some(_) => Seen::Forming,
             None => {
                 let ready = |partition: &rdkafka::metadata::MetadataPartition| {

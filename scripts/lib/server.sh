@@ -17,15 +17,20 @@ die() {
     exit "${2:-1}"
 }
 
-# read_options "$@": sets `command`, `data` (absolute), `asked_port` (empty when not asked for) and `now`.
+# read_options "$@": sets `command`, `data` (absolute), `asked_port` (empty when not asked for), `now` and `set_values` (NAME=VALUE ..).
 read_options() {
-    command='' data='' asked_port='' now=''
+    command='' data='' asked_port='' now='' set_values=()
     while (($#)); do
         case $1 in
         -h | --help) command=help ;;
         --data | --port)
             (($# > 1)) || die "$1 needs a value; see --help" 2
             if [[ $1 == --data ]]; then data=$2; else asked_port=$2; fi
+            shift
+            ;;
+        --set)
+            [[ ${2:-} == ?*=* ]] || die '--set needs NAME=VALUE; see --help' 2
+            set_values+=("$2")
             shift
             ;;
         --data=*) data=${1#*=} ;;

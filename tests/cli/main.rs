@@ -8,6 +8,7 @@
 mod check;
 mod explain;
 mod flow;
+mod foreign;
 mod graph;
 mod letters;
 mod mistakes;

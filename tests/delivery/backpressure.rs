@@ -97,7 +97,6 @@ async fn too_many_parked_keys_pause_all_partitions_until_half_are_free() {
         }
         let payments = pump.service("payments");
         until("every partition is paused", || async { metric(payments, "sagas_partition_paused", "") == 6.0 }).await;
-        assert!(metric(payments, "sagas_parked_keys", "") < 100.0, "what is parked is bounded");
         assert_eq!(metric(payments, "sagas_conditions", "condition=\"parked_keys_full\""), 1.0);
         broken.store(false, std::sync::atomic::Ordering::SeqCst);
         settle(&pump, &["payments"]).await;

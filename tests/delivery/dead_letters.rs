@@ -323,8 +323,8 @@ async fn many_are_given_back_in_the_order_of_their_offsets_and_each_once() {
 
 #[tokio::test]
 async fn held_keys_go_on_when_many_are_settled() {
-    for database in databases().await {
-        for retry in [true, false] {
+    for retry in [true, false] {
+        for database in databases().await {
             let (broken, plan) = broken();
             let pump = Pump::of([service(&database, &plan).handlers(handlers![holding])]).start().await;
             for key in ["a", "b", "c"] {
@@ -376,7 +376,9 @@ async fn letters_expire_by_their_retention_and_settled_ones_sooner() {
         pump.advance(DAY + Duration::from_secs(700)).await;
         until("the settled one is forgotten", || async { there("a").await == 0 }).await;
         assert_eq!((there("b").await, there("held").await), (1, 1));
-        pump.advance(25 * DAY).await;
+        for _ in 0..26 {
+            pump.advance(DAY).await;
+        }
         until("the open one is forgotten", || async { there("b").await == 0 }).await;
         assert_eq!(there("held").await, 1, "it holds its key");
         assert_eq!(metric(service, "sagas_dead_letters_settled_total", "how=\"expired\""), 1.0);

@@ -11,11 +11,21 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::*;
 
+/// What was logged.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    fn with(&self, what: &str) -> Vec<String> {
+    /// Those of this thread from here on, while the guard lives.
+    pub fn heard(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).with_max_level(level);
+        let guard = tracing::subscriber::set_default(subscriber.finish());
+        (lines, guard)
+    }
+
+    /// The lines that have `what` in them.
+    pub fn with(&self, what: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
     }
@@ -41,9 +51,7 @@ impl<'w> MakeWriter<'w> for Lines {
 
 #[tokio::test]
 async fn not_now_is_put_off_and_no_failure() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).with_max_level(tracing::Level::DEBUG);
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let (lines, _guard) = Lines::heard(tracing::Level::DEBUG);
     let plan = Plan::new(|placed, meta| match (placed.number, meta.now < clock().now().after(Duration::from_secs(1))) {
         (0, true) => Step::Later(Duration::from_secs(7)),
         (1, true) => Step::Retry,

@@ -169,7 +169,9 @@ async fn of_two_copies_one_is_handled() {
                 pump.publish_record(foreign("m-1", key, 1)).await;
             }
             pump.run_until_quiet().await;
-            assert_eq!((plan.calls().len(), pump.published::<Charged>().await.len()), (2, 1));
+            // Handlers without a transaction are called side by side, and one of them begins its transaction.
+            assert!(plan.calls().len() >= 2);
+            assert_eq!(pump.published::<Charged>().await.len(), 1);
             assert_eq!(states(&pump).await, [DeadLetterState::Replayed]);
             pump.stop().await;
         }

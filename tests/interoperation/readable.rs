@@ -110,7 +110,10 @@ async fn a_service_shows_how_its_clients_are() {
         .await;
     }
     assert!(metric(service, "sagas_broker_rtt_seconds", "") > 0.0);
-    assert!(service.metrics().render().contains("sagas_consumer_lag_records{"));
+    eventually("the lag of a partition that is read here", async || {
+        service.metrics().render().contains("sagas_consumer_lag_records{").then_some(())
+    })
+    .await;
     handle.stop().await;
 }
 

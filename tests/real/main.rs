@@ -10,13 +10,16 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod clocks;
 mod contention;
 mod counting;
 mod fleet;
 mod frozen;
 mod kills;
+mod log_conditions;
 mod oracle;
 mod outages;
+mod repartitioned;
 mod scripts;
 mod servers;
 mod storm;

@@ -14,4 +14,5 @@ mod deadline_races;
 mod interleavings;
 mod startup;
 mod tracker;
+mod unsent;
 mod versions;

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, TopicPartition},
-    transport::{Delivery, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    time::Timestamp,
+    transport::{Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError},
 };
 
 /// The part of `inner` whose topics and groups begin with `prefix`.
@@ -99,6 +100,11 @@ impl Transport for Prefixed {
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let lags = self.inner.lag(&self.prefix.put(group), &self.prefix.put_all(topics)).await?;
         Ok(lags.into_iter().map(|lag| GroupLag { partition: self.prefix.inside(lag.partition), ..lag }).collect())
+    }
+
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        let offsets = self.inner.offsets(&self.prefix.put(topic), at).await?;
+        Ok(offsets.into_iter().map(|of| PartitionOffsets { partition: self.prefix.inside(of.partition), ..of }).collect())
     }
 
     async fn check(&self) -> Result<(), TransportError> {

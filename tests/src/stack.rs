@@ -12,7 +12,7 @@ use sagas::{
         embedded::{Embedded, EmbeddedOptions},
     },
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use crate::{eventually, prefixed::Prefixed};
 
@@ -57,14 +57,14 @@ impl Stack {
         let server = setting(POSTGRES);
         run(&server, format!("CREATE DATABASE {name}")).await;
         let (place, _) = server.rsplit_once('/').expect("a URL that names a database");
-        let storage = Storage::Postgres(format!("{place}/{name}?pool=6"));
+        let storage = Storage::Postgres(format!("{place}/{name}?pool=6").parse().unwrap());
         Self { log, storage, database: Some((server, name)) }
     }
 
     /// A connection to the database of the shop, when that is PostgreSQL.
     pub(crate) async fn postgres(&self) -> Option<PgConnection> {
         match &self.storage {
-            Storage::Postgres(url) => Some(PgConnection::connect(url).await.unwrap()),
+            Storage::Postgres(options) => Some(options.connect_options().connect().await.unwrap()),
             _ => None,
         }
     }

@@ -110,6 +110,11 @@ impl Flow {
         }
     }
 
+    /// Whether `partition` is paused.
+    pub fn is_held(&self, partition: &TopicPartition) -> bool {
+        self.reasons.contains_key(partition)
+    }
+
     /// How many partitions are paused.
     pub fn paused(&self) -> usize {
         self.reasons.len()

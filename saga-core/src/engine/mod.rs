@@ -13,11 +13,14 @@
 //! - [`parking`]: the keys whose messages wait.
 //! - [`answered`]: whether a message that is known is a dead letter that was produced again.
 //! - [`watermark`]: how far a partition may be committed.
+//! - [`replay`]: which records of a partition are read once more.
 //! - [`outbox`]: which rows may be sent now.
 //! - [`saga`]: what a message means to a flow across services.
+//! - [`stall`]: which partitions have records and give none.
 //! - [`waits`]: what has failed and waits for its next attempt.
 
 pub mod admission;
+pub mod answered;
 pub mod backoff;
 pub mod batch;
 pub mod flow;
@@ -25,8 +28,9 @@ pub mod outbox;
 pub mod pace;
 pub mod parking;
 pub mod passed;
-pub mod answered;
+pub mod replay;
 pub mod saga;
 pub mod schedule;
+pub mod stall;
 pub mod waits;
 pub mod watermark;

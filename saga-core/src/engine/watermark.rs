@@ -75,6 +75,11 @@ impl Watermark {
         self.committed = self.committed.max(Some(offset));
     }
 
+    /// The first offset that has never been begun, if that is known.
+    pub fn next(&self) -> Option<i64> {
+        self.next
+    }
+
     /// How many offsets the window spans: those running, and those done behind one that is running.
     pub fn window(&self) -> usize {
         self.window.len()

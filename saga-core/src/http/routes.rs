@@ -7,20 +7,21 @@ use axum::{
     routing::get,
 };
 
-use super::{Json, dead_letter_routes, saga_routes};
+use super::{Json, dead_letter_routes, replay_routes, saga_routes};
 use crate::runtime::{
     ServiceHandle,
     health::{Health, HealthReport, Status},
     metrics::Metrics,
 };
 
-/// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`] and
-/// [`saga_routes`].
+/// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`],
+/// [`saga_routes`] and [`replay_routes`].
 pub fn service_routes(service: &ServiceHandle) -> Router {
     health_routes(service.health().clone())
         .merge(metrics_routes(service.metrics().clone()))
         .merge(dead_letter_routes(service.clone()))
         .merge(saga_routes(service.clone()))
+        .merge(replay_routes(service.clone()))
 }
 
 /// `/health/live`: 200 while the process answers. `/health/ready`: 200 when the service can take work, else 503. `/health`: all

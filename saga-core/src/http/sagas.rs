@@ -122,7 +122,7 @@ struct Skip {
 /// Text of at most so many characters, at least one, without control characters.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-struct Words<const MOST: usize>(String);
+pub(super) struct Words<const MOST: usize>(pub(super) String);
 
 impl<const MOST: usize> TryFrom<String> for Words<MOST> {
     type Error = String;

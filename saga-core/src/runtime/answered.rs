@@ -5,27 +5,27 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{core::Core, item::Item};
+use super::{core::Core, inbox, item::Item};
 use crate::{
     engine::{
-        parking::Place,
         answered::{Letter, Position, answers},
+        parking::Place,
     },
     message::Received,
-    store::{DeadLetterId, DeadLetterState, InboxKey, LetterHead, ParkedId, StoreError, StoreTx},
+    store::{DeadLetterId, DeadLetterState, LetterHead, ParkedId, StoreError, StoreTx},
     time::Timestamp,
 };
 
 /// A message as it is asked about.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
-    pub(crate) key: InboxKey,
+    claim: inbox::Claim,
     received: Received,
 }
 
 impl Arrival {
     pub(crate) fn of(item: &Item) -> Self {
-        Self { key: item.inbox_key(), received: item.received.clone() }
+        Self { claim: item.claim(), received: item.received.clone() }
     }
 
     fn position(&self) -> Position<'_> {
@@ -55,13 +55,13 @@ pub(crate) async fn answer(
     if arrivals.is_empty() {
         return Ok(replays);
     }
-    let keys: Vec<_> = arrivals.iter().map(|arrival| arrival.key.clone()).collect();
+    let keys: Vec<_> = arrivals.iter().map(|arrival| arrival.claim.key.clone()).collect();
     let known = tx.dead_letters_of(&core.name, &keys).await?;
     let mut answered = HashSet::new();
     let mut wanted: Vec<(usize, Vec<LetterHead>)> = Vec::new();
     for (at, (arrival, letters)) in arrivals.iter().zip(known).enumerate() {
         let seen: Vec<_> = letters.iter().map(letter).collect();
-        if answers(arrival.position(), &seen) && answered.insert(&arrival.key) {
+        if answers(arrival.position(), &seen) && answered.insert(&arrival.claim.key) {
             wanted.push((at, letters.into_iter().filter(is_unhandled).collect()));
         }
     }
@@ -107,7 +107,7 @@ pub(crate) enum Claim {
 
 /// Claims one message that came from the log.
 pub(crate) async fn claim(core: &Core, tx: &mut dyn StoreTx, arrival: &Arrival, now: Timestamp) -> Result<Claim, StoreError> {
-    if tx.claim(&core.name, std::slice::from_ref(&arrival.key), now).await? == [true] {
+    if inbox::claim(core, tx, std::slice::from_ref(&arrival.claim), now).await? == [true] {
         return Ok(Claim::New);
     }
     let replay = answer(core, tx, std::slice::from_ref(arrival), now).await?.pop().flatten();

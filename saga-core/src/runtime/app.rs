@@ -7,8 +7,9 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     consumer::Consumer,
     core::Core,
+    lookout,
     relay::{self, Relay},
-    saga, start,
+    replays, saga, start,
     timekeeper::{self, Timekeeper},
     upkeep,
 };
@@ -201,8 +202,13 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
             Err(error) => problems.push(format!("service `{name}`: {error}")),
         }
     }
-    if let Err(error) = transport.ensure_topics(&start::topics(services)).await {
+    let topics = start::topics(services);
+    if let Err(error) = transport.ensure_topics(&start::specs(&topics)).await {
         problems.push(format!("the topics could not be made: {error}"));
+    }
+    match transport.check_topics(&topics).await {
+        Ok(findings) => problems.extend(lookout::refusals(findings)),
+        Err(error) => problems.push(format!("the settings of the topics could not be read: {error}")),
     }
     problems
 }
@@ -240,6 +246,7 @@ impl Running {
         clock: &Clock,
         ids: &IdSource,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let topics = start::topics(std::slice::from_ref(&service));
         let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
         let core = Arc::new(Core::new(
             service.name.into(),
@@ -260,13 +267,15 @@ impl Running {
         let mut relay = JoinSet::new();
         relay.spawn(sending.run(stopping_relay));
 
-        let topics = core.directory.topics();
+        let read = core.directory.topics();
         if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
-            let subscription = core.transport.subscribe(&core.name, &topics).await?;
+            let subscription = core.transport.subscribe(&core.name, &read).await?;
             let consumer = Consumer::new(core.clone(), subscription, stopping.clone());
             intake.spawn(consumer.run());
             background.spawn(upkeep::audit(core.clone()));
+            background.spawn(replays::watch(core.clone()));
         }
+        background.spawn(lookout::run(core.clone(), topics));
         background.spawn(upkeep::measure(core.clone()));
         background.spawn(upkeep::prune(core.clone()));
         background.spawn(timekeeper::keep(core.clone()));

@@ -11,8 +11,11 @@ use tokio::sync::{Notify, watch};
 use super::{
     conditions::Conditions,
     gap::Gap,
+    lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
+    outage::Outage,
     relay::{self, Instance},
+    replays::Wanted,
     saga::SagaCore,
     timekeeper::Timekeeper,
 };
@@ -49,6 +52,10 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
+    /// Whether transactions fail.
+    pub(crate) outage: Outage,
+    /// What is seen of the log.
+    pub(crate) sight: Sight,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -60,6 +67,10 @@ pub(crate) struct Core {
     lot: Mutex<ParkingLot>,
     /// Partitions that wait, because records are missing.
     gaps: Mutex<BTreeMap<TopicPartition, Gap>>,
+    /// Replays that were asked for, as last looked at.
+    replays: Mutex<Arc<[Wanted]>>,
+    /// A replay was asked for, or is to end.
+    pub(crate) replay_wake: Notify,
     /// Rows became ready, or were sent, or are in doubt: the relay has work.
     pub(crate) relay_wake: Notify,
     /// Rows have left: there is room for the consumer to go on.
@@ -94,10 +105,14 @@ impl Core {
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
+            outage: Outage::default(),
+            sight: Sight::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),
             gaps: Mutex::default(),
+            replays: Mutex::new(Arc::from([])),
+            replay_wake: Notify::new(),
             relay_wake: Notify::new(),
             outbox_room: Notify::new(),
             lot_wake: Notify::new(),
@@ -130,6 +145,15 @@ impl Core {
 
     pub(crate) fn gaps(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Gap>> {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replays that have not ended, as last looked at.
+    pub(crate) fn replays(&self) -> Arc<[Wanted]> {
+        self.replays.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_replays(&self, wanted: Vec<Wanted>) {
+        *self.replays.lock().unwrap_or_else(PoisonError::into_inner) = wanted.into();
     }
 
     /// The time before which everything that was written is surely older than `retention`.
@@ -184,6 +208,7 @@ impl Core {
             if result.is_ok() {
                 std::mem::forget(doubt);
                 core.series.commit_duration.record_duration(began.elapsed());
+                core.outage.worked();
                 let strange = core.ledger().commit(ticket, &rows);
                 core.instance.tell(strange);
                 core.moved();
@@ -192,6 +217,12 @@ impl Core {
             result
         });
         committing.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the commit did not end: {panic}"))))
+    }
+
+    /// A transaction failed because of the database.
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        self.series.store_failures.increment();
+        self.outage.failed(error, self.clock.now());
     }
 
     /// How long to wait after the `failures`-th failure in a row of the database or the log.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    answered::{self, Arrival, Claim, Replay},
     call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
@@ -17,7 +18,6 @@ use super::{
     judge::{Failed, conclude, judge, moved_away},
     lane::{Suspicion, blamed_for, is_refusal},
     parked,
-    answered::{self, Arrival, Claim, Replay},
     saga::{self, Before, Scope},
     service::ServiceHandle,
 };
@@ -46,7 +46,7 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
             Ok(fate) => break fate,
             Err(error) => error,
         };
-        core.series.store_failures.increment();
+        core.store_failed(&error);
         failures = failures.saturating_add(1);
         if stop.is_there() {
             return Fate::GivenBack;
@@ -86,7 +86,10 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         return Ok(Fate::Done);
     }
     if item.origin == Origin::Fresh {
-        if core.store().seen(&core.name, &[item.inbox_key()]).await? == [true] && !is_replay(core, item, now, stop).await? {
+        if item.again.is_none()
+            && core.store().seen(&core.name, &[item.inbox_key()]).await? == [true]
+            && !is_replay(core, item, now, stop).await?
+        {
             core.handler_series[handler].duplicate.increment();
             return Ok(Fate::Done);
         }

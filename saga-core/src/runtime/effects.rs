@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    answered::Replay,
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
-    answered::Replay,
     saga::{self, Scope},
 };
 use crate::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{core::Core, judge::Part};
+use super::{core::Core, inbox::Claim, judge::Part};
 use crate::{
     engine::{
         admission::{Admission, Facts},
@@ -36,6 +36,8 @@ pub(crate) struct Item {
     /// Which run of its key it was taken for, if it was parked.
     run: RunNumber,
     pub(crate) last_error: Option<Arc<str>>,
+    /// An operator wants it handled again: what was claimed before this does not count.
+    pub(crate) again: Option<Timestamp>,
 }
 
 impl Item {
@@ -76,7 +78,7 @@ impl Item {
             bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received }
+        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -128,6 +130,10 @@ impl Item {
 
     pub(crate) fn inbox_key(&self) -> InboxKey {
         InboxKey { source: self.envelope.source.clone(), id: self.envelope.id.clone() }
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        Claim { key: self.inbox_key(), again: self.again }
     }
 
     /// The partition that it is owned with.

@@ -16,15 +16,15 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    answered::{self, Arrival, Claim},
     call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
     fence::{self, Fate, Fenced, Stop},
+    inbox,
     item::Item,
     judge::{Failed, Judged, conclude, judge, moved_away},
-    parked,
-    answered::{self, Arrival, Claim},
-    saga,
+    parked, saga,
     service::ServiceHandle,
 };
 use crate::{
@@ -72,7 +72,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
             Ok(Run::Again) => continue,
             Err(error) => error,
         };
-        core.series.store_failures.increment();
+        core.store_failed(&error);
         failures = failures.saturating_add(1);
         if stop.is_there() {
             return Ran::given_back(items);
@@ -289,8 +289,8 @@ impl<'l> Transaction<'l> {
         if fresh.is_empty() {
             return Ok(HashMap::new());
         }
-        let keys: Vec<_> = fresh.iter().map(|(_, item)| item.inbox_key()).collect();
-        let new = tx.claim(&self.core.name, &keys, self.now).await?;
+        let claims: Vec<_> = fresh.iter().map(|(_, item)| item.claim()).collect();
+        let new = inbox::claim(self.core, tx, &claims, self.now).await?;
         let known: Vec<_> = fresh.into_iter().zip(new).filter_map(|(item, new)| (!new).then_some(item)).collect();
         let arrivals: Vec<_> = known.iter().map(|(_, item)| Arrival::of(item)).collect();
         let replays = answered::answer(self.core, tx, &arrivals, self.now).await?;

@@ -14,6 +14,7 @@
 //! ```
 
 mod clients;
+mod passing;
 mod series;
 
 use std::{
@@ -28,9 +29,13 @@ use std::{
 use ::metrics::{Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use passing::Passing;
+
 pub(crate) use clients::ClientSeries;
+pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
-    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, without_effect,
+    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, group_lag,
+    without_effect,
 };
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.
@@ -53,6 +58,8 @@ struct Shared {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     observations: AtomicU64,
+    service: String,
+    passing: Passing,
 }
 
 impl Metrics {
@@ -61,7 +68,13 @@ impl Metrics {
         let builder = PrometheusBuilder::new().add_global_label("service", service);
         let builder = with_buckets(builder, Matcher::Suffix("_size".into()), &COUNTS);
         let recorder = with_buckets(builder, Matcher::Suffix("_seconds".into()), &SECONDS).build_recorder();
-        let metrics = Self(Arc::new(Shared { handle: recorder.handle(), recorder, observations: AtomicU64::new(0) }));
+        let metrics = Self(Arc::new(Shared {
+            handle: recorder.handle(),
+            recorder,
+            observations: AtomicU64::new(0),
+            service: service.to_owned(),
+            passing: Passing::default(),
+        }));
         series::describe(&metrics);
         clients::describe(&metrics);
         metrics
@@ -69,7 +82,9 @@ impl Metrics {
 
     /// Everything counted so far, in Prometheus' text format (version 0.0.4).
     pub fn render(&self) -> String {
-        self.0.handle.render()
+        let mut text = self.0.handle.render();
+        self.0.passing.render(&mut text, &self.0.service, |name| series::help(name).or_else(|| clients::help(name)));
+        text
     }
 
     /// The counter called `name` with `labels`; by convention a counter's name ends in `_total`. The same name and labels give
@@ -81,6 +96,16 @@ impl Metrics {
     /// The gauge called `name` with `labels`. The same name and labels give the same gauge.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Gauge {
         Gauge(self.0.recorder.register_gauge(&key(name, labels), &METADATA))
+    }
+
+    /// The gauge called `name` with `labels`, of something that comes and goes: its series is gone with the last handle of it.
+    pub(crate) fn passing(&self, name: &'static str, labels: &[(&'static str, &str)]) -> PassingGauge {
+        self.0.passing.gauge(name, labels)
+    }
+
+    /// That gauge, if somebody holds it.
+    pub(crate) fn held(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Option<PassingGauge> {
+        self.0.passing.held(name, labels)
     }
 
     /// The histogram called `name` with `labels`. A name ending in `_seconds` has buckets from 0.5 ms to 30 s, one ending in

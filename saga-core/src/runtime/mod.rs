@@ -1,5 +1,6 @@
 //! The runtime: carries out what the engine decides.
 
+mod answered;
 mod app;
 mod call;
 mod conditions;
@@ -11,14 +12,17 @@ mod effects;
 mod fence;
 mod gap;
 pub mod health;
+mod inbox;
 mod item;
 mod judge;
 mod lane;
+mod lookout;
 pub mod metrics;
+mod outage;
 mod parked;
 mod partitions;
 mod relay;
-mod answered;
+mod replays;
 mod saga;
 mod service;
 mod start;
@@ -30,6 +34,7 @@ pub use app::{App, Handle, StartError};
 pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
+pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
 pub use unit_of_work::{Aborting, Unavailable, UnitOfWork};

@@ -2,7 +2,11 @@
 
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use super::{core::Core, dead_letters};
+use super::{
+    core::Core,
+    dead_letters,
+    replays::{self, PlannedReplay, ReplayError, ReplayRequest},
+};
 use crate::{
     extract::{Extract, Requirements},
     failure::Fault,
@@ -11,7 +15,7 @@ use crate::{
     message::{EventSet, EventType},
     runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
-    store::{Database, DeadLetter, DeadLetterFilter, DeadLetterId, Migration, Settle, StoreError},
+    store::{Database, DeadLetter, DeadLetterFilter, DeadLetterId, Migration, Replay, ReplayId, Settle, StoreError},
     time::{Clock, Timestamp},
 };
 
@@ -261,6 +265,45 @@ impl ServiceHandle {
         }
         let (core, id) = (self.core.clone(), id.clone());
         finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Retry, &id).await })).await
+    }
+
+    /// What a replay would read, partition by partition; nothing is done.
+    ///
+    /// # Errors
+    /// When the range is not in the log or too large, or log or database cannot be read.
+    pub async fn plan_replay(&self, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
+        replays::plan(&self.core, request).await
+    }
+
+    /// Has a range of a topic read once more, by whichever instances of the service own its partitions.
+    ///
+    /// # Delivery
+    /// Records of the range come again, those of a key in order. What the inbox knows has no effect, unless the request says
+    /// [`again`](ReplayRequest::again): then it is handled again, with all effects, and what it publishes has new identities. What a
+    /// step of a flow has done is not done again, and what is parked is handled once. Afterwards a partition is read on from where
+    /// it was before. Records of all other keys of the partition wait as long as the range is read.
+    ///
+    /// # Errors
+    /// As [`plan_replay`](Self::plan_replay), and when a replay of one of the partitions has not ended. Those that were asked for
+    /// before that one then stay.
+    pub async fn replay(&self, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
+        replays::ask(&self.core, request).await
+    }
+
+    /// Replays, newest first, at most `limit`; with `open` those only that have not ended.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn replays(&self, open: bool, limit: u32) -> Result<Vec<Replay>, StoreError> {
+        self.core.store().replays().list(&self.core.name, open, limit).await
+    }
+
+    /// Ends a replay before its range does; false when it is not there or has ended.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn cancel_replay(&self, id: &ReplayId) -> Result<bool, StoreError> {
+        replays::stop(&self.core, id).await
     }
 
     /// Gives up an open dead letter; false when it is not there or not open.

@@ -6,7 +6,7 @@ use super::service::Service;
 use crate::{
     message::Event,
     saga::{RetryDeadLetter, StepGivenUp},
-    transport::TopicSpec,
+    transport::{TopicExpectation, TopicSpec},
 };
 
 /// Everything that is wrong with `services`, one sentence each.
@@ -70,6 +70,7 @@ fn settings(service: &Service, problems: &mut Vec<String>) {
         ("outbox_rows", settings.outbox_rows),
         ("answer_timeout_ms", usize::try_from(settings.answer_timeout_ms).unwrap_or(usize::MAX)),
         ("topic_partitions", settings.topic_partitions as usize),
+        ("stall_warning_s", usize::try_from(settings.stall_warning_s).unwrap_or(usize::MAX)),
     ];
     for (limit, _) in limits.iter().filter(|(_, value)| *value == 0) {
         problems.push(format!("service `{name}`: the setting `{limit}` is 0; it must be at least 1"));
@@ -96,11 +97,11 @@ fn types(services: &[Service], problems: &mut Vec<String>) {
     }
 }
 
-/// The topics that the services read and write.
-pub(crate) fn topics(services: &[Service]) -> Vec<TopicSpec> {
-    let mut topics: BTreeMap<String, u32> = BTreeMap::new();
+/// The topics that the services read and write, in the order of their names, and what is needed of each.
+pub(crate) fn topics(services: &[Service]) -> Vec<TopicExpectation> {
+    let mut topics: BTreeMap<String, TopicExpectation> = BTreeMap::new();
     for service in services {
-        let partitions = service.settings.topic_partitions;
+        let settings = &service.settings;
         let events = service.handlers.iter().flat_map(|handler| {
             handler.accepts().iter().chain(handler.publishes()).chain(handler.rejects()).map(|event| event.topic.to_owned())
         });
@@ -109,12 +110,27 @@ pub(crate) fn topics(services: &[Service]) -> Vec<TopicSpec> {
         let signals = [StepGivenUp::TOPIC, RetryDeadLetter::TOPIC].into_iter().filter(|_| signals).map(str::to_owned);
         let own = service.publishes.iter().chain(service.trackers.iter().flat_map(|tracker| &tracker.events));
         let own = own.map(|event| event.topic.to_owned());
-        for topic in events.chain(own).chain(signals).chain([format!("{}.dlt", service.name)]) {
-            let wanted = topics.entry(topic).or_insert(partitions);
-            *wanted = (*wanted).max(partitions);
+        let events = events.chain(own).chain(signals).map(|topic| (topic, false));
+        for (name, copies) in events.chain([(format!("{}.dlt", service.name), true)]) {
+            let wanted = topics.entry(name.clone()).or_insert(TopicExpectation {
+                name,
+                partitions: settings.topic_partitions,
+                record_bytes: settings.max_record_bytes,
+                outage: settings.outage(),
+                copies,
+            });
+            wanted.partitions = wanted.partitions.max(settings.topic_partitions);
+            wanted.record_bytes = wanted.record_bytes.max(settings.max_record_bytes);
+            wanted.outage = wanted.outage.max(settings.outage());
+            wanted.copies &= copies;
         }
     }
-    topics.into_iter().map(|(name, partitions)| TopicSpec { name, partitions }).collect()
+    topics.into_values().collect()
+}
+
+/// What has to be there of topics.
+pub(crate) fn specs(topics: &[TopicExpectation]) -> Vec<TopicSpec> {
+    topics.iter().map(|topic| TopicSpec { name: topic.name.clone(), partitions: topic.partitions }).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! old rows of the inbox, dead letters and sagas.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -10,8 +11,9 @@ use std::{
 use futures_core::future::BoxFuture;
 
 use super::{
+    conditions::Severity,
     core::Core,
-    metrics::{ClientSeries, PartitionSeries},
+    metrics::{ClientSeries, PartitionSeries, PassingGauge, group_lag},
     parked, partitions,
 };
 use crate::{
@@ -35,12 +37,16 @@ const ROWS: u32 = 1_000;
 pub(crate) async fn measure(core: Arc<Core>) {
     let topics = core.directory.topics();
     let mut clients = ClientSeries::new(&core.metrics, &core.name);
+    let mut behind: BTreeMap<String, PassingGauge> = BTreeMap::new();
     let mut fewer = partitions::Fewer::default();
     for turn in (0..COUNT).cycle() {
         clients.show(&core.transport.statistics());
+        measure_database(&core).await;
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
+            let mut of_topics: BTreeMap<String, u64> = BTreeMap::new();
+            core.sight.measured(&lags);
             let mut counts = partitions::of(&lags);
             fewer.settle(&core, &mut counts);
             if let Err(error) = partitions::learn(&core, counts).await {
@@ -48,7 +54,14 @@ pub(crate) async fn measure(core: Arc<Core>) {
             }
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
-                PartitionSeries::new(&core.metrics, &topic, partition).lag.set_count(behind);
+                PartitionSeries::measured(&core.metrics, &topic, partition, behind);
+                *of_topics.entry(topic).or_default() += behind;
+            }
+            // Each partition by the instance that reads it; those that nobody reads are in the sum, which every instance shows.
+            for (topic, records) in of_topics {
+                let gauge = behind.entry(topic);
+                let topic = gauge.key().clone();
+                gauge.or_insert_with(|| group_lag(&core.metrics, &topic)).set_count(records);
             }
         }
         if !core.sagas.tracked.is_empty() {
@@ -61,6 +74,30 @@ pub(crate) async fn measure(core: Arc<Core>) {
             core.series.dead_open.set_count(open);
         }
         core.clock.sleep(MEASURE).await;
+    }
+}
+
+/// What an operator should know of the database, as conditions: what it says of itself, and that transactions fail.
+async fn measure_database(core: &Core) {
+    let now = core.clock.now();
+    if let Ok(advice) = core.store().advice().await {
+        for condition in ["database_settings", "database_pool", "write_ahead_log"] {
+            let holds = advice.iter().filter(|advice| advice.condition == condition).map(|advice| {
+                let severity = if advice.critical { Severity::Critical } else { Severity::Warning };
+                (advice.subject.clone(), severity, advice.detail.clone())
+            });
+            core.conditions.set(condition, holds.collect::<Vec<_>>(), now);
+        }
+    }
+    match core.outage.lasting(now) {
+        Some(error) => core.conditions.raise(
+            "transactions_fail",
+            "",
+            Severity::Critical,
+            format!("no transaction has been committed for a while, and each ended with: {error}"),
+            now,
+        ),
+        None => core.conditions.clear("transactions_fail", "", now),
     }
 }
 

@@ -11,13 +11,36 @@ const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres"))
     (false, false) => "memory:, or build with the feature `sqlite` or `postgres`",
 };
 
-/// What [`Database::read_only`] knows.
-const READABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
-    (true, true) => "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME",
-    (true, false) => "sqlite:PATH, or build with the feature `postgres`",
-    (false, true) => "postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME, or build with the feature `sqlite`",
-    (false, false) => "nothing: build with the feature `sqlite` or `postgres`",
-};
+/// Where a database is and how it is used, whichever it is: a URL, read once for everything that opens it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum DatabaseOptions {
+    /// A database in memory, without SQL.
+    Memory,
+    /// A SQLite database.
+    #[cfg(feature = "sqlite")]
+    Sqlite(super::sqlite::SqliteOptions),
+    /// A schema of a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(super::postgres::PostgresOptions),
+}
+
+impl std::str::FromStr for DatabaseOptions {
+    type Err = StoreError;
+
+    /// # Errors
+    /// When the URL names no database that this build knows, or not in a way that can be used.
+    fn from_str(url: &str) -> Result<Self, StoreError> {
+        match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
+            "memory" if url == "memory:" => Ok(Self::Memory),
+            #[cfg(feature = "sqlite")]
+            "sqlite" => url.parse().map(Self::Sqlite),
+            #[cfg(feature = "postgres")]
+            "postgres" | "postgresql" => url.parse().map(Self::Postgres),
+            _ => Err(unknown(url)),
+        }
+    }
+}
 
 /// A service's database, by URL or as a store of one's own. Cheap to clone.
 #[derive(Clone)]
@@ -40,13 +63,20 @@ impl Database {
     /// # Errors
     /// When the URL names no database this build knows, or the database cannot be opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        match url {
-            "memory:" => Ok(Self::memory()),
+        Self::open_with(url.parse()?).await
+    }
+
+    /// Opens the database that `options` name, as [`open`](Self::open) does the one of a URL.
+    ///
+    /// # Errors
+    /// When the database cannot be opened.
+    pub async fn open_with(options: DatabaseOptions) -> Result<Self, StoreError> {
+        match options {
+            DatabaseOptions::Memory => Ok(Self::memory()),
             #[cfg(feature = "sqlite")]
-            url if url.starts_with("sqlite:") => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(url.parse()?).await?))),
+            DatabaseOptions::Sqlite(options) => Ok(Self::new(Arc::new(super::sqlite::SqliteStore::open(options).await?))),
             #[cfg(feature = "postgres")]
-            url if is_postgres(url) => Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(url.parse()?).await?))),
-            url => Err(unknown(url, KNOWN)),
+            DatabaseOptions::Postgres(options) => Ok(Self::new(Arc::new(super::postgres::PostgresStore::open(options).await?))),
         }
     }
 
@@ -57,7 +87,7 @@ impl Database {
     /// When the URL names no database that can be read, the database cannot be opened, or its tables are not those of this
     /// program.
     pub async fn read_only(url: &str) -> Result<Self, StoreError> {
-        Self::there(url, Access::Read).await
+        Self::there(url.parse()?, Access::Read).await
     }
 
     /// As [`read_only`](Self::read_only), all that lies behind `url`: of a PostgreSQL database whose schema the URL does not name,
@@ -78,54 +108,50 @@ impl Database {
         Self::all(url, Access::Write).await
     }
 
-    /// What is behind `url`, as it is.
-    async fn there(url: &str, access: Access) -> Result<Self, StoreError> {
-        match url {
-            "memory:" => {
+    /// What `options` name, as it is.
+    async fn there(options: DatabaseOptions, access: Access) -> Result<Self, StoreError> {
+        match options {
+            DatabaseOptions::Memory => {
                 Err(StoreError::Refused("a database in memory is its program's alone; name one that others can open".into()))
             }
             #[cfg(feature = "sqlite")]
-            url if url.starts_with("sqlite:") => {
+            DatabaseOptions::Sqlite(options) => {
                 use super::sqlite::SqliteStore;
-                let options = url.parse()?;
                 Ok(Self::new(Arc::new(match access {
                     Access::Read => SqliteStore::open_read_only(options).await?,
                     Access::Write => SqliteStore::open_existing(options).await?,
                 })))
             }
             #[cfg(feature = "postgres")]
-            url if is_postgres(url) => Self::schema(url.parse()?, access).await,
-            url => Err(unknown(url, READABLE)),
+            DatabaseOptions::Postgres(options) => {
+                use super::postgres::PostgresStore;
+                Ok(Self::new(Arc::new(match access {
+                    Access::Read => PostgresStore::open_read_only(options).await?,
+                    Access::Write => PostgresStore::open_existing(options).await?,
+                })))
+            }
         }
     }
 
     async fn all(url: &str, access: Access) -> Result<Vec<Self>, StoreError> {
-        #[cfg(feature = "postgres")]
-        if is_postgres(url) && !super::postgres::names_a_schema(url) {
-            use super::postgres::{PostgresOptions, PostgresStore};
-            let options: PostgresOptions = url.parse()?;
-            let mut databases = Vec::new();
-            for schema in PostgresStore::schemas(options.clone()).await? {
-                databases.push(Self::schema(options.clone().schema(schema)?, access).await?);
+        match url.parse()? {
+            #[cfg(feature = "postgres")]
+            DatabaseOptions::Postgres(options) if !options.names_a_schema() => {
+                let mut databases = Vec::new();
+                for schema in super::postgres::PostgresStore::schemas(options.clone()).await? {
+                    let options = options.clone().schema(schema)?;
+                    databases.push(Self::there(DatabaseOptions::Postgres(options), access).await?);
+                }
+                match databases.is_empty() {
+                    true => Err(StoreError::NotMigrated(format!(
+                        "{}: no schema has the framework's tables; name the database of services, which make them when they start",
+                        options.server()
+                    ))),
+                    false => Ok(databases),
+                }
             }
-            return match databases.is_empty() {
-                true => Err(StoreError::NotMigrated(format!(
-                    "{}: no schema has the framework's tables; name the database of services, which make them when they start",
-                    options.server()
-                ))),
-                false => Ok(databases),
-            };
+            options => Ok(vec![Self::there(options, access).await?]),
         }
-        Ok(vec![Self::there(url, access).await?])
-    }
-
-    #[cfg(feature = "postgres")]
-    async fn schema(options: super::postgres::PostgresOptions, access: Access) -> Result<Self, StoreError> {
-        use super::postgres::PostgresStore;
-        Ok(Self::new(Arc::new(match access {
-            Access::Read => PostgresStore::open_read_only(options).await?,
-            Access::Write => PostgresStore::open_existing(options).await?,
-        })))
     }
 
     /// The store.
@@ -142,16 +168,11 @@ enum Access {
     Write,
 }
 
-#[cfg(feature = "postgres")]
-fn is_postgres(url: &str) -> bool {
-    url.starts_with("postgres:") || url.starts_with("postgresql:")
-}
-
-fn unknown(url: &str, known: &str) -> StoreError {
+fn unknown(url: &str) -> StoreError {
     // Only the scheme: the rest may hold a password.
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     StoreError::Refused(format!(
-        "this build knows no database for a URL that begins with `{}:`; write {known}",
+        "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
         scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
     ))
 }

@@ -38,6 +38,7 @@ mod database;
 mod headers;
 mod letters;
 mod migrations;
+mod replays;
 mod rows;
 mod sagas;
 mod settling;
@@ -61,8 +62,9 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use database::Database;
+pub use database::{Database, DatabaseOptions};
 pub use letters::{DeadLetterFilter, LetterHead, PrunedLetters};
+pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
     ParkedKey, ParkedMessage, parking_key,
@@ -101,6 +103,19 @@ pub enum StoreError {
     /// None of the framework's tables are in the database.
     #[error("the database was never migrated: {0}")]
     NotMigrated(String),
+}
+
+/// Something about a database that an operator should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// The condition that it is: lower case words joined by `_`.
+    pub condition: &'static str,
+    /// What it is about: a setting, a pool, a file.
+    pub subject: String,
+    /// Whether the service cannot do its work because of it.
+    pub critical: bool,
+    /// What is wrong, where, and the fix, in a sentence without secrets.
+    pub detail: String,
 }
 
 impl StoreError {
@@ -234,6 +249,9 @@ pub trait Store: Send + Sync + 'static {
     /// What is kept of sagas, for reading outside a transaction.
     fn sagas(&self) -> &dyn SagaStore;
 
+    /// What is kept of replays.
+    fn replays(&self) -> &dyn ReplayStore;
+
     /// Dead letters that are still open, newest first, without those before `offset`, at most `limit`; and how many there
     /// are in all.
     ///
@@ -356,6 +374,15 @@ pub trait Store: Send + Sync + 'static {
     /// Why not.
     async fn check(&self) -> Result<(), StoreError>;
 
+    /// What is not as it should be with a database that works: settings of the server, a pool that is full, a file that grows.
+    /// Asked for every few seconds; what it answers is a standing condition of the service.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// A connection for reading, for queries outside a transaction. `None`: this store speaks no SQL.
     ///
     /// # Errors
@@ -390,6 +417,12 @@ pub trait StoreTx: Send + 'static {
     /// # Errors
     /// When the transaction is broken.
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError>;
+
+    /// Forgets those of `keys` that were claimed before `before`: they are new to the next claim.
+    ///
+    /// # Errors
+    /// When the transaction is broken.
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError>;
 
     /// Adds rows to the outbox and gives their ids, which ascend in the order given. Ids of one service ascend in the order of
     /// the transactions that commit, as far as those touch the same key.

@@ -31,12 +31,12 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 use super::{
-    GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError,
+    GroupLag, PartitionOffsets, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError,
     local::{Broker, Catalog, Limits, LogStore, Partition, Topic},
 };
 use crate::{
     message::{Received, Record},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 
 /// A log in memory. Clones share it.
@@ -124,6 +124,10 @@ impl Transport for Memory {
         self.0.lag(group, topics)
     }
 
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.0.offsets(topic, at).await
+    }
+
     async fn check(&self) -> Result<(), TransportError> {
         self.0.check().await
     }
@@ -185,7 +189,6 @@ mod tests {
     use super::*;
     use crate::{
         testing::conformance::{self, transport::bench::Bench},
-        time::Timestamp,
         transport::Delivery,
     };
 

@@ -34,6 +34,7 @@
 //! # Ok(()) }
 //! ```
 
+mod condition;
 #[cfg(feature = "sqlite")]
 pub mod embedded;
 mod local;
@@ -43,10 +44,14 @@ mod statistics;
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
+pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
-use crate::message::{Received, Record};
+use crate::{
+    message::{Received, Record},
+    time::Timestamp,
+};
 
 /// A topic that must be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +116,19 @@ pub struct GroupLag {
     pub end: i64,
 }
 
+/// What a partition holds, and where in it a time is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOffsets {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The oldest offset that is there.
+    pub oldest: i64,
+    /// The offset that the next published record will get.
+    pub end: i64,
+    /// The offset of the first record that is as young as asked for, by the log's timestamps; `end` if none is.
+    pub at: i64,
+}
+
 /// A log of records with consumer groups.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
@@ -141,11 +159,40 @@ pub trait Transport: Send + Sync + 'static {
     /// When the log cannot be reached.
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError>;
 
+    /// What every partition of `topic` holds, and its first record from `at` on; without a time, its oldest.
+    ///
+    /// # Errors
+    /// When the log cannot be reached, there is no such topic, or this log cannot say.
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        let _ = at;
+        Err(TransportError::Unavailable(format!("this log cannot say which offsets of `{topic}` there are")))
+    }
+
     /// Whether the log can be reached and written, within the caller's patience.
     ///
     /// # Errors
     /// Why not.
     async fn check(&self) -> Result<(), TransportError>;
+
+    /// What keeps `group`, or the publishing to `topics`, from its work and lasts, as the log and the clients of this process know it
+    /// now. It is asked about once a second: what it costs the log is bounded, and what it cannot know it leaves out. What
+    /// [`Subscription::next`] and [`publish`](Self::publish) answer as an error the runtime sees by itself.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        let _ = (group, topics);
+        Ok(Vec::new())
+    }
+
+    /// Looks for settings of topics against which a guarantee cannot hold.
+    ///
+    /// # Errors
+    /// When the log cannot be reached. A log that may not be asked for its settings answers with a finding that says so.
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        let _ = topics;
+        Ok(Vec::new())
+    }
 
     /// What the clients of this process say of themselves, as of a few seconds ago: it becomes series of the services' metrics.
     fn statistics(&self) -> Vec<ClientStatistics> {

@@ -55,4 +55,6 @@ pub struct PartitionStatistics {
     pub next: i64,
     /// The offset that the next published record will get, as of the last fetch.
     pub end: i64,
+    /// Offsets behind `end` that wait for an open transaction to end.
+    pub blocked: u64,
 }

@@ -32,6 +32,11 @@ impl KafkaConfig {
         Ok(())
     }
 
+    /// Whether the client of this build reads records that are compressed by zstd.
+    pub(crate) fn reads_zstd(&self) -> bool {
+        Features::of_client().has("zstd")
+    }
+
     fn addresses(&self) -> Vec<Problem> {
         if self.bootstrap.is_empty() {
             return vec![Problem::NoBroker];

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
 use saga_core::{
     message::TopicPartition,
-    transport::{GroupLag, TransportError},
+    time::Timestamp,
+    transport::{GroupLag, PartitionOffsets, TransportError},
 };
 
 use super::context::named;
@@ -45,6 +46,39 @@ pub(crate) fn lag(client: &Client, group: &str, topics: &BTreeMap<String, i32>) 
         let end = known(&ends, &partition).unwrap_or(0);
         let committed = known(&committed, &partition).or_else(|| known(&oldest, &partition)).unwrap_or(0);
         GroupLag { partition, committed, end }
+    };
+    Ok(partitions().map(of).collect())
+}
+
+/// What the partitions of topics hold, and their first records from `at` on; without a time, their oldest.
+pub(crate) fn offsets(
+    client: &Client,
+    topics: &BTreeMap<String, i32>,
+    at: Option<Timestamp>,
+) -> Result<Vec<PartitionOffsets>, TransportError> {
+    let partitions =
+        || topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| TopicPartition::new(topic, number)));
+    let ask = |offset: Offset| {
+        let what = "asking which offsets a topic has";
+        let list = client
+            .offsets_for_times(list(partitions(), offset), observer::PATIENCE)
+            .map_err(|error| unavailable(what, &error))?;
+        let mut offsets = BTreeMap::new();
+        for (partition, offset, code) in named(&list) {
+            match code {
+                Some(code) => return Err(unavailable_by(what, code, "")),
+                None => offsets.insert(partition, offset),
+            };
+        }
+        Ok(offsets)
+    };
+    let (oldest, ends) = (ask(Offset::Beginning)?, ask(Offset::End)?);
+    let found = at.map(|at| ask(Offset::Offset(at.as_millis().max(0)))).transpose()?;
+    let of = |partition: TopicPartition| {
+        let known = |offsets: &BTreeMap<TopicPartition, i64>| offsets.get(&partition).copied().filter(|offset| *offset >= 0);
+        let (oldest, end) = (known(&oldest).unwrap_or(0), known(&ends).unwrap_or(0));
+        let at = found.as_ref().map_or(oldest, |found| known(found).unwrap_or(end));
+        PartitionOffsets { partition, oldest, end, at }
     };
     Ok(partitions().map(of).collect())
 }

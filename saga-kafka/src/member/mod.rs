@@ -28,7 +28,10 @@ use saga_core::{
 };
 use tokio::sync::oneshot;
 
-pub(crate) use self::{feed::Feed, lag::lag};
+pub(crate) use self::{
+    feed::Feed,
+    lag::{lag, offsets},
+};
 use crate::{KafkaConfig, observer::Observer, statistics::Board};
 
 /// How long leaving a group may take. After that the thread goes on alone, and the cluster finds out by the session timeout.

@@ -10,7 +10,7 @@ use sagas::{
     store::{
         Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
         InstanceRecord, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage,
-        PrunedLetters, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        PrunedLetters, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -160,6 +160,10 @@ impl Store for Failing {
         Ok(messages)
     }
 
+    fn replays(&self) -> &dyn ReplayStore {
+        self.inner.replays()
+    }
+
     fn sagas(&self) -> &dyn SagaStore {
         self.inner.sagas()
     }
@@ -269,6 +273,10 @@ impl StoreTx for FailingTx {
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
         self.faults.check(Fault::Claim)?;
         self.inner.claim(service, keys, now).await
+    }
+
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        self.inner.forget(service, keys, before).await
     }
 
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {

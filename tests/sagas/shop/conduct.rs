@@ -13,6 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 pub enum Act {
     /// It fails, as by an outage.
     Fail,
+    /// It fails for good, where the handler can tell.
+    Die,
     /// It never comes back.
     Hang,
     /// It knocks, and waits until it is let in.
@@ -63,6 +65,11 @@ impl Conduct {
         self.0.acts.lock().unwrap().remove(&point);
     }
 
+    /// Whether handlers are to fail for good at `point`.
+    pub fn is_fatal(&self, point: Point) -> bool {
+        self.0.acts.lock().unwrap().get(&point) == Some(&Act::Die)
+    }
+
     /// How often handlers came to `point`.
     pub fn calls(&self, point: Point) -> u32 {
         self.0.calls.lock().unwrap().get(&point).copied().unwrap_or_default()
@@ -74,7 +81,7 @@ impl Conduct {
         let act = self.0.acts.lock().unwrap().get(&point).copied();
         match act {
             None => {}
-            Some(Act::Fail) => return Err(Fault::new(format!("planned at {point:?}"))),
+            Some(Act::Fail | Act::Die) => return Err(Fault::new(format!("planned at {point:?}"))),
             Some(Act::Hang) => std::future::pending().await,
             Some(Act::Knock) => {
                 self.0.knocked.notify_one();

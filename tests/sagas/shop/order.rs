@@ -39,7 +39,8 @@ pub async fn cancel_refused(On(refusal): On<Refusal>, _tx: Tx, State(shop): Stat
 
 #[handler(step = PlaceOrder::CancelOrder)]
 pub async fn cancel_overdue(On(deadline): On<Deadline<PlaceOrder>>, State(shop): State<Shop>) -> Result<Cancelled, Failure> {
-    shop.conduct.at(Point::Overdue).await?;
+    let fatal = shop.conduct.is_fatal(Point::Overdue);
+    shop.conduct.at(Point::Overdue).await.map_err(|fault| if fatal { Failure::dead(fault.to_string()) } else { fault.into() })?;
     let id = deadline.key()?;
     shop.books.becomes(id, Status::Cancelled);
     Ok(Cancelled { id, reason: deadline.cause.to_string() })

@@ -11,10 +11,11 @@ use sagas::{
     Settings,
     config::{ConfigError, load},
     kafka::{KafkaConfig, config::KafkaConfigError},
+    store::{StoreError, postgres::PostgresOptions},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Broker, Config, ServiceName, Storage, storage::without_password};
+use super::{Broker, Config, ServiceName, Storage};
 
 /// An order system of five services in one process.
 ///
@@ -162,15 +163,12 @@ pub(crate) enum OptionsError {
     /// The demo, without all that it plays with.
     #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
     OnceWithoutServices,
-    /// A log that this program does not speak to.
-    #[error("--broker {0}: write `embedded`, or kafka://host:port[,host:port]")]
-    Broker(String),
     /// An address of Apache Kafka that cannot be used.
-    #[error("--broker: {0}")]
+    #[error("--broker: {0}; or write `embedded`")]
     Kafka(#[from] KafkaConfigError),
-    /// A database that this program does not speak to.
-    #[error("--database {0}: write `sqlite`, or postgres://user:password@host:port/database")]
-    Database(String),
+    /// An address of PostgreSQL that cannot be used.
+    #[error("--database: {0}; or write `sqlite`")]
+    Database(#[from] StoreError),
     /// A time that is none.
     #[error("--order-deadline {0}: write a time from 1s to 1d, as 90s, 15m or 1h30m")]
     OrderDeadline(String),
@@ -187,7 +185,7 @@ impl Options {
     pub(super) fn load(path: Option<&Path>, flags: &Flags) -> Result<Self, OptionsError> {
         let options: Self = load(Self::default(), path, "ECOMMERCE_", flags)?;
         options.broker()?;
-        options.check_database()?;
+        options.storage()?;
         options.deadline()?;
         options.services()?;
         Ok(options)
@@ -208,39 +206,33 @@ impl Options {
     fn broker(&self) -> Result<Broker, OptionsError> {
         match self.broker.as_str() {
             "embedded" => Ok(Broker::Embedded),
-            url if url.starts_with("kafka://") => {
+            url => {
                 let config: KafkaConfig = url.parse()?;
                 config.check()?;
                 Ok(Broker::Kafka(config))
             }
-            other => Err(OptionsError::Broker(without_password(other))),
-        }
-    }
-
-    fn check_database(&self) -> Result<(), OptionsError> {
-        match self.database.as_str() {
-            "sqlite" => Ok(()),
-            url if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) => {
-                Err(OptionsError::Database(without_password(url)))
-            }
-            url if url.split(['?', '&']).skip(1).any(|parameter| parameter.starts_with("schema=")) => Err(OptionsError::Schema),
-            _ => Ok(()),
         }
     }
 
     /// Where the services keep what they know.
-    pub(crate) fn storage(&self) -> Storage {
+    ///
+    /// # Errors
+    /// When the address of the database cannot be used.
+    pub(crate) fn storage(&self) -> Result<Storage, OptionsError> {
         match self.database.as_str() {
-            "sqlite" => Storage::Files,
-            url => Storage::Postgres(url.to_owned()),
+            "sqlite" => Ok(Storage::Files),
+            url => match url.parse::<PostgresOptions>()? {
+                options if options.names_a_schema() => Err(OptionsError::Schema),
+                options => Ok(Storage::Postgres(options)),
+            },
         }
     }
 
     /// Where that is, for people.
     pub(crate) fn place(&self) -> String {
         match self.storage() {
-            Storage::Files => self.data_dir.display().to_string(),
-            Storage::Postgres(url) => without_password(&url),
+            Ok(Storage::Postgres(options)) => options.server(),
+            _ => self.data_dir.display().to_string(),
         }
     }
 
@@ -267,7 +259,7 @@ impl Options {
         config.host = self.host;
         config.services = self.services()?;
         config.broker = self.broker()?;
-        config.storage = self.storage();
+        config.storage = self.storage()?;
         config.settings = self.limits.clone();
         config.order_deadline = self.deadline()?;
         Ok(config)
@@ -304,21 +296,31 @@ mod tests {
     fn servers_are_named_by_their_addresses() {
         let options = given("kafka://127.0.0.1:9092", "postgres://me:secret@db:5432/shop").unwrap();
         assert!(matches!(options.broker().unwrap(), Broker::Kafka(_)));
-        assert_eq!(options.storage(), Storage::Postgres("postgres://me:secret@db:5432/shop".to_owned()));
-        assert_eq!(
-            (options.place(), format!("{:?}", options.storage()).contains("secret")),
-            ("postgres://db:5432/shop".into(), false)
-        );
+        assert!(matches!(options.storage().unwrap(), Storage::Postgres(_)));
+        assert_eq!(options.place(), "PostgreSQL at db:5432, database `shop`");
+        assert!(!format!("{:?}", options.storage()).contains("secret"));
+        let socket = given("embedded", "postgres:///shop?host=/run/my%20db&user=u&password=a%2Fb").unwrap();
+        assert_eq!(socket.place(), "PostgreSQL at /run/my db, database `shop`");
     }
 
     #[test]
     fn what_is_not_supported_is_refused_without_its_password() {
-        let error = given("embedded", "mysql://me:secret@db:5432/shop").unwrap_err().to_string();
-        assert!(error.contains("mysql://db:5432/shop") && !error.contains("secret"), "{error}");
-        assert!(
-            matches!(given("nats://me:secret@localhost:1", "sqlite"), Err(OptionsError::Broker(url)) if !url.contains("secret"))
-        );
-        assert!(matches!(given("kafka://", "sqlite"), Err(OptionsError::Kafka(_))));
-        assert!(matches!(given("embedded", "postgres://db/shop?pool=3&schema=x"), Err(OptionsError::Schema)));
+        for (broker, database, what) in [
+            (
+                "embedded",
+                "mysql://me:secret@db:5432/shop",
+                "--database: the database refused: the database URL does not begin with `postgres://`",
+            ),
+            ("embedded", "postgres://me:secret@db:port/shop", "`port` that is no number"),
+            ("embedded", "postgres://me:secret@db/shop?pol=3", "`pol`, which is not known"),
+            ("nats://me:secret@localhost:1", "sqlite", "--broker: the Kafka URL does not begin with kafka://"),
+            ("kafka://", "sqlite", "no broker is named"),
+        ] {
+            let error = given(broker, database).unwrap_err().to_string();
+            assert!(error.contains(what) && !error.contains("secret"), "{error}");
+        }
+        for named in ["schema=x", "%73chema=x", "pool=3&schema=x"] {
+            assert!(matches!(given("embedded", &format!("postgres://db/shop?{named}")), Err(OptionsError::Schema)), "{named}");
+        }
     }
 }

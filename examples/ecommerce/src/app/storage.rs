@@ -2,20 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use sagas::{Database, id::IdSource, time::Clock};
+use sagas::{
+    Database,
+    id::IdSource,
+    store::{DatabaseOptions, StoreError, postgres::PostgresOptions, sqlite::SqliteOptions},
+    time::Clock,
+};
 
 use super::{ServiceName, StartError};
-use crate::services::payment::gateway::Gateway;
+use crate::services::payment::{gateway::Gateway, ledger::Ledger};
 
 /// Where the services keep what they know.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Storage {
     /// A SQLite file for each, in the data folder.
     Files,
-    /// A schema for each, in the PostgreSQL database behind this URL.
-    Postgres(String),
+    /// A schema for each, in this PostgreSQL database, and the gateway's tables in its default schema.
+    Postgres(PostgresOptions),
 }
 
 impl Storage {
@@ -24,14 +28,18 @@ impl Storage {
     /// # Errors
     /// When it cannot be opened.
     pub(crate) async fn database(&self, data_dir: &Path, service: ServiceName) -> Result<Database, StartError> {
-        let (url, place) = match self {
+        let (options, place) = match self {
             Self::Files => {
                 let path = file(data_dir, service);
-                (format!("sqlite://{}", path.display()), path.display().to_string())
+                (Ok(DatabaseOptions::Sqlite(SqliteOptions::file(&path))), path.display().to_string())
             }
-            Self::Postgres(url) => (with_schema(url, service), format!("{} (schema {service})", without_password(url))),
+            Self::Postgres(options) => {
+                let place = format!("{} (schema {service})", options.server());
+                (options.clone().schema(service.as_str()).map(DatabaseOptions::Postgres), place)
+            }
         };
-        Database::open(&url).await.map_err(|error| StartError::Database { place, error })
+        let opened = async { Ok::<_, StoreError>(Database::open_with(options?).await?) };
+        opened.await.map_err(|error| StartError::Database { place, error })
     }
 
     /// The simulated gateway, which remembers what it was asked in a place of its own.
@@ -39,14 +47,15 @@ impl Storage {
     /// # Errors
     /// When that cannot be opened.
     pub(crate) async fn gateway(&self, data_dir: &Path, clock: &Clock, ids: &IdSource) -> Result<Gateway, StartError> {
-        let (url, place) = match self {
+        let (ledger, place) = match self {
             Self::Files => {
-                let path = data_dir.join("gateway.sqlite").display().to_string();
-                (format!("sqlite:{}?mode=rwc", utf8_percent_encode(&path, NON_ALPHANUMERIC)), path)
+                let path = data_dir.join("gateway.sqlite");
+                (Ledger::file(&path).await, path.display().to_string())
             }
-            Self::Postgres(url) => (without_query(url), without_password(url)),
+            Self::Postgres(options) => (Ledger::postgres(options).await, options.server()),
         };
-        Gateway::open(&url, clock.clone(), ids.clone()).await.map_err(|error| StartError::Gateway { place, error })
+        let ledger = ledger.map_err(|error| StartError::Gateway { place, error })?;
+        Ok(Gateway::new(ledger, clock.clone(), ids.clone()))
     }
 
     /// The file that should be there and is not, when `service` has written nothing yet.
@@ -58,35 +67,55 @@ impl Storage {
     }
 }
 
-/// Without the password.
-impl std::fmt::Debug for Storage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Files => f.write_str("Files"),
-            Self::Postgres(url) => f.debug_tuple("Postgres").field(&without_password(url)).finish(),
-        }
-    }
-}
-
 fn file(data_dir: &Path, service: ServiceName) -> PathBuf {
     data_dir.join(format!("{service}.sqlite"))
 }
 
-fn with_schema(url: &str, service: ServiceName) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}schema={service}")
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
 
-/// What is set for the services' pools is none of the gateway's business.
-fn without_query(url: &str) -> String {
-    url.split_once('?').map_or(url, |(place, _)| place).to_owned()
-}
+    use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-/// A URL without what may hold a password: what stands between `//` and `@`, and the query.
-pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("//") else { return "URL".to_owned() };
-    let (place, query) = rest.split_once(['?', '#']).unwrap_or((rest, ""));
-    // A password with one of these characters in it ends nowhere that can be told.
-    let host = if query.contains('@') { "…" } else { place.rsplit_once('@').map_or(place, |(_, host)| host) };
-    format!("{scheme}//{host}")
+    use super::*;
+
+    /// Where PostgreSQL is: what `SAGAS_TEST_POSTGRES` says.
+    fn server() -> String {
+        std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".to_owned())
+    }
+
+    async fn run(sql: String) {
+        let mut connection = PgConnection::connect(&server()).await.expect("a PostgreSQL server: scripts/postgres start");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL: scripts/postgres start"]
+    async fn the_services_and_the_gateway_open_the_same_database_whichever_way_it_is_written() {
+        let server = server();
+        let (login, place) = server.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
+        let (user, password) = login.split_once(':').unwrap();
+        let (host, port) = place.split_once('/').unwrap().0.split_once(':').unwrap();
+        let name = format!("shop_{}", std::process::id());
+        run(format!("CREATE DATABASE {name}")).await;
+        let mut urls = vec![
+            format!("postgres:///{name}?host={host}&port={port}&user={user}&password={password}&pool=3"),
+            format!("postgres://{login}@{host}:{port}?dbname={name}&options=-c%20statement_timeout%3D60000"),
+            format!("postgresql://x@{host}:{port}/y?user={user}&password={password}&dbname={name}&application_name=a+b"),
+        ];
+        if let Ok(folder) = std::env::var("SAGAS_TEST_POSTGRES_SOCKET") {
+            urls.push(format!("postgres:///{name}?host={folder}&port={port}&user={user}"));
+        }
+        let (clock, ids) = (Clock::system(), IdSource::random());
+        for url in urls {
+            let storage = Storage::Postgres(url.parse().unwrap());
+            let opened =
+                storage.database(Path::new(""), ServiceName::Payment).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+            opened.store().close().await;
+            let gateway = storage.gateway(Path::new(""), &clock, &ids).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(gateway.kept().await.unwrap().is_empty());
+            gateway.close().await;
+        }
+        run(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    }
 }

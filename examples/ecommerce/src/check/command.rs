@@ -36,7 +36,7 @@ pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box
 
 /// Audits the data of a system that does not run.
 async fn at_rest(options: &Options) -> Result<Report, Box<dyn Error + Send + Sync>> {
-    let (dir, storage) = (&options.data_dir, options.storage());
+    let (dir, storage) = (&options.data_dir, options.storage()?);
     for service in [ServiceName::Order, ServiceName::Inventory, ServiceName::Payment] {
         if let Some(path) = storage.missing(dir, service) {
             return Err(

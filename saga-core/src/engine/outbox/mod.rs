@@ -280,6 +280,11 @@ impl<T: Clone> Ledger<T> {
         self.has_first(wanted, |id, row| self.is_cleared(id, row))
     }
 
+    /// How many rows of `topic` wait to be sent.
+    pub fn count_waiting(&self, topic: &str) -> usize {
+        self.ready.get(topic).map_or(0, BTreeSet::len)
+    }
+
     /// How many rows wait to be removed.
     pub fn to_remove(&self) -> usize {
         self.sent.len()

@@ -81,6 +81,15 @@ impl Mark {
     }
 }
 
+/// Moves the lease of a record that was written by a clock that was ahead of `now`: its attempt ends as much earlier. Says whether that
+/// was so.
+pub fn bring_back(record: &mut StepRecord, now: Timestamp) -> bool {
+    let ahead = record.at.since(now);
+    let Some(until) = record.until.filter(|_| !ahead.is_zero()) else { return false };
+    (record.until, record.at) = (Some(until.before(ahead)), now);
+    true
+}
+
 impl Known<'_> {
     /// The state of `step` here.
     pub fn state(&self, step: &str) -> Option<StepState> {

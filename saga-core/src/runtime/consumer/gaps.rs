@@ -17,6 +17,9 @@ pub(super) struct Skipped {
 
 impl Consumer {
     pub(super) fn gap(&mut self, gap: Gap) {
+        if self.ends_replay(&gap) {
+            return;
+        }
         let now = self.core.clock.now();
         let Some(owned) = self.partitions.get_mut(&gap.partition).filter(|owned| owned.stage == Stage::Reading) else { return };
         let service = &*self.core.name;

@@ -8,6 +8,7 @@ mod gaps;
 mod partition;
 mod progress;
 mod rebalance;
+mod replay;
 mod retries;
 
 use std::{
@@ -25,6 +26,7 @@ use self::{
     partition::{Owned, Stage},
     progress::{Advanced, pending},
     rebalance::TakenOver,
+    replay::Moved,
 };
 use super::{
     core::Core,
@@ -33,6 +35,7 @@ use super::{
     gap::Gap,
     item::Item,
     lane::{self, Ran},
+    lookout::Reading,
     parked::Loaded,
 };
 use crate::{
@@ -59,6 +62,9 @@ struct Finished {
     held: Duration,
 }
 
+/// How often the lookout is shown where the partitions are.
+const SHOW: Duration = Duration::from_secs(1);
+
 type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
 
 /// The consumer of one service.
@@ -75,6 +81,8 @@ pub(crate) struct Consumer {
     takeovers: JoinSet<TakenOver>,
     /// Partitions are set to their oldest record.
     skips: JoinSet<Skipped>,
+    /// Partitions are set to where a replay begins, and back.
+    moves: JoinSet<Moved>,
     /// The database is told how far partitions are applied, at most one task at a time.
     advances: JoinSet<Advanced>,
     /// When it may be told again, and when after a failure.
@@ -99,6 +107,8 @@ pub(crate) struct Consumer {
     lot_full: bool,
     /// Nothing is started because the outbox is full.
     outbox_full: bool,
+    /// When it shows next where the partitions are.
+    show_at: Timestamp,
 }
 
 impl Consumer {
@@ -108,11 +118,13 @@ impl Consumer {
         Self {
             takeovers: JoinSet::new(),
             skips: JoinSet::new(),
+            moves: JoinSet::new(),
             advances: JoinSet::new(),
             advance_next: core.clock.now(),
             advance_again: None,
             failed_advances: 0,
             stop: Stop::new(stopping),
+            show_at: core.clock.now(),
             core,
             subscription,
             flow,
@@ -143,6 +155,7 @@ impl Consumer {
         while !stop.is_there() {
             self.take_over();
             self.skip();
+            self.replay();
             self.dispatch();
             self.commit();
             self.advance();
@@ -150,7 +163,11 @@ impl Consumer {
             self.steer();
             let core = self.core.clone();
             let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
-            let again = [self.wanted_at(), self.skip_at(), self.advance_at()].into_iter().flatten().min();
+            self.show();
+            let again = [self.wanted_at(), self.skip_at(), self.advance_at(), self.replay_at(), Some(self.show_at)]
+                .into_iter()
+                .flatten()
+                .min();
             tokio::select! {
                 delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery),
                 Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
@@ -167,6 +184,10 @@ impl Consumer {
                 },
                 Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => match skipped {
                     Ok(skipped) => self.skipped(skipped),
+                    Err(error) => return self.fail(&error),
+                },
+                Some(moved) = self.moves.join_next(), if !self.moves.is_empty() => match moved {
+                    Ok(moved) => self.replay_moved(moved),
                     Err(error) => return self.fail(&error),
                 },
                 Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => match advanced {
@@ -202,13 +223,20 @@ impl Consumer {
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
             Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap { partition, wanted, oldest, end }),
             Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "the log gives no records; waiting");
-                self.ask_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.outages)));
+                let (service, now) = (&*self.core.name, self.core.clock.now());
+                // What lasts becomes a condition.
+                match self.core.sight.unreadable(&error, now) {
+                    true => tracing::info!(service, %error, "the log gives no records; asking again"),
+                    false => tracing::debug!(service, %error, "the log gives no records; asking again"),
+                }
+                self.ask_again = Some(now.after(self.core.outage_backoff(self.outages)));
                 self.outages = self.outages.saturating_add(1);
                 return;
             }
         }
-        self.outages = 0;
+        if std::mem::take(&mut self.outages) > 0 {
+            self.core.sight.readable();
+        }
     }
 
     fn records(&mut self, partition: &TopicPartition, records: Vec<Received>) {
@@ -216,6 +244,7 @@ impl Consumer {
         if owned.stage != Stage::Reading || owned.revoked.is_some() {
             return;
         }
+        let records = owned.within_replay(records, self.core.clock.now());
         let epoch = owned.epoch;
         let (mut messages, mut bytes) = (0, 0);
         let now = self.core.clock.now();
@@ -225,7 +254,8 @@ impl Consumer {
                 self.core.time.saw_record(&partition.topic, written, now);
             }
             owned.watermark.begin(offset);
-            let item = Item::fresh(&self.core, received, epoch);
+            let mut item = Item::fresh(&self.core, received, epoch);
+            item.again = owned.again(offset);
             if item.admission == crate::engine::admission::Admission::Skip {
                 let series = self.topics.entry(partition.topic.clone());
                 let series = series.or_insert_with(|| TopicSeries::new(&self.core.metrics, &partition.topic));
@@ -369,6 +399,22 @@ impl Consumer {
                 owned.series.paused.set_count(paused);
             }
         }
+    }
+
+    /// Shows the lookout where the partitions are, once a second.
+    fn show(&mut self) {
+        let now = self.core.clock.now();
+        // A clock that went back does not delay it.
+        if self.show_at > now && self.show_at <= now.after(SHOW) {
+            return;
+        }
+        self.show_at = now.after(SHOW);
+        let full = self.outbox_full;
+        let reading = |(partition, owned): (&TopicPartition, &Owned)| {
+            let wanted = owned.stage == Stage::Reading && owned.revoked.is_none() && !full && !self.flow.is_held(partition);
+            (partition.clone(), Reading { next: owned.watermark.next(), wanted })
+        };
+        self.core.sight.reads(self.partitions.iter().map(reading).collect());
     }
 
     /// Ends: what waits is given back, what runs is finished, what is done is committed.

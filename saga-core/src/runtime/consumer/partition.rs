@@ -1,5 +1,6 @@
 //! A partition that this member reads, from its assignment until it is given up.
 
+use super::replay::Replaying;
 use crate::{
     engine::watermark::Watermark,
     message::TopicPartition,
@@ -38,6 +39,8 @@ pub(super) struct Owned {
     pub(super) revoked: Option<Timestamp>,
     /// How often, in a row, it could not be taken over, or was taken away.
     pub(super) setbacks: u32,
+    /// A range of it is read once more.
+    pub(super) replay: Option<Box<Replaying>>,
     pub(super) series: PartitionSeries,
 }
 
@@ -52,6 +55,7 @@ impl Owned {
             running: 0,
             revoked: None,
             setbacks: 0,
+            replay: None,
             series: PartitionSeries::new(&core.metrics, &partition.topic, partition.partition),
         }
     }
@@ -69,7 +73,7 @@ impl Owned {
 
     /// It is to be taken over, again, at `at`. What is under way of it has no effect any more.
     pub(super) fn want(&mut self, at: Timestamp) {
-        (self.stage, self.running) = (Stage::Wanted(at), 0);
+        (self.stage, self.running, self.replay) = (Stage::Wanted(at), 0, None);
         self.read_from(None);
         self.setbacks = self.setbacks.saturating_add(1);
     }

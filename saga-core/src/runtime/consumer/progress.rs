@@ -44,7 +44,9 @@ impl Consumer {
         self.committing = None;
         match result {
             Ok(()) => {
-                self.failed_commits = 0;
+                if std::mem::take(&mut self.failed_commits) > 0 {
+                    self.core.sight.committed(Ok(()), self.core.clock.now());
+                }
                 for (partition, offset) in offsets {
                     if let Some(owned) = self.partitions.get_mut(&partition) {
                         owned.watermark.committed(offset);
@@ -53,8 +55,11 @@ impl Consumer {
             }
             // Only a restart would see the records again, and the inbox knows them. The next commit covers these.
             Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "offsets were not committed; waiting");
-                self.commit_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.failed_commits)));
+                tracing::debug!(service = &*self.core.name, %error, "offsets were not committed; trying again");
+                let now = self.core.clock.now();
+                // What lasts becomes a condition.
+                self.core.sight.committed(Err(&error), now);
+                self.commit_again = Some(now.after(self.core.outage_backoff(self.failed_commits)));
                 self.failed_commits = self.failed_commits.saturating_add(1);
             }
         }

@@ -7,7 +7,11 @@
 
 use std::time::Duration;
 
-use super::{Consumer, Stage, partition::Owned};
+use super::{
+    Consumer, Stage,
+    partition::Owned,
+    replay::{self, Replaying},
+};
 use crate::{
     engine::parking::Parked,
     message::TopicPartition,
@@ -23,10 +27,10 @@ const FENCED_MOST: u32 = 32;
 /// reader is given messages again, which the inbox knows.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What a task reports that took partitions over: where each stands, and the parked keys of the service.
+/// What a task reports that took partitions over: where each stands, the parked keys of the service, and the replays that go on.
 pub(super) struct TakenOver {
     partitions: Vec<TopicPartition>,
-    result: Result<(Vec<Ownership>, Vec<Parked>), StoreError>,
+    result: Result<(Vec<Ownership>, Vec<Parked>, Vec<Replaying>), StoreError>,
 }
 
 impl Consumer {
@@ -62,9 +66,10 @@ impl Consumer {
     pub(super) fn taken_over(&mut self, TakenOver { partitions, result }: TakenOver) {
         let now = self.core.clock.now();
         match result {
-            Ok((owned, keys)) => self.begin(owned, &keys),
+            Ok((owned, keys, replays)) => self.begin(owned, &keys, replays),
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
+                self.core.store_failed(&error);
                 for partition in partitions {
                     if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Taking) {
                         owned.want(now.after(self.core.outage_backoff(owned.setbacks)));
@@ -76,7 +81,7 @@ impl Consumer {
     }
 
     /// Reads partitions that were taken over. Before any record of them is looked at, the keys that are parked are known.
-    fn begin(&mut self, taken: Vec<Ownership>, keys: &[Parked]) {
+    fn begin(&mut self, taken: Vec<Ownership>, keys: &[Parked], mut replays: Vec<Replaying>) {
         let mut starts = Vec::with_capacity(taken.len());
         for taken in taken {
             let Some(owned) = self.partitions.get_mut(&taken.partition).filter(|owned| owned.stage == Stage::Taking) else {
@@ -87,6 +92,8 @@ impl Consumer {
                 continue;
             }
             owned.begin(&taken);
+            owned.replay =
+                replays.iter().position(|replay| replay.is_of(&taken.partition)).map(|at| Box::new(replays.swap_remove(at)));
             let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
             self.core.lot().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
             starts.push((taken.partition, taken.applied));
@@ -179,8 +186,13 @@ impl Consumer {
 }
 
 /// Takes partitions over from whoever read them before, and then reads which keys are parked.
-async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<(Vec<Ownership>, Vec<Parked>), StoreError> {
+async fn take_over(
+    core: &Core,
+    partitions: &[TopicPartition],
+) -> Result<(Vec<Ownership>, Vec<Parked>, Vec<Replaying>), StoreError> {
     let (owned, counted) = tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions));
     partitions::learn(core, counted).await?;
-    Ok((owned?, parked::keys(core).await?))
+    let (owned, keys) = (owned?, parked::keys(core).await?);
+    let replays = replay::running(core, partitions, &keys).await?;
+    Ok((owned, keys, replays))
 }

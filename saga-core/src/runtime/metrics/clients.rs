@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Counter, Gauge, Metrics};
+use super::{Counter, Metrics, PassingGauge};
 use crate::{
     message::TopicPartition,
     transport::{BrokerStatistics, ClientStatistics},
@@ -31,20 +31,23 @@ pub(super) fn describe(metrics: &Metrics) {
     ] {
         metrics.describe_counter(name, help);
     }
-    for (name, help) in [
-        (QUEUED_RECORDS, "Records that wait in a client of the log, to be sent or to be taken."),
-        (QUEUED_BYTES, "Bytes that wait in a client of the log, to be sent or to be taken."),
-        (BROKER_UP, "1 while the connection to a broker stands, else 0."),
-        (BROKER_RTT, "Median time that a broker took to answer of late, in seconds."),
-        (BROKER_WAITING, "Requests that wait to be sent to a broker, or for its answer."),
-        (FETCHED, "Records of a partition that the client has fetched and that were not taken yet."),
-    ] {
-        metrics.describe_gauge(name, help);
-    }
 }
 
-/// The series of the clients that a service uses. A client that was replaced goes on in the series of the one before it, and a
-/// broker or partition that is gone stays, as 0.
+/// What a gauge of a client shows.
+pub(super) fn help(name: &str) -> Option<&'static str> {
+    Some(match name {
+        QUEUED_RECORDS => "Records that wait in a client of the log, to be sent or to be taken.",
+        QUEUED_BYTES => "Bytes that wait in a client of the log, to be sent or to be taken.",
+        BROKER_UP => "1 while the connection to a broker stands, else 0.",
+        BROKER_RTT => "Median time that a broker took to answer of late, in seconds.",
+        BROKER_WAITING => "Requests that wait to be sent to a broker, or for its answer.",
+        FETCHED => "Records of a partition that the client has fetched and that were not taken yet.",
+        _ => return None,
+    })
+}
+
+/// The series of the clients that a service uses. A client that was replaced goes on counting where the one before it has ended;
+/// the gauges of a client, broker or partition that is gone are gone too.
 #[derive(Debug)]
 pub(crate) struct ClientSeries {
     metrics: Metrics,
@@ -52,7 +55,7 @@ pub(crate) struct ClientSeries {
     service: Arc<str>,
     clients: BTreeMap<Kind, OneClient>,
     brokers: BTreeMap<(Kind, String), OneBroker>,
-    partitions: BTreeMap<TopicPartition, Gauge>,
+    partitions: BTreeMap<TopicPartition, PassingGauge>,
 }
 
 /// What a client does: the label by which its series are told apart.
@@ -65,18 +68,23 @@ enum Kind {
 #[derive(Debug)]
 struct OneClient {
     records: Total,
-    queued_records: Gauge,
-    queued_bytes: Gauge,
+    queued: Option<[PassingGauge; 2]>,
     rebalances: Total,
 }
 
 #[derive(Debug)]
 struct OneBroker {
-    up: Gauge,
-    rtt_seconds: Gauge,
-    waiting: Gauge,
+    gauges: Option<BrokerGauges>,
     timeouts: Total,
     disconnects: Total,
+}
+
+/// What is shown of a broker as long as it is known.
+#[derive(Debug)]
+struct BrokerGauges {
+    up: PassingGauge,
+    rtt_seconds: PassingGauge,
+    waiting: PassingGauge,
 }
 
 /// A counter whose total is told, by a client that begins at 0 when it is made anew.
@@ -99,18 +107,21 @@ impl ClientSeries {
 
     /// Shows what the clients say: those of the service's own group, and the producer, which all services share.
     pub(crate) fn show(&mut self, statistics: &[ClientStatistics]) {
-        let (mut brokers, mut partitions) = (BTreeSet::new(), BTreeSet::new());
+        let (mut kinds, mut brokers, mut partitions) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for client in statistics {
             let kind = match &client.group {
                 Some(group) if **group == *self.service => Kind::Consumer,
                 Some(_) => continue,
                 None => Kind::Producer,
             };
-            self.clients.entry(kind).or_insert_with(|| OneClient::new(&self.metrics, kind)).show(client);
+            kinds.insert(kind);
+            let series = self.clients.entry(kind).or_insert_with(|| OneClient::new(&self.metrics, kind));
+            series.show(&self.metrics, kind, client);
             for broker in &client.brokers {
                 let key = (kind, broker.address.clone());
                 let series = self.brokers.entry(key.clone());
-                series.or_insert_with(|| OneBroker::new(&self.metrics, kind, &broker.address)).show(broker);
+                let series = series.or_insert_with(|| OneBroker::new(&self.metrics, kind, &broker.address));
+                series.show(&self.metrics, kind, broker);
                 brokers.insert(key);
             }
             for known in &client.partitions {
@@ -119,18 +130,19 @@ impl ClientSeries {
                 partitions.insert(&known.partition);
             }
         }
-        for (_, gone) in self.brokers.iter().filter(|(key, _)| !brokers.contains(*key)) {
-            gone.up.set_count(0);
-            gone.waiting.set_count(0);
+        // Their counters stay: a total goes on where it was when they come back.
+        for (_, gone) in self.clients.iter_mut().filter(|(kind, _)| !kinds.contains(kind)) {
+            gone.queued = None;
         }
-        for (_, gone) in self.partitions.iter().filter(|(partition, _)| !partitions.contains(*partition)) {
-            gone.set_count(0);
+        for (_, gone) in self.brokers.iter_mut().filter(|(key, _)| !brokers.contains(*key)) {
+            gone.gauges = None;
         }
+        self.partitions.retain(|partition, _| partitions.contains(partition));
     }
 }
 
-fn fetched_of(metrics: &Metrics, partition: &TopicPartition) -> Gauge {
-    metrics.gauge(FETCHED, &[("topic", &partition.topic), ("partition", &partition.partition.to_string())])
+fn fetched_of(metrics: &Metrics, partition: &TopicPartition) -> PassingGauge {
+    metrics.passing(FETCHED, &[("topic", &partition.topic), ("partition", &partition.partition.to_string())])
 }
 
 impl Kind {
@@ -147,17 +159,19 @@ impl OneClient {
         let labels = [("client", kind.as_str())];
         Self {
             records: Total::new(metrics.counter(RECORDS, &labels)),
-            queued_records: metrics.gauge(QUEUED_RECORDS, &labels),
-            queued_bytes: metrics.gauge(QUEUED_BYTES, &labels),
+            queued: None,
             rebalances: Total::new(metrics.counter(REBALANCES, &labels)),
         }
     }
 
-    fn show(&mut self, client: &ClientStatistics) {
+    fn show(&mut self, metrics: &Metrics, kind: Kind, client: &ClientStatistics) {
         self.records.is(client.records);
-        self.queued_records.set_count(client.queued_records);
-        self.queued_bytes.set_count(client.queued_bytes);
         self.rebalances.is(client.rebalances);
+        let labels = [("client", kind.as_str())];
+        let [records, bytes] =
+            self.queued.get_or_insert_with(|| [QUEUED_RECORDS, QUEUED_BYTES].map(|name| metrics.passing(name, &labels)));
+        records.set_count(client.queued_records);
+        bytes.set_count(client.queued_bytes);
     }
 }
 
@@ -165,20 +179,24 @@ impl OneBroker {
     fn new(metrics: &Metrics, kind: Kind, address: &str) -> Self {
         let labels = [("client", kind.as_str()), ("broker", address)];
         Self {
-            up: metrics.gauge(BROKER_UP, &labels),
-            rtt_seconds: metrics.gauge(BROKER_RTT, &labels),
-            waiting: metrics.gauge(BROKER_WAITING, &labels),
+            gauges: None,
             timeouts: Total::new(metrics.counter(BROKER_TIMEOUTS, &labels)),
             disconnects: Total::new(metrics.counter(BROKER_DISCONNECTS, &labels)),
         }
     }
 
-    fn show(&mut self, broker: &BrokerStatistics) {
-        self.up.set_count(u64::from(broker.up));
+    fn show(&mut self, metrics: &Metrics, kind: Kind, broker: &BrokerStatistics) {
+        let labels = [("client", kind.as_str()), ("broker", broker.address.as_str())];
+        let gauges = self.gauges.get_or_insert_with(|| BrokerGauges {
+            up: metrics.passing(BROKER_UP, &labels),
+            rtt_seconds: metrics.passing(BROKER_RTT, &labels),
+            waiting: metrics.passing(BROKER_WAITING, &labels),
+        });
+        gauges.up.set_count(u64::from(broker.up));
         if let Some(micros) = broker.rtt_micros {
-            self.rtt_seconds.set(micros as f64 / 1e6);
+            gauges.rtt_seconds.set(micros as f64 / 1e6);
         }
-        self.waiting.set_count(broker.waiting_requests);
+        gauges.waiting.set_count(broker.waiting_requests);
         self.timeouts.is(broker.timeouts);
         self.disconnects.is(broker.disconnects);
     }
@@ -229,7 +247,7 @@ mod tests {
             disconnects: 2,
         };
         let partition = TopicPartition::new("orders", 4);
-        let fetched = PartitionStatistics { partition, lag: Some(9), queued_records: 7, next: 20, end: 29 };
+        let fetched = PartitionStatistics { partition, lag: Some(9), queued_records: 7, next: 20, end: 29, blocked: 0 };
         let own = ClientStatistics {
             queued_records: 7,
             queued_bytes: 700,
@@ -264,11 +282,16 @@ mod tests {
         assert_shown(
             &metrics,
             &[
-                "sagas_broker_up{client=\"consumer\",broker=\"kafka:9092\"} 0",
-                "sagas_broker_waiting_requests{client=\"consumer\",broker=\"kafka:9092\"} 0",
-                "sagas_partition_fetched_records{topic=\"orders\",partition=\"4\"} 0",
+                "sagas_client_records_total{client=\"consumer\"} 50",
+                "sagas_broker_timeouts_total{client=\"consumer\",broker=\"kafka:9092\"} 1",
             ],
         );
+        let text = metrics.render();
+        for gauge in
+            ["sagas_broker_up", "sagas_broker_waiting", "sagas_broker_rtt", "sagas_partition_fetched", "sagas_client_queued"]
+        {
+            assert!(!text.contains(&format!("\n{gauge}")), "{gauge} is gone: {text}");
+        }
     }
 
     #[test]
@@ -286,8 +309,9 @@ mod tests {
         let metrics = Metrics::new("billing");
         let brokers = vec![BrokerStatistics { address: "b".into(), ..BrokerStatistics::default() }];
         let partition = TopicPartition::new("orders", 0);
-        let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0 }];
-        ClientSeries::new(&metrics, &"billing".into()).show(&[ClientStatistics { brokers, partitions, ..consumer("billing") }]);
+        let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0, blocked: 0 }];
+        let mut series = ClientSeries::new(&metrics, &"billing".into());
+        series.show(&[ClientStatistics { brokers, partitions, ..consumer("billing") }]);
         let text = metrics.render();
         let named =
             |start: &str| text.lines().filter_map(|line| line.strip_prefix(start)?.split(' ').next()).collect::<BTreeSet<_>>();

@@ -1,7 +1,7 @@
 //! The series that the framework itself keeps. Each struct is made once (for a service, a handler, a topic, a partition) and
 //! holds its handles, so that the delivery path looks nothing up.
 
-use super::{Counter, Gauge, Histogram, Metrics};
+use super::{Counter, Gauge, Histogram, Metrics, PassingGauge};
 
 const DELIVERIES: &str = "sagas_deliveries_total";
 const HANDLER_SECONDS: &str = "sagas_handler_duration_seconds";
@@ -9,6 +9,7 @@ const PANICS: &str = "sagas_handler_panics_total";
 const SKIPPED: &str = "sagas_skipped_total";
 const PUBLISHED: &str = "sagas_published_total";
 const LAG: &str = "sagas_consumer_lag_records";
+const GROUP_LAG: &str = "sagas_group_lag_records";
 const PAUSED: &str = "sagas_partition_paused";
 const BATCH_SIZE: &str = "sagas_batch_size";
 const COMMIT_SECONDS: &str = "sagas_commit_duration_seconds";
@@ -31,6 +32,16 @@ const SAGA_WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
 const SAGA_OPEN: &str = "sagas_saga_instances_open";
 const SAGA_ATTENTION: &str = "sagas_saga_instances_needing_attention";
 
+/// What a gauge of something that comes and goes shows.
+pub(super) fn help(name: &str) -> Option<&'static str> {
+    Some(match name {
+        LAG => "Records that are not done yet of a partition that this instance reads.",
+        GROUP_LAG => "Records of a topic that are not done yet by all instances together, on partitions that nobody reads too.",
+        PAUSED => "1 while a partition that this instance reads is paused, else 0.",
+        _ => return None,
+    })
+}
+
 pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
         (DELIVERIES, "Deliveries to a handler, by what came of them."),
@@ -49,8 +60,6 @@ pub(super) fn describe(metrics: &Metrics) {
         metrics.describe_counter(name, help);
     }
     for (name, help) in [
-        (LAG, "Records of a partition that are not done yet."),
-        (PAUSED, "1 while a partition is paused, else 0."),
         (GAPS, "Partitions that wait, because records that were not read yet are missing."),
         (OPEN_DEAD_LETTERS, "Dead letters that nobody has retried or discarded."),
         (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
@@ -99,6 +108,11 @@ impl SagaSeries {
 /// Messages of a step that had no effect, for this reason: made when there is one, for that is rare.
 pub(crate) fn without_effect(metrics: &Metrics, saga: &str, step: &str, reason: &str) -> Counter {
     metrics.counter(SAGA_WITHOUT_EFFECT, &[("saga", saga), ("step", step), ("reason", reason)])
+}
+
+/// Records of a topic that the whole group has not done yet.
+pub(crate) fn group_lag(metrics: &Metrics, topic: &str) -> PassingGauge {
+    metrics.passing(GROUP_LAG, &[("topic", topic)])
 }
 
 /// How many seconds the clock called `against` is ahead.
@@ -195,13 +209,13 @@ pub(crate) struct TopicSeries {
     pub(crate) published: Counter,
 }
 
-/// What is kept of a partition.
+/// What is kept of a partition, as long as it is this instance's.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionSeries {
-    /// Records not done yet.
-    pub(crate) lag: Gauge,
+    /// Records not done yet. It is set by whoever measures, who finds it by [`PartitionSeries::measured`].
+    _lag: PassingGauge,
     /// 1 while paused.
-    pub(crate) paused: Gauge,
+    pub(crate) paused: PassingGauge,
 }
 
 impl ServiceSeries {
@@ -268,7 +282,16 @@ impl PartitionSeries {
     pub(crate) fn new(metrics: &Metrics, topic: &str, partition: i32) -> Self {
         let partition = partition.to_string();
         let labels = [("topic", topic), ("partition", partition.as_str())];
-        Self { lag: metrics.gauge(LAG, &labels), paused: metrics.gauge(PAUSED, &labels) }
+        let paused = metrics.passing(PAUSED, &labels);
+        paused.set_count(0);
+        Self { _lag: metrics.passing(LAG, &labels), paused }
+    }
+
+    /// Shows how many records of a partition are not done yet, if it is this instance's.
+    pub(crate) fn measured(metrics: &Metrics, topic: &str, partition: i32, behind: u64) {
+        if let Some(lag) = metrics.held(LAG, &[("topic", topic), ("partition", &partition.to_string())]) {
+            lag.set_count(behind);
+        }
     }
 }
 
@@ -301,7 +324,10 @@ mod tests {
         service.commit_duration.record(0.01);
         HandlerSeries::new(&metrics, "h").duration.record(0.01);
         TopicSeries::new(&metrics, "orders");
-        PartitionSeries::new(&metrics, "orders", 0);
+        let _partition = PartitionSeries::new(&metrics, "orders", 0);
+        PartitionSeries::measured(&metrics, "orders", 0, 1);
+        let group = group_lag(&metrics, "orders");
+        group.set_count(1);
         SagaSeries::new(&metrics, "PlaceOrder");
         without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         condition_gauge(&metrics, "clock_skew");
@@ -311,17 +337,23 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 26, "{described:?}");
+        assert_eq!(described.len(), 27, "{described:?}");
     }
 
     #[test]
     fn lag_is_per_partition() {
         let metrics = Metrics::new("s");
-        PartitionSeries::new(&metrics, "orders", 0).lag.set_count(5);
-        PartitionSeries::new(&metrics, "orders", 1).lag.set_count(7);
+        let owned = [0, 1].map(|partition| PartitionSeries::new(&metrics, "orders", partition));
+        for (partition, behind) in [(0, 5), (1, 7), (2, 9)] {
+            PartitionSeries::measured(&metrics, "orders", partition, behind);
+        }
         let text = metrics.render();
         assert!(text.contains("sagas_consumer_lag_records{service=\"s\",topic=\"orders\",partition=\"0\"} 5"), "{text}");
         assert!(text.contains("sagas_consumer_lag_records{service=\"s\",topic=\"orders\",partition=\"1\"} 7"), "{text}");
+        assert!(!text.contains("partition=\"2\""), "another instance reads it: {text}");
+        drop(owned);
+        let text = metrics.render();
+        assert!(!text.contains("sagas_consumer_lag_records{") && !text.contains("sagas_partition_paused{"), "{text}");
     }
 
     #[test]

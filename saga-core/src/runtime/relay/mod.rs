@@ -184,9 +184,18 @@ impl Relay {
         self.topics.next(now).into_iter().chain(self.upkeep.next(now)).min()
     }
 
-    fn topic_failed(&mut self, topic: String) {
+    /// Tries `topic` again later. The first failure of several is logged; what lasts becomes a condition.
+    fn topic_failed(&mut self, topic: String, cause: &str) {
         let core = &self.core;
-        self.topics.failed(topic, core.clock.now(), |failures| core.outage_backoff(failures));
+        let (service, mut before) = (&*core.name, 0);
+        self.topics.failed(topic.clone(), core.clock.now(), |failures| {
+            before = failures;
+            core.outage_backoff(failures)
+        });
+        match before {
+            0 => tracing::info!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
+            _ => tracing::debug!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
+        }
     }
 
     fn upkeep_failed(&mut self, what: Upkeep) {

@@ -72,7 +72,7 @@ impl Relay {
                     self.core.conditions.raise(REFUSED_UNKEPT, &topic, Severity::Critical, detail, now);
                 }
                 self.core.ledger().failed(id);
-                self.topic_failed(topic);
+                self.topic_failed(topic, reason);
             }
         }
     }

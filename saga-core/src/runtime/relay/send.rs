@@ -14,7 +14,7 @@ impl Relay {
     pub(super) async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
-        let (mut outage, mut refused, mut unknown) = (None, Vec::new(), None);
+        let (mut refused, mut unknown) = (Vec::new(), None);
         let (mut taken, mut failing) = (HashSet::new(), BTreeMap::new());
         {
             let mut ledger = self.core.ledger();
@@ -37,7 +37,6 @@ impl Relay {
                             unknown = Some(record.topic.clone());
                         }
                         failing.entry(record.topic.clone()).or_insert_with(|| error.to_string());
-                        outage.get_or_insert(error);
                     }
                 }
             }
@@ -47,11 +46,14 @@ impl Relay {
             self.topics.works(topic);
             self.takes(topic);
         }
-        for topic in failing.keys() {
-            self.topic_failed(topic.clone());
+        for (topic, cause) in &failing {
+            self.topic_failed(topic.clone(), cause);
         }
-        if let Some(name) = unknown {
-            self.create(name).await;
+        if let Some(name) = unknown
+            && let Err(error) = self.create(name.clone()).await
+        {
+            // It is why the topic takes nothing.
+            failing.insert(name, error.to_string());
         }
         for (id, record, reason) in refused {
             self.refused(id, record, &reason).await;
@@ -59,17 +61,13 @@ impl Relay {
         for (topic, cause) in failing {
             self.weigh(topic, &cause).await;
         }
-        if let Some(error) = outage {
-            tracing::warn!(service = &*self.core.name, %error, "the log took not all of the outbox; waiting");
-        }
     }
 
-    /// Creates a topic that only an event published by hand names. Should it fail, the next attempt to send tells.
-    async fn create(&self, name: String) {
+    /// Creates a topic that only an event published by hand names, or that was deleted.
+    async fn create(&self, name: String) -> Result<(), TransportError> {
         let spec = TopicSpec { name, partitions: self.core.settings.topic_partitions };
-        match self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await {
-            Ok(()) => tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic"),
-            Err(error) => tracing::error!(service = &*self.core.name, topic = spec.name, %error, "a topic cannot be created"),
-        }
+        self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await?;
+        tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic");
+        Ok(())
     }
 }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use super::{
@@ -12,7 +11,10 @@ use super::{
     tracking::Sighting,
 };
 use crate::{
-    engine::saga::{Answer, Instance, Known, Mark, barrier::Reason},
+    engine::saga::{
+        Answer, Instance, Known, Mark,
+        barrier::{self, Reason},
+    },
     id::MessageId,
     message::Outgoing,
     saga::{InstanceKey, Role, RoleKind, StepRecord, StepState},
@@ -87,9 +89,7 @@ impl Scope {
         // A record from a time that is still to come was written by a clock that was ahead: its attempt ends as much earlier.
         let now = core.clock.now();
         for record in self.records.values_mut().flatten() {
-            let ahead = record.at.since(now);
-            if let Some(until) = record.until.filter(|_| ahead > Duration::ZERO) {
-                (record.until, record.at) = (Some(until.before(ahead)), now);
+            if barrier::bring_back(record, now) {
                 self.changed.insert((record.instance.clone(), record.step.clone()));
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! A transaction stages its changes and applies them when it commits; there is one at a time, first come, first served.
 
+mod replays;
 mod sagas;
 mod tables;
 mod transaction;
@@ -17,7 +18,7 @@ use tokio::sync::OwnedMutexGuard;
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
     DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership,
-    ParkedKey, ParkedMessage, PrunedLetters, SagaStore, Store, StoreError, StoreTx, migrations,
+    ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Store, StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -101,6 +102,10 @@ impl Store for MemoryStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 use super::{
     super::{
         DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, KeptClock,
-        LetterHead, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, StepRecord, migrations::Applied,
+        LetterHead, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, Replay, StepRecord,
+        migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -27,6 +28,7 @@ pub(super) struct Tables {
     settled: HashMap<(String, DeadLetterId), Timestamp>,
     /// Epoch, and how far it is applied.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    pub(super) replays: HashMap<String, Vec<Replay>>,
     /// Of a service's topics: how many partitions, and whether it has been another number.
     pub(super) topics: HashMap<(String, String), (i32, bool)>,
     pub(super) clocks: HashMap<String, KeptClock>,
@@ -38,6 +40,7 @@ pub(super) struct Tables {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Claim(String, InboxKey, Timestamp),
+    Forget(String, InboxKey),
     Send(OutboxId, String, Record),
     Sent(OutboxId),
     Step(String, StepRecord),
@@ -63,6 +66,9 @@ impl Tables {
         match change {
             Change::Claim(service, key, at) => {
                 self.inbox.entry(service).or_default().insert(key, at);
+            }
+            Change::Forget(service, key) => {
+                self.inbox.entry(service).or_default().remove(&key);
             }
             Change::Send(id, service, record) => {
                 self.outbox.insert(id, (service, record));

@@ -36,6 +36,8 @@ pub(super) struct MemoryTx {
 #[derive(Default)]
 struct View {
     claimed: HashSet<(String, InboxKey)>,
+    /// Claims of before that were forgotten.
+    forgotten: HashSet<(String, InboxKey)>,
     parked: HashMap<ParkedId, bool>,
     letters: HashMap<(String, DeadLetterId), DeadLetterState>,
 }
@@ -45,6 +47,9 @@ impl View {
         match change {
             Change::Claim(service, key, _) => {
                 self.claimed.insert((service.clone(), key.clone()));
+            }
+            Change::Forget(service, key) => {
+                self.forgotten.insert((service.clone(), key.clone()));
             }
             Change::Park(id, ..) => {
                 self.parked.insert(*id, true);
@@ -103,14 +108,26 @@ impl StoreTx for MemoryTx {
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
         let mut new = Vec::with_capacity(keys.len());
         for key in keys {
+            let owned = (service.to_owned(), key.clone());
             let committed = self.tables().inbox.get(service).is_some_and(|inbox| inbox.contains_key(key));
-            let fresh = !committed && !self.view.claimed.contains(&(service.to_owned(), key.clone()));
+            let fresh = (!committed || self.view.forgotten.contains(&owned)) && !self.view.claimed.contains(&owned);
             if fresh {
                 self.stage(Change::Claim(service.to_owned(), key.clone(), now));
             }
             new.push(fresh);
         }
         Ok(new)
+    }
+
+    /// What this transaction itself has claimed stays.
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        for key in keys {
+            let old = self.tables().inbox.get(service).and_then(|inbox| inbox.get(key)).is_some_and(|at| *at < before);
+            if old {
+                self.stage(Change::Forget(service.to_owned(), key.clone()));
+            }
+        }
+        Ok(())
     }
 
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {

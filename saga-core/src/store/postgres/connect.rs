@@ -3,7 +3,10 @@
 //! There are three pools: one for transactions, one for reading, one for what instances tell each other, so that none starves the
 //! others: the health of the database can be asked for, and the lease on the outbox renewed, while every transaction is taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection, postgres::PgPoolOptions,
@@ -13,7 +16,7 @@ use tokio::time::{Instant, error::Elapsed, timeout, timeout_at};
 
 use super::{
     super::{
-        StoreError,
+        Advice, StoreError,
         sql_errors::{Failed, store_error},
     },
     errors::is_lost,
@@ -23,6 +26,11 @@ use super::{
 
 /// How long an answer is waited for that only decides whether a connection is kept.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
+
+/// How long a connection is waited for that shows whether transactions get their turn.
+const TURN: Duration = Duration::from_secs(1);
+/// How long none may have got it before that is told.
+const STARVED: Duration = Duration::from_secs(10);
 
 /// The first release whose server can look for its client while a statement runs.
 const LOOKS_FOR_ITS_CLIENT: u32 = 140_000;
@@ -37,6 +45,31 @@ pub(super) struct Connector {
     units: PgPool,
     readers: PgPool,
     sharers: PgPool,
+    refusal: Arc<Refusal>,
+    /// Since when no transaction could begin.
+    starving_since: Mutex<Option<Instant>>,
+}
+
+/// Why the last connection that was made could not be used. A pool makes another one then, until the time is over, and says no
+/// more than that.
+#[derive(Debug)]
+struct Refusal {
+    name: String,
+    last: Mutex<Option<StoreError>>,
+}
+
+impl Refusal {
+    fn learn(&self, established: &sqlx::Result<()>) {
+        let refused = established.as_ref().err().map(|error| match error {
+            sqlx::Error::Configuration(_) => store_error(&self.name, error).at(&self.name),
+            error => store_error(&self.name, error),
+        });
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    fn last(&self) -> Option<StoreError> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a pool's connections are for.
@@ -52,12 +85,15 @@ impl Connector {
     /// Opens no connection yet.
     pub(super) fn new(options: PostgresOptions) -> Self {
         let readers = (options.pool / 4).max(1);
+        let refusal = Arc::new(Refusal { name: options.place(), last: Mutex::default() });
         Self {
             name: options.place(),
             bounds: Bounds::new(&options.schema),
-            units: pool(&options, options.pool - readers, Purpose::Transactions),
-            readers: pool(&options, readers, Purpose::Reading),
-            sharers: pool(&options, 2, Purpose::Sharing),
+            units: pool(&options, options.pool - readers, Purpose::Transactions, &refusal),
+            readers: pool(&options, readers, Purpose::Reading, &refusal),
+            sharers: pool(&options, 2, Purpose::Sharing, &refusal),
+            refusal,
+            starving_since: Mutex::default(),
             options,
         }
     }
@@ -94,6 +130,35 @@ impl Connector {
         }
     }
 
+    /// Attempts to use a connection for transactions.
+    pub(super) fn transacting(&self) -> Attempts<'_> {
+        Attempts::new(self, &self.units)
+    }
+
+    /// That no transaction could begin for long, if that is so: every connection is taken, and a further one is not to be had.
+    pub(super) async fn starving(&self) -> Option<Advice> {
+        let most = self.units.options().get_max_connections();
+        let full = self.units.size() >= most && self.units.num_idle() == 0;
+        // One that waits in the queue like the others: where they get on, it gets its turn.
+        let starving = full && timeout(TURN, self.units.acquire()).await.is_err();
+        let since = {
+            let mut since = self.starving_since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since = starving.then(|| since.unwrap_or_else(Instant::now));
+            (*since)?
+        };
+        (since.elapsed() >= STARVED).then(|| Advice {
+            condition: "database_pool",
+            subject: "pool".to_owned(),
+            critical: true,
+            detail: format!(
+                "{}: all {most} connections for transactions have been in use for {} s, and none became free; see that no handler keeps \
+                 a transaction across a wait, or raise `pool`",
+                self.name,
+                since.elapsed().as_secs()
+            ),
+        })
+    }
+
     /// Attempts to read.
     pub(super) fn reading(&self) -> Attempts<'_> {
         Attempts::new(self, &self.readers)
@@ -106,7 +171,7 @@ impl Connector {
 
     /// A connection of its own for one that listens, as a pool that is closed with it.
     pub(super) fn listener(&self) -> PgPool {
-        pool(&self.options, 1, Purpose::Sharing)
+        pool(&self.options, 1, Purpose::Sharing, &self.refusal)
     }
 
     /// That the database was not opened for reading only.
@@ -128,14 +193,20 @@ impl Connector {
             return self.error(error);
         }
         let (name, limit) = (&self.name, self.options.begin_timeout.as_millis());
+        let full = pool.size() >= pool.options().get_max_connections() && pool.num_idle() == 0;
+        if let Some(error) = self.refusal.last() {
+            return error;
+        }
         let most = pool.options().get_max_connections();
-        StoreError::Unavailable(if pool.size() >= most && pool.num_idle() == 0 {
+        StoreError::Unavailable(if full {
             format!(
                 "{name}: none of {most} connections became free within {limit} ms; raise `pool`, and see that none is held across \
                  a wait"
             )
         } else {
-            format!("{name}: no connection could be made within {limit} ms; see that the server runs and can be reached")
+            format!(
+                "{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a pooler before it has room"
+            )
         })
     }
 
@@ -210,7 +281,7 @@ impl Drop for Held {
     }
 }
 
-fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool {
+fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose, refusal: &Arc<Refusal>) -> PgPool {
     let mut connect = options.connect.clone();
     if let Some(name) = &options.application_name {
         connect = connect.application_name(name);
@@ -218,14 +289,18 @@ fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool
         connect = connect.application_name(&options.schema);
     }
     let settings: Arc<str> = settings(options, purpose).into();
-    let again = Arc::clone(&settings);
+    let (again, refusal) = (Arc::clone(&settings), Arc::clone(refusal));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(options.begin_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            let settings = Arc::clone(&settings);
-            Box::pin(async move { establish(connection, &settings, purpose).await })
+            let (settings, refusal) = (Arc::clone(&settings), Arc::clone(&refusal));
+            Box::pin(async move {
+                let established = establish(connection, &settings, purpose).await;
+                refusal.learn(&established);
+                established
+            })
         })
         .after_release(move |connection, _| {
             let settings = Arc::clone(&again);
@@ -236,10 +311,12 @@ fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose) -> PgPool
 
 /// The settings of a session, as statements.
 fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
-    // The server finds out within 90 s that the machine of a client is gone.
+    // What the role or the database has set otherwise does not count. The server finds out within 90 s that the machine of a client
+    // is gone.
     let mut sql = format!(
         "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-         SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
+         SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; \
+         SET standard_conforming_strings = on; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
         quoted(&options.schema),
         options.lock_timeout.as_millis(),
         options.idle_transaction_timeout.as_millis(),
@@ -265,6 +342,12 @@ async fn establish(connection: &mut PgConnection, settings: &str, purpose: Purpo
         sql.push_str("COMMIT; ");
     }
     sql.push_str("SELECT pg_is_in_recovery()");
+    if purpose != Purpose::Sharing {
+        // A commit that is not waited for is lost in a crash. Stronger than `on` may stay.
+        sql.push_str(
+            ", CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
+        );
+    }
     let standby = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?.try_get_unchecked::<String, _>(0)?;
     if purpose != Purpose::Reading && standby == "t" {
         return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());

@@ -60,9 +60,30 @@ fn refused(code: &str) -> Option<&'static str> {
     }
 }
 
+/// What a pooler between here and the server says that does not fit, and what helps.
+fn pooler(code: &str, text: &str) -> Option<&'static str> {
+    match code {
+        "08P01" if text.contains("unsupported startup parameter") => Some(
+            "a pooler before the server does not take a parameter of the URL, `options` for one; leave it out and set it for the role \
+             (`ALTER ROLE .. SET ..`), or name it in the pooler's `ignore_startup_parameters`",
+        ),
+        "08P01" if text.contains("statement pooling mode") => {
+            Some("a pooler before the server takes no transactions; set `pool_mode = session`, or name PostgreSQL itself")
+        }
+        "26000" | "42P05" => Some(
+            "a prepared statement went to another session, as behind a pooler in transaction mode; set `pool_mode = session`, or name \
+             PostgreSQL itself",
+        ),
+        _ => None,
+    }
+}
+
 /// What `error` means, on the database called `place`.
 pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> StoreError {
     let (code, text) = (error.code(), error.message());
+    if let Some(help) = pooler(code, text) {
+        return StoreError::Refused(format!("{place}: {help} (PostgreSQL {code}: {text})"));
+    }
     if let Some(help) = unavailable(code) {
         return StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})"));
     }

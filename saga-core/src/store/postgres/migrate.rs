@@ -26,7 +26,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "sagas", sql: include_str!("sagas.sql") },
     Migration { version: 4, name: "unpublished dead letters", sql: include_str!("unpublished.sql") },
     Migration { version: 5, name: "clocks and topics", sql: include_str!("clocks_and_topics.sql") },
-    Migration { version: 6, name: "dead letters by message", sql: include_str!("letters.sql") },
+    Migration { version: 6, name: "replays", sql: include_str!("replays.sql") },
+    Migration { version: 7, name: "dead letters by message", sql: include_str!("letters.sql") },
 ];
 
 /// Makes the schema when it is missing: without it, tables would be made in `public`.
@@ -96,9 +97,11 @@ async fn run(connector: &Arc<Connector>, set: &str, migrations: &[Migration]) ->
 
 /// Waits for whoever else is migrating, however long that takes. The lock goes with the transaction.
 async fn lock(unit: &mut Unit) -> Result<(), StoreError> {
+    // By a message of its own: a limit counts from the beginning of the message that changes it.
+    const LIMITS: &str = "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0";
     unit.run_long(async |connection| {
-        execute(connection, "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))")
-            .await
+        execute(connection, LIMITS).await?;
+        execute(connection, "SELECT pg_advisory_xact_lock(hashtextextended('sagas migrations', 0))").await
     })
     .await
 }

@@ -5,8 +5,11 @@
 
 mod connect;
 mod errors;
+mod fitness;
 mod migrate;
 mod options;
+mod parameters;
+mod replays;
 mod sagas;
 mod settings;
 mod sharing;
@@ -27,20 +30,19 @@ pub use options::PostgresOptions;
 pub use settings::PostgresSettings;
 
 pub(super) use errors::database_error;
-pub(super) use url::names_a_schema;
 
 use self::{
     connect::Connector,
     statements::{
-        Failed, clock, dead_letters, execute, inbox, letter_queries, outbox, parked,
+        Failed, clock, dead_letters, inbox, letter_queries, outbox, parked,
         partitions::{self, Merge},
         topics,
     },
     unit::Unit,
 };
 use super::{
-    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership,
-    ParkedKey, ParkedMessage, PrunedLetters, SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow,
+    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -49,9 +51,6 @@ use crate::{
 
 /// How long [`Store::check`] waits: less than whoever asks for the health of a service.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Reads and writes a row, in a transaction and a round trip.
-const CHECK: &str = "BEGIN READ WRITE; UPDATE sagas_health SET beats = beats + 1 WHERE id = 1; COMMIT";
 
 /// Runs `$statement` on `$connection`, one of those for `$purpose`. A closure would do, were its future known to be `Send`.
 macro_rules! ask {
@@ -98,9 +97,12 @@ impl PostgresStore {
     /// the runtime that opened it.
     ///
     /// # Errors
-    /// When the server cannot be reached or does not let the user in, or the schema is missing and may not be made.
+    /// When the server cannot be reached or does not let the user in. When the database cannot be used: it takes no writes, its
+    /// encoding is not UTF-8, the schema is missing and may not be made, the user lacks rights, a pooler before it does not keep
+    /// sessions apart; all of that is listed.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(options));
+        fitness::verify(&connector).await?;
         migrate::schema(&connector).await?;
         Ok(Self { connector })
     }
@@ -150,7 +152,8 @@ impl PostgresStore {
 #[async_trait]
 impl Store for PostgresStore {
     async fn migrate(&self) -> Result<(), StoreError> {
-        migrate::ours(&self.connector).await
+        migrate::ours(&self.connector).await?;
+        ask!(self, reading, connection => fitness::rights(connection, &self.connector.options.schema))
     }
 
     async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
@@ -192,6 +195,10 @@ impl Store for PostgresStore {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        self
+    }
+
+    fn replays(&self) -> &dyn ReplayStore {
         self
     }
 
@@ -267,11 +274,18 @@ impl Store for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.connector.may_write()?;
-        let check = async { ask!(self, reading, connection => execute(connection, CHECK)) };
+        let check = async { ask!(self, reading, connection => fitness::check(connection, &self.connector)) };
         tokio::time::timeout(CHECK_PATIENCE, check).await.map_err(|_| {
             let (name, limit) = (&self.connector.name, CHECK_PATIENCE.as_millis());
             StoreError::Unavailable(format!("{name}: reading and writing took more than {limit} ms"))
         })?
+    }
+
+    async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
+        let asked = async { ask!(self, reading, connection => fitness::advice(connection, &self.connector)) };
+        let mut advice = tokio::time::timeout(CHECK_PATIENCE, asked).await.map_err(|_| self.connector.no_answer())??;
+        advice.extend(self.connector.starving().await);
+        Ok(advice)
     }
 
     async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {

@@ -19,6 +19,8 @@ use super::super::StoreError;
 pub struct PostgresOptions {
     pub(super) connect: PgConnectOptions,
     pub(super) schema: String,
+    /// Whether the schema was said, or is the one that is there when nothing is said.
+    pub(super) schema_is_named: bool,
     pub(super) pool: u32,
     pub(super) begin_timeout: Duration,
     pub(super) answer_timeout: Duration,
@@ -33,8 +35,10 @@ impl PostgresOptions {
     /// The database that `connect` leads to.
     pub fn new(connect: PgConnectOptions) -> Self {
         Self {
-            connect,
+            // Servers since PostgreSQL 12 need it no more, and poolers refuse it.
+            connect: connect.extra_float_digits(None),
             schema: "public".into(),
+            schema_is_named: false,
             pool: 8,
             begin_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
@@ -59,7 +63,7 @@ impl PostgresOptions {
                 schema.escape_debug()
             )));
         }
-        self.schema = schema;
+        (self.schema, self.schema_is_named) = (schema, true);
         Ok(self)
     }
 
@@ -109,17 +113,33 @@ impl PostgresOptions {
         self
     }
 
+    /// How a connection to the database is made, for whoever opens one beside the store: the same server, database, user and
+    /// password, read from the same URL. The schema, and what else a store sets for its sessions, is not set.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        let connect = self.connect.clone();
+        match &self.application_name {
+            Some(name) => connect.application_name(name),
+            None => connect,
+        }
+    }
+
+    /// Whether a schema was named, in the URL or by [`schema`](Self::schema).
+    pub fn names_a_schema(&self) -> bool {
+        self.schema_is_named
+    }
+
     /// What the database is called in errors.
     pub(super) fn place(&self) -> String {
         format!("{}, schema `{}`", self.server(), self.schema)
     }
 
-    /// What the database is called without the schema.
-    pub(in crate::store) fn server(&self) -> String {
+    /// Where the database is, for people: without the schema, the user and the password.
+    pub fn server(&self) -> String {
         let user = self.connect.get_username();
         let database = self.connect.get_database().unwrap_or(user);
         let host = match self.connect.get_socket() {
             Some(socket) => socket.display().to_string(),
+            None if self.connect.get_host().contains(':') => format!("[{}]:{}", self.connect.get_host(), self.connect.get_port()),
             None => format!("{}:{}", self.connect.get_host(), self.connect.get_port()),
         };
         format!("PostgreSQL at {host}, database `{database}`")

@@ -181,7 +181,7 @@ mod tests {
         for (text, message) in [
             (r#"{ "url": "postgres://a:secret@b/c", "pool": 1 }"#, "`pool` must be at least 2 connections, not 1"),
             (r#"{ "url": "postgres://a:secret@b/c", "schema": "pg_x" }"#, "`pg_x` is no name for a schema"),
-            (r#"{ "url": "mysql://a:secret@b/c" }"#, "does not begin with `postgres:`"),
+            (r#"{ "url": "mysql://a:secret@b/c" }"#, "does not begin with `postgres://`"),
             (r#"{ "url": "postgres://b/c", "pasword": "secret" }"#, "unknown field `pasword`, expected one of `url`, `password`"),
             (r#"{ "password": "secret" }"#, "missing field `url`"),
             (r#""postgres://a:secret@b/c?pol=3""#, "the parameter `pol`, which is not known"),

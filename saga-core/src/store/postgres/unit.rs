@@ -33,6 +33,16 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// The statements that begin a transaction.
+    pub(super) fn begin(&self) -> &str {
+        &self.begin
+    }
+
+    /// The statements that end one.
+    pub(super) fn commit(&self) -> &str {
+        &self.commit
+    }
+
     /// Transactions in `schema`.
     pub(super) fn new(schema: &str) -> Self {
         // What an earlier transaction has left of the session's `search_path` does not count.
@@ -138,6 +148,10 @@ impl StoreTx for Unit {
 
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
         self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
+    }
+
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
     }
 
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {

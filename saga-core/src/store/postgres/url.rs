@@ -1,102 +1,125 @@
-//! `postgres://user:password@host:port/database?schema=NAME&pool=N`.
+//! A PostgreSQL URL, taken apart as libpq does it.
+//!
+//! `postgres://user:password@host:port/database?parameter=value`: what stands before the `?` is short for the parameters `user`,
+//! `password`, `host`, `port` and `dbname`, and of a parameter that is given twice the last counts. Every part is percent-decoded,
+//! and nothing else is: a `+` is a `+`. See <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>.
 
-use std::str::FromStr;
+use std::collections::BTreeMap;
 
-use sqlx::{
-    ConnectOptions,
-    postgres::{PgConnectOptions, PgSslMode},
-};
-use sqlx_core::Url;
+use sqlx_core::percent_encoding::percent_decode_str;
 
-use super::{super::StoreError, options::PostgresOptions};
+use super::super::StoreError;
 
-/// What sqlx makes of a parameter; all of libpq's that it knows.
-const CONNECTING: &[&str] = &[
-    "application_name",
-    "dbname",
-    "host",
-    "hostaddr",
-    "options",
-    "password",
-    "port",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-root-cert",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslrootcert",
-    "statement-cache-capacity",
-    "user",
-];
+/// Parameters by their names.
+pub(super) type Parameters = BTreeMap<String, String>;
 
-/// `postgres://` or `postgresql://`, as libpq writes it, and two parameters of ours: `schema` and `pool`. What the URL does not
-/// say is taken from `PGHOST` and its like, and a password from `.pgpass`.
-impl FromStr for PostgresOptions {
-    type Err = StoreError;
+/// The parameters that `url` gives.
+///
+/// # Errors
+/// What is wrong with it, without any of its values: one may be a part of a password.
+pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
+    let schemes = ["postgres://", "postgresql://"];
+    let rest =
+        schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(|| refused("does not begin with `postgres://`"))?;
+    let mut given = Parameters::new();
+    let rest = credentials(rest, &mut given)?;
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (address, database) = place.split_once('/').unwrap_or((place, ""));
+    self::address(address, &mut given)?;
+    put(&mut given, "dbname", database, "database")?;
+    self::query(query, &mut given)?;
+    Ok(given)
+}
 
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        // None of these errors shows the URL: there may be a password in it.
-        let url = Url::parse(url).map_err(|error| refused(&format!("is none: {error}")))?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(refused("does not begin with `postgres:`"));
-        }
-        let mut connecting = url.clone();
-        connecting.set_query(None);
-        let (mut schema, mut pool) = (None, None);
-        for (name, value) in url.query_pairs() {
-            match &*name {
-                "schema" => schema = Some(value.into_owned()),
-                "pool" => match value.parse() {
-                    Ok(connections) if connections >= 2 => pool = Some(connections),
-                    _ => return Err(refused("has a `pool` that is no number of connections, from 2 on")),
-                },
-                name if CONNECTING.contains(&name) || name.starts_with("options[") => {
-                    connecting.query_pairs_mut().append_pair(name, &value);
-                }
-                name => {
-                    return Err(refused(&format!(
-                        "has the parameter `{}`, which is not known; known are schema, pool, {}",
-                        name.escape_debug(),
-                        CONNECTING.join(", ")
-                    )));
-                }
+/// A URL that cannot be used, for this reason.
+pub(super) fn refused(what: &str) -> StoreError {
+    StoreError::Refused(format!("the database URL {what}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME"))
+}
+
+/// Takes `user:password@` from the beginning of `rest`. It ends at the first `@`, if no `/` comes before.
+fn credentials<'u>(rest: &'u str, given: &mut Parameters) -> Result<&'u str, StoreError> {
+    let Some(end) = rest.find(['@', '/']).filter(|end| rest[*end..].starts_with('@')) else { return Ok(rest) };
+    let (user, password) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
+    put(given, "user", user, "user")?;
+    put(given, "password", password, "password")?;
+    Ok(&rest[end + 1..])
+}
+
+fn address(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (host, after) = inner.split_once(']').ok_or_else(|| refused("has a `[` without `]` in its host"))?;
+            let port = match after.strip_prefix(':') {
+                Some(port) => port,
+                None if after.is_empty() => "",
+                None if after.starts_with(',') => return Err(several_hosts()),
+                None => return Err(refused("has something other than a port after the `]` of its host")),
+            };
+            match host {
+                "" => return Err(refused("has no IPv6 address between `[` and `]`")),
+                host => (host, port),
             }
         }
-        let connect = PgConnectOptions::from_url(&connecting)
-            .map_err(|error| refused(&format!("cannot be used: {}", cause(&error))))?
-            .disable_statement_logging();
-        let may_be_plain = matches!(connect.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer);
-        if !may_be_plain && !cfg!(feature = "tls") {
-            return Err(refused("asks for TLS by its `sslmode`, and this build has none: build with the feature `tls`"));
-        }
-        let mut options = Self::new(connect);
-        if let Some(schema) = schema {
-            options = options.schema(schema)?;
-        }
-        Ok(match pool {
-            Some(pool) => options.pool(pool),
-            None => options,
-        })
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    if port.contains(',') {
+        return Err(several_hosts());
     }
+    put(given, "host", host, "host")?;
+    put(given, "port", port, "port")
 }
 
-/// Whether the URL says which schema is meant.
-pub(in crate::store) fn names_a_schema(url: &str) -> bool {
-    Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "schema"))
+/// That a URL names several hosts.
+pub(super) fn several_hosts() -> StoreError {
+    refused(
+        "names several hosts, which this client does not try in turn: name one that leads to the primary, as a name that follows \
+         it or a proxy does",
+    )
 }
 
-fn cause(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Configuration(cause) => cause.to_string(),
-        other => other.to_string(),
+fn query(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
+    // What follows a password with an unescaped `&` in it is a part of that password.
+    let mut after_a_secret = false;
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(refused("has a parameter without a `=`; write & as %26 and = as %3D in a value"));
+        };
+        let name = decoded(name, "name of a parameter")?;
+        let is_a_name = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']'));
+        if !is_a_name || (after_a_secret && !super::parameters::is_known(&name)) {
+            return Err(refused("has a parameter that is none; write & as %26 in a value"));
+        }
+        let value = decoded(value, &format!("parameter `{name}`"))?;
+        after_a_secret |= matches!(name.as_str(), "password" | "sslpassword");
+        // What JDBC writes, and libpq takes.
+        match (name.as_str(), value.as_str()) {
+            ("ssl", "true") => given.insert("sslmode".to_owned(), "require".to_owned()),
+            _ => given.insert(name, value),
+        };
     }
+    Ok(())
 }
 
-fn refused(what: &str) -> StoreError {
-    StoreError::Refused(format!("the database URL {what}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME"))
+fn put(given: &mut Parameters, name: &str, text: &str, what: &str) -> Result<(), StoreError> {
+    if !text.is_empty() {
+        given.insert(name.to_owned(), decoded(text, what)?);
+    }
+    Ok(())
+}
+
+/// `text` without its percent-encoding; `what` says which part of the URL it is.
+fn decoded(text: &str, what: &str) -> Result<String, StoreError> {
+    let escaped =
+        |at: usize| text.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    if text.match_indices('%').any(|(at, _)| !escaped(at)) {
+        return Err(refused(&format!("has a `%` without two hexadecimal digits behind it in its {what}; write % as %25")));
+    }
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| refused(&format!("has a {what} that is not UTF-8")))?;
+    match decoded.contains('\0') {
+        true => Err(refused(&format!("has a zero byte in its {what}"))),
+        false => Ok(decoded.into_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -104,52 +127,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_everything() {
-        let url = "postgres://shop:secret@db:6543/goods?schema=inventory&sslmode=disable&pool=5&application_name=stock";
-        let options: PostgresOptions = url.parse().expect(url);
-        assert_eq!((options.schema.as_str(), options.pool), ("inventory", 5));
-        assert_eq!((options.connect.get_host(), options.connect.get_port()), ("db", 6543));
-        assert_eq!((options.connect.get_database(), options.connect.get_application_name()), (Some("goods"), Some("stock")));
-        let plain: PostgresOptions = "postgresql://shop@db/goods".parse().expect("plain");
-        assert_eq!((plain.schema.as_str(), plain.pool), ("public", 8));
+    fn a_url_is_taken_apart_as_libpq_does_it() {
+        // Each was given to psql 15, which connected, or tried to, with these parameters.
+        for (url, expected) in [
+            ("postgres://u:p@h:1/d", &[("user", "u"), ("password", "p"), ("host", "h"), ("port", "1"), ("dbname", "d")][..]),
+            ("postgresql://", &[]),
+            ("postgres:///d?host=/run/a b&user=u", &[("dbname", "d"), ("host", "/run/a b"), ("user", "u")]),
+            ("postgres://%2Frun%2Fdb:1/d", &[("host", "/run/db"), ("port", "1"), ("dbname", "d")]),
+            ("postgres://?host=h&dbname=d", &[("host", "h"), ("dbname", "d")]),
+            ("postgres://h:1?dbname=d", &[("host", "h"), ("port", "1"), ("dbname", "d")]),
+            ("postgres://u:p@h/d?user=v&password=q", &[("user", "v"), ("password", "q"), ("host", "h"), ("dbname", "d")]),
+            ("postgres://h/d?user=u&user=v&", &[("host", "h"), ("dbname", "d"), ("user", "v")]),
+            ("postgres://u:a+b%20%2B%25%40%3A@h/", &[("user", "u"), ("password", "a+b +%@:"), ("host", "h")]),
+            ("postgres://u:p:q#r?s@h", &[("user", "u"), ("password", "p:q#r?s"), ("host", "h")]),
+            ("postgres://[::1]:5/d", &[("host", "::1"), ("port", "5"), ("dbname", "d")]),
+            ("postgres://[::1]/d", &[("host", "::1"), ("dbname", "d")]),
+            ("postgres://h:/a/b%23#c", &[("host", "h"), ("dbname", "a/b##c")]),
+            ("postgres://h?options=-c%20a%3D1+", &[("host", "h"), ("options", "-c a=1+")]),
+            // libpq wants the second `=` escaped.
+            ("postgres://h?options=-c a=1", &[("host", "h"), ("options", "-c a=1")]),
+            ("postgres://h?%75ser=u&application_name=", &[("host", "h"), ("user", "u"), ("application_name", "")]),
+            ("postgres://h?ssl=true", &[("host", "h"), ("sslmode", "require")]),
+        ] {
+            let expected: Parameters = expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(parameters(url).expect(url), expected, "{url}");
+        }
     }
 
     #[test]
-    fn what_is_wrong_with_a_url_is_said_without_its_password() {
+    fn what_is_wrong_with_a_url_is_said_without_a_secret() {
         for (url, what) in [
-            ("sqlite://secret", "does not begin with `postgres:`"),
-            ("postgres://a:secret@host:port/b", "is none"),
-            ("postgres://a:secret@b/c?max_conections=3", "`max_conections`, which is not known; known are schema, pool, "),
-            ("postgres://a:secret@b/c?pool=1", "`pool` that is no number"),
-            ("postgres://a:secret@b/c?pool=many", "`pool` that is no number"),
-            ("postgres://a:secret@b/c?schema=", "no name for a schema"),
-            ("postgres://a:secret@b/c?schema=pg_toast", "no name for a schema"),
-            ("postgres://a:secret@b/c?sslmode=perhaps", "perhaps"),
+            ("postgres:secret", "does not begin with `postgres://`"),
+            ("POSTGRES://secret", "does not begin with `postgres://`"),
+            ("sqlite://secret", "does not begin with `postgres://`"),
+            ("postgres://u:secret%zz@h", "`%` without two hexadecimal digits behind it in its password"),
+            ("postgres://u:secret%4", "`%` without two hexadecimal digits behind it in its port"),
+            ("postgres://u:secret%00@h", "zero byte in its password"),
+            ("postgres://u:secret%ff@h", "password that is not UTF-8"),
+            ("postgres://u:secret@[::1/d", "`[` without `]`"),
+            ("postgres://u:secret@[]/d", "no IPv6 address"),
+            ("postgres://u:secret@[::1]x/d", "after the `]`"),
+            ("postgres://u:secret@a:1,b:2/d", "names several hosts"),
+            ("postgres://u:secret@[::1],b/d", "names several hosts"),
+            ("postgres://u@h/d?password=a&secret", "without a `=`"),
+            ("postgres://u@h/d?password=a&secret=b", "a parameter that is none; write & as %26"),
+            ("postgres://u@h/d?=secret", "a parameter that is none"),
+            ("postgres://u@h/d?user=%zz", "in its parameter `user`"),
         ] {
-            let error = url.parse::<PostgresOptions>().expect_err(url).to_string();
+            let error = parameters(url).expect_err(url).to_string();
             assert!(error.contains(what) && !error.contains("secret"), "{url}: {error}");
         }
-    }
-
-    #[test]
-    fn a_url_may_name_a_schema() {
-        assert!(names_a_schema("postgres://db/goods?pool=2&schema=inventory"));
-        assert!(!names_a_schema("postgres://schema@db/goods?pool=2"));
-    }
-
-    #[test]
-    fn a_build_without_tls_says_so() {
-        let parsed = "postgres://a:secret@b/c?sslmode=require".parse::<PostgresOptions>();
-        match cfg!(feature = "tls") {
-            true => drop(parsed.expect("TLS is there")),
-            false => assert!(parsed.expect_err("no TLS").to_string().contains("build with the feature `tls`")),
-        }
-    }
-
-    #[test]
-    fn no_password_is_shown() {
-        let options: PostgresOptions = "postgres://shop:secret@db/goods".parse().expect("a URL");
-        let shown = format!("{options:?}");
-        assert!(!shown.contains("secret") && shown.contains("db:5432"), "{shown}");
     }
 }

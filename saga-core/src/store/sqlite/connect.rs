@@ -9,23 +9,29 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, SqliteConnection, SqlitePool,
+    ConnectOptions, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use sqlx_core::transaction::TransactionManager;
 
 use super::{
     super::{StoreError, sql_errors::store_error},
-    options::{Place, SqliteOptions},
+    options::{Access, Place, SqliteOptions},
     place::Location,
     reading::Reading,
 };
+use crate::sqlite::{Trim, log_bytes};
 
 /// How many prepared statements a connection keeps: the framework's in all their sizes, and the service's.
 const STATEMENTS: usize = 500;
 
 /// How many steps of its machine SQLite takes before it asks whether to go on: some tens of microseconds.
 const STEPS: i32 = 10_000;
+
+/// How the file keeps its journal, whose it says it is, and whether the framework's tables are there.
+const SUITS: &str = "SELECT journal_mode, application_id,
+    EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sagas_migrations')
+    FROM pragma_journal_mode, pragma_application_id";
 
 /// How the connections to one database are opened.
 #[derive(Debug)]
@@ -98,7 +104,16 @@ impl Guard {
 
 impl Connector {
     pub(super) async fn new(options: SqliteOptions) -> Result<Self, StoreError> {
-        let location = Location::prepare(&options.place).await?;
+        let location = match options.access {
+            _ if options.place == Place::Private => Location::prepare(&options.place).await?,
+            Access::Create => Location::prepare(&options.place).await?,
+            Access::Existing => Location::existing(&options.place).await?,
+            Access::Read => {
+                return Err(StoreError::Refused(
+                    "a URL with `mode=ro` opens no service's database, which it writes; leave it out".into(),
+                ));
+            }
+        };
         Ok(Self { name: location.file().display().to_string(), location, options, reading: None })
     }
 
@@ -130,6 +145,21 @@ impl Connector {
         self.options.group_window
     }
 
+    /// How large the write-ahead log may be, in bytes.
+    pub(super) fn log_limit(&self) -> u64 {
+        u64::from(self.options.log_mib) << 20
+    }
+
+    /// How large it is.
+    pub(super) async fn log_bytes(&self) -> u64 {
+        log_bytes(self.location.file()).await
+    }
+
+    /// What the writer does about it.
+    pub(super) fn trim(&self) -> Trim {
+        Trim::new(self.location.file(), self.log_limit())
+    }
+
     pub(super) fn error(&self, error: &sqlx::Error) -> StoreError {
         store_error(&self.name, error)
     }
@@ -141,7 +171,7 @@ impl Connector {
             .busy_timeout(self.options.begin_timeout)
             .statement_cache_capacity(STATEMENTS)
             // After a large transaction the log is cut back to this.
-            .pragma("journal_size_limit", (64 << 20).to_string())
+            .pragma("journal_size_limit", self.log_limit().to_string())
             .pragma("cache_size", format!("-{}", u64::from(self.options.cache_mib) * 1024))
             .read_only(self.reading.is_some())
             .immutable(matches!(self.reading, Some(Reading::AtRest { .. })))
@@ -154,7 +184,32 @@ impl Connector {
         // What is gone with the process needs no disk to be waited for.
         let private = self.options.place == Place::Private;
         let options = options.synchronous(if private { SqliteSynchronous::Off } else { SqliteSynchronous::Full });
-        self.establish(options, guard).await.map_err(|error| self.error(&error))
+        let mut connection = self.establish(options, guard).await.map_err(|error| self.error(&error))?;
+        self.suits(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// That the file is ours, or may become so, and takes the settings that make its commits last.
+    async fn suits(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let looked = sqlx::query(SUITS).fetch_all(connection).await.map_err(|error| self.error(&error))?;
+        let (mode, application, known): (String, i64, bool) = match looked.first() {
+            Some(row) => (row.get(0), row.get(1), row.get(2)),
+            None => return Ok(()),
+        };
+        if !mode.eq_ignore_ascii_case("wal") {
+            return Err(StoreError::Refused(format!(
+                "{}: its journal stays `{mode}` and cannot be set to WAL, as on a network's file system; put the file on a disk of this machine",
+                self.name
+            )));
+        }
+        if application != 0 && !known {
+            return Err(StoreError::Incompatible(format!(
+                "{}: it is the file of another program, by its application_id {application:#x}; name another file, or, if it is the \
+                 service's own, set `PRAGMA application_id = 0` in it",
+                self.name
+            )));
+        }
+        Ok(())
     }
 
     async fn establish(&self, options: SqliteConnectOptions, guard: &Arc<Guard>) -> sqlx::Result<SqliteConnection> {

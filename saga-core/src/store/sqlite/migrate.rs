@@ -21,7 +21,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "sagas", sql: include_str!("sagas.sql") },
     Migration { version: 4, name: "unpublished dead letters", sql: include_str!("unpublished.sql") },
     Migration { version: 5, name: "clocks and topics", sql: include_str!("clocks_and_topics.sql") },
-    Migration { version: 6, name: "dead letters by message", sql: include_str!("letters.sql") },
+    Migration { version: 6, name: "replays", sql: include_str!("replays.sql") },
+    Migration { version: 7, name: "dead letters by message", sql: include_str!("letters.sql") },
 ];
 
 /// Runs what is pending of the framework's own tables.

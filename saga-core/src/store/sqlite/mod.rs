@@ -10,6 +10,7 @@ mod migrate;
 mod options;
 mod place;
 mod reading;
+mod replays;
 mod sagas;
 mod statements;
 mod unit;
@@ -38,8 +39,8 @@ use self::{
     writer::{Lease, Writer},
 };
 use super::{
-    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership,
-    ParkedKey, ParkedMessage, PrunedLetters, SagaStore, SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow,
+    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -48,6 +49,9 @@ const CHECK_PATIENCE: Duration = Duration::from_millis(1_400);
 /// How long of that it waits for a connection for reading, and for its turn to write.
 const CHECK_READER: Duration = Duration::from_millis(500);
 const CHECK_WRITER: Duration = Duration::from_millis(800);
+
+/// So many times its limit the write-ahead log may have before somebody is told.
+const LARGE_LOG: u64 = 4;
 
 /// A store in a SQLite file.
 ///
@@ -199,6 +203,10 @@ impl Store for SqliteStore {
         self
     }
 
+    fn replays(&self) -> &dyn ReplayStore {
+        self
+    }
+
     async fn find_dead_letters(
         &self,
         service: &str,
@@ -280,6 +288,26 @@ impl Store for SqliteStore {
             let limit = CHECK_PATIENCE.as_millis();
             StoreError::Unavailable(format!("{}: reading and writing took more than {limit} ms", self.connector.name))
         })?
+    }
+
+    async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
+        let (bytes, limit) = (self.connector.log_bytes().await, self.connector.log_limit());
+        let large = bytes > limit.saturating_mul(LARGE_LOG);
+        Ok(large
+            .then(|| Advice {
+                condition: "write_ahead_log",
+                subject: self.connector.name.clone(),
+                critical: false,
+                detail: format!(
+                    "{}: its write-ahead log has {} MiB, and {} are enough; somebody has kept a transaction or a query open for long: \
+                     see which program reads the file",
+                    self.connector.name,
+                    bytes >> 20,
+                    limit >> 20
+                ),
+            })
+            .into_iter()
+            .collect())
     }
 
     async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {

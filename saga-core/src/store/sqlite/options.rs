@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
+use sqlx_core::percent_encoding::percent_decode_str;
+
 use super::super::StoreError;
 
 /// Where a SQLite database is, and how it is used.
@@ -16,10 +18,12 @@ use super::super::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub(super) place: Place,
+    pub(super) access: Access,
     pub(super) begin_timeout: Duration,
     pub(super) cache_mib: u32,
     pub(super) readers: u32,
     pub(super) group_window: Duration,
+    pub(super) log_mib: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,15 +33,28 @@ pub(super) enum Place {
     Private,
 }
 
+/// What may become of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It is made when it is missing.
+    Create,
+    /// It has to be there.
+    Existing,
+    /// It has to be there, and is not changed.
+    Read,
+}
+
 impl SqliteOptions {
     /// The database in the file `path`, which is created when it is missing, as are the folders above it.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             place: Place::File(path.into()),
+            access: Access::Create,
             begin_timeout: Duration::from_secs(5),
             cache_mib: 8,
             readers: 4,
             group_window: Duration::from_millis(5),
+            log_mib: 64,
         }
     }
 
@@ -71,6 +88,14 @@ impl SqliteOptions {
         self
     }
 
+    /// How large SQLite's write-ahead log (`-wal`, beside the file) may grow, in MiB, before the writer waits a moment, now and then,
+    /// for those who read to move on, so that it can be begun again. At least 1. 64.
+    #[must_use]
+    pub fn log_mib(mut self, mib: u32) -> Self {
+        self.log_mib = mib.max(1);
+        self
+    }
+
     /// Connections for reading; at least 1. 4.
     #[must_use]
     pub fn readers(mut self, readers: u32) -> Self {
@@ -79,24 +104,47 @@ impl SqliteOptions {
     }
 }
 
-/// `sqlite://PATH`, `sqlite:PATH` or `sqlite::memory:`. The path is taken as it is written.
+/// `sqlite://PATH`, `sqlite:PATH` or `sqlite::memory:`. The path is percent-decoded, as in every URL: a `%` is written `%25`, a `?`
+/// `%3F`. The parameter `mode` is SQLite's: `rwc`, or nothing, makes the file when it is missing, `rw` does not, `ro` is for reading
+/// only, `memory` is `:memory:`.
 impl FromStr for SqliteOptions {
     type Err = StoreError;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         let rest = url.strip_prefix("sqlite:").ok_or_else(|| refused("does not begin with `sqlite:`"))?;
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (path, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        match parameters {
-            // What others need to be told, and we do anyway.
-            "" | "mode=rwc" => {}
-            _ => return Err(refused("has parameters; set `SqliteOptions` in the program instead")),
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let escaped =
+            |at: usize| path.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        if path.match_indices('%').any(|(at, _)| !escaped(at)) {
+            return Err(refused(
+                "has a `%` without two hexadecimal digits behind it; write % as %25, or name the file by `SqliteOptions::file`",
+            ));
         }
-        match path {
-            "" => Err(refused("names no file")),
-            ":memory:" => Ok(Self::private()),
-            path => Ok(Self::file(path)),
+        let path = percent_decode_str(path).decode_utf8().map_err(|_| refused("has a path that is not UTF-8"))?;
+        let mut options = match &*path {
+            "" => return Err(refused("names no file")),
+            ":memory:" => Self::private(),
+            path if path.contains('\0') => return Err(refused("has a zero byte in its path")),
+            path => Self::file(path),
+        };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            match parameter.split_once('=').unwrap_or((parameter, "")) {
+                ("mode", "rwc") => options.access = Access::Create,
+                ("mode", "rw") => options.access = Access::Existing,
+                ("mode", "ro") => options.access = Access::Read,
+                ("mode", "memory") => options.place = Place::Private,
+                ("mode", _) => return Err(refused("has a `mode` that is none of rwc, rw, ro, memory")),
+                ("cache", "private") => {}
+                (name, _) => {
+                    return Err(refused(&format!(
+                        "has the parameter `{}`, which is not known; known is mode, and `SqliteOptions` sets the rest in the program",
+                        name.escape_debug()
+                    )));
+                }
+            }
         }
+        Ok(options)
     }
 }
 
@@ -114,11 +162,19 @@ mod tests {
             ("sqlite://data/a.db", Place::File("data/a.db".into())),
             ("sqlite:data/a.db", Place::File("data/a.db".into())),
             ("sqlite:///var/a.db", Place::File("/var/a.db".into())),
-            ("sqlite:///var/a.db?mode=rwc", Place::File("/var/a.db".into())),
+            ("sqlite:///var/a.db?mode=rwc&cache=private", Place::File("/var/a.db".into())),
+            ("sqlite:///my data/a+b.db", Place::File("/my data/a+b.db".into())),
+            ("sqlite:///my%20data/100%25%3F.db", Place::File("/my data/100%?.db".into())),
             ("sqlite::memory:", Place::Private),
             ("sqlite://:memory:", Place::Private),
+            ("sqlite://a.db?mode=memory", Place::Private),
         ] {
             assert_eq!(url.parse::<SqliteOptions>().expect(url).place, place, "{url}");
+        }
+        for (url, access) in
+            [("sqlite:a", Access::Create), ("sqlite:a?mode=rw", Access::Existing), ("sqlite:a?mode=ro", Access::Read)]
+        {
+            assert_eq!(url.parse::<SqliteOptions>().expect(url).access, access, "{url}");
         }
     }
 
@@ -127,7 +183,11 @@ mod tests {
         for (url, what) in [
             ("postgres://a", "does not begin with `sqlite:`"),
             ("sqlite://", "names no file"),
-            ("sqlite://a.db?cache=shared", "has parameters"),
+            ("sqlite://a.db?cache=shared", "the parameter `cache`, which is not known; known is mode"),
+            ("sqlite://a.db?mode=wr", "`mode` that is none of rwc, rw, ro, memory"),
+            ("sqlite://100%.db", "write % as %25"),
+            ("sqlite://a%ff.db", "not UTF-8"),
+            ("sqlite://a%00.db", "zero byte"),
         ] {
             let error = url.parse::<SqliteOptions>().expect_err(url).to_string();
             assert!(error.contains(what), "{url}: {error}");

@@ -4,12 +4,9 @@
 //! by whoever read. So a file that nobody has open is read as one that nobody changes: without locks, and without those files. That
 //! somebody has opened it meanwhile is seen afterwards.
 
-use std::{
-    ffi::OsString,
-    io,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{io, path::Path, time::SystemTime};
+
+use crate::sqlite::write_ahead_log;
 
 /// How a file is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +26,7 @@ impl Reading {
     /// How the database in `file` is to be read.
     pub(super) async fn of(file: &Path) -> io::Result<Self> {
         let found = tokio::fs::metadata(file).await?;
-        Ok(match tokio::fs::try_exists(log(file)).await? {
+        Ok(match tokio::fs::try_exists(write_ahead_log(file)).await? {
             true => Self::Shared,
             false => Self::AtRest { modified: found.modified()?, length: found.len() },
         })
@@ -39,11 +36,4 @@ impl Reading {
     pub(super) async fn was_disturbed(&self, file: &Path) -> bool {
         matches!(self, Self::AtRest { .. }) && Self::of(file).await.ok().as_ref() != Some(self)
     }
-}
-
-/// SQLite's log of `file`, which is there as long as somebody has it open.
-fn log(file: &Path) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push("-wal");
-    name.into()
 }

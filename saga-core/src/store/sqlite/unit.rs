@@ -95,6 +95,10 @@ impl StoreTx for Unit {
         self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
     }
 
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
+    }
+
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
         self.run(async |connection| outbox::append(connection, service, rows).await).await
     }

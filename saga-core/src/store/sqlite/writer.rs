@@ -20,6 +20,7 @@ use super::{
     errors::database_error,
     unit::Unit,
 };
+use crate::sqlite::Trim;
 
 /// Units in one commit.
 const GROUP: usize = 64;
@@ -89,6 +90,7 @@ impl Writer {
                 guard: Arc::clone(&lease.guard),
                 lease: Some(lease),
                 alone: 0,
+                trim: connector.trim(),
                 taken: Duration::ZERO,
             }
             .run(queue),
@@ -134,6 +136,7 @@ struct Task {
     lease: Option<Lease>,
     /// How many of the next units commit alone.
     alone: usize,
+    trim: Trim,
     /// How long a unit takes, on average over the last few.
     taken: Duration,
 }
@@ -182,6 +185,11 @@ impl Task {
         };
         for done in finished {
             let _ = done.send(result.clone());
+        }
+        if result.is_ok()
+            && let Some(lease) = &mut self.lease
+        {
+            self.trim.committed(&mut lease.connection, self.connector.patience().as_millis()).await;
         }
     }
 

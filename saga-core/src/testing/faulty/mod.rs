@@ -10,6 +10,7 @@
 //! let log = Faulty::new(Arc::new(Memory::new()), faults, 7, Clock::system());
 //! ```
 
+mod refusals;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,16 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use self::subscription::FaultySubscription;
+pub use refusals::Refusal;
+
+use self::{refusals::Refusals, subscription::FaultySubscription};
 use crate::{
     message::Record,
-    time::Clock,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    time::{Clock, Timestamp},
+    transport::{
+        ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
+        TopicSpec, Transport, TransportError,
+    },
 };
 
 /// What goes wrong, each as the share (0 to 1) of the times it could. By default nothing does.
@@ -51,6 +57,8 @@ pub struct Faults {
     pub cut_publish: f64,
     /// Publishes of which everything is stored, and which are answered with an error all the same.
     pub lose_answer: f64,
+    /// Times that a subscription is asked for what comes next and answers with an error.
+    pub fail_next: f64,
     /// Commits that are not stored.
     pub fail_commit: f64,
 }
@@ -66,6 +74,7 @@ impl Default for Faults {
             fail_publish: 0.0,
             cut_publish: 0.0,
             lose_answer: 0.0,
+            fail_next: 0.0,
             fail_commit: 0.0,
         }
     }
@@ -81,6 +90,7 @@ pub struct Faulty {
 /// What a transport and its subscriptions have in common.
 struct Shared {
     faults: Mutex<Faults>,
+    refusals: Refusals,
     rng: Mutex<fastrand::Rng>,
     held_back: AtomicUsize,
     frozen: watch::Sender<bool>,
@@ -107,6 +117,7 @@ impl Faulty {
     pub fn new(inner: Arc<dyn Transport>, faults: Faults, seed: u64, clock: Clock) -> Self {
         let shared = Shared {
             faults: Mutex::new(faults),
+            refusals: Refusals::default(),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             held_back: AtomicUsize::new(0),
             frozen: watch::Sender::new(false),
@@ -117,6 +128,16 @@ impl Faulty {
     /// Goes on with other faults, in subscriptions too. What is held back already still comes.
     pub fn set(&self, faults: Faults) {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// From now on `topic` takes nothing, or not everything.
+    pub fn refuse(&self, topic: &str, refusal: Refusal) {
+        self.shared.refusals.set(topic, Some(refusal));
+    }
+
+    /// `topic` takes everything again.
+    pub fn take(&self, topic: &str) {
+        self.shared.refusals.set(topic, None);
     }
 
     /// From now on its subscriptions hear nothing, neither records nor that their partitions are wanted by others, like those of
@@ -135,23 +156,9 @@ impl Faulty {
     pub fn held_back(&self) -> usize {
         self.shared.held_back.load(Ordering::SeqCst)
     }
-}
 
-fn drawn(rng: &mut fastrand::Rng, share: f64) -> bool {
-    rng.f64() < share
-}
-
-fn unavailable() -> TransportError {
-    TransportError::Unavailable("a fault that the test asked for".to_owned())
-}
-
-#[async_trait]
-impl Transport for Faulty {
-    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
-        self.inner.ensure_topics(topics).await
-    }
-
-    async fn publish(&self, mut records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+    /// Publishes what no topic refuses, with the other faults.
+    async fn publish_taken(&self, mut records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
         let faults = self.shared.faults();
         let mut rng = self.shared.fork();
         let count = records.len();
@@ -170,6 +177,31 @@ impl Transport for Faulty {
         }
         answers
     }
+}
+
+fn drawn(rng: &mut fastrand::Rng, share: f64) -> bool {
+    rng.f64() < share
+}
+
+fn unavailable() -> TransportError {
+    TransportError::Unavailable("a fault that the test asked for".to_owned())
+}
+
+#[async_trait]
+impl Transport for Faulty {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
+        self.inner.ensure_topics(topics).await
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
+        let refused: Vec<_> = records.iter().map(|record| self.shared.refusals.of(record)).collect();
+        let taken = records.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none()).map(|(record, _)| record);
+        let mut answers = self.publish_taken(taken.collect()).await.into_iter();
+        refused
+            .into_iter()
+            .map(|refused| refused.map_or_else(|| answers.next().unwrap_or_else(|| Err(unavailable())), Err))
+            .collect()
+    }
 
     async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
         let inner = self.inner.subscribe(group, topics).await?;
@@ -180,8 +212,20 @@ impl Transport for Faulty {
         self.inner.lag(group, topics).await
     }
 
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.inner.offsets(topic, at).await
+    }
+
     async fn check(&self) -> Result<(), TransportError> {
         self.inner.check().await
+    }
+
+    async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
+        self.inner.conditions(group, topics).await
+    }
+
+    async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
+        self.inner.check_topics(topics).await
     }
 
     fn statistics(&self) -> Vec<ClientStatistics> {

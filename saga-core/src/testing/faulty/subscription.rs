@@ -188,6 +188,10 @@ impl Subscription for FaultySubscription {
         let mut frozen = self.shared.frozen.subscribe();
         loop {
             let _ = frozen.wait_for(|frozen| !frozen).await;
+            let fails = self.shared.faults().fail_next;
+            if fails > 0.0 && drawn(&mut self.rng, fails) {
+                return Err(unavailable());
+            }
             tokio::select! {
                 biased;
                 _ = frozen.wait_for(|frozen| *frozen) => {}

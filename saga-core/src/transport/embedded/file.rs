@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sqlx::{
@@ -11,13 +12,19 @@ use sqlx::{
 };
 
 use super::{EmbeddedOptions, folder::open_error, records::first_position};
-use crate::transport::{
-    TopicPartition, TransportError,
-    local::{Catalog, Partition, Topic},
+use crate::{
+    sqlite::Trim,
+    transport::{
+        TopicPartition, TransportError,
+        local::{Catalog, Partition, Topic},
+    },
 };
 
 /// `saga`, in the field of the file's header that says whose it is.
 const APPLICATION_ID: i64 = 0x7361_6761;
+
+/// How long a statement waits for another program that has the file.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Each migration takes the file one version further. Those that were released do not change.
 const MIGRATIONS: [&str; 1] = [
@@ -56,15 +63,20 @@ const MIGRATIONS: [&str; 1] = [
 pub(super) struct LogFile {
     path: PathBuf,
     max_bytes: Option<u64>,
+    write_ahead_log_bytes: u64,
 }
 
 impl LogFile {
     pub(super) fn new(folder: &Path, options: &EmbeddedOptions) -> Self {
-        Self { path: folder.join("log.db"), max_bytes: options.max_file_bytes }
+        Self {
+            path: folder.join("log.db"),
+            max_bytes: options.max_file_bytes,
+            write_ahead_log_bytes: options.write_ahead_log_bytes,
+        }
     }
 
     fn options(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new().filename(&self.path).disable_statement_logging()
+        SqliteConnectOptions::new().filename(&self.path).busy_timeout(BUSY).disable_statement_logging()
     }
 
     /// The connection that writes.
@@ -74,7 +86,8 @@ impl LogFile {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", "4000");
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("journal_size_limit", self.write_ahead_log_bytes.to_string());
         let mut connection = SqliteConnection::connect_with(&options).await?;
         if let Some(max_bytes) = self.max_bytes {
             let page_size = pragma(&mut connection, "PRAGMA page_size").await?;
@@ -82,6 +95,16 @@ impl LogFile {
             sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&mut connection).await?;
         }
         Ok(connection)
+    }
+
+    /// What the writer does about the write-ahead log.
+    pub(super) fn trim(&self) -> Trim {
+        Trim::new(&self.path, self.write_ahead_log_bytes)
+    }
+
+    /// After a commit on `connection`.
+    pub(super) async fn committed(trim: &mut Trim, connection: &mut SqliteConnection) {
+        trim.committed(connection, BUSY.as_millis()).await;
     }
 
     /// Connections that read.

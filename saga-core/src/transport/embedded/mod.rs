@@ -36,8 +36,8 @@ use async_trait::async_trait;
 pub use options::EmbeddedOptions;
 
 use self::store::SqliteStore;
-use super::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError, local::Broker};
-use crate::message::Record;
+use super::{GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError, local::Broker};
+use crate::{message::Record, time::Timestamp};
 
 /// A durable log in a folder.
 ///
@@ -89,6 +89,10 @@ impl Transport for Embedded {
 
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         self.0.lag(group, topics)
+    }
+
+    async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.0.offsets(topic, at).await
     }
 
     async fn check(&self) -> Result<(), TransportError> {

@@ -25,6 +25,9 @@ pub struct EmbeddedOptions {
     /// Bytes of the newest records of each partition that are held in memory, so that readers at the end of the log do
     /// not go to the file. 1 MiB.
     pub tail_bytes: usize,
+    /// How large SQLite's write-ahead log (`log.db-wal`) may grow, in bytes, before the writer waits a moment, now and then, for those
+    /// who read to move on, so that it can be begun again. 64 MiB.
+    pub write_ahead_log_bytes: u64,
     /// Connections that read the file. 4.
     pub readers: u32,
     /// Where the time comes from.
@@ -40,6 +43,7 @@ impl Default for EmbeddedOptions {
             retention_interval: Duration::from_secs(600),
             max_file_bytes: None,
             tail_bytes: 1 << 20,
+            write_ahead_log_bytes: 64 << 20,
             readers: 4,
             clock: Clock::system(),
         }

@@ -99,6 +99,7 @@ impl Writer {
         let commits = Arc::clone(&self.commits);
         let clock = self.options.clock.clone();
         let mut retention = Retention::new(&self.options);
+        let mut trim = self.file.trim();
         loop {
             let first = tokio::select! {
                 biased;
@@ -115,6 +116,9 @@ impl Writer {
             };
             let batch = self.gather(first);
             self.write(batch, commits.take(), &mut retention).await;
+            if let Some(connection) = &mut self.connection {
+                LogFile::committed(&mut trim, connection).await;
+            }
             if retention.is_due(clock.now()) {
                 self.clean_up(&mut retention).await;
             }

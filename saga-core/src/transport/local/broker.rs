@@ -11,11 +11,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Catalog, LogStore, Topic, group::Group, lock, subscription::Member};
+use super::{Catalog, LogStore, Partition, Topic, group::Group, lock, partition::Tail, subscription::Member};
 use crate::{
     message::Record,
-    time::Clock,
-    transport::{GroupLag, Position, Subscription, TopicSpec, TransportError},
+    time::{Clock, Timestamp},
+    transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, TransportError},
 };
 
 /// How long a member may take to release what another wants.
@@ -23,6 +23,9 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most partitions of a topic.
 const MAX_PARTITIONS: u32 = 10_000;
+
+/// What is read at a time to find a time.
+const LOOK: Limits = Limits { records: 500, bytes: 1 << 20 };
 
 /// What one delivery holds at most; a first record that is larger comes alone.
 #[derive(Debug, Clone, Copy)]
@@ -165,6 +168,45 @@ impl<S: LogStore> Broker<S> {
             }
         }
         Ok(lag)
+    }
+
+    pub(crate) async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
+        self.open()?;
+        let mut all = Vec::new();
+        for partition in &self.topic(topic)?.partitions {
+            let (oldest, end) = partition.bounds();
+            let at = match at {
+                Some(time) => self.first_from(partition, time, oldest, end).await?,
+                None => oldest,
+            };
+            all.push(PartitionOffsets { partition: partition.id.clone(), oldest, end, at });
+        }
+        Ok(all)
+    }
+
+    /// The first record of `partition` that is not older than `time`. Records carry their publishers' times, which need not ascend:
+    /// all before it are older.
+    async fn first_from(
+        &self,
+        partition: &Arc<Partition>,
+        time: Timestamp,
+        oldest: i64,
+        end: i64,
+    ) -> Result<i64, TransportError> {
+        let mut from = oldest;
+        while from < end {
+            let records = match partition.tail(from, LOOK) {
+                Tail::Records(records) => records,
+                Tail::Stored => self.store.read(partition, from, LOOK).await?,
+                Tail::Nothing | Tail::Gone(..) => break,
+            };
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+            if let Some(found) = records.iter().find(|received| received.record.timestamp.time().is_some_and(|at| at >= time)) {
+                return Ok(found.offset);
+            }
+        }
+        Ok(end)
     }
 
     /// Tells the groups that a topic has other partitions now.

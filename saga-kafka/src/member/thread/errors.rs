@@ -4,7 +4,10 @@ use rdkafka::{consumer::Consumer as _, error::KafkaError, types::RDKafkaErrorCod
 use saga_core::transport::TransportError;
 
 use super::{Session, now};
-use crate::error::{self, unavailable_by};
+use crate::{
+    error::{self, unavailable_by},
+    troubles::GROUP_REFUSED,
+};
 
 impl Session<'_> {
     /// Deals with an error, and gives it back if the client has failed for good.
@@ -23,9 +26,13 @@ impl Session<'_> {
             Code::AllBrokersDown | Code::UnknownTopic | Code::UnknownTopicOrPartition => {
                 self.plan.feed.problem(unavailable_by(&reading, code, &reason));
             }
+            code if error::is_of_records(code) => {
+                tracing::debug!(group = self.plan.group, %code, reason, "a partition cannot be fetched");
+                self.suspect();
+            }
             code if error::is_lasting(code) => {
                 let problem = unavailable_by(&reading, code, &reason);
-                tracing::error!(error = %problem, "the log cannot be read");
+                self.plan.board.troubles.raise(&self.plan.group, GROUP_REFUSED, &self.plan.group, problem.to_string());
                 self.plan.feed.problem(problem);
             }
             code => tracing::debug!(group = self.plan.group, %code, reason, "an error that may pass"),

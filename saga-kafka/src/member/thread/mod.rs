@@ -5,6 +5,7 @@
 //! long the runtime, the database or the cluster may take.
 
 mod errors;
+mod probe;
 mod rebalance;
 mod starts;
 mod watch;
@@ -21,7 +22,7 @@ use rdkafka::{
 };
 use saga_core::{message::TopicPartition, transport::TransportError};
 
-use self::{rebalance::Leaving, starts::Start, watch::Watch};
+use self::{probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
     commits::Commits,
     context::{Context, Event},
@@ -31,7 +32,9 @@ use super::{
     orders::Orders,
     record::copied,
 };
-use crate::{KafkaConfig, error::unavailable, observer::Observer, settings, statistics::Board, time::now};
+use crate::{
+    KafkaConfig, error::unavailable, observer::Observer, settings, statistics::Board, time::now, troubles::GROUP_REFUSED,
+};
 
 /// How long the thread waits at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -108,7 +111,8 @@ impl Plan {
                 Err(error) => End::Failed(error),
             };
             let End::Failed(error) = end else { break };
-            tracing::error!(group = self.group, %error, "the consumer has failed for good; joining again");
+            tracing::debug!(group = self.group, %error, "the consumer has failed for good; joining again");
+            self.board.troubles.raise(&self.group, GROUP_REFUSED, &self.group, format!("{error}; it is joined again"));
             self.feed.problem(error);
             wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
             let deadline = now() + wait;
@@ -136,6 +140,7 @@ struct Session<'a> {
     later: Vec<Start>,
     later_at: Option<Instant>,
     watch: Watch,
+    probe: Probe,
 }
 
 impl<'a> Session<'a> {
@@ -149,6 +154,7 @@ impl<'a> Session<'a> {
             later: Vec::new(),
             later_at: None,
             watch: Watch::new(now()),
+            probe: Probe::default(),
         }
     }
 
@@ -254,7 +260,10 @@ impl<'a> Session<'a> {
         let failed = errors.into_iter().find_map(|error| self.erred(&error));
         for event in self.client.context().events() {
             match event {
-                Event::Assigned(partitions) => self.assigned(partitions),
+                Event::Assigned(partitions) => {
+                    self.plan.board.troubles.clear(&self.plan.group, GROUP_REFUSED, &self.plan.group);
+                    self.assigned(partitions);
+                }
                 Event::Revoked { partitions, lost } => self.revoked(partitions, lost),
                 Event::Committed(result, offsets) => self.commits.reported(result, offsets, now),
             }
@@ -269,6 +278,7 @@ impl<'a> Session<'a> {
         self.tend_leaving(now);
         self.tend_starts(now);
         self.tend_watch(now);
+        self.tend_probe(now);
     }
 
     /// Stops fetching partitions of which enough waits.

@@ -29,7 +29,7 @@ pub(super) async fn forget_daily(service: ServiceHandle) {
 /// # Errors
 /// When the database cannot be written.
 async fn forget(service: &ServiceHandle) -> Result<u64, Fault> {
-    let before = service.clock().now().before(KEPT).as_millis();
+    let before = service.older_than(KEPT).as_millis();
     let mut forgotten = 0;
     loop {
         let mut work = service.begin().await?;

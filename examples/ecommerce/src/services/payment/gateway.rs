@@ -8,8 +8,8 @@ use std::{
 
 use sagas::{id::IdSource, time::Clock};
 use serde::{Deserialize, Deserializer, Serialize};
-use sqlx::{AnyPool, Row, any::AnyPoolOptions};
 
+use super::ledger::Ledger;
 use crate::{
     contracts::{Amount, Money, OrderId},
     services::given,
@@ -62,23 +62,6 @@ fn amount_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<O
     raw.get().parse().map(|amount| Some(Some(amount))).map_err(serde::de::Error::custom)
 }
 
-const SQLITE_TABLES: &str = "
-    PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL;
-    PRAGMA busy_timeout = 2000;
-    CREATE TABLE IF NOT EXISTS gateway_charges (
-        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
-    CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);";
-
-/// Several processes may start at once, and `IF NOT EXISTS` is not safe against that: they take turns.
-const POSTGRES_TABLES: &str = "
-    BEGIN;
-    SELECT pg_advisory_xact_lock(7203746);
-    CREATE TABLE IF NOT EXISTS gateway_charges (
-        idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
-    CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);
-    COMMIT;";
-
 /// What the gateway says to a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -108,22 +91,15 @@ pub struct Gateway(Arc<Inner>);
 
 struct Inner {
     switches: Mutex<Switches>,
-    ledger: AnyPool,
+    ledger: Ledger,
     clock: Clock,
     ids: IdSource,
 }
 
 impl Gateway {
-    /// The gateway whose ledger is the database at `url`: `sqlite:PATH`, or `postgres://…`.
-    ///
-    /// # Errors
-    /// When the database cannot be opened.
-    pub async fn open(url: &str, clock: Clock, ids: IdSource) -> Result<Self, sqlx::Error> {
-        sqlx::any::install_default_drivers();
-        let (connections, tables) = if url.starts_with("sqlite:") { (1, SQLITE_TABLES) } else { (4, POSTGRES_TABLES) };
-        let ledger = AnyPoolOptions::new().max_connections(connections).connect(url).await?;
-        sqlx::raw_sql(tables).execute(&ledger).await?;
-        Ok(Self(Arc::new(Inner { switches: Mutex::default(), ledger, clock, ids })))
+    /// The gateway that remembers what it was asked in `ledger`.
+    pub fn new(ledger: Ledger, clock: Clock, ids: IdSource) -> Self {
+        Self(Arc::new(Inner { switches: Mutex::default(), ledger, clock, ids }))
     }
 
     /// The switches as they are.
@@ -158,10 +134,7 @@ impl Gateway {
     pub async fn void(&self, key: &str, order_id: OrderId, amount: Money) -> Result<(), GatewayError> {
         self.reached().await?;
         if self.answer(key, order_id, amount, Some("payment voided".to_owned())).await? == Verdict::Captured {
-            sqlx::query("INSERT INTO gateway_refunds (idempotency_key) VALUES ($1) ON CONFLICT DO NOTHING")
-                .bind(key)
-                .execute(&self.0.ledger)
-                .await?;
+            self.0.ledger.refund(key).await?;
         }
         Ok(())
     }
@@ -183,17 +156,7 @@ impl Gateway {
         amount: Money,
         declined: Option<String>,
     ) -> Result<Verdict, GatewayError> {
-        let row = sqlx::query(
-            "INSERT INTO gateway_charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (idempotency_key) DO UPDATE SET declined = gateway_charges.declined RETURNING declined",
-        )
-        .bind(key)
-        .bind(order_id.to_string())
-        .bind(amount.minor_units())
-        .bind(declined)
-        .fetch_one(&self.0.ledger)
-        .await?;
-        let declined: Option<String> = row.try_get("declined")?;
+        let declined = self.0.ledger.charge(key, &order_id.to_string(), amount.minor_units(), declined).await?;
         Ok(declined.map_or(Verdict::Captured, Verdict::Declined))
     }
 
@@ -202,8 +165,7 @@ impl Gateway {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn charged_twice(&self) -> Result<Vec<String>, sqlx::Error> {
-        let twice = "SELECT order_id FROM gateway_charges WHERE declined IS NULL GROUP BY order_id HAVING COUNT(*) > 1";
-        sqlx::query_scalar(twice).fetch_all(&self.0.ledger).await
+        self.0.ledger.charged_twice().await
     }
 
     /// Orders whose money is here: it was taken, and not given back.
@@ -211,9 +173,7 @@ impl Gateway {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn kept(&self) -> Result<HashSet<String>, sqlx::Error> {
-        let kept = "SELECT order_id FROM gateway_charges AS charge WHERE declined IS NULL
-                    AND NOT EXISTS (SELECT 1 FROM gateway_refunds WHERE idempotency_key = charge.idempotency_key)";
-        Ok(sqlx::query_scalar(kept).fetch_all(&self.0.ledger).await?.into_iter().collect())
+        self.0.ledger.kept().await
     }
 
     /// Closes the ledger.

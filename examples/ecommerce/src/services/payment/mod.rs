@@ -5,6 +5,7 @@ pub mod domain;
 pub mod gateway;
 pub mod handlers;
 mod http;
+pub mod ledger;
 pub mod terminal;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};

@@ -93,10 +93,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::services::payment::gateway::SwitchesChange;
+    use crate::services::payment::{gateway::SwitchesChange, ledger::Ledger};
 
     async fn terminal(clock: &Clock) -> Terminal {
-        let gateway = Gateway::open("sqlite::memory:", clock.clone(), IdSource::seeded(1)).await.unwrap();
+        let gateway = Gateway::new(Ledger::memory().await.unwrap(), clock.clone(), IdSource::seeded(1));
         Terminal::new(gateway, clock.clone())
     }
 

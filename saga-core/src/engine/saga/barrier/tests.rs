@@ -68,3 +68,28 @@ fn the_pivot_bars_the_abort() {
         assert_eq!(known.answer(RoleKind::Abort, "Cancel", event, NOW).0, Answer::Nothing(Reason::Decided));
     }
 }
+
+#[test]
+fn a_lease_of_a_clock_that_was_ahead_is_as_long_as_it_was_meant_to_be() {
+    let at = Timestamp::from_millis;
+    let record = |written, until: Option<i64>| StepRecord {
+        instance: crate::saga::InstanceKey { saga: "s".into(), id: "7".into() },
+        step: "pay".into(),
+        state: StepState::Begun,
+        record: None,
+        message_id: crate::id::MessageId::new("m"),
+        until: until.map(at),
+        at: at(written),
+    };
+    for (written, until, expected) in [
+        (100, Some(115), Some(115)),
+        (90, Some(105), Some(105)),
+        (3_600_100, Some(3_600_115), Some(115)),
+        (3_600_100, None, None),
+    ] {
+        let mut known = record(written, until);
+        let moved = bring_back(&mut known, at(100));
+        assert_eq!((known.until, moved), (expected.map(at), expected != until), "written at {written}, until {until:?}");
+        assert!(!bring_back(&mut known, at(100)), "once is enough");
+    }
+}

@@ -293,6 +293,18 @@ fn a_history_keeps_so_many_remarks_and_counts_the_rest() {
 }
 
 #[test]
+fn the_timers_of_a_clock_that_was_ahead_end_when_they_should() {
+    let saga = samples::place_order();
+    let ahead = 3_600_000;
+    let start = Sighting { event: "Created", id: "Created", at: at(0) };
+    let mut instance = Instance::begin(&saga, "7", start, "c", at(ahead), saga.deadline);
+    let due = instance.due().expect("a deadline");
+    assert!(instance.bring_back(at(5)));
+    assert_eq!(instance.due(), Some(at(due.as_millis() - ahead + 5)), "a deadline from now on, whatever the clock was");
+    assert!(!instance.bring_back(at(5)) && !instance.bring_back(at(9)));
+}
+
+#[test]
 fn the_clock_of_a_sender_moves_no_deadline() {
     let saga = samples::place_order();
     for stated in [Timestamp::MIN, at(0), Timestamp::MAX] {

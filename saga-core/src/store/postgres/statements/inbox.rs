@@ -40,6 +40,25 @@ pub(in crate::store::postgres) async fn claim(
     Ok(identities.iter().map(|(source, id)| new.remove(&(&**source, &**id))).collect())
 }
 
+/// Forgets those of `keys` that were claimed before `before`.
+pub(in crate::store::postgres) async fn forget(
+    connection: &mut PgConnection,
+    service: &str,
+    keys: &[InboxKey],
+    before: Timestamp,
+) -> Result<(), Failed> {
+    let mut identities = identities(keys);
+    identities.sort_unstable();
+    let (sources, ids): (Vec<&str>, Vec<&str>) = identities.iter().map(|(source, id)| (&**source, &**id)).unzip();
+    let sql = concat!(
+        "DELETE FROM sagas_inbox AS known USING unnest($3::text[], $4::text[]) AS wanted (source, id) \
+         WHERE known.service = $1 AND known.source = wanted.source AND known.id = wanted.id AND known.at < $2 AND ",
+        in_unit!()
+    );
+    sqlx::query(sql).bind(service).bind(before.as_millis()).bind(&sources).bind(&ids).execute(connection).await?;
+    Ok(())
+}
+
 /// Which of `keys` are claimed.
 pub(in crate::store::postgres) async fn seen(
     connection: &mut PgConnection,

@@ -16,6 +16,7 @@ pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;
 pub(super) mod received;
+pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod sharing;
 pub(super) mod steps;

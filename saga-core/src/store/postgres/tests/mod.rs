@@ -6,11 +6,14 @@ mod basics;
 #[cfg(feature = "test-util")]
 mod conformance;
 mod faults;
+mod fitness;
 mod guard;
 mod hostile;
+mod libpq;
 mod opening;
 mod ownership;
 mod plans;
+mod pooler;
 mod reading;
 mod restart;
 mod sagas;

@@ -47,6 +47,30 @@ async fn insert(connection: &mut SqliteConnection, service: &str, keys: &[&Inbox
     Ok(())
 }
 
+/// Forgets those of `keys` that were claimed before `before`.
+pub(in crate::store::sqlite) async fn forget(
+    connection: &mut SqliteConnection,
+    service: &str,
+    keys: &[InboxKey],
+    before: Timestamp,
+) -> Result<(), Failed> {
+    for portion in portions(keys) {
+        let sql = format!(
+            "WITH wanted (source, id) AS (VALUES {}) DELETE FROM sagas_inbox \
+             WHERE service = ?{} AND at < ?{} AND (source, id) IN (SELECT source, id FROM wanted)",
+            values(portion.len(), 0, 2),
+            portion.len() * 2 + 1,
+            portion.len() * 2 + 2
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for key in portion {
+            query = query.bind(&key.source).bind(key.id.as_str());
+        }
+        query.bind(service).bind(before.as_millis()).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 /// Which of `keys` are claimed.
 pub(in crate::store::sqlite) async fn seen(
     connection: &mut SqliteConnection,

@@ -15,6 +15,7 @@ pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;
 pub(super) mod received;
+pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod steps;
 pub(super) mod topics;

@@ -7,6 +7,7 @@ mod basics;
 mod conformance;
 mod faults;
 mod group;
+mod log;
 mod opening;
 mod plans;
 mod reading;

@@ -119,3 +119,48 @@ async fn a_url_opens_the_file() {
     database.store().migrate().await.unwrap();
     assert!(path.is_file());
 }
+
+#[tokio::test]
+async fn the_file_of_another_program_is_refused_and_left_alone() {
+    use sqlx::{Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("their.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut theirs = SqliteConnection::connect_with(&options).await.unwrap();
+    theirs.execute("CREATE TABLE places (id INTEGER); PRAGMA application_id = 1234").await.unwrap();
+    let error = refusal(&path).await;
+    assert!(matches!(&error, StoreError::Incompatible(reason) if reason.contains("the file of another program")), "{error}");
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut theirs).await.unwrap();
+    assert_eq!(tables, 1);
+    // One that says nothing of whose it is may be the service's own.
+    theirs.execute("PRAGMA application_id = 0").await.unwrap();
+    open(SqliteOptions::file(&path)).await.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    open(SqliteOptions::file(&path)).await.close().await;
+    let mut bytes = std::fs::read(&path).unwrap();
+    // All but the header, by which it is a database.
+    bytes[4096..].fill(0x5a);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = refusal(&path).await;
+    assert!(matches!(&error, StoreError::Incompatible(reason) if reason.contains("restore it from a backup")), "{error}");
+}
+
+#[tokio::test]
+async fn a_url_says_whether_the_file_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("100% my.db");
+    let url = |mode: &str| format!("sqlite://{}/100%25%20my.db?mode={mode}", folder.path().display());
+    let error = Database::open(&url("rw")).await.unwrap_err().to_string();
+    assert!(error.contains("the file cannot be found") && !path.exists(), "{error}");
+    Database::open(&url("rwc")).await.unwrap().store().migrate().await.unwrap();
+    assert!(path.is_file());
+    Database::open(&url("rw")).await.unwrap().store().check().await.unwrap();
+    let error = Database::open(&url("ro")).await.unwrap_err().to_string();
+    assert!(error.contains("mode=ro"), "{error}");
+    Database::read_only(&url("ro")).await.unwrap();
+}

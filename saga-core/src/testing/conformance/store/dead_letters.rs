@@ -91,6 +91,38 @@ pub async fn dead_letters_buried_again_are_replaced(subject: Subject) {
     assert_eq!(page[0].error, "again");
 }
 
+/// What the log did not take of a dead letter is kept with it, whatever became of it, and is gone when another takes its place.
+///
+/// # Panics
+/// When it is not.
+pub async fn dead_letters_say_what_the_log_did_not_take(subject: Subject) {
+    let store = subject.migrated().await;
+    let why = "the topic does not have it: \0";
+    let marked = DeadLetter { unpublished: Some(why.to_owned()), ..letter("marked", 2) };
+    write(store, async |tx| tx.bury("orders", &[letter("a", 1), marked.clone()]).await.expect("bury")).await;
+    let a = MessageId::new("a");
+    write(store, async |tx| {
+        assert!(tx.mark_unpublished("orders", &a, why).await.expect("mark"));
+        assert!(!tx.mark_unpublished("payments", &a, why).await.expect("mark"));
+        assert!(!tx.mark_unpublished("orders", &MessageId::new("unknown"), why).await.expect("mark"));
+        tx.bury("orders", &[letter("b", 3)]).await.expect("bury");
+        assert!(tx.mark_unpublished("orders", &MessageId::new("b"), "x").await.expect("mark"), "one of this transaction");
+    })
+    .await;
+    let unpublished =
+        async |id: &MessageId| store.dead_letter("orders", id).await.expect("read").and_then(|letter| letter.unpublished);
+    assert_eq!(unpublished(&a).await.as_deref(), Some(why));
+    assert_eq!(store.dead_letter("orders", &marked.id).await.expect("read"), Some(marked));
+    write(store, async |tx| {
+        assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried).await.expect("settle"));
+        assert!(tx.mark_unpublished("orders", &a, "later").await.expect("mark"));
+    })
+    .await;
+    assert_eq!(unpublished(&a).await.as_deref(), Some("later"));
+    write(store, async |tx| tx.bury("orders", &[letter("a", 4)]).await.expect("bury")).await;
+    assert_eq!(unpublished(&a).await, None);
+}
+
 /// A service sees its own dead letters only.
 ///
 /// # Panics

@@ -131,6 +131,24 @@ pub async fn instances_are_due_in_order(subject: Subject) {
     assert_eq!(sagas.due("orders", at(99), 10).await.expect("due"), [e, a, refund("a")]);
 }
 
+/// Instances that have not ended and were written last after a time are found.
+///
+/// # Panics
+/// When that is not so.
+pub async fn instances_written_after_a_time_are_found(subject: Subject) {
+    let store = subject.migrated().await;
+    let written = |id, when| InstanceRecord { updated_at: at(when), ..running(id, 1) };
+    let ended = InstanceRecord { ended_at: Some(at(90)), ..written("d", 90) };
+    let records = [written("a", 30), written("b", 10), written("c", 20), ended];
+    write(store, async |tx| tx.save_instances("orders", &records).await.expect("save")).await;
+    for (after, limit, expected) in [(10, 10, 2), (9, 10, 3), (30, 10, 0), (0, 2, 2)] {
+        let found = store.sagas().updated_after("orders", at(after), limit).await.expect("find");
+        assert_eq!(found.len(), expected, "after {after}, at most {limit}: {found:?}");
+        assert!(!found.contains(&instance("d")));
+    }
+    assert!(store.sagas().updated_after("payments", at(0), 10).await.expect("find").is_empty());
+}
+
 /// Instances that have not ended are counted by saga and version, those that need attention by saga.
 ///
 /// # Panics

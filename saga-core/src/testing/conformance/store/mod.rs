@@ -24,6 +24,7 @@ mod migrations;
 mod outbox;
 mod ownership;
 mod parked;
+mod replays;
 mod saga_texts;
 mod samples;
 pub mod sharing;
@@ -42,8 +43,8 @@ pub use self::{
         a_dead_letter_finds_what_holds_its_key, dead_letters_are_answered_unless_they_were_given_back,
         dead_letters_are_found_by_a_filter, dead_letters_are_found_by_their_messages, dead_letters_are_kept_untouched,
         dead_letters_are_listed_newest_first, dead_letters_are_settled_once, dead_letters_buried_again_are_replaced,
-        dead_letters_of_services_are_apart, heads_of_dead_letters_come_in_the_order_of_positions,
-        many_dead_letters_are_settled_once, old_dead_letters_are_pruned,
+        dead_letters_of_services_are_apart, dead_letters_say_what_the_log_did_not_take,
+        heads_of_dead_letters_come_in_the_order_of_positions, many_dead_letters_are_settled_once, old_dead_letters_are_pruned,
     },
     forgetting::{old_instances_are_pruned_with_their_history, old_steps_are_pruned, pruning_says_how_much_of_the_larger},
     inbox::{
@@ -56,7 +57,7 @@ pub use self::{
     },
     listing::{
         definitions_are_replaced, instances_are_counted, instances_are_due_in_order, instances_are_found_by_what_is_asked,
-        instances_are_listed_a_page_at_a_time, services_are_known,
+        instances_are_listed_a_page_at_a_time, instances_written_after_a_time_are_found, services_are_known,
     },
     migrations::{
         a_changed_migration_is_refused, a_database_ahead_of_the_program_is_refused, migrating_twice_changes_nothing,
@@ -67,13 +68,18 @@ pub use self::{
         outboxes_of_services_are_apart, ten_thousand_rows_fit_one_call,
     },
     ownership::{
-        a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, owning_raises_the_epoch,
-        partitions_of_services_are_apart, several_partitions_are_answered_in_order, the_applied_offset_only_advances,
-        the_owner_can_rewind, what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
+        a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, numbers_of_partitions_are_noted,
+        owning_raises_the_epoch, partitions_of_services_are_apart, several_partitions_are_answered_in_order,
+        the_applied_offset_only_advances, the_clock_of_a_service_is_kept, the_owner_can_rewind,
+        what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
     },
     parked::{
         a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
-        parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone, reparking_changes_the_attempt,
+        parked_messages_of_keys_are_counted, parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone,
+        reparking_changes_the_attempt,
+    },
+    replays::{
+        a_step_of_a_replay_moves_its_partition, claims_are_forgotten_by_their_time, replays_of_a_partition_are_one_at_a_time,
     },
     saga_texts::whatever_text_an_instance_is,
     steps::{
@@ -150,6 +156,10 @@ macro_rules! store_conformance {
             dead_letters_are_settled_once,
             dead_letters_buried_again_are_replaced,
             dead_letters_of_services_are_apart,
+            dead_letters_say_what_the_log_did_not_take,
+            replays_of_a_partition_are_one_at_a_time,
+            a_step_of_a_replay_moves_its_partition,
+            claims_are_forgotten_by_their_time,
             definitions_are_replaced,
             fifty_transactions_commit_once_each,
             heads_of_dead_letters_come_in_the_order_of_positions,
@@ -162,12 +172,14 @@ macro_rules! store_conformance {
             instances_are_kept_and_replaced,
             instances_are_listed_a_page_at_a_time,
             instances_of_services_are_apart,
+            instances_written_after_a_time_are_found,
             many_dead_letters_are_settled_once,
             many_hold_an_epoch,
             messages_of_services_are_apart,
             migrating_twice_changes_nothing,
             migrations_must_be_numbered_without_gaps,
             nothing_to_undo_is_refused,
+            numbers_of_partitions_are_noted,
             old_claims_are_pruned,
             old_dead_letters_are_pruned,
             old_instances_are_pruned_with_their_history,
@@ -180,6 +192,7 @@ macro_rules! store_conformance {
             owning_raises_the_epoch,
             parked_messages_are_kept_untouched,
             parked_messages_come_in_order_per_key,
+            parked_messages_of_keys_are_counted,
             parked_messages_of_services_are_apart,
             parked_messages_without_a_key_stand_alone,
             partitions_of_services_are_apart,
@@ -197,6 +210,7 @@ macro_rules! store_conformance {
             ten_thousand_rows_fit_one_call,
             ten_thousand_steps_fit_one_call,
             the_applied_offset_only_advances,
+            the_clock_of_a_service_is_kept,
             the_owner_can_rewind,
             the_store_is_well_after_migrating,
             undo_covers_every_table,

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{Subject, samples::record};
 use crate::{
     message::TopicPartition,
-    store::{Ownership, Store},
+    store::{KeptClock, Ownership, Store},
+    time::Timestamp,
 };
 
 fn partition(number: i32) -> TopicPartition {
@@ -204,4 +205,39 @@ pub async fn partitions_of_services_are_apart(subject: Subject) {
     store.own("shipping", &[partition(0)]).await.expect("own");
     assert!(stands(store, 0, owned.epoch).await);
     assert_eq!(own(store, 0).await.applied, Some(5));
+}
+
+/// A topic that was noted with another number of partitions before has moved, for good, and only for that service.
+///
+/// # Panics
+/// When that is not so.
+pub async fn numbers_of_partitions_are_noted(subject: Subject) {
+    let store = subject.migrated().await;
+    let topics = |orders, payments| [("orders".to_owned(), orders), ("payments".to_owned(), payments)];
+    for (orders, payments, expected) in
+        [(6, 6, [false, false]), (6, 6, [false, false]), (12, 6, [true, false]), (12, 3, [true, true]), (6, 6, [true, true])]
+    {
+        let moved = store.note_partitions("payments", &topics(orders, payments)).await.expect("note");
+        assert_eq!(moved, expected, "{orders} and {payments}");
+    }
+    assert_eq!(store.note_partitions("order", &topics(1, 1)).await.expect("note"), [false, false]);
+    assert_eq!(store.note_partitions("order", &[]).await.expect("note"), Vec::<bool>::new());
+}
+
+/// The clock of a service is kept as it was written last. A database that has a clock goes forward.
+///
+/// # Panics
+/// When that is not so.
+pub async fn the_clock_of_a_service_is_kept(subject: Subject) {
+    let store = subject.migrated().await;
+    assert_eq!(store.clock("payments").await.expect("read"), None);
+    for (seen, offset, stops) in [(1_700_000_000_000, 0, ""), (1, -300_000, "1-2 5-9")] {
+        let clock = KeptClock { seen: Timestamp::from_millis(seen), offset, stops: stops.to_owned() };
+        store.keep_clock("payments", &clock).await.expect("keep");
+        assert_eq!(store.clock("payments").await.expect("read"), Some(clock));
+    }
+    assert_eq!(store.clock("order").await.expect("read"), None);
+    let first = store.time().await.expect("time");
+    let second = store.time().await.expect("time");
+    assert!(first.is_some() == second.is_some() && second >= first, "{first:?} {second:?}");
 }

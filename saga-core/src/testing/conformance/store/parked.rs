@@ -115,3 +115,29 @@ pub async fn parked_messages_of_services_are_apart(subject: Subject) {
     assert!(store.parked_keys("payments").await.expect("keys").is_empty());
     assert!(store.parked("payments", "orders", b"k", 10).await.expect("read").is_empty());
 }
+
+/// Parked messages of keys are counted whatever partition they are of, with those of the transaction itself.
+///
+/// # Panics
+/// When that is not so.
+pub async fn parked_messages_of_keys_are_counted(subject: Subject) {
+    let store = subject.migrated().await;
+    let mut moved = received("orders", Some(b"one"), 2);
+    moved.partition += 7;
+    let messages = [
+        parked(received("orders", Some(b"one"), 1), 50),
+        parked(moved, 50),
+        parked(received("orders", Some(b"two"), 3), 50),
+        parked(received("refunds", Some(b"one"), 4), 50),
+    ];
+    let ids = write(store, async |tx| tx.park("orders", &messages).await.expect("park")).await;
+    let keys = ["two", "one", "other", "one"].map(|key| bytes::Bytes::from_static(key.as_bytes()));
+    let mut tx = store.begin().await.expect("begin");
+    assert_eq!(tx.count_parked("orders", "orders", &keys).await.expect("count"), [1, 2, 0, 2]);
+    assert_eq!(tx.count_parked("another", "orders", &keys).await.expect("count"), [0, 0, 0, 0]);
+    assert_eq!(tx.count_parked("orders", "orders", &[]).await.expect("count"), Vec::<usize>::new());
+    tx.unpark(&ids[..1]).await.expect("unpark");
+    tx.park("orders", &[parked(received("orders", Some(b"two"), 5), 50)]).await.expect("park");
+    assert_eq!(tx.count_parked("orders", "orders", &keys).await.expect("count"), [2, 1, 0, 1]);
+    tx.commit().await.expect("commit");
+}

@@ -85,3 +85,39 @@ async fn a_commit_after_closing_ends() {
     within("the commit ending", commit).await.expect("what was accepted before closing is stored");
     assert!(matches!(reader.subscription.commit(vec![(bench.partition(0), 10)]).await, Err(TransportError::Closed)));
 }
+
+#[tokio::test]
+async fn the_write_ahead_log_stays_small_though_somebody_always_reads() {
+    use sqlx::{Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+    async fn begin(reader: &mut SqliteConnection) {
+        reader.execute("BEGIN; SELECT count(*) FROM partitions").await.expect("it reads");
+    }
+    let folder = folder();
+    let options = EmbeddedOptions { write_ahead_log_bytes: 1 << 20, ..EmbeddedOptions::default() };
+    let bench = Bench::new(Embedded::open(&folder, options).await.expect("the log opens"), 1).await;
+    let file = folder.path().join("log.db");
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    let reader = SqliteConnectOptions::new().filename(&file).read_only(true);
+    let mut one = SqliteConnection::connect_with(&reader).await.expect("a reader");
+    let mut other = SqliteConnection::connect_with(&reader).await.expect("a reader");
+    // At every moment one of the two has a transaction open.
+    let reading = tokio::spawn(async move {
+        begin(&mut one).await;
+        while stopped.try_recv().is_err() {
+            begin(&mut other).await;
+            one.execute("COMMIT").await.expect("it ends");
+            begin(&mut one).await;
+            other.execute("COMMIT").await.expect("it ends");
+            tokio::task::yield_now().await;
+        }
+    });
+    let value = "x".repeat(20_000);
+    for _ in 0..2_000 {
+        bench.log.publish(vec![bench.record("key", &value)]).await.remove(0).expect("it is stored");
+    }
+    let log = crate::sqlite::log_bytes(&file).await;
+    let _ = stop.send(());
+    reading.await.expect("it ends");
+    // More than 40 MB were written.
+    assert!(log < 8 << 20, "the log has {log} bytes");
+}

@@ -1,0 +1,138 @@
+//! Gauges of what comes and goes: a partition that is owned for a while, a client that is open, a broker that is known.
+//!
+//! The recorder beneath keeps a series for ever. These are kept here instead, as long as something holds a handle of them, and are
+//! shown from the first value on: an instance shows nothing of what it no longer has.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// The labels of a series: their names, and their values.
+type Labels = Vec<(&'static str, String)>;
+
+/// The gauges that somebody holds, by name and labels.
+#[derive(Default)]
+pub(super) struct Passing {
+    series: Mutex<BTreeMap<&'static str, BTreeMap<Labels, Weak<AtomicU64>>>>,
+}
+
+/// A gauge whose series is gone with the last handle of it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct PassingGauge(Arc<AtomicU64>);
+
+/// No value yet.
+const UNSET: u64 = u64::MAX;
+
+impl PassingGauge {
+    /// Replaces the value.
+    pub(crate) fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Replaces the value with a count. Beyond 2^53 it is rounded.
+    pub(crate) fn set_count(&self, count: u64) {
+        self.set(count as f64);
+    }
+}
+
+impl fmt::Debug for PassingGauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PassingGauge")
+    }
+}
+
+fn labels(labels: &[(&'static str, &str)]) -> Labels {
+    labels.iter().map(|&(name, value)| (name, value.to_owned())).collect()
+}
+
+impl Passing {
+    /// The gauge called `name` with `labels`: the one that is held, or a new one.
+    pub(super) fn gauge(&self, name: &'static str, of: &[(&'static str, &str)]) -> PassingGauge {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = series.entry(name).or_default().entry(labels(of)).or_default();
+        PassingGauge(kept.upgrade().unwrap_or_else(|| {
+            let gauge = Arc::new(AtomicU64::new(UNSET));
+            *kept = Arc::downgrade(&gauge);
+            gauge
+        }))
+    }
+
+    /// The gauge called `name` with `labels`, if somebody holds it.
+    pub(super) fn held(&self, name: &'static str, of: &[(&'static str, &str)]) -> Option<PassingGauge> {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        series.get(name)?.get(&labels(of))?.upgrade().map(PassingGauge)
+    }
+
+    /// Adds those that are held to `text`, in Prometheus' format; all carry the label `service`. `help` says what each is.
+    pub(super) fn render(&self, text: &mut String, service: &str, help: impl Fn(&str) -> Option<&'static str>) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, of_name) in series.iter_mut() {
+            of_name.retain(|_, gauge| gauge.strong_count() > 0);
+            let shown = of_name.iter().filter_map(|(labels, gauge)| {
+                let value = gauge.upgrade()?.load(Ordering::Relaxed);
+                (value != UNSET).then(|| (labels, f64::from_bits(value)))
+            });
+            let mut shown = shown.peekable();
+            if shown.peek().is_none() {
+                continue;
+            }
+            if let Some(help) = help(name) {
+                let _ = writeln!(text, "# HELP {name} {help}");
+            }
+            let _ = writeln!(text, "# TYPE {name} gauge");
+            for (labels, value) in shown {
+                let _ = write!(text, "{name}{{service=\"{}\"", escaped(service));
+                for (label, value) in labels {
+                    let _ = write!(text, ",{label}=\"{}\"", escaped(value));
+                }
+                let _ = writeln!(text, "}} {value}");
+            }
+            text.push('\n');
+        }
+    }
+}
+
+/// `value` as it stands between quotes.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(passing: &Passing) -> String {
+        let mut text = String::new();
+        passing.render(&mut text, "s", |_| Some("What it is."));
+        text
+    }
+
+    #[test]
+    fn a_series_is_shown_from_its_first_value_until_its_last_handle_is_gone() {
+        let passing = Passing::default();
+        let one = passing.gauge("lag", &[("topic", "orders"), ("partition", "0")]);
+        assert_eq!(rendered(&passing), "");
+        passing.held("lag", &[("topic", "orders"), ("partition", "0")]).expect("held").set_count(7);
+        let other = passing.gauge("lag", &[("topic", "a\"\\\nb"), ("partition", "1")]);
+        other.set(1.5);
+        assert_eq!(
+            rendered(&passing),
+            "# HELP lag What it is.\n# TYPE lag gauge\nlag{service=\"s\",topic=\"a\\\"\\\\\\nb\",partition=\"1\"} 1.5\n\
+             lag{service=\"s\",topic=\"orders\",partition=\"0\"} 7\n\n"
+        );
+        let again = one.clone();
+        drop((one, other));
+        assert_eq!(
+            rendered(&passing),
+            "# HELP lag What it is.\n# TYPE lag gauge\nlag{service=\"s\",topic=\"orders\",partition=\"0\"} 7\n\n"
+        );
+        drop(again);
+        assert_eq!(rendered(&passing), "");
+        assert!(passing.held("lag", &[("topic", "orders"), ("partition", "0")]).is_none());
+    }
+}

@@ -1,0 +1,43 @@
+//! What is kept of replays.
+
+use async_trait::async_trait;
+
+use super::{
+    super::{Ownership, Replay, ReplayId, ReplayStep, ReplayStore, StoreError, StoreTx},
+    PostgresStore, ask,
+    statements::replays,
+    unit::Unit,
+};
+use crate::time::Timestamp;
+
+#[async_trait]
+impl ReplayStore for PostgresStore {
+    async fn ask(&self, service: &str, replay: &Replay) -> Result<bool, StoreError> {
+        self.write(async |connection| replays::ask(connection, service, replay).await).await
+    }
+
+    async fn list(&self, service: &str, open: bool, limit: u32) -> Result<Vec<Replay>, StoreError> {
+        ask!(self, reading, connection => replays::list(connection, service, open, limit))
+    }
+
+    async fn stop(&self, service: &str, id: &ReplayId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write(async |connection| replays::stop(connection, service, id, at).await).await
+    }
+
+    async fn step(&self, service: &str, step: &ReplayStep) -> Result<bool, StoreError> {
+        let mut unit = Unit::begin(&self.connector).await?;
+        let done = unit.run(async |connection| replays::step(connection, service, step).await).await?;
+        if done {
+            Box::new(unit).commit().await?;
+        }
+        Ok(done)
+    }
+
+    async fn partitions(&self, service: &str) -> Result<Vec<Ownership>, StoreError> {
+        ask!(self, reading, connection => replays::partitions(connection, service))
+    }
+
+    async fn prune(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.write(async |connection| replays::prune(connection, service, before, limit).await).await
+    }
+}

@@ -1,0 +1,144 @@
+//! A database that does not fit is refused when it is opened, or told by its health.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+
+use super::{super::connect::Connector, PATIENCE, PostgresOptions, PostgresStore, Schema, native, url};
+use crate::store::{Store, StoreError};
+
+/// The options of `schema`, with settings of the session as a role or a database has them.
+fn with_settings(schema: &Schema, settings: &str) -> PostgresOptions {
+    let mut options = schema.options();
+    options.connect = options.connect.options(settings.split(' ').filter_map(|setting| setting.split_once('=')));
+    options
+}
+
+/// A store of which it was not looked at whether it fits: one that was opened before something changed.
+fn opened_before(options: PostgresOptions) -> PostgresStore {
+    PostgresStore { connector: Arc::new(Connector::new(options)) }
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+}
+
+async fn refusal(options: PostgresOptions) -> String {
+    PostgresStore::open(options).await.expect_err("opened").to_string()
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_database_in_another_encoding_is_refused() {
+    let mut server = PgConnection::connect(&url()).await.unwrap();
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let name = format!("test_{}_{}", encoding.to_lowercase(), std::process::id());
+        let made = format!("CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+        execute(&mut server, made).await;
+        let mut options: PostgresOptions = url().parse().unwrap();
+        options.connect = options.connect.database(&name);
+        let error = refusal(options).await;
+        execute(&mut server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        assert!(error.contains(&format!("its encoding is {encoding}")) && error.contains("ENCODING 'UTF8'"), "{error}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_server_that_takes_no_writes_is_refused_and_told_by_health() {
+    let schema = Schema::new();
+    drop(schema.store().await);
+    let read_only = with_settings(&schema, "default_transaction_read_only=on");
+    let error = refusal(read_only.clone()).await;
+    assert!(error.contains("it takes no writes") && error.contains("default_transaction_read_only"), "{error}");
+    let store = opened_before(read_only);
+    let error = store.check().await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains("it takes no writes")), "{error}");
+    opened_before(schema.options()).check().await.expect("this one takes them");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn every_right_that_is_missing_is_listed() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let mut owner = schema.beside().await;
+    store.check().await.expect("well");
+    for (taken, what) in [
+        (
+            "REVOKE INSERT ON sagas_inbox, sagas_outbox FROM CURRENT_USER",
+            "lacks rights on sagas_inbox, sagas_outbox; `GRANT SELECT, INSERT",
+        ),
+        ("REVOKE DELETE ON sagas_parked FROM CURRENT_USER", "lacks rights on sagas_inbox, sagas_outbox, sagas_parked;"),
+        (
+            "ALTER TABLE sagas_steps ENABLE ROW LEVEL SECURITY; ALTER TABLE sagas_steps FORCE ROW LEVEL SECURITY",
+            "row level security hides rows of sagas_steps",
+        ),
+    ] {
+        execute(&mut owner, taken.to_owned()).await;
+        for error in [store.check().await.unwrap_err(), store.migrate().await.unwrap_err()] {
+            assert!(matches!(&error, StoreError::Refused(reason) if reason.contains(what)), "{taken}: {error}");
+        }
+    }
+    let empty = Schema::new();
+    execute(&mut owner, format!("CREATE SCHEMA {0}; REVOKE CREATE ON SCHEMA {0} FROM CURRENT_USER", empty.0)).await;
+    let error = refusal(empty.options()).await;
+    assert!(error.contains("may not make tables in the schema; `GRANT CREATE ON SCHEMA"), "{error}");
+    execute(&mut owner, format!("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER", empty.0)).await;
+    let error = refusal(empty.options()).await;
+    assert!(error.contains("may not use the schema; `GRANT USAGE, CREATE"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn settings_of_a_role_do_not_weaken_a_transaction() {
+    let schema = Schema::new();
+    let settings = "default_transaction_isolation=serializable synchronous_commit=off standard_conforming_strings=off";
+    let store = schema.store_with(with_settings(&schema, settings)).await;
+    let mut tx = store.begin().await.unwrap();
+    for (setting, expected) in
+        [("transaction_isolation", "read committed"), ("synchronous_commit", "on"), ("standard_conforming_strings", "on")]
+    {
+        let found: String =
+            sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(native(&mut *tx)).await.unwrap();
+        assert_eq!(found, expected, "{setting}");
+    }
+    let advice = store.advice().await.unwrap();
+    let about: Vec<_> = advice.iter().map(|advice| (advice.condition, advice.subject.as_str())).collect();
+    assert_eq!(about, [("database_settings", "synchronous_commit")], "{advice:?}");
+    assert_eq!(schema.open().await.advice().await.unwrap(), []);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_pool_that_is_full_for_long_is_told() {
+    let schema = Schema::new();
+    let store = schema.store_with(schema.options().pool(3)).await;
+    let held = (store.begin().await.unwrap(), store.begin().await.unwrap());
+    assert_eq!(store.advice().await.unwrap(), [], "not for long yet");
+    let told = async {
+        loop {
+            if let [advice] = &*store.advice().await.unwrap() {
+                return advice.clone();
+            }
+        }
+    };
+    let advice = tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    assert_eq!((advice.condition, advice.subject.as_str(), advice.critical), ("database_pool", "pool", true));
+    assert!(advice.detail.contains("all 2 connections for transactions"), "{advice:?}");
+    store.check().await.expect("the database itself is well");
+    drop(held);
+    tokio::time::timeout(PATIENCE, async { while !store.advice().await.unwrap().is_empty() {} }).await.expect("it is over");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_migration_takes_the_time_it_takes() {
+    let schema = Schema::new();
+    let store = PostgresStore::open(with_settings(&schema, "statement_timeout=300")).await.unwrap();
+    store.migrate().await.unwrap();
+    let slow = crate::store::Migration { version: 1, name: "slow", sql: "CREATE TABLE slow AS SELECT pg_sleep(1)" };
+    store.migrate_set("shop", &[slow]).await.unwrap();
+    let connected = schema.options().connect_options().connect().await;
+    assert!(tokio::time::timeout(Duration::from_secs(5), connected.unwrap().ping()).await.is_ok());
+}

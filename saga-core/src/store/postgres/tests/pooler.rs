@@ -1,0 +1,116 @@
+//! Behind PgBouncer: in session mode all works, in the other modes it is refused with the fix.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use sqlx_core::Url;
+
+use super::{NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, url};
+use crate::store::{Sharing, Store, StoreError};
+
+/// A PgBouncer before the server that tests use.
+struct Pooler {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Pooler {
+    /// `None`: it is not installed.
+    async fn start(mode: &str) -> Option<Self> {
+        let found = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
+        let Some(program) = found.into_iter().find(|program| Path::new(program).exists()) else {
+            println!("skipped: there is no PgBouncer here; scripts/pgbouncer installs it");
+            return None;
+        };
+        let server = Url::parse(&url()).unwrap();
+        let (host, at) = (server.host_str().unwrap(), server.port().unwrap_or(5432));
+        let (user, password) = (server.username(), server.password().unwrap_or_default());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let file = folder.path().join("pgbouncer.ini");
+        let database = server.path().trim_start_matches('/');
+        let settings = format!(
+            "[databases]\n{database} = host={host} port={at} dbname={database} user={user} password={password}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
+        );
+        fs::write(&file, settings).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-q").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // It does not run as root.
+        if fs::metadata("/proc/self").is_ok_and(|of_us| std::os::unix::fs::MetadataExt::uid(&of_us) == 0) {
+            command.args(["-u", "nobody"]);
+        }
+        let process = command.spawn().unwrap();
+        let pooler = Self { process, port, _folder: folder };
+        let answers = async {
+            while TcpStream::connect(("127.0.0.1", port)).is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, answers).await.expect("PgBouncer answers");
+        Some(pooler)
+    }
+
+    fn options(&self, schema: &Schema, query: &str) -> PostgresOptions {
+        let mut through = Url::parse(&url()).unwrap();
+        through.set_host(Some("127.0.0.1")).unwrap();
+        through.set_port(Some(self.port)).unwrap();
+        through.set_query(Some(query));
+        through.as_str().parse::<PostgresOptions>().unwrap().schema(&schema.0).unwrap()
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn in_session_mode_a_pooler_is_as_good_as_the_server() {
+    let Some(pooler) = Pooler::start("session").await else { return };
+    let schema = Schema::new();
+    let store = PostgresStore::open(pooler.options(&schema, "pool=4")).await.unwrap();
+    store.migrate().await.unwrap();
+    store.migrate_set("notes", NOTES).await.unwrap();
+    for text in ["a", "b"] {
+        let mut tx = store.begin().await.unwrap();
+        note(&mut *tx, text).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    store.check().await.unwrap();
+    assert_eq!(store.advice().await.unwrap(), []);
+    assert!(store.news("orders").await.is_ok(), "it listens");
+    assert_eq!(schema.notes().await, ["a", "b"]);
+    store.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_pooler_that_does_not_keep_sessions_apart_is_refused_with_the_fix() {
+    for mode in ["transaction", "statement"] {
+        let Some(pooler) = Pooler::start(mode).await else { return };
+        let error = PostgresStore::open(pooler.options(&Schema::new(), "")).await.expect_err(mode);
+        assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("`pool_mode = session`")), "{mode}: {error}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_startup_parameter_that_a_pooler_does_not_take_is_named() {
+    let Some(pooler) = Pooler::start("session").await else { return };
+    let options = pooler.options(&Schema::new(), "options=-c%20statement_timeout%3D1000");
+    let error = PostgresStore::open(options).await.expect_err("refused");
+    let fix = matches!(&error, StoreError::Refused(reason) if reason.contains("ignore_startup_parameters"));
+    assert!(fix && error.to_string().contains("options"), "{error}");
+}

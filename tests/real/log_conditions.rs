@@ -1,0 +1,347 @@
+//! What keeps a service from reading and writing Apache Kafka is in its health by name, with the topic, the cause and the fix, and is
+//! over by itself when the cause is gone.
+
+use std::{
+    future::Future,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use sagas::{
+    App, Handle, Settings, StartError,
+    kafka::{Kafka, KafkaConfig},
+    prelude::*,
+    runtime::health::Status,
+};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::{
+    process::Command,
+    sync::MutexGuard,
+    time::{Instant, sleep},
+};
+
+use super::servers::{Server, folder, turn};
+
+/// How long the broker and the client may take to notice something.
+const SOON: Duration = Duration::from_secs(60);
+
+#[event(topic = "orders", key = id)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ordered {
+    id: String,
+}
+
+#[event(topic = "inventory", key = id)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Reserved {
+    id: String,
+}
+
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+#[handler]
+async fn reserve(On(ordered): On<Ordered>) -> Reserved {
+    Reserved { id: ordered.id }
+}
+
+#[handler]
+async fn count(On(_): On<Reserved>, State(count): State<Count>) {
+    count.0.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A broker of the test's own.
+struct Broker {
+    server: Server,
+    address: String,
+    _folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Broker {
+    async fn start(settings: &[&str]) -> Self {
+        let (turn, folder) = (turn().await, folder());
+        let server = Server::new("kafka", folder.path());
+        let mut arguments = vec!["start", "--port", "0"];
+        settings.iter().for_each(|setting| arguments.extend(["--set", *setting]));
+        server.run(&arguments).await;
+        let address = server.run(&["address"]).await;
+        Self { server, address, _folder: folder, _turn: turn }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.config().create().unwrap()
+    }
+
+    async fn topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, 2, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
+        self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    }
+
+    async fn alter(&self, topic: &str, name: &str, value: &str) {
+        let alter = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        self.admin().alter_configs([&alter], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    }
+
+    /// Changes rights of everybody, by Kafka's own program.
+    async fn rights(&self, arguments: &[&str]) {
+        let jars = self.server.run(&["jars"]).await;
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(Path::new(&jars).join("*")).arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
+        command.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address]).args(arguments);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+
+    async fn try_start_app(&self, count: &Count, settings: Settings) -> Result<Handle, StartError> {
+        let config: KafkaConfig = format!("kafka://{}?session.timeout.ms=6000", self.address).parse().unwrap();
+        let service = Service::new("shop", Database::memory()).state(count.clone());
+        let service = service.handlers(handlers![reserve, count]).settings(settings);
+        App::new("shop").service(service).start(Kafka::connect(config).await.unwrap()).await
+    }
+}
+
+/// Two partitions to a topic.
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    (settings.topic_partitions, settings.stall_warning_s) = (2, 10);
+    settings
+}
+
+async fn order(handle: &Handle, id: &str) {
+    let mut work = handle.service("shop").unwrap().begin().await.unwrap();
+    work.publish(&Ordered { id: id.to_owned() }).unwrap();
+    work.commit().await.unwrap();
+}
+
+async fn orders(handle: &Handle, ids: std::ops::Range<usize>) {
+    for id in ids {
+        order(handle, &format!("o{id}")).await;
+    }
+}
+
+/// The details of the conditions of this name and subject.
+async fn detail(handle: &Handle, name: &str, subject: &str) -> Option<String> {
+    let report = handle.service("shop").unwrap().health().report().await;
+    let all = report.checks["conditions"].values["conditions"].clone();
+    let is = |condition: &&serde_json::Value| {
+        condition["condition"] == name && condition["subject"].as_str().is_some_and(|known| known.starts_with(subject))
+    };
+    all.as_array().unwrap().iter().find(is).map(|condition| condition["detail"].as_str().unwrap().to_owned())
+}
+
+async fn status(handle: &Handle) -> Status {
+    handle.service("shop").unwrap().health().ready().await.status
+}
+
+async fn soon<T, F: Future<Output = Option<T>>>(what: &str, handle: &Handle, look: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        if Instant::now() > deadline {
+            panic!("{what} did not come: {:#?}", handle.service("shop").unwrap().health().report().await);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn named(handle: &Handle, name: &str, subject: &str) -> String {
+    let detail = soon(&format!("{name} of {subject}"), handle, || detail(handle, name, subject)).await;
+    println!("{name} of {subject}: {detail}");
+    detail
+}
+
+async fn ready(handle: &Handle) {
+    soon("ready", handle, || async { (status(handle).await != Status::Down).then_some(()) }).await;
+}
+
+async fn counted(handle: &Handle, count: &Count, wanted: usize) {
+    soon(&format!("{wanted} events"), handle, || async { (count.0.load(Ordering::SeqCst) >= wanted).then_some(()) }).await;
+}
+
+const ALL: [&str; 5] = ["--force", "--allow-principal", "User:ANONYMOUS", "--operation", "All"];
+const READ: [&str; 5] = ["--force", "--deny-principal", "User:ANONYMOUS", "--operation", "Read"];
+const WRITE: [&str; 5] = ["--force", "--deny-principal", "User:ANONYMOUS", "--operation", "Write"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn rights_that_are_taken_away_are_named_and_it_goes_on_when_they_are_back() {
+    let broker = Broker::start(&[
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found=true",
+    ])
+    .await;
+    let count = Count::default();
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    orders(&handle, 0..4).await;
+    counted(&handle, &count, 4).await;
+    ready(&handle).await;
+
+    // One right of a topic; the others stay.
+    for (resource, name) in [("--topic", "inventory"), ("--topic", "orders"), ("--group", "shop")] {
+        broker.rights(&[&["--add", resource, name][..], &ALL].concat()).await;
+    }
+    broker.rights(&[&["--add", "--topic", "inventory"][..], &READ].concat()).await;
+    orders(&handle, 4..8).await;
+    let text = named(&handle, "not_authorized", "inventory").await;
+    assert!(text.contains("may not read the topic `inventory`") && text.contains("grant Read"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    assert_eq!(detail(&handle, "not_authorized", "orders").await, None);
+    broker.rights(&[&["--remove", "--topic", "inventory"][..], &READ].concat()).await;
+    ready(&handle).await;
+    counted(&handle, &count, 8).await;
+
+    broker.rights(&[&["--add", "--topic", "inventory"][..], &WRITE].concat()).await;
+    orders(&handle, 8..12).await;
+    let text = named(&handle, "topic_unwritable", "inventory").await;
+    assert!(text.contains("does not take 4 records of the outbox") && text.contains("Write"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    broker.rights(&[&["--remove", "--topic", "inventory"][..], &WRITE].concat()).await;
+    ready(&handle).await;
+    counted(&handle, &count, 12).await;
+
+    broker.rights(&[&["--add", "--group", "shop"][..], &READ].concat()).await;
+    let text = named(&handle, "group_refused", "shop").await;
+    assert!(text.contains("group `shop`") && text.contains("grant Read"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    broker.rights(&[&["--remove", "--group", "shop"][..], &READ].concat()).await;
+    ready(&handle).await;
+    orders(&handle, 12..16).await;
+    counted(&handle, &count, 16).await;
+
+    // A topic of which nothing is allowed, not even to look at it.
+    broker.rights(&[&["--remove", "--topic", "inventory"][..], &ALL].concat()).await;
+    broker.rights(&[&["--add", "--topic", "inventory"][..], &READ].concat()).await;
+    let text = named(&handle, "not_authorized", "inventory").await;
+    assert!(text.contains("inventory"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    broker.rights(&[&["--remove", "--topic", "inventory"][..], &READ].concat()).await;
+    ready(&handle).await;
+    orders(&handle, 16..20).await;
+    counted(&handle, &count, 20).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn a_topic_that_is_deleted_is_named_until_it_is_back() {
+    let broker = Broker::start(&["auto.create.topics.enable=false"]).await;
+    let count = Count::default();
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    ready(&handle).await;
+    broker.admin().delete_topics(&["inventory"], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    let text = named(&handle, "topic_missing", "inventory").await;
+    assert!(text.contains("no topic `inventory`") && text.contains("create it again"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    broker.topic("inventory", &[]).await;
+    ready(&handle).await;
+    orders(&handle, 0..4).await;
+    counted(&handle, &count, 4).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn zstd_is_read_foreign_members_and_open_transactions_are_named() {
+    let broker = Broker::start(&[]).await;
+    broker.topic("inventory", &[("compression.type", "zstd")]).await;
+    let count = Count::default();
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    orders(&handle, 0..20).await;
+    counted(&handle, &count, 20).await;
+    ready(&handle).await;
+
+    // Records behind a transaction of another producer, on every partition.
+    let producer: BaseProducer = {
+        let mut config = broker.config();
+        config.set("transactional.id", "foreign").set("transaction.timeout.ms", "50000").create().unwrap()
+    };
+    let opened = tokio::task::spawn_blocking(move || {
+        producer.init_transactions(Duration::from_secs(20)).unwrap();
+        producer.begin_transaction().unwrap();
+        for partition in 0..2 {
+            producer
+                .send(BaseRecord::<(), str>::to("orders").partition(partition).payload("{}"))
+                .map_err(|(error, _)| error)
+                .unwrap();
+        }
+        producer.flush(Duration::from_secs(20)).unwrap();
+        producer
+    });
+    let producer = opened.await.unwrap();
+    orders(&handle, 20..40).await;
+    let text = named(&handle, "open_transaction", "orders-").await;
+    assert!(text.contains("wait behind a transaction"), "{text}");
+    tokio::task::spawn_blocking(move || producer.abort_transaction(Duration::from_secs(20)).unwrap()).await.unwrap();
+    counted(&handle, &count, 40).await;
+    soon("the end of the transaction", &handle, || async {
+        detail(&handle, "open_transaction", "orders-").await.is_none().then_some(())
+    })
+    .await;
+
+    // Somebody reads as the service.
+    let mut config = broker.config();
+    config
+        .set("group.id", "shop")
+        .set("client.id", "console-consumer")
+        .set("partition.assignment.strategy", "cooperative-sticky");
+    config.set("enable.auto.commit", "false");
+    let foreign: BaseConsumer = config.create().unwrap();
+    foreign.subscribe(&["orders", "inventory"]).unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let reading = tokio::task::spawn_blocking(move || {
+        while stopped.try_recv().is_err() {
+            let _ = foreign.poll(Duration::from_millis(50));
+        }
+    });
+    let text = named(&handle, "foreign_member", "console-consumer").await;
+    assert!(text.contains("the group `shop` has a member that is no instance"), "{text}");
+    assert_eq!(status(&handle).await, Status::Down);
+    stop.send(()).unwrap();
+    reading.await.unwrap();
+    ready(&handle).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn settings_of_topics_are_checked_at_the_start_and_told() {
+    let broker = Broker::start(&[]).await;
+    broker.topic("inventory", &[("cleanup.policy", "compact")]).await;
+    broker.topic("orders", &[("retention.ms", "3600000"), ("max.message.bytes", "600")]).await;
+    let count = Count::default();
+    let refused = broker.try_start_app(&count, settings()).await.err().expect("the start is refused").to_string();
+    assert!(
+        refused.contains("topic `inventory`: `cleanup.policy` has `compact`") && refused.contains("set it to `delete`"),
+        "{refused}"
+    );
+    broker.alter("inventory", "cleanup.policy", "delete").await;
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    for setting in ["retention.ms", "max.message.bytes"] {
+        let text = named(&handle, "topic_setting", &format!("orders {setting}")).await;
+        assert!(text.contains(&format!("`{setting}` is")), "{text}");
+    }
+    ready(&handle).await;
+    assert!(handle.stop().await);
+}
