@@ -373,13 +373,18 @@ async fn letters_expire_by_their_retention_and_settled_ones_sooner() {
         // What is forgotten is looked for every ten minutes.
         pump.advance(4 * DAY).await;
         assert_eq!((there("a").await, there("b").await), (1, 1));
-        pump.advance(DAY + Duration::from_secs(700)).await;
-        until("the settled one is forgotten", || async { there("a").await == 0 }).await;
+        pump.advance(DAY).await;
+        // The look may just be under way when the time has come: then it is the next that finds it.
+        let gone = async |key| {
+            pump.advance(Duration::from_secs(601)).await;
+            there(key).await == 0
+        };
+        until("the settled one is forgotten", || gone("a")).await;
         assert_eq!((there("b").await, there("held").await), (1, 1));
         for _ in 0..26 {
             pump.advance(DAY).await;
         }
-        until("the open one is forgotten", || async { there("b").await == 0 }).await;
+        until("the open one is forgotten", || gone("b")).await;
         assert_eq!(there("held").await, 1, "it holds its key");
         assert_eq!(metric(service, "sagas_dead_letters_settled_total", "how=\"expired\""), 1.0);
         assert_eq!(metric(service, "sagas_dead_letters_open", ""), 1.0);
