@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn every_series_says_what_it_is() {
         let metrics = Metrics::new("billing");
-        let brokers = vec![BrokerStatistics { address: "b".into(), ..BrokerStatistics::default() }];
+        let brokers = vec![BrokerStatistics { address: "b".into(), rtt_micros: Some(1), ..BrokerStatistics::default() }];
         let partition = TopicPartition::new("orders", 0);
         let partitions = vec![PartitionStatistics { partition, lag: None, queued_records: 0, next: 0, end: 0, blocked: 0 }];
         let mut series = ClientSeries::new(&metrics, &"billing".into());
