@@ -226,7 +226,7 @@ async fn an_event_that_is_given_up_before_its_handler_sees_it_stops_its_flow_vis
             Header::text(headers::TYPE, Reserved::NAME),
             Header::text(headers::SCHEMA_VERSION, "9"),
         ],
-        timestamp: stage.pump.clock().now(),
+        timestamp: stage.pump.clock().now().into(),
     };
     stage.pump.publish_record(newer).await;
     stage.pump.run_until_quiet().await;
