@@ -208,7 +208,8 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
     }
     match transport.check_topics(&topics).await {
         Ok(findings) => problems.extend(lookout::refusals(findings)),
-        Err(error) => problems.push(format!("the settings of the topics could not be read: {error}")),
+        // The lookout of each service asks again.
+        Err(error) => tracing::info!(%error, "the settings of the topics cannot be read now"),
     }
     problems
 }

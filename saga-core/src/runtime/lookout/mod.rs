@@ -29,6 +29,8 @@ const LASTING: Duration = Duration::from_secs(3);
 const OPEN: Duration = Duration::from_secs(10);
 /// How often the settings of topics are looked at.
 const SETTINGS: Duration = Duration::from_secs(300);
+/// The same, after they could not be read.
+const SETTINGS_AGAIN: Duration = Duration::from_secs(30);
 
 /// What is seen at one look.
 struct Seen {
@@ -210,12 +212,11 @@ impl Lookout {
     /// What the settings of the topics are.
     async fn settings(&mut self) -> Vec<Seen> {
         let now = self.core.clock.now();
-        if self.settings_at <= now
-            && let Ok(findings) = self.core.transport.check_topics(&self.topics).await
-        {
-            // What cannot be asked now is asked at the next look.
-            self.settings_at = now.after(SETTINGS);
-            self.findings = findings;
+        if self.settings_at <= now {
+            match self.core.transport.check_topics(&self.topics).await {
+                Ok(findings) => (self.findings, self.settings_at) = (findings, now.after(SETTINGS)),
+                Err(_) => self.settings_at = now.after(SETTINGS_AGAIN),
+            }
             for note in self.findings.iter().filter(|finding| finding.weight == Weight::Note) {
                 if self.noted.insert((note.topic.clone(), note.setting.clone())) {
                     tracing::info!(service = &*self.core.name, topic = note.topic, setting = note.setting, "{}", note.detail);
