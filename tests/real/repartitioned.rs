@@ -83,7 +83,7 @@ impl World {
             headers: [("ce_id", format!("k{key}-{number}")), ("ce_source", "elsewhere".into()), ("ce_type", "Reserved".into())]
                 .map(|(name, value)| Header::text(name, value))
                 .into(),
-            timestamp: Clock::system().now(),
+            timestamp: Clock::system().now().into(),
         };
         let stored = kafka.publish((0..KEYS).map(record).collect()).await;
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
