@@ -115,7 +115,7 @@ async fn records_from_a_clock_that_is_ahead_are_in_health_and_metrics() {
         let id = format!("a-{number}");
         let headers = [("ce_id", &*id), ("ce_source", "shop"), ("ce_type", "Placed")];
         let mut record = record(Some(b"a"), Some(value.as_bytes()), &headers);
-        record.timestamp = Timestamp::from_millis(service.clock().now().as_millis() + by);
+        record.timestamp = Timestamp::from_millis(service.clock().now().as_millis() + by).into();
         assert!(log.publish(vec![record]).await[0].is_ok());
         sleep(Duration::from_secs(6)).await;
         (metric(service, "sagas_clock_skew_seconds", "log"), condition(&handle, "clock_skew").await)
