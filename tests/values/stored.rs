@@ -67,6 +67,7 @@ async fn what_was_held_until_the_end_of_numbers_is_held_still() {
             attempts: 3,
             at: Timestamp::MAX,
             state: DeadLetterState::Open,
+            unpublished: None,
         };
         tx.bury("keeper", &[letter]).await.unwrap();
         tx.commit().await.unwrap();

@@ -114,7 +114,7 @@ pub async fn dead_letters_say_what_the_log_did_not_take(subject: Subject) {
     assert_eq!(unpublished(&a).await.as_deref(), Some(why));
     assert_eq!(store.dead_letter("orders", &marked.id).await.expect("read"), Some(marked));
     write(store, async |tx| {
-        assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried).await.expect("settle"));
+        assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried, at(3)).await.expect("settle"));
         assert!(tx.mark_unpublished("orders", &a, "later").await.expect("mark"));
     })
     .await;
