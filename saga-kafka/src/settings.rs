@@ -62,6 +62,9 @@ const READER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
 ];
 
+/// How often a member looks for topics that are there again, and for partitions that were added: else it is five minutes.
+const REFRESH: &str = "5000";
+
 const READER_FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -80,6 +83,9 @@ pub(crate) fn producer(config: &KafkaConfig) -> ClientConfig {
 pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
     let mut client = reader(config);
     client.set("group.id", group).set("max.poll.interval.ms", millis(config.group.max_poll_interval));
+    if client.get("topic.metadata.refresh.interval.ms").is_none() {
+        client.set("topic.metadata.refresh.interval.ms", REFRESH);
+    }
     match config.group.protocol {
         GroupProtocol::Consumer => {
             client.set("group.protocol", "consumer");

@@ -176,7 +176,7 @@ async fn a_topic_that_takes_nothing_is_told_with_the_rows_that_wait() {
     pass(&clock, 60).await;
     let (subject, severity, detail) = condition(&handle, "topic_unwritable").await.expect("it lasts");
     assert_eq!((subject.as_str(), severity.as_str()), ("payments", "CRITICAL"));
-    assert!(detail.contains("`payments` does not take 3 records") && detail.contains("grant Write"), "{detail}");
+    assert!(detail.contains("3 records wait in the outbox") && detail.contains("grant Write"), "{detail}");
     assert!(!is_ready(&handle).await);
 
     log.refusing.lock().unwrap().clear();

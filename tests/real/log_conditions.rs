@@ -215,7 +215,7 @@ async fn rights_that_are_taken_away_are_named_and_it_goes_on_when_they_are_back(
     broker.rights(&[&["--add", "--topic", "inventory"][..], &WRITE].concat()).await;
     orders(&handle, 8..12).await;
     let text = named(&handle, "topic_unwritable", "inventory").await;
-    assert!(text.contains("does not take 4 records of the outbox") && text.contains("Write"), "{text}");
+    assert!(text.contains("4 records wait in the outbox") && text.contains("Write"), "{text}");
     assert_eq!(status(&handle).await, Status::Down);
     broker.rights(&[&["--remove", "--topic", "inventory"][..], &WRITE].concat()).await;
     ready(&handle).await;

@@ -1,6 +1,9 @@
 //! One call of `publish`: its records, and what has been said of them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use saga_core::transport::{Position, TransportError};
 use tokio::sync::Notify;
@@ -14,12 +17,17 @@ pub(super) struct Call {
     moved: Notify,
 }
 
+#[derive(Default)]
 struct State {
     answers: Vec<Option<Answer>>,
     /// Records given to the client and not reported yet.
     outstanding: usize,
     /// A record failed that later ones of its partition must not pass.
     broken: bool,
+    /// Why a record of a topic failed, of those that were not only taken back with others.
+    causes: HashMap<String, String>,
+    /// Records that were taken back, and their topics.
+    taken_back: Vec<(usize, String)>,
     /// Records that were refused with others of their request, maybe because of one of those.
     suspects: Vec<usize>,
 }
@@ -32,7 +40,7 @@ pub(super) struct Ticket {
 
 impl Call {
     pub(super) fn new(records: usize) -> Arc<Self> {
-        let state = State { answers: (0..records).map(|_| None).collect(), outstanding: 0, broken: false, suspects: Vec::new() };
+        let state = State { answers: (0..records).map(|_| None).collect(), ..State::default() };
         Arc::new(Self { state: Mutex::new(state), moved: Notify::new() })
     }
 
@@ -83,7 +91,14 @@ impl Call {
     /// The answers; for what was never reported, `missing`.
     pub(super) fn answers(&self, missing: impl Fn() -> TransportError) -> Vec<Answer> {
         let mut state = self.state();
-        state.answers.iter_mut().map(|answer| answer.take().unwrap_or_else(|| Err(missing()))).collect()
+        let State { answers, causes, taken_back, .. } = &mut *state;
+        // Of a record that was taken back because another one failed, the reason is that one's.
+        for (index, topic) in taken_back.drain(..) {
+            if let Some(cause) = causes.get(&topic) {
+                answers[index] = Some(Err(TransportError::Unavailable(cause.clone())));
+            }
+        }
+        answers.iter_mut().map(|answer| answer.take().unwrap_or_else(|| Err(missing()))).collect()
     }
 }
 
@@ -100,6 +115,23 @@ impl Ticket {
             }
         }
         self.call.moved.notify_one();
+    }
+
+    /// A record of `topic` failed for `error`, which says nothing of records of other topics.
+    pub(super) fn failed(self, topic: &str, error: TransportError, taken_back: bool) {
+        {
+            let mut state = self.call.state();
+            match &error {
+                _ if taken_back => state.taken_back.push((self.index, topic.to_owned())),
+                TransportError::Unavailable(cause) => {
+                    state.causes.entry(topic.to_owned()).or_insert_with(|| cause.clone());
+                }
+                _ => {}
+            }
+        }
+        // What concerns a whole topic holds up nothing of it that others could pass.
+        let breaks = matches!(error, TransportError::Unavailable(_));
+        self.report(Err(error), breaks);
     }
 
     /// The broker refuses the request that the record was part of.

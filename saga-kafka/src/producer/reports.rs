@@ -59,10 +59,8 @@ impl ProducerContext for Reports {
                 ticket.refused_with_others(Err(error));
             }
             Err((error, message)) => {
-                let error = refusal(error, message.topic());
-                // What concerns a whole topic holds up nothing of it that others could pass.
-                let breaks = matches!(error, TransportError::Unavailable(_));
-                ticket.report(Err(error), breaks);
+                let taken_back = matches!(error::code(error), Some(Code::PurgeQueue | Code::PurgeInflight));
+                ticket.failed(message.topic(), refusal(error, message.topic()), taken_back);
             }
         }
         self.room.notify_waiters();

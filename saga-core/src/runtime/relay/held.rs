@@ -85,12 +85,12 @@ impl Relay {
         *told = true;
         let severity = if topic == core.dead_letter_topic() { Severity::Warning } else { Severity::Critical };
         let rows = core.ledger().count_waiting(&topic);
-        let waits = "what is published there waits in the outbox and is sent in order as soon as the topic takes it";
+        let waits = "records wait in the outbox, and are sent in order as soon as the topic takes them";
         core.conditions.raise(
             TOPIC_UNWRITABLE,
             &topic,
             severity,
-            format!("the topic `{topic}` does not take {rows} records of the outbox: {cause}; {waits}"),
+            format!("the topic `{topic}` takes nothing: {cause}; {rows} {waits}"),
             now,
         );
         if let Err(error) = self.hold(&topic, cause, now).await {

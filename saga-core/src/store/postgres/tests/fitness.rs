@@ -137,7 +137,8 @@ async fn a_migration_takes_the_time_it_takes() {
     let schema = Schema::new();
     let store = PostgresStore::open(with_settings(&schema, "statement_timeout=300")).await.unwrap();
     store.migrate().await.unwrap();
-    let slow = crate::store::Migration { version: 1, name: "slow", sql: "CREATE TABLE slow AS SELECT pg_sleep(1)::text AS slept" };
+    let slow =
+        crate::store::Migration { version: 1, name: "slow", sql: "CREATE TABLE slow AS SELECT pg_sleep(1)::text AS slept" };
     store.migrate_set("shop", &[slow]).await.unwrap();
     let connected = schema.options().connect_options().connect().await;
     assert!(tokio::time::timeout(Duration::from_secs(5), connected.unwrap().ping()).await.is_ok());
