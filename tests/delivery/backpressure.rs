@@ -96,8 +96,9 @@ async fn too_many_parked_keys_pause_all_partitions_until_half_are_free() {
             pump.publish(&placed(&format!("o{number}"), number)).await;
         }
         let payments = pump.service("payments");
+        let told = || metric(payments, "sagas_conditions", "condition=\"parked_keys_full\"");
+        until("it is a condition", || async { told() == 1.0 }).await;
         until("every partition is paused", || async { metric(payments, "sagas_partition_paused", "") == 6.0 }).await;
-        assert_eq!(metric(payments, "sagas_conditions", "condition=\"parked_keys_full\""), 1.0);
         broken.store(false, std::sync::atomic::Ordering::SeqCst);
         settle(&pump, &["payments"]).await;
         until("all are handled", || async { pump.published::<Charged>().await.len() == 500 }).await;

@@ -123,7 +123,9 @@ mod tests {
                 (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header"))
             };
             let mut all = HeaderMap::new();
-            all.extend(headers.iter().map(header).map(|(name, value)| (Some(name), value)));
+            for (name, value) in headers.iter().map(header) {
+                all.append(name, value);
+            }
             let trace: Option<TraceContext> = RequestTrace::of(&all).into();
             trace.map(|trace| (trace.traceparent(), trace.tracestate().map(str::to_owned)))
         };

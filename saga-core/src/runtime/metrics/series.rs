@@ -337,7 +337,7 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 27, "{described:?}");
+        assert_eq!(described.len(), 28, "{described:?}");
     }
 
     #[test]
