@@ -42,7 +42,8 @@ impl World {
 
     async fn start(&self, services: &[ServiceName], clock: Clock, deadline: Duration) -> Running {
         let (place, _) = self.server.rsplit_once('/').unwrap();
-        let config = Config::new(self.folder.path()).storage(Storage::Postgres(format!("{place}/{}?pool=6", self.name).parse().unwrap()));
+        let config =
+            Config::new(self.folder.path()).storage(Storage::Postgres(format!("{place}/{}?pool=6", self.name).parse().unwrap()));
         let mut config = config.transport(self.log.clone()).clock(clock).order_deadline(deadline);
         config.services = services.to_vec();
         ecommerce::start(config).await.unwrap_or_else(|error| panic!("{error}"))

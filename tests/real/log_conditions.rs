@@ -309,7 +309,7 @@ async fn zstd_is_read_foreign_members_and_open_transactions_are_named() {
     config.set("enable.auto.commit", "false");
     let foreign: BaseConsumer = config.create().unwrap();
     foreign.subscribe(&["orders", "inventory"]).unwrap();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
     let reading = tokio::task::spawn_blocking(move || {
         while stopped.try_recv().is_err() {
             let _ = foreign.poll(Duration::from_millis(50));

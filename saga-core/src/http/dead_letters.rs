@@ -16,7 +16,7 @@ use super::{Json, Listed, Page, Path, Problem, Query};
 use crate::{
     id::MessageId,
     runtime::{ServiceHandle, SettledLetters},
-    store::{DeadLetter, DeadLetterId, Settle},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, Settle},
     time::Timestamp,
 };
 
@@ -27,7 +27,7 @@ const SAMPLES: u32 = 10;
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`, `state`, and `unpublished` where the log did not take its copy |
+/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`; `state` where it is not open, and `unpublished` where the log did not take its copy |
 /// | `…&topic=orders&key=42&type=OrderCreated` | of that topic, key (or `keyBase64`) and event type |
 /// | `…&error=timeout&since=2026-01-31T12:00:00Z&until=…` | with that text in their error; given up at that time or later, and before that time |
 /// | `…&state=discarded` | in that state: `open`, `retried`, `replayed`, `discarded`, or `all` |
@@ -134,7 +134,8 @@ struct Summary {
     error: String,
     attempts: u32,
     at: Timestamp,
-    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unpublished: Option<String>,
 }
@@ -162,7 +163,7 @@ impl Summary {
             error: letter.error.clone(),
             attempts: letter.attempts,
             at: letter.at,
-            state: letter.state.as_str(),
+            state: (letter.state != DeadLetterState::Open).then(|| letter.state.as_str()),
             unpublished: letter.unpublished.clone(),
         }
     }

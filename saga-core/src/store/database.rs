@@ -14,6 +14,7 @@ const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres"))
 /// Where a database is and how it is used, whichever it is: a URL, read once for everything that opens it.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "there is one of a database, and it is moved a few times")]
 pub enum DatabaseOptions {
     /// A database in memory, without SQL.
     Memory,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sagas::{
     Database,
     id::IdSource,
-    store::{DatabaseOptions, StoreError, postgres::PostgresOptions, sqlite::SqliteOptions},
+    store::{DatabaseOptions, postgres::PostgresOptions, sqlite::SqliteOptions},
     time::Clock,
 };
 
@@ -15,6 +15,7 @@ use crate::services::payment::{gateway::Gateway, ledger::Ledger};
 /// Where the services keep what they know.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "there is one in a program")]
 pub enum Storage {
     /// A SQLite file for each, in the data folder.
     Files,
@@ -38,7 +39,7 @@ impl Storage {
                 (options.clone().schema(service.as_str()).map(DatabaseOptions::Postgres), place)
             }
         };
-        let opened = async { Ok::<_, StoreError>(Database::open_with(options?).await?) };
+        let opened = async { Database::open_with(options?).await };
         opened.await.map_err(|error| StartError::Database { place, error })
     }
 

@@ -27,10 +27,13 @@ const FENCED_MOST: u32 = 32;
 /// reader is given messages again, which the inbox knows.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// What a task reports that took partitions over: where each stands, the parked keys of the service, and the replays that go on.
+/// Where each partition stands that was taken over, the parked keys of the service, and the replays that go on.
+type Taken = (Vec<Ownership>, Vec<Parked>, Vec<Replaying>);
+
+/// What a task reports that took partitions over.
 pub(super) struct TakenOver {
     partitions: Vec<TopicPartition>,
-    result: Result<(Vec<Ownership>, Vec<Parked>, Vec<Replaying>), StoreError>,
+    result: Result<Taken, StoreError>,
 }
 
 impl Consumer {
@@ -186,10 +189,7 @@ impl Consumer {
 }
 
 /// Takes partitions over from whoever read them before, and then reads which keys are parked.
-async fn take_over(
-    core: &Core,
-    partitions: &[TopicPartition],
-) -> Result<(Vec<Ownership>, Vec<Parked>, Vec<Replaying>), StoreError> {
+async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<Taken, StoreError> {
     let (owned, counted) = tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions));
     partitions::learn(core, counted).await?;
     let (owned, keys) = (owned?, parked::keys(core).await?);

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use sqlx::{ConnectOptions, Row};
 
-use super::{PostgresOptions, url};
+use super::{PostgresOptions, skipped, url};
 
 /// What a session is, as its server says.
 const SESSION: &str = "SELECT concat_ws('|', current_user, current_database(), current_setting('application_name'), \
@@ -70,7 +70,7 @@ async fn a_url_means_what_it_means_to_psql() {
     }
     for url in urls {
         let Some(expected) = by_psql(&url) else {
-            println!("skipped: there is no psql here; install the PostgreSQL client");
+            skipped("there is no psql here; install the PostgreSQL client");
             return;
         };
         let found = by_us(&url).await;

@@ -144,3 +144,9 @@ impl Drop for Schema {
         }
     }
 }
+
+/// Says why a test shows nothing here.
+#[expect(clippy::print_stderr, reason = "it is for who reads the output of the tests")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}

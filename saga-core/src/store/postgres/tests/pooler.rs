@@ -11,7 +11,7 @@ use std::{
 
 use sqlx_core::Url;
 
-use super::{NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, url};
+use super::{NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, skipped, url};
 use crate::store::{Sharing, Store, StoreError};
 
 /// A PgBouncer before the server that tests use.
@@ -26,7 +26,7 @@ impl Pooler {
     async fn start(mode: &str) -> Option<Self> {
         let found = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
         let Some(program) = found.into_iter().find(|program| Path::new(program).exists()) else {
-            println!("skipped: there is no PgBouncer here; scripts/pgbouncer installs it");
+            skipped("there is no PgBouncer here; scripts/pgbouncer installs it");
             return None;
         };
         let server = Url::parse(&url()).unwrap();
