@@ -22,6 +22,7 @@
 //! |---|---|---|
 //! | `sqlite` | the SQLite store, and the embedded durable log | yes |
 //! | `kafka` | the Apache Kafka transport | yes |
+//! | `zstd` | records compressed by zstd, with `kafka`; builds the C library zstd | yes |
 //! | `postgres` | the PostgreSQL store | |
 //! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
 //! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for routes of your own | |

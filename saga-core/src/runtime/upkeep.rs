@@ -145,7 +145,16 @@ pub(crate) async fn prune(core: Arc<Core>) {
         }
         forget_letters(&core).await;
         forget_sagas(&core).await;
+        forget_replays(&core).await;
         core.clock.sleep(PRUNE).await;
+    }
+}
+
+/// Removes replays that have ended long ago. More than one page of them is left to the next time.
+async fn forget_replays(core: &Core) {
+    let before = core.older_than(core.settings.inbox_retention());
+    if let Err(error) = core.store().replays().prune(&core.name, before, ROWS).await {
+        tracing::warn!(service = &*core.name, %error, "old replays could not be removed");
     }
 }
 
