@@ -47,7 +47,6 @@ async fn the_log_is_begun_again_though_somebody_always_reads() {
     reading.await.unwrap();
     // Some 24 MiB were written. A look that finds the readers slow, as on a busy machine, leaves the next ones out, for some 13 MiB.
     assert!(log < 16 << 20, "the log has {log} bytes");
-    assert_eq!(store.advice().await.unwrap(), []);
 }
 
 #[tokio::test]
