@@ -44,11 +44,19 @@ async fn five_thousand_letters_are_settled_by_a_filter() {
     assert_eq!(settle("discard", json!({"key": "key-7"})).await, json!({"settled": 50, "left": 0}));
     // What is given back is nonsense still, and open again.
     let error = shop.list("inventory", "/dead-letters").await[0]["error"].clone();
-    assert_eq!(settle("retry", json!({"error": error, "limit": 3_000})).await["settled"], 3_000);
+    // A portion at a time: an answer comes within seconds.
+    for _ in 0..10 {
+        assert_eq!(settle("retry", json!({"error": error, "limit": 300})).await["settled"], 300);
+    }
     shop.rest().await;
     assert_eq!(shop.count("inventory", "/dead-letters").await, 4_950);
     assert_eq!(shop.count("inventory", "/dead-letters?state=retried").await, 3_000);
-    assert_eq!(settle("discard", json!({"topic": "orders", "limit": 10_000})).await, json!({"settled": 4_950, "left": 0}));
+    let mut left = 4_950;
+    while left > 0 {
+        let discarded = settle("discard", json!({"topic": "orders", "limit": 450})).await;
+        left -= 450;
+        assert_eq!(discarded, json!({"settled": 450, "left": left}));
+    }
     assert_eq!(shop.count("inventory", "/dead-letters").await, 0);
     assert_eq!(shop.count("analytics", "/dead-letters").await, 5_000, "those of other services stay");
     let order = shop.place("ada", "tea", 1, 9.9).await;
