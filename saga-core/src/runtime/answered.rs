@@ -76,7 +76,7 @@ pub(crate) async fn answer(
     for (at, mut letters) in wanted {
         letters.retain(|letter| moved.contains(&letter.id));
         if letters.is_empty() {
-            // Somebody else was first.
+            // Another transaction was first.
             continue;
         }
         let place = |head: &LetterHead| Place { topic: head.partition.topic.clone(), key: head.parking_key() };
