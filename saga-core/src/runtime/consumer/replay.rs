@@ -207,6 +207,10 @@ impl Consumer {
         let skipping = |owned: &&mut Owned| owned.stage == Stage::Skipping && owned.epoch == step.owned.epoch;
         let Some(owned) = self.partitions.get_mut(&partition).filter(skipping) else { return };
         owned.stage = Stage::Reading;
+        if step.state == ReplayState::Refused {
+            // Records that came meanwhile were not taken: they are delivered again.
+            self.subscription.start(&[(partition.clone(), owned.watermark.prefix())]);
+        }
         let service = &*self.core.name;
         let (id, state) = (step.id.as_str(), step.state.as_str());
         match result {
