@@ -188,26 +188,30 @@ impl Connector {
         StoreError::Unavailable(format!("{}: no answer within {limit} ms", self.name))
     }
 
-    fn not_acquired(&self, pool: &PgPool, error: &sqlx::Error) -> StoreError {
+    /// Why `pool` gave no connection.
+    async fn not_acquired(&self, pool: &PgPool, error: sqlx::Error) -> StoreError {
         if !matches!(error, sqlx::Error::PoolTimedOut) {
-            return self.error(error);
+            return self.error(&error);
         }
-        let (name, limit) = (&self.name, self.options.begin_timeout.as_millis());
-        let full = pool.size() >= pool.options().get_max_connections() && pool.num_idle() == 0;
+        let (name, limit, most) = (&self.name, self.options.begin_timeout.as_millis(), pool.options().get_max_connections());
+        let full = pool.size() >= most && pool.num_idle() == 0;
         if let Some(error) = self.refusal.last() {
             return error;
         }
-        let most = pool.options().get_max_connections();
-        StoreError::Unavailable(if full {
-            format!(
+        if full {
+            return StoreError::Unavailable(format!(
                 "{name}: none of {most} connections became free within {limit} ms; raise `pool`, and see that none is held across \
                  a wait"
-            )
-        } else {
-            format!(
-                "{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a pooler before it has room"
-            )
-        })
+            ));
+        }
+        // A server that takes no more connections, or starts, is asked again by the pool, which keeps the answer to itself.
+        match timeout(TURN, PgConnection::connect_with(&pool.connect_options())).await {
+            Ok(Err(error)) => self.error(&error),
+            _ => StoreError::Unavailable(format!(
+                "{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a \
+                 pooler before it has room"
+            )),
+        }
     }
 
     /// Waits for the connections that are in use, and closes all.
@@ -233,7 +237,10 @@ impl<'c> Attempts<'c> {
 
     pub(super) async fn connection(&self) -> Result<Held, StoreError> {
         let acquired = timeout_at(self.deadline, self.pool.acquire()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        acquired.map(|connection| Held(Some(connection))).map_err(|error| self.connector.not_acquired(self.pool, &error))
+        match acquired {
+            Ok(connection) => Ok(Held(Some(connection))),
+            Err(error) => Err(self.connector.not_acquired(self.pool, error).await),
+        }
     }
 
     /// What came of an attempt; `None`: the connection was dead, and there is time for another attempt.

@@ -59,6 +59,22 @@ async fn a_server_that_takes_no_writes_is_refused_and_told_by_health() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_server_that_takes_no_more_connections_is_named() {
+    let mut server = PgConnection::connect(&url()).await.unwrap();
+    let name = format!("test_crowded_{}", std::process::id());
+    execute(&mut server, format!("CREATE DATABASE {name} CONNECTION LIMIT 1")).await;
+    let mut options: PostgresOptions = url().parse().unwrap();
+    options.connect = options.connect.database(&name);
+    options.begin_timeout = Duration::from_millis(500);
+    let only = options.connect.connect().await.unwrap();
+    let error = refusal(options).await;
+    only.close().await.unwrap();
+    execute(&mut server, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    assert!(error.contains("takes no more connections; lower `pool`") && error.contains("53300"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn every_right_that_is_missing_is_listed() {
     let schema = Schema::new();
     let store = schema.store().await;
