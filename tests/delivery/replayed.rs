@@ -12,7 +12,7 @@ use sagas::{
     handler::Handler,
     message::{Header, Received, Record, headers},
     prelude::*,
-    store::{DeadLetter, DeadLetterFilter, DeadLetterState},
+    store::{DeadLetterFilter, DeadLetterState, LetterHead},
     testing::Pump,
 };
 
@@ -33,9 +33,9 @@ fn giving_up() -> Plan {
     Plan::new(|placed, _| if placed.number == 0 { Step::Dead } else { Step::Done })
 }
 
-async fn letters(pump: &Pump) -> Vec<DeadLetter> {
+async fn letters(pump: &Pump) -> Vec<LetterHead> {
     let any = DeadLetterFilter::default();
-    pump.service("payments").find_dead_letters(&any, 0, 10).await.unwrap().0
+    pump.service("payments").find_dead_letters(&any, 0, 10).await.unwrap().0.into_iter().map(|letter| letter.head).collect()
 }
 
 async fn states(pump: &Pump) -> Vec<DeadLetterState> {
@@ -99,6 +99,27 @@ async fn the_very_record_that_comes_again_is_a_duplicate_and_no_second_letter() 
             pump.stop().await;
         }
     }
+}
+
+#[tokio::test]
+async fn the_headers_of_a_letter_do_not_grow_however_often_its_copy_fails_again() {
+    let plan = giving_up();
+    let pump = start(&Database::memory(), &plan, handlers![bare]).await;
+    publish(&pump, foreign("m-1", "a", 0)).await;
+    let mut sizes = Vec::new();
+    for _ in 0..4 {
+        // The record of the dead letter topic, as a script of an operator produces it back.
+        let letter = pump.records("payments.dlt").await.pop().unwrap();
+        let mut names: Vec<_> = letter.record.headers.iter().map(|header| header.name.clone()).collect();
+        sizes.push(names.len());
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), letter.record.headers.len(), "{:?}", letter.record.headers);
+        publish(&pump, Record { topic: "orders".to_owned(), ..(*letter.record).clone() }).await;
+    }
+    assert_eq!(sizes, [sizes[0]; 4]);
+    assert_eq!(pump.records("payments.dlt").await.len(), 5);
+    pump.stop().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::{Json, Listed, Page, Path, Problem, Query};
 use crate::{
     id::MessageId,
     runtime::{ServiceHandle, SettledLetters},
-    store::{DeadLetter, DeadLetterId, DeadLetterState, Settle},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
 
@@ -61,7 +61,7 @@ async fn list(
     page: Page,
 ) -> Result<Listed<Summary>, Problem> {
     let (letters, total) = service.find_dead_letters(&filter.read()?, page.offset(), page.limit()).await?;
-    Ok(page.list(letters.iter().map(Summary::of).collect(), total))
+    Ok(page.list(letters.into_iter().map(Summary::of).collect(), total))
 }
 
 async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<Json<Whole>, Problem> {
@@ -107,7 +107,7 @@ async fn settle(service: &ServiceHandle, how: Settle, bulk: Bulk) -> Result<Json
     let wanted = bulk.read()?;
     if wanted.dry_run {
         let (letters, matching) = service.find_dead_letters(&wanted.filter, 0, SAMPLES).await?;
-        return Ok(Json(Answer::DryRun { matching, samples: letters.iter().map(Summary::of).collect() }));
+        return Ok(Json(Answer::DryRun { matching, samples: letters.into_iter().map(Summary::of).collect() }));
     }
     let SettledLetters { settled, left } = match how {
         Settle::Retry => service.retry_dead_letters(&wanted.filter, wanted.limit).await?,
@@ -151,20 +151,20 @@ struct Whole {
 }
 
 impl Summary {
-    fn of(letter: &DeadLetter) -> Self {
-        let received = &letter.received;
+    fn of(letter: LetterSummary) -> Self {
+        let LetterHead { id, state, partition, offset, key, bytes: _ } = letter.head;
         Self {
-            id: letter.id.to_string(),
-            topic: received.record.topic.clone(),
-            partition: received.partition,
-            offset: received.offset,
-            key: received.record.key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
-            r#type: letter.event_type.clone(),
-            error: letter.error.clone(),
+            id: id.to_string(),
+            topic: partition.topic,
+            partition: partition.partition,
+            offset,
+            key: key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
+            r#type: letter.event_type,
+            error: letter.error,
             attempts: letter.attempts,
             at: letter.at,
-            state: (letter.state != DeadLetterState::Open).then(|| letter.state.as_str()),
-            unpublished: letter.unpublished.clone(),
+            state: (state != DeadLetterState::Open).then(|| state.as_str()),
+            unpublished: letter.unpublished,
         }
     }
 }
@@ -178,7 +178,7 @@ impl Whole {
                 Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
             },
         };
-        Self { summary: Summary::of(letter), value, value_base64 }
+        Self { summary: Summary::of(LetterSummary::of(letter)), value, value_base64 }
     }
 }
 

@@ -306,6 +306,8 @@ pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batc
 fn dead_letter_record(core: &Core, item: &Item, id: &DeadLetterId, reason: &str, error: &str, now: Timestamp) -> Record {
     let original = &*item.received.record;
     let mut record = original.clone();
+    // A copy of a letter that fails again has those of its last failure.
+    record.headers.retain(|header| !headers::DLT.contains(&header.name.as_str()));
     let binary = |name: &str, bytes: &[u8]| Header { name: name.to_owned(), value: Some(Bytes::copy_from_slice(bytes)) };
     record.headers.extend([
         Header::text(headers::DLT_TOPIC, original.topic.clone()),

@@ -15,7 +15,9 @@ use crate::{
     message::{EventSet, EventType},
     runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
-    store::{Database, DeadLetter, DeadLetterFilter, DeadLetterId, Migration, Replay, ReplayId, Settle, StoreError},
+    store::{
+        Database, DeadLetter, DeadLetterFilter, DeadLetterId, LetterSummary, Migration, Replay, ReplayId, Settle, StoreError,
+    },
     time::{Clock, Timestamp},
 };
 
@@ -318,8 +320,8 @@ impl ServiceHandle {
         finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Discard, &id).await })).await
     }
 
-    /// The dead letters that `filter` wants, newest first, without the first `offset`, at most `limit`; and how many there are in
-    /// all.
+    /// The dead letters that `filter` wants, without their values, newest first, without the first `offset`, at most `limit`; and
+    /// how many there are in all.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -328,7 +330,7 @@ impl ServiceHandle {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         self.core.store().find_dead_letters(&self.core.name, filter, offset, limit).await
     }
 

@@ -74,6 +74,37 @@ pub struct LetterHead {
     pub bytes: usize,
 }
 
+/// A dead letter in a list: without its value and headers, so that a list costs what it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterSummary {
+    /// What it is, and where its message came from.
+    pub head: LetterHead,
+    /// Its message's event type, if it could be read.
+    pub event_type: Option<String>,
+    /// Why it was given up.
+    pub error: String,
+    /// After how many attempts.
+    pub attempts: u32,
+    /// When it was given up.
+    pub at: Timestamp,
+    /// Why the dead letter topic does not have it, if it was refused there.
+    pub unpublished: Option<String>,
+}
+
+impl LetterSummary {
+    /// The summary of `letter`.
+    pub fn of(letter: &DeadLetter) -> Self {
+        Self {
+            head: LetterHead::of(letter),
+            event_type: letter.event_type.clone(),
+            error: letter.error.clone(),
+            attempts: letter.attempts,
+            at: letter.at,
+            unpublished: letter.unpublished.clone(),
+        }
+    }
+}
+
 impl LetterHead {
     /// The head of `letter`.
     pub fn of(letter: &DeadLetter) -> Self {

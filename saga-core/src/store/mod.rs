@@ -57,13 +57,13 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use database::{Database, DatabaseOptions};
-pub use letters::{DeadLetterFilter, LetterHead, PrunedLetters};
+pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters};
 pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
@@ -252,17 +252,25 @@ pub trait Store: Send + Sync + 'static {
     /// What is kept of replays.
     fn replays(&self) -> &dyn ReplayStore;
 
-    /// Dead letters that are still open, newest first, without those before `offset`, at most `limit`; and how many there
+    /// Dead letters that are still open, whole, newest first, without those before `offset`, at most `limit`; and how many there
     /// are in all.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn dead_letters(&self, service: &str, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
-        self.find_dead_letters(service, &DeadLetterFilter::open(), offset, limit).await
+        let (found, total) = self.find_dead_letters(service, &DeadLetterFilter::open(), offset, limit).await?;
+        let ids: Vec<_> = found.into_iter().map(|letter| letter.head.id).collect();
+        if ids.is_empty() {
+            return Ok((Vec::new(), total));
+        }
+        let mut letters = self.dead_letters_by_id(service, &ids).await?;
+        let places: HashMap<_, _> = ids.iter().zip(0_usize..).collect();
+        letters.sort_by_key(|letter| places.get(&letter.id).copied());
+        Ok((letters, total))
     }
 
-    /// The dead letters that `filter` wants, newest first, without those before `offset`, at most `limit`; and how many there are
-    /// in all.
+    /// The dead letters that `filter` wants, without their values, newest first, without those before `offset`, at most `limit`; and
+    /// how many there are in all.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -272,7 +280,7 @@ pub trait Store: Send + Sync + 'static {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError>;
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError>;
 
     /// The heads of at most `limit` dead letters that `filter` wants and that come behind `after`, in the order of
     /// [`LetterHead::by_position`].

@@ -5,7 +5,7 @@ mod settle;
 
 use sagas::{
     saga::Chart,
-    store::{DeadLetter, DeadLetterId, Settle},
+    store::{DeadLetterFilter, DeadLetterId, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
 use serde::Serialize;
@@ -68,20 +68,20 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
-    fn of(service: &Service, letter: DeadLetter) -> Self {
-        let record = &letter.received.record;
+    fn of(service: &Service, letter: LetterSummary) -> Self {
+        let LetterHead { id, state, partition, offset, key, bytes: _ } = letter.head;
         Self {
             service: service.name.clone(),
-            id: letter.id.to_string(),
-            topic: record.topic.clone(),
-            partition: letter.received.partition,
-            offset: letter.received.offset,
-            key: record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned),
+            id: id.to_string(),
+            topic: partition.topic,
+            partition: partition.partition,
+            offset,
+            key: key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned),
             event: letter.event_type,
             error: letter.error,
             attempts: letter.attempts,
             at: letter.at,
-            state: letter.state.as_str(),
+            state: state.as_str(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Letter {
 pub(crate) async fn open(service: &Service) -> Result<Vec<Letter>, Trouble> {
     let (mut found, mut offset) = (Vec::<Letter>::new(), 0);
     loop {
-        let (page, _) = service.store().dead_letters(&service.name, offset, PAGE).await?;
+        let (page, _) = service.store().find_dead_letters(&service.name, &DeadLetterFilter::open(), offset, PAGE).await?;
         let last = page.len() < PAGE as usize;
         offset += u64::from(PAGE);
         for letter in page.into_iter().map(|letter| Letter::of(service, letter)) {
@@ -114,5 +114,5 @@ pub(crate) async fn open(service: &Service) -> Result<Vec<Letter>, Trouble> {
 /// One dead letter of `service`, whatever became of it.
 pub(crate) async fn one(service: &Service, id: &str) -> Result<Option<Letter>, Trouble> {
     let letter = service.store().dead_letter(&service.name, &DeadLetterId::new(id)).await?;
-    Ok(letter.map(|letter| Letter::of(service, letter)))
+    Ok(letter.map(|letter| Letter::of(service, LetterSummary::of(&letter))))
 }

@@ -9,8 +9,9 @@ use sagas::{
     message::{Received, Record, Shards, TopicPartition},
     store::{
         Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
-        InstanceRecord, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage,
-        PrunedLetters, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError, StoreTx,
+        InstanceRecord, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
+        ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError,
+        StoreTx,
     },
     time::Timestamp,
 };
@@ -174,7 +175,7 @@ impl Store for Failing {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         self.inner.find_dead_letters(service, filter, offset, limit).await
     }
 

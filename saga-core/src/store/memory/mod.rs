@@ -17,8 +17,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow, Ownership,
-    ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Store, StoreError, StoreTx, migrations,
+    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow,
+    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Store, StoreError, StoreTx, migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -115,7 +115,7 @@ impl Store for MemoryStore {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         Ok(self.tables().find_letters(service, filter, offset, limit))
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
 use super::{
     super::{
         DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, KeptClock,
-        LetterHead, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, Replay, StepRecord,
+        LetterHead, LetterSummary, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, Replay, StepRecord,
         migrations::Applied,
     },
     sagas::SagaTables,
@@ -151,11 +151,11 @@ impl Tables {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> (Vec<DeadLetter>, u64) {
+    ) -> (Vec<LetterSummary>, u64) {
         let found = || self.letters_of(service).rev().filter(|letter| filter.wants(letter));
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        (found().skip(offset).take(limit).cloned().collect(), found().count() as u64)
+        (found().skip(offset).take(limit).map(LetterSummary::of).collect(), found().count() as u64)
     }
 
     pub(super) fn letter_heads(

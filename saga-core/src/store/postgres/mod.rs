@@ -41,8 +41,9 @@ use self::{
     unit::Unit,
 };
 use super::{
-    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow,
-    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId,
+    OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError,
+    StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
@@ -208,7 +209,7 @@ impl Store for PostgresStore {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         ask!(self, reading, connection => letter_queries::page(connection, service, filter, offset, limit))
     }
 

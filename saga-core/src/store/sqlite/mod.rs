@@ -39,8 +39,8 @@ use self::{
     writer::{Lease, Writer},
 };
 use super::{
-    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, Migration, OutboxId, OutboxRow,
-    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId,
+    OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
@@ -213,7 +213,7 @@ impl Store for SqliteStore {
         filter: &DeadLetterFilter,
         offset: u64,
         limit: u32,
-    ) -> Result<(Vec<DeadLetter>, u64), StoreError> {
+    ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         self.read(async |connection| letter_queries::page(connection, service, filter, offset, limit).await).await
     }
 

@@ -2,7 +2,7 @@
 
 use sagas::{
     message::Record,
-    store::{DeadLetterFilter, DeadLetterId},
+    store::{DeadLetterFilter, DeadLetterId, LetterSummary},
     time::{Clock, Timestamp},
 };
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::{
     Letter,
 };
 
-/// Letters that are read at once: each has its message with it.
+/// Letters that are read at once.
 const PAGE: u32 = 100;
 
 /// Lists dead letters, newest first.
@@ -128,8 +128,7 @@ pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<boo
             let mut found = Vec::new();
             for service in services.iter() {
                 if let Some(letter) = service.store().dead_letter(&service.name, &wanted).await? {
-                    let record = letter.received.record.clone();
-                    found.push((Letter::of(service, letter), record));
+                    found.push((Letter::of(service, LetterSummary::of(&letter)), letter.received.record));
                 }
             }
             Ok(found)

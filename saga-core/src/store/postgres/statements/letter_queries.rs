@@ -11,7 +11,7 @@ use super::{
 use crate::{
     id::MessageId,
     message::TopicPartition,
-    store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, InboxKey, LetterHead},
+    store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, LetterSummary},
     time::Timestamp,
 };
 
@@ -29,6 +29,9 @@ macro_rules! head {
          coalesce(octet_length(letter.value), 0)"
     };
 }
+
+/// The columns of a summary, in the order in which [`summary`] reads them.
+const SUMMARY: &str = concat!(head!(), ", letter.event_type, letter.error, letter.attempts, letter.at, letter.unpublished");
 
 fn state(code: &str) -> Result<DeadLetterState, Failed> {
     Ok(DeadLetterState::of(code).ok_or_else(unreadable)?)
@@ -55,6 +58,17 @@ fn head(row: &PgRow, first: usize) -> Result<LetterHead, Failed> {
         offset: row.try_get(first + 4)?,
         key: row.try_get::<Option<Vec<u8>>, _>(first + 5)?.map(Into::into),
         bytes: usize::try_from(row.try_get::<i32, _>(first + 6)?).map_err(|_| unreadable())?,
+    })
+}
+
+fn summary(row: &PgRow) -> Result<LetterSummary, Failed> {
+    Ok(LetterSummary {
+        head: head(row, 0)?,
+        event_type: row.try_get::<Option<String>, _>(7)?.map(unescaped),
+        error: unescaped(row.try_get(8)?),
+        attempts: u32::try_from(row.try_get::<i64, _>(9)?).map_err(|_| unreadable())?,
+        at: Timestamp::from_millis(row.try_get(10)?),
+        unpublished: row.try_get::<Option<String>, _>(11)?.map(unescaped),
     })
 }
 
@@ -94,13 +108,13 @@ pub(in crate::store::postgres) async fn page(
     filter: &DeadLetterFilter,
     offset: u64,
     limit: u32,
-) -> Result<(Vec<DeadLetter>, u64), Failed> {
+) -> Result<(Vec<LetterSummary>, u64), Failed> {
     let mut count = wanted("count(*)", service, filter);
     let total: i64 = count.build_query_scalar().persistent(false).fetch_one(&mut *connection).await?;
     let mut letters = Vec::new();
     if limit > 0 {
         let rows = newest(service, filter, offset, limit).build().persistent(false).fetch_all(connection).await?;
-        letters = rows.iter().map(read).collect::<Result<_, _>>()?;
+        letters = rows.iter().map(summary).collect::<Result<_, _>>()?;
     }
     Ok((letters, u64::try_from(total).map_err(|_| unreadable())?))
 }
@@ -112,7 +126,7 @@ pub(in crate::store::postgres) fn newest(
     offset: u64,
     limit: u32,
 ) -> QueryBuilder<Postgres> {
-    let mut sql = wanted(letter!(), service, filter);
+    let mut sql = wanted(SUMMARY, service, filter);
     sql.push(" ORDER BY place DESC LIMIT ").push_bind(i64::from(limit));
     sql.push(" OFFSET ").push_bind(i64::try_from(offset).unwrap_or(i64::MAX));
     sql

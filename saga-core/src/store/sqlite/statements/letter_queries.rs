@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id::MessageId,
     message::TopicPartition,
-    store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, InboxKey, LetterHead},
+    store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, LetterSummary},
     time::Timestamp,
 };
 
@@ -26,7 +26,15 @@ macro_rules! letter {
 }
 
 /// The columns of a head, in the order in which [`head`] reads them.
-const HEAD: &str = "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, coalesce(length(letter.value), 0)";
+macro_rules! head {
+    () => {
+        "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, \
+         coalesce(length(letter.value), 0)"
+    };
+}
+
+/// The columns of a summary, in the order in which [`summary`] reads them.
+const SUMMARY: &str = concat!(head!(), ", letter.event_type, letter.error, letter.attempts, letter.at, letter.unpublished");
 
 fn state(code: &str) -> Result<DeadLetterState, Failed> {
     Ok(DeadLetterState::of(code).ok_or_else(unreadable)?)
@@ -53,6 +61,17 @@ fn head(row: &SqliteRow, first: usize) -> Result<LetterHead, Failed> {
         offset: row.try_get(first + 4)?,
         key: row.try_get::<Option<Vec<u8>>, _>(first + 5)?.map(Into::into),
         bytes: usize::try_from(row.try_get::<i64, _>(first + 6)?).map_err(|_| unreadable())?,
+    })
+}
+
+fn summary(row: &SqliteRow) -> Result<LetterSummary, Failed> {
+    Ok(LetterSummary {
+        head: head(row, 0)?,
+        event_type: row.try_get(7)?,
+        error: row.try_get(8)?,
+        attempts: row.try_get(9)?,
+        at: Timestamp::from_millis(row.try_get(10)?),
+        unpublished: row.try_get(11)?,
     })
 }
 
@@ -91,12 +110,12 @@ pub(in crate::store::sqlite) async fn page(
     filter: &DeadLetterFilter,
     offset: u64,
     limit: u32,
-) -> Result<(Vec<DeadLetter>, u64), Failed> {
+) -> Result<(Vec<LetterSummary>, u64), Failed> {
     let total: i64 = wanted("count(*)", service, filter).build_query_scalar().fetch_one(&mut *connection).await?;
     let mut letters = Vec::new();
     if limit > 0 {
         let rows = newest(service, filter, offset, limit).build().fetch_all(connection).await?;
-        letters = rows.iter().map(read).collect::<Result<_, _>>()?;
+        letters = rows.iter().map(summary).collect::<Result<_, _>>()?;
     }
     Ok((letters, u64::try_from(total).map_err(|_| unreadable())?))
 }
@@ -108,7 +127,7 @@ pub(in crate::store::sqlite) fn newest(
     offset: u64,
     limit: u32,
 ) -> QueryBuilder<Sqlite> {
-    let mut sql = wanted(letter!(), service, filter);
+    let mut sql = wanted(SUMMARY, service, filter);
     sql.push(" ORDER BY place DESC LIMIT ").push_bind(limit);
     sql.push(" OFFSET ").push_bind(i64::try_from(offset).unwrap_or(i64::MAX));
     sql
@@ -132,7 +151,7 @@ pub(in crate::store::sqlite) fn in_order(
     after: Option<&LetterHead>,
     limit: u32,
 ) -> QueryBuilder<Sqlite> {
-    let mut sql = wanted(HEAD, service, filter);
+    let mut sql = wanted(head!(), service, filter);
     if let Some(after) = after {
         sql.push(" AND (topic, \"partition\", \"offset\", id) > (").push_bind(after.partition.topic.clone());
         sql.push(", ").push_bind(after.partition.partition).push(", ").push_bind(after.offset);
@@ -202,10 +221,11 @@ pub(in crate::store::sqlite) async fn of_messages(
 /// The statement that reads the letters of `count` messages.
 pub(in crate::store::sqlite) fn of_messages_sql(count: usize) -> String {
     format!(
-        "WITH wanted (source, id) AS (VALUES {}) SELECT wanted.source, wanted.id, {HEAD} FROM wanted \
+        "WITH wanted (source, id) AS (VALUES {}) SELECT wanted.source, wanted.id, {} FROM wanted \
          CROSS JOIN sagas_dead_letters AS letter \
          ON letter.service = ?{} AND letter.source = wanted.source AND letter.message_id = wanted.id",
         values(count, 0, 2),
+        head!(),
         count * 2 + 1
     )
 }
