@@ -60,6 +60,9 @@ pub struct OutboxRow {
     pub id: OutboxId,
     /// The record.
     pub record: Record,
+    /// Why its headers cannot be read. The record then has one header,
+    /// [`UNREADABLE`](crate::message::headers::UNREADABLE), with the bytes that the database has of them.
+    pub unreadable: Option<String>,
 }
 
 /// A row's identity among the parked messages; ascending in the order of parking.
