@@ -19,6 +19,7 @@ mod error;
 mod foreign;
 mod kafka;
 mod member;
+mod net;
 mod observer;
 mod producer;
 mod settings;

@@ -56,6 +56,9 @@ pub(super) enum Answer {
     Bounds(Vec<(Asked, i64, i64)>, Why),
     /// That could not be found out.
     NoBounds(Why),
+    /// Something that makes the thread panic.
+    #[cfg(test)]
+    Poison,
 }
 
 /// Why the bounds of partitions were asked for.

@@ -83,6 +83,8 @@ impl Session<'_> {
             Answer::Bounds(bounds, Why::Stuck) => self.unstick(bounds),
             Answer::Bounds(bounds, Why::Quiet) => self.nudge(bounds),
             Answer::NoBounds(why) => self.watch.unanswered(why, now()),
+            #[cfg(test)]
+            Answer::Poison => panic!("poison"),
         }
     }
 
