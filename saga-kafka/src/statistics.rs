@@ -17,19 +17,43 @@ use crate::troubles::{GROUP_REFUSED, Troubles};
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     clients: Mutex<BTreeMap<String, ClientStatistics>>,
+    /// How the members are with their groups.
+    groups: Mutex<BTreeMap<String, Membership>>,
     /// What the members of groups know to be wrong.
     pub(crate) troubles: Troubles,
 }
 
+/// How a member is with its group, when it last said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Membership {
+    /// A broker that coordinates the group is known.
+    coordinated: bool,
+    /// No rebalance is under way.
+    steady: bool,
+}
+
 impl Board {
+    fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Membership>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a broker coordinates the group, where its member has said anything.
+    pub(crate) fn coordinates(&self, group: &str) -> Option<bool> {
+        self.groups().get(group).map(|known| known.coordinated)
+    }
+
     fn clients(&self) -> MutexGuard<'_, BTreeMap<String, ClientStatistics>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn note(&self, group: Option<&str>, statistics: &Statistics) {
-        let is_steady = statistics.cgrp.as_ref().is_some_and(|group| group.state == "up" && group.join_state == "steady");
-        if let Some(group) = group.filter(|_| is_steady) {
-            self.troubles.clear(group, GROUP_REFUSED, group);
+        if let (Some(group), Some(said)) = (group, &statistics.cgrp) {
+            let coordinated = said.state == "up";
+            let steady = coordinated && said.join_state == "steady";
+            self.groups().insert(group.to_owned(), Membership { coordinated, steady });
+            if steady {
+                self.troubles.clear(group, GROUP_REFUSED, group);
+            }
         }
         let known = client(group, statistics);
         self.clients().insert(known.client.clone(), known);
@@ -38,6 +62,7 @@ impl Board {
     /// Forgets the clients of `group`, which is not read any more.
     pub(crate) fn forget(&self, group: &str) {
         self.clients().retain(|_, client| client.group.as_deref() != Some(group));
+        self.groups().remove(group);
         self.troubles.forget(group);
     }
 

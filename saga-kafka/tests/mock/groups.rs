@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use saga_core::transport::{Delivery, Transport};
-use saga_kafka::Kafka;
-use tokio::time::Instant;
+use saga_kafka::{Kafka, config::GroupProtocol};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, GROUP, Reader, TOPIC, publish, records, value, within};
 
@@ -123,4 +124,71 @@ async fn what_is_committed_while_a_partition_is_given_up_counts() {
     })
     .await;
     assert!(new.read.iter().all(|received| value(received) >= 40), "nothing that was committed comes again");
+}
+
+/// Waits until the group is told to be refused, or not to be any more, and gives the detail.
+async fn refused(kafka: &Kafka, wanted: bool) -> Option<String> {
+    let told = async {
+        loop {
+            let conditions = kafka.conditions(GROUP, &[TOPIC.to_owned()]).await.expect("the cluster answers");
+            let found = conditions.into_iter().find(|condition| condition.name == "group_refused");
+            if found.is_some() == wanted {
+                break found.map(|condition| condition.detail);
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(Duration::from_secs(50), told).await.unwrap_or_else(|_| panic!("whether it is refused: not {wanted}"))
+}
+
+#[tokio::test]
+async fn a_group_that_nobody_coordinates_is_told_and_joined_when_somebody_does() {
+    let cluster = Cluster::new(1, 2);
+    let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 10_000];
+    cluster.mock.request_errors(RDKafkaApiKey::FindCoordinator, &errors);
+    let mut config = cluster.config();
+    config.group.protocol = GroupProtocol::Classic;
+    let kafka = Kafka::connect(config).await.expect("the mock answers");
+    let mut reader = Reader::join(&kafka).await;
+    let detail = refused(&kafka, true).await.expect("a detail");
+    assert!(detail.contains(GROUP) && detail.contains("30 s") && detail.contains("__consumer_offsets"), "{detail}");
+    cluster.mock.clear_request_errors(RDKafkaApiKey::FindCoordinator);
+    reader.hold(2).await;
+    assert_eq!(refused(&kafka, false).await, None);
+}
+
+#[tokio::test]
+async fn a_member_that_is_given_nothing_has_joined() {
+    tokio::join!(given_nothing(GroupProtocol::Classic), given_nothing(GroupProtocol::Consumer));
+}
+
+async fn given_nothing(protocol: GroupProtocol) {
+    let cluster = Cluster::new(1, 1);
+    let mut config = cluster.config();
+    config.group.protocol = protocol;
+    let one = Kafka::connect(config.clone()).await.expect("the mock answers");
+    let mut reader = Reader::join(&one).await;
+    reader.hold(1).await;
+    let other = Kafka::connect(config).await.expect("the mock answers");
+    let mut idle = Reader::join(&other).await;
+    let looking = async {
+        loop {
+            for kafka in [&one, &other] {
+                let conditions = kafka.conditions(GROUP, &[TOPIC.to_owned()]).await.expect("the cluster answers");
+                assert_eq!(conditions, [], "{protocol:?}");
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let reading = async {
+        loop {
+            tokio::select! {
+                () = reader.turn() => {}
+                () = idle.turn() => {}
+            }
+        }
+    };
+    let looked = timeout(Duration::from_secs(37), async { tokio::join!(looking, reading) }).await;
+    assert!(looked.is_err(), "both go on until their time is over");
+    assert_eq!(reader.held.len() + idle.held.len(), 1);
 }

@@ -5,6 +5,7 @@
 //! long the runtime, the database or the cluster may take.
 
 mod errors;
+mod joining;
 mod probe;
 mod rebalance;
 mod starts;
@@ -22,7 +23,7 @@ use rdkafka::{
 };
 use saga_core::{message::TopicPartition, transport::TransportError};
 
-use self::{probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
+use self::{joining::Joining, probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
     commits::Commits,
     context::{Context, Event},
@@ -160,6 +161,7 @@ struct Session<'a> {
     later_at: Option<Instant>,
     watch: Watch,
     probe: Probe,
+    joining: Joining,
 }
 
 impl<'a> Session<'a> {
@@ -174,6 +176,7 @@ impl<'a> Session<'a> {
             later_at: None,
             watch: Watch::new(now()),
             probe: Probe::default(),
+            joining: Joining::new(&plan.config, now()),
         }
     }
 
@@ -288,10 +291,15 @@ impl<'a> Session<'a> {
         for event in self.client.context().events() {
             match event {
                 Event::Assigned(partitions) => {
-                    self.plan.board.troubles.clear(&self.plan.group, GROUP_REFUSED, &self.plan.group);
+                    self.joined();
                     self.assigned(partitions);
                 }
-                Event::Revoked { partitions, lost } => self.revoked(partitions, lost),
+                Event::Revoked { partitions, lost } => {
+                    if lost {
+                        self.joining.lost(now);
+                    }
+                    self.revoked(partitions, lost);
+                }
                 Event::Committed(result, offsets) => self.commits.reported(result, offsets, now),
             }
         }
@@ -306,6 +314,7 @@ impl<'a> Session<'a> {
         self.tend_starts(now);
         self.tend_watch(now);
         self.tend_probe(now);
+        self.tend_joining(now);
     }
 
     /// Stops fetching partitions of which enough waits.
