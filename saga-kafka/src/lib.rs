@@ -22,6 +22,7 @@ mod member;
 mod net;
 mod observer;
 mod producer;
+mod refusals;
 mod settings;
 mod statistics;
 mod time;

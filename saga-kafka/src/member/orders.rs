@@ -59,6 +59,9 @@ pub(super) enum Answer {
     /// Something that makes the thread panic.
     #[cfg(test)]
     Poison,
+    /// An error that the client gives, and what it says of it.
+    #[cfg(test)]
+    Erred(rdkafka::error::KafkaError, String),
 }
 
 /// Why the bounds of partitions were asked for.

@@ -18,6 +18,7 @@ use crate::{
     net::held,
     observer::log,
     statistics::Board,
+    time::now,
 };
 
 /// The producer's context.
@@ -38,6 +39,12 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         held("an error of the producer", || match error::code(&error) {
+            Some(code) if error::is_of_connection(code) => {
+                // It is said again and again, and a condition of every service meanwhile.
+                if self.board.refused(None, code, reason, now()) {
+                    tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
+                }
+            }
             Some(code) if error::is_lasting(code) => {
                 tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
             }

@@ -85,6 +85,11 @@ impl Session<'_> {
             Answer::NoBounds(why) => self.watch.unanswered(why, now()),
             #[cfg(test)]
             Answer::Poison => panic!("poison"),
+            #[cfg(test)]
+            Answer::Erred(error, reason) => {
+                rdkafka::ClientContext::error(&**self.client.context(), error.clone(), &reason);
+                assert!(self.erred(&error).is_none(), "{error}");
+            }
         }
     }
 

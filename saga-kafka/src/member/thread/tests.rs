@@ -1,11 +1,13 @@
-//! A thread that panics, against librdkafka's mock of a cluster.
+//! A thread that panics, and errors that it is given, against librdkafka's mock of a cluster.
 
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer as _, DefaultConsumerContext},
+    error::KafkaError,
     mocking::MockCluster,
+    types::RDKafkaErrorCode,
 };
 use saga_core::{
     message::TopicPartition,
@@ -18,6 +20,7 @@ use crate::{
     member::{Member, orders::Answer},
     observer::Observer,
     statistics::Board,
+    time::now,
 };
 
 const GROUP: &str = "billing";
@@ -105,4 +108,28 @@ async fn a_thread_that_panics_while_it_gives_up_partitions_keeps_none_of_them() 
     }
     held.sort();
     assert_eq!(held, lost);
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_one_connection_keeps_no_reader_waiting() {
+    let cluster = Cluster::new();
+    let mut member = cluster.join(GroupProtocol::Classic);
+    assert_eq!(told(&mut member).await.0, "assigned");
+    within("statistics", async {
+        while !cluster.board.works(GROUP, now()) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        let reason = "sasl_plaintext://kafka-2:9092/2: SASL authentication error: refused".to_owned();
+        member.feed.answer(Answer::Erred(KafkaError::MessageConsumption(RDKafkaErrorCode::Authentication), reason));
+        let problem = tokio::time::timeout(Duration::from_millis(500), member.next()).await;
+        assert!(problem.is_err(), "{problem:?}");
+        let told = cluster.board.conditions(GROUP, now());
+        let told: Vec<_> = told.iter().map(|told| (told.name, &*told.subject, told.critical)).collect();
+        assert_eq!(told, [("broker_refuses", "kafka-2:9092", false)]);
+    }
+    within("leaving the group", Box::new(member).close()).await;
+    assert_eq!(cluster.board.conditions(GROUP, now()), []);
 }
