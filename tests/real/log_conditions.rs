@@ -92,7 +92,11 @@ impl Broker {
     }
 
     async fn topic(&self, name: &str, settings: &[(&str, &str)]) {
-        let topic = NewTopic::new(name, 2, TopicReplication::Fixed(1));
+        self.topic_of(name, 2, settings).await;
+    }
+
+    async fn topic_of(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
@@ -258,6 +262,29 @@ async fn a_topic_that_is_deleted_is_named_until_it_is_back() {
     ready(&handle).await;
     orders(&handle, 0..4).await;
     counted(&handle, &count, 4).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn the_others_are_read_while_a_topic_is_gone_and_it_gets_the_partitions_that_it_had() {
+    let broker = Broker::start(&["auto.create.topics.enable=false"]).await;
+    broker.topic_of("inventory", 5, &[]).await;
+    let count = Count::default();
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    ready(&handle).await;
+    broker.admin().delete_topics(&["inventory"], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    named(&handle, "topic_missing", "inventory").await;
+    // What is handled of `orders` has events for `inventory`, which make it.
+    orders(&handle, 0..8).await;
+    counted(&handle, &count, 8).await;
+    let consumer: BaseConsumer = broker.config().create().unwrap();
+    let partitions = tokio::task::spawn_blocking(move || {
+        let metadata = consumer.fetch_metadata(Some("inventory"), Duration::from_secs(10)).unwrap();
+        metadata.topics()[0].partitions().len()
+    });
+    assert_eq!(partitions.await.unwrap(), 5);
+    ready(&handle).await;
     assert!(handle.stop().await);
 }
 
