@@ -1,13 +1,16 @@
 //! Members that come and go.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use saga_core::transport::{Delivery, Transport};
 use saga_kafka::{Kafka, config::GroupProtocol};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cluster::{Cluster, GROUP, Reader, TOPIC, publish, records, value, within};
+use super::cluster::{Cluster, GROUP, Reader, TOPIC, publish, record, records, value, within};
 
 /// Lets both take deliveries until each holds this many partitions.
 async fn share(one: &mut Reader, other: &mut Reader, held: (usize, usize)) {
@@ -124,6 +127,37 @@ async fn what_is_committed_while_a_partition_is_given_up_counts() {
     })
     .await;
     assert!(new.read.iter().all(|received| value(received) >= 40), "nothing that was committed comes again");
+}
+
+/// How many records of a partition are kept until its fetching is paused.
+const KEPT: usize = 4_000;
+
+#[tokio::test]
+async fn partitions_whose_fetching_is_paused_move_and_come_back_and_are_read_on() {
+    let cluster = Cluster::new(1, 4);
+    let kafka = Kafka::connect(cluster.config().client("linger.ms", "20")).await.expect("the mock answers");
+    let mut read = BTreeMap::new();
+    for chunk in 0..20 {
+        let records = (chunk * 1_000..(chunk + 1) * 1_000).map(|value| record(&format!("key-{value}"), value)).collect();
+        for position in publish(&kafka, records).await {
+            *read.entry(position.partition).or_insert(0) += 1;
+        }
+    }
+    assert!(read.len() == 4 && read.values().all(|count| *count > KEPT), "more than is kept: {read:?}");
+    let mut one = Reader::join(&kafka).await;
+    one.hold(4).await;
+    // It takes nothing, so that what it is given fills up.
+    let all: Vec<_> = one.held.iter().cloned().collect();
+    one.subscription.pause(&all);
+    sleep(Duration::from_secs(2)).await;
+    let mut other = Reader::join(&kafka).await;
+    share(&mut one, &mut other, (2, 2)).await;
+    other.close().await;
+    one.hold(4).await;
+    one.subscription.resume(&all);
+    one.read(20_000).await;
+    let offsets: BTreeSet<_> = one.read.iter().map(|received| (received.partition, received.offset)).collect();
+    assert_eq!(offsets.len(), 20_000, "each once");
 }
 
 /// Waits until the group is told to be refused, or not to be any more, and gives the detail.
