@@ -160,6 +160,28 @@ async fn partitions_whose_fetching_is_paused_move_and_come_back_and_are_read_on(
     assert_eq!(offsets.len(), 20_000, "each once");
 }
 
+#[tokio::test]
+async fn a_member_that_has_failed_for_good_joins_again_and_misses_nothing() {
+    let cluster = Cluster::new(1, 2);
+    let mut config = cluster.config();
+    (config.group.protocol, config.group.instance_id) = (GroupProtocol::Classic, Some("1".to_owned()));
+    let kafka = Kafka::connect(config).await.expect("the mock answers");
+    publish(&kafka, records(0..100)).await;
+    let mut reader = Reader::join(&kafka).await;
+    reader.read(100).await;
+    reader.commit().await.expect("the offsets are stored");
+    // Another process has the same name, which is fatal for a client.
+    cluster.mock.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID]);
+    reader.hold(0).await;
+    publish(&kafka, records(100..200)).await;
+    reader.hold(2).await;
+    reader.read(200).await;
+    assert_eq!(reader.values(), (0..200).collect::<Vec<_>>());
+    let told = reader.problems.iter().any(|problem| problem.to_string().contains("group.instance_id"));
+    assert!(told, "with the fix: {:?}", reader.problems);
+    assert_eq!(refused(&kafka, false).await, None);
+}
+
 /// Waits until the group is told to be refused, or not to be any more, and gives the detail.
 async fn refused(kafka: &Kafka, wanted: bool) -> Option<String> {
     let told = async {
