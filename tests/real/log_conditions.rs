@@ -290,6 +290,35 @@ async fn the_others_are_read_while_a_topic_is_gone_and_it_gets_the_partitions_th
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn dead_letters_of_every_partition_are_published_to_a_topic_that_has_one() {
+    let broker = Broker::start(&[]).await;
+    broker.topic_of("orders", 6, &[]).await;
+    broker.topic_of("shop.dlt", 1, &[]).await;
+    let handle = broker.try_start_app(&Count::default(), settings()).await.unwrap();
+    let producer: BaseProducer = broker.config().create().unwrap();
+    for partition in 0..6 {
+        let key = format!("k{partition}");
+        let record = BaseRecord::to("orders").partition(partition).key(&key).payload("nonsense");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(20)).unwrap()).await.unwrap();
+    let consumer: Arc<BaseConsumer> = Arc::new(broker.config().create().unwrap());
+    soon("six records of dead letters", &handle, || async {
+        let consumer = Arc::clone(&consumer);
+        let ends = move || consumer.fetch_watermarks("shop.dlt", 0, Duration::from_secs(10));
+        tokio::task::spawn_blocking(ends).await.unwrap().is_ok_and(|(_, end)| end == 6).then_some(())
+    })
+    .await;
+    let (letters, count) = handle.service("shop").unwrap().dead_letters(0, 10).await.unwrap();
+    let mut partitions: Vec<_> = letters.iter().map(|letter| letter.received.partition).collect();
+    partitions.sort_unstable();
+    assert_eq!((partitions, count), ((0..6).collect(), 6));
+    assert!(letters.iter().all(|letter| letter.unpublished.is_none()), "{letters:?}");
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn zstd_is_read_foreign_members_and_open_transactions_are_named() {
     let broker = Broker::start(&[]).await;
     broker.topic("inventory", &[("compression.type", "zstd")]).await;
