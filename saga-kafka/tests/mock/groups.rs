@@ -198,17 +198,27 @@ async fn refused(kafka: &Kafka, wanted: bool) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_group_that_nobody_coordinates_is_told_and_joined_when_somebody_does() {
+async fn a_group_that_is_not_joined_is_told_and_joined_when_it_can_be() {
+    let missing = (RDKafkaApiKey::FindCoordinator, RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE);
+    let endless = (RDKafkaApiKey::JoinGroup, RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS);
+    tokio::join!(
+        not_joined(GroupProtocol::Classic, missing, "no broker coordinates it"),
+        not_joined(GroupProtocol::Consumer, missing, "no broker coordinates it"),
+        not_joined(GroupProtocol::Classic, endless, "its rebalance does not end"),
+    );
+}
+
+async fn not_joined(protocol: GroupProtocol, (request, error): (RDKafkaApiKey, RDKafkaRespErr), cause: &str) {
     let cluster = Cluster::new(1, 2);
-    let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE; 10_000];
-    cluster.mock.request_errors(RDKafkaApiKey::FindCoordinator, &errors);
+    cluster.mock.request_errors(request, &[error; 10_000]);
     let mut config = cluster.config();
-    config.group.protocol = GroupProtocol::Classic;
+    config.group.protocol = protocol;
     let kafka = Kafka::connect(config).await.expect("the mock answers");
     let mut reader = Reader::join(&kafka).await;
     let detail = refused(&kafka, true).await.expect("a detail");
     assert!(detail.contains(GROUP) && detail.contains("30 s") && detail.contains("__consumer_offsets"), "{detail}");
-    cluster.mock.clear_request_errors(RDKafkaApiKey::FindCoordinator);
+    assert!(detail.contains(cause), "{protocol:?}: {detail}");
+    cluster.mock.clear_request_errors(request);
     reader.hold(2).await;
     assert_eq!(refused(&kafka, false).await, None);
 }
