@@ -26,6 +26,7 @@ use crate::{
     observer::{self, Observer},
     producer::Producer,
     statistics::Board,
+    time::now,
     topics::Topics,
 };
 
@@ -152,7 +153,7 @@ impl Transport for Kafka {
     async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
         self.open()?;
         let mut found = self.topics.conditions(&self.observer, topics).await?;
-        found.extend(self.board.troubles.of(group));
+        found.extend(self.board.conditions(group, now()));
         // Whether its members may be asked for is another right than to be one.
         if let Ok(observer) = self.observer(group)
             && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await

@@ -156,6 +156,15 @@ impl Feed {
         self.tell(state, News::Lost(partitions));
     }
 
+    /// Nothing is this member's any more, whatever the reader knows of it.
+    pub(super) fn lost_all(&self) {
+        let mut state = self.state();
+        let all: Vec<_> = state.partitions.drain().map(|(partition, _)| partition).collect();
+        if !all.is_empty() {
+            self.tell(state, News::Lost(all));
+        }
+    }
+
     /// These partitions were given up, after the reader was told or without.
     pub(super) fn gone<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         let mut state = self.state();

@@ -1,4 +1,5 @@
-//! The calls of librdkafka that rdkafka does not have: an asynchronous commit that is reported, and a header whose name is any bytes.
+//! The calls of librdkafka that rdkafka does not have: an asynchronous commit that is reported, a header whose name is any bytes, and the
+//! generation of a member.
 //!
 //! rdkafka 0.39 takes its events from the client's queue, and of an asynchronous commit the client puts nothing there: the callback
 //! that rdkafka has for it is called for automatic commits only. The client can be told to put it there. A header whose name is not UTF-8
@@ -11,7 +12,11 @@ use std::{ffi::CStr, ptr, slice};
 
 use rdkafka::{
     TopicPartitionList,
-    bindings::{rd_kafka_commit_queue, rd_kafka_header_get_all, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
+    bindings::{
+        rd_kafka_commit_queue, rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
+        rd_kafka_consumer_group_metadata_generation_id, rd_kafka_header_get_all, rd_kafka_queue_destroy,
+        rd_kafka_queue_get_consumer,
+    },
     consumer::{BaseConsumer, Consumer as _},
     message::BorrowedHeaders,
     types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
@@ -40,6 +45,21 @@ pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionLis
     match code {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(code.into()),
+    }
+}
+
+/// The generation of the group, or the member's epoch in it, that this member is in; below 1 when it is in none.
+pub(super) fn generation(client: &BaseConsumer<Context>) -> i32 {
+    // SAFETY: the client lives as long as `client` is borrowed.
+    let metadata = unsafe { rd_kafka_consumer_group_metadata(client.client().native_ptr()) };
+    if metadata.is_null() {
+        return -1;
+    }
+    // SAFETY: `metadata` was made for us above, is not null, and is not used after this.
+    unsafe {
+        let generation = rd_kafka_consumer_group_metadata_generation_id(metadata);
+        rd_kafka_consumer_group_metadata_destroy(metadata);
+        generation
     }
 }
 

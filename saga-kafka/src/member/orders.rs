@@ -56,6 +56,12 @@ pub(super) enum Answer {
     Bounds(Vec<(Asked, i64, i64)>, Why),
     /// That could not be found out.
     NoBounds(Why),
+    /// Something that makes the thread panic.
+    #[cfg(test)]
+    Poison,
+    /// An error that the client gives, and what it says of it.
+    #[cfg(test)]
+    Erred(rdkafka::error::KafkaError, String),
 }
 
 /// Why the bounds of partitions were asked for.

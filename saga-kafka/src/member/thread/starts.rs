@@ -83,6 +83,13 @@ impl Session<'_> {
             Answer::Bounds(bounds, Why::Stuck) => self.unstick(bounds),
             Answer::Bounds(bounds, Why::Quiet) => self.nudge(bounds),
             Answer::NoBounds(why) => self.watch.unanswered(why, now()),
+            #[cfg(test)]
+            Answer::Poison => panic!("poison"),
+            #[cfg(test)]
+            Answer::Erred(error, reason) => {
+                rdkafka::ClientContext::error(&**self.client.context(), error.clone(), &reason);
+                assert!(self.erred(&error).is_none(), "{error}");
+            }
         }
     }
 
