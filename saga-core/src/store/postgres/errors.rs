@@ -38,6 +38,12 @@ fn contended(code: &str) -> bool {
     matches!(code, "40001" | "40P01")
 }
 
+/// Whether the statement was prepared before its table was changed, and so fails on this connection whenever it is run. The text of
+/// this error is in the server's language, and its code is that of others too.
+fn is_stale(error: &PgDatabaseError) -> bool {
+    error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery")
+}
+
 fn incompatible(code: &str, text: &str) -> Option<&'static str> {
     match code {
         "XX001" | "XX002" => Some("the data are damaged; restore them from a backup"),
@@ -87,6 +93,11 @@ pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> 
     if let Some(help) = unavailable(code) {
         return StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})"));
     }
+    if is_stale(error) {
+        return StoreError::Contended(format!(
+            "{place}: a statement was prepared before its table was changed (PostgreSQL {code}: {text})"
+        ));
+    }
     if contended(code) {
         return StoreError::Contended(format!("{place}: PostgreSQL {code}: {text}"));
     }
@@ -99,17 +110,23 @@ pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> 
     }
 }
 
-/// The SQLSTATE of `error`.
-pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
-    Some(error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.code())
+fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()
 }
 
-/// Whether the connection that answered `error` is of no use any more.
-pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+/// The SQLSTATE of `error`.
+pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
+    postgres(error).map(PgDatabaseError::code)
+}
+
+/// Whether the connection that answered `error` is of no use any more, and the same statement may be tried on another.
+pub(in crate::store) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(_) => code(error)
-            .is_some_and(|code| matches!(code, "25P03" | "57P01" | "57P02" | "57P03" | "57P05") || code.starts_with("08")),
+        sqlx::Error::Database(_) => postgres(error).is_some_and(|error| {
+            let code = error.code();
+            is_stale(error) || matches!(code, "25P03" | "57P01" | "57P02" | "57P03" | "57P05") || code.starts_with("08")
+        }),
         _ => false,
     }
 }

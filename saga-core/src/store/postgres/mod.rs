@@ -11,6 +11,7 @@ mod options;
 mod parameters;
 mod replays;
 mod sagas;
+mod session;
 mod settings;
 mod sharing;
 mod statements;
@@ -29,7 +30,7 @@ use sqlx::PgConnection;
 pub use options::PostgresOptions;
 pub use settings::PostgresSettings;
 
-pub(super) use errors::database_error;
+pub(super) use errors::{database_error, is_lost};
 
 use self::{
     connect::Connector,

@@ -8,7 +8,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     },
     connect::{Connector, Held, ended, quoted},
     errors,
+    session::Session,
     statements::{dead_letters, execute, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
 };
 use crate::{
@@ -30,6 +32,8 @@ use crate::{
 pub(super) struct Bounds {
     begin: Arc<str>,
     commit: Arc<str>,
+    /// Where others than the framework have had the connection.
+    pub(super) commit_lent: Arc<str>,
 }
 
 impl Bounds {
@@ -44,7 +48,7 @@ impl Bounds {
     }
 
     /// Transactions in `schema`.
-    pub(super) fn new(schema: &str) -> Self {
+    pub(super) fn new(schema: &str, session: &Session) -> Self {
         // What an earlier transaction has left of the session's `search_path` does not count.
         let begin = format!("BEGIN; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public", quoted(schema));
         // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
@@ -55,7 +59,8 @@ impl Bounds {
              current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
             schema.replace('\'', "''")
         );
-        Self { begin: begin.into(), commit: commit.into() }
+        let commit_lent = format!("{commit}; {}", session.restore()).into();
+        Self { begin: begin.into(), commit: commit.into(), commit_lent }
     }
 }
 
@@ -65,6 +70,8 @@ pub(super) struct Unit {
     held: Option<Held>,
     connector: Arc<Connector>,
     marked: bool,
+    /// Others than the framework have had the connection.
+    lent: bool,
     /// One of the framework's statements is under way.
     running: bool,
 }
@@ -73,7 +80,7 @@ impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
         connector.may_write()?;
         let held = connector.transaction(&connector.bounds.begin).await?;
-        Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, running: false })
+        Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, lent: false, running: false })
     }
 
     /// Runs one of the framework's statements.
@@ -121,11 +128,30 @@ impl Unit {
     }
 }
 
+/// Commits by `sql`: the first two of its statements do that. Says whether the others, which restore the session, were run too: that
+/// they were not takes nothing back of what is committed.
+async fn commit(connection: &mut PgConnection, sql: Arc<str>) -> Result<bool, Failed> {
+    let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+    let mut done = 0;
+    loop {
+        match answers.try_next().await {
+            Ok(Some(Either::Left(_))) => done += 1,
+            Ok(Some(Either::Right(_))) => {}
+            Ok(None) => return Ok(true),
+            Err(_) if done >= 2 => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Drop for Unit {
     fn drop(&mut self) {
         let held = self.held.take().filter(|_| !self.running);
         if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
-            runtime.spawn(held.roll_back());
+            match self.lent {
+                true => drop(runtime.spawn(held.roll_back_lent(Arc::clone(&self.connector.session)))),
+                false => drop(runtime.spawn(held.roll_back())),
+            }
         }
     }
 }
@@ -242,13 +268,12 @@ impl StoreTx for Unit {
         Self: 'a,
     {
         let committed = tokio::spawn(async move {
-            let commit = Arc::clone(&self.connector.bounds.commit);
-            self.run(async |connection| {
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(commit))).await?;
-                Ok(())
-            })
-            .await?;
-            if let Some(held) = self.held.take() {
+            let bounds = &self.connector.bounds;
+            let sql = Arc::clone(if self.lent { &bounds.commit_lent } else { &bounds.commit });
+            let is_as_before = self.run(async |connection| commit(connection, sql).await).await?;
+            if let Some(held) = self.held.take()
+                && is_as_before
+            {
                 held.hand_back();
             }
             Ok(())
@@ -263,6 +288,7 @@ impl StoreTx for Unit {
     }
 
     fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        self.lent = true;
         self.held.as_mut()?.connection().ok().map(SqlConnection::Postgres)
     }
 }
