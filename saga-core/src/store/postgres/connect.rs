@@ -77,7 +77,7 @@ impl Connector {
         let session = Arc::new(Session::new(&options, Purpose::Transactions));
         Self {
             name: options.place(),
-            bounds: Bounds::new(&options.schema, &session),
+            bounds: Bounds::new(&options.schema),
             units: pool(&options, options.pool - readers, &session, &refusal),
             readers: pool(&options, readers, &Arc::new(Session::new(&options, Purpose::Reading)), &refusal),
             sharers: pool(&options, 2, &Arc::new(Session::new(&options, Purpose::Sharing)), &refusal),

@@ -4,7 +4,10 @@
 //! is left when they have ended would be met by another handler. So a connection that was lent is set right before it goes back to its
 //! pool: after a commit by the same message to the server, which costs no further round trip.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row};
 use sqlx_core::transaction::TransactionManager;
@@ -20,6 +23,9 @@ use super::{
 /// before its table was changed fails as long as the connection lives.
 const READERS: Duration = Duration::from_secs(60);
 
+/// The first release whose server can look for its client while a statement runs.
+const LOOKS_FOR_ITS_CLIENT: u32 = 140_000;
+
 /// What pools of connections are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -33,33 +39,20 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Session {
     purpose: Purpose,
-    establish: Arc<str>,
-    restore: Arc<str>,
-    roll_back: Arc<str>,
+    /// The settings that do not depend on the server, as statements.
+    settings: String,
+    /// The statements by which a session is again what it was when it was established. As the last session was found.
+    pub(super) restore: RwLock<Arc<str>>,
 }
 
 impl Session {
     pub(super) fn new(options: &PostgresOptions, purpose: Purpose) -> Self {
-        let settings = settings(options, purpose);
-        // From its establishment on sqlx believes that a transaction is open; see there.
-        let ended = if purpose == Purpose::Transactions { "COMMIT; " } else { "" };
-        let set = match purpose {
-            Purpose::Sharing => CHECKED.to_owned(),
-            _ => format!("{CHECKED}, {DURABLE}"),
-        };
-        let establish = format!("{settings}{ended}SELECT pg_is_in_recovery(), {set}");
-        // Everything that `DISCARD ALL` lets go of, except prepared statements, which sqlx knows, and what sequences have handed out.
-        let restore = format!(
-            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {settings}CLOSE ALL; UNLISTEN *; DISCARD TEMP; SELECT \
-             current_setting('transaction_read_only'), {set}, pg_advisory_unlock_all()"
-        );
-        let roll_back = format!("ROLLBACK; {restore}").into();
-        Self { purpose, establish: establish.into(), restore: restore.into(), roll_back }
+        Self { purpose, settings: settings(options, purpose), restore: RwLock::default() }
     }
 
     /// The statements, for after the end of a transaction, by which a session is what it was before it was lent.
-    pub(super) fn restore(&self) -> &str {
-        &self.restore
+    pub(super) fn restore(&self) -> Arc<str> {
+        Arc::clone(&self.restore.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How long a connection is used.
@@ -69,56 +62,83 @@ impl Session {
 
     /// Makes a new session what the others are.
     pub(super) async fn establish(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let mut settings = self.settings.clone();
+        if connection.server_version_num().is_some_and(|version| version >= LOOKS_FOR_ITS_CLIENT) {
+            settings.push_str("SET client_connection_check_interval = 1000; ");
+        }
+        let mut ended = "";
         if self.purpose == Purpose::Transactions {
             // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
             <Postgres as sqlx::Database>::TransactionManager::begin(connection, None).await?;
+            ended = "COMMIT; ";
         }
-        let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.establish)))).await?;
+        let sql = format!("{settings}{ended}SELECT pg_is_in_recovery(), current_setting('synchronous_commit')");
+        let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
         if self.purpose != Purpose::Reading && row.try_get_unchecked::<String, _>(0)? == "t" {
             return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
         }
+        if self.purpose != Purpose::Sharing {
+            // A commit that is not waited for is lost in a crash. Stronger than `on` may stay.
+            let found = row.try_get_unchecked::<String, _>(1)?;
+            let waits = format!("SET synchronous_commit = {}; ", if found == "off" { "on" } else { &found });
+            if found == "off" {
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(waits.clone()))).await?;
+            }
+            settings.push_str(&waits);
+        }
+        self.learn(&settings);
         Ok(())
+    }
+
+    /// Takes note of what a session is restored by that has these settings.
+    ///
+    /// It is everything that `DISCARD ALL` lets go of, except prepared statements, which sqlx knows, and what sequences have handed out.
+    /// A query that has no rows costs less than one that calls functions for the same.
+    fn learn(&self, settings: &str) {
+        let restore = format!(
+            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {settings}CLOSE ALL; UNLISTEN *; DISCARD TEMP; \
+             SELECT pg_advisory_unlock_all()"
+        );
+        if *self.restore() != *restore {
+            *self.restore.write().unwrap_or_else(PoisonError::into_inner) = restore.into();
+        }
     }
 
     /// Ends what is open on a connection that was lent, and makes the session what it was. Says whether the connection can be kept.
     ///
-    /// Of what its statements failed nobody knows here. One that was prepared before its table was changed would fail again and again
-    /// (0A000, *cached plan must not change result type*): so they are all forgotten.
+    /// Nobody knows here which of its statements have failed, and why. One that was prepared before its table was changed would fail
+    /// again and again (0A000, *cached plan must not change result type*): so all of them are prepared anew.
     pub(super) async fn roll_back(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
-        let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.roll_back)))).await?;
+        let sql = format!("ROLLBACK; SHOW transaction_read_only; {}", self.restore());
+        let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
         connection.clear_cached_statements().await?;
         Ok(row.try_get_unchecked::<String, _>(0)? == "off")
     }
 
-    /// Undoes what was done to the session of a connection that comes back to its pool, where nobody has done so yet. Says whether it can be kept: a query may
-    /// have been dropped while it ran.
+    /// Restores the session of a connection that comes back to its pool, where that was not done by then. Says whether it can be
+    /// kept: a query may have been dropped while it ran.
     pub(super) async fn released(&self, connection: &mut PgConnection) -> bool {
-        if self.purpose == Purpose::Transactions {
-            return true;
-        }
-        matches!(timeout(GRACE, connection.execute(sqlx::raw_sql(AssertSqlSafe(Arc::clone(&self.restore))))).await, Ok(Ok(_)))
+        let restored = async { connection.execute(sqlx::raw_sql(AssertSqlSafe(self.restore()))).await };
+        self.purpose == Purpose::Transactions || matches!(timeout(GRACE, restored).await, Ok(Ok(_)))
     }
 }
 
-/// A server since release 14 finds out while a statement runs that its client is gone.
-const CHECKED: &str = "CASE WHEN current_setting('server_version_num')::int >= 140000 \
-                       THEN set_config('client_connection_check_interval', '1000', false) END";
-/// A commit that is not waited for is lost in a crash. Stronger than `on` may stay.
-const DURABLE: &str =
-    "CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END";
-
-/// The settings of a session, as statements.
+/// The settings of a session on any server, as statements.
 fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
     // What the role or the database has set otherwise does not count. The server finds out within 90 s that the machine of a client
     // is gone.
     let mut sql = format!(
-        "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-         SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; \
-         SET standard_conforming_strings = on; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
-        quoted(&options.schema),
+        "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET standard_conforming_strings = on; \
+         SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
         options.lock_timeout.as_millis(),
         options.idle_transaction_timeout.as_millis(),
     );
+    if purpose != Purpose::Transactions {
+        // Each transaction has its own: see `unit`.
+        let path = format!("SET search_path TO {}, public; ", quoted(&options.schema));
+        sql.push_str(&path);
+        sql.push_str("SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; ");
+    }
     if purpose == Purpose::Reading || options.read_only {
         sql.push_str("SET default_transaction_read_only = on; ");
     }

@@ -19,7 +19,6 @@ use super::{
     },
     connect::{Connector, Held, ended, quoted},
     errors,
-    session::Session,
     statements::{dead_letters, execute, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
 };
 use crate::{
@@ -32,8 +31,6 @@ use crate::{
 pub(super) struct Bounds {
     begin: Arc<str>,
     commit: Arc<str>,
-    /// Where others than the framework have had the connection.
-    pub(super) commit_lent: Arc<str>,
 }
 
 impl Bounds {
@@ -48,9 +45,12 @@ impl Bounds {
     }
 
     /// Transactions in `schema`.
-    pub(super) fn new(schema: &str, session: &Session) -> Self {
-        // What an earlier transaction has left of the session's `search_path` does not count.
-        let begin = format!("BEGIN; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public", quoted(schema));
+    pub(super) fn new(schema: &str) -> Self {
+        // What the role or the database has set otherwise does not count.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public",
+            quoted(schema)
+        );
         // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
         // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
         // `COMMIT` after a failure with a rollback, and no error.
@@ -59,8 +59,7 @@ impl Bounds {
              current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
             schema.replace('\'', "''")
         );
-        let commit_lent = format!("{commit}; {}", session.restore()).into();
-        Self { begin: begin.into(), commit: commit.into(), commit_lent }
+        Self { begin: begin.into(), commit: commit.into() }
     }
 }
 
@@ -268,8 +267,11 @@ impl StoreTx for Unit {
         Self: 'a,
     {
         let committed = tokio::spawn(async move {
-            let bounds = &self.connector.bounds;
-            let sql = Arc::clone(if self.lent { &bounds.commit_lent } else { &bounds.commit });
+            let commits = &self.connector.bounds.commit;
+            let sql = match self.lent {
+                true => format!("{commits}; {}", self.connector.session.restore()).into(),
+                false => Arc::clone(commits),
+            };
             let is_as_before = self.run(async |connection| commit(connection, sql).await).await?;
             if let Some(held) = self.held.take()
                 && is_as_before

@@ -94,9 +94,8 @@ async fn what_was_set_after_the_end_of_a_transaction_does_not_stay_either() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_session_that_cannot_be_restored_takes_nothing_back_of_what_is_committed() {
     let schema = Schema::new();
-    let mut store = with_one_connection(&schema).await;
-    let bounds = &mut Arc::get_mut(&mut store.connector).unwrap().bounds;
-    bounds.commit_lent = format!("{}; SELECT 1 / 0", bounds.commit()).into();
+    let store = with_one_connection(&schema).await;
+    *store.connector.session.restore.write().unwrap() = "SELECT 1 / 0".into();
     let pid = "SELECT pg_backend_pid()";
     let mut tx = store.begin().await.unwrap();
     let first: i32 = sqlx::query_scalar(pid).fetch_one(native(&mut *tx)).await.unwrap();
