@@ -286,6 +286,7 @@ impl Store for PostgresStore {
     async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
         let asked = async { ask!(self, reading, connection => fitness::advice(connection, &self.connector)) };
         let mut advice = tokio::time::timeout(CHECK_PATIENCE, asked).await.map_err(|_| self.connector.no_answer())??;
+        advice.extend(fitness::pooled(&self.connector).await);
         advice.extend(self.connector.starving().await);
         Ok(advice)
     }

@@ -29,6 +29,7 @@ use crate::{
 /// How a transaction begins and ends, each in one round trip.
 #[derive(Debug)]
 pub(super) struct Bounds {
+    look: Arc<str>,
     begin: Arc<str>,
     commit: Arc<str>,
 }
@@ -47,9 +48,13 @@ impl Bounds {
     /// Transactions in `schema`.
     pub(super) fn new(schema: &str) -> Self {
         // What the role or the database has set otherwise does not count.
+        let look =
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SET LOCAL search_path TO {}, public", quoted(schema));
+        // The last statement fails when the server takes no writes: before a handler's own statements find that out, whose fault it
+        // is not.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public",
-            quoted(schema)
+            "{look}; SELECT set_config('sagas.unit', (CASE current_setting('transaction_read_only') WHEN 'off' THEN '1' ELSE \
+             'transaction_read_only' END)::int::text, true)"
         );
         // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
         // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
@@ -59,7 +64,7 @@ impl Bounds {
              current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
             schema.replace('\'', "''")
         );
-        Self { begin: begin.into(), commit: commit.into() }
+        Self { look: look.into(), begin: begin.into(), commit: commit.into() }
     }
 }
 
@@ -78,8 +83,19 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
         connector.may_write()?;
-        let held = connector.transaction(&connector.bounds.begin).await?;
-        Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, lent: false, running: false })
+        let begun = connector.transaction(&connector.bounds.begin).await;
+        // Nobody's statement has been run: what is refused here is no fault of a message.
+        Ok(Self::on(begun.map_err(unavailable)?, connector))
+    }
+
+    /// A transaction that only looks, whatever the server is.
+    pub(super) async fn look(connector: &Arc<Connector>) -> Result<Self, StoreError> {
+        connector.may_write()?;
+        Ok(Self::on(connector.transaction(&connector.bounds.look).await?, connector))
+    }
+
+    fn on(held: Held, connector: &Arc<Connector>) -> Self {
+        Self { held: Some(held), connector: Arc::clone(connector), marked: false, lent: false, running: false }
     }
 
     /// Runs one of the framework's statements.
@@ -94,7 +110,12 @@ impl Unit {
         self.running = false;
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failed)) => Err(self.failed(failed)),
+            Ok(Err(failed)) => {
+                let (place, schema) = (&self.connector.name, &self.connector.options.schema);
+                let of_ours = failed.sql().and_then(|error| errors::of_the_framework(place, schema, self.lent, error));
+                let error = self.failed(failed);
+                Err(of_ours.unwrap_or(error))
+            }
             Err(_) => {
                 self.held = None;
                 Err(self.connector.no_answer())
@@ -116,7 +137,7 @@ impl Unit {
 
     fn failed(&mut self, failed: Failed) -> StoreError {
         if let Failed::Sql(error) = &failed {
-            if errors::is_lost(error) {
+            if errors::is_spoilt(error) {
                 self.held = None;
             }
             if let Some(error) = errors::of_a_transaction(&self.connector.name, error) {
@@ -124,6 +145,14 @@ impl Unit {
             }
         }
         failed.at(&self.connector.name)
+    }
+}
+
+/// What keeps transactions from beginning, as what an operator has to see to.
+fn unavailable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(reason) | StoreError::Incompatible(reason) => StoreError::Unavailable(reason),
+        error => error,
     }
 }
 
