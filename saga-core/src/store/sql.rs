@@ -63,6 +63,16 @@ impl SqlReader {
             Self::Postgres(connection) => &mut **connection,
         }
     }
+
+    /// What a statement on it came to. A connection that is of no use any more does not go back to its pool.
+    fn ended<T>(self, answer: Result<T, Error>) -> Result<T, Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) if answer.as_ref().is_err_and(super::postgres::is_lost) => drop(connection.detach()),
+            _ => {}
+        }
+        answer
+    }
 }
 
 fn no_sql() -> StoreError {
@@ -208,10 +218,15 @@ impl<'c> Executor<'c> for &'c Database {
             let parts = parts?;
             let mut reader = self.reader().await?;
             let mut rows = reader.backend().fetch_many(parts.sql, parts.persistent, parts.arguments);
-            while let Some(row) = rows.try_next().await? {
-                r#yield!(row);
-            }
-            Ok(())
+            let ended = loop {
+                match rows.try_next().await {
+                    Ok(Some(row)) => r#yield!(row),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            drop(rows);
+            reader.ended(ended)
         })
     }
 
@@ -223,7 +238,9 @@ impl<'c> Executor<'c> for &'c Database {
         let parts = Parts::of(query);
         Box::pin(async move {
             let parts = parts?;
-            self.reader().await?.backend().fetch_optional(parts.sql, parts.persistent, parts.arguments).await
+            let mut reader = self.reader().await?;
+            let row = reader.backend().fetch_optional(parts.sql, parts.persistent, parts.arguments).await;
+            reader.ended(row)
         })
     }
 

@@ -23,6 +23,15 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
+    /// What the database answered, if that is what it is.
+    #[cfg(feature = "postgres")]
+    pub(in crate::store) fn sql(&self) -> Option<&Error> {
+        match self {
+            Self::Sql(error) => Some(error),
+            Self::Store(_) => None,
+        }
+    }
+
     /// What it means on the database called `place`.
     pub(in crate::store) fn at(self, place: &str) -> StoreError {
         match self {

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{
-    AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row, pool::PoolConnection, postgres::PgPoolOptions,
-};
-use sqlx_core::transaction::TransactionManager;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgPoolOptions};
 use tokio::time::{Instant, error::Elapsed, timeout, timeout_at};
 
 use super::{
@@ -21,6 +18,7 @@ use super::{
     },
     errors::is_lost,
     options::PostgresOptions,
+    session::{Purpose, Session},
     unit::Bounds,
 };
 
@@ -32,9 +30,6 @@ const TURN: Duration = Duration::from_secs(1);
 /// How long none may have got it before that is told.
 const STARVED: Duration = Duration::from_secs(10);
 
-/// The first release whose server can look for its client while a statement runs.
-const LOOKS_FOR_ITS_CLIENT: u32 = 140_000;
-
 /// How connections to one database are opened and used.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -42,6 +37,8 @@ pub(super) struct Connector {
     /// What the database is called in errors.
     pub(super) name: String,
     pub(super) bounds: Bounds,
+    /// How a session for transactions comes back to what it was.
+    pub(super) session: Arc<Session>,
     units: PgPool,
     readers: PgPool,
     sharers: PgPool,
@@ -72,26 +69,19 @@ impl Refusal {
     }
 }
 
-/// What a pool's connections are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    Transactions,
-    Reading,
-    /// What instances tell each other.
-    Sharing,
-}
-
 impl Connector {
     /// Opens no connection yet.
     pub(super) fn new(options: PostgresOptions) -> Self {
         let readers = (options.pool / 4).max(1);
         let refusal = Arc::new(Refusal { name: options.place(), last: Mutex::default() });
+        let session = Arc::new(Session::new(&options, Purpose::Transactions));
         Self {
             name: options.place(),
             bounds: Bounds::new(&options.schema),
-            units: pool(&options, options.pool - readers, Purpose::Transactions, &refusal),
-            readers: pool(&options, readers, Purpose::Reading, &refusal),
-            sharers: pool(&options, 2, Purpose::Sharing, &refusal),
+            units: pool(&options, options.pool - readers, &session, &refusal),
+            readers: pool(&options, readers, &Arc::new(Session::new(&options, Purpose::Reading)), &refusal),
+            sharers: pool(&options, 2, &Arc::new(Session::new(&options, Purpose::Sharing)), &refusal),
+            session,
             refusal,
             starving_since: Mutex::default(),
             options,
@@ -171,7 +161,7 @@ impl Connector {
 
     /// A connection of its own for one that listens, as a pool that is closed with it.
     pub(super) fn listener(&self) -> PgPool {
-        pool(&self.options, 1, Purpose::Sharing, &self.refusal)
+        pool(&self.options, 1, &Arc::new(Session::new(&self.options, Purpose::Sharing)), &self.refusal)
     }
 
     /// That the database was not opened for reading only.
@@ -280,6 +270,15 @@ impl Held {
             self.hand_back();
         }
     }
+
+    /// The same where others than the framework have had the connection: it is kept if it is as it was before.
+    pub(super) async fn roll_back_lent(mut self, session: Arc<Session>) {
+        if let Ok(connection) = self.connection()
+            && let Ok(Ok(true)) = timeout(GRACE, session.roll_back(connection)).await
+        {
+            self.hand_back();
+        }
+    }
 }
 
 impl Drop for Held {
@@ -288,83 +287,34 @@ impl Drop for Held {
     }
 }
 
-fn pool(options: &PostgresOptions, connections: u32, purpose: Purpose, refusal: &Arc<Refusal>) -> PgPool {
+fn pool(options: &PostgresOptions, connections: u32, session: &Arc<Session>, refusal: &Arc<Refusal>) -> PgPool {
     let mut connect = options.connect.clone();
     if let Some(name) = &options.application_name {
         connect = connect.application_name(name);
     } else if connect.get_application_name().is_none() {
         connect = connect.application_name(&options.schema);
     }
-    let settings: Arc<str> = settings(options, purpose).into();
-    let (again, refusal) = (Arc::clone(&settings), Arc::clone(refusal));
-    PgPoolOptions::new()
+    let (first, again, refusal) = (Arc::clone(session), Arc::clone(session), Arc::clone(refusal));
+    let mut pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(options.begin_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
-            let (settings, refusal) = (Arc::clone(&settings), Arc::clone(&refusal));
+            let (session, refusal) = (Arc::clone(&first), Arc::clone(&refusal));
             Box::pin(async move {
-                let established = establish(connection, &settings, purpose).await;
+                let established = session.establish(connection).await;
                 refusal.learn(&established);
                 established
             })
         })
         .after_release(move |connection, _| {
-            let settings = Arc::clone(&again);
-            Box::pin(async move { Ok(purpose == Purpose::Transactions || reset(connection, settings).await) })
-        })
-        .connect_lazy_with(connect)
-}
-
-/// The settings of a session, as statements.
-fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
-    // What the role or the database has set otherwise does not count. The server finds out within 90 s that the machine of a client
-    // is gone.
-    let mut sql = format!(
-        "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-         SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; \
-         SET standard_conforming_strings = on; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
-        quoted(&options.schema),
-        options.lock_timeout.as_millis(),
-        options.idle_transaction_timeout.as_millis(),
-    );
-    if purpose == Purpose::Reading || options.read_only {
-        sql.push_str("SET default_transaction_read_only = on; ");
+            let session = Arc::clone(&again);
+            Box::pin(async move { Ok(session.released(connection).await) })
+        });
+    if let Some(longest) = session.longest() {
+        pool = pool.max_lifetime(longest);
     }
-    if purpose == Purpose::Sharing {
-        // What a crash of the server forgets is said again within seconds.
-        sql.push_str("SET synchronous_commit = off; ");
-    }
-    sql
-}
-
-async fn establish(connection: &mut PgConnection, settings: &str, purpose: Purpose) -> sqlx::Result<()> {
-    let mut sql = settings.to_owned();
-    if connection.server_version_num().is_some_and(|version| version >= LOOKS_FOR_ITS_CLIENT) {
-        sql.push_str("SET client_connection_check_interval = 1000; ");
-    }
-    if purpose == Purpose::Transactions {
-        // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
-        <Postgres as sqlx::Database>::TransactionManager::begin(connection, None).await?;
-        sql.push_str("COMMIT; ");
-    }
-    sql.push_str("SELECT pg_is_in_recovery()");
-    if purpose != Purpose::Sharing {
-        // A commit that is not waited for is lost in a crash. Stronger than `on` may stay.
-        sql.push_str(
-            ", CASE current_setting('synchronous_commit') WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
-        );
-    }
-    let standby = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?.try_get_unchecked::<String, _>(0)?;
-    if purpose != Purpose::Reading && standby == "t" {
-        return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
-    }
-    Ok(())
-}
-
-/// Undoes what a query has set for the session. Says whether the connection can be kept: a query may have been dropped while it ran.
-async fn reset(connection: &mut PgConnection, settings: Arc<str>) -> bool {
-    matches!(timeout(GRACE, connection.execute(sqlx::raw_sql(AssertSqlSafe(settings)))).await, Ok(Ok(_)))
+    pool.connect_lazy_with(connect)
 }
 
 /// `name` as an identifier.

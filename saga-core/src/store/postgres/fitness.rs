@@ -3,23 +3,23 @@
 //! What a session can set right by itself is set right there (see `connect`): isolation, and commits that are not waited for. What
 //! it cannot is listed, all of it at once, with what helps.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, postgres::PgRow};
 use tokio::time::timeout;
 
 use super::{
     super::{Advice, StoreError},
-    connect::{Connector, quoted},
-    errors::code,
+    connect::{Attempts, Connector, quoted},
+    errors::{READ_ONLY, code},
     statements::Failed,
     unit::Unit,
 };
 
 /// How often the two connections are asked which server process works for them.
 const PROBES: usize = 3;
-
-/// Why a server takes no writes, and what helps.
-const READ_ONLY: &str = "it takes no writes: it is a standby, or `default_transaction_read_only` is on for the server, the database or \
-                         the role; name the primary, or set it off (`ALTER ROLE .. RESET default_transaction_read_only`)";
+/// How long that may take while a service runs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The tables of the framework on which the user lacks a right, or of which a policy hides rows.
 const LACKING: &str = "SELECT relname::text, row_security_active(oid) FROM pg_catalog.pg_class
@@ -51,11 +51,11 @@ const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('full_p
 /// Everything that stands in the way.
 pub(super) async fn verify(connector: &std::sync::Arc<Connector>) -> Result<(), StoreError> {
     // First of all: behind a pooler that does not fit, other statements fail in ways that say nothing.
-    if is_shared(connector).await? {
+    if is_shared(connector, connector.transacting()).await? {
         return Err(StoreError::Refused(format!("{}: {POOLED}", connector.name)));
     }
     let schema = &connector.options.schema;
-    let mut unit = Unit::begin(connector).await?;
+    let mut unit = Unit::look(connector).await?;
     let problems = unit.run(async |connection| problems(connection, schema).await).await?;
     match problems.is_empty() {
         true => Ok(()),
@@ -68,8 +68,8 @@ const POOLED: &str = "a pooler between here and the server (PgBouncer with `pool
                       LISTEN are lost; set `pool_mode = session` for this database, or name PostgreSQL itself";
 
 /// Whether two connections that are open at the same time have the same process of the server, or one has several.
-async fn is_shared(connector: &Connector) -> Result<bool, StoreError> {
-    let (mut one, mut other) = (connector.transacting().connection().await?, connector.reading().connection().await?);
+async fn is_shared(connector: &Connector, one: Attempts<'_>) -> Result<bool, StoreError> {
+    let (mut one, mut other) = (one.connection().await?, connector.reading().connection().await?);
     let (mut ones, mut others) = (Vec::new(), Vec::new());
     for _ in 0..PROBES {
         for (held, pids) in [(&mut one, &mut ones), (&mut other, &mut others)] {
@@ -83,6 +83,18 @@ async fn is_shared(connector: &Connector) -> Result<bool, StoreError> {
     other.hand_back();
     let several = |pids: &[String]| pids.iter().any(|pid| *pid != pids[0]);
     Ok(several(&ones) || several(&others) || ones.iter().any(|pid| others.contains(pid)))
+}
+
+/// That a pooler has begun to give the sessions to others, if that is so.
+pub(super) async fn pooled(connector: &Connector) -> Option<Advice> {
+    // Not one of those for transactions: all of them may be in use.
+    let shared = timeout(PATIENCE, is_shared(connector, connector.sharing())).await;
+    matches!(shared, Ok(Ok(true))).then(|| Advice {
+        condition: "database_settings",
+        subject: "pooler".to_owned(),
+        critical: true,
+        detail: format!("{}: {POOLED}", connector.name),
+    })
 }
 
 async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<String>, Failed> {

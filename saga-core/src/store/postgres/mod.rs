@@ -11,6 +11,7 @@ mod options;
 mod parameters;
 mod replays;
 mod sagas;
+mod session;
 mod settings;
 mod sharing;
 mod statements;
@@ -29,7 +30,7 @@ use sqlx::PgConnection;
 pub use options::PostgresOptions;
 pub use settings::PostgresSettings;
 
-pub(super) use errors::database_error;
+pub(super) use errors::{database_error, is_lost};
 
 use self::{
     connect::Connector,
@@ -285,6 +286,7 @@ impl Store for PostgresStore {
     async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
         let asked = async { ask!(self, reading, connection => fitness::advice(connection, &self.connector)) };
         let mut advice = tokio::time::timeout(CHECK_PATIENCE, asked).await.map_err(|_| self.connector.no_answer())??;
+        advice.extend(fitness::pooled(&self.connector).await);
         advice.extend(self.connector.starving().await);
         Ok(advice)
     }

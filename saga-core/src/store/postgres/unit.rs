@@ -8,7 +8,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use futures_util::TryStreamExt;
+use sqlx::{AssertSqlSafe, Either, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
@@ -28,6 +29,7 @@ use crate::{
 /// How a transaction begins and ends, each in one round trip.
 #[derive(Debug)]
 pub(super) struct Bounds {
+    look: Arc<str>,
     begin: Arc<str>,
     commit: Arc<str>,
 }
@@ -45,8 +47,15 @@ impl Bounds {
 
     /// Transactions in `schema`.
     pub(super) fn new(schema: &str) -> Self {
-        // What an earlier transaction has left of the session's `search_path` does not count.
-        let begin = format!("BEGIN; SET LOCAL sagas.unit = '1'; SET LOCAL search_path TO {}, public", quoted(schema));
+        // What the role or the database has set otherwise does not count.
+        let look =
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SET LOCAL search_path TO {}, public", quoted(schema));
+        // The last statement fails when the server takes no writes: before a handler's own statements find that out, whose fault it
+        // is not.
+        let begin = format!(
+            "{look}; SELECT set_config('sagas.unit', (CASE current_setting('transaction_read_only') WHEN 'off' THEN '1' ELSE \
+             'transaction_read_only' END)::int::text, true)"
+        );
         // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
         // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
         // `COMMIT` after a failure with a rollback, and no error.
@@ -55,7 +64,7 @@ impl Bounds {
              current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
             schema.replace('\'', "''")
         );
-        Self { begin: begin.into(), commit: commit.into() }
+        Self { look: look.into(), begin: begin.into(), commit: commit.into() }
     }
 }
 
@@ -65,6 +74,8 @@ pub(super) struct Unit {
     held: Option<Held>,
     connector: Arc<Connector>,
     marked: bool,
+    /// Others than the framework have had the connection.
+    lent: bool,
     /// One of the framework's statements is under way.
     running: bool,
 }
@@ -72,8 +83,19 @@ pub(super) struct Unit {
 impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
         connector.may_write()?;
-        let held = connector.transaction(&connector.bounds.begin).await?;
-        Ok(Self { held: Some(held), connector: Arc::clone(connector), marked: false, running: false })
+        let begun = connector.transaction(&connector.bounds.begin).await;
+        // Nobody's statement has been run: what is refused here is no fault of a message.
+        Ok(Self::on(begun.map_err(unavailable)?, connector))
+    }
+
+    /// A transaction that only looks, whatever the server is.
+    pub(super) async fn look(connector: &Arc<Connector>) -> Result<Self, StoreError> {
+        connector.may_write()?;
+        Ok(Self::on(connector.transaction(&connector.bounds.look).await?, connector))
+    }
+
+    fn on(held: Held, connector: &Arc<Connector>) -> Self {
+        Self { held: Some(held), connector: Arc::clone(connector), marked: false, lent: false, running: false }
     }
 
     /// Runs one of the framework's statements.
@@ -88,7 +110,12 @@ impl Unit {
         self.running = false;
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(failed)) => Err(self.failed(failed)),
+            Ok(Err(failed)) => {
+                let (place, schema) = (&self.connector.name, &self.connector.options.schema);
+                let of_ours = failed.sql().and_then(|error| errors::of_the_framework(place, schema, self.lent, error));
+                let error = self.failed(failed);
+                Err(of_ours.unwrap_or(error))
+            }
             Err(_) => {
                 self.held = None;
                 Err(self.connector.no_answer())
@@ -110,7 +137,7 @@ impl Unit {
 
     fn failed(&mut self, failed: Failed) -> StoreError {
         if let Failed::Sql(error) = &failed {
-            if errors::is_lost(error) {
+            if errors::is_spoilt(error) {
                 self.held = None;
             }
             if let Some(error) = errors::of_a_transaction(&self.connector.name, error) {
@@ -121,11 +148,38 @@ impl Unit {
     }
 }
 
+/// What keeps transactions from beginning, as what an operator has to see to.
+fn unavailable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(reason) | StoreError::Incompatible(reason) => StoreError::Unavailable(reason),
+        error => error,
+    }
+}
+
+/// Commits by `sql`: the first two of its statements do that. Says whether the others, which restore the session, were run too: that
+/// they were not takes nothing back of what is committed.
+async fn commit(connection: &mut PgConnection, sql: Arc<str>) -> Result<bool, Failed> {
+    let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
+    let mut done = 0;
+    loop {
+        match answers.try_next().await {
+            Ok(Some(Either::Left(_))) => done += 1,
+            Ok(Some(Either::Right(_))) => {}
+            Ok(None) => return Ok(true),
+            Err(_) if done >= 2 => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Drop for Unit {
     fn drop(&mut self) {
         let held = self.held.take().filter(|_| !self.running);
         if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
-            runtime.spawn(held.roll_back());
+            match self.lent {
+                true => drop(runtime.spawn(held.roll_back_lent(Arc::clone(&self.connector.session)))),
+                false => drop(runtime.spawn(held.roll_back())),
+            }
         }
     }
 }
@@ -242,13 +296,15 @@ impl StoreTx for Unit {
         Self: 'a,
     {
         let committed = tokio::spawn(async move {
-            let commit = Arc::clone(&self.connector.bounds.commit);
-            self.run(async |connection| {
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(commit))).await?;
-                Ok(())
-            })
-            .await?;
-            if let Some(held) = self.held.take() {
+            let commits = &self.connector.bounds.commit;
+            let sql = match self.lent {
+                true => format!("{commits}; {}", self.connector.session.restore()).into(),
+                false => Arc::clone(commits),
+            };
+            let is_as_before = self.run(async |connection| commit(connection, sql).await).await?;
+            if let Some(held) = self.held.take()
+                && is_as_before
+            {
                 held.hand_back();
             }
             Ok(())
@@ -263,6 +319,7 @@ impl StoreTx for Unit {
     }
 
     fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        self.lent = true;
         self.held.as_mut()?.connection().ok().map(SqlConnection::Postgres)
     }
 }

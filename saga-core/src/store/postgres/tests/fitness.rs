@@ -4,8 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
-use super::{super::connect::Connector, PATIENCE, PostgresOptions, PostgresStore, Schema, native, url};
-use crate::store::{Store, StoreError};
+use super::{super::connect::Connector, PATIENCE, PostgresOptions, PostgresStore, Schema, native, skipped, url};
+use crate::{
+    message::Record,
+    store::{Store, StoreError, StoreTx},
+    time::LogTime,
+};
 
 /// The options of `schema`, with settings of the session as a role or a database has them.
 fn with_settings(schema: &Schema, settings: &str) -> PostgresOptions {
@@ -21,6 +25,10 @@ fn opened_before(options: PostgresOptions) -> PostgresStore {
 
 async fn execute(connection: &mut PgConnection, sql: String) {
     connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+}
+
+fn record() -> Record {
+    Record { topic: "orders".into(), key: None, value: None, headers: Vec::new(), timestamp: LogTime::from_millis(1) }
 }
 
 async fn refusal(options: PostgresOptions) -> String {
@@ -158,4 +166,132 @@ async fn a_migration_takes_the_time_it_takes() {
     store.migrate_set("shop", &[slow]).await.unwrap();
     let connected = schema.options().connect_options().connect().await;
     assert!(tokio::time::timeout(Duration::from_secs(5), connected.unwrap().ping()).await.is_ok());
+}
+
+/// What the process of the server is that works for the next transaction.
+async fn process(store: &PostgresStore) -> i32 {
+    let mut tx = store.begin().await.unwrap();
+    let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(native(&mut *tx)).await.unwrap();
+    tx.commit().await.unwrap();
+    pid
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_connection_to_a_server_that_takes_no_writes_any_more_is_given_up() {
+    let schema = Schema::new();
+    let store = schema.store_with(schema.options().pool(2)).await;
+    let first = process(&store).await;
+    // The session is what those are that stay open when a server is demoted.
+    let demoted = store.connector.transaction(&"SET default_transaction_read_only = on".into()).await.unwrap();
+    demoted.hand_back();
+    let error = store.begin().await.err().expect("it takes no writes");
+    assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains("name the primary")), "{error}");
+    assert_ne!(process(&store).await, first, "the next transaction has another connection");
+    // A transaction that was begun before is not told at its beginning.
+    let mut tx = store.begin().await.unwrap();
+    let second: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(native(&mut *tx)).await.unwrap();
+    native(&mut *tx).execute(sqlx::raw_sql("SET TRANSACTION READ ONLY")).await.unwrap();
+    let error = tx.append_outbox("orders", &[record()]).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(_)), "{error}");
+    drop(tx);
+    assert_ne!(process(&store).await, second);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn what_is_refused_of_the_frameworks_tables_is_no_fault_of_a_message() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let mut owner = schema.beside().await;
+    let on_schema = |verb: &str, from: &str| format!("{verb} USAGE ON SCHEMA {} {from} CURRENT_USER", schema.0);
+    for (taken, given, fix) in [
+        (
+            "REVOKE INSERT ON sagas_outbox FROM CURRENT_USER".to_owned(),
+            "GRANT INSERT ON sagas_outbox TO CURRENT_USER".to_owned(),
+            "`GRANT SELECT, INSERT",
+        ),
+        (on_schema("REVOKE", "FROM"), on_schema("GRANT", "TO"), ""),
+        (
+            "ALTER TABLE sagas_outbox RENAME TO outbox".to_owned(),
+            "ALTER TABLE outbox RENAME TO sagas_outbox".to_owned(),
+            "migrate the database",
+        ),
+        (
+            "ALTER TABLE sagas_outbox RENAME headers TO names".to_owned(),
+            "ALTER TABLE sagas_outbox RENAME names TO headers".to_owned(),
+            "",
+        ),
+    ] {
+        execute(&mut owner, taken.clone()).await;
+        let answer = match store.begin().await {
+            Ok(mut tx) => tx.append_outbox("orders", &[record()]).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let error = answer.expect_err(&taken);
+        assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains(fix)), "{taken}: {error}");
+        execute(&mut owner, given).await;
+        let mut tx = store.begin().await.unwrap();
+        tx.append_outbox("orders", &[record()]).await.expect("it goes on by itself");
+        tx.commit().await.unwrap();
+    }
+    // A table of the handler's own is its own matter.
+    execute(&mut owner, "REVOKE INSERT ON notes FROM CURRENT_USER".to_owned()).await;
+    let mut tx = store.begin().await.unwrap();
+    let fault = crate::failure::Fault::from(super::note(&mut *tx, "a").await.unwrap_err());
+    assert!(!crate::store::is_unavailable(fault.error()), "{fault}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn what_a_server_says_by_its_codes_is_understood() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    for (code, unavailable, help) in [
+        ("25P04", false, "see `transaction_timeout`"),
+        ("26000", true, "set `pool_mode = session`"),
+        ("42P05", true, "set `pool_mode = session`"),
+        ("0A000", false, "0A000"),
+        ("P0001", false, "P0001"),
+    ] {
+        let mut tx = store.begin().await.unwrap();
+        let sql = format!("DO $$ BEGIN RAISE EXCEPTION 'said' USING ERRCODE = '{code}'; END $$");
+        let error = native(&mut *tx).execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap_err();
+        let error = super::super::super::sql_errors::store_error("here", &error);
+        assert_eq!(matches!(error, StoreError::Unavailable(_)), unavailable, "{code}: {error}");
+        assert!(error.to_string().contains(help), "{code}: {error}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL 17: scripts/postgres start"]
+async fn a_transaction_that_takes_too_long_for_the_server_is_named_with_the_setting() {
+    let schema = Schema::new();
+    let options = with_settings(&schema, "transaction_timeout=300");
+    if schema.beside().await.server_version_num().is_none_or(|version| version < 170_000) {
+        return skipped("servers have `transaction_timeout` since release 17");
+    }
+    let store = schema.store_with(options).await;
+    let mut tx = store.begin().await.unwrap();
+    let error = sqlx::query("SELECT pg_sleep(2)").execute(native(&mut *tx)).await.unwrap_err();
+    let error = super::super::super::sql_errors::store_error("here", &error);
+    assert!(error.to_string().contains("`transaction_timeout`"), "{error}");
+    drop(tx);
+    store.begin().await.unwrap().commit().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn every_table_has_a_primary_key() {
+    let schema = Schema::new();
+    let store = PostgresStore::open(schema.options()).await.unwrap();
+    store.migrate().await.unwrap();
+    // Without one, nothing of a table can be changed while it is part of a publication, as for Debezium.
+    let sql = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1) AND
+               oid IN (SELECT indrelid FROM pg_index WHERE indisprimary) = $2 ORDER BY 1";
+    let tables = async |keyed: bool| -> Vec<String> {
+        sqlx::query_scalar(sql).bind(&schema.0).bind(keyed).fetch_all(&mut schema.beside().await).await.unwrap()
+    };
+    assert_eq!(tables(false).await, [""; 0]);
+    assert!(tables(true).await.contains(&"sagas_outbox".to_owned()));
 }

@@ -17,6 +17,7 @@ mod pooler;
 mod reading;
 mod restart;
 mod sagas;
+mod sessions;
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},

@@ -6,19 +6,20 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
 use sqlx_core::Url;
 
-use super::{NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, skipped, url};
+use super::{super::connect::Connector, NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, skipped, url};
 use crate::store::{Sharing, Store, StoreError};
 
 /// A PgBouncer before the server that tests use.
 struct Pooler {
     process: Child,
     port: u16,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Pooler {
@@ -49,7 +50,7 @@ impl Pooler {
             command.args(["-u", "nobody"]);
         }
         let process = command.spawn().unwrap();
-        let pooler = Self { process, port, _folder: folder };
+        let pooler = Self { process, port, folder };
         let answers = async {
             while TcpStream::connect(("127.0.0.1", port)).is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -57,6 +58,15 @@ impl Pooler {
         };
         tokio::time::timeout(PATIENCE, answers).await.expect("PgBouncer answers");
         Some(pooler)
+    }
+
+    /// Has it give sessions out in another way from now on.
+    fn set_mode(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("pgbouncer.ini");
+        let settings = fs::read_to_string(&file).unwrap();
+        fs::write(&file, settings.replace(&format!("pool_mode = {from}"), &format!("pool_mode = {to}"))).unwrap();
+        let told = Command::new("kill").arg("-HUP").arg(self.process.id().to_string()).status().unwrap();
+        assert!(told.success());
     }
 
     fn options(&self, schema: &Schema, query: &str) -> PostgresOptions {
@@ -113,4 +123,63 @@ async fn a_startup_parameter_that_a_pooler_does_not_take_is_named() {
     let error = PostgresStore::open(options).await.expect_err("refused");
     let fix = matches!(&error, StoreError::Refused(reason) if reason.contains("ignore_startup_parameters"));
     assert!(fix && error.to_string().contains("options"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_a_message() {
+    let Some(pooler) = Pooler::start("session").await else { return };
+    let schema = Schema::new();
+    let options = pooler.options(&schema, "pool=4").begin_timeout(Duration::from_millis(500));
+    let store = PostgresStore::open(options).await.unwrap();
+    store.migrate().await.unwrap();
+    store.migrate_set("notes", NOTES).await.unwrap();
+    assert_eq!(store.advice().await.unwrap(), []);
+    pooler.set_mode("session", "transaction");
+    // Sessions that are open stay as they were until their connections are closed.
+    schema.terminate().await;
+    let told = async {
+        loop {
+            if let Ok([advice]) = store.advice().await.as_deref() {
+                return advice.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let advice = tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    assert_eq!((advice.condition, advice.subject.as_str(), advice.critical), ("database_settings", "pooler", true));
+    assert!(advice.detail.contains("`pool_mode = session`"), "{advice:?}");
+    let mut refused = 0;
+    for round in 0..20 {
+        let (mut one, mut other) = match (store.begin().await, store.begin().await) {
+            (Ok(one), Ok(other)) => (one, other),
+            (one, other) => {
+                refused += 1;
+                for error in [one.err(), other.err()].into_iter().flatten() {
+                    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+                }
+                continue;
+            }
+        };
+        for (tx, text) in [(&mut one, format!("{round}, one")), (&mut other, format!("{round}, other"))] {
+            if let Err(error) = note(&mut **tx, &text).await {
+                refused += 1;
+                let fault = crate::failure::Fault::from(error);
+                assert!(crate::store::is_unavailable(fault.error()), "{fault}");
+            }
+        }
+        drop((one, other));
+    }
+    assert!(refused > 0, "nothing was shown");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_connection_that_a_pooler_refuses_while_a_service_runs_is_no_fault_of_a_message() {
+    let Some(pooler) = Pooler::start("session").await else { return };
+    let options = pooler.options(&Schema::new(), "options=-c%20statement_timeout%3D1000");
+    let store = PostgresStore { connector: Arc::new(Connector::new(options.begin_timeout(Duration::from_millis(500)))) };
+    let error = store.begin().await.err().expect("refused");
+    let fix = matches!(&error, StoreError::Unavailable(reason) if reason.contains("ignore_startup_parameters"));
+    assert!(fix, "{error}");
 }
