@@ -46,6 +46,8 @@ pub struct Kafka {
     observer: Observer,
     /// Those that ask for a group, made when they are needed; `None` when closed.
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
+    /// Asks where partitions end, made when it is needed.
+    uncommitted: Mutex<Option<Arc<Observer>>>,
     members: Mutex<Vec<Weak<Feed>>>,
     foreign: Foreign,
 }
@@ -63,6 +65,7 @@ impl Kafka {
             topics: Topics::new(&config),
             observer: Observer::new(&config, None)?,
             observers: Mutex::new(Some(HashMap::new())),
+            uncommitted: Mutex::default(),
             members: Mutex::default(),
             foreign: Foreign::default(),
             board,
@@ -85,6 +88,17 @@ impl Kafka {
         }
         let observer = Arc::new(Observer::new(&self.config, Some(group))?);
         observers.insert(group.to_owned(), Arc::clone(&observer));
+        Ok(observer)
+    }
+
+    /// The one that asks where partitions end.
+    fn uncommitted(&self) -> Result<Arc<Observer>, TransportError> {
+        let mut made = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(observer) = &*made {
+            return Ok(Arc::clone(observer));
+        }
+        let observer = Arc::new(Observer::uncommitted(&self.config)?);
+        *made = Some(Arc::clone(&observer));
         Ok(observer)
     }
 
@@ -145,8 +159,9 @@ impl Transport for Kafka {
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let observer = self.observer(group)?;
         let partitions = self.partitions(topics).await?;
-        let group = group.to_owned();
-        observer.ask(move |client| member::lag(client, &group, &partitions)).await
+        let (group, topics) = (group.to_owned(), partitions.clone());
+        let last = self.uncommitted()?.ask(move |client| member::ends(client, &topics)).await?;
+        observer.ask(move |client| member::lag(client, &group, &partitions, &last)).await
     }
 
     async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
@@ -193,6 +208,7 @@ impl Transport for Kafka {
         if self.observers().take().is_none() {
             return;
         }
+        drop(self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take());
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
         let members: Vec<_> = members.iter().filter_map(Weak::upgrade).collect();
         members.iter().for_each(|member| member.close());

@@ -21,6 +21,7 @@ mod happy;
 mod instances;
 mod log_conditions;
 mod log_lines;
+mod markers;
 mod memory;
 mod misbehaviour;
 mod moving;

@@ -65,6 +65,7 @@ impl Prefix {
                 partition: self.inside(partition),
                 records: records.into_iter().map(|received| self.record(received)).collect(),
             },
+            Delivery::Passed { partition, next } => Delivery::Passed { partition: self.inside(partition), next },
             Delivery::Assigned(partitions) => Delivery::Assigned(all(partitions)),
             Delivery::Revoked(partitions) => Delivery::Revoked(all(partitions)),
             Delivery::Lost(partitions) => Delivery::Lost(all(partitions)),

@@ -77,24 +77,46 @@ impl Memory {
         self.0.repartitioned(topic).await
     }
 
-    /// Recreates a topic, empty, with `partitions`. No member may read it meanwhile.
+    /// Deletes a topic and creates it again, empty, with `partitions`. Members that read it go on where they are, in the new one; with
+    /// fewer partitions than before, no member may read it meanwhile.
     ///
     /// # Errors
     /// When there is no such topic.
     pub async fn recreate(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
         let catalog = &self.0.store().catalog;
-        catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
-        let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
-        let new = numbers.map(|number| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
-        catalog.replace(Topic::new(topic, new.collect()));
-        Ok(())
+        let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        known.partitions.iter().for_each(|partition| partition.clear());
+        let of = |number: i32| {
+            let kept = usize::try_from(number).ok().and_then(|number| known.partitions.get(number)).cloned();
+            kept.unwrap_or_else(|| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX))
+        };
+        catalog.replace(Topic::new(topic, (0..i32::try_from(partitions).unwrap_or(i32::MAX)).map(of).collect()));
+        self.0.repartitioned(topic).await
+    }
+
+    /// Begins a transaction in a partition, as a producer with transactions does: what is published to it from here on cannot be read
+    /// before [`end_transaction`](Memory::end_transaction). A partition that is not there has none.
+    pub fn begin_transaction(&self, partition: &TopicPartition) {
+        if let Some(found) = self.find(partition) {
+            found.open();
+        }
+    }
+
+    /// Ends the transaction of a partition. That takes an offset, which has no record, whether or not one was open.
+    pub fn end_transaction(&self, partition: &TopicPartition) {
+        if let Some(found) = self.find(partition) {
+            found.mark();
+        }
+    }
+
+    fn find(&self, partition: &TopicPartition) -> Option<Arc<Partition>> {
+        let topic = self.0.store().catalog.topic(&partition.topic)?;
+        topic.partitions.get(usize::try_from(partition.partition).ok()?).cloned()
     }
 
     /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.
     pub fn forget_before(&self, partition: &TopicPartition, offset: i64) {
-        let topic = self.0.store().catalog.topic(&partition.topic);
-        let number = usize::try_from(partition.partition).ok();
-        if let Some(found) = topic.as_ref().zip(number).and_then(|(topic, number)| topic.partitions.get(number)) {
+        if let Some(found) = self.find(partition) {
             found.drop_before(offset.min(found.bounds().1));
         }
     }

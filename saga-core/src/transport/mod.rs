@@ -112,8 +112,10 @@ pub struct GroupLag {
     pub partition: TopicPartition,
     /// The next offset the group will read: all before it is done.
     pub committed: i64,
-    /// The offset the next published record will get.
+    /// The end of what can be read: the offset the next published record will get, or where the oldest open transaction begins.
     pub end: i64,
+    /// How many offsets lie behind `end`, because a transaction is open.
+    pub blocked: i64,
 }
 
 /// What a partition holds, and where in it a time is.
@@ -212,6 +214,14 @@ pub enum Delivery {
         partition: TopicPartition,
         /// At least one record.
         records: Vec<Received>,
+    },
+    /// Before `next` no record is left that was not delivered: offsets that have none were passed, as those of the ends of transactions
+    /// and of records that were aborted. It follows what was delivered before.
+    Passed {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset that can have a record.
+        next: i64,
     },
     /// These partitions are now this member's; their records follow after [`Subscription::start`].
     Assigned(Vec<TopicPartition>),

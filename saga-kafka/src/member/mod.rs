@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::{
     feed::Feed,
-    lag::{lag, offsets},
+    lag::{ends, lag, offsets},
 };
 use crate::{KafkaConfig, observer::Observer, statistics::Board};
 

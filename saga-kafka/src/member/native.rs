@@ -11,7 +11,9 @@ use std::{ffi::CStr, ptr, slice};
 
 use rdkafka::{
     TopicPartitionList,
-    bindings::{rd_kafka_commit_queue, rd_kafka_header_get_all, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer},
+    bindings::{
+        rd_kafka_commit_queue, rd_kafka_header_get_all, rd_kafka_position, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer,
+    },
     consumer::{BaseConsumer, Consumer as _},
     message::BorrowedHeaders,
     types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
@@ -41,6 +43,14 @@ pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionLis
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(code.into()),
     }
+}
+
+/// Writes into `partitions` where the client stands in each: the offset after the last that it has handed out, or that it has passed
+/// because it has no record for us. Without the assignment, for which rdkafka's own call would wait, and without a request.
+pub(super) fn positions(client: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
+    // SAFETY: the client is alive as long as it is borrowed, and so is the list, into which it writes offsets and errors of the elements
+    // that are there.
+    unsafe { rd_kafka_position(client.client().native_ptr(), partitions.ptr()) };
 }
 
 /// Name and value of the header at `index`; `None` when there are no more. A NUL ends the name, as everywhere in the client.

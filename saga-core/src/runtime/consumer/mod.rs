@@ -218,6 +218,7 @@ impl Consumer {
     fn take(&mut self, delivery: Result<Delivery, TransportError>) {
         match delivery {
             Ok(Delivery::Records { partition, records }) => self.records(&partition, records),
+            Ok(Delivery::Passed { partition, next }) => self.passed(&partition, next),
             Ok(Delivery::Assigned(partitions)) => self.assigned(partitions),
             Ok(Delivery::Revoked(partitions)) => self.revoked(&partitions),
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
@@ -277,6 +278,15 @@ impl Consumer {
         self.flow.took(partition, messages, bytes);
         self.pause_when_full();
         self.core.moved();
+    }
+
+    /// Takes note that what is before `next` and was not delivered has no record.
+    fn passed(&mut self, partition: &TopicPartition, next: i64) {
+        let Some(owned) = self.partitions.get_mut(partition) else { return };
+        if owned.stage == Stage::Reading && owned.revoked.is_none() {
+            owned.pass(next, self.core.clock.now());
+            self.core.moved();
+        }
     }
 
     fn pause_when_full(&mut self) {

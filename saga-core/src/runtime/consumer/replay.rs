@@ -88,6 +88,21 @@ impl Owned {
         records
     }
 
+    /// All before `next` that was not delivered has no record: while a range is read once more, none beyond it is passed.
+    pub(super) fn pass(&mut self, next: i64, now: Timestamp) {
+        let to = match &mut self.replay {
+            // It comes again.
+            Some(replaying) if replaying.phase == Phase::Draining => return,
+            Some(replaying) => {
+                replaying.heard = now;
+                replaying.beyond |= next >= replaying.range.to;
+                next.min(replaying.range.to)
+            }
+            None => next,
+        };
+        self.watermark.pass(to);
+    }
+
     /// Since when claims count for the record at `offset`; `None`: since ever.
     pub(super) fn again(&self, offset: i64) -> Option<Timestamp> {
         let replaying = self.replay.as_ref().filter(|replaying| replaying.phase == Phase::Reading)?;

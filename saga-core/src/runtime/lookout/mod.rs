@@ -158,9 +158,9 @@ impl Lookout {
                     stalled.next, self.core.name
                 ),
             };
-            // A warning: offsets without a record, as that of a transaction's end, look the same, and whether another instance is only
-            // slow cannot be seen from here.
-            Seen::warning("partition_stalled", partition.to_string(), detail).since(stalled.since)
+            // Whether another instance is only slow cannot be seen from here.
+            let seen = if own { Seen::critical } else { Seen::warning };
+            seen("partition_stalled", partition.to_string(), detail).since(stalled.since)
         };
         stalled.into_iter().map(of).collect()
     }

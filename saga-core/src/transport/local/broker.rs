@@ -160,10 +160,12 @@ impl<S: LogStore> Broker<S> {
         let mut lag = Vec::new();
         for name in topics {
             for partition in &self.topic(name)?.partitions {
+                let end = partition.readable();
                 lag.push(GroupLag {
                     partition: partition.id.clone(),
                     committed: partition.committed(group),
-                    end: partition.bounds().1,
+                    end,
+                    blocked: partition.bounds().1 - end,
                 });
             }
         }
@@ -198,6 +200,10 @@ impl<S: LogStore> Broker<S> {
             let records = match partition.tail(from, LOOK) {
                 Tail::Records(records) => records,
                 Tail::Stored => self.store.read(partition, from, LOOK).await?,
+                Tail::Passed(next) => {
+                    from = next;
+                    continue;
+                }
                 Tail::Nothing | Tail::Gone(..) => break,
             };
             let Some(last) = records.last() else { break };

@@ -5,6 +5,7 @@
 //! long the runtime, the database or the cluster may take.
 
 mod errors;
+mod passed;
 mod probe;
 mod rebalance;
 mod starts;
@@ -139,6 +140,8 @@ struct Session<'a> {
     /// Starts that wait for `leaving`, or for another attempt at this time.
     later: Vec<Start>,
     later_at: Option<Instant>,
+    /// When it is looked at next what the client has passed.
+    passed_at: Instant,
     watch: Watch,
     probe: Probe,
 }
@@ -153,6 +156,7 @@ impl<'a> Session<'a> {
             leaving: None,
             later: Vec::new(),
             later_at: None,
+            passed_at: now(),
             watch: Watch::new(now()),
             probe: Probe::default(),
         }
@@ -176,6 +180,9 @@ impl<'a> Session<'a> {
             if let Some(error) = failed {
                 self.give_up(true);
                 return End::Failed(error);
+            }
+            if !more {
+                self.tend_passed(now());
             }
             self.tend();
             if close_by.is_some_and(|deadline| self.commits.is_idle() || now() >= deadline) {
@@ -235,7 +242,7 @@ impl<'a> Session<'a> {
                     }
                     held.next = Some(message.offset() + 1);
                     held.moved = now;
-                    held.nudged_at = None;
+                    (held.before, held.nudged_at) = (None, None);
                     let received = copied(&message);
                     bytes += received.record.size();
                     match batches.iter_mut().rev().find(|batch| batch.partition == held.partition) {
