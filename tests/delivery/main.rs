@@ -36,6 +36,7 @@ mod pumps;
 mod quiet;
 mod random;
 mod readers;
+mod recreated;
 mod refused;
 mod repartitioned;
 mod replay;

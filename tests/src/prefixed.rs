@@ -7,7 +7,9 @@ use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, TopicPartition},
     time::Timestamp,
-    transport::{Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{
+        Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport, TransportError,
+    },
 };
 
 /// The part of `inner` whose topics and groups begin with `prefix`.
@@ -101,6 +103,11 @@ impl Transport for Prefixed {
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let lags = self.inner.lag(&self.prefix.put(group), &self.prefix.put_all(topics)).await?;
         Ok(lags.into_iter().map(|lag| GroupLag { partition: self.prefix.inside(lag.partition), ..lag }).collect())
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        let known = self.inner.identities(&self.prefix.put_all(topics)).await?;
+        Ok(known.into_iter().map(|known| TopicIdentity { topic: self.prefix.take(&known.topic), ..known }).collect())
     }
 
     async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {

@@ -31,8 +31,8 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 use super::{
-    GroupLag, PartitionOffsets, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError,
-    local::{Broker, Catalog, Limits, LogStore, Partition, Topic},
+    GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicPartition, TopicSpec, Transport, TransportError,
+    local::{Broker, Catalog, Limits, LogStore, Partition, Topic, new_identity},
 };
 use crate::{
     message::{Received, Record},
@@ -73,7 +73,7 @@ impl Memory {
         for number in i32::try_from(all.len()).unwrap_or(i32::MAX)..i32::try_from(partitions).unwrap_or(i32::MAX) {
             all.push(Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
         }
-        catalog.replace(Topic::new(topic, all));
+        catalog.replace(Topic::new(topic, Arc::clone(&known.identity), all));
         self.0.repartitioned(topic).await
     }
 
@@ -90,7 +90,8 @@ impl Memory {
             let kept = usize::try_from(number).ok().and_then(|number| known.partitions.get(number)).cloned();
             kept.unwrap_or_else(|| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX))
         };
-        catalog.replace(Topic::new(topic, (0..i32::try_from(partitions).unwrap_or(i32::MAX)).map(of).collect()));
+        let all = (0..i32::try_from(partitions).unwrap_or(i32::MAX)).map(of).collect();
+        catalog.replace(Topic::new(topic, new_identity(), all));
         self.0.repartitioned(topic).await
     }
 
@@ -150,6 +151,10 @@ impl Transport for Memory {
         self.0.offsets(topic, at).await
     }
 
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.0.identities(topics)
+    }
+
     async fn check(&self) -> Result<(), TransportError> {
         self.0.check().await
     }
@@ -170,7 +175,7 @@ impl LogStore for MemoryStore {
             let partitions = (0..spec.partitions as i32)
                 .map(|number| Partition::new(TopicPartition::new(&spec.name, number), 0, 0, 0, usize::MAX))
                 .collect();
-            self.catalog.enter(Topic::new(&spec.name, partitions));
+            self.catalog.enter(Topic::new(&spec.name, new_identity(), partitions));
         }
         Ok(())
     }

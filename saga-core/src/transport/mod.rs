@@ -37,6 +37,7 @@
 mod condition;
 #[cfg(feature = "sqlite")]
 pub mod embedded;
+mod identity;
 mod local;
 pub mod memory;
 mod statistics;
@@ -45,6 +46,7 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
+pub use identity::TopicIdentity;
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
@@ -184,6 +186,16 @@ pub trait Transport: Send + Sync + 'static {
     /// When the log cannot be reached.
     async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
         let _ = (group, topics);
+        Ok(Vec::new())
+    }
+
+    /// Which logs `topics` are now. A topic that is not there is left out, and so is every topic of a log that knows no identities. It is
+    /// asked about every three seconds.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        let _ = topics;
         Ok(Vec::new())
     }
 

@@ -15,7 +15,7 @@ use super::{Catalog, LogStore, Partition, Topic, group::Group, lock, partition::
 use crate::{
     message::Record,
     time::{Clock, Timestamp},
-    transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, TransportError},
+    transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, TransportError},
 };
 
 /// How long a member may take to release what another wants.
@@ -213,6 +213,12 @@ impl<S: LogStore> Broker<S> {
             }
         }
         Ok(end)
+    }
+
+    pub(crate) fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.open()?;
+        let there = topics.iter().filter_map(|name| self.catalog.topic(name));
+        Ok(there.map(|topic| TopicIdentity { topic: topic.name.to_string(), log: Ok(topic.identity.to_string()) }).collect())
     }
 
     /// Tells the groups that a topic has other partitions now.

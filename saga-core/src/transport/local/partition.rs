@@ -49,13 +49,15 @@ impl Catalog {
 /// A topic and its partitions.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// Another one with this name has another.
+    pub(crate) identity: Arc<str>,
     pub(crate) partitions: Vec<Arc<Partition>>,
     turn: AtomicUsize,
 }
 
 impl Topic {
-    pub(crate) fn new(name: &str, partitions: Vec<Arc<Partition>>) -> Self {
-        Self { name: name.into(), partitions, turn: AtomicUsize::new(0) }
+    pub(crate) fn new(name: &str, identity: Arc<str>, partitions: Vec<Arc<Partition>>) -> Self {
+        Self { name: name.into(), identity, partitions, turn: AtomicUsize::new(0) }
     }
 
     /// The partition of the records with this key; without a key, each in turn.
