@@ -14,7 +14,7 @@ use saga_core::{
     time::Timestamp,
     transport::{
         ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
-        TopicSpec, Transport, TransportError,
+        TopicIdentity, TopicSpec, Transport, TransportError,
     },
 };
 
@@ -22,6 +22,7 @@ use crate::{
     KafkaConfig,
     error::unavailable,
     foreign::Foreign,
+    identity,
     member::{self, Feed, Member},
     observer::{self, Observer},
     producer::Producer,
@@ -175,6 +176,12 @@ impl Transport for Kafka {
             found.extend(foreign);
         }
         Ok(found)
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.open()?;
+        let topics = topics.to_vec();
+        self.observer.ask(move |client| identity::ask(client, &topics)).await
     }
 
     async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {

@@ -232,6 +232,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_topic_made_anew_is_another() {
+        let log = Memory::new();
+        let bench = Bench::new(Arc::new(log.clone()), 2).await;
+        let identity = async || log.identities(std::slice::from_ref(&bench.topic)).await.expect("known").remove(0).log;
+        let before = identity().await;
+        let mut reader = bench.reader("g").await;
+        bench.publish_numbers(0..20).await;
+        let read = reader.read(20).await;
+        reader.commit(&read).await;
+        log.add_partitions(&bench.topic, 3).await.expect("it grows");
+        assert_eq!(identity().await, before);
+        log.recreate(&bench.topic, 3).await.expect("it is made anew");
+        assert_ne!(identity().await, before);
+        assert_eq!((bench.lag("g").await, bench.publish_numbers(0..1).await[0].offset), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_transaction_is_passed_and_what_it_holds_back_is_not_read() {
+        let log = Memory::new();
+        let bench = Bench::new(Arc::new(log.clone()), 1).await;
+        let mut reader = bench.reader("g").await;
+        reader.hold(1).await;
+        let partition = bench.partition(0);
+        bench.publish_numbers(0..2).await;
+        log.begin_transaction(&partition);
+        bench.publish_numbers(2..4).await;
+        reader.read(2).await;
+        reader.is_silent().await;
+        let lag = log.lag(&bench.group("g"), std::slice::from_ref(&bench.topic)).await.expect("known").remove(0);
+        assert_eq!((lag.end, lag.blocked), (2, 2));
+        log.end_transaction(&partition);
+        log.end_transaction(&partition);
+        reader.read(2).await;
+        assert!(matches!(reader.next().await, Ok(Delivery::Passed { next: 6, .. })));
+        // Before a record nothing is said: it says so itself.
+        reader.is_silent().await;
+        bench.publish_numbers(4..5).await;
+        assert_eq!(reader.read(1).await[0].offset, 6);
+    }
+
+    #[tokio::test]
     async fn a_member_that_does_not_release_loses_the_partition() {
         let clock = Clock::manual(Timestamp::from_millis(0));
         let bench = Bench::new(Arc::new(Memory::with_clock(clock.clone())), 2).await;

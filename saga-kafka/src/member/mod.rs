@@ -31,6 +31,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::{
     feed::Feed,
     lag::{ends, lag, offsets},
+    native::{Identity, identities},
 };
 use crate::{KafkaConfig, observer::Observer, statistics::Board};
 
