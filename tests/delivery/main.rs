@@ -19,6 +19,7 @@ mod fencing;
 mod gaps;
 mod happy;
 mod instances;
+mod kafka_log;
 mod log_conditions;
 mod log_lines;
 mod markers;

@@ -13,7 +13,7 @@ use sagas::{
 };
 
 /// The part of `inner` whose topics and groups begin with `prefix`.
-pub(crate) struct Prefixed {
+pub struct Prefixed {
     inner: Arc<dyn Transport>,
     prefix: Prefix,
 }
@@ -22,7 +22,8 @@ pub(crate) struct Prefixed {
 struct Prefix(Arc<str>);
 
 impl Prefixed {
-    pub(crate) fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
+    /// The part of `inner` under `prefix`.
+    pub fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
         Self { inner, prefix: Prefix(prefix.into()) }
     }
 }
@@ -157,6 +158,10 @@ impl Subscription for Member {
     fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
         let offsets = offsets.into_iter().map(|(partition, offset)| (self.prefix.outside(&partition), offset)).collect();
         self.inner.commit(offsets)
+    }
+
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.inner.made_anew(&self.outside(partitions));
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) {

@@ -282,6 +282,12 @@ pub trait Subscription: Send + 'static {
     /// partition that is not this member's any more is passed over.
     fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>>;
 
+    /// The topics of these partitions were made anew: what was committed of them was of the logs before, and offsets below it are committed
+    /// from here on.
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        let _ = partitions;
+    }
+
     /// Gives up partitions that were [`Delivery::Revoked`].
     fn release(&mut self, partitions: &[TopicPartition]);
 

@@ -326,6 +326,10 @@ impl Feed {
         self.bell.ring();
     }
 
+    pub(super) fn made_anew(&self, partitions: &[TopicPartition]) {
+        self.state().orders.made_anew.extend_from_slice(partitions);
+    }
+
     pub(super) fn release(&self, partitions: &[TopicPartition]) {
         let mut state = self.state();
         let State { partitions: known, orders, .. } = &mut *state;

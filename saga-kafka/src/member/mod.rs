@@ -86,6 +86,10 @@ impl Subscription for Member {
         Box::pin(async { answer.await.unwrap_or(Err(TransportError::Closed)) })
     }
 
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.feed.made_anew(partitions);
+    }
+
     fn release(&mut self, partitions: &[TopicPartition]) {
         self.feed.release(partitions);
     }

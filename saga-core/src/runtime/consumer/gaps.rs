@@ -84,8 +84,8 @@ impl Consumer {
     /// Sets partitions to their oldest record, where that is wanted and what was read before is done.
     pub(super) fn skip(&mut self) {
         let now = self.core.clock.now();
-        // What was told of before is written before.
-        if !self.advances.is_empty() {
+        // What the database and the log were told of before is written before, and its answer is not taken for one of afterwards.
+        if !self.advances.is_empty() || self.committing.is_some() {
             return;
         }
         for (partition, owned) in &mut self.partitions {
@@ -116,6 +116,9 @@ impl Consumer {
         match result {
             Ok(stood) if stood == [true] => {
                 (owned.stage, owned.setbacks) = (Stage::Reading, 0);
+                if owned.log.as_deref() != to.log.as_deref() {
+                    self.subscription.made_anew(std::slice::from_ref(&to.partition));
+                }
                 owned.set_to(&to);
                 self.flow.free(&to.partition, Reason::Gap);
                 self.core.series.gap_records.add(self.core.gaps().get(&to.partition).map_or(0, Gap::skipped));
@@ -134,7 +137,7 @@ impl Consumer {
 
     /// When a partition is to be set to its oldest record, if only the time is missing.
     pub(super) fn skip_at(&self) -> Option<Timestamp> {
-        if !self.advances.is_empty() {
+        if !self.advances.is_empty() || self.committing.is_some() {
             return None;
         }
         let idle = self.partitions.values().filter(|owned| owned.revoked.is_none() && owned.watermark.window() == 0);

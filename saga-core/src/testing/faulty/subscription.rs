@@ -237,6 +237,10 @@ impl Subscription for FaultySubscription {
         self.inner.commit(offsets)
     }
 
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.inner.made_anew(partitions);
+    }
+
     fn release(&mut self, partitions: &[TopicPartition]) {
         self.inner.release(partitions);
     }

@@ -193,6 +193,7 @@ impl<'a> Session<'a> {
     }
 
     fn obey(&mut self, orders: Orders) {
+        self.commits.made_anew(&orders.made_anew);
         for released in orders.released {
             self.released(&released);
         }
