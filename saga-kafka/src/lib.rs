@@ -17,6 +17,7 @@
 pub mod config;
 mod error;
 mod foreign;
+mod identity;
 mod kafka;
 mod member;
 mod net;

@@ -50,6 +50,11 @@ impl Observer {
         Self::of(config, settings::observer(config, group))
     }
 
+    /// One that sees what open transactions have written, too.
+    pub(crate) fn uncommitted(config: &KafkaConfig) -> Result<Self, TransportError> {
+        Self::of(config, settings::uncommitted(config))
+    }
+
     /// One that tries whether partitions of `group` can be fetched.
     pub(crate) fn probing(config: &KafkaConfig, group: &str) -> Result<Self, TransportError> {
         Self::of(config, settings::probe(config, group))

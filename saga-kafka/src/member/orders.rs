@@ -11,6 +11,8 @@ pub(super) struct Orders {
     /// The latest start of each partition.
     pub(super) start: BTreeMap<TopicPartition, Start>,
     pub(super) released: Vec<Released>,
+    /// Partitions of topics that were made anew.
+    pub(super) made_anew: Vec<TopicPartition>,
     pub(super) commits: Vec<Commit>,
     /// Partitions, with their run, that have room for records again.
     pub(super) room: Vec<(TopicPartition, u64)>,

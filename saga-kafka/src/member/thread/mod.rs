@@ -6,6 +6,7 @@
 
 mod errors;
 mod joining;
+mod passed;
 mod probe;
 mod rebalance;
 mod starts;
@@ -159,6 +160,8 @@ struct Session<'a> {
     /// Starts that wait for `leaving`, or for another attempt at this time.
     later: Vec<Start>,
     later_at: Option<Instant>,
+    /// When it is looked at next what the client has passed.
+    passed_at: Instant,
     watch: Watch,
     probe: Probe,
     joining: Joining,
@@ -174,6 +177,7 @@ impl<'a> Session<'a> {
             leaving: None,
             later: Vec::new(),
             later_at: None,
+            passed_at: now(),
             watch: Watch::new(now()),
             probe: Probe::default(),
             joining: Joining::new(&plan.config, now()),
@@ -208,6 +212,9 @@ impl<'a> Session<'a> {
             if let Some(error) = failed {
                 return End::Failed(error);
             }
+            if !more {
+                self.tend_passed(now());
+            }
             self.tend();
             if close_by.is_some_and(|deadline| self.commits.is_idle() || now() >= deadline) {
                 return End::Closed;
@@ -216,6 +223,7 @@ impl<'a> Session<'a> {
     }
 
     fn obey(&mut self, orders: Orders) {
+        self.commits.made_anew(&orders.made_anew);
         for released in orders.released {
             self.released(&released);
         }
@@ -265,7 +273,7 @@ impl<'a> Session<'a> {
                     }
                     held.next = Some(message.offset() + 1);
                     held.moved = now;
-                    held.nudged_at = None;
+                    (held.before, held.nudged_at) = (None, None);
                     let received = copied(&message);
                     bytes += received.record.size();
                     match batches.iter_mut().rev().find(|batch| batch.partition == held.partition) {

@@ -81,6 +81,7 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
         a_waiting_reader_is_woken,
         next_can_be_dropped,
         a_reader_that_is_interrupted_without_end_gets_on,
+        a_topic_keeps_its_identity,
         a_log_that_works_says_so,
         a_closed_log_does_nothing,
     );
