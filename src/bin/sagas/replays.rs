@@ -219,6 +219,7 @@ async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, T
             ended_at: None,
             detail: None,
             applied: owned.applied,
+            log: owned.log.clone(),
         });
     }
     Ok(planned)
