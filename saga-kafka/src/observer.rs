@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_panics_is_told_and_the_next_is_answered() {
         let observer = Observer::new(&KafkaConfig::new("127.0.0.1:1"), None).expect("a client");
-        let asked = std::time::Instant::now();
+        let asked = crate::time::now();
         let answer = observer.ask(|_| -> Result<(), _> { panic!("a name that is no text") }).await;
         assert!(matches!(&answer, Err(TransportError::Unavailable(reason)) if reason.contains("panic")), "{answer:?}");
         assert!(asked.elapsed() < PATIENCE, "told at once");

@@ -34,12 +34,14 @@ pub(crate) struct Board {
 }
 
 /// How a member is with its group, when it last said so.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Membership {
-    /// A broker that coordinates the group is known.
-    coordinated: bool,
+    /// Whether a broker that coordinates the group is known.
+    coordinated: Option<bool>,
     /// When no rebalance was under way.
     steady: Option<Instant>,
+    /// It has joined and was given nothing, which the newer protocol calls by no state of its own.
+    idle: bool,
     /// The partitions that it would read of brokers to which it has no connection, by the broker's address.
     lacking: BTreeMap<String, Vec<TopicPartition>>,
 }
@@ -61,8 +63,13 @@ impl Board {
 
     /// Whether the group has been read lately as it should be.
     pub(crate) fn works(&self, group: &str, now: Instant) -> bool {
-        let steady = self.groups().get(group).and_then(|known| known.steady);
-        steady.is_some_and(|steady| now.duration_since(steady) < STEADY)
+        let is_lately = |steady| now.duration_since(steady) < STEADY;
+        self.groups().get(group).is_some_and(|known| known.idle || known.steady.is_some_and(is_lately))
+    }
+
+    /// Whether the member of `group` has joined it and was given nothing.
+    pub(crate) fn idle(&self, group: &str, idle: bool) {
+        self.groups().entry(group.to_owned()).or_default().idle = idle;
     }
 
     /// What is wrong for the member of `group`.
@@ -89,7 +96,7 @@ impl Board {
 
     /// Whether a broker coordinates the group, where its member has said anything.
     pub(crate) fn coordinates(&self, group: &str) -> Option<bool> {
-        self.groups().get(group).map(|known| known.coordinated)
+        self.groups().get(group).and_then(|known| known.coordinated)
     }
 
     fn clients(&self) -> MutexGuard<'_, BTreeMap<String, ClientStatistics>> {
@@ -101,9 +108,11 @@ impl Board {
             let coordinated = said.state == "up";
             let is_steady = coordinated && said.join_state == "steady";
             let mut groups = self.groups();
-            let before = groups.remove(group).and_then(|known| known.steady);
-            let steady = if is_steady { Some(now()) } else { before };
-            groups.insert(group.to_owned(), Membership { coordinated, steady, lacking: lacking(statistics) });
+            let known = groups.entry(group.to_owned()).or_default();
+            (known.coordinated, known.lacking) = (Some(coordinated), lacking(statistics));
+            if is_steady {
+                known.steady = Some(now());
+            }
             drop(groups);
             if is_steady {
                 self.troubles.clear(group, GROUP_REFUSED, group);
@@ -264,6 +273,12 @@ mod tests {
         assert!(refused(&board, start).is_some_and(|(text, critical)| critical && text.contains("it leads orders-0")));
         board.note(Some("order"), &said("steady", "AUTH_REQ", 1));
         assert!(refused(&board, start).is_some_and(|(_, critical)| !critical));
+        // Who has joined and was given nothing has no part in it.
+        board.idle("payment", true);
+        board.refused(Some("payment"), Code::SSL, REASON, start);
+        assert!(board.conditions("payment", start).iter().all(|told| !told.critical));
+        board.idle("payment", false);
+        assert!(board.conditions("payment", start).iter().all(|told| told.critical));
         // A rebalance is not yet a group that is not read.
         board.note(Some("order"), &said("wait-join", "AUTH_REQ", 1));
         assert!(refused(&board, start).is_some_and(|(_, critical)| !critical));

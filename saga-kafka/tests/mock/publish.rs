@@ -88,7 +88,6 @@ async fn a_producer_that_has_failed_for_good_is_replaced_and_the_order_stays() {
             waiting.drain(..stored);
             assert!(failed < 1_000, "round {round}: it publishes nothing any more: {others:?}");
         }
-        println!("round {round}: {failed} answers were errors");
         assert!(failed > 0, "round {round}: the error is fatal");
     }
     reader.read(300).await;

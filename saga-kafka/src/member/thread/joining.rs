@@ -37,6 +37,7 @@ impl Session<'_> {
     /// Partitions were assigned, or none because others have all.
     pub(super) fn joined(&mut self) {
         self.joining.since = None;
+        self.plan.board.idle(&self.plan.group, false);
         self.plan.board.troubles.clear(&self.plan.group, GROUP_REFUSED, &self.plan.group);
     }
 
@@ -51,6 +52,7 @@ impl Session<'_> {
         // A member of the newer protocol that is given nothing is not told so.
         if plan.config.group.protocol == GroupProtocol::Consumer && native::generation(client) > 0 {
             self.joined();
+            self.plan.board.idle(&self.plan.group, true);
             return;
         }
         let group = &plan.group;

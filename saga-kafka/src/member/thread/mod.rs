@@ -305,6 +305,7 @@ impl<'a> Session<'a> {
                 Event::Revoked { partitions, lost } => {
                     if lost {
                         self.joining.lost(now);
+                        self.plan.board.idle(&self.plan.group, false);
                     }
                     self.revoked(partitions, lost);
                 }
