@@ -15,7 +15,7 @@ use sagas::{
     runtime::{ReplayPoint, ReplayRequest, health::Status},
     settings::OnGap,
     store::ReplayState,
-    testing::faulty::Faults as LogFaults,
+    testing::faulty::{Faults as LogFaults, Faulty},
     time::Clock,
     transport::{Transport, memory::Memory},
 };
@@ -52,6 +52,13 @@ impl World {
 
     async fn start(&self, on_gap: OnGap, seed: u64) -> Instance {
         Instance::start(self.service(on_gap), &self.log, &self.clock, seed).await
+    }
+
+    /// With a log that is faulty from the start.
+    async fn start_with(&self, on_gap: OnGap, seed: u64, faults: LogFaults) -> Instance {
+        let log = Arc::new(Faulty::new(Arc::new(self.log.clone()), faults, seed, self.clock.clone()));
+        let app = App::new("shop").service(self.service(on_gap)).clock(self.clock.clone());
+        Instance { handle: app.start(log.clone()).await.unwrap(), log }
     }
 
     /// Publishes orders with these numbers, to all partitions.
@@ -163,6 +170,36 @@ async fn one_made_anew_while_the_service_runs_is_noticed_by_every_instance() {
                 }
             }
         }
+    }
+}
+
+/// Nobody answers which log it is until the partition has been read for a while, at the offsets of before.
+#[tokio::test]
+async fn one_that_is_noticed_late_is_read_from_its_beginning_all_the_same() {
+    for restarts in [0, 2] {
+        let world = World::new(Plan::done(), 2);
+        let member = world.start(OnGap::Oldest, 1).await;
+        world.publish(0..12).await;
+        member.quiet().await;
+        assert!(member.handle.stop().await);
+        world.log.recreate("orders", 2).await.unwrap();
+        world.publish(100..160).await;
+        let silent = LogFaults { fail_identities: 1.0, ..LogFaults::default() };
+        let mut member = world.start_with(OnGap::Oldest, 2, silent.clone()).await;
+        let late = async || world.handled().len() > 12 + 30;
+        advance_until(&world.clock, "what lies behind the old offsets is read", late).await;
+        for again in 0..restarts {
+            world.passes(3).await;
+            assert!(member.handle.stop().await);
+            member = world.start_with(OnGap::Oldest, 3 + u64::from(again), silent.clone()).await;
+            world.publish(160 + again..161 + again).await;
+        }
+        member.log.set(LogFaults::default());
+        let all: Vec<_> = (0..12).chain(100..160 + restarts).collect();
+        advance_until(&world.clock, "all of the new one is handled, once", async || world.handled() == all).await;
+        world.passes(10).await;
+        assert_eq!(world.handled(), all);
+        assert!(member.handle.stop().await);
     }
 }
 
@@ -354,6 +391,7 @@ async fn whenever_it_is_made_anew_all_of_the_last_one_is_handled() {
                     duplicate: 0.2,
                     fail_commit: 0.3,
                     fail_next: 0.1,
+                    fail_identities: 0.5,
                     ..LogFaults::default()
                 });
             }

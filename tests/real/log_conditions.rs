@@ -262,6 +262,17 @@ async fn a_topic_that_is_deleted_is_named_until_it_is_back() {
     ready(&handle).await;
     orders(&handle, 0..4).await;
     counted(&handle, &count, 4).await;
+
+    // Now something of it was read: it goes on, and tells that it is another one.
+    broker.admin().delete_topics(&["inventory"], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    named(&handle, "topic_missing", "inventory").await;
+    broker.topic("inventory", &[]).await;
+    let text = soon("the gap", &handle, || async {
+        let ready = handle.service("shop").unwrap().health().ready().await;
+        ready.checks["consumer"].detail.clone().filter(|detail| detail.contains("deleted and created again"))
+    })
+    .await;
+    assert!(text.contains("inventory-") && text.contains("on_gap"), "{text}");
     assert!(handle.stop().await);
 }
 

@@ -61,6 +61,8 @@ pub struct Faults {
     pub fail_next: f64,
     /// Commits that are not stored.
     pub fail_commit: f64,
+    /// Questions which logs topics are that are answered with an error.
+    pub fail_identities: f64,
 }
 
 impl Default for Faults {
@@ -76,6 +78,7 @@ impl Default for Faults {
             lose_answer: 0.0,
             fail_next: 0.0,
             fail_commit: 0.0,
+            fail_identities: 0.0,
         }
     }
 }
@@ -209,6 +212,10 @@ impl Transport for Faulty {
     }
 
     async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        let fails = self.shared.faults().fail_identities;
+        if fails > 0.0 && drawn(&mut self.shared.rng.lock().unwrap_or_else(PoisonError::into_inner), fails) {
+            return Err(unavailable());
+        }
         self.inner.identities(topics).await
     }
 
