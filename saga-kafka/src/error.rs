@@ -43,6 +43,18 @@ pub(crate) fn is_lasting(code: Code) -> bool {
     fix(code).is_some() && !matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve)
 }
 
+/// Whether it is an error of the connection to one broker: others may do the work.
+pub(crate) fn is_of_connection(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SSL
+    )
+}
+
 /// Whether it is an error of what is fetched of a partition, and not of the connection, the group or the cluster.
 pub(crate) fn is_of_records(code: Code) -> bool {
     matches!(

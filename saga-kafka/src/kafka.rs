@@ -14,7 +14,7 @@ use saga_core::{
     time::Timestamp,
     transport::{
         ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
-        TopicSpec, Transport, TransportError,
+        TopicIdentity, TopicSpec, Transport, TransportError,
     },
 };
 
@@ -22,10 +22,12 @@ use crate::{
     KafkaConfig,
     error::unavailable,
     foreign::Foreign,
+    identity,
     member::{self, Feed, Member},
     observer::{self, Observer},
     producer::Producer,
     statistics::Board,
+    time::now,
     topics::Topics,
 };
 
@@ -46,6 +48,8 @@ pub struct Kafka {
     observer: Observer,
     /// Those that ask for a group, made when they are needed; `None` when closed.
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
+    /// Asks where partitions end, made when it is needed.
+    uncommitted: Mutex<Option<Arc<Observer>>>,
     members: Mutex<Vec<Weak<Feed>>>,
     foreign: Foreign,
 }
@@ -63,6 +67,7 @@ impl Kafka {
             topics: Topics::new(&config),
             observer: Observer::new(&config, None)?,
             observers: Mutex::new(Some(HashMap::new())),
+            uncommitted: Mutex::default(),
             members: Mutex::default(),
             foreign: Foreign::default(),
             board,
@@ -85,6 +90,17 @@ impl Kafka {
         }
         let observer = Arc::new(Observer::new(&self.config, Some(group))?);
         observers.insert(group.to_owned(), Arc::clone(&observer));
+        Ok(observer)
+    }
+
+    /// The one that asks where partitions end.
+    fn uncommitted(&self) -> Result<Arc<Observer>, TransportError> {
+        let mut made = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(observer) = &*made {
+            return Ok(Arc::clone(observer));
+        }
+        let observer = Arc::new(Observer::uncommitted(&self.config)?);
+        *made = Some(Arc::clone(&observer));
         Ok(observer)
     }
 
@@ -145,14 +161,15 @@ impl Transport for Kafka {
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let observer = self.observer(group)?;
         let partitions = self.partitions(topics).await?;
-        let group = group.to_owned();
-        observer.ask(move |client| member::lag(client, &group, &partitions)).await
+        let (group, topics) = (group.to_owned(), partitions.clone());
+        let last = self.uncommitted()?.ask(move |client| member::ends(client, &topics)).await?;
+        observer.ask(move |client| member::lag(client, &group, &partitions, &last)).await
     }
 
     async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
         self.open()?;
         let mut found = self.topics.conditions(&self.observer, topics).await?;
-        found.extend(self.board.troubles.of(group));
+        found.extend(self.board.conditions(group, now()));
         // Whether its members may be asked for is another right than to be one.
         if let Ok(observer) = self.observer(group)
             && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await
@@ -160,6 +177,12 @@ impl Transport for Kafka {
             found.extend(foreign);
         }
         Ok(found)
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.open()?;
+        let topics = topics.to_vec();
+        self.observer.ask(move |client| identity::ask(client, &topics)).await
     }
 
     async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
@@ -193,6 +216,7 @@ impl Transport for Kafka {
         if self.observers().take().is_none() {
             return;
         }
+        drop(self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take());
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
         let members: Vec<_> = members.iter().filter_map(Weak::upgrade).collect();
         members.iter().for_each(|member| member.close());

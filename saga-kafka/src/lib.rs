@@ -17,10 +17,13 @@
 pub mod config;
 mod error;
 mod foreign;
+mod identity;
 mod kafka;
 mod member;
+mod net;
 mod observer;
 mod producer;
+mod refusals;
 mod settings;
 mod statistics;
 mod time;

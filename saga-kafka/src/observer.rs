@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::{
     KafkaConfig,
     error::{self, unavailable_by},
-    settings,
+    net, settings,
 };
 
 /// How long one question may take.
@@ -50,6 +50,11 @@ impl Observer {
         Self::of(config, settings::observer(config, group))
     }
 
+    /// One that sees what open transactions have written, too.
+    pub(crate) fn uncommitted(config: &KafkaConfig) -> Result<Self, TransportError> {
+        Self::of(config, settings::uncommitted(config))
+    }
+
     /// One that tries whether partitions of `group` can be fetched.
     pub(crate) fn probing(config: &KafkaConfig, group: &str) -> Result<Self, TransportError> {
         Self::of(config, settings::probe(config, group))
@@ -62,11 +67,12 @@ impl Observer {
         let spawned = thread.spawn(move || {
             loop {
                 match waiting.recv_timeout(IDLE) {
-                    Ok(question) => question(&client),
+                    // Who has asked learns of a panic by that there is no answer.
+                    Ok(question) => net::held("a question to the log", || question(&client)),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                hear(&client);
+                net::held("what the client of questions says by itself", || hear(&client));
             }
         });
         spawned.map_err(|error| TransportError::Unavailable(format!("no thread for a client that asks: {error}")))?;
@@ -90,10 +96,18 @@ impl Observer {
                 let _ = answer.send(question(client).map_err(|error| reason(client).unwrap_or(error)));
             }
         });
-        if put && let Ok(Ok(answer)) = tokio::time::timeout(PATIENCE + IDLE, answered).await {
-            return answer;
+        if !put {
+            return Err(TransportError::Unavailable("too many questions wait for the log".into()));
         }
-        Err(TransportError::Unavailable(format!("the log did not answer within {} s", (PATIENCE + IDLE).as_secs())))
+        match tokio::time::timeout(PATIENCE + IDLE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                Err(TransportError::Unavailable("a question to the log ended by a panic, which the program's log has".into()))
+            }
+            Err(_) => {
+                Err(TransportError::Unavailable(format!("the log did not answer within {} s", (PATIENCE + IDLE).as_secs())))
+            }
+        }
     }
 }
 
@@ -157,5 +171,20 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_panics_is_told_and_the_next_is_answered() {
+        let observer = Observer::new(&KafkaConfig::new("127.0.0.1:1"), None).expect("a client");
+        let asked = std::time::Instant::now();
+        let answer = observer.ask(|_| -> Result<(), _> { panic!("a name that is no text") }).await;
+        assert!(matches!(&answer, Err(TransportError::Unavailable(reason)) if reason.contains("panic")), "{answer:?}");
+        assert!(asked.elapsed() < PATIENCE, "told at once");
+        assert_eq!(observer.ask(|_| Ok(1)).await.expect("an answer"), 1);
     }
 }

@@ -115,6 +115,13 @@ pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfi
     client
 }
 
+/// A client that only asks, and is told where partitions end with what open transactions have written.
+pub(crate) fn uncommitted(config: &KafkaConfig) -> ClientConfig {
+    let mut client = observer(config, None);
+    client.set("isolation.level", "read_uncommitted");
+    client
+}
+
 /// A client that tries whether partitions of `group` can be fetched: it is told of their ends, and fetches no more than it has to.
 pub(crate) fn probe(config: &KafkaConfig, group: &str) -> ClientConfig {
     let mut client = observer(config, Some(group));

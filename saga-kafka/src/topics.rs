@@ -51,6 +51,8 @@ pub(crate) struct Topics {
     abilities: Abilities,
     /// The number of partitions of every topic that was seen, and when it was.
     known: Mutex<BTreeMap<String, (i32, Instant)>>,
+    /// The same of topics that may be gone: made anew, they get it again, so that a key stays in its partition.
+    had: Mutex<BTreeMap<String, u32>>,
 }
 
 /// What a look at a topic shows.
@@ -70,7 +72,7 @@ impl Topics {
     pub(crate) fn new(config: &KafkaConfig) -> Self {
         let receives = config.client.get("receive.message.max.bytes").and_then(|bytes| bytes.parse().ok());
         let abilities = Abilities { receives: receives.unwrap_or(RECEIVES), zstd: config.reads_zstd() };
-        Self { config: config.clone(), abilities, known: Mutex::default() }
+        Self { config: config.clone(), abilities, known: Mutex::default(), had: Mutex::default() }
     }
 
     /// Those of `topics` that are there, with their numbers of partitions. A topic that is known to be there is not looked at.
@@ -214,13 +216,18 @@ impl Topics {
             observer.ask(move |client| legal.into_iter().map(|topic| look_at(client, topic)).collect::<Result<Vec<_>, _>>());
         let looked = looked.await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut had = self.had.lock().unwrap_or_else(PoisonError::into_inner);
         for (topic, seen) in &looked {
             match seen {
-                Seen::Ready { partitions } => known.insert(topic.clone(), (*partitions, now())),
-                Seen::Missing => known.remove(topic),
-                Seen::Forming | Seen::Refused(_) => None,
-            };
+                Seen::Ready { partitions } => {
+                    known.insert(topic.clone(), (*partitions, now()));
+                    had.insert(topic.clone(), partitions.unsigned_abs());
+                }
+                Seen::Missing => drop(known.remove(topic)),
+                Seen::Forming | Seen::Refused(_) => {}
+            }
         }
+        drop((known, had));
         Ok(looked)
     }
 
@@ -245,10 +252,24 @@ impl Topics {
             return Err(unavailable_by(&asking_for(topic), code, ""));
         }
         if !missing.is_empty() {
-            let specs: Vec<_> = specs.iter().filter(|spec| missing.contains(&spec.name)).cloned().collect();
-            self.create(specs).await?;
+            let specs = specs.iter().filter(|spec| missing.contains(&spec.name));
+            self.create(specs.map(|spec| self.as_before(spec)).collect()).await?;
         }
         self.usable(observer, specs).await
+    }
+
+    /// What a topic that is missing is made as.
+    fn as_before(&self, spec: &TopicSpec) -> TopicSpec {
+        let had = self.had.lock().unwrap_or_else(PoisonError::into_inner).get(&spec.name).copied();
+        if let Some(had) = had.filter(|had| *had != spec.partitions) {
+            tracing::warn!(
+                topic = spec.name,
+                partitions = had,
+                wanted = spec.partitions,
+                "the topic was deleted; it is made with the number of partitions that it had"
+            );
+        }
+        TopicSpec { name: spec.name.clone(), partitions: had.unwrap_or(spec.partitions) }
     }
 
     async fn create(&self, specs: Vec<TopicSpec>) -> Result<(), TransportError> {

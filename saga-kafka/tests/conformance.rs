@@ -1,13 +1,17 @@
 //! What every transport does, on a real Apache Kafka.
 
-use std::{env, sync::Arc};
+use std::{env, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
 };
-use saga_core::{message::TopicPartition, testing::conformance::transport, transport::Transport};
+use saga_core::{
+    message::TopicPartition,
+    testing::conformance::transport,
+    transport::{TopicSpec, Transport},
+};
 use saga_kafka::{Kafka, KafkaConfig, config::GroupProtocol};
 
 fn bootstrap() -> String {
@@ -61,5 +65,39 @@ async fn kafka_is_a_transport_with_the_newer_group_protocol() {
 async fn removed_records_are_a_gap() {
     let kafka = make(config()).await;
     transport::removed_records_are_a_gap(Arc::clone(&kafka), remove).await;
+    kafka.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn a_topic_that_was_deleted_is_made_with_the_partitions_that_it_had() {
+    let (kafka, topic) = (make(config()).await, format!("deleted-{}", std::process::id()));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", bootstrap()).create().expect("a client");
+    let spec = |partitions| [TopicSpec { name: topic.clone(), partitions }];
+    // A broker may not know for a moment that it leads a partition.
+    let count = async || {
+        for _ in 0..100 {
+            if let Ok(partitions) = kafka.offsets(&topic, None).await {
+                return partitions.len();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("nobody leads the partitions of `{topic}`");
+    };
+    kafka.ensure_topics(&spec(4)).await.expect("it is made");
+    assert_eq!(count().await, 4);
+    for _ in 0..2 {
+        admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("an answer").remove(0).expect("it is deleted");
+        let gone = async {
+            while kafka.conditions("nobody", std::slice::from_ref(&topic)).await.expect("an answer").is_empty() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is told to be missing");
+        kafka.ensure_topics(&spec(6)).await.expect("it is made anew");
+        assert_eq!(count().await, 4);
+    }
+    admin.delete_topics(&[&topic], &AdminOptions::new()).await.expect("an answer").remove(0).expect("it is deleted");
     kafka.close().await;
 }

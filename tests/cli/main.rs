@@ -16,4 +16,5 @@ mod postgres;
 mod program;
 mod ps;
 mod records;
+mod replays;
 mod untouched;

@@ -61,7 +61,7 @@ async fn a_url_that_cannot_be_used_is_told_without_its_password() {
         is_refused(command, WRONG_USE, &[]).await;
     }
     let away = "postgres://shop:hunter2@127.0.0.1:1/orders";
-    is_refused(sagas(["ps", "--database", away]), FAILED, &["127.0.0.1:1", "see that the server runs"]).await;
+    is_refused(sagas(["ps", "--database", away]), FAILED, &["127.0.0.1:1", "Connection refused"]).await;
 }
 
 #[tokio::test]

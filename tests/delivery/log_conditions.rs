@@ -17,7 +17,7 @@ use sagas::{
     time::Clock,
     transport::{
         ClientStatistics, Condition, GroupLag, PartitionStatistics, Position, Subscription, TopicExpectation, TopicFinding,
-        TopicSpec, Transport, TransportError, Weight, memory::Memory,
+        TopicIdentity, TopicSpec, Transport, TransportError, Weight, memory::Memory,
     },
 };
 use serde_json::Value;
@@ -37,12 +37,14 @@ struct Told {
     findings: Mutex<Vec<TopicFinding>>,
     refusing: Mutex<BTreeMap<String, String>>,
     blocked: Mutex<Option<PartitionStatistics>>,
+    identities: Mutex<Vec<TopicIdentity>>,
 }
 
 impl Told {
     fn new(log: impl Transport) -> Arc<Self> {
         let (conditions, findings) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { log: Arc::new(log), conditions, findings, refusing: Mutex::default(), blocked: Mutex::default() })
+        let (refusing, blocked, identities) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { log: Arc::new(log), conditions, findings, refusing, blocked, identities })
     }
 }
 
@@ -70,6 +72,10 @@ impl Transport for Told {
 
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         self.log.lag(group, topics).await
+    }
+
+    async fn identities(&self, _: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        Ok(self.identities.lock().unwrap().clone())
     }
 
     async fn conditions(&self, _: &str, _: &[String]) -> Result<Vec<Condition>, TransportError> {
@@ -226,9 +232,9 @@ async fn a_partition_that_has_records_and_gives_none_is_told() {
     assert_eq!(condition(&handle, "partition_stalled").await, None, "not yet");
     pass(&clock, 30).await;
     let (subject, severity, detail) = condition(&handle, "partition_stalled").await.expect("nothing comes");
-    assert_eq!((subject.as_str(), severity.as_str()), ("orders-0", "WARNING"));
+    assert_eq!((subject.as_str(), severity.as_str()), ("orders-0", "CRITICAL"));
     assert!(detail.contains("orders-0: records from 1 on wait"), "{detail}");
-    assert!(is_ready(&handle).await, "it is a warning");
+    assert!(!is_ready(&handle).await);
 
     log.thaw();
     pass(&clock, 10).await;
@@ -372,5 +378,32 @@ async fn settings_of_topics_refuse_the_start_or_are_told_by_their_weight() {
     assert_eq!((subject.as_str(), severity.as_str()), ("orders cleanup.policy", "CRITICAL"));
     assert!(!is_ready(&handle).await);
     assert_eq!(heard.with("`timestamps` does not fit").len(), 1, "a note is told once");
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_of_which_it_cannot_be_learned_which_log_it_is_is_a_warning() {
+    let (heard, _guard) = Lines::heard(tracing::Level::INFO);
+    let clock = clock();
+    let log = Told::new(Memory::with_clock(clock.clone()));
+    let handle = start(log.clone(), &clock, partitions(1)).await;
+    let told = |known: Result<&str, &str>| {
+        let known = known.map(str::to_owned).map_err(str::to_owned);
+        *log.identities.lock().unwrap() = vec![TopicIdentity { topic: "orders".into(), log: known }];
+    };
+    pass(&clock, 60).await;
+    assert_eq!(condition(&handle, "topic_identity_unknown").await, None, "a log that knows no identities");
+    told(Err("not authorized; grant Describe"));
+    pass(&clock, 20).await;
+    assert_eq!(condition(&handle, "topic_identity_unknown").await, None, "it may pass");
+    pass(&clock, 30).await;
+    let (subject, severity, detail) = condition(&handle, "topic_identity_unknown").await.expect("it lasts");
+    assert_eq!((subject.as_str(), severity.as_str()), ("orders", "WARNING"));
+    assert!(detail.contains("grant Describe") && detail.contains("shorter"), "{detail}");
+    assert!(is_ready(&handle).await);
+    told(Ok("a"));
+    pass(&clock, 6).await;
+    assert_eq!(condition(&handle, "topic_identity_unknown").await, None);
+    assert_eq!(lines(&heard, "topic_identity_unknown"), (1, 1));
     handle.stop().await;
 }

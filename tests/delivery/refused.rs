@@ -165,3 +165,36 @@ async fn a_log_that_is_away_is_no_condition_of_a_topic() {
     settle(&pump, &["payments"]).await;
     pump.stop().await;
 }
+
+#[tokio::test]
+async fn a_row_of_the_outbox_that_cannot_be_read_is_a_dead_letter_and_the_others_leave() {
+    let (clock, plan, folder) = (clock(), Plan::done(), tempfile::tempdir().unwrap());
+    let log = Arc::new(Memory::with_clock(clock.clone()));
+    let file = format!("sqlite://{}", folder.path().join("payments.db").display());
+    let open = async || Database::open(&file).await.unwrap();
+    let start = async || {
+        let database = open().await;
+        let payments = service(&database, &plan).handlers(handlers![bare]);
+        Pump::of([payments]).on(log.clone()).clock(clock.clone()).start().await
+    };
+    let pump = start().await;
+    let mut work = pump.service("payments").begin().await.unwrap();
+    // The headers of the first are none of ours, the second has none. Both are of one key.
+    let rows = "INSERT INTO sagas_outbox (service, topic, key, value, headers, timestamp) VALUES \
+                ('payments', 'payments', CAST('a' AS BLOB), CAST('1' AS BLOB), CAST('no' AS BLOB), 0), \
+                ('payments', 'payments', CAST('a' AS BLOB), CAST('2' AS BLOB), X'0100', 0)";
+    sqlx::query::<sqlx::Any>(rows).execute(&mut *work).await.unwrap();
+    work.commit().await.unwrap();
+    pump.stop().await;
+
+    let pump = start().await;
+    pump.run_until_quiet().await;
+    let sent: Vec<_> = pump.records("payments").await.iter().map(|received| received.record.value.clone()).collect();
+    assert_eq!(sent, [Some("2".into())]);
+    let [letter] = &letters(&pump).await[..] else { panic!("one letter") };
+    assert!(letter.error.contains("of the outbox cannot be published: ") && letter.error.contains("headers"), "{letter:?}");
+    let record = &letter.received.record;
+    assert_eq!((record.value.as_deref(), record.header(headers::UNREADABLE)), (Some(&b"1"[..]), Some("no")));
+    assert_eq!(open().await.store().outbox("payments", 0, 10).await.unwrap(), []);
+    pump.stop().await;
+}

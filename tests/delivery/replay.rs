@@ -377,3 +377,57 @@ async fn faults_of_the_log_and_the_database_make_a_replay_neither_less_nor_more(
         pump.stop().await;
     }
 }
+
+/// The database takes the refusal late, and records come meanwhile.
+#[tokio::test]
+async fn a_partition_is_read_on_while_its_replay_is_refused() {
+    let (faults, clock, plan) = (store::Faults::default(), clock(), Plan::done());
+    let refusing = Arc::new(AtomicBool::new(true));
+    let fails = refusing.clone();
+    faults.set(move |fault| fault == store::Fault::Step && fails.load(Ordering::SeqCst));
+    let database = store::failing(&Database::memory(), &faults);
+    let service = service(&database, &plan).handlers(handlers![bare]).settings(settings());
+    let pump = Pump::of([service]).clock(clock.clone()).start().await;
+    for number in 0..5 {
+        pump.publish(&placed("a", number)).await;
+    }
+    pump.run_until_quiet().await;
+    // Asked for from outside, which does not look at the log: there is nothing as young.
+    let replay = Replay {
+        id: sagas::store::ReplayId::new("r"),
+        partition: sagas::message::TopicPartition::new("orders", 0),
+        from: None,
+        from_time: Some(clock.now().after(Duration::from_secs(3_600))),
+        to: None,
+        to_time: None,
+        limit: 100,
+        again: true,
+        reason: String::new(),
+        by: "ada".to_owned(),
+        at: clock.now(),
+        state: ReplayState::Waiting,
+        resume: None,
+        ended_at: None,
+        detail: None,
+        log: None,
+        applied: None,
+    };
+    assert!(database.store().replays().ask("payments", &replay).await.unwrap());
+    for number in 5..40 {
+        pump.publish(&placed("a", number)).await;
+        clock.advance(Duration::from_millis(300));
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    until("all is handled while it is refused", async || plan.numbers("a").len() == 40).await;
+    assert_eq!(replays(&pump).await[0].state, ReplayState::Waiting);
+    refusing.store(false, Ordering::SeqCst);
+    advance_until(&clock, "it is refused", async || replays(&pump).await[0].state == ReplayState::Refused).await;
+    assert!(replays(&pump).await[0].detail.as_deref().is_some_and(|why| why.contains("no record")));
+    pump.publish(&placed("a", 40)).await;
+    pump.run_until_quiet().await;
+    assert_eq!(plan.numbers("a"), (0..=40).collect::<Vec<_>>(), "each once, in order");
+    advance_until(&clock, "how far it is, is noted", async || replays(&pump).await[0].applied == Some(41)).await;
+    pump.stop().await;
+}

@@ -92,7 +92,11 @@ impl Broker {
     }
 
     async fn topic(&self, name: &str, settings: &[(&str, &str)]) {
-        let topic = NewTopic::new(name, 2, TopicReplication::Fixed(1));
+        self.topic_of(name, 2, settings).await;
+    }
+
+    async fn topic_of(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
         self.admin().create_topics([&topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
@@ -258,6 +262,58 @@ async fn a_topic_that_is_deleted_is_named_until_it_is_back() {
     ready(&handle).await;
     orders(&handle, 0..4).await;
     counted(&handle, &count, 4).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn the_others_are_read_while_a_topic_is_gone_and_it_gets_the_partitions_that_it_had() {
+    let broker = Broker::start(&["auto.create.topics.enable=false"]).await;
+    broker.topic_of("inventory", 5, &[]).await;
+    let count = Count::default();
+    let handle = broker.try_start_app(&count, settings()).await.unwrap();
+    ready(&handle).await;
+    broker.admin().delete_topics(&["inventory"], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    named(&handle, "topic_missing", "inventory").await;
+    // What is handled of `orders` has events for `inventory`, which make it.
+    orders(&handle, 0..8).await;
+    counted(&handle, &count, 8).await;
+    let consumer: BaseConsumer = broker.config().create().unwrap();
+    let partitions = tokio::task::spawn_blocking(move || {
+        let metadata = consumer.fetch_metadata(Some("inventory"), Duration::from_secs(10)).unwrap();
+        metadata.topics()[0].partitions().len()
+    });
+    assert_eq!(partitions.await.unwrap(), 5);
+    ready(&handle).await;
+    assert!(handle.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn dead_letters_of_every_partition_are_published_to_a_topic_that_has_one() {
+    let broker = Broker::start(&[]).await;
+    broker.topic_of("orders", 6, &[]).await;
+    broker.topic_of("shop.dlt", 1, &[]).await;
+    let handle = broker.try_start_app(&Count::default(), settings()).await.unwrap();
+    let producer: BaseProducer = broker.config().create().unwrap();
+    for partition in 0..6 {
+        let key = format!("k{partition}");
+        let record = BaseRecord::to("orders").partition(partition).key(&key).payload("nonsense");
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(20)).unwrap()).await.unwrap();
+    let consumer: Arc<BaseConsumer> = Arc::new(broker.config().create().unwrap());
+    soon("six records of dead letters", &handle, || async {
+        let consumer = Arc::clone(&consumer);
+        let ends = move || consumer.fetch_watermarks("shop.dlt", 0, Duration::from_secs(10));
+        tokio::task::spawn_blocking(ends).await.unwrap().is_ok_and(|(_, end)| end == 6).then_some(())
+    })
+    .await;
+    let (letters, count) = handle.service("shop").unwrap().dead_letters(0, 10).await.unwrap();
+    let mut partitions: Vec<_> = letters.iter().map(|letter| letter.received.partition).collect();
+    partitions.sort_unstable();
+    assert_eq!((partitions, count), ((0..6).collect(), 6));
+    assert!(letters.iter().all(|letter| letter.unpublished.is_none()), "{letters:?}");
     assert!(handle.stop().await);
 }
 

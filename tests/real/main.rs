@@ -14,6 +14,7 @@ mod clocks;
 mod contention;
 mod counting;
 mod fleet;
+mod foreign;
 mod frozen;
 mod kills;
 mod log_conditions;

@@ -16,6 +16,7 @@ mod stack;
 mod wait;
 
 pub use answer::Answer;
+pub use prefixed::Prefixed;
 pub use records::{event_type, header, key, payload};
 pub use shop::{Opening, SERVICES, Shop, TOPICS};
 pub use stack::on_real_servers;

@@ -7,11 +7,13 @@ use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, TopicPartition},
     time::Timestamp,
-    transport::{Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError},
+    transport::{
+        Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport, TransportError,
+    },
 };
 
 /// The part of `inner` whose topics and groups begin with `prefix`.
-pub(crate) struct Prefixed {
+pub struct Prefixed {
     inner: Arc<dyn Transport>,
     prefix: Prefix,
 }
@@ -20,7 +22,8 @@ pub(crate) struct Prefixed {
 struct Prefix(Arc<str>);
 
 impl Prefixed {
-    pub(crate) fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
+    /// The part of `inner` under `prefix`.
+    pub fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
         Self { inner, prefix: Prefix(prefix.into()) }
     }
 }
@@ -65,6 +68,7 @@ impl Prefix {
                 partition: self.inside(partition),
                 records: records.into_iter().map(|received| self.record(received)).collect(),
             },
+            Delivery::Passed { partition, next } => Delivery::Passed { partition: self.inside(partition), next },
             Delivery::Assigned(partitions) => Delivery::Assigned(all(partitions)),
             Delivery::Revoked(partitions) => Delivery::Revoked(all(partitions)),
             Delivery::Lost(partitions) => Delivery::Lost(all(partitions)),
@@ -100,6 +104,11 @@ impl Transport for Prefixed {
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let lags = self.inner.lag(&self.prefix.put(group), &self.prefix.put_all(topics)).await?;
         Ok(lags.into_iter().map(|lag| GroupLag { partition: self.prefix.inside(lag.partition), ..lag }).collect())
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        let known = self.inner.identities(&self.prefix.put_all(topics)).await?;
+        Ok(known.into_iter().map(|known| TopicIdentity { topic: self.prefix.take(&known.topic), ..known }).collect())
     }
 
     async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
@@ -149,6 +158,10 @@ impl Subscription for Member {
     fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>> {
         let offsets = offsets.into_iter().map(|(partition, offset)| (self.prefix.outside(&partition), offset)).collect();
         self.inner.commit(offsets)
+    }
+
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.inner.made_anew(&self.outside(partitions));
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) {

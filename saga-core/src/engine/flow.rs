@@ -16,6 +16,8 @@ pub enum Reason {
     Parked,
     /// A message holds back too many others that are done.
     Window,
+    /// It is not to be read where it is.
+    Gap,
 }
 
 /// What to tell the subscription.

@@ -24,6 +24,7 @@ pub mod answered;
 pub mod backoff;
 pub mod batch;
 pub mod flow;
+pub mod identity;
 pub mod outbox;
 pub mod pace;
 pub mod parking;

@@ -86,6 +86,11 @@ pub fn is_over(range: Range, progress: Progress) -> bool {
     read && progress.open == 0
 }
 
+/// Whether offsets `of` one log are not those of the log that is `read`, where both are known.
+pub fn is_of_another(of: Option<&str>, read: Option<&str>) -> bool {
+    of.zip(read).is_some_and(|(of, read)| of != read)
+}
+
 /// Since when claims count, for a record at `offset` of a range that is handled again since `since`. `None`: since ever, as it is
 /// not handled again.
 pub fn again<T>(range: Range, offset: i64, is_parked: bool, since: Option<T>) -> Option<T> {

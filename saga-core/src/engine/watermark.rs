@@ -49,6 +49,12 @@ impl Watermark {
         }
     }
 
+    /// Takes note that no record that was not delivered lies before `to`: the log has passed offsets that have none, as that of the end of a
+    /// transaction.
+    pub fn pass(&mut self, to: i64) {
+        self.next = self.next.max(Some(to));
+    }
+
     /// Takes note that the effects of `offset` are durable. An offset that is not waited for changes nothing.
     pub fn finish(&mut self, offset: i64) {
         if let Ok(at) = self.window.binary_search_by_key(&offset, |entry| entry.offset) {
@@ -127,6 +133,23 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_record_is_passed_when_all_before_it_is_done() {
+        let mut watermark = Watermark::default();
+        watermark.begin(3);
+        watermark.pass(5);
+        assert_eq!((watermark.prefix(), watermark.committable()), (Some(3), None), "3 is not done");
+        watermark.finish(3);
+        assert_eq!((watermark.next(), watermark.committable()), (Some(5), Some(5)));
+        watermark.committed(5);
+        watermark.pass(4);
+        assert_eq!((watermark.next(), watermark.committable()), (Some(5), None), "never back");
+        // Nothing but ends of transactions.
+        let mut watermark = Watermark::default();
+        watermark.pass(2);
+        assert_eq!(watermark.committable(), Some(2));
+    }
+
+    #[test]
     fn a_rewind_changes_nothing() {
         let mut watermark = Watermark::default();
         [3, 4, 5].into_iter().for_each(|offset| watermark.begin(offset));
@@ -144,7 +167,7 @@ mod tests {
         /// offset that is unfinished, never goes back, and reaches the end when all is finished.
         #[test]
         fn nothing_unfinished_is_ever_committed(
-            steps in proptest::collection::vec((0_u8..4, 0_usize..64), 1..400),
+            steps in proptest::collection::vec((0_u8..5, 0_usize..64), 1..400),
             gaps in proptest::collection::vec(1_i64..4, 64),
         ) {
             let offsets: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
@@ -164,6 +187,8 @@ mod tests {
                     }
                     2 if begun > 0 => watermark.begin(offsets[which % begun]),
                     3 => if let Some(offset) = watermark.committable() { watermark.committed(offset); last = offset; },
+                    // Between two records, never past one that was not delivered.
+                    4 if (1..offsets.len()).contains(&begun) => watermark.pass(offsets[begun]),
                     _ => {}
                 }
                 if let Some(offset) = watermark.committable() {
@@ -175,7 +200,8 @@ mod tests {
                 watermark.finish(offset);
             }
             if begun > 0 {
-                let end = offsets[begun - 1] + 1;
+                let end = watermark.next().unwrap_or(0);
+                prop_assert!(end > offsets[begun - 1] && offsets.get(begun).is_none_or(|next| end <= *next));
                 prop_assert_eq!(watermark.committable().unwrap_or(last), end);
                 prop_assert_eq!(watermark.window(), 0);
             }

@@ -21,7 +21,8 @@ pub const MAX_AHEAD: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// The identity within the source. Of a record without one: `topic-partition-offset`.
+    /// The identity within the source. Of a record without one: `topic-partition-offset-` and a fingerprint of its timestamp, key and value,
+    /// which tells it from one that had its place in a topic of that name before.
     pub id: MessageId,
     /// Who published it. Of a record that does not say: the topic.
     pub source: String,
@@ -86,17 +87,28 @@ impl Envelope {
         })
     }
 
-    /// The envelope of a record of which no header that could identify it is believed: it is known by its position. Its type is kept if
+    /// The envelope of a record of which no header that could identify it is believed: it is known by its position and what it is. Its type is kept if
     /// it is one.
     pub fn by_position(received: &Received, now: Timestamp) -> Self {
         let record = &received.record;
-        let position = format!("{}-{}-{}", record.topic, received.partition, received.offset);
+        let position = format!("{}-{}-{}-{:016x}", record.topic, received.partition, received.offset, fingerprint(record));
         let event_type = headers::read(record, headers::TYPE, headers::MAX_TYPE).ok().flatten();
         Self {
             event_type: event_type.map(str::to_owned),
             ..Self::internal(MessageId::new(position.as_str()), &record.topic, time(record, now), &position)
         }
     }
+}
+
+/// A number that is the same for the same timestamp, key and value, in every version of the program: FNV-1a.
+fn fingerprint(record: &Record) -> u64 {
+    let parts = [record.key.as_deref(), record.value.as_deref()];
+    let bytes = parts.into_iter().flat_map(|part| {
+        let length = part.map_or(u64::MAX, |part| part.len() as u64);
+        length.to_le_bytes().into_iter().chain(part.unwrap_or_default().iter().copied())
+    });
+    let all = record.timestamp.as_millis().to_le_bytes().into_iter().chain(bytes);
+    all.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// When `record` was published, as far as that can be believed.

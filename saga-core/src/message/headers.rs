@@ -46,6 +46,9 @@ pub const DLT_GROUP: &str = "kafka_dlt-original-consumer-group";
 pub const DLT_EXCEPTION: &str = "kafka_dlt-exception-fqcn";
 /// What went wrong.
 pub const DLT_MESSAGE: &str = "kafka_dlt-exception-message";
+/// The bytes that the outbox had of a record's headers, where they could not be read.
+pub const UNREADABLE: &str = "sagas_unreadable-headers";
+
 /// The headers that a dead letter has beside those of its message.
 pub const DLT: [&str; 8] =
     [DLT_LETTER, DLT_TOPIC, DLT_PARTITION, DLT_OFFSET, DLT_TIMESTAMP, DLT_GROUP, DLT_EXCEPTION, DLT_MESSAGE];

@@ -7,7 +7,7 @@ use tokio::{sync::watch, task::JoinSet};
 use super::{
     consumer::Consumer,
     core::Core,
-    lookout,
+    logs, lookout,
     relay::{self, Relay},
     replays, saga, start,
     timekeeper::{self, Timekeeper},
@@ -275,6 +275,7 @@ impl Running {
             intake.spawn(consumer.run());
             background.spawn(upkeep::audit(core.clone()));
             background.spawn(replays::watch(core.clone()));
+            background.spawn(logs::watch(core.clone()));
         }
         background.spawn(lookout::run(core.clone(), topics));
         background.spawn(upkeep::measure(core.clone()));

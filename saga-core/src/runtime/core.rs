@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     conditions::Conditions,
     gap::Gap,
+    logs::Logs,
     lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) outage: Outage,
     /// What is seen of the log.
     pub(crate) sight: Sight,
+    /// Which log each topic is.
+    pub(crate) logs: Logs,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
@@ -107,6 +110,7 @@ impl Core {
             conditions: Conditions::new(name.clone(), metrics.clone()),
             outage: Outage::default(),
             sight: Sight::default(),
+            logs: Logs::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
             instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             lot: Mutex::default(),

@@ -34,8 +34,8 @@ use passing::Passing;
 pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
-    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, group_lag,
-    without_effect,
+    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, behind_transactions, clock_skew, condition_gauge,
+    group_lag, without_effect,
 };
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.

@@ -16,6 +16,7 @@ mod inbox;
 mod item;
 mod judge;
 mod lane;
+mod logs;
 mod lookout;
 pub mod metrics;
 mod outage;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::core::Core;
+use super::{core::Core, logs};
 use crate::{
     engine::replay::{self, Held, Range},
     message::TopicPartition,
@@ -196,6 +196,8 @@ async fn end_times(core: &Core, topic: &str, to: Option<Timestamp>) -> Result<BT
 /// Asks for what `request` says.
 pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
     let mut planned = plan(core, request).await?;
+    logs::ask(core, std::slice::from_ref(&request.topic)).await;
+    let log = core.logs.of(&request.topic).map(|log| log.to_string());
     let open = core.store().replays().list(&core.name, true, MOST).await?;
     if let Some(busy) = planned.iter().find(|planned| open.iter().any(|open| open.partition == planned.partition)) {
         return Err(ReplayError::Busy(busy.partition.clone()));
@@ -222,6 +224,7 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
             resume: None,
             ended_at: None,
             detail: None,
+            log: log.clone(),
             applied: None,
         };
         if !core.store().replays().ask(&core.name, &replay).await? {
@@ -292,12 +295,27 @@ async fn look(core: &Core) -> Result<Vec<Wanted>, StoreError> {
     Ok(wanted)
 }
 
+/// Why a replay is not done that was asked for before the topic of `partition` was made anew.
+pub(crate) fn of_before(partition: &TopicPartition) -> String {
+    format!(
+        "the topic `{}` was deleted and created again since this was asked for: its offsets are of the log before; ask again",
+        partition.topic
+    )
+}
+
 /// The range of `replay`; one that was asked for from outside of the service says times only.
 pub(crate) async fn resolve(core: &Core, replay: &Replay) -> Result<Result<Range, String>, TransportError> {
+    let topic = &replay.partition.topic;
+    if let Some(of) = replay.log.as_deref().filter(|of| core.logs.of(topic).as_deref() != Some(of)) {
+        // What is known here may be what is older.
+        logs::ask(core, std::slice::from_ref(topic)).await;
+        if core.logs.of(topic).is_some_and(|now| *now != *of) {
+            return Ok(Err(of_before(&replay.partition)));
+        }
+    }
     if let (Some(from), Some(to)) = (replay.from, replay.to) {
         return Ok(Ok(Range { from, to }));
     }
-    let topic = &replay.partition.topic;
     if !core.directory.topics().contains(topic) {
         return Ok(Err(format!("this service handles no topic `{topic}`")));
     }

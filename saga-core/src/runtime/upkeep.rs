@@ -13,7 +13,7 @@ use futures_core::future::BoxFuture;
 use super::{
     conditions::Severity,
     core::Core,
-    metrics::{ClientSeries, PartitionSeries, PassingGauge, group_lag},
+    metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, group_lag},
     parked, partitions,
 };
 use crate::{
@@ -37,7 +37,7 @@ const ROWS: u32 = 1_000;
 pub(crate) async fn measure(core: Arc<Core>) {
     let topics = core.directory.topics();
     let mut clients = ClientSeries::new(&core.metrics, &core.name);
-    let mut behind: BTreeMap<String, PassingGauge> = BTreeMap::new();
+    let mut gauges: BTreeMap<String, [PassingGauge; 2]> = BTreeMap::new();
     let mut fewer = partitions::Fewer::default();
     for turn in (0..COUNT).cycle() {
         clients.show(&core.transport.statistics());
@@ -45,23 +45,26 @@ pub(crate) async fn measure(core: Arc<Core>) {
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
-            let mut of_topics: BTreeMap<String, u64> = BTreeMap::new();
+            let mut of_topics: BTreeMap<String, [u64; 2]> = BTreeMap::new();
             core.sight.measured(&lags);
             let mut counts = partitions::of(&lags);
             fewer.settle(&core, &mut counts);
             if let Err(error) = partitions::learn(&core, counts).await {
                 tracing::debug!(service = &*core.name, %error, "the numbers of partitions could not be noted");
             }
-            for GroupLag { partition: TopicPartition { topic, partition }, committed, end } in lags {
+            for GroupLag { partition: TopicPartition { topic, partition }, committed, end, blocked } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
                 PartitionSeries::measured(&core.metrics, &topic, partition, behind);
-                *of_topics.entry(topic).or_default() += behind;
+                let [records, waiting] = of_topics.entry(topic).or_default();
+                *records += behind;
+                *waiting += u64::try_from(blocked).unwrap_or(0);
             }
             // Each partition by the instance that reads it; those that nobody reads are in the sum, which every instance shows.
-            for (topic, records) in of_topics {
-                let gauge = behind.entry(topic);
-                let topic = gauge.key().clone();
-                gauge.or_insert_with(|| group_lag(&core.metrics, &topic)).set_count(records);
+            for (topic, [records, waiting]) in of_topics {
+                let made = || [group_lag(&core.metrics, &topic), behind_transactions(&core.metrics, &topic)];
+                let [lag, blocked] = gauges.entry(topic.clone()).or_insert_with(made);
+                lag.set_count(records);
+                blocked.set_count(waiting);
             }
         }
         if !core.sagas.tracked.is_empty() {
@@ -243,7 +246,8 @@ pub(crate) fn checks(core: &Arc<Core>) {
             match core.transport.lag(&core.name, &core.directory.topics()).await {
                 Ok(lags) => {
                     let records: i64 = lags.iter().map(|lag| (lag.end - lag.committed).max(0)).sum();
-                    CheckResult::up().with("records", records)
+                    let blocked: i64 = lags.iter().map(|lag| lag.blocked.max(0)).sum();
+                    CheckResult::up().with("records", records).with("behindOpenTransactions", blocked)
                 }
                 Err(error) => CheckResult::degraded(error.to_string()),
             }

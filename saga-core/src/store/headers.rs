@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::StoreError;
-use crate::message::Header;
+use crate::message::{Header, headers};
 
 const FORMAT: u8 = 1;
 
@@ -33,6 +33,14 @@ pub(super) fn encode(headers: &[Header]) -> Vec<u8> {
 pub(super) fn decode(blob: Vec<u8>) -> Result<Vec<Header>, StoreError> {
     let mut rest = Bytes::from(blob);
     read(&mut rest).ok_or_else(|| StoreError::Incompatible("headers are kept in a form that this program does not know".into()))
+}
+
+/// The headers in `blob`, or, if it is none that [`encode`] made, one header with its bytes, and why.
+pub(super) fn decode_or_keep(blob: Vec<u8>) -> (Vec<Header>, Option<String>) {
+    match decode(blob.clone()) {
+        Ok(headers) => (headers, None),
+        Err(error) => (vec![Header { name: headers::UNREADABLE.to_owned(), value: Some(blob.into()) }], Some(error.to_string())),
+    }
 }
 
 fn read(rest: &mut Bytes) -> Option<Vec<Header>> {

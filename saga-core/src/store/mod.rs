@@ -337,7 +337,7 @@ pub trait Store: Send + Sync + 'static {
     async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError>;
 
     /// Notes how far partitions are applied, where the epoch still stands, and never backwards; says of each, in the order
-    /// given, whether it stood. One whose [`applied`](Ownership::applied) is `None` is only looked at.
+    /// given, whether it stood. Where [`applied`](Ownership::applied) or [`log`](Ownership::log) is `None`, that stays as it is.
     ///
     /// # Errors
     /// When the database cannot be written.

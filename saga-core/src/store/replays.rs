@@ -80,6 +80,8 @@ pub struct Replay {
     pub ended_at: Option<Timestamp>,
     /// What is to be said of its end.
     pub detail: Option<String>,
+    /// The identity of the log that its offsets are of, if that was known when it was asked for.
+    pub log: Option<String>,
     /// How far the partition is applied, when this was read.
     pub applied: Option<i64>,
 }

@@ -37,6 +37,8 @@ pub struct Ownership {
     pub epoch: i64,
     /// The next offset to read: the effects of all before it are in the database. `None`: it was never read here.
     pub applied: Option<i64>,
+    /// The identity of the log that `applied` is an offset of; `None`: it is not known.
+    pub log: Option<String>,
 }
 
 /// The clock of a service, as it is kept for the next of its processes.
@@ -60,6 +62,9 @@ pub struct OutboxRow {
     pub id: OutboxId,
     /// The record.
     pub record: Record,
+    /// Why its headers cannot be read. The record then has one header,
+    /// [`UNREADABLE`](crate::message::headers::UNREADABLE), with the bytes that the database has of them.
+    pub unreadable: Option<String>,
 }
 
 /// A row's identity among the parked messages; ascending in the order of parking.

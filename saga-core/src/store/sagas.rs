@@ -83,7 +83,7 @@ pub struct StoredDefinition {
 /// The part of a [`Store`](super::Store) that reads what is kept of sagas, outside a transaction.
 #[async_trait]
 pub trait SagaStore: Send + Sync {
-    /// The services that keep something here, of sagas or dead letters, each once.
+    /// The services that keep something here, of sagas, dead letters or partitions that they have read, each once.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -220,7 +220,7 @@ async fn read_to(
                 }
                 all.extend(records);
             }
-            Delivery::Revoked(_) | Delivery::Lost(_) | Delivery::Gap { .. } => {}
+            Delivery::Passed { .. } | Delivery::Revoked(_) | Delivery::Lost(_) | Delivery::Gap { .. } => {}
         }
     }
     reader.close().await;

@@ -31,8 +31,8 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 use super::{
-    GroupLag, PartitionOffsets, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError,
-    local::{Broker, Catalog, Limits, LogStore, Partition, Topic},
+    GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicPartition, TopicSpec, Transport, TransportError,
+    local::{Broker, Catalog, Limits, LogStore, Partition, Topic, new_identity},
 };
 use crate::{
     message::{Received, Record},
@@ -73,28 +73,51 @@ impl Memory {
         for number in i32::try_from(all.len()).unwrap_or(i32::MAX)..i32::try_from(partitions).unwrap_or(i32::MAX) {
             all.push(Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
         }
-        catalog.replace(Topic::new(topic, all));
+        catalog.replace(Topic::new(topic, Arc::clone(&known.identity), all));
         self.0.repartitioned(topic).await
     }
 
-    /// Recreates a topic, empty, with `partitions`. No member may read it meanwhile.
+    /// Deletes a topic and creates it again, empty, with `partitions`. Members that read it go on where they are, in the new one; with
+    /// fewer partitions than before, no member may read it meanwhile.
     ///
     /// # Errors
     /// When there is no such topic.
     pub async fn recreate(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
         let catalog = &self.0.store().catalog;
-        catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
-        let numbers = 0..i32::try_from(partitions).unwrap_or(i32::MAX);
-        let new = numbers.map(|number| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX));
-        catalog.replace(Topic::new(topic, new.collect()));
-        Ok(())
+        let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
+        known.partitions.iter().for_each(|partition| partition.clear());
+        let of = |number: i32| {
+            let kept = usize::try_from(number).ok().and_then(|number| known.partitions.get(number)).cloned();
+            kept.unwrap_or_else(|| Partition::new(TopicPartition::new(topic, number), 0, 0, 0, usize::MAX))
+        };
+        let all = (0..i32::try_from(partitions).unwrap_or(i32::MAX)).map(of).collect();
+        catalog.replace(Topic::new(topic, new_identity(), all));
+        self.0.repartitioned(topic).await
+    }
+
+    /// Begins a transaction in a partition, as a producer with transactions does: what is published to it from here on cannot be read
+    /// before [`end_transaction`](Memory::end_transaction). A partition that is not there has none.
+    pub fn begin_transaction(&self, partition: &TopicPartition) {
+        if let Some(found) = self.find(partition) {
+            found.open();
+        }
+    }
+
+    /// Ends the transaction of a partition. That takes an offset, which has no record, whether or not one was open.
+    pub fn end_transaction(&self, partition: &TopicPartition) {
+        if let Some(found) = self.find(partition) {
+            found.mark();
+        }
+    }
+
+    fn find(&self, partition: &TopicPartition) -> Option<Arc<Partition>> {
+        let topic = self.0.store().catalog.topic(&partition.topic)?;
+        topic.partitions.get(usize::try_from(partition.partition).ok()?).cloned()
     }
 
     /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.
     pub fn forget_before(&self, partition: &TopicPartition, offset: i64) {
-        let topic = self.0.store().catalog.topic(&partition.topic);
-        let number = usize::try_from(partition.partition).ok();
-        if let Some(found) = topic.as_ref().zip(number).and_then(|(topic, number)| topic.partitions.get(number)) {
+        if let Some(found) = self.find(partition) {
             found.drop_before(offset.min(found.bounds().1));
         }
     }
@@ -128,6 +151,10 @@ impl Transport for Memory {
         self.0.offsets(topic, at).await
     }
 
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.0.identities(topics)
+    }
+
     async fn check(&self) -> Result<(), TransportError> {
         self.0.check().await
     }
@@ -148,7 +175,7 @@ impl LogStore for MemoryStore {
             let partitions = (0..spec.partitions as i32)
                 .map(|number| Partition::new(TopicPartition::new(&spec.name, number), 0, 0, 0, usize::MAX))
                 .collect();
-            self.catalog.enter(Topic::new(&spec.name, partitions));
+            self.catalog.enter(Topic::new(&spec.name, new_identity(), partitions));
         }
         Ok(())
     }
@@ -202,6 +229,47 @@ mod tests {
         let log = Memory::new();
         let forget = async |partition: &TopicPartition, offset| log.forget_before(partition, offset);
         conformance::transport::removed_records_are_a_gap(Arc::new(log.clone()), forget).await;
+    }
+
+    #[tokio::test]
+    async fn a_topic_made_anew_is_another() {
+        let log = Memory::new();
+        let bench = Bench::new(Arc::new(log.clone()), 2).await;
+        let identity = async || log.identities(std::slice::from_ref(&bench.topic)).await.expect("known").remove(0).log;
+        let before = identity().await;
+        let mut reader = bench.reader("g").await;
+        bench.publish_numbers(0..20).await;
+        let read = reader.read(20).await;
+        reader.commit(&read).await;
+        log.add_partitions(&bench.topic, 3).await.expect("it grows");
+        assert_eq!(identity().await, before);
+        log.recreate(&bench.topic, 3).await.expect("it is made anew");
+        assert_ne!(identity().await, before);
+        assert_eq!((bench.lag("g").await, bench.publish_numbers(0..1).await[0].offset), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_transaction_is_passed_and_what_it_holds_back_is_not_read() {
+        let log = Memory::new();
+        let bench = Bench::new(Arc::new(log.clone()), 1).await;
+        let mut reader = bench.reader("g").await;
+        reader.hold(1).await;
+        let partition = bench.partition(0);
+        bench.publish_numbers(0..2).await;
+        log.begin_transaction(&partition);
+        bench.publish_numbers(2..4).await;
+        reader.read(2).await;
+        reader.is_silent().await;
+        let lag = log.lag(&bench.group("g"), std::slice::from_ref(&bench.topic)).await.expect("known").remove(0);
+        assert_eq!((lag.end, lag.blocked), (2, 2));
+        log.end_transaction(&partition);
+        log.end_transaction(&partition);
+        reader.read(2).await;
+        assert!(matches!(reader.next().await, Ok(Delivery::Passed { next: 6, .. })));
+        // Before a record nothing is said: it says so itself.
+        reader.is_silent().await;
+        bench.publish_numbers(4..5).await;
+        assert_eq!(reader.read(1).await[0].offset, 6);
     }
 
     #[tokio::test]

@@ -37,6 +37,7 @@
 mod condition;
 #[cfg(feature = "sqlite")]
 pub mod embedded;
+mod identity;
 mod local;
 pub mod memory;
 mod statistics;
@@ -45,6 +46,7 @@ use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
+pub use identity::TopicIdentity;
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
@@ -112,8 +114,10 @@ pub struct GroupLag {
     pub partition: TopicPartition,
     /// The next offset the group will read: all before it is done.
     pub committed: i64,
-    /// The offset the next published record will get.
+    /// The end of what can be read: the offset the next published record will get, or where the oldest open transaction begins.
     pub end: i64,
+    /// How many offsets lie behind `end`, because a transaction is open.
+    pub blocked: i64,
 }
 
 /// What a partition holds, and where in it a time is.
@@ -185,6 +189,16 @@ pub trait Transport: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Which logs `topics` are now. A topic that is not there is left out, and so is every topic of a log that knows no identities. It is
+    /// asked about every three seconds.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        let _ = topics;
+        Ok(Vec::new())
+    }
+
     /// Looks for settings of topics against which a guarantee cannot hold.
     ///
     /// # Errors
@@ -212,6 +226,14 @@ pub enum Delivery {
         partition: TopicPartition,
         /// At least one record.
         records: Vec<Received>,
+    },
+    /// Before `next` no record is left that was not delivered: offsets that have none were passed, as those of the ends of transactions
+    /// and of records that were aborted. It follows what was delivered before.
+    Passed {
+        /// The partition.
+        partition: TopicPartition,
+        /// The next offset that can have a record.
+        next: i64,
     },
     /// These partitions are now this member's; their records follow after [`Subscription::start`].
     Assigned(Vec<TopicPartition>),
@@ -259,6 +281,12 @@ pub trait Subscription: Send + 'static {
     /// works whether or not it is polled, ends when that is stored, with an error when the log cannot store it now. A
     /// partition that is not this member's any more is passed over.
     fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>>;
+
+    /// The topics of these partitions were made anew: what was committed of them was of the logs before, and offsets below it are committed
+    /// from here on.
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        let _ = partitions;
+    }
 
     /// Gives up partitions that were [`Delivery::Revoked`].
     fn release(&mut self, partitions: &[TopicPartition]);

@@ -53,6 +53,10 @@ impl KafkaConfig {
                 problems.push(Problem::Refused { option: option.clone(), reason });
             } else if let Some(other) = given.insert(names::canonical(option), option) {
                 problems.push(invalid(option, format!("is another name of `{other}`; leave one of them out")));
+            } else if option == "statistics.interval.ms" && !value.parse().is_ok_and(|millis: u32| (1..=10_000).contains(&millis))
+            {
+                problems
+                    .push(invalid(option, "must be from 1 to 10000: health and metrics are made of what the client says then"));
             } else {
                 problems.extend(self.rejection(option, value, features));
             }

@@ -182,6 +182,8 @@ fn what_is_wrong_is_said_at_once_and_with_the_fix() {
             "kafka://127.0.0.1?drain.timeout.ms=60000",
             vec!["`group.drain_timeout` must be shorter than `group.max_poll_interval`, which is 1m"],
         ),
+        ("kafka://127.0.0.1?statistics.interval.ms=0", vec!["`statistics.interval.ms` must be from 1 to 10000"]),
+        ("kafka://127.0.0.1?statistics.interval.ms=60000", vec!["`statistics.interval.ms` must be from 1 to 10000"]),
         ("kafka://127.0.0.1?group.instance.id=", vec!["`group.instance_id` must not be empty"]),
         (
             "kafka://kafka?acks=1&sasl.password=hunter2&sasl.pasword=hunter2",

@@ -125,6 +125,11 @@ impl Commits {
         self.settle();
     }
 
+    /// These partitions are of topics that were made anew: what is stored of them, or on its way, was of the ones before.
+    pub(super) fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.stored.retain(|partition, _| !partitions.contains(partition));
+    }
+
     /// Whether commits of these partitions are on their way.
     pub(super) fn concern(&self, partitions: &[TopicPartition]) -> bool {
         self.waiters.iter().flat_map(|waiter| &waiter.offsets).any(|(partition, _)| partitions.contains(partition))
@@ -187,6 +192,20 @@ mod tests {
 
     fn ended(answer: &mut Answer) -> Option<bool> {
         answer.try_recv().ok().map(|answer| answer.is_ok())
+    }
+
+    #[test]
+    fn of_a_topic_made_anew_lower_offsets_are_committed() {
+        let mut commits = Commits::default();
+        want(&mut commits, &[(0, 20), (1, 20)]);
+        let sent = commits.next(now()).expect("it is sent");
+        stored(&mut commits, sent);
+        assert_eq!(ended(&mut want(&mut commits, &[(0, 3)])), Some(true), "it is stored");
+        commits.made_anew(&[partition(0)]);
+        let mut answer = want(&mut commits, &[(0, 3), (1, 3)]);
+        assert_eq!(commits.next(now()), Some(BTreeMap::from([(partition(0), 3)])));
+        stored(&mut commits, BTreeMap::from([(partition(0), 3)]));
+        assert_eq!(ended(&mut answer), Some(true));
     }
 
     #[test]

@@ -61,6 +61,8 @@ struct Partition {
     run: u64,
     records: VecDeque<Received>,
     bytes: usize,
+    /// Behind `records` all before this offset are passed, which the reader does not know yet.
+    passed: Option<i64>,
     /// The reader knows that it is assigned.
     told: bool,
     revoked: bool,
@@ -156,6 +158,15 @@ impl Feed {
         self.tell(state, News::Lost(partitions));
     }
 
+    /// Nothing is this member's any more, whatever the reader knows of it.
+    pub(super) fn lost_all(&self) {
+        let mut state = self.state();
+        let all: Vec<_> = state.partitions.drain().map(|(partition, _)| partition).collect();
+        if !all.is_empty() {
+            self.tell(state, News::Lost(all));
+        }
+    }
+
     /// These partitions were given up, after the reader was told or without.
     pub(super) fn gone<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         let mut state = self.state();
@@ -195,10 +206,12 @@ impl Feed {
             }
             // Whatever was wrong is over.
             *problem = None;
-            if known.records.is_empty() && !known.paused {
+            if !known.waits() && !known.paused {
                 turns.push_back(batch.partition.clone());
             }
             known.bytes += batch.records.iter().map(|received| received.record.size()).sum::<usize>();
+            // What is beyond it says the same.
+            known.passed = None;
             known.records.extend(batch.records);
             if !known.full && (known.records.len() >= RECORDS || known.bytes >= BYTES) {
                 known.full = true;
@@ -208,6 +221,19 @@ impl Feed {
         drop(state);
         self.ready.notify_one();
         full
+    }
+
+    /// The client has passed offsets that have no record: what follows what was taken in is at `next` at the earliest.
+    pub(super) fn passed(&self, partition: &TopicPartition, run: u64, next: i64) {
+        let mut state = self.state();
+        let State { partitions, turns, .. } = &mut *state;
+        let Some(known) = partitions.get_mut(partition).filter(|known| known.run == run && !known.revoked) else { return };
+        if !known.waits() && !known.paused {
+            turns.push_back(partition.clone());
+        }
+        known.passed = Some(next);
+        drop(state);
+        self.ready.notify_one();
     }
 
     pub(super) fn answer(&self, answer: super::orders::Answer) {
@@ -279,7 +305,7 @@ impl Feed {
         for partition in partitions {
             if let Some(known) = known.get_mut(partition).filter(|known| known.paused) {
                 known.paused = false;
-                if !known.records.is_empty() {
+                if known.waits() {
                     turns.push_back(partition.clone());
                 }
             }
@@ -307,6 +333,10 @@ impl Feed {
         orders.commits.push(Commit { offsets: offsets.into_iter().filter_map(own).collect(), done });
         drop(state);
         self.bell.ring();
+    }
+
+    pub(super) fn made_anew(&self, partitions: &[TopicPartition]) {
+        self.state().orders.made_anew.extend_from_slice(partitions);
     }
 
     pub(super) fn release(&self, partitions: &[TopicPartition]) {
@@ -349,10 +379,13 @@ impl State {
             let Some(known) = self.partitions.get_mut(&partition).filter(|known| !known.paused) else { continue };
             let records: Vec<_> = known.records.drain(..known.records.len().min(DELIVERY)).collect();
             if records.is_empty() {
-                continue;
+                match known.passed.take() {
+                    Some(next) => return Some(Delivery::Passed { partition, next }),
+                    None => continue,
+                }
             }
             known.bytes -= records.iter().map(|received| received.record.size()).sum::<usize>();
-            if !known.records.is_empty() {
+            if known.waits() {
                 self.turns.push_back(partition.clone());
             }
             if known.full && known.records.len() <= RECORDS / 2 && known.bytes <= BYTES / 2 {
@@ -367,13 +400,28 @@ impl State {
 
 impl Partition {
     fn new(generation: u64) -> Self {
-        Self { generation, run: 0, records: VecDeque::new(), bytes: 0, told: false, revoked: false, paused: false, full: false }
+        Self {
+            generation,
+            run: 0,
+            records: VecDeque::new(),
+            bytes: 0,
+            passed: None,
+            told: false,
+            revoked: false,
+            paused: false,
+            full: false,
+        }
+    }
+
+    /// Whether something waits for the reader.
+    fn waits(&self) -> bool {
+        !self.records.is_empty() || self.passed.is_some()
     }
 
     /// Without what was under way. Its fetching is made anew, and not paused then.
     fn clear(&mut self) {
         self.records.clear();
-        self.bytes = 0;
+        (self.bytes, self.passed) = (0, None);
         self.full = false;
     }
 }

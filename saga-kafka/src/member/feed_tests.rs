@@ -149,3 +149,39 @@ fn a_closed_feed_ends_everything() {
     assert!(matches!(answer.try_recv(), Ok(Err(TransportError::Closed))));
     assert!(feed.orders().close && feed.orders().close, "the thread hears of it however often it asks");
 }
+
+/// Where it is said that all before is passed.
+fn passed(feed: &Feed) -> Option<i64> {
+    match next(feed) {
+        Some(Ok(Delivery::Passed { next, .. })) => Some(next),
+        None => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_passed_is_told_behind_the_records_before_it() {
+    let feed = reading();
+    feed.take_in([batch(1, 0..3, 1)]);
+    feed.passed(&partition(), 1, 5);
+    assert_eq!((delivered(&feed), passed(&feed), passed(&feed)), (3, Some(5), None));
+    // The latest counts, and a record beyond it says the same.
+    feed.passed(&partition(), 1, 6);
+    feed.passed(&partition(), 1, 7);
+    assert_eq!((passed(&feed), passed(&feed)), (Some(7), None));
+    feed.passed(&partition(), 1, 8);
+    feed.take_in([batch(1, 9..10, 1)]);
+    assert_eq!((delivered(&feed), passed(&feed)), (1, None));
+    // As records, it waits while the reader wants none, and is nothing after a start.
+    feed.pause(&[partition()]);
+    feed.passed(&partition(), 1, 12);
+    assert_eq!(passed(&feed), None);
+    feed.resume(&[partition()]);
+    assert_eq!(passed(&feed), Some(12));
+    feed.passed(&partition(), 1, 13);
+    feed.start(&[(partition(), Some(2))]);
+    feed.passed(&partition(), 1, 14);
+    assert_eq!(passed(&feed), None, "of a run before");
+    feed.passed(&partition(), 2, 4);
+    assert_eq!(passed(&feed), Some(4));
+}

@@ -20,6 +20,8 @@ pub(super) struct Held {
     pub(super) paused: bool,
     /// When it was started or something of it was taken.
     pub(super) moved: Instant,
+    /// Where the client stood before the last start, if it may still say so: until it says something else, that is not to be believed.
+    pub(super) before: Option<i64>,
     /// The end of the partition when it was started again because nothing came.
     pub(super) nudged_at: Option<i64>,
 }
@@ -47,6 +49,7 @@ impl Held {
             assigned: false,
             paused: false,
             moved: now,
+            before: None,
             nudged_at: None,
         }
     }
@@ -60,10 +63,24 @@ impl Held {
         self.next.is_some_and(|next| next < oldest || next > end)
     }
 
-    /// Whether it should have given records and did not. The end of a transaction has an offset and no record, so after a start
-    /// that changed nothing only a later end counts.
+    /// Whether it should have given records and did not. After a start that changed nothing only a later end counts.
     pub(super) fn stands_still(&self, oldest: i64, end: i64) -> bool {
         self.stage == Stage::Reading && !self.paused && self.next.unwrap_or(oldest) < end && self.nudged_at != Some(end)
+    }
+
+    /// Where it stands now, if the client has passed offsets that have no record, and stands at `position`. What the client hands
+    /// out and what it passes come in one order, so no record lies between.
+    pub(super) fn passes(&mut self, position: Option<i64>) -> Option<i64> {
+        if self.before.is_some_and(|before| position == Some(before)) {
+            return None;
+        }
+        self.before = None;
+        let position = position?;
+        if self.next.is_some_and(|next| position <= next) {
+            return None;
+        }
+        self.next = Some(position);
+        self.next
     }
 
     pub(super) fn is(&self, asked: &Asked) -> bool {
@@ -134,6 +151,24 @@ mod tests {
         ] {
             assert_eq!(held(next).has_gap(oldest, end), gap, "{next:?} of {oldest}..{end}");
         }
+    }
+
+    #[test]
+    fn what_the_client_has_passed() {
+        let mut held = held(Some(5));
+        assert_eq!(held.passes(Some(5)), None, "where it is");
+        assert_eq!(held.passes(None), None, "nothing is known");
+        assert_eq!((held.passes(Some(7)), held.next), (Some(7), Some(7)));
+        assert_eq!(held.passes(Some(7)), None, "once");
+        assert_eq!(held.passes(Some(6)), None, "never back");
+        // It is started again, further back, and the client has not heard of it yet.
+        (held.next, held.before) = (Some(2), Some(7));
+        assert_eq!(held.passes(Some(7)), None, "of before");
+        assert_eq!(held.passes(None), None, "it has heard of it");
+        assert_eq!((held.passes(Some(7)), held.next), (Some(7), Some(7)), "it came there again");
+        // From the oldest record, whichever that is.
+        let mut held = Held { before: Some(3), ..super::tests::held(None) };
+        assert_eq!((held.passes(Some(3)), held.passes(Some(4))), (None, Some(4)));
     }
 
     #[test]

@@ -16,8 +16,13 @@ use crate::{
 };
 
 /// The lag of `group` on all partitions of topics, whose numbers of partitions are given: two requests, or three for a group
-/// that has not committed everywhere.
-pub(crate) fn lag(client: &Client, group: &str, topics: &BTreeMap<String, i32>) -> Result<Vec<GroupLag>, TransportError> {
+/// that has not committed everywhere. `last` are the ends of partitions, with what open transactions hold back.
+pub(crate) fn lag(
+    client: &Client,
+    group: &str,
+    topics: &BTreeMap<String, i32>,
+    last: &BTreeMap<TopicPartition, i64>,
+) -> Result<Vec<GroupLag>, TransportError> {
     let partitions =
         || topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| TopicPartition::new(topic, number)));
     let what = format!("asking how far the group `{group}` is");
@@ -45,9 +50,24 @@ pub(crate) fn lag(client: &Client, group: &str, topics: &BTreeMap<String, i32>) 
     let of = |partition: TopicPartition| {
         let end = known(&ends, &partition).unwrap_or(0);
         let committed = known(&committed, &partition).or_else(|| known(&oldest, &partition)).unwrap_or(0);
-        GroupLag { partition, committed, end }
+        // They were asked for before: what was published since is behind no transaction.
+        let blocked = last.get(&partition).map_or(0, |last| (last - end).max(0));
+        GroupLag { partition, committed, end, blocked }
     };
     Ok(partitions().map(of).collect())
+}
+
+/// The ends of all partitions of topics, as a client sees them that is not kept from what open transactions have written.
+pub(crate) fn ends(client: &Client, topics: &BTreeMap<String, i32>) -> Result<BTreeMap<TopicPartition, i64>, TransportError> {
+    let what = "asking where the partitions of topics end";
+    let partitions = topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| TopicPartition::new(topic, number)));
+    let found =
+        client.offsets_for_times(list(partitions, Offset::End), observer::PATIENCE).map_err(|error| unavailable(what, &error))?;
+    let found = named(&found).map(|(partition, offset, code)| match code {
+        Some(code) => Err(unavailable_by(what, code, "")),
+        None => Ok((partition, offset)),
+    });
+    found.collect()
 }
 
 /// What the partitions of topics hold, and their first records from `at` on; without a time, their oldest.

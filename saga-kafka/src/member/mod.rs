@@ -30,7 +30,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::{
     feed::Feed,
-    lag::{lag, offsets},
+    lag::{ends, lag, offsets},
+    native::{Identity, identities},
 };
 use crate::{KafkaConfig, observer::Observer, statistics::Board};
 
@@ -83,6 +84,10 @@ impl Subscription for Member {
         let (done, answer) = oneshot::channel();
         self.feed.commit(offsets, done);
         Box::pin(async { answer.await.unwrap_or(Err(TransportError::Closed)) })
+    }
+
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.feed.made_anew(partitions);
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) {

@@ -11,6 +11,8 @@ pub(super) struct Orders {
     /// The latest start of each partition.
     pub(super) start: BTreeMap<TopicPartition, Start>,
     pub(super) released: Vec<Released>,
+    /// Partitions of topics that were made anew.
+    pub(super) made_anew: Vec<TopicPartition>,
     pub(super) commits: Vec<Commit>,
     /// Partitions, with their run, that have room for records again.
     pub(super) room: Vec<(TopicPartition, u64)>,
@@ -56,6 +58,12 @@ pub(super) enum Answer {
     Bounds(Vec<(Asked, i64, i64)>, Why),
     /// That could not be found out.
     NoBounds(Why),
+    /// Something that makes the thread panic.
+    #[cfg(test)]
+    Poison,
+    /// An error that the client gives, and what it says of it.
+    #[cfg(test)]
+    Erred(rdkafka::error::KafkaError, String),
 }
 
 /// Why the bounds of partitions were asked for.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     error::unavailable,
+    net::caught,
     observer::{self, Client, Observer},
 };
 
@@ -22,7 +23,8 @@ pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, aske
     let question = {
         let asked = asked.clone();
         move |client: &Client| {
-            answers.answer(match look_up(client, &group, &asked) {
+            let found = caught(|| look_up(client, &group, &asked)).unwrap_or_else(panicked);
+            answers.answer(match found {
                 Ok(found) => Answer::Committed(asked.into_iter().zip(found).collect()),
                 Err(error) => Answer::NotCommitted(asked, error),
             });
@@ -37,8 +39,8 @@ pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, aske
 pub(super) fn bounds(observer: &Observer, feed: &Arc<Feed>, asked: Vec<Asked>, why: Why) {
     let answers = Arc::clone(feed);
     let question = move |client: &Client| {
-        let oldest = offsets(client, &asked, Offset::Beginning);
-        answers.answer(match oldest.and_then(|oldest| Ok((oldest, offsets(client, &asked, Offset::End)?))) {
+        let both = || Ok((offsets(client, &asked, Offset::Beginning)?, offsets(client, &asked, Offset::End)?));
+        answers.answer(match caught(both).unwrap_or_else(panicked) {
             Ok((oldest, ends)) => {
                 let bounds = asked.into_iter().zip(oldest.into_iter().zip(ends));
                 let known = bounds.filter_map(|(asked, (oldest, end))| Some((asked, oldest?, end?)));
@@ -53,6 +55,12 @@ pub(super) fn bounds(observer: &Observer, feed: &Arc<Feed>, asked: Vec<Asked>, w
     if !observer.put(question) {
         feed.answer(Answer::NoBounds(why));
     }
+}
+
+/// The thread waits for an answer, whatever it is.
+fn panicked<T>(text: String) -> Result<T, TransportError> {
+    tracing::error!(panic = text, "a question of a member panicked");
+    Err(TransportError::Unavailable(format!("a question to the log panicked: {text}")))
 }
 
 fn look_up(client: &Client, group: &str, asked: &[Asked]) -> Result<Vec<Option<i64>>, TransportError> {

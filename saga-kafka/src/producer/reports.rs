@@ -15,8 +15,10 @@ use tokio::sync::Notify;
 use super::call::Ticket;
 use crate::{
     error::{self, unavailable},
+    net::held,
     observer::log,
     statistics::Board,
+    time::now,
 };
 
 /// The producer's context.
@@ -28,42 +30,53 @@ pub(super) struct Reports {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        held("the log of the producer", || log(level, facility, message));
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.board.note(None, &statistics);
+        held("the statistics of the producer", || self.board.note(None, &statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        match error::code(&error) {
+        held("an error of the producer", || match error::code(&error) {
+            Some(code) if error::is_of_connection(code) => {
+                // It is said again and again, and a condition of every service meanwhile.
+                if self.board.refused(None, code, reason, now()) {
+                    tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
+                }
+            }
             Some(code) if error::is_lasting(code) => {
                 tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
             }
             _ => tracing::debug!(target: "librdkafka", %error, reason, "the producer"),
-        }
+        });
     }
 }
 
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
+    /// Without the ticket's answer the call ends by its own time.
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        match result {
-            // Of a record whose answer was lost, and that is known to be stored by what was stored after it, the offset is -1.
-            Ok(message) => {
-                ticket.report(Ok(Position { partition: message.partition(), offset: message.offset().max(-1) }), false);
-            }
-            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), message)) => {
-                let error = refusal(&KafkaError::MessageProduction(Code::MessageSizeTooLarge), message.topic());
-                ticket.refused_with_others(Err(error));
-            }
-            Err((error, message)) => {
-                let taken_back = matches!(error::code(error), Some(Code::PurgeQueue | Code::PurgeInflight));
-                ticket.failed(message.topic(), refusal(error, message.topic()), taken_back);
-            }
-        }
+        held("the report of a record", || answered(result, *ticket));
         self.room.notify_waiters();
+    }
+}
+
+fn answered(result: &DeliveryResult<'_>, ticket: Ticket) {
+    match result {
+        // Of a record whose answer was lost, and that is known to be stored by what was stored after it, the offset is -1.
+        Ok(message) => {
+            ticket.report(Ok(Position { partition: message.partition(), offset: message.offset().max(-1) }), false);
+        }
+        Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), message)) => {
+            let error = refusal(&KafkaError::MessageProduction(Code::MessageSizeTooLarge), message.topic());
+            ticket.refused_with_others(Err(error));
+        }
+        Err((error, message)) => {
+            let taken_back = matches!(error::code(error), Some(Code::PurgeQueue | Code::PurgeInflight));
+            ticket.failed(message.topic(), refusal(error, message.topic()), taken_back);
+        }
     }
 }
 

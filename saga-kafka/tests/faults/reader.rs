@@ -95,6 +95,7 @@ impl Reader {
             }
             Ok(Delivery::Lost(partitions)) => self.held.retain(|held| !partitions.contains(held)),
             Ok(Delivery::Records { records, .. }) => self.read.extend(records),
+            Ok(Delivery::Passed { .. }) => {}
             Ok(Delivery::Gap { partition, .. }) => panic!("a gap of {partition} where all records are there"),
             // A broker is away, and comes back.
             Err(_) => {}

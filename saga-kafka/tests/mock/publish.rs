@@ -66,6 +66,36 @@ async fn a_topic_that_may_not_be_written_is_told_with_the_fix() {
 }
 
 #[tokio::test]
+async fn a_producer_that_has_failed_for_good_is_replaced_and_the_order_stays() {
+    let cluster = Cluster::new(1, 1);
+    let kafka = Kafka::connect(cluster.config()).await.expect("the mock answers");
+    let mut reader = Reader::join(&kafka).await;
+    let mut waiting: Vec<usize> = (0..300).collect();
+    for round in 0..3 {
+        publish(&kafka, waiting.drain(..50).map(|value| record("key", value)).collect()).await;
+        // A broker that has lost what it knew of the producer, which is fatal for it.
+        cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+        let mut failed = 0;
+        // As the outbox does it: what was not stored is sent again, in order.
+        let sent = waiting.len() - 50;
+        while waiting.len() > sent {
+            let some: Vec<_> = waiting.iter().take(waiting.len() - sent).copied().collect();
+            let answers = within("publishing", kafka.publish(some.iter().map(|value| record("key", *value)).collect())).await;
+            let stored = answers.iter().take_while(|answer| answer.is_ok()).count();
+            let others = &answers[stored..];
+            assert!(others.iter().all(|answer| matches!(answer, Err(TransportError::Unavailable(_)))), "{others:?}");
+            failed += others.len();
+            waiting.drain(..stored);
+            assert!(failed < 1_000, "round {round}: it publishes nothing any more: {others:?}");
+        }
+        println!("round {round}: {failed} answers were errors");
+        assert!(failed > 0, "round {round}: the error is fatal");
+    }
+    reader.read(300).await;
+    assert_eq!(reader.read.iter().map(value).collect::<Vec<_>>(), (0..300).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn keys_have_the_partitions_that_java_gives_them() {
     let cluster = Cluster::new(1, 12);
     let kafka = cluster.kafka().await;

@@ -11,11 +11,11 @@ use sagas::{
 
 use super::{places::Place, trouble::Trouble};
 
-/// Look at sagas: which run, which are stuck, why, and what helps; and settle dead letters.
+/// Look at sagas: which run, which are stuck, why, and what helps; settle dead letters, and ask for replays.
 ///
-/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs. Two commands write:
-/// `letters retry` and `letters discard`, to the database of one service. All others change nothing: what an operator can do about an
-/// instance is said by `explain`, and done by the service that tracks it.
+/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs. Four commands write,
+/// to the database of one service: `letters retry`, `letters discard`, `replays ask` and `replays cancel`. All others change nothing:
+/// what an operator can do about an instance is said by `explain`, and done by the service that tracks it.
 #[derive(Debug, Parser)]
 #[command(name = "sagas", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
@@ -34,6 +34,8 @@ Examples:
   sagas --data ./ecommerce-data explain 0197c1a2-8d5e-7c3b-9a41-5f2e6d7c8b90
   SAGAS_DATABASE=postgres://shop:secret@db/shop sagas ps --stuck --watch
   sagas --data ./ecommerce-data letters retry --service payment --topic orders --error timeout --dry-run
+  sagas --data ./ecommerce-data replays ask --service payment --topic orders --from-time 2026-01-31T12:00:00Z \\
+      --reason \"a handler was missing\" --by ann --dry-run
   sagas --database sqlite:data/order.sqlite graph PlaceOrder --format dot | dot -Tsvg > flow.svg
 
 Exit codes: 0 as it should be; 1 not found, findings of `check`, or a database that cannot be read; 2 flags or a URL that cannot
@@ -71,6 +73,77 @@ pub(crate) enum Command {
     Check,
     /// Look at dead letters, and settle them
     Letters(Letters),
+    /// Have a service read a range of a topic once more
+    Replays(Replays),
+}
+
+/// Ranges of topics that are read once more.
+#[derive(Debug, Args)]
+pub(crate) struct Replays {
+    #[command(subcommand)]
+    pub(crate) what: ReplaysCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplaysCommand {
+    /// List replays, newest first. Writes nothing
+    List {
+        /// Only those that have not ended
+        #[arg(long)]
+        open: bool,
+        /// How many at most
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Have one service read a range once more. WRITES to the service's database
+    ///
+    /// The service, if it runs, begins within seconds; else when it starts. It compares the range with what the log has then, and
+    /// refuses one whose first records are gone or that is beyond the limit, which `replays list` shows. While a range is read, the
+    /// rest of its partition waits; afterwards it goes on where it was.
+    Ask(AskReplay),
+    /// End a replay where it is. WRITES to the service's database
+    Cancel {
+        /// The replay
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("from").required(true), group = clap::ArgGroup::new("to"))]
+pub(crate) struct AskReplay {
+    /// The topic: one that the service has read
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: String,
+    /// The partition; all of them if none is named
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) partition: Option<i32>,
+    /// The first offset
+    #[arg(long, value_name = "OFFSET", group = "from", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) from_offset: Option<i64>,
+    /// From the first record that is as young, by the log's timestamps: 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", group = "from", value_parser = time)]
+    pub(crate) from_time: Option<Timestamp>,
+    /// The offset before which it ends; where the partition ends when it is begun, if nothing is said
+    #[arg(long, value_name = "OFFSET", group = "to", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) to_offset: Option<i64>,
+    /// The time before which the last record was published
+    #[arg(long, value_name = "TIME", group = "to", value_parser = time)]
+    pub(crate) to_time: Option<Timestamp>,
+    /// Handle again what was handled before, with all its effects. Without it only what was never handled has an effect
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// The most records of a partition
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) limit: i64,
+    /// Why, for those who look at it later
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    pub(crate) reason: String,
+    /// Who wants it
+    #[arg(long, value_name = "NAME", value_parser = words)]
+    pub(crate) by: String,
+    /// Only show what would be asked for. Writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Messages that services gave up.
@@ -260,6 +333,15 @@ fn letter_state(text: &str) -> Result<LetterState, String> {
     match text {
         "all" => Ok(None),
         text => DeadLetterState::of(text).map(Some).ok_or_else(|| format!("there are {}, and all", states())),
+    }
+}
+
+/// What people say, in 1 to 1,000 characters.
+fn words(text: &str) -> Result<String, String> {
+    match text.trim().chars().count() {
+        0 => Err("say it in a few words".to_owned()),
+        1..=1_000 => Ok(text.trim().to_owned()),
+        _ => Err("1,000 characters at most".to_owned()),
     }
 }
 

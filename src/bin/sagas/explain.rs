@@ -91,7 +91,7 @@ async fn unknown(services: &Services, sagas: &BTreeSet<String>, wanted: &Explain
     let id = &wanted.id;
     Ok(match (services.names(), steps.is_empty()) {
         (names, _) if names.is_empty() => {
-            format!("there is no instance `{id}`{of}: no service has kept anything of sagas here yet")
+            format!("there is no instance `{id}`{of}: no service has kept anything here yet")
         }
         (names, true) => format!(
             "there is no instance `{id}`{of} in what these services keep: {names}; `sagas ps --all` lists those there are"

@@ -1,5 +1,6 @@
 //! The program `sagas`: what the databases of services say of their sagas and dead letters, read without the programs that wrote them
-//! and without changing anything, whether those run or not. Only [`letters`] writes: to settle dead letters.
+//! and without changing anything, whether those run or not. Only [`letters`] and [`replays`] write: to settle dead letters, and to ask for
+//! replays.
 
 mod args;
 mod check;
@@ -10,6 +11,7 @@ mod letters;
 mod output;
 mod places;
 mod ps;
+mod replays;
 mod rows;
 mod table;
 mod tracked;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command, Letters};
+use args::{Cli, Command, Letters, Replays};
 use output::Output;
 use trouble::Trouble;
 
@@ -52,5 +54,6 @@ async fn run(cli: Cli) -> Result<bool, Trouble> {
         Command::Graph(wanted) => graph::graph(&place, &wanted, &output).await,
         Command::Check => check::check(&place, &output).await,
         Command::Letters(Letters { what }) => letters::letters(&place, service.as_deref(), what, &output).await,
+        Command::Replays(Replays { what }) => replays::replays(&place, service.as_deref(), what, &output).await,
     }
 }

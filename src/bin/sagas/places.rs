@@ -147,7 +147,7 @@ impl Place {
             all.retain(|service| service.name == *wanted);
             if all.is_empty() {
                 return Err(Trouble::Failed(match known.is_empty() {
-                    true => format!("--service {wanted}: no service has kept anything of sagas in {place} yet"),
+                    true => format!("--service {wanted}: no service has kept anything in {place} yet"),
                     false => format!("--service {wanted}: it keeps nothing in {place}; there are {}", known.join(", ")),
                 }));
             }

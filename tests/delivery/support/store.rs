@@ -10,8 +10,8 @@ use sagas::{
     store::{
         Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
         InstanceRecord, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-        ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader, StepRecord, Store, StoreError,
-        StoreTx,
+        ParkedMessage, PrunedLetters, Replay, ReplayId, ReplayStep, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader,
+        StepRecord, Store, StoreError, StoreTx,
     },
     time::Timestamp,
 };
@@ -32,6 +32,8 @@ pub enum Fault {
     Own,
     Advance,
     Hold,
+    /// A step of a replay.
+    Step,
     /// It says that it is not well.
     Check,
 }
@@ -162,7 +164,7 @@ impl Store for Failing {
     }
 
     fn replays(&self) -> &dyn ReplayStore {
-        self.inner.replays()
+        self
     }
 
     fn sagas(&self) -> &dyn SagaStore {
@@ -252,6 +254,34 @@ impl Store for Failing {
 
     /// The database is the test's, and outlives the app.
     async fn close(&self) {}
+}
+
+#[async_trait]
+impl ReplayStore for Failing {
+    async fn ask(&self, service: &str, replay: &Replay) -> Result<bool, StoreError> {
+        self.inner.replays().ask(service, replay).await
+    }
+
+    async fn list(&self, service: &str, open: bool, limit: u32) -> Result<Vec<Replay>, StoreError> {
+        self.inner.replays().list(service, open, limit).await
+    }
+
+    async fn stop(&self, service: &str, id: &ReplayId, at: Timestamp) -> Result<bool, StoreError> {
+        self.inner.replays().stop(service, id, at).await
+    }
+
+    async fn step(&self, service: &str, step: &ReplayStep) -> Result<bool, StoreError> {
+        self.faults.check(Fault::Step)?;
+        self.inner.replays().step(service, step).await
+    }
+
+    async fn partitions(&self, service: &str) -> Result<Vec<Ownership>, StoreError> {
+        self.inner.replays().partitions(service).await
+    }
+
+    async fn prune(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.inner.replays().prune(service, before, limit).await
+    }
 }
 
 struct FailingTx {

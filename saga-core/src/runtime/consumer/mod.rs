@@ -26,7 +26,7 @@ use self::{
     partition::{Owned, Stage},
     progress::{Advanced, pending},
     rebalance::TakenOver,
-    replay::Moved,
+    replay::{Moved, Refused},
 };
 use super::{
     core::Core,
@@ -83,6 +83,10 @@ pub(crate) struct Consumer {
     skips: JoinSet<Skipped>,
     /// Partitions are set to where a replay begins, and back.
     moves: JoinSet<Moved>,
+    /// Replays that cannot be done: that is to be noted.
+    refused: Vec<Refused>,
+    /// The last change of the logs for which all partitions were compared.
+    compared: u64,
     /// The database is told how far partitions are applied, at most one task at a time.
     advances: JoinSet<Advanced>,
     /// When it may be told again, and when after a failure.
@@ -119,6 +123,8 @@ impl Consumer {
             takeovers: JoinSet::new(),
             skips: JoinSet::new(),
             moves: JoinSet::new(),
+            refused: Vec::new(),
+            compared: 0,
             advances: JoinSet::new(),
             advance_next: core.clock.now(),
             advance_again: None,
@@ -154,6 +160,7 @@ impl Consumer {
         let stop = self.stop.clone();
         while !stop.is_there() {
             self.take_over();
+            self.compare_logs();
             self.skip();
             self.replay();
             self.dispatch();
@@ -218,10 +225,11 @@ impl Consumer {
     fn take(&mut self, delivery: Result<Delivery, TransportError>) {
         match delivery {
             Ok(Delivery::Records { partition, records }) => self.records(&partition, records),
+            Ok(Delivery::Passed { partition, next }) => self.passed(&partition, next),
             Ok(Delivery::Assigned(partitions)) => self.assigned(partitions),
             Ok(Delivery::Revoked(partitions)) => self.revoked(&partitions),
             Ok(Delivery::Lost(partitions)) => self.lost(&partitions),
-            Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap { partition, wanted, oldest, end }),
+            Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap::told(partition, wanted, oldest, end)),
             Err(error) => {
                 let (service, now) = (&*self.core.name, self.core.clock.now());
                 // What lasts becomes a condition.
@@ -277,6 +285,15 @@ impl Consumer {
         self.flow.took(partition, messages, bytes);
         self.pause_when_full();
         self.core.moved();
+    }
+
+    /// Takes note that what is before `next` and was not delivered has no record.
+    fn passed(&mut self, partition: &TopicPartition, next: i64) {
+        let Some(owned) = self.partitions.get_mut(partition) else { return };
+        if owned.stage == Stage::Reading && owned.revoked.is_none() {
+            owned.pass(next, self.core.clock.now());
+            self.core.moved();
+        }
     }
 
     fn pause_when_full(&mut self) {

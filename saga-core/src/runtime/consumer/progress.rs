@@ -28,11 +28,8 @@ impl Consumer {
         if self.committing.is_some() || self.commit_again.is_some() {
             return;
         }
-        let offsets: Vec<_> = self
-            .partitions
-            .iter()
-            .filter_map(|(partition, owned)| Some((partition.clone(), owned.watermark.committable()?)))
-            .collect();
+        let offsets: Vec<_> =
+            self.partitions.iter().filter_map(|(partition, owned)| Some((partition.clone(), owned.committable()?))).collect();
         if offsets.is_empty() {
             return;
         }
@@ -87,7 +84,8 @@ impl Consumer {
 
     fn begin_advance(&mut self) {
         let ahead = |(partition, owned): (&TopicPartition, &super::partition::Owned)| {
-            Some(Ownership { partition: partition.clone(), epoch: owned.epoch, applied: Some(owned.ahead()?) })
+            let (applied, log) = owned.ahead()?;
+            Some(Ownership { partition: partition.clone(), epoch: owned.epoch, applied, log: log.map(ToString::to_string) })
         };
         let applied: Vec<_> = self.partitions.iter().filter_map(ahead).collect();
         if applied.is_empty() {
@@ -111,6 +109,7 @@ impl Consumer {
                     } else if let Some(owned) = self.partitions.get_mut(&told.partition).filter(|owned| owned.epoch == told.epoch)
                     {
                         owned.applied = owned.applied.max(told.applied);
+                        owned.noted = told.log.map(Into::into).or_else(|| owned.noted.take());
                         owned.setbacks = 0;
                     }
                 }

@@ -5,7 +5,7 @@
 //! was refused, is read no more; if the log goes on saying that it is ours, it was taken away by a member that came too late,
 //! and is taken over again.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Consumer, Stage,
@@ -13,9 +13,9 @@ use super::{
     replay::{self, Replaying},
 };
 use crate::{
-    engine::parking::Parked,
+    engine::{flow::Reason, parking::Parked},
     message::TopicPartition,
-    runtime::{core::Core, item::Item, parked, partitions},
+    runtime::{core::Core, item::Item, logs, parked, partitions},
     store::{Ownership, StoreError},
 };
 
@@ -85,7 +85,7 @@ impl Consumer {
 
     /// Reads partitions that were taken over. Before any record of them is looked at, the keys that are parked are known.
     fn begin(&mut self, taken: Vec<Ownership>, keys: &[Parked], mut replays: Vec<Replaying>) {
-        let mut starts = Vec::with_capacity(taken.len());
+        let (mut starts, mut lost) = (Vec::with_capacity(taken.len()), Vec::new());
         for taken in taken {
             let Some(owned) = self.partitions.get_mut(&taken.partition).filter(|owned| owned.stage == Stage::Taking) else {
                 continue;
@@ -97,11 +97,20 @@ impl Consumer {
             owned.begin(&taken);
             owned.replay =
                 replays.iter().position(|replay| replay.is_of(&taken.partition)).map(|at| Box::new(replays.swap_remove(at)));
+            let gone = owned.compare(self.core.logs.of(&taken.partition.topic).as_ref());
             let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
             self.core.lot().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
-            starts.push((taken.partition, taken.applied));
+            self.flow.free(&taken.partition, Reason::Gap);
+            match gone {
+                true => lost.push(taken.partition),
+                false => starts.push((taken.partition, taken.applied)),
+            }
         }
         self.subscription.start(&starts);
+        for (partition, _) in &starts {
+            self.refuse_replay_of_before(partition);
+        }
+        lost.iter().for_each(|partition| self.recreated(partition));
         self.core.lot_wake.notify_one();
     }
 
@@ -190,7 +199,11 @@ impl Consumer {
 
 /// Takes partitions over from whoever read them before, and then reads which keys are parked.
 async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<Taken, StoreError> {
-    let (owned, counted) = tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions));
+    let topics: Vec<_> =
+        partitions.iter().map(|partition| partition.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    // Without an answer they are compared when there is one: what was read by then is read again from the beginning.
+    let (owned, counted, ()) =
+        tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions), logs::ask(core, &topics));
     partitions::learn(core, counted).await?;
     let (owned, keys) = (owned?, parked::keys(core).await?);
     let replays = replay::running(core, partitions, &keys).await?;

@@ -25,6 +25,8 @@ use crate::{
 /// For how long nothing comes at the end of a range before it has ended: it ends in offsets that no record has, as a transaction of
 /// a producer or compaction leaves them.
 const IDLE: Duration = Duration::from_secs(30);
+/// That a replay cannot be done is noted again after as long as after so many failures.
+const REFUSED_AGAIN: u32 = 3;
 /// Parked messages of one key whose positions are looked at.
 const PER_KEY: usize = 100_000;
 
@@ -60,6 +62,11 @@ impl Replaying {
         Self { replay, range, phase, parked, beyond, heard: now, again: None, detail: None }
     }
 
+    /// Whether its offsets are of a log that is gone, now that the topic is `log`.
+    fn is_of_before(&self, log: Option<&str>) -> bool {
+        replay::is_of_another(self.replay.log.as_deref(), log)
+    }
+
     pub(super) fn is_of(&self, partition: &TopicPartition) -> bool {
         self.replay.partition == *partition
     }
@@ -69,6 +76,13 @@ impl Replaying {
 pub(super) struct Moved {
     step: ReplayStep,
     result: Result<(bool, HashSet<i64>), StoreError>,
+}
+
+/// A replay that cannot be done. Its partition is read on while that is noted.
+pub(super) struct Refused {
+    step: ReplayStep,
+    /// When it is noted; `None` while it is.
+    at: Option<Timestamp>,
 }
 
 impl Owned {
@@ -88,6 +102,21 @@ impl Owned {
         records
     }
 
+    /// All before `next` that was not delivered has no record: while a range is read once more, none beyond it is passed.
+    pub(super) fn pass(&mut self, next: i64, now: Timestamp) {
+        let to = match &mut self.replay {
+            // It comes again.
+            Some(replaying) if replaying.phase == Phase::Draining => return,
+            Some(replaying) => {
+                replaying.heard = now;
+                replaying.beyond |= next >= replaying.range.to;
+                next.min(replaying.range.to)
+            }
+            None => next,
+        };
+        self.watermark.pass(to);
+    }
+
     /// Since when claims count for the record at `offset`; `None`: since ever.
     pub(super) fn again(&self, offset: i64) -> Option<Timestamp> {
         let replaying = self.replay.as_ref().filter(|replaying| replaying.phase == Phase::Reading)?;
@@ -102,7 +131,7 @@ impl Owned {
         let (replay, range) = (&replaying.replay, replaying.range);
         let step = |state, applied, resume, detail| ReplayStep {
             id: replay.id.clone(),
-            owned: Ownership { partition: replay.partition.clone(), epoch: self.epoch, applied },
+            owned: Ownership { partition: replay.partition.clone(), epoch: self.epoch, applied, log: None },
             state,
             from: Some(range.from),
             to: Some(range.to),
@@ -139,7 +168,12 @@ impl Owned {
 impl Consumer {
     /// Takes the next steps of replays.
     pub(super) fn replay(&mut self) {
+        self.note_refused();
         let wanted = self.core.replays();
+        // What was told of before is written before.
+        if !self.advances.is_empty() {
+            return;
+        }
         if wanted.is_empty() && self.partitions.values().all(|owned| owned.replay.is_none()) {
             return;
         }
@@ -154,13 +188,20 @@ impl Consumer {
                 let waits =
                     |wanted: &&Wanted| wanted.replay.partition == *partition && wanted.replay.state == ReplayState::Waiting;
                 match wanted.iter().find(waits) {
+                    // It shows soon which of the two is older.
+                    Some(Wanted { replay, range: Ok(_) })
+                        if replay::is_of_another(replay.log.as_deref(), owned.log.as_deref()) =>
+                    {
+                        continue;
+                    }
                     Some(Wanted { replay, range: Ok(range) }) => {
                         owned.replay = Some(Box::new(Replaying::new(replay.clone(), *range, Phase::Draining, now)));
                     }
                     Some(Wanted { replay, range: Err(reason) }) => {
-                        let looked_at = Ownership { partition: partition.clone(), epoch: owned.epoch, applied: None };
-                        steps.push(refused(replay.id.clone(), looked_at, reason, now));
-                        owned.stage = Stage::Skipping;
+                        if !self.refused.iter().any(|refused| refused.step.id == replay.id) {
+                            let step = refused(replay.id.clone(), partition.clone(), owned.epoch, reason, now);
+                            self.refused.push(Refused { step, at: Some(now) });
+                        }
                         continue;
                     }
                     None => continue,
@@ -182,6 +223,7 @@ impl Consumer {
                 steps.push(step);
             }
         }
+        self.note_refused();
         for step in steps {
             let core = self.core.clone();
             let begins = owned_again(&self.partitions, &step);
@@ -189,8 +231,55 @@ impl Consumer {
         }
     }
 
+    /// Notes those that cannot be done.
+    fn note_refused(&mut self) {
+        let now = self.core.clock.now();
+        for refused in &mut self.refused {
+            if refused.at.take_if(|at| *at <= now).is_some() {
+                let (core, step) = (self.core.clone(), refused.step.clone());
+                self.moves.spawn(async move { Moved { result: take_step(&core, &step, false).await, step } });
+            }
+        }
+    }
+
+    /// It was noted that a replay cannot be done, or not.
+    fn refused(&mut self, step: &ReplayStep, result: Result<bool, StoreError>) {
+        let (service, id, partition) = (&*self.core.name, step.id.as_str(), &step.owned.partition);
+        match result {
+            Ok(noted) => {
+                if noted {
+                    tracing::warn!(service, replay = id, %partition, detail = step.detail, "a replay cannot be done");
+                }
+                self.refused.retain(|refused| refused.step.id != step.id);
+                self.looked_at(&step.id);
+            }
+            Err(error) => {
+                tracing::warn!(service, replay = id, %partition, %error, "that a replay cannot be done could not be written; waiting");
+                let again = self.core.clock.now().after(self.core.outage_backoff(REFUSED_AGAIN));
+                self.refused.iter_mut().filter(|refused| refused.step.id == step.id).for_each(|refused| refused.at = Some(again));
+                self.core.moved();
+            }
+        }
+    }
+
+    /// Ends a replay of `partition` whose offsets are of the log before.
+    pub(super) fn refuse_replay_of_before(&mut self, partition: &TopicPartition) {
+        let (now, log) = (self.core.clock.now(), self.core.logs.of(&partition.topic));
+        let Some(owned) = self.partitions.get_mut(partition) else { return };
+        let before = |replaying: &mut Box<Replaying>| owned.gone || replaying.is_of_before(log.as_deref());
+        if let Some(replaying) = owned.replay.take_if(before) {
+            let reason = replays::of_before(partition);
+            let step = refused(replaying.replay.id, partition.clone(), owned.epoch, &reason, now);
+            self.refused.push(Refused { step, at: Some(now) });
+        }
+    }
+
     /// When something of a replay is to be looked at, if only the time is missing.
     pub(super) fn replay_at(&self) -> Option<Timestamp> {
+        let refused = self.refused.iter().filter_map(|refused| refused.at).min();
+        if !self.advances.is_empty() {
+            return refused;
+        }
         let reading = self.partitions.values().filter(|owned| owned.stage == Stage::Reading);
         reading
             .filter_map(|owned| {
@@ -198,19 +287,19 @@ impl Consumer {
                 let idle = (replaying.phase == Phase::Reading && !replaying.beyond).then(|| replaying.heard.after(IDLE));
                 replaying.again.or(idle)
             })
+            .chain(refused)
             .min()
     }
 
     pub(super) fn replay_moved(&mut self, Moved { step, result }: Moved) {
+        if step.state == ReplayState::Refused {
+            return self.refused(&step, result.map(|(noted, _)| noted));
+        }
         let now = self.core.clock.now();
         let partition = step.owned.partition.clone();
         let skipping = |owned: &&mut Owned| owned.stage == Stage::Skipping && owned.epoch == step.owned.epoch;
         let Some(owned) = self.partitions.get_mut(&partition).filter(skipping) else { return };
         owned.stage = Stage::Reading;
-        if step.state == ReplayState::Refused {
-            // Records that came meanwhile were not taken: they are delivered again.
-            self.subscription.start(&[(partition.clone(), owned.watermark.prefix())]);
-        }
         let service = &*self.core.name;
         let (id, state) = (step.id.as_str(), step.state.as_str());
         match result {
@@ -229,12 +318,11 @@ impl Consumer {
                     self.subscription.start(&[(partition, Some(applied))]);
                 }
             }
-            // Another has the partition, which shows by itself, or the replay has ended: it goes on as before.
+            // Another has the partition, which shows by itself, or the replay has ended: it goes on as before, with what came meanwhile.
             Ok((false, _)) => {
-                let drained = owned.replay.take().is_some();
-                if let Some(at) = owned.watermark.prefix().filter(|_| drained) {
-                    self.subscription.start(&[(partition, Some(at))]);
-                }
+                owned.replay = None;
+                let at = owned.watermark.prefix().or(owned.applied);
+                self.subscription.start(&[(partition, at)]);
             }
             Err(error) => {
                 tracing::warn!(service, replay = id, %partition, %error, "a step of a replay could not be written; waiting");
@@ -245,8 +333,12 @@ impl Consumer {
                 return self.core.moved();
             }
         }
-        // What was looked at before is not so any more.
-        let left: Vec<_> = self.core.replays().iter().filter(|wanted| wanted.replay.id != step.id).cloned().collect();
+        self.looked_at(&step.id);
+    }
+
+    /// What was looked at of this replay before is not so any more.
+    fn looked_at(&self, id: &ReplayId) {
+        let left: Vec<_> = self.core.replays().iter().filter(|wanted| wanted.replay.id != *id).cloned().collect();
         self.core.set_replays(left);
         self.core.replay_wake.notify_one();
         self.core.moved();
@@ -276,7 +368,8 @@ fn owned_again(partitions: &std::collections::HashMap<TopicPartition, Owned>, st
     step.state == ReplayState::Running && replay.is_some_and(|replaying| replaying.replay.again)
 }
 
-fn refused(id: ReplayId, owned: Ownership, reason: &str, at: Timestamp) -> ReplayStep {
+fn refused(id: ReplayId, partition: TopicPartition, epoch: i64, reason: &str, at: Timestamp) -> ReplayStep {
+    let owned = Ownership { partition, epoch, applied: None, log: None };
     let detail = Some(reason.to_owned());
     ReplayStep { id, owned, state: ReplayState::Refused, from: None, to: None, resume: None, detail, at }
 }

@@ -25,6 +25,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// What lasts this long is a condition.
 const LASTING: Duration = Duration::from_secs(3);
+/// A topic of which it cannot be learned for this long which log it is, is told.
+const UNKNOWN: Duration = Duration::from_secs(30);
 /// A transaction of a producer that is open for this long is told.
 const OPEN: Duration = Duration::from_secs(10);
 /// How often the settings of topics are looked at.
@@ -106,6 +108,7 @@ impl Lookout {
         seen.extend(self.stalled());
         seen.extend(self.behind_transactions());
         seen.extend(self.transport().await);
+        seen.extend(self.unidentified());
         seen.extend(self.settings().await);
         self.tell(seen);
     }
@@ -158,9 +161,9 @@ impl Lookout {
                     stalled.next, self.core.name
                 ),
             };
-            // A warning: offsets without a record, as that of a transaction's end, look the same, and whether another instance is only
-            // slow cannot be seen from here.
-            Seen::warning("partition_stalled", partition.to_string(), detail).since(stalled.since)
+            // Whether another instance is only slow cannot be seen from here.
+            let seen = if own { Seen::critical } else { Seen::warning };
+            seen("partition_stalled", partition.to_string(), detail).since(stalled.since)
         };
         stalled.into_iter().map(of).collect()
     }
@@ -207,6 +210,22 @@ impl Lookout {
             Seen { severity: if known.critical { Severity::Critical } else { Severity::Warning }, ..seen }
         }));
         seen
+    }
+
+    /// Topics of which it cannot be learned which log they are.
+    fn unidentified(&self) -> Vec<Seen> {
+        // A log that answers nothing is told already.
+        if self.unreachable.is_some() {
+            return Vec::new();
+        }
+        let unknown = self.core.logs.unknown(self.core.clock.now(), UNKNOWN);
+        let of = |(topic, since, why): (String, Timestamp, String)| {
+            let detail = format!(
+                "which log the topic `{topic}` is cannot be learned: {why}. Were it deleted and created again, that would be noticed only                  if it is shorter then than what was read"
+            );
+            Seen::warning("topic_identity_unknown", topic, detail).since(since)
+        };
+        unknown.into_iter().map(of).collect()
     }
 
     /// What the settings of the topics are.

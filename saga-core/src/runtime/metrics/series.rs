@@ -10,6 +10,7 @@ const SKIPPED: &str = "sagas_skipped_total";
 const PUBLISHED: &str = "sagas_published_total";
 const LAG: &str = "sagas_consumer_lag_records";
 const GROUP_LAG: &str = "sagas_group_lag_records";
+const BEHIND_TRANSACTIONS: &str = "sagas_records_behind_open_transactions";
 const PAUSED: &str = "sagas_partition_paused";
 const BATCH_SIZE: &str = "sagas_batch_size";
 const COMMIT_SECONDS: &str = "sagas_commit_duration_seconds";
@@ -37,6 +38,7 @@ pub(super) fn help(name: &str) -> Option<&'static str> {
     Some(match name {
         LAG => "Records that are not done yet of a partition that this instance reads.",
         GROUP_LAG => "Records of a topic that are not done yet by all instances together, on partitions that nobody reads too.",
+        BEHIND_TRANSACTIONS => "Offsets of a topic that cannot be read yet, because a transaction of a producer is open.",
         PAUSED => "1 while a partition that this instance reads is paused, else 0.",
         _ => return None,
     })
@@ -113,6 +115,11 @@ pub(crate) fn without_effect(metrics: &Metrics, saga: &str, step: &str, reason: 
 /// Records of a topic that the whole group has not done yet.
 pub(crate) fn group_lag(metrics: &Metrics, topic: &str) -> PassingGauge {
     metrics.passing(GROUP_LAG, &[("topic", topic)])
+}
+
+/// Offsets of a topic that wait behind an open transaction.
+pub(crate) fn behind_transactions(metrics: &Metrics, topic: &str) -> PassingGauge {
+    metrics.passing(BEHIND_TRANSACTIONS, &[("topic", topic)])
 }
 
 /// How many seconds the clock called `against` is ahead.
@@ -328,6 +335,8 @@ mod tests {
         PartitionSeries::measured(&metrics, "orders", 0, 1);
         let group = group_lag(&metrics, "orders");
         group.set_count(1);
+        let blocked = behind_transactions(&metrics, "orders");
+        blocked.set_count(1);
         SagaSeries::new(&metrics, "PlaceOrder");
         without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         condition_gauge(&metrics, "clock_skew");
@@ -337,7 +346,7 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 28, "{described:?}");
+        assert_eq!(described.len(), 29, "{described:?}");
     }
 
     #[test]

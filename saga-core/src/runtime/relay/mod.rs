@@ -9,6 +9,7 @@ mod held;
 mod instance;
 mod refused;
 mod send;
+mod unreadable;
 mod upkeep;
 
 use std::{
@@ -26,7 +27,7 @@ use super::{core::Core, metrics::TopicSeries};
 use crate::{
     engine::{outbox::OrderKey, waits::Waits},
     message::{Record, Shards},
-    store::StoreError,
+    store::{OutboxId, StoreError},
     time::Timestamp,
 };
 
@@ -54,6 +55,8 @@ pub(crate) struct Relay {
     held: Held,
     /// Topics that refused what tells others of a flow.
     uninformed: HashSet<String>,
+    /// Rows whose headers cannot be read, and why.
+    unreadable: HashMap<OutboxId, String>,
 }
 
 /// What the relay does with the database.
@@ -82,6 +85,7 @@ impl Relay {
             looked,
             held: Held::default(),
             uninformed: HashSet::new(),
+            unreadable: HashMap::new(),
         };
         relay.look().await?;
         let rows = relay.core.ledger().len();

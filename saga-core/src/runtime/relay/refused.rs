@@ -87,7 +87,7 @@ impl Relay {
             Kind::GivenUp(given_up) => self.given_up(&mut *tx, given_up, record, reason, flows, now).await?,
             Kind::Retry(retry) => self.retry(&mut *tx, row, retry, record, reason, flows, now).await?,
             Kind::Event => {
-                let letter = self.letter(record, reason, now);
+                let letter = self.letter(record, format!("the log refused it: {reason}"), now);
                 let why = format!("the log refused it: {reason}");
                 let unsent = Unsent { row, record, letter: Some(&letter.id), why: &why };
                 let signals =
@@ -102,13 +102,14 @@ impl Relay {
         core.commit(tx, staged).await
     }
 
-    fn letter(&self, record: &Record, reason: &str, now: Timestamp) -> DeadLetter {
+    /// The dead letter of a record that the log does not have.
+    pub(super) fn letter(&self, record: &Record, error: String, now: Timestamp) -> DeadLetter {
         let received = Received { record: Arc::new(record.clone()), partition: -1, offset: -1 };
         DeadLetter {
             id: self.core.ids.uuid(now).into(),
             event_type: Envelope::by_position(&received, now).event_type,
             received,
-            error: format!("the log refused it: {reason}"),
+            error,
             attempts: 1,
             at: now,
             state: DeadLetterState::Open,

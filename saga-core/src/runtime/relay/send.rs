@@ -12,6 +12,10 @@ use crate::{
 impl Relay {
     /// Gives `rows` to the log.
     pub(super) async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
+        let rows = self.without_unreadable(rows).await;
+        if rows.is_empty() {
+            return;
+        }
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         let results = self.core.transport.publish(records.clone()).await;
         let (mut refused, mut unknown) = (Vec::new(), None);

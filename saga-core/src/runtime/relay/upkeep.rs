@@ -20,6 +20,8 @@ impl Relay {
         self.looked = tokio::time::Instant::now();
         match core.store().outbox_of(&core.name, look.shards(), &look.known, look.limit).await {
             Ok(rows) => {
+                let damaged = rows.iter().filter_map(|row| Some((row.id, row.unreadable.clone()?)));
+                self.unreadable.extend(damaged);
                 let rows = rows.into_iter().map(|row| (row.id, order_key(&row.record), row.record)).collect();
                 core.ledger().end_look(look, rows);
                 self.upkeep.works(&Upkeep::Look);

@@ -85,7 +85,7 @@ impl Store for MemoryStore {
         let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
         let tables = self.tables();
         let rows = tables.outbox.range(first..).filter(|(_, (owner, _))| owner == service).take(limit);
-        Ok(rows.map(|(id, (_, record))| OutboxRow { id: *id, record: record.clone() }).collect())
+        Ok(rows.map(|(id, (_, record))| OutboxRow { id: *id, record: record.clone(), unreadable: None }).collect())
     }
 
     async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {

@@ -1,5 +1,7 @@
 //! What is kept of replays.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 
 use super::{
@@ -29,7 +31,7 @@ impl ReplayStore for MemoryStore {
         found.sort_by(|one, other| (other.at, &other.id).cmp(&(one.at, &one.id)));
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         for one in &mut found {
-            one.applied = partitions.and_then(|known| known.get(&one.partition)?.1);
+            one.applied = partitions.and_then(|known| known.get(&one.partition)?.applied);
         }
         Ok(found)
     }
@@ -69,10 +71,7 @@ impl ReplayStore for MemoryStore {
 
     async fn partitions(&self, service: &str) -> Result<Vec<Ownership>, StoreError> {
         let tables = self.tables();
-        let known = tables.partitions.get(service).into_iter().flatten();
-        let mut all: Vec<_> = known
-            .map(|(partition, (epoch, applied))| Ownership { partition: partition.clone(), epoch: *epoch, applied: *applied })
-            .collect();
+        let mut all: Vec<_> = tables.partitions.get(service).into_iter().flat_map(HashMap::values).cloned().collect();
         all.sort_by(|one, other| one.partition.cmp(&other.partition));
         Ok(all)
     }

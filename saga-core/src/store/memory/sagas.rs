@@ -81,7 +81,8 @@ impl SagaStore for MemoryStore {
     async fn services(&self) -> Result<Vec<String>, StoreError> {
         let tables = self.tables();
         let kept = tables.sagas.iter().filter(|(_, sagas)| !sagas.is_empty()).map(|(service, _)| service);
-        let services: BTreeSet<_> = kept.chain(tables.letters.iter().map(|(service, _)| service)).cloned().collect();
+        let letters = tables.letters.iter().map(|(service, _)| service);
+        let services: BTreeSet<_> = kept.chain(letters).chain(tables.partitions.keys()).cloned().collect();
         Ok(services.into_iter().collect())
     }
 

@@ -26,8 +26,8 @@ pub(super) struct Tables {
     pub(super) letters: Vec<(String, DeadLetter)>,
     /// When those were settled that are.
     settled: HashMap<(String, DeadLetterId), Timestamp>,
-    /// Epoch, and how far it is applied.
-    pub(super) partitions: HashMap<String, HashMap<TopicPartition, (i64, Option<i64>)>>,
+    /// Who has each, and how far it is applied.
+    pub(super) partitions: HashMap<String, HashMap<TopicPartition, Ownership>>,
     pub(super) replays: HashMap<String, Vec<Replay>>,
     /// Of a service's topics: how many partitions, and whether it has been another number.
     pub(super) topics: HashMap<(String, String), (i32, bool)>,
@@ -212,16 +212,17 @@ impl Tables {
     pub(super) fn own(&mut self, service: &str, partitions: &[TopicPartition]) -> Vec<Ownership> {
         let known = self.partitions.entry(service.to_owned()).or_default();
         let take = |partition: &TopicPartition| {
-            let (epoch, applied) = known.entry(partition.clone()).or_default();
-            *epoch += 1;
-            Ownership { partition: partition.clone(), epoch: *epoch, applied: *applied }
+            let fresh = || Ownership { partition: partition.clone(), epoch: 0, applied: None, log: None };
+            let owned = known.entry(partition.clone()).or_insert_with(fresh);
+            owned.epoch += 1;
+            owned.clone()
         };
         partitions.iter().map(take).collect()
     }
 
     /// Whether `epoch` is the last in which `partition` was taken over.
     pub(super) fn stands(&self, service: &str, partition: &TopicPartition, epoch: i64) -> bool {
-        self.partitions.get(service).and_then(|known| known.get(partition)).is_some_and(|(last, _)| *last == epoch)
+        self.partitions.get(service).and_then(|known| known.get(partition)).is_some_and(|last| last.epoch == epoch)
     }
 
     /// Sets how far partitions are applied by what `merge` makes of that and of what is given.
@@ -233,9 +234,12 @@ impl Tables {
     ) -> Vec<bool> {
         let mut set = |owned: &Ownership| {
             let known = self.partitions.get_mut(service).and_then(|known| known.get_mut(&owned.partition));
-            let Some((_, applied)) = known.filter(|(epoch, _)| *epoch == owned.epoch) else { return false };
+            let Some(known) = known.filter(|known| known.epoch == owned.epoch) else { return false };
             if let Some(offset) = owned.applied {
-                *applied = Some(merge(*applied, offset));
+                known.applied = Some(merge(known.applied, offset));
+            }
+            if owned.log.is_some() {
+                known.log.clone_from(&owned.log);
             }
             true
         };

@@ -34,7 +34,7 @@ use crate::{
     time::{Clock, Timestamp},
     transport::{
         ClientStatistics, Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding,
-        TopicSpec, Transport, TransportError,
+        TopicIdentity, TopicSpec, Transport, TransportError,
     },
 };
 
@@ -206,6 +206,10 @@ impl Transport for Faulty {
     async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError> {
         let inner = self.inner.subscribe(group, topics).await?;
         Ok(Box::new(FaultySubscription::new(inner, self.clock.clone(), Arc::clone(&self.shared))))
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.inner.identities(topics).await
     }
 
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {

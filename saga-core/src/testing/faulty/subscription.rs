@@ -31,6 +31,8 @@ pub(super) struct FaultySubscription {
 struct HeldBack {
     partition: TopicPartition,
     records: Vec<Received>,
+    /// It is no records, but says that all before this offset are passed.
+    passed: Option<i64>,
     due: Timestamp,
     /// How many other deliveries go first; `None` for one that has not been delivered yet.
     behind: Option<usize>,
@@ -73,12 +75,14 @@ impl FaultySubscription {
     }
 
     fn hold_back(&mut self, partition: TopicPartition, records: Vec<Received>, due: Timestamp, behind: Option<usize>) {
-        self.held_back.push(HeldBack { partition, records, due, behind, _counted: Counted::new(&self.shared) });
+        self.held_back.push(HeldBack { partition, records, passed: None, due, behind, _counted: Counted::new(&self.shared) });
     }
 
     fn take(&mut self, at: usize) -> Delivery {
         let held = self.held_back.remove(at);
-        if held.behind.is_some() {
+        if let Some(next) = held.passed {
+            Delivery::Passed { partition: held.partition, next }
+        } else if held.behind.is_some() {
             Delivery::Records { partition: held.partition, records: held.records }
         } else {
             self.deliver(held.partition, held.records)
@@ -113,6 +117,16 @@ impl FaultySubscription {
                 self.hold_back(partition, records, due, None);
                 None
             }
+            Delivery::Passed { partition, next } => {
+                if !self.held_back.iter().any(|held| held.behind.is_none() && held.partition == partition) {
+                    return Some(Delivery::Passed { partition, next });
+                }
+                self.hold_back(partition, Vec::new(), self.clock.now(), None);
+                if let Some(last) = self.held_back.last_mut() {
+                    last.passed = Some(next);
+                }
+                None
+            }
             Delivery::Revoked(partitions) => {
                 self.forget(&partitions);
                 Some(Delivery::Revoked(partitions))
@@ -123,7 +137,7 @@ impl FaultySubscription {
             }
             Delivery::Gap { partition, wanted, oldest, end } => {
                 let waits = self.held_back.iter().find(|held| held.behind.is_none() && held.partition == partition);
-                match waits.map(|held| held.records[0].offset) {
+                match waits.and_then(|held| held.records.first().map(|first| first.offset).or(held.passed)) {
                     // What is held back comes first: it is read again, and then the gap.
                     Some(first) => {
                         self.start(&[(partition, Some(first))]);
@@ -221,6 +235,10 @@ impl Subscription for FaultySubscription {
             return Box::pin(std::future::ready(Err(unavailable())));
         }
         self.inner.commit(offsets)
+    }
+
+    fn made_anew(&mut self, partitions: &[TopicPartition]) {
+        self.inner.made_anew(partitions);
     }
 
     fn release(&mut self, partitions: &[TopicPartition]) {

@@ -27,7 +27,7 @@ const APPLICATION_ID: i64 = 0x7361_6761;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Each migration takes the file one version further. Those that were released do not change.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // A record's position is its partition's row and its offset in one number, so that a partition is a range of one
     // B-tree without a second index. See `records`.
     "CREATE TABLE partitions (
@@ -56,6 +56,12 @@ const MIGRATIONS: [&str; 1] = [
         at INTEGER NOT NULL,
         room BLOB
     ) STRICT;",
+    // A folder that was moved away has other topics of the same names.
+    "CREATE TABLE topics (
+        name TEXT PRIMARY KEY,
+        identity TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO topics SELECT topic, lower(hex(randomblob(16))) FROM partitions GROUP BY topic;",
 ];
 
 /// The file of a log.
@@ -174,24 +180,26 @@ pub(super) async fn pragma(connection: &mut SqliteConnection, statement: &'stati
 
 async fn load(connection: &mut SqliteConnection, tail_bytes: usize) -> Result<Catalog, sqlx::Error> {
     let catalog = Catalog::default();
-    let rows =
-        sqlx::query("SELECT id, topic, number, first FROM partitions ORDER BY topic, number").fetch_all(&mut *connection).await?;
-    let mut topic: Option<(String, Vec<Arc<Partition>>)> = None;
-    for row in rows {
+    let rows = sqlx::query(
+        "SELECT id, topic, number, first, identity FROM partitions JOIN topics ON name = topic ORDER BY topic, number",
+    );
+    let mut topic: Option<(String, Arc<str>, Vec<Arc<Partition>>)> = None;
+    for row in rows.fetch_all(&mut *connection).await? {
         let (id, name, number, first): (i64, String, i32, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
         let end = end(connection, id).await?.max(first);
         let partition = Partition::new(TopicPartition::new(&name, number), id, first, end, tail_bytes);
         match &mut topic {
-            Some((current, partitions)) if *current == name => partitions.push(partition),
+            Some((current, _, partitions)) if *current == name => partitions.push(partition),
             _ => {
-                if let Some((name, partitions)) = topic.replace((name, vec![partition])) {
-                    catalog.enter(Topic::new(&name, partitions));
+                let identity = row.get::<String, _>(4).into();
+                if let Some((name, identity, partitions)) = topic.replace((name, identity, vec![partition])) {
+                    catalog.enter(Topic::new(&name, identity, partitions));
                 }
             }
         }
     }
-    if let Some((name, partitions)) = topic {
-        catalog.enter(Topic::new(&name, partitions));
+    if let Some((name, identity, partitions)) = topic {
+        catalog.enter(Topic::new(&name, identity, partitions));
     }
     let rows = sqlx::query("SELECT consumer_group, partition, committed FROM offsets").fetch_all(connection).await?;
     let by_row: std::collections::HashMap<i64, Arc<Partition>> = catalog

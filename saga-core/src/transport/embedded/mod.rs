@@ -36,7 +36,9 @@ use async_trait::async_trait;
 pub use options::EmbeddedOptions;
 
 use self::store::SqliteStore;
-use super::{GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, Transport, TransportError, local::Broker};
+use super::{
+    GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport, TransportError, local::Broker,
+};
 use crate::{message::Record, time::Timestamp};
 
 /// A durable log in a folder.
@@ -93,6 +95,10 @@ impl Transport for Embedded {
 
     async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
         self.0.offsets(topic, at).await
+    }
+
+    async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.0.identities(topics)
     }
 
     async fn check(&self) -> Result<(), TransportError> {

@@ -24,7 +24,7 @@ use crate::{
     time::Timestamp,
     transport::{
         TopicPartition, TopicSpec, TransportError,
-        local::{Catalog, Partition, Topic},
+        local::{Catalog, Partition, Topic, new_identity},
     },
 };
 
@@ -78,7 +78,7 @@ impl Drop for Finish {
 struct Plan {
     /// By the partition's row.
     appends: BTreeMap<i64, Append>,
-    topics: Vec<(String, Vec<Arc<Partition>>)>,
+    topics: Vec<Topic>,
     groups: Vec<(Arc<str>, Vec<Arc<Partition>>)>,
     forgotten: Vec<Arc<str>>,
     probe: bool,
@@ -238,7 +238,7 @@ impl Writer {
             }
             Work::Create(topics) => {
                 for spec in topics {
-                    if self.catalog.topic(&spec.name).is_some() || plan.topics.iter().any(|(name, _)| *name == spec.name) {
+                    if self.catalog.topic(&spec.name).is_some() || plan.topics.iter().any(|topic| *topic.name == *spec.name) {
                         continue;
                     }
                     let partitions = (0..spec.partitions as i32)
@@ -248,7 +248,7 @@ impl Writer {
                             Partition::new(TopicPartition::new(&spec.name, number), row, 0, 0, self.options.tail_bytes)
                         })
                         .collect();
-                    plan.topics.push((spec.name, partitions));
+                    plan.topics.push(Topic::new(&spec.name, new_identity(), partitions));
                 }
             }
             Work::Register(group, partitions) => plan.groups.push((group, partitions)),
@@ -261,8 +261,13 @@ impl Writer {
     async fn store(&mut self, plan: &Plan, offsets: Option<&Batch>, now: Timestamp) -> Result<(), sqlx::Error> {
         let connection = self.connection().await?;
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        for (_, partitions) in &plan.topics {
-            for partition in partitions {
+        for topic in &plan.topics {
+            sqlx::query("INSERT OR REPLACE INTO topics (name, identity) VALUES (?, ?)")
+                .bind(&*topic.name)
+                .bind(&*topic.identity)
+                .execute(&mut *connection)
+                .await?;
+            for partition in &topic.partitions {
                 // Replaces what an attempt left that was stored but seemed to fail; nothing was published to that.
                 sqlx::query("INSERT OR REPLACE INTO partitions (id, topic, number) VALUES (?, ?, ?)")
                     .bind(partition.row)
@@ -300,8 +305,8 @@ impl Writer {
 
     /// Shows readers what was stored.
     fn show(&self, plan: Plan) {
-        for (name, partitions) in plan.topics {
-            self.catalog.enter(Topic::new(&name, partitions));
+        for topic in plan.topics {
+            self.catalog.enter(topic);
         }
         for group in plan.forgotten {
             for partition in self.catalog.topics().iter().flat_map(|topic| &topic.partitions) {

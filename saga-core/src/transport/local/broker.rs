@@ -15,7 +15,7 @@ use super::{Catalog, LogStore, Partition, Topic, group::Group, lock, partition::
 use crate::{
     message::Record,
     time::{Clock, Timestamp},
-    transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicSpec, TransportError},
+    transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, TransportError},
 };
 
 /// How long a member may take to release what another wants.
@@ -160,10 +160,12 @@ impl<S: LogStore> Broker<S> {
         let mut lag = Vec::new();
         for name in topics {
             for partition in &self.topic(name)?.partitions {
+                let end = partition.readable();
                 lag.push(GroupLag {
                     partition: partition.id.clone(),
                     committed: partition.committed(group),
-                    end: partition.bounds().1,
+                    end,
+                    blocked: partition.bounds().1 - end,
                 });
             }
         }
@@ -198,6 +200,10 @@ impl<S: LogStore> Broker<S> {
             let records = match partition.tail(from, LOOK) {
                 Tail::Records(records) => records,
                 Tail::Stored => self.store.read(partition, from, LOOK).await?,
+                Tail::Passed(next) => {
+                    from = next;
+                    continue;
+                }
                 Tail::Nothing | Tail::Gone(..) => break,
             };
             let Some(last) = records.last() else { break };
@@ -207,6 +213,12 @@ impl<S: LogStore> Broker<S> {
             }
         }
         Ok(end)
+    }
+
+    pub(crate) fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
+        self.open()?;
+        let there = topics.iter().filter_map(|name| self.catalog.topic(name));
+        Ok(there.map(|topic| TopicIdentity { topic: topic.name.to_string(), log: Ok(topic.identity.to_string()) }).collect())
     }
 
     /// Tells the groups that a topic has other partitions now.

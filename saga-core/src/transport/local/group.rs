@@ -178,7 +178,7 @@ mod tests {
 
     fn topic() -> Arc<Topic> {
         let partitions = (0..4).map(|n| Partition::new(TopicPartition::new("t", n), n.into(), 0, 0, 0)).collect();
-        Arc::new(Topic::new("t", partitions))
+        Arc::new(Topic::new("t", "1".into(), partitions))
     }
 
     fn group(members: &[u64]) -> Group {

@@ -16,7 +16,14 @@ pub(crate) use broker::{Broker, Limits};
 pub(crate) use partition::{Catalog, Partition, Topic};
 pub(crate) use store::LogStore;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::{id::IdSource, time::Timestamp};
+
+/// An identity that no other topic has, in whichever process.
+pub(crate) fn new_identity() -> Arc<str> {
+    IdSource::random().uuid(Timestamp::from_millis(0)).to_string().into()
+}
 
 /// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -49,13 +49,15 @@ impl Catalog {
 /// A topic and its partitions.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// Another one with this name has another.
+    pub(crate) identity: Arc<str>,
     pub(crate) partitions: Vec<Arc<Partition>>,
     turn: AtomicUsize,
 }
 
 impl Topic {
-    pub(crate) fn new(name: &str, partitions: Vec<Arc<Partition>>) -> Self {
-        Self { name: name.into(), partitions, turn: AtomicUsize::new(0) }
+    pub(crate) fn new(name: &str, identity: Arc<str>, partitions: Vec<Arc<Partition>>) -> Self {
+        Self { name: name.into(), identity, partitions, turn: AtomicUsize::new(0) }
     }
 
     /// The partition of the records with this key; without a key, each in turn.
@@ -82,10 +84,12 @@ struct Log {
     start: i64,
     /// The offset of the next record.
     end: i64,
-    /// The newest records, up to `end` without a gap.
-    tail: VecDeque<Received>,
+    /// The newest offsets, up to `end` without a gap, with their records; the end of a transaction has none.
+    tail: VecDeque<Option<Received>>,
     tail_bytes: usize,
     tail_limit: usize,
+    /// Where the oldest open transaction begins.
+    open: Option<i64>,
     committed: HashMap<Arc<str>, i64>,
     readers: Vec<(u64, Arc<Notify>)>,
 }
@@ -96,6 +100,8 @@ pub(crate) enum Tail {
     Nothing,
     /// These records.
     Records(Vec<Received>),
+    /// No record before this offset.
+    Passed(i64),
     /// Records that only the store has.
     Stored,
     /// Nothing is there, nor will be: these offsets are kept, from the first, up to the second.
@@ -105,8 +111,16 @@ pub(crate) enum Tail {
 impl Partition {
     /// A partition that keeps records `start..end`, none of them in memory, and in future the newest `tail_limit` bytes.
     pub(crate) fn new(id: TopicPartition, row: i64, start: i64, end: i64, tail_limit: usize) -> Arc<Self> {
-        let log =
-            Log { start, end, tail: VecDeque::new(), tail_bytes: 0, tail_limit, committed: HashMap::new(), readers: Vec::new() };
+        let log = Log {
+            start,
+            end,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            tail_limit,
+            open: None,
+            committed: HashMap::new(),
+            readers: Vec::new(),
+        };
         Arc::new(Self { id, row, log: Mutex::new(log) })
     }
 
@@ -116,6 +130,36 @@ impl Partition {
         (log.start, log.end)
     }
 
+    /// The end of what can be read.
+    pub(crate) fn readable(&self) -> i64 {
+        lock(&self.log).readable()
+    }
+
+    /// Begins a transaction: what is added from here on cannot be read before it ends.
+    pub(crate) fn open(&self) {
+        let mut log = lock(&self.log);
+        let end = log.end;
+        log.open.get_or_insert(end);
+    }
+
+    /// Ends the open transaction, if there is one, with an offset that has no record.
+    pub(crate) fn mark(&self) {
+        let mut log = lock(&self.log);
+        log.open = None;
+        log.tail.push_back(None);
+        log.end += 1;
+        log.wake();
+    }
+
+    /// Forgets everything, as a partition of a topic that is made anew.
+    pub(crate) fn clear(&self) {
+        let mut log = lock(&self.log);
+        (log.start, log.end, log.tail_bytes, log.open) = (0, 0, 0, None);
+        log.tail.clear();
+        log.committed.clear();
+        log.wake();
+    }
+
     /// Adds records at the end, answers the offset of the first, and wakes the readers.
     pub(crate) fn push(&self, records: impl IntoIterator<Item = Arc<Record>>) -> i64 {
         let mut log = lock(&self.log);
@@ -123,14 +167,10 @@ impl Partition {
         for record in records {
             log.tail_bytes = log.tail_bytes.saturating_add(cost(&record));
             let offset = log.end;
-            log.tail.push_back(Received { record, partition: self.id.partition, offset });
+            log.tail.push_back(Some(Received { record, partition: self.id.partition, offset }));
             log.end += 1;
         }
-        while log.tail_bytes > log.tail_limit
-            && let Some(oldest) = log.tail.pop_front()
-        {
-            log.tail_bytes -= cost(&oldest.record);
-        }
+        while log.tail_bytes > log.tail_limit && log.drop_oldest() {}
         log.wake();
         first
     }
@@ -141,23 +181,26 @@ impl Partition {
         if from < log.start || from > log.end {
             return Tail::Gone(log.start, log.end);
         }
-        if from == log.end {
+        let (oldest, end) = (log.oldest_in_memory(), log.readable());
+        if from >= end {
             return Tail::Nothing;
         }
-        let oldest = log.end - log.tail.len() as i64;
         if from < oldest {
             return Tail::Stored;
         }
         let mut bytes = 0_usize;
-        let mut records = Vec::with_capacity(limits.records.min((log.end - from) as usize));
-        for received in log.tail.range((from - oldest) as usize..).take(limits.records.max(1)) {
+        let mut records = Vec::with_capacity(limits.records.min((end - from) as usize));
+        for received in log.tail.range((from - oldest) as usize..(end - oldest) as usize).take(limits.records.max(1)).flatten() {
             bytes = bytes.saturating_add(received.record.size());
             if bytes > limits.bytes && !records.is_empty() {
                 break;
             }
             records.push(received.clone());
         }
-        Tail::Records(records)
+        match records.is_empty() {
+            true => Tail::Passed(end.min(from + limits.records.max(1) as i64)),
+            false => Tail::Records(records),
+        }
     }
 
     /// Takes over what the store says after a failure that left open whether it had stored something.
@@ -176,11 +219,7 @@ impl Partition {
     pub(crate) fn drop_before(&self, start: i64) {
         let mut log = lock(&self.log);
         log.start = log.start.max(start);
-        while log.tail.front().is_some_and(|oldest| oldest.offset < start)
-            && let Some(oldest) = log.tail.pop_front()
-        {
-            log.tail_bytes -= cost(&oldest.record);
-        }
+        while log.oldest_in_memory() < start && log.drop_oldest() {}
     }
 
     /// Where `group` goes on reading: what it has committed, or the oldest record.
@@ -235,6 +274,24 @@ impl Partition {
 }
 
 impl Log {
+    fn readable(&self) -> i64 {
+        self.open.unwrap_or(self.end)
+    }
+
+    /// The oldest offset that is in memory; `end` when none is.
+    fn oldest_in_memory(&self) -> i64 {
+        self.end - self.tail.len() as i64
+    }
+
+    /// Forgets the oldest offset that is in memory; says whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.tail.pop_front();
+        if let Some(Some(received)) = &oldest {
+            self.tail_bytes -= cost(&received.record);
+        }
+        oldest.is_some()
+    }
+
     fn wake(&self) {
         for (_, reader) in &self.readers {
             reader.notify_one();

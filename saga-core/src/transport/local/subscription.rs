@@ -114,6 +114,10 @@ impl<S: LogStore> Member<S> {
                             return Ok(Some(delivery));
                         }
                     }
+                    Tail::Passed(next) => {
+                        held.next = Some(next);
+                        return Ok(Some(Delivery::Passed { partition: held.partition.id.clone(), next }));
+                    }
                     Tail::Stored => {
                         self.reading = Some(read(&self.broker, &held.partition, next));
                         break;

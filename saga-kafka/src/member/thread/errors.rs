@@ -30,6 +30,14 @@ impl Session<'_> {
                 tracing::debug!(group = self.plan.group, %code, reason, "a partition cannot be fetched");
                 self.suspect();
             }
+            code if error::is_of_connection(code) => {
+                let (problem, now) = (unavailable_by(&reading, code, &reason), now());
+                self.plan.board.refused(Some(&self.plan.group), code, &reason, now);
+                // Where others do the work, that does not have to wait.
+                if !self.plan.board.works(&self.plan.group, now) {
+                    self.plan.feed.problem(problem);
+                }
+            }
             code if error::is_lasting(code) => {
                 let problem = unavailable_by(&reading, code, &reason);
                 self.plan.board.troubles.raise(&self.plan.group, GROUP_REFUSED, &self.plan.group, problem.to_string());

@@ -5,6 +5,8 @@
 //! long the runtime, the database or the cluster may take.
 
 mod errors;
+mod joining;
+mod passed;
 mod probe;
 mod rebalance;
 mod starts;
@@ -22,7 +24,7 @@ use rdkafka::{
 };
 use saga_core::{message::TopicPartition, transport::TransportError};
 
-use self::{probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
+use self::{joining::Joining, probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
     commits::Commits,
     context::{Context, Event},
@@ -33,7 +35,8 @@ use super::{
     record::copied,
 };
 use crate::{
-    KafkaConfig, error::unavailable, observer::Observer, settings, statistics::Board, time::now, troubles::GROUP_REFUSED,
+    KafkaConfig, error::unavailable, net::caught, observer::Observer, settings, statistics::Board, time::now,
+    troubles::GROUP_REFUSED,
 };
 
 /// How long the thread waits at most.
@@ -100,14 +103,19 @@ impl Plan {
         Ok(client)
     }
 
-    /// Is a member until the feed is closed, with another client when one has failed for good.
+    /// Is a member until the feed is closed, with another client when one has failed for good or its session has panicked.
     fn run(self, client: Client) {
+        let _left = Left(&self);
         let mut client = Ok(client);
         let mut wait = REJOIN;
         loop {
             let started = now();
             let end = match client {
-                Ok(client) => Session::new(&self, client).run(),
+                Ok(client) => caught(|| Session::new(&self, client).run()).unwrap_or_else(|panic| {
+                    // So did the end of the session: nobody else tells the reader.
+                    self.feed.lost_all();
+                    self.panicked(&panic)
+                }),
                 Err(error) => End::Failed(error),
             };
             let End::Failed(error) = end else { break };
@@ -124,8 +132,21 @@ impl Plan {
             }
             client = self.client();
         }
-        self.board.forget(&self.group);
-        self.feed.has_left();
+    }
+
+    fn panicked(&self, panic: &str) -> End {
+        tracing::error!(group = self.group, panic, "the thread of a member panicked; the group is joined again");
+        End::Failed(TransportError::Unavailable(format!("reading as a member of the group `{}` panicked: {panic}", self.group)))
+    }
+}
+
+/// Whoever waits for the member to leave learns of it, however its thread ends.
+struct Left<'a>(&'a Plan);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.board.forget(&self.0.group);
+        self.0.feed.has_left();
     }
 }
 
@@ -139,8 +160,11 @@ struct Session<'a> {
     /// Starts that wait for `leaving`, or for another attempt at this time.
     later: Vec<Start>,
     later_at: Option<Instant>,
+    /// When it is looked at next what the client has passed.
+    passed_at: Instant,
     watch: Watch,
     probe: Probe,
+    joining: Joining,
 }
 
 impl<'a> Session<'a> {
@@ -153,12 +177,24 @@ impl<'a> Session<'a> {
             leaving: None,
             later: Vec::new(),
             later_at: None,
+            passed_at: now(),
             watch: Watch::new(now()),
             probe: Probe::default(),
+            joining: Joining::new(&plan.config, now()),
         }
     }
 
     fn run(mut self) -> End {
+        let end = caught(|| self.turn()).unwrap_or_else(|panic| {
+            self.acknowledge();
+            self.plan.panicked(&panic)
+        });
+        self.give_up(matches!(end, End::Failed(_)));
+        end
+    }
+
+    /// Turns until the feed is closed or the client has failed for good.
+    fn turn(&mut self) -> End {
         let mut more = false;
         let mut close_by = None;
         loop {
@@ -174,18 +210,20 @@ impl<'a> Session<'a> {
             let failed;
             (more, failed) = self.poll();
             if let Some(error) = failed {
-                self.give_up(true);
                 return End::Failed(error);
+            }
+            if !more {
+                self.tend_passed(now());
             }
             self.tend();
             if close_by.is_some_and(|deadline| self.commits.is_idle() || now() >= deadline) {
-                self.give_up(false);
                 return End::Closed;
             }
         }
     }
 
     fn obey(&mut self, orders: Orders) {
+        self.commits.made_anew(&orders.made_anew);
         for released in orders.released {
             self.released(&released);
         }
@@ -235,7 +273,7 @@ impl<'a> Session<'a> {
                     }
                     held.next = Some(message.offset() + 1);
                     held.moved = now;
-                    held.nudged_at = None;
+                    (held.before, held.nudged_at) = (None, None);
                     let received = copied(&message);
                     bytes += received.record.size();
                     match batches.iter_mut().rev().find(|batch| batch.partition == held.partition) {
@@ -261,10 +299,15 @@ impl<'a> Session<'a> {
         for event in self.client.context().events() {
             match event {
                 Event::Assigned(partitions) => {
-                    self.plan.board.troubles.clear(&self.plan.group, GROUP_REFUSED, &self.plan.group);
+                    self.joined();
                     self.assigned(partitions);
                 }
-                Event::Revoked { partitions, lost } => self.revoked(partitions, lost),
+                Event::Revoked { partitions, lost } => {
+                    if lost {
+                        self.joining.lost(now);
+                    }
+                    self.revoked(partitions, lost);
+                }
                 Event::Committed(result, offsets) => self.commits.reported(result, offsets, now),
             }
         }
@@ -279,6 +322,7 @@ impl<'a> Session<'a> {
         self.tend_starts(now);
         self.tend_watch(now);
         self.tend_probe(now);
+        self.tend_joining(now);
     }
 
     /// Stops fetching partitions of which enough waits.
@@ -321,6 +365,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Answers what the client has told and waits for: what was being done of it is not known.
+    fn acknowledge(&mut self) {
+        drop(self.client.context().events());
+        if let Err(error) = self.client.incremental_assign(&TopicPartitionList::new()) {
+            tracing::debug!(group = self.plan.group, %error, "acknowledging an assignment");
+        }
+        let held: Vec<_> = self.held.iter().map(|held| held.partition.clone()).collect();
+        self.leaving = None;
+        self.unassign(&held);
+    }
+
     /// Leaves the group. With `lost`, the reader is told that what he had is not his any more. Who waits for a commit otherwise is
     /// told that it is closed.
     fn give_up(mut self, lost: bool) {
@@ -329,9 +384,9 @@ impl<'a> Session<'a> {
             // The client waits for this before it does anything else.
             self.unassign(&held);
         }
-        if lost && !held.is_empty() {
+        if lost {
             self.commits.gone(&held);
-            self.plan.feed.lost(held);
+            self.plan.feed.lost_all();
         }
         let Self { client, commits, .. } = self;
         drop(commits);
@@ -349,3 +404,6 @@ fn list<'a>(partitions: impl IntoIterator<Item = (&'a TopicPartition, Offset)>) 
     }
     list
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use super::{Session, list, now};
 use crate::{
     error,
     member::held::Stage,
+    net::held,
     observer::{Client, Observer},
     troubles::{NOT_AUTHORIZED, RECORDS_UNREADABLE, Troubles},
 };
@@ -85,7 +86,7 @@ impl Session<'_> {
         self.probe.busy.store(true, Ordering::Release);
         let busy = Arc::clone(&self.probe.busy);
         let put = client.put(move |client| {
-            probe(client, &group, &asked, &board.troubles);
+            held("looking which partitions can be read", || probe(client, &group, &asked, &board.troubles));
             busy.store(false, Ordering::Release);
         });
         if !put {

@@ -83,6 +83,13 @@ impl Session<'_> {
             Answer::Bounds(bounds, Why::Stuck) => self.unstick(bounds),
             Answer::Bounds(bounds, Why::Quiet) => self.nudge(bounds),
             Answer::NoBounds(why) => self.watch.unanswered(why, now()),
+            #[cfg(test)]
+            Answer::Poison => panic!("poison"),
+            #[cfg(test)]
+            Answer::Erred(error, reason) => {
+                rdkafka::ClientContext::error(&**self.client.context(), error.clone(), &reason);
+                assert!(self.erred(&error).is_none(), "{error}");
+            }
         }
     }
 
@@ -105,6 +112,7 @@ impl Session<'_> {
         if !moved.is_empty() {
             self.unassign(&moved);
         }
+        let before = self.positions(starts.iter().map(|start| &start.asked.partition));
         let offset = |start: &Start| start.from.map_or(Offset::Beginning, Offset::Offset);
         let assignment = list(starts.iter().map(|start| (&start.asked.partition, offset(start))));
         let now = now();
@@ -119,6 +127,7 @@ impl Session<'_> {
                 tracing::debug!(group = self.plan.group, partition = %held.partition, from = ?start.from, "reading");
                 held.stage = Stage::Reading;
                 held.next = start.from;
+                held.before = before.get(&held.partition).copied();
                 held.assigned = true;
                 held.moved = now;
             }

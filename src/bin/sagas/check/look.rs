@@ -52,7 +52,7 @@ pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Re
     }
     findings.sort_by(|one, other| (one.kind, &one.service).cmp(&(other.kind, &other.service)));
     let services = match services.names() {
-        names if names.is_empty() => "no service that has kept anything of sagas yet".to_owned(),
+        names if names.is_empty() => "no service that has kept anything yet".to_owned(),
         names => names,
     };
     Ok(Report { findings, open, services })

@@ -12,7 +12,7 @@ use crate::{
     message::{Record, Shards},
     store::{
         OutboxId, OutboxRow,
-        headers::{decode, encode},
+        headers::{decode_or_keep, encode},
     },
     time::LogTime,
 };
@@ -88,14 +88,16 @@ pub(in crate::store::postgres) async fn of_shards(
 }
 
 fn row(row: PgRow) -> Result<OutboxRow, Failed> {
+    let (headers, unreadable) = decode_or_keep(row.try_get(4)?);
     Ok(OutboxRow {
         id: row.try_get(0)?,
         record: Record {
             topic: unescaped(row.try_get(1)?),
             key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
             value: row.try_get::<Option<Vec<u8>>, _>(3)?.map(Bytes::from),
-            headers: decode(row.try_get(4)?)?,
+            headers,
             timestamp: LogTime::from_millis(row.try_get(5)?),
         },
+        unreadable,
     })
 }

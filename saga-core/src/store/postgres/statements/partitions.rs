@@ -32,7 +32,7 @@ pub(in crate::store::postgres) async fn own(
          SELECT DISTINCT $1, topic, number, 1 FROM unnest($2::text[], $3::int[]) AS wanted (topic, number) WHERE ",
         in_unit!(),
         " ORDER BY topic, number ON CONFLICT (service, topic, \"partition\") DO UPDATE SET epoch = known.epoch + 1 \
-         RETURNING topic, \"partition\", epoch, applied"
+         RETURNING topic, \"partition\", epoch, applied, log"
     );
     let rows = sqlx::query(sql)
         .bind(service)
@@ -43,11 +43,11 @@ pub(in crate::store::postgres) async fn own(
     let mut owned = HashMap::with_capacity(rows.len());
     for row in &rows {
         let partition = TopicPartition { topic: unescaped(row.try_get(0)?), partition: row.try_get(1)? };
-        owned.insert(partition, (row.try_get(2)?, row.try_get(3)?));
+        owned.insert(partition, (row.try_get(2)?, row.try_get(3)?, row.try_get::<Option<String>, _>(4)?.map(unescaped)));
     }
     let known = |partition: &TopicPartition| {
-        let (epoch, applied) = owned.get(partition).copied().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Ownership { partition: partition.clone(), epoch, applied })
+        let (epoch, applied, log) = owned.get(partition).cloned().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Ownership { partition: partition.clone(), epoch, applied, log })
     };
     partitions.iter().map(known).collect()
 }
@@ -61,15 +61,15 @@ pub(in crate::store::postgres) async fn apply(
     macro_rules! update {
         ($offset:literal) => {
             concat!(
-                "WITH standing AS (SELECT known.topic, known.\"partition\", wanted.applied, wanted.place \
-                 FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[]) \
-                 WITH ORDINALITY AS wanted (topic, number, epoch, applied, place) \
+                "WITH standing AS (SELECT known.topic, known.\"partition\", wanted.applied, wanted.log, wanted.place \
+                 FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::text[]) \
+                 WITH ORDINALITY AS wanted (topic, number, epoch, applied, log, place) \
                  JOIN sagas_partitions AS known ON known.service = $1 AND known.topic = wanted.topic \
                  AND known.\"partition\" = wanted.number AND known.epoch = wanted.epoch \
                  ORDER BY known.topic, known.\"partition\" FOR NO KEY UPDATE OF known), \
                  changed AS (UPDATE sagas_partitions AS old SET applied = ",
                 $offset,
-                " FROM standing WHERE old.service = $1 AND old.topic = standing.topic \
+                ", log = coalesce(standing.log, old.log) FROM standing WHERE old.service = $1 AND old.topic = standing.topic \
                  AND old.\"partition\" = standing.\"partition\" AND ",
                 in_unit!(),
                 ") SELECT place FROM standing"
@@ -86,6 +86,7 @@ pub(in crate::store::postgres) async fn apply(
         .bind(applied.iter().map(|owned| owned.partition.partition).collect::<Vec<_>>())
         .bind(applied.iter().map(|owned| owned.epoch).collect::<Vec<_>>())
         .bind(applied.iter().map(|owned| owned.applied).collect::<Vec<_>>())
+        .bind(applied.iter().map(|owned| owned.log.as_deref().map(escaped)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?;
     Ok(at(&places, applied.len()))

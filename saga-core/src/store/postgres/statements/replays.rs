@@ -21,7 +21,7 @@ pub(in crate::store::postgres) async fn ask(
     replay: &Replay,
 ) -> Result<bool, Failed> {
     let sql = "INSERT INTO sagas_replays (service, id, topic, \"partition\", from_offset, from_time, to_offset, to_time, most, again, \
-               reason, asked_by, asked_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING";
+               reason, asked_by, asked_at, state, log) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING";
     let done = sqlx::query(sql)
         .bind(service)
         .bind(escaped(replay.id.as_str()))
@@ -37,6 +37,7 @@ pub(in crate::store::postgres) async fn ask(
         .bind(escaped(&replay.by))
         .bind(replay.at.as_millis())
         .bind(replay.state.as_str())
+        .bind(replay.log.as_deref().map(escaped))
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -49,7 +50,7 @@ pub(in crate::store::postgres) async fn list(
     limit: u32,
 ) -> Result<Vec<Replay>, Failed> {
     let sql = "SELECT one.id, one.topic, one.\"partition\", one.from_offset, one.from_time, one.to_offset, one.to_time, one.most, \
-               one.again, one.reason, one.asked_by, one.asked_at, one.state, one.resume, one.ended_at, one.detail, known.applied \
+               one.again, one.reason, one.asked_by, one.asked_at, one.state, one.resume, one.ended_at, one.detail, one.log, known.applied \
                FROM sagas_replays AS one LEFT JOIN sagas_partitions AS known \
                ON known.service = one.service AND known.topic = one.topic AND known.\"partition\" = one.\"partition\" \
                WHERE one.service = $1 AND (one.ended_at IS NULL OR NOT $2) \
@@ -77,7 +78,8 @@ fn read(row: &PgRow) -> Result<Replay, Failed> {
         resume: row.try_get(13)?,
         ended_at: time(14)?,
         detail: row.try_get::<Option<String>, _>(15)?.map(unescaped),
-        applied: row.try_get(16)?,
+        log: row.try_get::<Option<String>, _>(16)?.map(unescaped),
+        applied: row.try_get(17)?,
     })
 }
 
@@ -124,11 +126,16 @@ pub(in crate::store::postgres) async fn partitions(
     service: &str,
 ) -> Result<Vec<Ownership>, Failed> {
     let sql =
-        "SELECT topic, \"partition\", epoch, applied FROM sagas_partitions WHERE service = $1 ORDER BY topic, \"partition\"";
+        "SELECT topic, \"partition\", epoch, applied, log FROM sagas_partitions WHERE service = $1 ORDER BY topic, \"partition\"";
     let rows = sqlx::query(sql).bind(service).fetch_all(connection).await?;
     let owned = |row: &PgRow| {
         let partition = TopicPartition { topic: unescaped(row.try_get::<String, _>(0)?), partition: row.try_get(1)? };
-        Ok(Ownership { partition, epoch: row.try_get(2)?, applied: row.try_get(3)? })
+        Ok(Ownership {
+            partition,
+            epoch: row.try_get(2)?,
+            applied: row.try_get(3)?,
+            log: row.try_get::<Option<String>, _>(4)?.map(unescaped),
+        })
     };
     rows.iter().map(owned).collect()
 }

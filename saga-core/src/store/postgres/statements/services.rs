@@ -19,7 +19,8 @@ macro_rules! of {
     };
 }
 
-const TABLES: [&str; 4] = [of!("sagas_instances"), of!("sagas_steps"), of!("sagas_definitions"), of!("sagas_dead_letters")];
+const TABLES: [&str; 5] =
+    [of!("sagas_instances"), of!("sagas_steps"), of!("sagas_definitions"), of!("sagas_dead_letters"), of!("sagas_partitions")];
 
 /// All of them.
 pub(in crate::store::postgres) async fn all(connection: &mut PgConnection) -> Result<Vec<String>, Failed> {

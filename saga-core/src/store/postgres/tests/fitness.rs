@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use super::{super::connect::Connector, PATIENCE, PostgresOptions, PostgresStore, Schema, native, skipped, url};
 use crate::{
     message::Record,
-    store::{Store, StoreError, StoreTx},
+    store::{Store, StoreError},
     time::LogTime,
 };
 

@@ -8,7 +8,7 @@ use crate::{
     message::Record,
     store::{
         OutboxId, OutboxRow, StoreError,
-        headers::{decode, encode},
+        headers::{decode_or_keep, encode},
     },
     time::LogTime,
 };
@@ -68,15 +68,17 @@ pub(in crate::store::sqlite) async fn after(
     let rows = sqlx::query(sql).bind(service).bind(after).bind(limit).fetch_all(connection).await?;
     rows.into_iter()
         .map(|row| {
+            let (headers, unreadable) = decode_or_keep(row.try_get(4)?);
             Ok(OutboxRow {
                 id: row.try_get(0)?,
                 record: Record {
                     topic: row.try_get(1)?,
                     key: row.try_get::<Option<Vec<u8>>, _>(2)?.map(Bytes::from),
                     value: row.try_get::<Option<Vec<u8>>, _>(3)?.map(Bytes::from),
-                    headers: decode(row.try_get(4)?)?,
+                    headers,
                     timestamp: LogTime::from_millis(row.try_get(5)?),
                 },
+                unreadable,
             })
         })
         .collect()

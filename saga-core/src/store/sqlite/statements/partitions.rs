@@ -25,7 +25,7 @@ pub(in crate::store::sqlite) async fn own(
     for portion in portions(partitions) {
         let sql = format!(
             "INSERT INTO sagas_partitions (service, epoch, topic, \"partition\") VALUES {} \
-             ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING topic, \"partition\", epoch, applied",
+             ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING topic, \"partition\", epoch, applied, log",
             values(portion.len(), 2, 2)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service).bind(1_i64);
@@ -33,12 +33,12 @@ pub(in crate::store::sqlite) async fn own(
             query = query.bind(&partition.topic).bind(partition.partition);
         }
         for row in query.fetch_all(&mut *connection).await? {
-            owned.insert(partition(&row)?, (row.try_get(2)?, row.try_get(3)?));
+            owned.insert(partition(&row)?, (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?));
         }
     }
     let known = |partition: &TopicPartition| {
-        let (epoch, applied) = owned.get(partition).copied().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Ownership { partition: partition.clone(), epoch, applied })
+        let (epoch, applied, log) = owned.get(partition).cloned().ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Ownership { partition: partition.clone(), epoch, applied, log })
     };
     partitions.iter().map(known).collect()
 }
@@ -56,16 +56,16 @@ pub(in crate::store::sqlite) async fn apply(
     let mut stood = HashMap::with_capacity(applied.len());
     for portion in portions(applied) {
         let sql = format!(
-            "WITH wanted (topic, number, epoch, applied) AS (VALUES {}) \
-             UPDATE sagas_partitions AS old SET applied = {offset} FROM wanted \
+            "WITH wanted (topic, number, epoch, applied, log) AS (VALUES {}) \
+             UPDATE sagas_partitions AS old SET applied = {offset}, log = coalesce(wanted.log, old.log) FROM wanted \
              WHERE old.service = ?{} AND old.topic = wanted.topic AND old.\"partition\" = wanted.number \
              AND old.epoch = wanted.epoch RETURNING topic, \"partition\", epoch",
-            values(portion.len(), 0, 4),
-            portion.len() * 4 + 1
+            values(portion.len(), 0, 5),
+            portion.len() * 5 + 1
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for Ownership { partition, epoch, applied } in portion {
-            query = query.bind(&partition.topic).bind(partition.partition).bind(epoch).bind(applied);
+        for Ownership { partition, epoch, applied, log } in portion {
+            query = query.bind(&partition.topic).bind(partition.partition).bind(epoch).bind(applied).bind(log.as_deref());
         }
         for row in query.bind(service).fetch_all(&mut *connection).await? {
             stood.insert(partition(&row)?, row.try_get::<i64, _>(2)?);

@@ -20,7 +20,7 @@ pub(in crate::store::sqlite) async fn ask(
     replay: &Replay,
 ) -> Result<bool, Failed> {
     let sql = "INSERT INTO sagas_replays (service, id, topic, \"partition\", from_offset, from_time, to_offset, to_time, most, again, \
-               reason, asked_by, asked_at, state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
+               reason, asked_by, asked_at, state, log) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING";
     let done = sqlx::query(sql)
         .bind(service)
         .bind(replay.id.as_str())
@@ -36,6 +36,7 @@ pub(in crate::store::sqlite) async fn ask(
         .bind(&replay.by)
         .bind(replay.at.as_millis())
         .bind(replay.state.as_str())
+        .bind(replay.log.as_deref())
         .execute(connection)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -48,7 +49,7 @@ pub(in crate::store::sqlite) async fn list(
     limit: u32,
 ) -> Result<Vec<Replay>, Failed> {
     let sql = "SELECT one.id, one.topic, one.\"partition\", one.from_offset, one.from_time, one.to_offset, one.to_time, one.most, \
-               one.again, one.reason, one.asked_by, one.asked_at, one.state, one.resume, one.ended_at, one.detail, known.applied \
+               one.again, one.reason, one.asked_by, one.asked_at, one.state, one.resume, one.ended_at, one.detail, one.log, known.applied \
                FROM sagas_replays AS one LEFT JOIN sagas_partitions AS known \
                ON known.service = one.service AND known.topic = one.topic AND known.\"partition\" = one.\"partition\" \
                WHERE one.service = ?1 AND (one.ended_at IS NULL OR NOT ?2) \
@@ -76,7 +77,8 @@ fn read(row: &SqliteRow) -> Result<Replay, Failed> {
         resume: row.try_get(13)?,
         ended_at: time(14)?,
         detail: row.try_get::<Option<String>, _>(15)?,
-        applied: row.try_get(16)?,
+        log: row.try_get::<Option<String>, _>(16)?,
+        applied: row.try_get(17)?,
     })
 }
 
@@ -123,11 +125,11 @@ pub(in crate::store::sqlite) async fn partitions(
     service: &str,
 ) -> Result<Vec<Ownership>, Failed> {
     let sql =
-        "SELECT topic, \"partition\", epoch, applied FROM sagas_partitions WHERE service = ?1 ORDER BY topic, \"partition\"";
+        "SELECT topic, \"partition\", epoch, applied, log FROM sagas_partitions WHERE service = ?1 ORDER BY topic, \"partition\"";
     let rows = sqlx::query(sql).bind(service).fetch_all(connection).await?;
     let owned = |row: &SqliteRow| {
         let partition = TopicPartition { topic: row.try_get::<String, _>(0)?, partition: row.try_get(1)? };
-        Ok(Ownership { partition, epoch: row.try_get(2)?, applied: row.try_get(3)? })
+        Ok(Ownership { partition, epoch: row.try_get(2)?, applied: row.try_get(3)?, log: row.try_get(4)? })
     };
     rows.iter().map(owned).collect()
 }

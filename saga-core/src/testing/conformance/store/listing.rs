@@ -5,8 +5,9 @@ use super::{
     samples::{at, instance, letter, running, step},
     write,
 };
-use crate::store::{
-    InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StoredDefinition,
+use crate::{
+    message::TopicPartition,
+    store::{InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StoredDefinition},
 };
 
 fn all() -> InstanceQuery {
@@ -215,7 +216,8 @@ pub async fn services_are_known(subject: Subject) {
     .await;
     let flow = StoredDefinition { saga: "place-order".into(), version: 1, body: "{}".into() };
     sagas.define("billing", &flow).await.expect("define");
+    store.own("statistics", &[TopicPartition::new("orders", 0)]).await.expect("own");
     let mut services = sagas.services().await.expect("read");
     services.sort();
-    assert_eq!(services, ["Zoll", "billing", "orders", "payments"]);
+    assert_eq!(services, ["Zoll", "billing", "orders", "payments", "statistics"]);
 }

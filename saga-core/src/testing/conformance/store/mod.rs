@@ -70,7 +70,7 @@ pub use self::{
     ownership::{
         a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, numbers_of_partitions_are_noted,
         owning_raises_the_epoch, partitions_of_services_are_apart, several_partitions_are_answered_in_order,
-        the_applied_offset_only_advances, the_clock_of_a_service_is_kept, the_owner_can_rewind,
+        the_applied_offset_only_advances, the_clock_of_a_service_is_kept, the_log_of_an_offset_is_kept, the_owner_can_rewind,
         what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
     },
     parked::{
@@ -211,6 +211,7 @@ macro_rules! store_conformance {
             ten_thousand_steps_fit_one_call,
             the_applied_offset_only_advances,
             the_clock_of_a_service_is_kept,
+            the_log_of_an_offset_is_kept,
             the_owner_can_rewind,
             the_store_is_well_after_migrating,
             undo_covers_every_table,

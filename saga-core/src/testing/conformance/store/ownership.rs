@@ -14,7 +14,7 @@ fn partition(number: i32) -> TopicPartition {
 }
 
 fn applied(number: i32, epoch: i64, applied: impl Into<Option<i64>>) -> Ownership {
-    Ownership { partition: partition(number), epoch, applied: applied.into() }
+    Ownership { partition: partition(number), epoch, applied: applied.into(), log: None }
 }
 
 async fn own(store: &Arc<dyn Store>, number: i32) -> Ownership {
@@ -147,6 +147,29 @@ pub async fn the_owner_can_rewind(subject: Subject) {
     let second = own(store, 0).await;
     let rewound = store.rewind("payments", &[applied(0, first.epoch, 1), applied(0, second.epoch, 10)]).await.expect("rewind");
     assert_eq!((rewound, own(store, 0).await.applied), (vec![false, true], Some(10)));
+}
+
+/// Of which log the applied offset is, is told to whoever takes the partition over. It stays as it is where nothing is said of it, and
+/// an old epoch cannot change it.
+///
+/// # Panics
+/// When that is not so.
+pub async fn the_log_of_an_offset_is_kept(subject: Subject) {
+    let store = subject.migrated().await;
+    let first = own(store, 0).await;
+    assert_eq!(first.log, None);
+    let of = |epoch, offset: Option<i64>, log: &str| Ownership { log: Some(log.to_owned()), ..applied(0, epoch, offset) };
+    assert_eq!(store.advance("payments", &[of(first.epoch, None, "a \0")]).await.expect("advance"), [true]);
+    let second = own(store, 0).await;
+    assert_eq!((second.applied, second.log.as_deref()), (None, Some("a \0")));
+    assert_eq!(store.advance("payments", &[applied(0, second.epoch, 9)]).await.expect("advance"), [true]);
+    assert_eq!(store.rewind("payments", &[of(first.epoch, Some(0), "late")]).await.expect("rewind"), [false]);
+    let third = own(store, 0).await;
+    assert_eq!((third.applied, third.log.as_deref()), (Some(9), Some("a \0")));
+    assert_eq!(store.rewind("payments", &[of(third.epoch, Some(0), "b")]).await.expect("rewind"), [true]);
+    let fourth = own(store, 0).await;
+    assert_eq!((fourth.applied, fourth.log.as_deref()), (Some(0), Some("b")));
+    assert_eq!(own(store, 1).await.log, None, "each partition has its own");
 }
 
 /// What is asked of several partitions is answered in the order given.

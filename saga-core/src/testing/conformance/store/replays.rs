@@ -34,6 +34,7 @@ fn replay(id: &str, number: i32, when: i64) -> Replay {
         resume: None,
         ended_at: None,
         detail: None,
+        log: Some("log \0 1".into()),
         applied: None,
     }
 }
@@ -86,7 +87,7 @@ pub async fn a_step_of_a_replay_moves_its_partition(subject: Subject) {
         from: Some(3),
         to: Some(6),
         resume: Some(8),
-        ..step("a", Ownership { applied: Some(3), ..owned.clone() }, ReplayState::Running)
+        ..step("a", Ownership { applied: Some(3), log: Some("other".into()), ..owned.clone() }, ReplayState::Running)
     };
     let fenced = ReplayStep { owned: Ownership { epoch: owned.epoch - 1, ..begun.owned.clone() }, ..begun.clone() };
     assert!(!replays.step("billing", &fenced).await.expect("step"));
@@ -98,7 +99,8 @@ pub async fn a_step_of_a_replay_moves_its_partition(subject: Subject) {
     assert!(replays.step("billing", &begun).await.expect("step"));
     let running = replays.list("billing", true, 10).await.expect("list").remove(0);
     assert_eq!((running.state, running.from, running.to, running.resume), (ReplayState::Running, Some(3), Some(6), Some(8)));
-    assert_eq!((running.applied, running.ended_at), (Some(3), None));
+    assert_eq!((running.applied, running.ended_at, running.log.as_deref()), (Some(3), None, Some("log \0 1")));
+    assert_eq!(replays.partitions("billing").await.expect("read")[0].log.as_deref(), Some("other"));
     assert!(replays.stop("billing", &running.id, at(40)).await.expect("stop"));
     assert_eq!(replays.list("billing", true, 10).await.expect("list")[0].state, ReplayState::Stopping);
 

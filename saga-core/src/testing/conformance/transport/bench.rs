@@ -141,6 +141,9 @@ impl Reader {
                     "a delivery is of one partition"
                 );
             }
+            Delivery::Passed { partition, .. } => {
+                assert!(self.held.contains(partition), "offsets of {partition} are passed for one that does not hold it");
+            }
             Delivery::Gap { partition, .. } => {
                 assert!(self.held.contains(partition), "a gap of {partition} is told to one that does not hold it");
             }
@@ -163,7 +166,7 @@ impl Reader {
         match self.next().await.expect("the log can be read") {
             Delivery::Records { records, .. } => self.waiting.extend(records),
             Delivery::Revoked(partitions) => self.subscription.release(&partitions),
-            Delivery::Assigned(_) | Delivery::Lost(_) => {}
+            Delivery::Assigned(_) | Delivery::Lost(_) | Delivery::Passed { .. } => {}
             gap @ Delivery::Gap { .. } => panic!("{gap:?} where all records are there"),
         }
     }

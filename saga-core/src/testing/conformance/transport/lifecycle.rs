@@ -96,6 +96,29 @@ pub async fn a_reader_that_is_interrupted_without_end_gets_on(log: Arc<dyn Trans
     assert_eq!(sorted(&read), (0..1_200).collect::<Vec<_>>());
 }
 
+/// Topics have identities of their own, which stay. A topic that is not there has none; and a log may know of none at all.
+pub async fn a_topic_keeps_its_identity(log: Arc<dyn Transport>) {
+    let (first, second) = (Bench::new(Arc::clone(&log), 1).await, Bench::new(Arc::clone(&log), 2).await);
+    let topics = [first.topic.clone(), format!("{}-nowhere", first.topic), second.topic.clone()];
+    let asked = async || {
+        let mut known = within("asking which logs topics are", log.identities(&topics)).await.expect("it is known");
+        known.sort_by(|one, other| one.topic.cmp(&other.topic));
+        known
+    };
+    let known = asked().await;
+    if known.is_empty() {
+        return;
+    }
+    let mut names = [first.topic.clone(), second.topic.clone()];
+    names.sort_unstable();
+    assert_eq!(known.iter().map(|known| known.topic.clone()).collect::<Vec<_>>(), names);
+    assert!(known.iter().all(|known| known.log.as_ref().is_ok_and(|log| !log.is_empty())), "{known:?}");
+    assert_ne!(known[0].log, known[1].log);
+    first.publish_numbers(0..3).await;
+    assert_eq!(asked().await, known);
+    assert_eq!(within("asking nothing", log.identities(&[])).await.expect("nothing"), []);
+}
+
 /// A log that can be written says so.
 pub async fn a_log_that_works_says_so(log: Arc<dyn Transport>) {
     within("checking the log", log.check()).await.expect("the log works");

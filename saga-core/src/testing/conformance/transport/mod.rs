@@ -69,6 +69,7 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
         a_commit_of_a_foreign_partition_is_passed_over,
         a_commit_works_without_being_polled,
         lag_counts_what_is_not_committed,
+        offsets_are_found_by_time,
         a_late_group_begins_at_the_oldest_record,
         nothing_is_delivered_before_the_start,
         a_member_starts_at_an_offset,
@@ -80,6 +81,7 @@ pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
         a_waiting_reader_is_woken,
         next_can_be_dropped,
         a_reader_that_is_interrupted_without_end_gets_on,
+        a_topic_keeps_its_identity,
         a_log_that_works_says_so,
         a_closed_log_does_nothing,
     );

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::bench::{Bench, numbers, sorted, within};
-use crate::transport::Transport;
+use crate::{
+    message::Record,
+    time::{LogTime, Timestamp},
+    transport::Transport,
+};
 
 /// A group that comes back reads what follows its commit and nothing before it.
 pub async fn a_group_goes_on_where_it_committed(log: Arc<dyn Transport>) {
@@ -84,4 +88,25 @@ pub async fn a_late_group_begins_at_the_oldest_record(log: Arc<dyn Transport>) {
     let read = early.read(20).await;
     early.commit(&read).await;
     assert_eq!(sorted(&bench.reader("late").await.read(20).await), (0..20).collect::<Vec<_>>());
+}
+
+/// What a partition holds is known, and which of its records is the first of a time or later.
+pub async fn offsets_are_found_by_time(log: Arc<dyn Transport>) {
+    let bench = Bench::new(log, 2).await;
+    let second = |number: i64| 1_700_000_000_000 + number * 1_000;
+    let records =
+        (0..20).map(|number| Record { timestamp: LogTime::from_millis(second(number)), ..bench.record("one key", number) });
+    let partition = bench.publish(records.collect()).await[0].partition;
+    // (asked for, the offset in the partition with records)
+    let table = [(None, 0), (Some(second(0) - 1), 0), (Some(second(7)), 7), (Some(second(7) - 1), 7), (Some(second(20)), 20)];
+    for (at, expected) in table {
+        let asked = bench.log.offsets(&bench.topic, at.map(Timestamp::from_millis));
+        let mut found = within("asking for offsets", asked).await.expect("offsets");
+        found.sort_by_key(|of| of.partition.partition);
+        let of: Vec<_> = found.iter().map(|of| (of.partition.partition, of.oldest, of.end, of.at)).collect();
+        let expected = [0, 1].map(|number| if number == partition { (number, 0, 20, expected) } else { (number, 0, 0, 0) });
+        assert_eq!(of, expected, "at {at:?}");
+    }
+    let unknown = format!("{}.unknown", bench.topic);
+    assert!(within("asking for offsets", bench.log.offsets(&unknown, None)).await.is_err(), "there is no such topic");
 }

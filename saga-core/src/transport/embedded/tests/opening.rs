@@ -8,7 +8,7 @@ use super::{folder, open, reopen};
 use crate::{
     testing::conformance::transport::bench::{Bench, numbers, sorted},
     transport::{
-        Transport, TransportError,
+        TopicSpec, Transport, TransportError,
         embedded::{Embedded, EmbeddedOptions},
     },
 };
@@ -41,6 +41,37 @@ async fn a_closed_log_is_all_there_again() {
     bench.publish_numbers(25..30).await;
     assert_eq!(sorted(&bench.reader("g").await.read(10).await), (20..30).collect::<Vec<_>>());
     assert_eq!(sorted(&bench.reader("h").await.read(30).await), (0..30).collect::<Vec<_>>());
+}
+
+async fn identity(log: &Embedded, topic: &str) -> String {
+    log.identities(&[topic.to_owned()]).await.expect("it is known").remove(0).log.expect("an identity")
+}
+
+#[tokio::test]
+async fn a_topic_keeps_its_identity_with_the_folder() {
+    let (one, other) = (folder(), folder());
+    let spec = [TopicSpec { name: "orders".into(), partitions: 2 }];
+    let mut known = Vec::new();
+    for folder in [&one, &one, &other] {
+        let log = open(folder).await;
+        log.ensure_topics(&spec).await.expect("the topic is made");
+        known.push(identity(&log, "orders").await);
+        log.close().await;
+    }
+    assert!(known[0] == known[1] && known[1] != known[2], "{known:?}");
+
+    // A file of before identities: its topics get theirs when it is opened, and keep them.
+    let file = one.path().join("log.db");
+    change(&file, "DROP TABLE topics; PRAGMA user_version = 1").await;
+    let mut known = Vec::new();
+    for _ in 0..2 {
+        let log = open(&one).await;
+        known.push(identity(&log, "orders").await);
+        let lag = log.lag("g", &["orders".to_owned()]).await.expect("the topic is there");
+        assert_eq!(lag.len(), 2);
+        log.close().await;
+    }
+    assert!(known[0] == known[1] && !known[0].is_empty(), "{known:?}");
 }
 
 #[tokio::test]

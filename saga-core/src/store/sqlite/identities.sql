@@ -1,0 +1,3 @@
+-- Of which log offsets are: a topic that is deleted and created again is another.
+ALTER TABLE sagas_partitions ADD COLUMN log TEXT;
+ALTER TABLE sagas_replays ADD COLUMN log TEXT;

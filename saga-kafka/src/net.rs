@@ -1,0 +1,36 @@
+//! A net under the threads of the clients: a panic ends what was being done, and not the thread that others wait for.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// What `work` gives, or the text of its panic. What it has changed is to be given up then.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic).to_owned())
+}
+
+/// Does something for a client that nobody waits for. A panic of it is told in the log.
+pub(crate) fn held(what: &str, work: impl FnOnce()) {
+    if let Err(panic) = caught(work) {
+        // It may have been the log that panicked.
+        let _ = caught(|| tracing::error!(panic, "{what} panicked; the client goes on without it"));
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_panic_is_kept() {
+        assert_eq!(caught(|| 1), Ok(1));
+        assert_eq!(caught(|| panic!("no text")), Err::<(), _>("no text".to_owned()));
+        let name = vec![0xff];
+        assert!(caught(|| String::from_utf8(name).expect("a name")).is_err_and(|text| text.contains("a name")));
+    }
+}
