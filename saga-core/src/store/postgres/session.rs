@@ -128,15 +128,14 @@ fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
     // What the role or the database has set otherwise does not count. The server finds out within 90 s that the machine of a client
     // is gone.
     let mut sql = format!(
-        "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; SET standard_conforming_strings = on; \
-         SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
+        "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+         SET standard_conforming_strings = on; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
+        quoted(&options.schema),
         options.lock_timeout.as_millis(),
         options.idle_transaction_timeout.as_millis(),
     );
     if purpose != Purpose::Transactions {
-        // Each transaction has its own: see `unit`.
-        let path = format!("SET search_path TO {}, public; ", quoted(&options.schema));
-        sql.push_str(&path);
+        // Each transaction says it at its beginning: see `unit`.
         sql.push_str("SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; ");
     }
     if purpose == Purpose::Reading || options.read_only {
