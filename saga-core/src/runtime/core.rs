@@ -14,6 +14,7 @@ use super::{
     lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
+    panics::{self, Panics},
     relay::{self, Instance},
     replays::Wanted,
     saga::SagaCore,
@@ -52,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
+    /// Which tasks have panicked lately.
+    pub(crate) panics: Panics,
     /// Whether transactions fail.
     pub(crate) outage: Outage,
     /// What is seen of the log.
@@ -105,6 +108,7 @@ impl Core {
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
+            panics: Panics::default(),
             outage: Outage::default(),
             sight: Sight::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
@@ -216,7 +220,11 @@ impl Core {
             }
             result
         });
-        committing.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the commit did not end: {panic}"))))
+        committing.await.unwrap_or_else(|error| match error.try_into_panic() {
+            // Whether it happened is not known; if it did, the inbox says so.
+            Ok(panic) => Err(StoreError::Refused(format!("panic in the commit: {}", panics::text(&*panic)))),
+            Err(error) => Err(StoreError::Unavailable(format!("the commit did not end: {error}"))),
+        })
     }
 
     /// A transaction failed because of the database.

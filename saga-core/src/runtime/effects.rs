@@ -210,19 +210,50 @@ impl Effects {
             error,
             "dead-lettered"
         );
-        let id = DeadLetterId::from(core.ids.uuid(now));
+        let id = self.letter(core, item, attempts, &error, None, now);
         self.records.push(dead_letter_record(core, item, &id, reason, &error, now));
         self.records.extend(saga::given_up(core, item, &id, attempts, &error, now));
+    }
+
+    /// `item` is given up because the framework's own part of its transaction fails: kept in the database, and nowhere else.
+    pub(crate) fn bury(&mut self, core: &Core, item: &Item, error: &str, now: Timestamp) {
+        // What of the text the database does not take is not worth the letter.
+        let error = shortened(&error.replace(|of: char| of != ' ' && !of.is_ascii_graphic(), "?"));
+        let (topic, offset) = (&item.received.record.topic, item.received.offset);
+        tracing::error!(
+            service = &*core.name,
+            topic,
+            partition = item.received.partition,
+            offset,
+            error,
+            "dead-lettered by itself"
+        );
+        self.count(&core.series.dead_unwritable);
+        let why = "nothing was written but the letter, since what else follows from one could not be".to_owned();
+        self.letter(core, item, item.origin.attempts().saturating_add(1), &error, Some(why), now);
+    }
+
+    fn letter(
+        &mut self,
+        core: &Core,
+        item: &Item,
+        attempts: u32,
+        error: &str,
+        unpublished: Option<String>,
+        now: Timestamp,
+    ) -> DeadLetterId {
+        let id = DeadLetterId::from(core.ids.uuid(now));
         self.letters.push(DeadLetter {
-            id,
+            id: id.clone(),
             received: item.received.clone(),
             event_type: item.event_type(core),
-            error,
+            error: error.to_owned(),
             attempts,
             at: now,
             state: DeadLetterState::Open,
-            unpublished: None,
+            unpublished,
         });
+        id
     }
 
     /// Writes all of it to the transaction.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{core::Core, inbox::Claim, judge::Part};
 use crate::{
     engine::{
-        admission::{Admission, Facts},
+        admission::{Admission, Facts, Unfit},
         batch::Origin,
         parking::{Place, RunNumber},
         schedule::Mode,
@@ -45,6 +45,25 @@ impl Item {
     pub(crate) fn fresh(core: &Core, received: Received, epoch: i64) -> Self {
         let owner = received.partition;
         Self::new(core, received, (owner, epoch), Origin::Fresh, None, 0, None)
+    }
+
+    /// A message that came from the log, of which something could not be read without a panic.
+    pub(crate) fn unreadable(core: &Core, received: Received, epoch: i64, text: String) -> Self {
+        let envelope = Arc::new(Envelope::by_position(&received, core.clock.now()));
+        let place = Place { topic: received.record.topic.clone(), key: parking_key(&received) };
+        Self {
+            envelope,
+            owner: received.partition,
+            epoch,
+            admission: Admission::DeadLetter(Unfit::Panicked(text)),
+            place,
+            origin: Origin::Fresh,
+            parked: None,
+            run: 0,
+            last_error: None,
+            received,
+            again: None,
+        }
     }
 
     /// A message that was parked, taken for `run`, and is owned with this partition under this epoch.

@@ -109,6 +109,8 @@ pub(crate) struct Failed {
     pub(crate) error: String,
     /// Its `exhausted` fn has failed, in a way that took the transaction down, and is not called again now.
     pub(crate) last_words: Option<String>,
+    /// What follows is written without what is kept of flows, and without its `exhausted` fn.
+    pub(crate) bare: bool,
 }
 
 impl Failed {
@@ -137,7 +139,7 @@ impl Failed {
             Ended::Later { .. } => say!(debug, "put off"),
             _ => say!(info, "delivery failed"),
         }
-        Self { ended, after, error, last_words: None }
+        Self { ended, after, error, last_words: None, bare: false }
     }
 }
 
@@ -167,6 +169,7 @@ pub(crate) async fn conclude(
         After::DeadLetter { attempts } => attempts,
     };
     let (tx, last_words) = match &failed.last_words {
+        _ if failed.bare => (tx, Words::none()),
         Some(error) => (tx, Words::Failed(error.clone())),
         None => match last_words(core, tx, item, handler, failed, now).await? {
             Ok(said) => said,

@@ -34,7 +34,7 @@ use passing::Passing;
 pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
-    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, group_lag,
+    HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, clock_skew, condition_gauge, group_lag, task_panics,
     without_effect,
 };
 

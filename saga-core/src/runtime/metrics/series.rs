@@ -6,6 +6,7 @@ use super::{Counter, Gauge, Histogram, Metrics, PassingGauge};
 const DELIVERIES: &str = "sagas_deliveries_total";
 const HANDLER_SECONDS: &str = "sagas_handler_duration_seconds";
 const PANICS: &str = "sagas_handler_panics_total";
+const TASK_PANICS: &str = "sagas_task_panics_total";
 const SKIPPED: &str = "sagas_skipped_total";
 const PUBLISHED: &str = "sagas_published_total";
 const LAG: &str = "sagas_consumer_lag_records";
@@ -46,6 +47,7 @@ pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
         (DELIVERIES, "Deliveries to a handler, by what came of them."),
         (PANICS, "Panics of a handler; each is a failed delivery."),
+        (TASK_PANICS, "Panics in the tasks of a service outside handlers, by task; each task goes on."),
         (SKIPPED, "Records that were passed over on purpose, by reason."),
         (PUBLISHED, "Records that the log has acknowledged."),
         (STORE_FAILURES, "Transactions that failed because of the database."),
@@ -120,6 +122,11 @@ pub(crate) fn clock_skew(metrics: &Metrics, against: &str) -> Gauge {
     metrics.gauge(CLOCK_SKEW, &[("against", against)])
 }
 
+/// Panics of the task called `task`: made when there is one.
+pub(crate) fn task_panics(metrics: &Metrics, task: &str) -> Counter {
+    metrics.counter(TASK_PANICS, &[("task", task)])
+}
+
 /// How many standing conditions of this name the service has: made when there is one.
 pub(crate) fn condition_gauge(metrics: &Metrics, condition: &str) -> Gauge {
     metrics.gauge(CONDITIONS, &[("condition", condition)])
@@ -153,6 +160,8 @@ pub(crate) struct ServiceSeries {
     /// Dead letters: a type, and no value.
     pub(crate) dead_no_value: Counter,
     pub(crate) dead_bad_header: Counter,
+    /// Dead letters: nothing else could be written of them.
+    pub(crate) dead_unwritable: Counter,
     /// Dead letters: beyond the size limit.
     pub(crate) dead_too_large: Counter,
     /// Dead letters that are open.
@@ -236,6 +245,7 @@ impl ServiceSeries {
             dead_unknown_version: dead("unknown_version"),
             dead_no_value: dead("no_value"),
             dead_bad_header: dead("bad_header"),
+            dead_unwritable: dead("unwritable"),
             dead_too_large: dead("too_large"),
             dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
             letters_retried: settled("retried"),
