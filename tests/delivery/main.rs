@@ -29,6 +29,7 @@ mod outages;
 mod outcomes;
 mod owned_series;
 mod owners;
+mod panics;
 mod parked;
 mod progress;
 mod pumps;

@@ -9,7 +9,7 @@ use super::{
     effects::{Effects, Written},
     fence::{self, Fate, Stop},
     item::Item,
-    panics::{Panics, Task},
+    panics::{Panics, Task, guarded},
     suspicion::Trouble,
 };
 use crate::{engine::batch::Origin, store::StoreError};
@@ -54,14 +54,15 @@ pub(crate) async fn bury(core: &Arc<Core>, item: &Item, why: &str, stop: &Stop) 
     let now = core.clock.now();
     let mut tx = stop.begin(core).await?;
     if item.origin == Origin::Fresh {
-        tx.savepoint().await?;
-        match tx.claim(&core.name, &[item.inbox_key()], now).await {
-            Ok(new) if new == [true] => {}
-            Ok(_) if item.again.is_some() => {}
-            Ok(_) => return Ok(Fate::Done),
-            // Then it is not known the next time either, and becomes a letter again should it come once more.
-            Err(error) if Trouble::from(error.clone()).counts() => tx.undo().await?,
-            Err(error) => return Err(error),
+        match guarded(tx.claim(&core.name, &[item.inbox_key()], now)).await {
+            Ok(Ok(new)) if new == [true] || item.again.is_some() => {}
+            Ok(Ok(_)) => return Ok(Fate::Done),
+            Ok(Err(error)) if !Trouble::from(error.clone()).counts() => return Err(error),
+            // What cannot be claimed is not known the next time either, and becomes a letter again should it come once more.
+            _ => {
+                drop(tx);
+                tx = stop.begin(core).await?;
+            }
         }
     }
     let mut effects = Effects::default();
