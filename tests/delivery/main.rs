@@ -33,6 +33,7 @@ mod panics;
 mod parked;
 mod progress;
 mod pumps;
+mod putting_off;
 mod quiet;
 mod random;
 mod readers;

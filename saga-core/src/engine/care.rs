@@ -27,8 +27,8 @@ pub enum Next {
 }
 
 impl Care {
-    /// What follows. `refused`: something is wrong with what is written of the message. Else the database only did not commit it,
-    /// although it is well: that alone makes no dead letter of a message.
+    /// What follows. `refused`: something is wrong with what is written of the message, or it was tried for long enough. Else the database
+    /// only did not commit it, although it is well: that alone makes no dead letter of a message.
     pub fn next(self, refused: bool) -> Next {
         match self {
             Self::Whole => Next::With(Self::Blamed),

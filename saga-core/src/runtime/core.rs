@@ -15,6 +15,7 @@ use super::{
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
     panics::{self, Panics},
+    put_off::PutOff,
     relay::{self, Instance},
     replays::Wanted,
     saga::SagaCore,
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) conditions: Conditions,
     /// Which tasks have panicked lately.
     pub(crate) panics: Panics,
+    /// Messages that are put off.
+    pub(crate) put_off: PutOff,
     /// Whether transactions fail.
     pub(crate) outage: Outage,
     /// What is seen of the log.
@@ -109,6 +112,7 @@ impl Core {
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
             panics: Panics::default(),
+            put_off: PutOff::default(),
             outage: Outage::default(),
             sight: Sight::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),

@@ -16,7 +16,7 @@ use super::{
     fence::{self, Fate, Stop},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
-    last::{backoff, bury, failed, leave_alone, told},
+    last::{backoff, bury, failed, is_overdue, leave_alone, told},
     panics::guarded,
     parked,
     saga::{self, Before, Scope},
@@ -54,7 +54,7 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
         // A handler that calls out is not called again to see whether the database gives the same statement up.
         let at_once = blame.care == Care::Whole && trouble.counts() && core.store().check().await.is_ok();
         if at_once || suspicion.grows(core, &trouble).await {
-            match blame.care.next(trouble.counts()) {
+            match blame.care.next(trouble.counts() || is_overdue(core, item)) {
                 Next::With(care) => blame.grow(core, item, handler, care, &trouble),
                 Next::LeftAlone => {
                     leave_alone(core, item, &trouble);
@@ -277,9 +277,11 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
                 return Ok(Entered::Fate(Fate::Done));
             }
             // It waits for another's attempt, which stays as it is.
-            if let After::Park { attempts, due } = failed.after {
-                effects.park(item, attempts, due, &failed.error);
-            }
+            let After::Park { attempts, due } = failed.after else {
+                return write_down(core, item, handler, failed, (tx, None), stop).await.map(Entered::Fate);
+            };
+            effects.park(item, attempts, due, &failed.error);
+            effects.put_off(item, &failed.error);
             return commit(core, item, tx, effects, now).await.map(Entered::Fate);
         }
         Before::Nothing(reason) => {

@@ -12,6 +12,7 @@ use super::{
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
+    put_off::Postponed,
     saga::{self, Scope},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct Effects {
     pub(crate) sagas: Scope,
     counts: Vec<Counter>,
     lot: LotChanges,
+    /// Messages that are put off without an attempt being counted.
+    postponed: HashMap<Place, Postponed>,
     /// Where messages wait that failed, or were parked, in this transaction.
     waiting: HashSet<Place>,
 }
@@ -195,6 +198,11 @@ impl Effects {
         }
     }
 
+    /// `item`, which is parked, is put off without an attempt being counted.
+    pub(crate) fn put_off(&mut self, item: &Item, why: &str) {
+        self.postponed.insert(item.place.clone(), Postponed::of(item, why));
+    }
+
     /// `item` is given up: kept in the database, and sent to the dead letter topic as it came.
     pub(crate) fn dead_letter(&mut self, core: &Core, item: &Item, attempts: u32, reason: &str, error: &str, now: Timestamp) {
         let error = shortened(error);
@@ -294,6 +302,12 @@ impl Effects {
         }
         if self.answered > 0 {
             core.series.dead_open.add(-(self.answered as f64));
+        }
+        for place in self.lot.settled.keys().filter(|place| !self.postponed.contains_key(*place)) {
+            core.put_off.forget(place);
+        }
+        for (place, postponed) in self.postponed {
+            core.put_off.note(core, place, postponed, now);
         }
         let mut lot = core.lot();
         let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty() || !self.freed.is_empty();

@@ -38,6 +38,8 @@ pub(crate) struct Item {
     pub(crate) last_error: Option<Arc<str>>,
     /// An operator wants it handled again: what was claimed before this does not count.
     pub(crate) again: Option<Timestamp>,
+    /// When it was first seen here.
+    pub(crate) seen: Timestamp,
 }
 
 impl Item {
@@ -49,7 +51,8 @@ impl Item {
 
     /// A message that came from the log, of which something could not be read without a panic.
     pub(crate) fn unreadable(core: &Core, received: Received, epoch: i64, text: String) -> Self {
-        let envelope = Arc::new(Envelope::by_position(&received, core.clock.now()));
+        let now = core.clock.now();
+        let envelope = Arc::new(Envelope::by_position(&received, now));
         let place = Place { topic: received.record.topic.clone(), key: parking_key(&received) };
         Self {
             envelope,
@@ -63,6 +66,7 @@ impl Item {
             last_error: None,
             received,
             again: None,
+            seen: now,
         }
     }
 
@@ -70,7 +74,8 @@ impl Item {
     pub(crate) fn parked(core: &Core, message: ParkedMessage, owner: (i32, i64), run: RunNumber) -> Self {
         let origin = Origin::Parked { attempts: message.attempts };
         let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
-        Self::new(core, message.received, owner, origin, Some(message.id), run, error)
+        let seen = message.seen;
+        Self { seen, ..Self::new(core, message.received, owner, origin, Some(message.id), run, error) }
     }
 
     fn new(
@@ -97,7 +102,7 @@ impl Item {
             bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None }
+        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None, seen: now }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -185,6 +190,7 @@ impl Item {
             key: self.saga_id().map(Arc::from),
             attempt: self.origin.attempts().saturating_add(1),
             now,
+            first_seen: self.seen,
             last_error: self.last_error.clone(),
             step: self.role(core).map(|role| StepName { saga: Arc::from(role.saga.name.as_str()), step: role.step }),
         }
@@ -192,6 +198,6 @@ impl Item {
 
     /// As it is parked. The id is given by the store.
     pub(crate) fn to_parked(&self, attempts: u32, due: Timestamp, error: String) -> ParkedMessage {
-        ParkedMessage { id: 0, received: self.received.clone(), attempts, due, error }
+        ParkedMessage { id: 0, received: self.received.clone(), attempts, due, error, seen: self.seen }
     }
 }

@@ -10,7 +10,7 @@ use super::{
     service::ServiceHandle,
 };
 use crate::{
-    engine::batch::{After, Ended, after},
+    engine::batch::{After, Ended, after, bounded},
     engine::parking::HELD,
     failure::Fault,
     handler::{AfterDeadLetter, Invocation, Outcome},
@@ -118,6 +118,16 @@ impl Failed {
         // From the failure, not from the transaction's beginning: a handler that ran into its timeout has to wait too.
         let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
+        let (waited, limit) = (now.since(item.seen), core.settings.put_off_limit());
+        let (put_off, ended) = (ended, bounded(ended, waited, limit));
+        let error = match put_off == ended {
+            true => error,
+            false => format!(
+                "put off for {} s since it was first seen; the limit is {} s (setting `put_off_limit_s`): {error}",
+                waited.as_secs(),
+                limit.as_secs()
+            ),
+        };
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
         let envelope = &item.envelope;
         macro_rules! say {
@@ -162,6 +172,9 @@ pub(crate) async fn conclude(
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
+            if matches!(failed.ended, Ended::Later { .. }) {
+                effects.put_off(item, &failed.error);
+            }
             effects.no_longer_running(core, item, now);
             return Ok(Ok(tx));
         }

@@ -33,6 +33,11 @@ pub(crate) fn backoff(core: &Core, trouble: &Trouble, failures: u32) -> Duration
     }
 }
 
+/// Whether `item` has been here for longer than anything is put off.
+pub(crate) fn is_overdue(core: &Core, item: &Item) -> bool {
+    core.clock.now().since(item.seen) >= core.settings.put_off_limit()
+}
+
 /// What is said of a message whose failure `before` could not be written because of `trouble`.
 pub(crate) fn told(before: Option<&str>, trouble: &Trouble) -> String {
     let now = trouble.to_string();

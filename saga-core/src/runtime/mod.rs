@@ -23,6 +23,7 @@ mod outage;
 mod panics;
 mod parked;
 mod partitions;
+mod put_off;
 mod relay;
 mod replays;
 mod saga;

@@ -42,6 +42,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
     let mut fewer = partitions::Fewer::default();
     for turn in (0..COUNT).cycle() {
         Panics::calm(&core);
+        core.put_off.measure(&core);
         clients.show(&core.transport.statistics());
         measure_database(&core).await;
         if !topics.is_empty()

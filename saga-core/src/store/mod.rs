@@ -547,14 +547,14 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError>;
 
-    /// Makes parked messages due at `due`, with their attempts counted from 0.
+    /// Makes parked messages due at `due`, with their attempts counted from 0, and as if first seen then.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError>;
 
     /// Puts `received`, which has the same topic and parking key, in the place of a parked message: due at `due`, with its attempts
-    /// counted from 0.
+    /// counted from 0, and as if first seen then.
     ///
     /// # Errors
     /// When the transaction is broken.

@@ -20,7 +20,7 @@ use super::{
     fence::{Fate, Fenced, Stop},
     item::Item,
     judge::Failed,
-    last::{backoff, bury, failed, leave_alone, told},
+    last::{backoff, bury, failed, is_overdue, leave_alone, told},
     panics::guarded,
     parked,
     suspicion::{Suspicion, Trouble},
@@ -73,7 +73,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
         if let [item] = items
             && suspicious
         {
-            match knowledge.care.next(trouble.counts()) {
+            match knowledge.care.next(trouble.counts() || is_overdue(core, item)) {
                 Next::With(care) => knowledge.blame(core, item, care, &trouble),
                 Next::LeftAlone => {
                     leave_alone(core, item, &trouble);

@@ -258,9 +258,11 @@ impl<'l> Transaction<'l> {
                 saga::Before::Undo(record) => left_behind = Some(record),
                 saga::Before::Wait(until) => {
                     let failed = Failed::new(self.core, item, handler, saga::wait(until, self.now), saga::IN_PROGRESS.to_owned());
-                    if let After::Park { attempts, due } = failed.after {
-                        self.effects.park(item, attempts, due, &failed.error);
-                    }
+                    let After::Park { attempts, due } = failed.after else {
+                        return self.conclude(tx, first, item, handler, failed).await;
+                    };
+                    self.effects.park(item, attempts, due, &failed.error);
+                    self.effects.put_off(item, &failed.error);
                     return Ok(Some(tx));
                 }
                 saga::Before::Nothing(reason) => {

@@ -24,6 +24,7 @@ const SETTLED_DEAD_LETTERS: &str = "sagas_dead_letters_settled_total";
 const OUTBOX_ROWS: &str = "sagas_outbox_rows";
 const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
 const PARKED_MESSAGES: &str = "sagas_parked_messages";
+const PUT_OFF: &str = "sagas_put_off_oldest_seconds";
 const PARKED_KEYS: &str = "sagas_parked_keys";
 const CONDITIONS: &str = "sagas_conditions";
 const CLOCK_SKEW: &str = "sagas_clock_skew_seconds";
@@ -67,6 +68,7 @@ pub(super) fn describe(metrics: &Metrics) {
         (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
+        (PUT_OFF, "How long ago the oldest message was first seen that is put off without an attempt being counted; 0 for none."),
         (PARKED_KEYS, "Keys that have parked messages."),
         (
             CLOCK_SKEW,
@@ -182,6 +184,8 @@ pub(crate) struct ServiceSeries {
     pub(crate) parked_messages: Gauge,
     /// Keys with parked messages.
     pub(crate) parked_keys: Gauge,
+    /// Age of the oldest message that is put off.
+    pub(crate) put_off_oldest: Gauge,
 }
 
 /// What is kept of a handler.
@@ -256,6 +260,7 @@ impl ServiceSeries {
             outbox_age_seconds: metrics.gauge(OUTBOX_AGE, &[]),
             parked_messages: metrics.gauge(PARKED_MESSAGES, &[]),
             parked_keys: metrics.gauge(PARKED_KEYS, &[]),
+            put_off_oldest: metrics.gauge(PUT_OFF, &[]),
         }
     }
 }
@@ -341,13 +346,14 @@ mod tests {
         SagaSeries::new(&metrics, "PlaceOrder");
         without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         condition_gauge(&metrics, "clock_skew");
+        task_panics(&metrics, "relay");
         clock_skew(&metrics, "log");
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 28, "{described:?}");
+        assert_eq!(described.len(), 30, "{described:?}");
     }
 
     #[test]

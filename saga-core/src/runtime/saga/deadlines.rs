@@ -384,6 +384,7 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
         key: Some(Arc::from(instance.key.id.as_str())),
         attempt: instance.known.attempts.saturating_add(1),
         now,
+        first_seen: now,
         last_error: None,
         step: None,
     }
