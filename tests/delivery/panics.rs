@@ -61,8 +61,14 @@ async fn letter(pump: &Pump) -> DeadLetter {
 }
 
 /// The message of this key comes to `trouble` in the call `call`, whatever is tried.
-async fn one_of_twenty(handlers: [Handler; 1], database: &Database, call: &'static str, trouble: Comes) -> (DeadLetter, Plan) {
-    let (faults, plan) = (Faults::default(), Plan::done());
+async fn one_of_twenty(
+    handlers: [Handler; 1],
+    database: &Database,
+    call: &'static str,
+    trouble: Comes,
+    plan: Plan,
+) -> DeadLetter {
+    let faults = Faults::default();
     faults.act(move |at, about| {
         let poisonous = about.split(' ').any(|key| key == POISON.0 || key == POISON.1);
         (at == call && poisonous).then(|| trouble.clone())
@@ -84,7 +90,7 @@ async fn one_of_twenty(handlers: [Handler; 1], database: &Database, call: &'stat
     assert_eq!(pump.published::<Charged>().await.len(), MESSAGES as usize + 1, "each once");
     assert!(is_ready(&pump).await);
     pump.stop().await;
-    (letter, plan)
+    letter
 }
 
 /// The calls that the framework makes for a message, in which something of the message may go wrong.
@@ -95,7 +101,7 @@ async fn a_panic_for_one_message_of_a_batch_is_its_failure_alone() {
     for handlers in [handlers![bare], handlers![calling]] {
         for call in CALLS {
             for database in databases().await {
-                let (letter, _) = one_of_twenty(handlers.clone(), &database, call, Comes::ToPanic).await;
+                let letter = one_of_twenty(handlers.clone(), &database, call, Comes::ToPanic, Plan::done()).await;
                 assert!(letter.error.contains("panic in") && letter.error.contains(call), "{call}: {}", letter.error);
             }
         }
@@ -108,8 +114,22 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
         for call in CALLS {
             for database in databases().await {
                 let refused = Comes::To(StoreError::Refused(format!("a trigger does not let {call} through")));
-                let (letter, _) = one_of_twenty(handlers.clone(), &database, call, refused).await;
+                let letter = one_of_twenty(handlers.clone(), &database, call, refused, Plan::done()).await;
                 assert!(letter.error.contains("a trigger does not let"), "{call}: {}", letter.error);
+            }
+        }
+    }
+}
+
+/// So it is among messages that are tried again together.
+#[tokio::test]
+async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
+    for handlers in [handlers![bare], handlers![calling]] {
+        for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
+            for database in databases().await {
+                let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
+                let letter = one_of_twenty(handlers.clone(), &database, "append_outbox", trouble.clone(), plan).await;
+                assert_eq!(letter.attempts, 3, "{}", letter.error);
             }
         }
     }

@@ -1,6 +1,10 @@
 //! Parked messages, between the database and the consumer.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     conditions::Severity,
@@ -21,6 +25,17 @@ use crate::{
 ///
 /// A commit that answered with an error may have happened all the same, and then what it parked is not in the index.
 pub(crate) async fn reconcile(core: &Core, items: &[Item], stop: &Stop) {
+    correct(core, items.iter(), stop).await;
+}
+
+/// The same before `items` are run again. Those that were parked are left alone with their places: putting the index right would end their
+/// run, and none of them would be tried.
+pub(crate) async fn reconcile_fresh(core: &Core, items: &[Item], stop: &Stop) {
+    let running: HashSet<_> = items.iter().filter(|item| item.parked.is_some()).map(|item| &item.place).collect();
+    correct(core, items.iter().filter(|item| !running.contains(&item.place)), stop).await;
+}
+
+async fn correct(core: &Core, items: impl Iterator<Item = &Item>, stop: &Stop) {
     let mut failures = 0;
     let keys = loop {
         match asked(core, "parked keys", core.store().parked_keys(&core.name)).await {

@@ -67,7 +67,7 @@ pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
         let suspicious = suspicion.grows(core, &trouble).await;
         if items.len() > 1 && suspicious {
             // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
-            parked::reconcile(core, items, stop).await;
+            parked::reconcile_fresh(core, items, stop).await;
             return singly(core, items, stop).await;
         }
         if let [item] = items
