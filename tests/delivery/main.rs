@@ -43,6 +43,7 @@ mod replay;
 mod replayed;
 mod restart;
 mod retries;
+mod statement;
 mod stop;
 mod suspicion;
 mod take_back;

@@ -121,16 +121,26 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
     }
 }
 
-/// So it is among messages that are tried again together.
+/// So it is where all of a batch were parked, and are tried again together.
 #[tokio::test]
 async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
-    for handlers in [handlers![bare], handlers![calling]] {
-        for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
-            for database in databases().await {
-                let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
-                let letter = one_of_twenty(handlers.clone(), &database, "append_outbox", trouble.clone(), plan).await;
-                assert_eq!(letter.attempts, 3, "{}", letter.error);
-            }
+    for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
+        for database in databases().await {
+            let (faults, trouble) = (Faults::default(), trouble.clone());
+            faults.act(move |at, about| {
+                let poisonous = about.split(' ').any(|key| key == POISON.0 || key == "o8");
+                (at == "append_outbox" && poisonous).then(|| trouble.clone())
+            });
+            let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
+            let parked = || async { database.store().parked_keys("payments").await.unwrap().len() == MESSAGES as usize };
+            until("each has failed once", parked).await;
+            pump.clock().advance(Duration::from_secs(5));
+            let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize - 2 };
+            until("the others are done", others).await;
+            let letters = || async { pump.service("payments").dead_letters(0, 1).await.unwrap().1 == 2 };
+            advance_until(pump.clock(), "the two are given up", letters).await;
+            pump.stop().await;
         }
     }
 }
