@@ -121,6 +121,23 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
     }
 }
 
+/// A statement that the database gives up counts too, after a few tries; a handler that calls out is not called again to try.
+#[tokio::test]
+async fn a_statement_that_is_given_up_for_one_message_is_its_failure_alone() {
+    for (handlers, most) in [(handlers![bare], 24), (handlers![calling], 3)] {
+        for database in databases().await {
+            let given_up = Comes::To(StoreError::Statement("it took too long".into()));
+            let plan = Plan::done();
+            let letter = one_of_twenty(handlers.clone(), &database, "append_outbox", given_up, plan.clone()).await;
+            assert_eq!((letter.attempts, letter.error.contains("it took too long")), (3, true), "{}", letter.error);
+            let calls =
+                plan.calls().iter().filter(|(order, number, attempt)| order == POISON.0 && *number == 7 && *attempt <= 3).count();
+            // And once more when the letter is retried.
+            assert!(calls <= most + 1, "{calls} calls");
+        }
+    }
+}
+
 /// So it is where all of a batch were parked, and are tried again together.
 #[tokio::test]
 async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
