@@ -4,6 +4,7 @@
 //! and whoever asks waits for the answer no longer than he likes.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -62,7 +63,8 @@ impl Observer {
         let spawned = thread.spawn(move || {
             loop {
                 match waiting.recv_timeout(IDLE) {
-                    Ok(question) => question(&client),
+                    // Whoever waits for the answer of one that panics gets none.
+                    Ok(question) => drop(catch_unwind(AssertUnwindSafe(|| question(&client)))),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }

@@ -30,6 +30,7 @@ mod outcomes;
 mod owned_series;
 mod owners;
 mod panics;
+mod panics_of_flows;
 mod parked;
 mod progress;
 mod pumps;

@@ -27,13 +27,15 @@ impl Trips {
         self.0.lock().unwrap().iter().all(|(_, left)| *left == 0)
     }
 
+    /// Whether something goes wrong in `call` now.
+    fn comes(&self, call: &'static str) -> bool {
+        let mut trips = self.0.lock().unwrap();
+        let trip = trips.iter_mut().find(|(name, left)| *name == call && *left > 0);
+        trip.map(|(_, left)| *left -= 1).is_some()
+    }
+
     fn meet(&self, call: &'static str) {
-        let panics = {
-            let mut trips = self.0.lock().unwrap();
-            let trip = trips.iter_mut().find(|(name, left)| *name == call && *left > 0);
-            trip.map(|(_, left)| *left -= 1).is_some()
-        };
-        assert!(!panics, "the test wants {call} to panic");
+        assert!(!self.comes(call), "the test wants {call} to panic");
     }
 }
 
@@ -98,6 +100,9 @@ impl Subscription for TrippingSubscription {
         let delivery = self.subscription.next().await;
         if matches!(delivery, Ok(Delivery::Records { .. })) {
             self.trips.meet("next");
+            if self.trips.comes("closed") {
+                return Err(TransportError::Closed);
+            }
         }
         delivery
     }

@@ -70,8 +70,8 @@ const SHOW: Duration = Duration::from_secs(1);
 
 type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
 
-/// Consumes, first by `subscription`, until the service stops. After a panic the group is left, and joined anew: what was under way is
-/// delivered again.
+/// Consumes, first by `subscription`, until the service stops. After a panic, and when the subscription has ended by itself, the group is
+/// left, and joined anew: what was under way is delivered again.
 pub(crate) async fn run(
     core: Arc<Core>,
     topics: Vec<String>,
@@ -82,20 +82,27 @@ pub(crate) async fn run(
     loop {
         let subscribed = match subscription.take() {
             Some(subscription) => Ok(Ok(subscription)),
-            None => guarded(core.transport.subscribe(&core.name, &topics)).await,
+            None => {
+                let joined = guarded(core.transport.subscribe(&core.name, &topics)).await;
+                match &joined {
+                    Ok(Ok(_)) => core.sight.readable(),
+                    Ok(Err(error)) => drop(core.sight.unreadable(error, core.clock.now())),
+                    Err(_) => {}
+                }
+                joined
+            }
         };
         let text = match subscribed {
             Ok(Ok(subscription)) => {
                 let mut consumer = Consumer::new(core.clone(), subscription, stopping.clone());
-                let ended = guarded(consumer.run()).await;
-                match ended {
-                    Ok(()) => {
+                match guarded(consumer.run()).await {
+                    Ok(()) if stop.is_there() => {
                         consumer.subscription.close().await;
                         return;
                     }
-                    Err(text) => {
+                    ended => {
                         consumer.give_up().await;
-                        Some(text)
+                        ended.err()
                     }
                 }
             }
@@ -156,6 +163,8 @@ pub(crate) struct Consumer {
     outbox_full: bool,
     /// Messages that can be neither handled nor given up now.
     stuck: Stuck,
+    /// The subscription has ended.
+    closed: bool,
     /// When it shows next where the partitions are.
     show_at: Timestamp,
 }
@@ -195,14 +204,16 @@ impl Consumer {
             lot_full: false,
             outbox_full: false,
             stuck: Stuck::default(),
+            closed: false,
         }
     }
 
-    /// Consumes until the service stops; then what runs is finished, and what is done is committed.
+    /// Consumes until the service stops; then what runs is finished, and what is done is committed. It ends earlier when the subscription
+    /// does.
     async fn run(&mut self) {
         self.core.consuming.store(true, Ordering::SeqCst);
         let stop = self.stop.clone();
-        while !stop.is_there() {
+        while !stop.is_there() && !self.closed {
             self.take_over();
             self.try_stuck();
             self.skip();
@@ -238,7 +249,9 @@ impl Consumer {
                 () = stop.comes() => {}
             }
         }
-        self.finish_running().await;
+        if stop.is_there() {
+            self.finish_running().await;
+        }
         self.core.consuming.store(false, Ordering::SeqCst);
     }
 
@@ -288,6 +301,7 @@ impl Consumer {
                     true => tracing::info!(service, %error, "the log gives no records; asking again"),
                     false => tracing::debug!(service, %error, "the log gives no records; asking again"),
                 }
+                self.closed |= matches!(error, TransportError::Closed);
                 self.ask_again = Some(now.after(self.core.outage_backoff(self.outages)));
                 self.outages = self.outages.saturating_add(1);
                 return;

@@ -11,6 +11,7 @@ mod starts;
 mod watch;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -81,7 +82,7 @@ pub(super) fn spawn(
     let client = plan.client()?;
     let thread = std::thread::Builder::new().name("saga-kafka-polls".into());
     thread
-        .spawn(move || plan.run(client))
+        .spawn(move || plan.guarded(client))
         .map(drop)
         .map_err(|error| TransportError::Unavailable(format!("no thread for a member of a group: {error}")))
 }
@@ -98,6 +99,16 @@ impl Plan {
         let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
         client.subscribe(&topics).map_err(|error| unavailable(&joining(), &error))?;
         Ok(client)
+    }
+
+    /// Is a member until the feed is closed, or until something panics: then the feed is closed, and whoever reads it joins anew.
+    fn guarded(self, client: Client) {
+        let (feed, board, group) = (Arc::clone(&self.feed), Arc::clone(&self.board), self.group.clone());
+        if std::panic::catch_unwind(AssertUnwindSafe(|| self.run(client))).is_err() {
+            tracing::error!(group, "the thread of a member of the group has panicked; the group is joined anew");
+            board.forget(&group);
+            feed.has_left();
+        }
     }
 
     /// Is a member until the feed is closed, with another client when one has failed for good.
