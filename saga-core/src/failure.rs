@@ -78,6 +78,8 @@ pub enum Failure<R = Never> {
     /// A technical fault: the message is tried again by the handler's retry policy, then dead-lettered.
     Retry(Fault),
     /// *Not now*, for example behind an open circuit breaker: tried again after this long. Counts as no attempt.
+    /// For at most [`put_off_limit_s`](crate::settings::Settings::put_off_limit_s) from when the message was first seen: after that it
+    /// counts as a technical fault.
     Later(Duration),
     /// Never: dead-lettered at once, for this reason.
     Dead(Fault),

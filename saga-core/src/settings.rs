@@ -63,6 +63,10 @@ pub struct Settings {
     pub topic_partitions: u32,
     /// After how long of giving nothing a partition that has records makes the service not ready, in seconds. 30.
     pub stall_warning_s: u64,
+    /// For how long a message is put off without an attempt being counted, in seconds from when this service first saw it: after
+    /// [`Failure::Later`](crate::failure::Failure::Later), while the database commits nothing of it, or while an attempt of its step may
+    /// be running. What is put off after that is a failed attempt. 86,400, a day.
+    pub put_off_limit_s: u64,
     /// For how long records have to stay in the log should every reader be away, in hours: topics that keep them for less are warned
     /// of. 24.
     pub outage_hours: u32,
@@ -103,6 +107,7 @@ impl Default for Settings {
             stop_timeout_ms: 10_000,
             topic_partitions: 6,
             stall_warning_s: 30,
+            put_off_limit_s: 86_400,
             outage_hours: 24,
             on_gap: OnGap::default(),
         }
@@ -133,6 +138,11 @@ impl Settings {
     /// [`Settings::stall_warning_s`] as a duration.
     pub fn stall_warning(&self) -> Duration {
         Duration::from_secs(self.stall_warning_s)
+    }
+
+    /// [`Settings::put_off_limit_s`] as a duration.
+    pub fn put_off_limit(&self) -> Duration {
+        Duration::from_secs(self.put_off_limit_s)
     }
 
     /// [`Settings::outage_hours`] as a duration.

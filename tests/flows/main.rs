@@ -20,6 +20,7 @@ mod notification_outage;
 mod other_ids;
 mod oversell;
 mod paging;
+mod patience;
 mod polling;
 mod saga;
 mod surface;

@@ -67,7 +67,7 @@ async fn main() {
     let (broker, database): (KafkaConfig, _) = (next().parse().unwrap(), next());
     let (keys, limit, seed): (usize, i64, u64) = (next().parse().unwrap(), next().parse().unwrap(), next().parse().unwrap());
     let schema = async |name: &str| Database::open(&format!("{database}?schema={name}")).await.unwrap();
-    let source = Service::new("source", schema("source").await).migrations(SOURCE).job(async move |service| {
+    let source = Service::new("source", schema("source").await).migrations(SOURCE).job(move |service| async move {
         let mut rng = fastrand::Rng::with_seed(seed);
         loop {
             if count_up(&service, &format!("key-{}", rng.usize(0..keys)), limit).await.is_err() {

@@ -14,5 +14,6 @@ mod deadline_races;
 mod interleavings;
 mod startup;
 mod tracker;
+mod unreadable;
 mod unsent;
 mod versions;

@@ -57,7 +57,14 @@ async fn what_was_held_until_the_end_of_numbers_is_held_still() {
         let database = Database::open(&url).await.unwrap();
         database.store().migrate().await.unwrap();
         let mut tx = database.store().begin().await.unwrap();
-        let parked = ParkedMessage { id: 0, received: received(), attempts: 3, due: Timestamp::MAX, error: "held".into() };
+        let parked = ParkedMessage {
+            id: 0,
+            received: received(),
+            attempts: 3,
+            due: Timestamp::MAX,
+            error: "held".into(),
+            seen: Timestamp::MAX,
+        };
         tx.park("keeper", &[parked]).await.unwrap();
         let letter = DeadLetter {
             id: sagas::id::MessageId::new("letter"),

@@ -28,6 +28,8 @@ pub enum Unfit {
     NoValue,
     /// A header that says what or whose it is cannot be used.
     BadHeader(BadHeader),
+    /// Reading it panics, with this text.
+    Panicked(String),
 }
 
 impl Unfit {
@@ -39,6 +41,7 @@ impl Unfit {
             Self::NewerVersion { .. } => "newer_version",
             Self::NoValue => "no_value",
             Self::BadHeader(_) => "bad_header",
+            Self::Panicked(_) => "panic",
         }
     }
 }
@@ -54,6 +57,7 @@ impl std::fmt::Display for Unfit {
                 write!(f, "the record has version {version}; this program knows versions up to {known}: update it, then retry")
             }
             Self::NoValue => f.write_str("the record has no value"),
+            Self::Panicked(text) => write!(f, "panic in reading the record: {text}; report or mend it, then retry"),
             Self::BadHeader(bad) => write!(f, "{bad}: its producer has to send it with another one"),
         }
     }

@@ -3,7 +3,7 @@
 //! One transaction carries many messages, and each of them stands or falls alone. A message that fails takes back what it
 //! wrote: to a savepoint where there is one, else by running the whole transaction again without it.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use crate::{
     engine::{
@@ -97,11 +97,19 @@ pub enum After {
     },
 }
 
+/// How a delivery has ended whose message was first seen `waited` ago: what is put off beyond `limit` has failed.
+pub fn bounded(ended: Ended, waited: Duration, limit: Duration) -> Ended {
+    match ended {
+        Ended::Later { .. } if waited >= limit => Ended::Retry,
+        ended => ended,
+    }
+}
+
 /// Decides what follows. `attempts`: how many have failed before. `fraction`: drawn evenly from `[0, 1)`.
 pub fn after(ended: Ended, attempts: u32, policy: &RetryPolicy, now: Timestamp, fraction: f64) -> After {
     match ended {
         Ended::Done | Ended::Rejected => After::Publish,
-        Ended::Later { after_ms } => After::Park { attempts, due: now.after(std::time::Duration::from_millis(after_ms)) },
+        Ended::Later { after_ms } => After::Park { attempts, due: now.after(Duration::from_millis(after_ms)) },
         Ended::Dead => After::DeadLetter { attempts: attempts.saturating_add(1) },
         Ended::Retry => {
             let attempts = attempts.saturating_add(1);
@@ -153,8 +161,6 @@ pub fn calls(messages: &[(usize, bool)]) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -190,6 +196,16 @@ mod tests {
         ];
         for (ended, attempts, expected) in table {
             assert_eq!(after(ended, attempts, &policy, now, 0.0), expected, "{ended:?} after {attempts}");
+        }
+    }
+
+    #[test]
+    fn what_is_put_off_for_too_long_has_failed() {
+        let (limit, later) = (Duration::from_secs(60), Ended::Later { after_ms: 1 });
+        assert_eq!(bounded(later, Duration::from_millis(59_999), limit), later);
+        assert_eq!(bounded(later, limit, limit), Ended::Retry);
+        for other in [Ended::Done, Ended::Rejected, Ended::Retry, Ended::Dead] {
+            assert_eq!(bounded(other, 2 * limit, limit), other);
         }
     }
 

@@ -23,6 +23,7 @@ pub mod admission;
 pub mod answered;
 pub mod backoff;
 pub mod batch;
+pub mod care;
 pub mod flow;
 pub mod identity;
 pub mod outbox;

@@ -187,6 +187,11 @@ impl ParkingLot {
         self.queues.get(place).map_or(0, |queue| queue.count)
     }
 
+    /// The places that are parked, in no order.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.queues.keys()
+    }
+
     /// How many keys are parked.
     pub fn keys(&self) -> usize {
         self.queues.len()
@@ -262,6 +267,14 @@ impl ParkingLot {
             self.queues.remove(place);
         }
         self.timeline.retain(|(_, place)| self.queues.contains_key(place));
+    }
+
+    /// Forgets all partitions, and what is parked of them.
+    pub fn forget_all(&mut self) {
+        let owned: Vec<_> = self.owned.keys().cloned().collect();
+        self.forget(&owned);
+        self.queues.clear();
+        self.timeline.clear();
     }
 
     /// The epoch under which `partition` is owned, if it is.

@@ -26,6 +26,9 @@ pub struct Meta {
     pub attempt: u32,
     /// When the attempt began.
     pub now: Timestamp,
+    /// When this service first saw the message, by its own clock; when it was given back, if an operator did that. What a sender states
+    /// does not move it: how long a handler has patience with a message is measured from here.
+    pub first_seen: Timestamp,
     /// Why the attempt before failed; in an `exhausted` fn, why the last one did.
     pub last_error: Option<Arc<str>>,
     /// The step of a saga that the handler does, or undoes.

@@ -1,13 +1,18 @@
 //! An app: services on one transport.
 
+#[cfg(feature = "http")]
+use std::sync::Mutex;
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
+use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    consumer::Consumer,
+    consumer,
     core::Core,
+    fence::Stop,
     logs, lookout,
+    panics::{Task, supervise},
     relay::{self, Relay},
     replays, saga, start,
     timekeeper::{self, Timekeeper},
@@ -229,6 +234,9 @@ fn chart(definition: &Definition, services: &[Service], remotes: &[Remote]) -> C
     Chart { definition: definition.clone(), participants }
 }
 
+/// What a task beside the consumer does.
+type Work = Box<dyn Fn(Arc<Core>) -> BoxFuture<'static, ()> + Send>;
+
 /// A running service.
 struct Running {
     service: ServiceHandle,
@@ -267,26 +275,31 @@ impl Running {
         let (mut intake, mut background) = (JoinSet::new(), JoinSet::new());
         let mut relay = JoinSet::new();
         relay.spawn(sending.run(stopping_relay));
+        let stop = Stop::new(stopping.clone());
+        let mut beside = |task, work: Work| {
+            let core = core.clone();
+            background.spawn(supervise(core.clone(), task, Task::Helping, stop.clone(), move || work(core.clone())));
+        };
 
         let read = core.directory.topics();
         if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
             let subscription = core.transport.subscribe(&core.name, &read).await?;
-            let consumer = Consumer::new(core.clone(), subscription, stopping.clone());
-            intake.spawn(consumer.run());
-            background.spawn(upkeep::audit(core.clone()));
-            background.spawn(replays::watch(core.clone()));
-            background.spawn(logs::watch(core.clone()));
+            intake.spawn(consumer::run(core.clone(), read, subscription, stopping.clone()));
+            beside("audit", Box::new(|core| Box::pin(upkeep::audit(core))));
+            beside("replays", Box::new(|core| Box::pin(replays::watch(core))));
+            beside("logs", Box::new(|core| Box::pin(logs::watch(core))));
         }
-        background.spawn(lookout::run(core.clone(), topics));
-        background.spawn(upkeep::measure(core.clone()));
-        background.spawn(upkeep::prune(core.clone()));
-        background.spawn(timekeeper::keep(core.clone()));
+        let lookout = lookout::new(core.clone(), topics);
+        beside("lookout", Box::new(move |_| Box::pin(lookout::run(lookout.clone()))));
+        beside("measure", Box::new(|core| Box::pin(upkeep::measure(core))));
+        beside("prune", Box::new(|core| Box::pin(upkeep::prune(core))));
+        beside("clock", Box::new(|core| Box::pin(timekeeper::keep(core))));
         if !core.sagas.tracked.is_empty() {
-            background.spawn(saga::watch(core.clone()));
+            beside("deadlines", Box::new(|core| Box::pin(saga::watch(core))));
         }
         upkeep::checks(&core);
         for job in service.jobs {
-            background.spawn(job(handle.clone()));
+            beside("job", Box::new(move |core| job(ServiceHandle::new(&core))));
         }
 
         #[cfg(feature = "http")]
@@ -298,16 +311,24 @@ impl Running {
                 let router = own.merge(crate::http::service_routes(&handle));
                 let limits = crate::http::RequestLimits { answer_timeout: core.settings.answer_timeout(), ..Default::default() };
                 let router = crate::http::harden_with(router, core.clock.clone(), core.ids.clone(), limits);
-                let mut stopping = stopping;
-                intake.spawn(async move {
-                    let stopped = async move {
-                        let _ = stopping.wait_for(|stopping| *stopping).await;
-                    };
-                    let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };
-                    if let Err(error) = crate::http::serve(listener, router, limits, stopped).await {
-                        tracing::error!(%error, "the HTTP server has ended");
+                let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };
+                let serving = stop.clone();
+                // Kept for the case that the server is begun anew, and closed when the service stops, so that nobody waits in vain.
+                let kept = Arc::new(Mutex::new(Some(listener)));
+                intake.spawn(supervise(core.clone(), "http", Task::Vital, stop, move || {
+                    let (kept, router, stop) = (kept.clone(), router.clone(), serving.clone());
+                    async move {
+                        let Some(listener) = lock(&kept).as_ref().map(std::net::TcpListener::try_clone) else { return };
+                        let stopped = async {
+                            stop.comes().await;
+                            lock(&kept).take();
+                        };
+                        let served = async { crate::http::serve(listener?, router, limits, stopped).await };
+                        if let Err(error) = served.await {
+                            tracing::error!(%error, "the HTTP server has ended");
+                        }
                     }
-                });
+                }));
             }
             address
         };
@@ -320,6 +341,11 @@ impl Running {
     async fn end_intake(&mut self) {
         while self.intake.join_next().await.is_some() {}
     }
+}
+
+#[cfg(feature = "http")]
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A running app. Dropped without [`stop`](Handle::stop), it is ended like by a crash, which loses nothing.

@@ -5,7 +5,7 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use super::{core::Core, item::Item};
+use super::{core::Core, item::Item, panics::text};
 use crate::{
     engine::{admission::Admission, batch::Ended},
     failure::Fault,
@@ -45,7 +45,7 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
             ended = running => {
                 let outcome = ended.unwrap_or_else(|panic| {
                     series.panics.increment();
-                    Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, panic_text(&*panic))))
+                    Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, text(&*panic))))
                 });
                 Called { outcome, timed_out: false }
             }
@@ -77,7 +77,7 @@ pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Fa
     };
     // `Deserialize` is user code, and panics like any other.
     std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(value, key)))
-        .unwrap_or_else(|panic| Err(Fault::new(format!("reading the {} panicked: {}", event_type.name, panic_text(&*panic)))))
+        .unwrap_or_else(|panic| Err(Fault::new(format!("reading the {} panicked: {}", event_type.name, text(&*panic)))))
 }
 
 /// The outcome, as far as the engine cares.
@@ -93,8 +93,4 @@ pub(crate) fn ended(outcome: &Outcome) -> Ended {
 
 fn millis(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -83,10 +83,29 @@ impl Conditions {
         }
     }
 
+    /// Whether the condition `name` holds for anything.
+    pub(crate) fn has(&self, name: &'static str) -> bool {
+        self.count_of(name) > 0
+    }
+
+    /// For how many subjects the condition `name` holds.
+    pub(crate) fn count_of(&self, name: &'static str) -> usize {
+        self.present().keys().filter(|(known, _)| *known == name).count()
+    }
+
+    /// The subjects for which the condition `name` holds.
+    pub(crate) fn subjects(&self, name: &'static str) -> Vec<String> {
+        self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect()
+    }
+
+    /// Records that the condition `name` holds for no subject any more but those for which `lasts` is true.
+    pub(crate) fn retain(&self, name: &'static str, lasts: impl Fn(&str) -> bool, now: Timestamp) {
+        self.subjects(name).iter().filter(|subject| !lasts(subject)).for_each(|subject| self.clear(name, subject, now));
+    }
+
     /// Records that the condition `name` holds for exactly these subjects, each with its severity and detail.
     pub(crate) fn set(&self, name: &'static str, holds: impl IntoIterator<Item = (String, Severity, String)>, now: Timestamp) {
-        let mut over: Vec<_> =
-            self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect();
+        let mut over = self.subjects(name);
         for (subject, severity, detail) in holds {
             over.retain(|known| *known != subject);
             self.raise(name, &subject, severity, detail, now);

@@ -15,6 +15,8 @@ use super::{
     lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
+    panics::{self, Panics},
+    put_off::PutOff,
     relay::{self, Instance},
     replays::Wanted,
     saga::SagaCore,
@@ -53,6 +55,10 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
+    /// Which tasks have panicked lately.
+    pub(crate) panics: Panics,
+    /// Messages that are put off.
+    pub(crate) put_off: PutOff,
     /// Whether transactions fail.
     pub(crate) outage: Outage,
     /// What is seen of the log.
@@ -108,6 +114,8 @@ impl Core {
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
             health: Health::new(),
             conditions: Conditions::new(name.clone(), metrics.clone()),
+            panics: Panics::default(),
+            put_off: PutOff::default(),
             outage: Outage::default(),
             sight: Sight::default(),
             logs: Logs::default(),
@@ -220,7 +228,11 @@ impl Core {
             }
             result
         });
-        committing.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the commit did not end: {panic}"))))
+        committing.await.unwrap_or_else(|error| match error.try_into_panic() {
+            // Whether it happened is not known; if it did, the inbox says so.
+            Ok(panic) => Err(StoreError::Refused(format!("panic in the commit: {}", panics::text(&*panic)))),
+            Err(error) => Err(StoreError::Unavailable(format!("the commit did not end: {error}"))),
+        })
     }
 
     /// A transaction failed because of the database.

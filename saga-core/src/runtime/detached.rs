@@ -16,14 +16,17 @@ use super::{
     fence::{self, Fate, Stop},
     item::Item,
     judge::{Failed, conclude, judge, moved_away},
-    lane::{Suspicion, blamed_for, is_refusal},
+    last::{backoff, bury, failed, is_overdue, leave_alone, told},
+    panics::guarded,
     parked,
     saga::{self, Before, Scope},
     service::ServiceHandle,
+    suspicion::{Suspicion, Trouble},
 };
 use crate::{
     engine::{
         batch::{After, Ended, Origin},
+        care::{Care, Next},
         saga::barrier::Reason,
     },
     extract::Work,
@@ -36,27 +39,33 @@ use crate::{
 /// Runs `item`, and returns when its effects are durable, or will not be here.
 pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
     let Some(handler) = item.handler() else { return Fate::Done };
-    let (mut failures, mut suspicion, mut blamed) = (0_u32, Suspicion::default(), None);
+    let (mut failures, mut suspicion, mut blame) = (0_u32, Suspicion::default(), Blame::default());
     let fate = loop {
-        let result = match &blamed {
-            None => attempt(core, item, handler, stop).await,
-            Some(error) => give_back(core, item, handler, error, stop).await,
+        let trouble = match guarded(blame.run(core, item, handler, stop)).await {
+            Ok(Ok(fate)) => break fate,
+            Ok(Err(error)) => Trouble::Store(error),
+            Err(text) => Trouble::Panic { part: blame.part(), text },
         };
-        let error = match result {
-            Ok(fate) => break fate,
-            Err(error) => error,
-        };
-        core.store_failed(&error);
+        failed(core, &trouble);
         failures = failures.saturating_add(1);
         if stop.is_there() {
             return Fate::GivenBack;
         }
-        if blamed.is_none() && (is_refusal(&error) || suspicion.grows(core, &error).await) {
-            blamed = Some(error);
+        // A handler that calls out is not called again to see whether the database gives the same statement up.
+        let at_once = blame.care == Care::Whole && trouble.counts() && core.store().check().await.is_ok();
+        if at_once || suspicion.grows(core, &trouble).await {
+            match blame.care.next(trouble.counts() || is_overdue(core, item)) {
+                Next::With(care) => blame.grow(core, item, handler, care, &trouble),
+                Next::LeftAlone => {
+                    leave_alone(core, item, &trouble);
+                    return Fate::LeftAlone;
+                }
+            }
+            suspicion = Suspicion::default();
             continue;
         }
-        tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-        if stop.comes_within(core, core.store_backoff(&error, failures)).await {
+        tracing::warn!(service = &*core.name, error = %trouble, "the database failed; waiting");
+        if stop.comes_within(core, backoff(core, &trouble, failures)).await {
             return Fate::GivenBack;
         }
     };
@@ -64,6 +73,47 @@ pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
         parked::reconcile(core, std::slice::from_ref(item), stop).await;
     }
     fate
+}
+
+/// What is known to be wrong with a message, and how it is run for that.
+#[derive(Default)]
+struct Blame {
+    care: Care,
+    failed: Option<Failed>,
+    last: String,
+}
+
+impl Blame {
+    async fn run(&self, core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> Result<Fate, StoreError> {
+        match (&self.failed, self.care) {
+            (_, Care::Last) => bury(core, item, &self.last, stop).await,
+            (Some(failed), _) => match begin(core, item, core.clock.now(), stop).await? {
+                Some(begun) => write_down(core, item, handler, failed.clone(), begun, stop).await,
+                None => Ok(Fate::Done),
+            },
+            (None, _) => attempt(core, item, handler, stop).await,
+        }
+    }
+
+    fn part(&self) -> &'static str {
+        match self.care {
+            Care::Whole => "the delivery outside its handler",
+            Care::Last => "writing its dead letter",
+            _ => "writing down its failure",
+        }
+    }
+
+    /// Takes `trouble` as the failure of the message's handler; from now on it is run with `care`.
+    fn grow(&mut self, core: &Core, item: &Item, handler: usize, care: Care, trouble: &Trouble) {
+        let error = told(self.failed.as_ref().map(|failed| failed.error.as_str()), trouble);
+        self.care = care;
+        self.last.clone_from(&error);
+        let failed = match self.failed.take() {
+            Some(failed) => Failed { error, ..failed },
+            None => Failed::new(core, item, handler, trouble.ended(), error),
+        };
+        self.failed = Some(Failed { bare: care >= Care::Bare, ..failed });
+    }
 }
 
 /// How the beginning went that the handler asked for.
@@ -227,9 +277,11 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
                 return Ok(Entered::Fate(Fate::Done));
             }
             // It waits for another's attempt, which stays as it is.
-            if let After::Park { attempts, due } = failed.after {
-                effects.park(item, attempts, due, &failed.error);
-            }
+            let After::Park { attempts, due } = failed.after else {
+                return write_down(core, item, handler, failed, (tx, None), stop).await.map(Entered::Fate);
+            };
+            effects.park(item, attempts, due, &failed.error);
+            effects.put_off(item, &failed.error);
             return commit(core, item, tx, effects, now).await.map(Entered::Fate);
         }
         Before::Nothing(reason) => {
@@ -250,17 +302,6 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
     Ok(entered)
 }
 
-/// Writes down, as the failure of its handler, that the database did not take what it did.
-async fn give_back(core: &Arc<Core>, item: &Item, handler: usize, error: &StoreError, stop: &Stop) -> Result<Fate, StoreError> {
-    match begin(core, item, core.clock.now(), stop).await? {
-        Some(begun) => {
-            let failed = Failed::new(core, item, handler, blamed_for(error), error.to_string());
-            write_down(core, item, handler, failed, begun, stop).await
-        }
-        None => Ok(Fate::Done),
-    }
-}
-
 /// Writes down a failure, in `tx` or, where that is lost with the handler's last words, in another.
 async fn write_down(
     core: &Arc<Core>,
@@ -275,9 +316,16 @@ async fn write_down(
     while let Some((mut tx, replay)) = open.take() {
         let mut effects = Effects::default();
         took_over(core, item, replay, &mut effects, now);
-        effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
+        if !failed.bare {
+            effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
+        }
         match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
-            Ok(tx) => return commit(core, item, tx, effects, now).await,
+            Ok(tx) => {
+                if failed.bare {
+                    effects.sagas = Scope::default();
+                }
+                return commit(core, item, tx, effects, now).await;
+            }
             Err(error) => {
                 failed.last_words = Some(error);
                 open = begin(core, item, now, stop).await?;

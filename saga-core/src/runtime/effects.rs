@@ -12,6 +12,7 @@ use super::{
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
+    put_off::Postponed,
     saga::{self, Scope},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct Effects {
     pub(crate) sagas: Scope,
     counts: Vec<Counter>,
     lot: LotChanges,
+    /// Messages that are put off without an attempt being counted.
+    postponed: HashMap<Place, Postponed>,
     /// Where messages wait that failed, or were parked, in this transaction.
     waiting: HashSet<Place>,
 }
@@ -195,6 +198,11 @@ impl Effects {
         }
     }
 
+    /// `item`, which is parked, is put off without an attempt being counted.
+    pub(crate) fn put_off(&mut self, item: &Item, why: &str) {
+        self.postponed.insert(item.place.clone(), Postponed::of(item, why));
+    }
+
     /// `item` is given up: kept in the database, and sent to the dead letter topic as it came.
     pub(crate) fn dead_letter(&mut self, core: &Core, item: &Item, attempts: u32, reason: &str, error: &str, now: Timestamp) {
         let error = shortened(error);
@@ -210,19 +218,50 @@ impl Effects {
             error,
             "dead-lettered"
         );
-        let id = DeadLetterId::from(core.ids.uuid(now));
+        let id = self.letter(core, item, attempts, &error, None, now);
         self.records.push(dead_letter_record(core, item, &id, reason, &error, now));
         self.records.extend(saga::given_up(core, item, &id, attempts, &error, now));
+    }
+
+    /// `item` is given up because the framework's own part of its transaction fails: kept in the database, and nowhere else.
+    pub(crate) fn bury(&mut self, core: &Core, item: &Item, error: &str, now: Timestamp) {
+        // What of the text the database does not take is not worth the letter.
+        let error = shortened(&error.replace(|of: char| of != ' ' && !of.is_ascii_graphic(), "?"));
+        let (topic, offset) = (&item.received.record.topic, item.received.offset);
+        tracing::error!(
+            service = &*core.name,
+            topic,
+            partition = item.received.partition,
+            offset,
+            error,
+            "dead-lettered by itself"
+        );
+        self.count(&core.series.dead_unwritable);
+        let why = "nothing was written but the letter, since what else follows from one could not be".to_owned();
+        self.letter(core, item, item.origin.attempts().saturating_add(1), &error, Some(why), now);
+    }
+
+    fn letter(
+        &mut self,
+        core: &Core,
+        item: &Item,
+        attempts: u32,
+        error: &str,
+        unpublished: Option<String>,
+        now: Timestamp,
+    ) -> DeadLetterId {
+        let id = DeadLetterId::from(core.ids.uuid(now));
         self.letters.push(DeadLetter {
-            id,
+            id: id.clone(),
             received: item.received.clone(),
             event_type: item.event_type(core),
-            error,
+            error: error.to_owned(),
             attempts,
             at: now,
             state: DeadLetterState::Open,
-            unpublished: None,
+            unpublished,
         });
+        id
     }
 
     /// Writes all of it to the transaction.
@@ -263,6 +302,12 @@ impl Effects {
         }
         if self.answered > 0 {
             core.series.dead_open.add(-(self.answered as f64));
+        }
+        for place in self.lot.settled.keys().filter(|place| !self.postponed.contains_key(*place)) {
+            core.put_off.forget(place);
+        }
+        for (place, postponed) in self.postponed {
+            core.put_off.note(core, place, postponed, now);
         }
         let mut lot = core.lot();
         let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty() || !self.freed.is_empty();

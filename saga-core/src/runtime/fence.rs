@@ -22,6 +22,8 @@ pub(crate) enum Fate {
     Fenced,
     /// The service stops while the database fails: the message comes again.
     GivenBack,
+    /// It can be neither handled nor given up now: it and its key are left alone for a while.
+    LeftAlone,
 }
 
 /// Partitions that others have taken over, each with the epoch under which we had it.
@@ -62,6 +64,12 @@ pub(crate) struct Stop(watch::Receiver<bool>);
 impl Stop {
     pub(crate) fn new(stopping: watch::Receiver<bool>) -> Self {
         Self(stopping)
+    }
+
+    /// Of what is ended by dropping it.
+    pub(crate) fn never() -> Self {
+        static NEVER: std::sync::LazyLock<watch::Sender<bool>> = std::sync::LazyLock::new(|| watch::Sender::new(false));
+        Self(NEVER.subscribe())
     }
 
     /// Waits for `wait`, or until the service stops; says whether it does.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{core::Core, inbox::Claim, judge::Part};
 use crate::{
     engine::{
-        admission::{Admission, Facts},
+        admission::{Admission, Facts, Unfit},
         batch::Origin,
         parking::{Place, RunNumber},
         schedule::Mode,
@@ -38,6 +38,8 @@ pub(crate) struct Item {
     pub(crate) last_error: Option<Arc<str>>,
     /// An operator wants it handled again: what was claimed before this does not count.
     pub(crate) again: Option<Timestamp>,
+    /// When it was first seen here.
+    pub(crate) seen: Timestamp,
 }
 
 impl Item {
@@ -47,11 +49,33 @@ impl Item {
         Self::new(core, received, (owner, epoch), Origin::Fresh, None, 0, None)
     }
 
+    /// A message that came from the log, of which something could not be read without a panic.
+    pub(crate) fn unreadable(core: &Core, received: Received, epoch: i64, text: String) -> Self {
+        let now = core.clock.now();
+        let envelope = Arc::new(Envelope::by_position(&received, now));
+        let place = Place { topic: received.record.topic.clone(), key: parking_key(&received) };
+        Self {
+            envelope,
+            owner: received.partition,
+            epoch,
+            admission: Admission::DeadLetter(Unfit::Panicked(text)),
+            place,
+            origin: Origin::Fresh,
+            parked: None,
+            run: 0,
+            last_error: None,
+            received,
+            again: None,
+            seen: now,
+        }
+    }
+
     /// A message that was parked, taken for `run`, and is owned with this partition under this epoch.
     pub(crate) fn parked(core: &Core, message: ParkedMessage, owner: (i32, i64), run: RunNumber) -> Self {
         let origin = Origin::Parked { attempts: message.attempts };
         let error = (!message.error.is_empty()).then(|| Arc::from(message.error));
-        Self::new(core, message.received, owner, origin, Some(message.id), run, error)
+        let seen = message.seen;
+        Self { seen, ..Self::new(core, message.received, owner, origin, Some(message.id), run, error) }
     }
 
     fn new(
@@ -78,7 +102,7 @@ impl Item {
             bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None }
+        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None, seen: now }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -166,6 +190,7 @@ impl Item {
             key: self.saga_id().map(Arc::from),
             attempt: self.origin.attempts().saturating_add(1),
             now,
+            first_seen: self.seen,
             last_error: self.last_error.clone(),
             step: self.role(core).map(|role| StepName { saga: Arc::from(role.saga.name.as_str()), step: role.step }),
         }
@@ -173,6 +198,6 @@ impl Item {
 
     /// As it is parked. The id is given by the store.
     pub(crate) fn to_parked(&self, attempts: u32, due: Timestamp, error: String) -> ParkedMessage {
-        ParkedMessage { id: 0, received: self.received.clone(), attempts, due, error }
+        ParkedMessage { id: 0, received: self.received.clone(), attempts, due, error, seen: self.seen }
     }
 }

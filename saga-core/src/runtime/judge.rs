@@ -10,7 +10,7 @@ use super::{
     service::ServiceHandle,
 };
 use crate::{
-    engine::batch::{After, Ended, after},
+    engine::batch::{After, Ended, after, bounded},
     engine::parking::HELD,
     failure::Fault,
     handler::{AfterDeadLetter, Invocation, Outcome},
@@ -109,6 +109,8 @@ pub(crate) struct Failed {
     pub(crate) error: String,
     /// Its `exhausted` fn has failed, in a way that took the transaction down, and is not called again now.
     pub(crate) last_words: Option<String>,
+    /// What follows is written without what is kept of flows, and without its `exhausted` fn.
+    pub(crate) bare: bool,
 }
 
 impl Failed {
@@ -116,6 +118,16 @@ impl Failed {
         // From the failure, not from the transaction's beginning: a handler that ran into its timeout has to wait too.
         let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
+        let (waited, limit) = (now.since(item.seen), core.settings.put_off_limit());
+        let (put_off, ended) = (ended, bounded(ended, waited, limit));
+        let error = match put_off == ended {
+            true => error,
+            false => format!(
+                "put off for {} s since it was first seen; the limit is {} s (setting `put_off_limit_s`): {error}",
+                waited.as_secs(),
+                limit.as_secs()
+            ),
+        };
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
         let envelope = &item.envelope;
         macro_rules! say {
@@ -137,7 +149,7 @@ impl Failed {
             Ended::Later { .. } => say!(debug, "put off"),
             _ => say!(info, "delivery failed"),
         }
-        Self { ended, after, error, last_words: None }
+        Self { ended, after, error, last_words: None, bare: false }
     }
 }
 
@@ -160,6 +172,9 @@ pub(crate) async fn conclude(
     let attempts = match failed.after {
         After::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
+            if matches!(failed.ended, Ended::Later { .. }) {
+                effects.put_off(item, &failed.error);
+            }
             effects.no_longer_running(core, item, now);
             return Ok(Ok(tx));
         }
@@ -167,6 +182,7 @@ pub(crate) async fn conclude(
         After::DeadLetter { attempts } => attempts,
     };
     let (tx, last_words) = match &failed.last_words {
+        _ if failed.bare => (tx, Words::none()),
         Some(error) => (tx, Words::Failed(error.clone())),
         None => match last_words(core, tx, item, handler, failed, now).await? {
             Ok(said) => said,

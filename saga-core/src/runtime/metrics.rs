@@ -35,7 +35,7 @@ pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
     HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, behind_transactions, clock_skew, condition_gauge,
-    group_lag, without_effect,
+    group_lag, task_panics, without_effect,
 };
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.

@@ -21,7 +21,7 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-pub(crate) type Job = Box<dyn FnOnce(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub(crate) type Job = Box<dyn Fn(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 #[cfg(feature = "http")]
 pub(crate) type Routes = Box<dyn FnOnce(ServiceHandle) -> axum::Router + Send>;
 
@@ -132,11 +132,12 @@ impl Service {
         self
     }
 
-    /// Runs `job` beside the handlers. It is ended when the app stops, wherever it is.
+    /// Runs `job` beside the handlers. It is ended when the app stops, wherever it is. One that panics is called again, after growing
+    /// waits; one that returns has ended.
     #[must_use]
     pub fn job<F, Fut>(mut self, job: F) -> Self
     where
-        F: FnOnce(ServiceHandle) -> Fut + Send + 'static,
+        F: Fn(ServiceHandle) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         self.jobs.push(Box::new(move |service| Box::pin(job(service))));

@@ -14,7 +14,8 @@ use super::{
     conditions::Severity,
     core::Core,
     metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, group_lag},
-    parked, partitions,
+    panics::Panics,
+    parked, partitions, saga,
 };
 use crate::{
     message::TopicPartition,
@@ -40,6 +41,8 @@ pub(crate) async fn measure(core: Arc<Core>) {
     let mut gauges: BTreeMap<String, [PassingGauge; 2]> = BTreeMap::new();
     let mut fewer = partitions::Fewer::default();
     for turn in (0..COUNT).cycle() {
+        Panics::calm(&core);
+        core.put_off.measure(&core);
         clients.show(&core.transport.statistics());
         measure_database(&core).await;
         if !topics.is_empty()
@@ -70,6 +73,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
         if !core.sagas.tracked.is_empty() {
             if turn == 0 {
                 measure_open(&core).await;
+                saga::look_again(&core).await;
             }
             measure_attention(&core).await;
         }

@@ -91,6 +91,10 @@ pub enum StoreError {
     /// The database cannot be reached, is busy beyond the patience, or full. The same call may work later.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
+    /// The database gave one statement up: it took too long, waited too long for a row, or needed too much memory. Whether that is the
+    /// statement's fault or the database's shows by how the database is otherwise.
+    #[error("the database gave a statement up: {0}")]
+    Statement(String),
     /// Another transaction was first, and the database let only that one go on. The same call works when it is made again.
     #[error("the database let another transaction go first: {0}")]
     Contended(String),
@@ -124,6 +128,7 @@ impl StoreError {
     pub(crate) fn at(self, place: &str) -> Self {
         match self {
             Self::Unavailable(reason) => Self::Unavailable(format!("{place}: {reason}")),
+            Self::Statement(reason) => Self::Statement(format!("{place}: {reason}")),
             Self::Contended(reason) => Self::Contended(format!("{place}: {reason}")),
             Self::Refused(reason) => Self::Refused(format!("{place}: {reason}")),
             Self::Incompatible(reason) => Self::Incompatible(format!("{place}: {reason}")),
@@ -550,14 +555,14 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError>;
 
-    /// Makes parked messages due at `due`, with their attempts counted from 0.
+    /// Makes parked messages due at `due`, with their attempts counted from 0, and as if first seen then.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError>;
 
     /// Puts `received`, which has the same topic and parking key, in the place of a parked message: due at `due`, with its attempts
-    /// counted from 0.
+    /// counted from 0, and as if first seen then.
     ///
     /// # Errors
     /// When the transaction is broken.

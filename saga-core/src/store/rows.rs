@@ -83,6 +83,8 @@ pub struct ParkedMessage {
     pub due: Timestamp,
     /// Why the last attempt failed; empty for one that waits behind another.
     pub error: String,
+    /// When it was first seen by this service, by its own clock; when it was given back, if an operator did.
+    pub seen: Timestamp,
 }
 
 impl ParkedMessage {

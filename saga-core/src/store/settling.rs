@@ -157,6 +157,7 @@ pub async fn settle(
                         attempts: 0,
                         due: now,
                         error: String::new(),
+                        seen: now,
                     }),
                     Some(letter) => unsent.push((letter.id, (*letter.received.record).clone())),
                     None => {}

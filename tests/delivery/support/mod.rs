@@ -3,6 +3,7 @@
 pub mod instance;
 pub mod shared;
 pub mod store;
+pub mod trip;
 pub mod watch;
 
 use std::{

@@ -38,6 +38,18 @@ pub enum Fault {
     Check,
 }
 
+/// What a call comes to, if not to what it should.
+#[derive(Debug, Clone)]
+pub enum Comes {
+    /// It panics.
+    ToPanic,
+    /// It answers this.
+    To(StoreError),
+}
+
+/// What becomes of the call of this name that is about these keys.
+type Act = Box<dyn FnMut(&'static str, &str) -> Option<Comes> + Send>;
+
 type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
 
 /// Decides about faults; shared by a store and the test.
@@ -45,6 +57,7 @@ type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
 pub struct Faults {
     decide: Arc<Mutex<Option<Decide>>>,
     poison: Arc<Mutex<Option<String>>>,
+    act: Arc<Mutex<Option<Act>>>,
     /// The parked messages that were read.
     pub parked: Watch,
 }
@@ -62,6 +75,22 @@ impl Faults {
     pub fn clear(&self) {
         *self.decide.lock().unwrap() = None;
         *self.poison.lock().unwrap() = None;
+        *self.act.lock().unwrap() = None;
+    }
+
+    /// Decides of each call by its name, and the keys or identities that it is about, what it comes to.
+    pub fn act(&self, act: impl FnMut(&'static str, &str) -> Option<Comes> + Send + 'static) {
+        *self.act.lock().unwrap() = Some(Box::new(act));
+    }
+
+    fn meet<T: AsRef<str>>(&self, call: &'static str, about: impl IntoIterator<Item = T>) -> Result<(), StoreError> {
+        let about = about.into_iter().map(|key| format!("{} ", key.as_ref())).collect::<String>();
+        let comes = self.act.lock().unwrap().as_mut().and_then(|act| act(call, &about));
+        match comes {
+            None => Ok(()),
+            Some(Comes::To(error)) => Err(error),
+            Some(Comes::ToPanic) => panic!("the test wants {call} to panic"),
+        }
     }
 
     fn check(&self, fault: Fault) -> Result<(), StoreError> {
@@ -152,11 +181,13 @@ impl Store for Failing {
     }
 
     async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError> {
+        self.faults.meet::<&str>("parked_keys", [])?;
         self.faults.check(Fault::Read)?;
         self.inner.parked_keys(service).await
     }
 
     async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError> {
+        self.faults.meet("parked", [String::from_utf8_lossy(key)])?;
         self.faults.check(Fault::Read)?;
         let mut messages = self.inner.parked(service, topic, key, limit).await?;
         messages.iter_mut().for_each(|message| self.faults.parked.watch(&mut message.received));
@@ -168,6 +199,7 @@ impl Store for Failing {
     }
 
     fn sagas(&self) -> &dyn SagaStore {
+        assert!(self.faults.meet::<&str>("sagas", []).is_ok(), "this call cannot answer an error");
         self.inner.sagas()
     }
 
@@ -210,15 +242,18 @@ impl Store for Failing {
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.faults.meet::<&str>("prune", [])?;
         self.inner.prune_inbox(service, before, limit).await
     }
 
     async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+        self.faults.meet::<&str>("own", [])?;
         self.faults.check(Fault::Own)?;
         self.inner.own(service, partitions).await
     }
 
     async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
+        self.faults.meet::<&str>("advance", [])?;
         self.faults.check(Fault::Advance)?;
         self.inner.advance(service, applied).await
     }
@@ -302,6 +337,7 @@ impl StoreTx for FailingTx {
     }
 
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.faults.meet("claim", keys.iter().map(|key| key.id.as_str()))?;
         self.faults.check(Fault::Claim)?;
         self.inner.claim(service, keys, now).await
     }
@@ -311,6 +347,8 @@ impl StoreTx for FailingTx {
     }
 
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
+        self.faults
+            .meet("append_outbox", rows.iter().map(|row| String::from_utf8_lossy(row.key.as_deref().unwrap_or_default())))?;
         self.faults.check(Fault::Append)?;
         self.poisoned |= rows.iter().any(|record| self.faults.is_poisonous(record));
         self.inner.append_outbox(service, rows).await
@@ -321,6 +359,7 @@ impl StoreTx for FailingTx {
     }
 
     async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
+        self.faults.meet("load_steps", of.iter().map(|key| &key.id))?;
         self.inner.load_steps(service, of).await
     }
 
@@ -329,6 +368,7 @@ impl StoreTx for FailingTx {
     }
 
     async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
+        self.faults.meet("load_instances", of.iter().map(|key| &key.id))?;
         self.inner.load_instances(service, of).await
     }
 
@@ -337,10 +377,12 @@ impl StoreTx for FailingTx {
     }
 
     async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
+        self.faults.meet("append_history", entries.iter().map(|entry| &entry.instance.id))?;
         self.inner.append_history(service, entries).await
     }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
+        self.faults.meet("park", messages.iter().map(|message| String::from_utf8_lossy(&message.key()).into_owned()))?;
         self.inner.park(service, messages).await
     }
 
@@ -357,6 +399,10 @@ impl StoreTx for FailingTx {
     }
 
     async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+        self.faults.meet(
+            "bury",
+            letters.iter().map(|letter| String::from_utf8_lossy(letter.received.record.key.as_deref().unwrap_or_default())),
+        )?;
         self.inner.bury(service, letters).await
     }
 
@@ -371,6 +417,7 @@ impl StoreTx for FailingTx {
     }
 
     async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
+        self.faults.meet("dead_letters_of", messages.iter().map(|key| key.id.as_str()))?;
         self.inner.dead_letters_of(service, messages).await
     }
 
@@ -396,6 +443,7 @@ impl StoreTx for FailingTx {
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.faults.meet::<&str>("commit", [])?;
         self.faults.check(Fault::Commit)?;
         if self.poisoned {
             return Err(unavailable(Fault::Commit));

@@ -256,6 +256,19 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
+    /// Takes note that whoever sent and removed has broken off, in whatever it was doing: what was with the transport is sent again, what
+    /// was being removed is removed again, and a look that had begun has brought nothing.
+    pub fn broken_off(&mut self) {
+        let of = |rows: &BTreeMap<i64, Row<T>>, wanted: fn(State) -> bool| -> Vec<i64> {
+            rows.iter().filter(|(_, row)| wanted(row.state)).map(|(id, _)| *id).collect()
+        };
+        self.sent = of(&self.rows, |state| state == State::Sent);
+        for id in of(&self.rows, |state| matches!(state, State::Sending(_))) {
+            self.failed(id);
+        }
+        self.look_failed();
+    }
+
     /// Takes the rows that were sent and are to be removed from the database.
     pub fn take_sent(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.sent)

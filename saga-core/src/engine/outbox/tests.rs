@@ -99,6 +99,22 @@ fn an_id_that_is_given_again_is_another_row() {
 }
 
 #[test]
+fn what_was_under_way_when_the_sender_broke_off_is_sent_and_removed_again() {
+    let mut ledger = ledger();
+    let ticket = ledger.begin();
+    (1..=3).for_each(|id| ledger.stage(ticket, id, key("a"), ()));
+    ledger.commit(ticket, &rows(&[1, 2, 3]));
+    assert_eq!(ids(ledger.take(1, |_| true)), [1]);
+    ledger.sent(1);
+    assert_eq!(ledger.take_sent(), [1]);
+    assert_eq!(ids(ledger.take(9, |_| true)), [2, 3]);
+    ledger.broken_off();
+    assert_eq!(ledger.take_sent(), [1]);
+    ledger.removed(&[1]);
+    assert_eq!(ids(ledger.take(9, |_| true)), [2, 3]);
+}
+
+#[test]
 fn a_failed_row_is_sent_again_before_its_followers() {
     let mut ledger = ledger();
     let ticket = ledger.begin();

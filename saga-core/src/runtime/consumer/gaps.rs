@@ -1,6 +1,6 @@
 //! Records are missing where a partition should be read on.
 
-use super::{Consumer, Stage};
+use super::{Consumer, Stage, asked};
 use crate::{
     engine::flow::Reason,
     message::TopicPartition,
@@ -103,7 +103,7 @@ impl Consumer {
             let to = Ownership { partition: partition.clone(), epoch: owned.epoch, applied: Some(gap.oldest), log };
             let core = self.core.clone();
             self.skips.spawn(async move {
-                let result = core.store().rewind(&core.name, std::slice::from_ref(&to)).await;
+                let result = asked(&core, "rewind", core.store().rewind(&core.name, std::slice::from_ref(&to))).await;
                 Skipped { to, result }
             });
         }

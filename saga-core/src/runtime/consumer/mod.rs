@@ -10,6 +10,7 @@ mod progress;
 mod rebalance;
 mod replay;
 mod retries;
+mod stuck;
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,7 @@ use self::{
     progress::{Advanced, pending},
     rebalance::TakenOver,
     replay::{Moved, Refused},
+    stuck::Stuck,
 };
 use super::{
     core::Core,
@@ -36,6 +38,7 @@ use super::{
     item::Item,
     lane::{self, Ran},
     lookout::Reading,
+    panics::{Panics, Restarts, Task, asked, guard, guarded, joined},
     parked::Loaded,
 };
 use crate::{
@@ -66,6 +69,57 @@ struct Finished {
 const SHOW: Duration = Duration::from_secs(1);
 
 type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
+
+/// Consumes, first by `subscription`, until the service stops. After a panic, and when the subscription has ended by itself, the group is
+/// left, and joined anew: what was under way is delivered again.
+pub(crate) async fn run(
+    core: Arc<Core>,
+    topics: Vec<String>,
+    subscription: Box<dyn Subscription>,
+    stopping: watch::Receiver<bool>,
+) {
+    let (stop, mut restarts, mut subscription) = (Stop::new(stopping.clone()), Restarts::default(), Some(subscription));
+    loop {
+        let subscribed = match subscription.take() {
+            Some(subscription) => Ok(Ok(subscription)),
+            None => {
+                let joined = guarded(core.transport.subscribe(&core.name, &topics)).await;
+                match &joined {
+                    Ok(Ok(_)) => core.sight.readable(),
+                    Ok(Err(error)) => drop(core.sight.unreadable(error, core.clock.now())),
+                    Err(_) => {}
+                }
+                joined
+            }
+        };
+        let text = match subscribed {
+            Ok(Ok(subscription)) => {
+                let mut consumer = Consumer::new(core.clone(), subscription, stopping.clone());
+                match guarded(consumer.run()).await {
+                    Ok(()) if stop.is_there() => {
+                        consumer.subscription.close().await;
+                        return;
+                    }
+                    ended => {
+                        consumer.give_up().await;
+                        ended.err()
+                    }
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(service = &*core.name, %error, "the group could not be joined anew; trying again");
+                None
+            }
+            Err(text) => Some(text),
+        };
+        if let Some(text) = text {
+            Panics::note(&core, "consumer", Task::Vital, &text);
+        }
+        if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+            return;
+        }
+    }
+}
 
 /// The consumer of one service.
 pub(crate) struct Consumer {
@@ -111,6 +165,10 @@ pub(crate) struct Consumer {
     lot_full: bool,
     /// Nothing is started because the outbox is full.
     outbox_full: bool,
+    /// Messages that can be neither handled nor given up now.
+    stuck: Stuck,
+    /// The subscription has ended.
+    closed: bool,
     /// When it shows next where the partitions are.
     show_at: Timestamp,
 }
@@ -151,16 +209,20 @@ impl Consumer {
             full_keys: Vec::new(),
             lot_full: false,
             outbox_full: false,
+            stuck: Stuck::default(),
+            closed: false,
         }
     }
 
-    /// Consumes until the service stops; then what runs is finished, what is done is committed, and the group is left.
-    pub(crate) async fn run(mut self) {
+    /// Consumes until the service stops; then what runs is finished, and what is done is committed. It ends earlier when the subscription
+    /// does.
+    async fn run(&mut self) {
         self.core.consuming.store(true, Ordering::SeqCst);
         let stop = self.stop.clone();
-        while !stop.is_there() {
+        while !stop.is_there() && !self.closed {
             self.take_over();
             self.compare_logs();
+            self.try_stuck();
             self.skip();
             self.replay();
             self.dispatch();
@@ -171,36 +233,19 @@ impl Consumer {
             let core = self.core.clone();
             let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
             self.show();
-            let again = [self.wanted_at(), self.skip_at(), self.advance_at(), self.replay_at(), Some(self.show_at)]
-                .into_iter()
-                .flatten()
-                .min();
+            let again =
+                [self.wanted_at(), self.skip_at(), self.advance_at(), self.replay_at(), self.stuck.next(), Some(self.show_at)]
+                    .into_iter()
+                    .flatten()
+                    .min();
             tokio::select! {
                 delivery = self.subscription.next(), if ask_again.is_none() => self.take(delivery),
-                Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => match finished {
-                    Ok(finished) => self.finish(finished),
-                    Err(error) => return self.fail(&error),
-                },
-                Some(loaded) = self.loads.join_next(), if !self.loads.is_empty() => match loaded {
-                    Ok(loaded) => self.enqueue_parked(loaded),
-                    Err(error) => return self.fail(&error),
-                },
-                Some(taken) = self.takeovers.join_next(), if !self.takeovers.is_empty() => match taken {
-                    Ok(taken) => self.taken_over(taken),
-                    Err(error) => return self.fail(&error),
-                },
-                Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => match skipped {
-                    Ok(skipped) => self.skipped(skipped),
-                    Err(error) => return self.fail(&error),
-                },
-                Some(moved) = self.moves.join_next(), if !self.moves.is_empty() => match moved {
-                    Ok(moved) => self.replay_moved(moved),
-                    Err(error) => return self.fail(&error),
-                },
-                Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => match advanced {
-                    Ok(advanced) => self.advanced(advanced),
-                    Err(error) => return self.fail(&error),
-                },
+                Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => self.finish(joined(finished)),
+                Some(loaded) = self.loads.join_next(), if !self.loads.is_empty() => self.enqueue_parked(joined(loaded)),
+                Some(taken) = self.takeovers.join_next(), if !self.takeovers.is_empty() => self.taken_over(joined(taken)),
+                Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => self.skipped(joined(skipped)),
+                Some(moved) = self.moves.join_next(), if !self.moves.is_empty() => self.replay_moved(joined(moved)),
+                Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => self.advanced(joined(advanced)),
                 (offsets, result) = pending(self.committing.as_mut()) => self.committed(offsets, result),
                 () = sleep_until(&core, due), if self.has_room_for_parked() => self.load_due(),
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
@@ -211,15 +256,42 @@ impl Consumer {
                 () = stop.comes() => {}
             }
         }
-        self.finish_running().await;
+        if stop.is_there() {
+            self.finish_running().await;
+        }
         self.core.consuming.store(false, Ordering::SeqCst);
-        self.subscription.close().await;
     }
 
-    /// A task of ours has panicked: its messages are neither done nor given back. Better to stop, visibly, than to go on.
-    fn fail(self, error: &tokio::task::JoinError) {
-        tracing::error!(service = &*self.core.name, %error, "the consumer has stopped; restart the process");
-        self.core.consuming.store(false, Ordering::SeqCst);
+    /// Ends in the middle of whatever it was doing. What is under way has no effect any more once its partitions are taken over anew.
+    async fn give_up(mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let core = self.core.clone();
+        core.consuming.store(false, Ordering::SeqCst);
+        let ending = async {
+            tokio::join!(
+                self.tasks.shutdown(),
+                self.loads.shutdown(),
+                self.takeovers.shutdown(),
+                self.skips.shutdown(),
+                self.moves.shutdown(),
+                self.advances.shutdown(),
+            );
+        };
+        // One that does not end by being told so ends later, and is refused.
+        let _ = tokio::time::timeout(PATIENCE, ending).await;
+        let partitions: Vec<_> = self.partitions.keys().cloned().collect();
+        core.lot().forget_all();
+        self.close_gaps(&partitions);
+        self.forget_stuck();
+        core.sight.reads(std::collections::BTreeMap::new());
+        if std::mem::take(&mut self.lot_full) {
+            core.conditions.clear(retries::TOO_MANY_KEYS, "", core.clock.now());
+        }
+        let closed = guarded(tokio::time::timeout(PATIENCE, self.subscription.close())).await;
+        if !matches!(closed, Ok(Ok(()))) {
+            tracing::warn!(service = &*core.name, "the group could not be left in good order");
+        }
+        core.moved();
     }
 
     fn take(&mut self, delivery: Result<Delivery, TransportError>) {
@@ -237,6 +309,7 @@ impl Consumer {
                     true => tracing::info!(service, %error, "the log gives no records; asking again"),
                     false => tracing::debug!(service, %error, "the log gives no records; asking again"),
                 }
+                self.closed |= matches!(error, TransportError::Closed);
                 self.ask_again = Some(now.after(self.core.outage_backoff(self.outages)));
                 self.outages = self.outages.saturating_add(1);
                 return;
@@ -262,7 +335,12 @@ impl Consumer {
                 self.core.time.saw_record(&partition.topic, written, now);
             }
             owned.watermark.begin(offset);
-            let mut item = Item::fresh(&self.core, received, epoch);
+            let core = &self.core;
+            let read = guard(|| Item::fresh(core, received.clone(), epoch));
+            let mut item = read.unwrap_or_else(|text| {
+                Panics::note(core, "delivery", Task::Helping, &text);
+                Item::unreadable(core, received, epoch, text)
+            });
             item.again = owned.again(offset);
             if item.admission == crate::engine::admission::Admission::Skip {
                 let series = self.topics.entry(partition.topic.clone());
@@ -353,9 +431,22 @@ impl Consumer {
         }
         let (core, stop) = (self.core.clone(), self.stop.clone());
         self.tasks.spawn(async move {
-            let Ran { fates, held } = match mode {
-                Mode::Held => lane::run(&core, &items, &stop).await,
-                Mode::Detached => Ran { fates: vec![detached::run(&core, &items[0], &stop).await], held: Duration::ZERO },
+            let mut restarts = Restarts::default();
+            let run = || async {
+                match mode {
+                    Mode::Held => lane::run(&core, &items, &stop).await,
+                    Mode::Detached => Ran { fates: vec![detached::run(&core, &items[0], &stop).await], held: Duration::ZERO },
+                }
+            };
+            // What panics in a transaction is found out there; what does so around it is tried again.
+            let Ran { fates, held } = loop {
+                match guarded(run()).await {
+                    Ok(ran) => break ran,
+                    Err(text) => Panics::note(&core, "delivery", Task::Vital, &text),
+                }
+                if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+                    break Ran { fates: vec![Fate::GivenBack; items.len()], held: Duration::ZERO };
+                }
             };
             Finished { mode, items, fates, held }
         });
@@ -369,6 +460,7 @@ impl Consumer {
             }
             Mode::Detached => self.detached_running -= 1,
         }
+        let alone = Stuck::keys(&finished.items, &finished.fates);
         let mut last: Option<&Bytes> = None;
         for (item, fate) in finished.items.iter().zip(&finished.fates) {
             let partition = item.partition();
@@ -387,12 +479,13 @@ impl Consumer {
             if fresh {
                 self.watch_parked(&partition, &item.place);
             }
-            if last != Some(&item.place.key) {
+            if last != Some(&item.place.key) && !alone.contains(&item.place.key) {
                 self.schedule.finish(&item.place.key);
                 last = Some(&item.place.key);
             }
         }
-        self.left_memory(&finished.items);
+        let finished = self.leave_alone(finished);
+        self.left_memory(&finished);
         self.core.moved();
     }
 
@@ -437,6 +530,7 @@ impl Consumer {
     /// Ends: what waits is given back, what runs is finished, what is done is committed.
     async fn finish_running(&mut self) {
         self.schedule.drop_waiting(|_| false);
+        self.forget_stuck();
         while let Some(finished) = self.tasks.join_next().await {
             if let Ok(finished) = finished {
                 self.finish(finished);

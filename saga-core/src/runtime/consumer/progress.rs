@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Commit, Consumer};
+use super::{Commit, Consumer, asked};
 use crate::{
     message::TopicPartition,
     store::{Ownership, StoreError},
@@ -94,7 +94,7 @@ impl Consumer {
         self.advance_next = self.core.clock.now().after(ADVANCE);
         let core = self.core.clone();
         self.advances.spawn(async move {
-            let result = core.store().advance(&core.name, &applied).await;
+            let result = asked(&core, "progress", core.store().advance(&core.name, &applied)).await;
             Advanced { applied, result }
         });
     }

@@ -8,7 +8,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Consumer, Stage,
+    Consumer, Stage, asked,
     partition::Owned,
     replay::{self, Replaying},
 };
@@ -62,7 +62,9 @@ impl Consumer {
         }
         if !partitions.is_empty() {
             let core = self.core.clone();
-            self.takeovers.spawn(async move { TakenOver { result: take_over(&core, &partitions).await, partitions } });
+            self.takeovers.spawn(async move {
+                TakenOver { result: asked(&core, "take-over", take_over(&core, &partitions)).await, partitions }
+            });
         }
     }
 
@@ -152,7 +154,8 @@ impl Consumer {
     }
 
     pub(super) fn drop_waiting(&mut self, partitions: &[TopicPartition]) {
-        let dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
+        let mut dropped = self.schedule.drop_waiting(|item| !partitions.contains(&item.partition()));
+        dropped.extend(self.drop_stuck(partitions));
         self.end_runs(&dropped);
         self.left_memory(&dropped);
     }

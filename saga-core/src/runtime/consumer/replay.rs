@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use super::{Consumer, Stage, partition::Owned};
+use super::{Consumer, Stage, asked, partition::Owned};
 use crate::{
     engine::{
         parking::Parked,
@@ -227,7 +227,8 @@ impl Consumer {
         for step in steps {
             let core = self.core.clone();
             let begins = owned_again(&self.partitions, &step);
-            self.moves.spawn(async move { Moved { result: take_step(&core, &step, begins).await, step } });
+            self.moves
+                .spawn(async move { Moved { result: asked(&core, "replay", take_step(&core, &step, begins)).await, step } });
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The condition that too many keys have parked messages.
-const TOO_MANY_KEYS: &str = "parked_keys_full";
+pub(super) const TOO_MANY_KEYS: &str = "parked_keys_full";
 
 /// How long a key waits whose partition is just being set to its oldest record.
 const SKIPPING: Duration = Duration::from_secs(1);

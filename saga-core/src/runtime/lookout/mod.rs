@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Mutex;
+
 pub(crate) use self::sight::{Reading, Sight};
 use super::{conditions::Severity, core::Core};
 use crate::{
@@ -59,7 +61,8 @@ impl Seen {
     }
 }
 
-struct Lookout {
+/// What looks after the log for a service.
+pub(crate) struct Lookout {
     core: Arc<Core>,
     topics: Vec<TopicExpectation>,
     stalls: Stalls,
@@ -76,9 +79,9 @@ struct Lookout {
     noted: BTreeSet<(String, String)>,
 }
 
-/// Looks, for ever.
-pub(crate) async fn run(core: Arc<Core>, topics: Vec<TopicExpectation>) {
-    let mut lookout = Lookout {
+/// The lookout of a service on `topics`.
+pub(crate) fn new(core: Arc<Core>, topics: Vec<TopicExpectation>) -> Arc<Mutex<Lookout>> {
+    Arc::new(Mutex::new(Lookout {
         topics,
         stalls: Stalls::default(),
         open: Stalls::default(),
@@ -88,11 +91,16 @@ pub(crate) async fn run(core: Arc<Core>, topics: Vec<TopicExpectation>) {
         settings_at: core.clock.now(),
         findings: Vec::new(),
         noted: BTreeSet::new(),
-        core: core.clone(),
-    };
+        core,
+    }))
+}
+
+/// Looks, for ever. After a panic the next one knows what was seen.
+pub(crate) async fn run(lookout: Arc<Mutex<Lookout>>) {
+    let mut lookout = lookout.lock().await;
     loop {
         lookout.look().await;
-        core.clock.sleep(LOOK).await;
+        lookout.core.clock.sleep(LOOK).await;
     }
 }
 

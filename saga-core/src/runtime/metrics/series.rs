@@ -6,6 +6,7 @@ use super::{Counter, Gauge, Histogram, Metrics, PassingGauge};
 const DELIVERIES: &str = "sagas_deliveries_total";
 const HANDLER_SECONDS: &str = "sagas_handler_duration_seconds";
 const PANICS: &str = "sagas_handler_panics_total";
+const TASK_PANICS: &str = "sagas_task_panics_total";
 const SKIPPED: &str = "sagas_skipped_total";
 const PUBLISHED: &str = "sagas_published_total";
 const LAG: &str = "sagas_consumer_lag_records";
@@ -24,6 +25,7 @@ const SETTLED_DEAD_LETTERS: &str = "sagas_dead_letters_settled_total";
 const OUTBOX_ROWS: &str = "sagas_outbox_rows";
 const OUTBOX_AGE: &str = "sagas_outbox_oldest_row_age_seconds";
 const PARKED_MESSAGES: &str = "sagas_parked_messages";
+const PUT_OFF: &str = "sagas_put_off_oldest_seconds";
 const PARKED_KEYS: &str = "sagas_parked_keys";
 const CONDITIONS: &str = "sagas_conditions";
 const CLOCK_SKEW: &str = "sagas_clock_skew_seconds";
@@ -48,6 +50,7 @@ pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
         (DELIVERIES, "Deliveries to a handler, by what came of them."),
         (PANICS, "Panics of a handler; each is a failed delivery."),
+        (TASK_PANICS, "Panics in the tasks of a service outside handlers, by task; each task goes on."),
         (SKIPPED, "Records that were passed over on purpose, by reason."),
         (PUBLISHED, "Records that the log has acknowledged."),
         (STORE_FAILURES, "Transactions that failed because of the database."),
@@ -67,6 +70,7 @@ pub(super) fn describe(metrics: &Metrics) {
         (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
+        (PUT_OFF, "How long ago the oldest message was first seen that is put off without an attempt being counted; 0 for none."),
         (PARKED_KEYS, "Keys that have parked messages."),
         (
             CLOCK_SKEW,
@@ -127,6 +131,11 @@ pub(crate) fn clock_skew(metrics: &Metrics, against: &str) -> Gauge {
     metrics.gauge(CLOCK_SKEW, &[("against", against)])
 }
 
+/// Panics of the task called `task`: made when there is one.
+pub(crate) fn task_panics(metrics: &Metrics, task: &str) -> Counter {
+    metrics.counter(TASK_PANICS, &[("task", task)])
+}
+
 /// How many standing conditions of this name the service has: made when there is one.
 pub(crate) fn condition_gauge(metrics: &Metrics, condition: &str) -> Gauge {
     metrics.gauge(CONDITIONS, &[("condition", condition)])
@@ -160,6 +169,8 @@ pub(crate) struct ServiceSeries {
     /// Dead letters: a type, and no value.
     pub(crate) dead_no_value: Counter,
     pub(crate) dead_bad_header: Counter,
+    /// Dead letters: nothing else could be written of them.
+    pub(crate) dead_unwritable: Counter,
     /// Dead letters: beyond the size limit.
     pub(crate) dead_too_large: Counter,
     /// Dead letters that are open.
@@ -180,6 +191,8 @@ pub(crate) struct ServiceSeries {
     pub(crate) parked_messages: Gauge,
     /// Keys with parked messages.
     pub(crate) parked_keys: Gauge,
+    /// Age of the oldest message that is put off.
+    pub(crate) put_off_oldest: Gauge,
 }
 
 /// What is kept of a handler.
@@ -243,6 +256,7 @@ impl ServiceSeries {
             dead_unknown_version: dead("unknown_version"),
             dead_no_value: dead("no_value"),
             dead_bad_header: dead("bad_header"),
+            dead_unwritable: dead("unwritable"),
             dead_too_large: dead("too_large"),
             dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
             letters_retried: settled("retried"),
@@ -253,6 +267,7 @@ impl ServiceSeries {
             outbox_age_seconds: metrics.gauge(OUTBOX_AGE, &[]),
             parked_messages: metrics.gauge(PARKED_MESSAGES, &[]),
             parked_keys: metrics.gauge(PARKED_KEYS, &[]),
+            put_off_oldest: metrics.gauge(PUT_OFF, &[]),
         }
     }
 }
@@ -340,13 +355,14 @@ mod tests {
         SagaSeries::new(&metrics, "PlaceOrder");
         without_effect(&metrics, "PlaceOrder", "ReserveInventory", "duplicate");
         condition_gauge(&metrics, "clock_skew");
+        task_panics(&metrics, "relay");
         clock_skew(&metrics, "log");
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 29, "{described:?}");
+        assert_eq!(described.len(), 31, "{described:?}");
     }
 
     #[test]

@@ -23,7 +23,12 @@ use tokio::{sync::watch, time::Instant};
 
 pub(crate) use self::instance::{Instance, leave};
 use self::{held::Held, upkeep::REMOVE};
-use super::{core::Core, metrics::TopicSeries};
+use super::{
+    core::Core,
+    fence::Stop,
+    metrics::TopicSeries,
+    panics::{Panics, Restarts, Task, guarded, supervise},
+};
 use crate::{
     engine::{outbox::OrderKey, waits::Waits},
     message::{Record, Shards},
@@ -99,15 +104,27 @@ impl Relay {
     ///
     /// A topic that fails waits by itself, and so does the database: what commits meanwhile for other topics is sent at once, and
     /// what was sent is removed. The relay sleeps until there is something to do that does not wait.
-    pub(crate) async fn run(self, stopping: watch::Receiver<bool>) {
-        let core = self.core.clone();
+    ///
+    /// After a panic it goes on with what it knows; rows that were with the transport then are sent again.
+    pub(crate) async fn run(mut self, stopping: watch::Receiver<bool>) {
+        let (core, stop) = (self.core.clone(), Stop::new(stopping.clone()));
+        let others = core.clone();
         tokio::select! {
-            () = self.relay(stopping) => {}
-            () = instance::run(core) => {}
+            () = supervise(others.clone(), "instances", Task::Vital, Stop::never(), || instance::run(others.clone())) => {}
+            () = async {
+                let mut restarts = Restarts::default();
+                while let Err(text) = guarded(self.relay(stopping.clone())).await {
+                    Panics::note(&core, "relay", Task::Vital, &text);
+                    core.ledger().broken_off();
+                    if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+                        return;
+                    }
+                }
+            } => {}
         }
     }
 
-    async fn relay(mut self, mut stopping: watch::Receiver<bool>) {
+    async fn relay(&mut self, mut stopping: watch::Receiver<bool>) {
         loop {
             self.work().await;
             let core = self.core.clone();

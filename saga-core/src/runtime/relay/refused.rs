@@ -10,8 +10,8 @@ use super::{
     super::{
         conditions::Severity,
         core::Staged,
-        lane::is_refusal,
         saga::unsent::{self, Unsent},
+        suspicion::is_refusal,
     },
     Relay,
 };

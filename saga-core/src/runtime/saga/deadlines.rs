@@ -1,17 +1,27 @@
 //! The timers of the instances: waits for the next one, and decides, in one transaction with the pivot's records, who was first.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::FutureExt;
 
 use super::{
     super::{
+        conditions::Severity,
         core::Core,
         judge::{Part, judge},
+        panics::{Panics, Task, guarded},
         service::ServiceHandle,
+        suspicion::Trouble,
     },
     Tracked,
     scope::{Before, Scope},
+    unreadable,
 };
 use crate::{
     engine::{
@@ -38,12 +48,17 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// Failures of a deadline's handler after which somebody has to look at the instance.
 const ATTEMPTS: u32 = 10;
 
+/// The longest wait of a timer that cannot be carried out.
+const LONGEST: Duration = Duration::from_secs(600);
+/// The condition that timers cannot be carried out.
+const DEADLINES_STUCK: &str = "deadlines_stuck";
+
 /// How often instances are looked for that were written by a clock that was ahead.
 const BRING_BACK: Duration = Duration::from_secs(60);
 
 /// Carries out the timers of the instances that are kept here, for ever.
 pub(crate) async fn watch(core: Arc<Core>) {
-    let (mut failures, mut looked) = (0, None::<Timestamp>);
+    let (mut failures, mut looked, mut stuck) = (0, None::<Timestamp>, Stuck::default());
     loop {
         core.sagas.planned.store(Timestamp::MAX.as_millis(), Ordering::SeqCst);
         let due = async {
@@ -52,7 +67,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 bring_back(&core).await?;
                 looked = Some(now);
             }
-            turn(&core).await
+            turn(&core, &mut stuck).await
         };
         let wait = match due.await {
             Ok(next) => {
@@ -106,45 +121,100 @@ async fn bring_back(core: &Arc<Core>) -> Result<(), StoreError> {
     }
 }
 
+/// Instances whose timers cannot be carried out now: how often that was tried, when it is next, and why.
+#[derive(Default)]
+struct Stuck(BTreeMap<InstanceKey, (u32, Timestamp, String)>);
+
+impl Stuck {
+    /// Leaves `key` alone for a while, longer each time.
+    fn put_back(&mut self, key: &InstanceKey, trouble: &Trouble, now: Timestamp) {
+        let (tries, again, why) = self.0.entry(key.clone()).or_default();
+        *again = now.after(LOOK.saturating_mul(1 << (*tries).min(10)).min(LONGEST));
+        (*tries, *why) = (tries.saturating_add(1), trouble.to_string());
+    }
+
+    fn waits(&self, key: &InstanceKey, now: Timestamp) -> bool {
+        self.0.get(key).is_some_and(|(_, again, _)| *again > now)
+    }
+
+    /// Tells of them: of each flow how many there are, and of one why.
+    fn tell(&self, core: &Core) {
+        let mut of_flows: BTreeMap<&str, (usize, &InstanceKey, &str)> = BTreeMap::new();
+        for (key, (.., why)) in self.0.iter().filter(|(_, (tries, ..))| *tries > 1) {
+            of_flows.entry(&key.saga).or_insert((0, key, why)).0 += 1;
+        }
+        let told = of_flows.into_iter().map(|(saga, (count, key, why))| {
+            let detail = format!(
+                "the deadlines of {count} instances of {saga} cannot be carried out, of `{}` because of: {why}; each is tried again after \
+                 growing waits, and others' go on",
+                key.id
+            );
+            (saga.to_owned(), Severity::Warning, detail)
+        });
+        core.conditions.set(DEADLINES_STUCK, told.collect::<Vec<_>>(), core.clock.now());
+    }
+}
+
 /// Carries out what is due; says when the next timer ends.
-async fn turn(core: &Arc<Core>) -> Result<Option<Timestamp>, StoreError> {
-    let (mut stuck, mut unavailable) = (false, false);
+async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, StoreError> {
+    let mut unavailable = false;
+    let mut seen = BTreeSet::new();
     loop {
         let now = core.clock.now();
-        let due = core.store().sagas().due(&core.name, now, PAGE).await?;
-        let mut fired = 0;
-        for key in &due {
+        // Those that are left alone are due too, and take no other's place.
+        let page = PAGE.saturating_add(u32::try_from(stuck.0.len()).unwrap_or(u32::MAX));
+        let due = core.store().sagas().due(&core.name, now, page).await?;
+        let whole = due.len() < page as usize;
+        seen.extend(due.iter().cloned());
+        let mut progress = false;
+        for key in due.iter().filter(|key| !stuck.waits(key, now)).collect::<Vec<_>>() {
             // One that cannot be carried out keeps none of the others from its time; only the database's own outage does.
-            let fate = match fire(core, key).await {
-                Err(StoreError::Refused(error)) => refused(core, key, &error).await,
-                fate => fate,
-            };
-            match fate {
-                Ok(()) => fired += 1,
-                Err(StoreError::Contended(_)) => {}
-                Err(error @ StoreError::Unavailable(_)) if std::mem::replace(&mut unavailable, true) => return Err(error),
-                Err(error) => {
-                    stuck = true;
-                    let (service, saga, instance) = (&*core.name, &key.saga, &key.id);
-                    tracing::error!(service, saga, instance, %error, "a deadline cannot be carried out");
+            let trouble = match carry_out(core, key).await {
+                Ok(()) => {
+                    progress = true;
+                    stuck.0.remove(key);
+                    continue;
                 }
-            }
+                Err(Trouble::Store(StoreError::Contended(_))) => continue,
+                Err(Trouble::Store(error @ StoreError::Unavailable(_))) if std::mem::replace(&mut unavailable, true) => {
+                    return Err(error);
+                }
+                Err(trouble) => trouble,
+            };
+            let (service, saga, instance) = (&*core.name, &key.saga, &key.id);
+            tracing::debug!(service, saga, instance, error = %trouble, "a deadline cannot be carried out; waiting");
+            stuck.put_back(key, &trouble, now);
+            progress = true;
         }
-        if due.len() < PAGE as usize || fired == 0 {
+        if whole || !progress {
             break;
         }
     }
+    // What is due no more was carried out, or settled, by another.
+    stuck.0.retain(|key, _| seen.contains(key));
+    stuck.tell(core);
     core.moved();
     let next = core.store().sagas().next_due(&core.name).await?;
     let soonest = core.clock.now().after(LOOK);
-    Ok(next.map(|next| if stuck { next.max(soonest) } else { next }))
+    Ok(next.map(|next| if stuck.0.is_empty() { next } else { next.max(soonest) }))
 }
 
-/// The database has refused what the handler of a deadline did: that is its failure.
-async fn refused(core: &Arc<Core>, key: &InstanceKey, error: &str) -> Result<(), StoreError> {
-    match core.sagas.tracked(&key.saga) {
-        Some(tracked) => put_off(core, tracked, key, error, false, core.clock.now()).await,
-        None => Ok(()),
+/// Carries out the timers of one instance. What the database refuses of it, or panics, is the failure of the deadline's handler, if that can
+/// be written down.
+async fn carry_out(core: &Arc<Core>, key: &InstanceKey) -> Result<(), Trouble> {
+    let trouble = match guarded(fire(core, key)).await {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => Trouble::Store(error),
+        Err(text) => {
+            let trouble = Trouble::Panic { part: "carrying out a deadline", text };
+            Panics::note(core, "deadlines", Task::Helping, &trouble.to_string());
+            trouble
+        }
+    };
+    let Some(tracked) = core.sagas.tracked(&key.saga).filter(|_| trouble.counts()) else { return Err(trouble) };
+    match guarded(put_off(core, tracked, key, &trouble.to_string(), false, core.clock.now())).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(trouble),
     }
 }
 
@@ -314,20 +384,14 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
         key: Some(Arc::from(instance.key.id.as_str())),
         attempt: instance.known.attempts.saturating_add(1),
         now,
+        first_seen: now,
         last_error: None,
         step: None,
     }
 }
 
 pub(crate) async fn load(core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -> Result<Option<Instance>, StoreError> {
-    let found = tx.load_instances(&core.name, std::slice::from_ref(key)).await?.pop();
-    let read = found.map(Instance::read).transpose();
-    let mut read =
-        read.map_err(|error| StoreError::Incompatible(format!("the saga {} {} cannot be read: {error}", key.saga, key.id)))?;
-    if let Some(instance) = &mut read {
-        instance.bring_back(core.clock.now());
-    }
-    Ok(read)
+    Ok(unreadable::load(core, tx, std::slice::from_ref(key)).await?.pop())
 }
 
 /// Writes `instance` and what was done to it.

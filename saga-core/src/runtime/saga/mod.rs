@@ -9,6 +9,7 @@ mod retrying;
 mod scope;
 mod tracker;
 mod tracking;
+mod unreadable;
 pub(crate) mod unsent;
 mod view;
 
@@ -34,6 +35,7 @@ pub(crate) use retrying::retry_dead_letters;
 pub(crate) use scope::{Before, Scope};
 pub(crate) use tracker::{participants, stored};
 pub(crate) use tracking::stopped;
+pub(crate) use unreadable::look_again;
 
 use crate::{
     engine::saga::barrier::Reason,

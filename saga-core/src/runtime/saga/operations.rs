@@ -201,7 +201,10 @@ impl Sagas {
     async fn open(&self, saga: &str, id: &str) -> Result<(&Tracked, Box<dyn StoreTx>, Instance), OperationError> {
         let tracked = self.0.sagas.tracked(saga).ok_or_else(|| OperationError::UnknownSaga(saga.to_owned()))?;
         let mut tx = self.0.store().begin().await?;
-        let instance = deadlines::load(&self.0, &mut *tx, &key(saga, id)).await?;
+        let instance = deadlines::load(&self.0, &mut *tx, &key(saga, id)).await.map_err(|error| match error {
+            StoreError::Incompatible(error) => OperationError::Conflict(error),
+            error => OperationError::Store(error),
+        })?;
         let unknown = || OperationError::UnknownInstance { saga: saga.to_owned(), id: id.to_owned() };
         Ok((tracked, tx, instance.ok_or_else(unknown)?))
     }

@@ -10,7 +10,7 @@ use super::{
     super::{core::Core, item::Item},
     Tracked,
     scope::Scope,
-    unsent,
+    unreadable, unsent,
 };
 use crate::{
     engine::saga::{
@@ -19,7 +19,7 @@ use crate::{
     },
     id::MessageId,
     message::{Event, Outgoing},
-    saga::{InstanceKey, InstanceRecord, Publishes, StepGivenUp},
+    saga::{InstanceKey, Publishes, StepGivenUp},
     store::{HistoryEntry, StoreError, StoreTx},
     time::Timestamp,
 };
@@ -128,14 +128,10 @@ impl Scope {
         let keys: BTreeSet<_> = sightings.iter().map(|sighting| key(core, sighting)).collect();
         let mut instances = std::mem::take(&mut self.instances);
         let keys: Vec<_> = keys.into_iter().filter(|key| !instances.contains_key(key)).collect();
-        for record in read(core, tx, &keys).await? {
-            let mut read = Instance::read(record).map_err(|error| {
-                StoreError::Incompatible(format!(
-                    "an instance of a saga cannot be read, was it written by a newer program? {error}"
-                ))
-            })?;
-            read.bring_back(core.clock.now());
-            instances.insert(read.key.clone(), read);
+        if !keys.is_empty() {
+            for instance in unreadable::load(core, tx, &keys).await? {
+                instances.insert(instance.key.clone(), instance);
+            }
         }
         let mut history = Vec::with_capacity(sightings.len());
         let mut moved = BTreeSet::new();
@@ -158,10 +154,6 @@ impl Scope {
         self.earliest = records.iter().filter_map(|record| record.due).chain(self.earliest).min();
         Ok(())
     }
-}
-
-async fn read(core: &Core, tx: &mut dyn StoreTx, keys: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
-    if keys.is_empty() { Ok(Vec::new()) } else { tx.load_instances(&core.name, keys).await }
 }
 
 fn key(core: &Core, sighting: &Sighting) -> InstanceKey {

@@ -48,6 +48,7 @@ pub(super) enum Change {
     History(String, HistoryEntry),
     Park(ParkedId, String, ParkedMessage),
     Repark(ParkedId, u32, Timestamp, String),
+    Release(ParkedId, Timestamp),
     Unpark(ParkedId),
     Bury(String, DeadLetter),
     Settle(String, DeadLetterId, DeadLetterState, Timestamp),
@@ -94,6 +95,12 @@ impl Tables {
                     (message.attempts, message.due, message.error) = (attempts, due, error);
                 }
             }
+            Change::Release(id, due) => {
+                if let Some((_, message)) = self.parked.get_mut(&id) {
+                    (message.attempts, message.due, message.seen) = (0, due, due);
+                    message.error.clear();
+                }
+            }
             Change::Unpark(id) => {
                 self.parked.remove(&id);
             }
@@ -111,7 +118,7 @@ impl Tables {
             }
             Change::Replace(id, received, due) => {
                 if let Some((_, message)) = self.parked.get_mut(&id) {
-                    *message = ParkedMessage { id, received, attempts: 0, due, error: String::new() };
+                    *message = ParkedMessage { id, received, attempts: 0, due, error: String::new(), seen: due };
                 }
             }
             Change::Unpublished(service, id, why) => {

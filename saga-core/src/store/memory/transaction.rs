@@ -69,6 +69,7 @@ impl View {
             | Change::Instance(..)
             | Change::History(..)
             | Change::Repark(..)
+            | Change::Release(..)
             | Change::Replace(..)
             | Change::Unpublished(..) => {}
         }
@@ -288,7 +289,7 @@ impl StoreTx for MemoryTx {
     }
 
     async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
-        ids.iter().for_each(|id| self.stage(Change::Repark(*id, 0, due, String::new())));
+        ids.iter().for_each(|id| self.stage(Change::Release(*id, due)));
         Ok(())
     }
 

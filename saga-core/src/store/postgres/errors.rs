@@ -17,10 +17,7 @@ fn unavailable(code: &str) -> Option<&'static str> {
         "25P03" => "the transaction was idle for too long and was ended; see `idle_transaction_timeout`",
         "40003" => "whether the statement was completed is not known",
         "53100" => "the disk is full; make room",
-        "53200" => "there is no memory left",
         "53300" => "the server takes no more connections; lower `pool`, or raise `max_connections` of the server",
-        "55P03" => "a row is held by another transaction; see that none is held across a wait",
-        "57014" => "the statement was cancelled",
         "57P01" => "the server is being stopped, or an administrator closed the connection",
         "57P02" => "the server has crashed and starts again",
         "57P03" => "the server is starting or stopping",
@@ -34,6 +31,16 @@ fn unavailable(code: &str) -> Option<&'static str> {
             "58" => "the server met an error of its system; see its log",
             _ => return None,
         },
+    })
+}
+
+/// Whether the server gave up this one statement, and what helps.
+fn given_up(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "53200" => "there was no memory for it; see `work_mem`, and what else the server runs",
+        "55P03" => "a row is held by another transaction; see that none is held across a wait",
+        "57014" => "it was cancelled, by a time limit or by an operator; see `statement_timeout` and why it takes so long",
+        _ => return None,
     })
 }
 
@@ -114,6 +121,9 @@ pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> 
     }
     if let Some(help) = pooler(code, text) {
         return StoreError::Refused(format!("{place}: {help} (PostgreSQL {code}: {text})"));
+    }
+    if let Some(help) = given_up(code) {
+        return StoreError::Statement(format!("{place}: {help} (PostgreSQL {code}: {text})"));
     }
     if let Some(help) = unavailable(code) {
         return StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})"));

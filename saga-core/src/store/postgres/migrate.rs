@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "replays", sql: include_str!("replays.sql") },
     Migration { version: 7, name: "dead letters by message", sql: include_str!("letters.sql") },
     Migration { version: 8, name: "identities of logs", sql: include_str!("identities.sql") },
+    Migration { version: 9, name: "first sight of parked messages", sql: include_str!("first_sight.sql") },
 ];
 
 /// Makes the schema when it is missing: without it, tables would be made in `public`.

@@ -16,13 +16,20 @@ fn unavailable(code: i32) -> Option<&'static str> {
     }
     match code & 0xff {
         5 | 6 => Some("another program holds it; see that none keeps a transaction open"),
-        7 => Some("there is no memory left"),
         8 => Some("it cannot be written; check the permissions of the file and of its folder"),
-        9 => Some("the statement was interrupted"),
         10 => Some("reading or writing the file failed; check the disk"),
         13 => Some("the disk is full, or the database has reached its largest size; make room"),
         14 => Some("the file cannot be opened; check its path and permissions"),
         15 => Some("it is locked in a way that cannot be waited for"),
+        _ => None,
+    }
+}
+
+/// Whether SQLite gave up this one statement.
+fn given_up(code: i32) -> Option<&'static str> {
+    match code & 0xff {
+        7 => Some("there was no memory for it"),
+        9 => Some("it was interrupted"),
         _ => None,
     }
 }
@@ -42,6 +49,9 @@ pub(in crate::store) fn database_error(place: &str, error: &SqliteError) -> Stor
     let text = error.message();
     if let Some(help) = unavailable(code) {
         return StoreError::Unavailable(format!("{place}: {help} (SQLite {code}: {text})"));
+    }
+    if let Some(help) = given_up(code) {
+        return StoreError::Statement(format!("{place}: {help} (SQLite {code}: {text})"));
     }
     if let Some(help) = incompatible(code) {
         return StoreError::Incompatible(format!("{place}: {help} (SQLite {code}: {text})"));

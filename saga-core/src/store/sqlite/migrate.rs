@@ -24,6 +24,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 6, name: "replays", sql: include_str!("replays.sql") },
     Migration { version: 7, name: "dead letters by message", sql: include_str!("letters.sql") },
     Migration { version: 8, name: "identities of logs", sql: include_str!("identities.sql") },
+    Migration { version: 9, name: "first sight of parked messages", sql: include_str!("first_sight.sql") },
 ];
 
 /// Runs what is pending of the framework's own tables.

@@ -45,7 +45,7 @@ pub async fn notify(
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
-    if meta.now.since(meta.envelope.time) < PATIENCE {
+    if meta.now.since(meta.first_seen) < PATIENCE {
         Failure::Later(Duration::from_millis(200))
     } else {
         Failure::dead(format!("nobody has said who placed order {}", occasion.order_id()))

@@ -87,7 +87,7 @@ async fn cancelled(mut open: OpenOrder, reason: &str, tx: &mut Tx, meta: &Meta) 
 /// The order with `change` in its history, if it had an effect.
 async fn taken<R>(tx: &mut Tx, order_id: OrderId, change: &Change, meta: &Meta) -> Result<OpenOrder, Failure<R>> {
     let mut open = opened(tx, order_id).await?;
-    if open.order.is_overtaken_by(change) && meta.now.since(meta.envelope.time) < PATIENCE {
+    if open.order.is_overtaken_by(change) && meta.now.since(meta.first_seen) < PATIENCE {
         return Err(Failure::Later(Duration::from_millis(50)));
     }
     open.take(change, &meta.envelope.id, meta.envelope.causation_id.clone(), tx.now())?;

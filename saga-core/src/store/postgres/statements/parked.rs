@@ -26,13 +26,13 @@ pub(in crate::store::postgres) async fn park(
         return Ok(Vec::new());
     }
     let sql = concat!(
-        "INSERT INTO sagas_parked (service, key, attempts, due, error, ",
+        "INSERT INTO sagas_parked (service, key, attempts, due, error, seen, ",
         columns!(),
-        ") SELECT $1, key, attempts, due, error, ",
+        ") SELECT $1, key, attempts, due, error, seen, ",
         columns!(),
-        " FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::text[], \
-         $6::text[], $7::int[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bigint[]) \
-         WITH ORDINALITY AS new (key, attempts, due, error, ",
+        " FROM unnest($2::bytea[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], \
+         $7::text[], $8::int[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bytea[], $13::bigint[]) \
+         WITH ORDINALITY AS new (key, attempts, due, error, seen, ",
         columns!(),
         ", place) WHERE ",
         in_unit!(),
@@ -43,7 +43,8 @@ pub(in crate::store::postgres) async fn park(
         .bind(messages.iter().map(|message| message.key().to_vec()).collect::<Vec<_>>())
         .bind(messages.iter().map(|message| i64::from(message.attempts)).collect::<Vec<_>>())
         .bind(messages.iter().map(|message| message.due.as_millis()).collect::<Vec<_>>())
-        .bind(messages.iter().map(|message| escaped(&message.error)).collect::<Vec<_>>());
+        .bind(messages.iter().map(|message| escaped(&message.error)).collect::<Vec<_>>())
+        .bind(messages.iter().map(|message| message.seen.as_millis()).collect::<Vec<_>>());
     let received: Vec<_> = messages.iter().map(|message| &message.received).collect();
     let rows = received::bind(query, &received).fetch_all(connection).await?;
     numbered(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?, messages.len())
@@ -66,7 +67,8 @@ pub(in crate::store::postgres) async fn release(
     ids: &[ParkedId],
     due: Timestamp,
 ) -> Result<(), Failed> {
-    let sql = concat!("UPDATE sagas_parked SET attempts = 0, due = $2, error = '' WHERE id = ANY($1) AND ", in_unit!());
+    let sql =
+        concat!("UPDATE sagas_parked SET attempts = 0, due = $2, seen = $2, error = '' WHERE id = ANY($1) AND ", in_unit!());
     sqlx::query(sql).bind(ids).bind(due.as_millis()).execute(connection).await?;
     Ok(())
 }
@@ -78,7 +80,7 @@ pub(in crate::store::postgres) async fn replace(
     due: Timestamp,
 ) -> Result<(), Failed> {
     let sql = concat!(
-        "UPDATE sagas_parked SET attempts = 0, due = $2, error = '', (",
+        "UPDATE sagas_parked SET attempts = 0, due = $2, seen = $2, error = '', (",
         columns!(),
         ") = (SELECT ",
         columns!(),
@@ -137,7 +139,7 @@ pub(in crate::store::postgres) async fn of_key(
     limit: usize,
 ) -> Result<Vec<ParkedMessage>, Failed> {
     let sql = concat!(
-        "SELECT id, attempts, due, error, ",
+        "SELECT id, attempts, due, error, seen, ",
         columns!(),
         " FROM sagas_parked WHERE service = $1 AND topic = $2 AND sha256(key) = sha256($3) AND key = $3 ORDER BY id LIMIT $4"
     );
@@ -150,7 +152,8 @@ pub(in crate::store::postgres) async fn of_key(
                 attempts: u32::try_from(row.try_get::<i64, _>(1)?).map_err(|_| unreadable())?,
                 due: Timestamp::from_millis(row.try_get(2)?),
                 error: unescaped(row.try_get(3)?),
-                received: received::read(row, 4)?,
+                seen: Timestamp::from_millis(row.try_get(4)?),
+                received: received::read(row, 5)?,
             })
         })
         .collect()

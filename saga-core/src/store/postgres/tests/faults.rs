@@ -154,7 +154,7 @@ async fn a_row_is_not_waited_for_longer_than_allowed() {
     first.claim("orders", &[key("m")], Timestamp::from_millis(1)).await.unwrap();
     let mut second = store.begin().await.unwrap();
     let error = second.claim("orders", &[key("m")], Timestamp::from_millis(1)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(matches!(error, StoreError::Statement(_)), "{error}");
 }
 
 #[tokio::test]

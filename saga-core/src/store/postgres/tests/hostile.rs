@@ -40,7 +40,8 @@ async fn whatever_a_message_holds_is_kept() {
     let at = Timestamp::from_millis(1);
     for text in [ODD.to_owned(), long(), format!("{}{ODD}", long())] {
         let key = InboxKey { source: text.clone(), id: MessageId::new(text.clone()) };
-        let message = ParkedMessage { id: 0, received: received(ODD, &text), attempts: u32::MAX, due: at, error: text.clone() };
+        let message =
+            ParkedMessage { id: 0, received: received(ODD, &text), attempts: u32::MAX, due: at, error: text.clone(), seen: at };
         let letter = DeadLetter {
             id: MessageId::new(ODD),
             received: received(ODD, &text),

@@ -75,7 +75,7 @@ async fn an_instance_without_rows_is_kept_from_others() {
     elsewhere.begin().await.unwrap().load_steps("orders", &[key("a")]).await.unwrap();
 
     let error = other.load_steps("orders", &[key("c"), key("b")]).await.unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(matches!(error, StoreError::Statement(_)), "{error}");
     first.commit().await.unwrap();
     store.begin().await.unwrap().load_instances("orders", &[key("b")]).await.unwrap();
 }

@@ -26,12 +26,13 @@ pub(in crate::store::sqlite) async fn park(
     let mut ids = Vec::with_capacity(messages.len());
     for portion in portions(messages) {
         let sql = format!(
-            concat!("INSERT INTO sagas_parked (service, key, attempts, due, error, ", columns!(), ") VALUES {}"),
-            values(portion.len(), 1, 4 + COLUMNS)
+            concat!("INSERT INTO sagas_parked (service, key, attempts, due, error, seen, ", columns!(), ") VALUES {}"),
+            values(portion.len(), 1, 5 + COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for message in portion {
             query = query.bind(message.key().to_vec()).bind(message.attempts).bind(message.due.as_millis()).bind(&message.error);
+            query = query.bind(message.seen.as_millis());
             query = received::bind(query, &message.received);
         }
         ids.extend(numbered(&query.execute(&mut *connection).await?, portion.len())?);
@@ -56,7 +57,8 @@ pub(in crate::store::sqlite) async fn release(
     ids: &[ParkedId],
     due: Timestamp,
 ) -> Result<(), Failed> {
-    let sql = "UPDATE sagas_parked SET attempts = 0, due = ?2, error = '' WHERE id IN (SELECT value FROM json_each(?1))";
+    let sql =
+        "UPDATE sagas_parked SET attempts = 0, due = ?2, seen = ?2, error = '' WHERE id IN (SELECT value FROM json_each(?1))";
     sqlx::query(sql).bind(json(ids)).bind(due.as_millis()).execute(connection).await?;
     Ok(())
 }
@@ -68,7 +70,7 @@ pub(in crate::store::sqlite) async fn replace(
     due: Timestamp,
 ) -> Result<(), Failed> {
     let sql = concat!(
-        "UPDATE sagas_parked SET attempts = 0, due = ?2, error = '', (",
+        "UPDATE sagas_parked SET attempts = 0, due = ?2, seen = ?2, error = '', (",
         columns!(),
         ") = (?3, ?4, ?5, ?6, ?7, ?8, ?9) WHERE id = ?1"
     );
@@ -112,7 +114,7 @@ pub(in crate::store::sqlite) async fn of_key(
     limit: usize,
 ) -> Result<Vec<ParkedMessage>, Failed> {
     let sql = concat!(
-        "SELECT id, attempts, due, error, ",
+        "SELECT id, attempts, due, error, seen, ",
         columns!(),
         " FROM sagas_parked WHERE service = ?1 AND topic = ?2 AND key = ?3 ORDER BY id LIMIT ?4"
     );
@@ -125,7 +127,8 @@ pub(in crate::store::sqlite) async fn of_key(
                 attempts: row.try_get(1)?,
                 due: Timestamp::from_millis(row.try_get(2)?),
                 error: row.try_get(3)?,
-                received: received::read(row, 4)?,
+                seen: Timestamp::from_millis(row.try_get(4)?),
+                received: received::read(row, 5)?,
             })
         })
         .collect()

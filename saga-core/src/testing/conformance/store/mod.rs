@@ -74,9 +74,9 @@ pub use self::{
         what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
     },
     parked::{
-        a_message_is_unparked_once, parked_messages_are_kept_untouched, parked_messages_come_in_order_per_key,
-        parked_messages_of_keys_are_counted, parked_messages_of_services_are_apart, parked_messages_without_a_key_stand_alone,
-        reparking_changes_the_attempt,
+        a_message_is_unparked_once, first_sight_is_kept, parked_messages_are_kept_untouched,
+        parked_messages_come_in_order_per_key, parked_messages_of_keys_are_counted, parked_messages_of_services_are_apart,
+        parked_messages_without_a_key_stand_alone, reparking_changes_the_attempt,
     },
     replays::{
         a_step_of_a_replay_moves_its_partition, claims_are_forgotten_by_their_time, replays_of_a_partition_are_one_at_a_time,
@@ -141,6 +141,7 @@ macro_rules! store_conformance {
             a_message_given_twice_is_new_once,
             a_message_is_new_once,
             a_message_is_unparked_once,
+            first_sight_is_kept,
             a_savepoint_can_be_set_anew,
             a_savepoint_can_be_undone_again,
             a_thousand_partitions_fit_one_call,

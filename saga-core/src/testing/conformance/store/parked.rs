@@ -86,6 +86,25 @@ pub async fn reparking_changes_the_attempt(subject: Subject) {
     assert_eq!(store.parked_keys("orders").await.expect("keys")[0].due, at(900));
 }
 
+/// When a message was first seen stays over its attempts, and begins anew when it is given back or another takes its place.
+///
+/// # Panics
+/// When that is not so.
+pub async fn first_sight_is_kept(subject: Subject) {
+    let store = subject.migrated().await;
+    let messages: Vec<ParkedMessage> = (1..=3).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
+    let ids = write(store, async |tx| tx.park("orders", &messages).await.expect("park")).await;
+    write(store, async |tx| {
+        tx.repark(ids[0], 2, at(900), "still down").await.expect("repark");
+        tx.release(&[ids[1]], at(800)).await.expect("release");
+        tx.replace_parked(ids[2], &messages[2].received, at(700)).await.expect("replace");
+    })
+    .await;
+    let found = store.parked("orders", "orders", b"k", 10).await.expect("read");
+    let seen: Vec<_> = found.iter().map(|message| message.seen).collect();
+    assert_eq!(seen, [messages[0].seen, at(800), at(700)]);
+}
+
 /// Unparking says whether the message was still there: once.
 ///
 /// # Panics

@@ -56,7 +56,7 @@ pub(super) fn received(topic: &str, key: Option<&'static [u8]>, offset: i64) -> 
 }
 
 pub(super) fn parked(received: Received, due: i64) -> ParkedMessage {
-    ParkedMessage { id: 0, received, attempts: 1, due: at(due), error: "the gateway is down".into() }
+    ParkedMessage { id: 0, received, attempts: 1, due: at(due), error: "the gateway is down".into(), seen: at(due - 7) }
 }
 
 pub(super) fn letter(id: &str, when: i64) -> DeadLetter {

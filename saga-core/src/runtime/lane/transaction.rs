@@ -1,10 +1,4 @@
-//! One transaction for many messages.
-//!
-//! A lane runs the messages it was given in one transaction: it claims them all in the inbox, calls the handlers one after
-//! the other, writes what they publish, and commits once. A message that fails after having written, without a savepoint,
-//! takes the transaction down; it runs again without the message, this time with savepoints, so that it runs at most twice.
-//! A database that fails burns no attempt: the lane waits and starts over. Messages of a partition that another has taken over
-//! are left out, which shows last before the commit; the others run again without them.
+//! One transaction of a lane: claim, call, write, commit.
 
 use std::{
     any::Any,
@@ -16,183 +10,36 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    answered::{self, Arrival, Claim},
-    call::{Called, call, decode},
-    core::Core,
-    effects::{Effects, Written, outcome_counter},
-    fence::{self, Fate, Fenced, Stop},
-    inbox,
-    item::Item,
-    judge::{Failed, Judged, conclude, judge, moved_away},
-    parked, saga,
-    service::ServiceHandle,
+    super::{
+        answered::{self, Arrival, Claim},
+        call::{Called, call, decode},
+        core::Core,
+        effects::{Effects, Written, outcome_counter},
+        fence::{self, Stop},
+        inbox,
+        item::Item,
+        judge::{Failed, Judged, conclude, judge, moved_away},
+        saga::{self, Scope},
+        service::ServiceHandle,
+    },
+    Knowledge, Run,
 };
 use crate::{
     engine::{
         admission::{Admission, Unfit},
         batch::{After, Before, Ended, Origin, TakeBack, before, calls, take_back},
+        care::Care,
         parking::Place,
     },
     extract::Meta,
     failure::Fault,
     handler::{Invocation, Outcome},
-    store::{ParkedId, StoreError, StoreTx, Tx, TxSlot, contention},
+    store::{StoreError, StoreTx, Tx, TxSlot, contention},
     time::Timestamp,
 };
 
-/// How long a message is put off that is the only one the database does not take.
-const PUT_OFF: Ended = Ended::Later { after_ms: 10_000 };
-
-/// What came of running messages.
-pub(crate) struct Ran {
-    /// What became of each, in the order given.
-    pub(crate) fates: Vec<Fate>,
-    /// How long the transaction was held before its commit.
-    pub(crate) held: Duration,
-}
-
-impl Ran {
-    fn given_back(items: &[Item]) -> Self {
-        Self { fates: vec![Fate::GivenBack; items.len()], held: Duration::ZERO }
-    }
-}
-
-/// Runs `items`, in order, and returns when their effects are durable, or will not be here.
-pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
-    let mut knowledge = Knowledge::default();
-    let (mut failures, mut suspicion) = (0_u32, Suspicion::default());
-    loop {
-        let error = match Transaction::run(core, items, &mut knowledge, stop).await {
-            Ok(Run::Committed(held)) => {
-                if failures > 0 {
-                    parked::reconcile(core, items, stop).await;
-                }
-                return Ran { fates: knowledge.fates(items), held };
-            }
-            Ok(Run::Again) => continue,
-            Err(error) => error,
-        };
-        core.store_failed(&error);
-        failures = failures.saturating_add(1);
-        if stop.is_there() {
-            return Ran::given_back(items);
-        }
-        let suspicious = is_refusal(&error) || suspicion.grows(core, &error).await;
-        if items.len() > 1 && suspicious {
-            // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
-            parked::reconcile(core, items, stop).await;
-            return singly(core, items, stop).await;
-        }
-        if let [item] = items
-            && item.handler().is_some()
-            && suspicious
-            && !knowledge.blamed
-        {
-            knowledge.blame(core, item, &error);
-            continue;
-        }
-        if !matches!(error, StoreError::Contended(_)) {
-            tracing::warn!(service = &*core.name, %error, "the database failed; waiting");
-        }
-        if stop.comes_within(core, core.store_backoff(&error, failures)).await {
-            return Ran::given_back(items);
-        }
-        if !knowledge.blamed {
-            // Nothing has happened: no attempt was burnt.
-            knowledge = Knowledge::default();
-        }
-    }
-}
-
-/// Runs each of `items` in a transaction of its own.
-async fn singly(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
-    let mut all = Ran { fates: Vec::with_capacity(items.len()), held: Duration::ZERO };
-    for item in items {
-        let ran = Box::pin(run(core, std::slice::from_ref(item), stop)).await;
-        all.held += ran.held;
-        all.fates.extend(ran.fates);
-        if all.fates.last() == Some(&Fate::GivenBack) {
-            all.fates.resize(items.len(), Fate::GivenBack);
-            break;
-        }
-    }
-    all
-}
-
-/// Whether it is what a handler did that the database does not take, as a constraint that is checked at the commit, and not the
-/// database that is down.
-pub(crate) fn is_refusal(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_))
-}
-
-/// How a message has ended whose transaction the database answered with `error`, though it is well. Where it does not refuse, that
-/// may be no fault of the message: it waits, so that others get on, and no attempt is counted.
-pub(crate) fn blamed_for(error: &StoreError) -> Ended {
-    if is_refusal(error) { Ended::Retry } else { PUT_OFF }
-}
-
-/// The suspicion that what ends the transactions is one of the messages, and not the database.
-#[derive(Default)]
-pub(crate) struct Suspicion {
-    /// Failures in a row of a database that says it is well.
-    while_well: u32,
-    /// How often another transaction was first.
-    contended: u32,
-}
-
-impl Suspicion {
-    const ENOUGH: u32 = 5;
-    const CONTENTION: u32 = 20;
-
-    /// Takes note of a failure. Says whether there were enough of them while the database was well.
-    pub(crate) async fn grows(&mut self, core: &Core, error: &StoreError) -> bool {
-        if matches!(error, StoreError::Contended(_)) {
-            self.contended += 1;
-            return self.contended >= Self::CONTENTION;
-        }
-        self.while_well = if core.store().check().await.is_ok() { self.while_well + 1 } else { 0 };
-        self.while_well >= Self::ENOUGH
-    }
-}
-
-/// What earlier runs of the same messages have shown.
-#[derive(Default)]
-struct Knowledge {
-    /// Set a savepoint before the first statement of every handler.
-    careful: bool,
-    /// Call batch handlers with one message at a time.
-    singly: bool,
-    /// Messages, by their index, whose handlers have failed.
-    failed: HashMap<usize, Failed>,
-    /// Parked messages that somebody else has handled.
-    gone: HashSet<ParkedId>,
-    /// The only message has failed by what the database said of its transaction.
-    blamed: bool,
-    /// Partitions that others have taken over.
-    fenced: Fenced,
-}
-
-impl Knowledge {
-    /// What became of `items`, once all that may be committed is.
-    fn fates(&self, items: &[Item]) -> Vec<Fate> {
-        items.iter().map(|item| if self.fenced.has(item) { Fate::Fenced } else { Fate::Done }).collect()
-    }
-
-    /// Takes `error`, which the database answered to a transaction of `item` alone, as the failure of its handler.
-    fn blame(&mut self, core: &Core, item: &Item, error: &StoreError) {
-        let Some(handler) = item.handler() else { return };
-        self.failed.insert(0, Failed::new(core, item, handler, blamed_for(error), error.to_string()));
-        self.blamed = true;
-    }
-}
-
-enum Run {
-    /// After the transaction was held for this long.
-    Committed(Duration),
-    Again,
-}
-
-struct Transaction<'l> {
+/// A transaction of many messages.
+pub(super) struct Transaction<'l> {
     core: &'l Arc<Core>,
     items: &'l [Item],
     knowledge: &'l mut Knowledge,
@@ -206,19 +53,31 @@ struct Transaction<'l> {
 type Open = Option<Box<dyn StoreTx>>;
 
 impl<'l> Transaction<'l> {
-    async fn run(core: &'l Arc<Core>, items: &'l [Item], knowledge: &'l mut Knowledge, stop: &Stop) -> Result<Run, StoreError> {
+    pub(super) async fn run(
+        core: &'l Arc<Core>,
+        items: &'l [Item],
+        knowledge: &'l mut Knowledge,
+        stop: &Stop,
+    ) -> Result<Run, StoreError> {
         let now = core.clock.now();
         if items.iter().all(|item| knowledge.fenced.has(item)) {
             return Ok(Run::Committed(Duration::ZERO));
         }
+        let bare = knowledge.care >= Care::Bare;
+        knowledge.part = "beginning its transaction";
         let mut this = Self { core, items, knowledge, effects: Effects::default(), elsewhere: HashSet::new(), now };
         let mut tx = stop.begin(core).await?;
         let begun = core.clock.now();
+        this.knowledge.part = "claiming it";
         let runnable = this.weigh(&mut *tx).await?;
         this.look_elsewhere(&mut *tx, &runnable).await?;
         core.series.batch_size.record(items.len() as f64);
-        let called = runnable.iter().map(|at| &items[*at]);
-        this.effects.sagas.load(core, &mut *tx, called).await?;
+        if !bare {
+            this.knowledge.part = "reading what is known of its flow";
+            let called = runnable.iter().map(|at| &items[*at]);
+            this.effects.sagas.load(core, &mut *tx, called).await?;
+        }
+        this.knowledge.part = "weighing what its handler did";
 
         let handlers: Vec<_> = runnable.iter().map(|at| this.call_key(*at)).collect();
         for call in calls(&handlers) {
@@ -226,6 +85,10 @@ impl<'l> Transaction<'l> {
                 Some(open) => tx = open,
                 None => return Ok(Run::Again),
             }
+        }
+        this.knowledge.part = "writing what follows from it";
+        if bare {
+            this.effects.sagas = Scope::default();
         }
         let held = match this.effects.write(core, &mut *tx, now).await? {
             Written::Staged(staged) => {
@@ -328,6 +191,7 @@ impl<'l> Transaction<'l> {
             Unfit::NewerVersion { .. } => &series.dead_unknown_version,
             Unfit::NoValue => &series.dead_no_value,
             Unfit::BadHeader(_) => &series.dead_bad_header,
+            Unfit::Panicked(_) => &series.dead_unwritable,
         });
         self.effects.done(item);
         // That the event was published is known, though it is not handled here.
@@ -394,9 +258,11 @@ impl<'l> Transaction<'l> {
                 saga::Before::Undo(record) => left_behind = Some(record),
                 saga::Before::Wait(until) => {
                     let failed = Failed::new(self.core, item, handler, saga::wait(until, self.now), saga::IN_PROGRESS.to_owned());
-                    if let After::Park { attempts, due } = failed.after {
-                        self.effects.park(item, attempts, due, &failed.error);
-                    }
+                    let After::Park { attempts, due } = failed.after else {
+                        return self.conclude(tx, first, item, handler, failed).await;
+                    };
+                    self.effects.park(item, attempts, due, &failed.error);
+                    self.effects.put_off(item, &failed.error);
                     return Ok(Some(tx));
                 }
                 saga::Before::Nothing(reason) => {

@@ -1,0 +1,168 @@
+//! Panics in the tasks of the runtime: of the framework's own code, and of code of others that it calls outside handlers.
+//!
+//! A panic ends no service. What was given a message to do is told as that message's failure; what asks the database is told as an
+//! error of it, and tried again; and the long tasks are begun anew, with growing waits. Each is counted, logged with its text, and a
+//! condition as long as it comes again.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::task::JoinError;
+
+use super::{conditions::Severity, core::Core, fence::Stop, metrics::task_panics};
+use crate::{store::StoreError, time::Timestamp};
+
+/// The condition that a task panics.
+const TASK_PANICS: &str = "task_panics";
+/// How long a task goes without a further panic until it counts as well.
+const CALM: Duration = Duration::from_secs(60);
+/// The wait before a task is begun anew after its first panic, and the longest.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// What a panic says.
+pub(crate) fn text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What `work` gives, or what its panic says.
+pub(crate) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| text(&*panic).to_owned())
+}
+
+/// The same of a call.
+pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic).to_owned())
+}
+
+/// What a task of ours gave that has ended. Its panic goes on here.
+pub(crate) fn joined<T>(ended: Result<T, JoinError>) -> T {
+    match ended {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("a task was cancelled that is waited for: {error}"),
+        },
+    }
+}
+
+/// Which tasks have panicked lately.
+#[derive(Debug, Default)]
+pub(crate) struct Panics(Mutex<BTreeMap<&'static str, Timestamp>>);
+
+/// Whether a service can do its work while a task panics again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// It cannot.
+    Vital,
+    /// It can.
+    Helping,
+}
+
+impl Panics {
+    /// Takes note that `task` has panicked with `text`.
+    pub(crate) fn note(core: &Core, task: &'static str, weight: Task, text: &str) {
+        let now = core.clock.now();
+        task_panics(&core.metrics, task).increment();
+        tracing::error!(service = &*core.name, task, panic = text, "a task of the service has panicked; it goes on");
+        let last = core.panics.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, now);
+        let again = last.is_some_and(|last| now.since(last) <= CALM);
+        let severity = if again && weight == Task::Vital { Severity::Critical } else { Severity::Warning };
+        let detail = format!(
+            "the task `{task}` of this service has panicked, and was begun anew: {text}; this is a mistake in the program: see its log for \
+             where, and report or mend it"
+        );
+        core.conditions.raise(TASK_PANICS, task, severity, detail, now);
+    }
+
+    /// Ends the conditions of tasks that have not panicked for a while.
+    pub(crate) fn calm(core: &Core) {
+        let now = core.clock.now();
+        let mut last = core.panics.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|task, at| {
+            let lasts = now.since(*at) <= CALM;
+            if !lasts {
+                core.conditions.clear(TASK_PANICS, task, now);
+            }
+            lasts
+        });
+    }
+}
+
+/// The waits between a task's panics.
+#[derive(Debug, Default)]
+pub(crate) struct Restarts {
+    panics: u32,
+    last: Option<Timestamp>,
+}
+
+impl Restarts {
+    /// How long to wait after a panic at `now`. They grow while it comes again and again.
+    pub(crate) fn wait(&mut self, now: Timestamp) -> Duration {
+        if self.last.is_some_and(|last| now.since(last) > CALM) {
+            self.panics = 0;
+        }
+        let wait = AGAIN.0.saturating_mul(1 << self.panics.min(10)).min(AGAIN.1);
+        (self.panics, self.last) = (self.panics.saturating_add(1), Some(now));
+        wait
+    }
+}
+
+/// Does `work`, and begins it anew after each of its panics, until it ends or the service stops.
+pub(crate) async fn supervise<F, Fut>(core: std::sync::Arc<Core>, task: &'static str, weight: Task, stop: Stop, mut work: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ()>,
+{
+    let mut restarts = Restarts::default();
+    while let Err(text) = guarded(async { work().await }).await {
+        Panics::note(&core, task, weight, &text);
+        if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+            return;
+        }
+    }
+}
+
+/// What `work` answers, which asks the database; its panic is an answer of the database that no retry changes.
+pub(crate) async fn asked<T>(
+    core: &Core,
+    task: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    guarded(work).await.unwrap_or_else(|text| {
+        Panics::note(core, task, Task::Helping, &text);
+        Err(StoreError::Refused(format!("panic in {task}: {text}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_while_a_task_panics_again_and_begin_anew_after_a_while() {
+        let (mut restarts, mut now) = (Restarts::default(), Timestamp::from_millis(0));
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let wait = restarts.wait(now);
+            waits.push(wait.as_millis());
+            now = now.after(wait);
+        }
+        assert_eq!(waits[..5], [100, 200, 400, 800, 1_600]);
+        assert_eq!(waits[11], 30_000);
+        assert_eq!(restarts.wait(now.after(CALM + Duration::from_secs(31))), AGAIN.0);
+    }
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_kept() {
+        assert_eq!(guarded(async { 1 }).await, Ok(1));
+        assert_eq!(guarded(async { panic!("no {}", "way") }).await, Err::<(), _>("no way".to_owned()));
+        assert_eq!(guard(|| std::panic::panic_any(7_u8)), Err::<(), _>("no message".to_owned()));
+    }
+}

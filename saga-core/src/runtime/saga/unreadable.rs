@@ -1,0 +1,76 @@
+//! Instances whose rows cannot be read: a condition each, until they can, or are gone.
+
+use super::super::{conditions::Severity, core::Core};
+use crate::{
+    engine::saga::Instance,
+    saga::{InstanceKey, InstanceRecord},
+    store::{StoreError, StoreTx},
+};
+
+/// The condition that an instance cannot be read.
+const SAGA_UNREADABLE: &str = "saga_unreadable";
+/// Instances of which that is told one by one.
+const TOLD: usize = 100;
+
+/// Reads instances in `tx`, and keeps them from others.
+pub(super) async fn load(core: &Core, tx: &mut dyn StoreTx, keys: &[InstanceKey]) -> Result<Vec<Instance>, StoreError> {
+    let records = match tx.load_instances(&core.name, keys).await {
+        Err(StoreError::Incompatible(error)) => {
+            // Which of several it is shows when they are read one by one.
+            if let [key] = keys {
+                tell(core, key, &error);
+            }
+            return Err(StoreError::Incompatible(error));
+        }
+        records => records?,
+    };
+    records.into_iter().map(|record| read(core, record)).collect()
+}
+
+fn read(core: &Core, record: InstanceRecord) -> Result<Instance, StoreError> {
+    let key = record.instance.clone();
+    match Instance::read(record) {
+        Ok(mut instance) => {
+            instance.bring_back(core.clock.now());
+            if core.conditions.has(SAGA_UNREADABLE) {
+                core.conditions.clear(SAGA_UNREADABLE, &subject(&key), core.clock.now());
+            }
+            Ok(instance)
+        }
+        Err(error) => {
+            let error = format!(
+                "the instance `{}` of {} cannot be read, was it written by a newer program? {error}: run that one, or mend its row in \
+                 the table sagas_instances",
+                key.id, key.saga
+            );
+            tell(core, &key, &error);
+            Err(StoreError::Incompatible(error))
+        }
+    }
+}
+
+fn tell(core: &Core, key: &InstanceKey, error: &str) {
+    let subject = subject(key);
+    if core.conditions.count_of(SAGA_UNREADABLE) < TOLD {
+        let detail =
+            format!("{error}; its messages become dead letters, to be retried when it can be read; other instances go on");
+        core.conditions.raise(SAGA_UNREADABLE, &subject, Severity::Warning, detail, core.clock.now());
+    }
+}
+
+/// Looks again at those that could not be read.
+pub(crate) async fn look_again(core: &Core) {
+    for subject in core.conditions.subjects(SAGA_UNREADABLE) {
+        let Some((saga, id)) = subject.split_once(' ') else { continue };
+        let key = InstanceKey { saga: saga.to_owned(), id: id.to_owned() };
+        if let Ok(found) = core.store().sagas().instance(&core.name, &key).await
+            && found.is_none_or(|record| Instance::read(record).is_ok())
+        {
+            core.conditions.clear(SAGA_UNREADABLE, &subject, core.clock.now());
+        }
+    }
+}
+
+fn subject(key: &InstanceKey) -> String {
+    format!("{} {}", key.saga, key.id)
+}

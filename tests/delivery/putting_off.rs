@@ -1,0 +1,196 @@
+//! What puts a message off without counting an attempt has an end, measured from when the service first saw the message, and is told.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use sagas::{
+    Settings,
+    handler::Handler,
+    prelude::*,
+    store::DeadLetter,
+    testing::Pump,
+    time::Timestamp,
+    transport::{Transport, memory::Memory},
+};
+
+use crate::{
+    log_lines::Lines,
+    support::{
+        store::{Fault, Faults, failing},
+        *,
+    },
+};
+
+const LIMIT: u64 = 2 * 3_600;
+
+async fn started(database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
+    limited(LIMIT, database, faults, plan, handlers).await
+}
+
+async fn limited(limit: u64, database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
+    let mut settings = Settings::default();
+    settings.put_off_limit_s = limit;
+    Pump::of([service(&failing(database, faults), plan).handlers(handlers).settings(settings)]).clock(clock()).start().await
+}
+
+/// Moves the clock on by a minute at a time until there is a dead letter; says how long that took.
+async fn given_up(pump: &Pump) -> (DeadLetter, Duration) {
+    let began = pump.clock().now();
+    for _ in 0..400 {
+        pump.advance(Duration::from_secs(60)).await;
+        let (mut letters, open) = pump.service("payments").dead_letters(0, 10).await.unwrap();
+        if open > 0 {
+            return (letters.remove(0), pump.clock().now().since(began));
+        }
+    }
+    panic!("it is put off for ever");
+}
+
+#[tokio::test]
+async fn what_its_handler_puts_off_for_ever_is_given_up_after_the_limit() {
+    for handlers in [handlers![bare], handlers![writing], handlers![calling]] {
+        for database in databases().await {
+            let plan = Plan::new(|_, _| Step::Later(Duration::from_secs(30)));
+            let pump = started(&database, &Faults::default(), &plan, handlers.clone()).await;
+            pump.publish(&placed("a", 1)).await;
+            pump.run_until_quiet().await;
+            let (letter, after) = given_up(&pump).await;
+            assert!((Duration::from_secs(LIMIT)..Duration::from_secs(LIMIT + 300)).contains(&after), "{after:?}");
+            assert_eq!(letter.attempts, 3, "beyond the limit its attempts count");
+            assert!(
+                letter.error.contains("since it was first seen; the limit is 7200 s (setting `put_off_limit_s`)"),
+                "{}",
+                letter.error
+            );
+            assert!(plan.calls().iter().rev().take(2).all(|(.., attempt)| *attempt > 1));
+            pump.stop().await;
+        }
+    }
+}
+
+/// A database that is well and does not commit what a message does: it is put off, also for a handler that calls out, and not for ever.
+#[tokio::test]
+async fn what_the_database_never_commits_is_given_up_after_the_limit() {
+    for handlers in [handlers![bare], handlers![calling]] {
+        for database in databases().await {
+            let (faults, plan) = (Faults::default(), Plan::done());
+            let pump = limited(300, &database, &faults, &plan, handlers.clone()).await;
+            faults.poison("a");
+            pump.publish(&placed("a", 1)).await;
+            let began = pump.clock().now();
+            let parked = || async { database.store().parked_keys("payments").await.unwrap().len() == 1 };
+            advance_until(pump.clock(), "it is put off", parked).await;
+            let over = || async { pump.service("payments").dead_letters(0, 1).await.unwrap().1 == 1 };
+            until("it is given up", || {
+                pump.clock().advance(Duration::from_secs(1));
+                over()
+            })
+            .await;
+            let after = pump.clock().now().since(began);
+            assert!(after >= Duration::from_secs(300), "{after:?}");
+            pump.stop().await;
+        }
+    }
+}
+
+/// The time from first sight goes on over a restart, and begins anew when an operator gives a letter back.
+#[tokio::test]
+async fn first_sight_outlives_a_restart_and_begins_anew_with_a_retry() {
+    for database in databases().await {
+        let (clock, seen) = (clock(), Arc::new(std::sync::Mutex::new(Vec::<Timestamp>::new())));
+        let log = Arc::new(Memory::with_clock(clock.clone()));
+        let noted = seen.clone();
+        let dead = Arc::new(AtomicBool::new(false));
+        let gives_up = dead.clone();
+        let plan = Plan::new(move |_, meta| {
+            noted.lock().unwrap().push(meta.first_seen);
+            if gives_up.load(Ordering::SeqCst) { Step::Dead } else { Step::Later(Duration::from_secs(10)) }
+        });
+        let open = async || {
+            let payments = service(&failing(&database, &Faults::default()), &plan).handlers(handlers![bare]);
+            Pump::of([payments]).on(log.clone() as Arc<dyn Transport>).clock(clock.clone()).start().await
+        };
+        let pump = open().await;
+        clock.advance(Duration::from_secs(100));
+        let first = clock.now();
+        pump.publish(&placed("a", 1)).await;
+        pump.run_until_quiet().await;
+        pump.advance(Duration::from_secs(10)).await;
+        pump.stop().await;
+        let pump = open().await;
+        pump.advance(Duration::from_secs(10)).await;
+        dead.store(true, Ordering::SeqCst);
+        pump.advance(Duration::from_secs(10)).await;
+        let seen_so_far: Vec<_> = std::mem::take(&mut *seen.lock().unwrap());
+        assert!(seen_so_far.len() >= 4, "{seen_so_far:?}");
+        assert!(seen_so_far.iter().all(|at| *at == first), "{seen_so_far:?}");
+        let (letters, _) = pump.service("payments").dead_letters(0, 1).await.unwrap();
+        pump.clock().advance(Duration::from_secs(1_000));
+        let given_back = pump.clock().now();
+        assert!(pump.service("payments").retry_dead_letter(&letters[0].id).await.unwrap());
+        pump.run_until_quiet().await;
+        assert_eq!(*seen.lock().unwrap(), [given_back]);
+        pump.stop().await;
+    }
+}
+
+/// It is told more and more seldom while it lasts, in health and in the metrics, and no more when it is over.
+#[tokio::test]
+async fn what_is_put_off_is_told() {
+    let (lines, _guard) = Lines::heard(tracing::Level::WARN);
+    let over = Arc::new(AtomicBool::new(false));
+    let it = over.clone();
+    let plan = Plan::new(move |_, _| if it.load(Ordering::SeqCst) { Step::Done } else { Step::Later(Duration::from_secs(5)) });
+    let pump = started(&Database::memory(), &Faults::default(), &plan, handlers![bare]).await;
+    pump.publish(&placed("a", 1)).await;
+    pump.publish(&placed("b", 2)).await;
+    pump.run_until_quiet().await;
+    let payments = pump.service("payments");
+    for _ in 0..12 {
+        pump.advance(Duration::from_secs(10)).await;
+    }
+    let oldest = || metric(payments, "sagas_put_off_oldest_seconds", "");
+    until("it is measured", || async { oldest() >= 100.0 }).await;
+    assert_eq!(metric(payments, "sagas_conditions", "messages_put_off"), 0.0, "it may pass");
+    for _ in 0..60 {
+        pump.advance(Duration::from_secs(60)).await;
+    }
+    until("it is a condition", || async { metric(payments, "sagas_conditions", "messages_put_off") == 1.0 }).await;
+    let told = lines.with("a message is put off again and again").len();
+    assert_eq!(told, 2 * 3, "each after a minute, ten minutes, and an hour");
+    over.store(true, Ordering::SeqCst);
+    until("it is over", || {
+        pump.clock().advance(Duration::from_secs(1));
+        async { oldest() == 0.0 && metric(payments, "sagas_conditions", "messages_put_off") == 0.0 }
+    })
+    .await;
+    assert_eq!(pump.published::<Charged>().await.len(), 2);
+    pump.stop().await;
+}
+
+/// A database that is down is waited for: the limit is no reason to give up what could not even be tried.
+#[tokio::test]
+async fn an_outage_longer_than_the_limit_gives_nothing_up() {
+    for database in databases().await {
+        let (faults, plan) = (Faults::default(), Plan::done());
+        let pump = started(&database, &faults, &plan, handlers![bare]).await;
+        faults.set(|fault| matches!(fault, Fault::Begin | Fault::Check));
+        for number in 0..5 {
+            pump.publish(&placed(&format!("o{number}"), number)).await;
+        }
+        for _ in 0..200 {
+            pump.clock().advance(Duration::from_secs(60));
+            tokio::task::yield_now().await;
+        }
+        faults.clear();
+        settle(&pump, &["payments"]).await;
+        assert_eq!(pump.published::<Charged>().await.len(), 5);
+        assert_eq!(pump.service("payments").dead_letters(0, 1).await.unwrap().1, 0);
+        pump.stop().await;
+    }
+}
