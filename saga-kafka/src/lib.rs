@@ -10,6 +10,9 @@
 //! - **A partition that moves** is drained first, up to a deadline; one that was lost is never committed. Partitions move one by
 //!   one (`cooperative-sticky`), and those that stay are read on.
 //! - **Gaps are told**, not jumped over: see [`Delivery::Gap`](saga_core::transport::Delivery::Gap).
+//! - **Offsets that are no records**, as ends of transactions, are passed: see
+//!   [`Delivery::Passed`](saga_core::transport::Delivery::Passed).
+//! - **Topics have identities**, Kafka's topic ids: one that was created again is another log.
 
 // All of it is in `member::native`.
 #![deny(unsafe_code)]
