@@ -214,6 +214,32 @@ async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
     }
 }
 
+/// A record that is a dead letter before any handler sees it, and whose copy the database does not let into the outbox.
+#[tokio::test]
+async fn an_unfit_record_of_which_only_the_letter_can_be_written_is_one() {
+    for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
+        for database in databases().await {
+            let (faults, plan, trouble) = (Faults::default(), Plan::done(), trouble.clone());
+            faults.act(move |at, about| (at == "append_outbox" && about.contains("unfit")).then(|| trouble.clone()));
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
+            let headers = [("ce_id", "x".repeat(5_000)), ("ce_source", "test".into()), ("ce_type", "Placed".into())];
+            let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+            pump.publish_record(record(Some(b"unfit"), Some(b"{}"), &headers)).await;
+            let letter = letter(&pump).await;
+            assert!(
+                letter.error.starts_with("the header `ce_id` has 5000 bytes")
+                    && letter.error.contains("append_outbox") | letter.error.contains("not this one"),
+                "{}",
+                letter.error
+            );
+            assert!(letter.unpublished.is_some());
+            let all = || async { pump.published::<Charged>().await.len() == MESSAGES as usize };
+            advance_until(pump.clock(), "the others are done", all).await;
+            pump.stop().await;
+        }
+    }
+}
+
 /// An error whose text cannot be had.
 #[derive(Debug)]
 struct Mute;

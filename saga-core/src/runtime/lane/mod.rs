@@ -26,7 +26,10 @@ use super::{
     suspicion::{Suspicion, Trouble},
 };
 use crate::{
-    engine::care::{Care, Next},
+    engine::{
+        admission::Admission,
+        care::{Care, Next},
+    },
     store::ParkedId,
 };
 
@@ -169,7 +172,12 @@ impl Knowledge {
     fn blame(&mut self, core: &Core, item: &Item, care: Care, trouble: &Trouble) {
         self.care = care;
         let known = self.failed.remove(&0);
-        let error = told(known.as_ref().filter(|_| care > Care::Blamed).map(|failed| failed.error.as_str()), trouble);
+        let unfit = match &item.admission {
+            Admission::DeadLetter(unfit) => Some(unfit.to_string()),
+            _ => None,
+        };
+        let before = known.as_ref().filter(|_| care > Care::Blamed).map(|failed| failed.error.as_str());
+        let error = told(before.or(unfit.as_deref()), trouble);
         match item.handler() {
             _ if care == Care::Last => self.last = Some(error),
             Some(handler) => {
