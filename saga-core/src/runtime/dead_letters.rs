@@ -105,14 +105,13 @@ async fn attempt(
     let now = core.clock.now();
     let mut tx = core.store().begin().await?;
     let Settled { letters, unsent } = store::settle(&mut *tx, &core.name, how, heads, letters, now).await?;
-    if !letters.is_empty() {
-        // What never reached the log goes there again, and its flow needs no attention for it until it is refused again.
-        for (id, record) in &unsent {
-            unsent::sent_again(core, &mut *tx, record, id, now).await?;
-        }
-        let records: Vec<_> = unsent.into_iter().map(|(_, record)| record).collect();
-        let staged = core.stage(&mut *tx, &records).await?;
-        core.commit(tx, staged).await?;
+    // What never reached the log goes there again, and its flow needs no attention for it until it is refused again.
+    for (id, record) in &unsent {
+        unsent::sent_again(core, &mut *tx, record, id, now).await?;
     }
+    let records: Vec<_> = unsent.into_iter().map(|(_, record)| record).collect();
+    let staged = core.stage(&mut *tx, &records).await?;
+    // Also where nothing was left to settle: what others have settled before in the same commit of the database is counted as done then.
+    core.commit(tx, staged).await?;
     Ok((letters, now))
 }
