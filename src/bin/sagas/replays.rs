@@ -94,7 +94,7 @@ async fn list(place: &Place, open: bool, limit: u32, output: &Output) -> Result<
             Ok(found)
         })
         .await?;
-    found.sort_by(|one, other| other.at.cmp(&one.at));
+    found.sort_by_key(|replay| std::cmp::Reverse(replay.at));
     found.truncate(limit as usize);
     match found.is_empty() {
         true => output.say("There are no such replays."),

@@ -42,7 +42,7 @@ pub async fn dead_letters_are_kept_untouched(subject: Subject) {
     let odd = DeadLetter { received, event_type: None, attempts: 0, error: "no JSON: \0".into(), ..letter("odd\0", -1) };
     write(store, async |tx| tx.bury("orders", std::slice::from_ref(&odd)).await.expect("bury")).await;
     assert_eq!(store.dead_letter("orders", &odd.id).await.expect("read"), Some(odd.clone()));
-    assert_eq!(store.dead_letters("orders", 0, 10).await.expect("list").0, [odd.clone()]);
+    assert_eq!(store.dead_letters("orders", 0, 10).await.expect("list").0, std::slice::from_ref(&odd));
     let (listed, _) = store.find_dead_letters("orders", &DeadLetterFilter::open(), 0, 10).await.expect("find");
     assert_eq!(listed, [LetterSummary::of(&odd)]);
     assert_eq!(store.dead_letter("orders", &MessageId::new("odd")).await.expect("read"), None);
