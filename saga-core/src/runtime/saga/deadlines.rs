@@ -19,7 +19,7 @@ use super::{
         service::ServiceHandle,
         suspicion::Trouble,
     },
-    Tracked,
+    Tracked, brief,
     scope::{Before, Scope},
     unreadable,
 };
@@ -231,7 +231,7 @@ async fn fire(core: &Arc<Core>, key: &InstanceKey) -> Result<(), StoreError> {
     let note = match instance.firing(&tracked.definition, now) {
         Firing::Nothing => return Ok(()),
         Firing::Attention(reason) => {
-            tracing::warn!(service = &*core.name, saga = key.saga, instance = key.id, reason, "a saga needs attention");
+            tracing::warn!(service = &*core.name, saga = key.saga, instance = brief(&key.id), reason, "a saga needs attention");
             instance.call_for_attention(reason.clone(), now);
             reason
         }
@@ -316,7 +316,7 @@ async fn abort(
             let staged = core.stage(tx, &records).await?;
             core.commit(returned.tx, staged).await?;
             scope.committed(core);
-            tracing::info!(service = &*core.name, saga = key.saga, instance = key.id, %cause, "a saga was given up");
+            tracing::info!(service = &*core.name, saga = key.saga, instance = brief(&key.id), %cause, "a saga was given up");
             Ok(())
         }
         (ended, returned) => {
@@ -337,7 +337,13 @@ async fn put_off(
     for_good: bool,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    tracing::warn!(service = &*core.name, saga = key.saga, instance = key.id, error, "the handler of a deadline has failed");
+    tracing::warn!(
+        service = &*core.name,
+        saga = key.saga,
+        instance = brief(&key.id),
+        error,
+        "the handler of a deadline has failed"
+    );
     let mut tx = core.store().begin().await?;
     let Some(mut instance) = load(core, &mut *tx, key).await? else { return Ok(()) };
     if instance.firing(&tracked.definition, now) == Firing::Nothing {

@@ -122,3 +122,9 @@ impl SagaCore {
         self.tracked.iter().find(|tracked| tracked.definition.name == name)
     }
 }
+
+/// What the log shows of an instance's id: that is the key of a record, which has any length.
+fn brief(id: &str) -> &str {
+    const MOST: usize = 200;
+    &id[..id.floor_char_boundary(MOST)]
+}

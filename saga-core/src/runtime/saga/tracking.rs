@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     super::{core::Core, item::Item},
-    Tracked,
+    Tracked, brief,
     scope::Scope,
     unreadable, unsent,
 };
@@ -218,7 +218,7 @@ fn take(
                     tracing::warn!(
                         service = &*core.name,
                         saga = saga.name,
-                        instance = key.id,
+                        instance = brief(&key.id),
                         event = sighting.event,
                         reason,
                         "the flow does not allow this event"
@@ -237,7 +237,7 @@ fn take(
             tracing::warn!(
                 service = &*core.name,
                 saga = saga.name,
-                instance = key.id,
+                instance = brief(&key.id),
                 event = sighting.event,
                 "an event of an instance that was not begun here"
             );
