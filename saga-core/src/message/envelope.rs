@@ -72,17 +72,16 @@ impl Envelope {
         let source = headers::read(record, headers::SOURCE, headers::MAX_ID)?;
         let id = headers::read(record, headers::ID, headers::MAX_ID)?;
         let correlation_id = headers::read(record, headers::CORRELATION_ID, headers::MAX_ID)?;
-        let envelope = Self::by_position(received, now);
-        let id = id.map_or(envelope.id, MessageId::new);
+        let id = id.map_or_else(|| MessageId::new(position(received)), MessageId::new);
         Ok(Self {
-            source: source.map_or(envelope.source, str::to_owned),
+            source: source.unwrap_or(&record.topic).to_owned(),
             event_type: headers::read(record, headers::TYPE, headers::MAX_TYPE)?.map(str::to_owned),
             version: headers::version(record)?,
+            time: time(record, now),
             correlation_id: correlation_id.map_or_else(|| id.to_string(), str::to_owned),
             causation_id: headers::read(record, headers::CAUSATION_ID, headers::MAX_ID)?.map(str::to_owned),
             saga_id: headers::read(record, headers::SAGA_ID, headers::MAX_ID)?.map(str::to_owned),
             trace: trace(record),
-            time: envelope.time,
             id,
         })
     }
@@ -91,13 +90,19 @@ impl Envelope {
     /// it is one.
     pub fn by_position(received: &Received, now: Timestamp) -> Self {
         let record = &received.record;
-        let position = format!("{}-{}-{}-{:016x}", record.topic, received.partition, received.offset, fingerprint(record));
+        let position = position(received);
         let event_type = headers::read(record, headers::TYPE, headers::MAX_TYPE).ok().flatten();
         Self {
             event_type: event_type.map(str::to_owned),
             ..Self::internal(MessageId::new(position.as_str()), &record.topic, time(record, now), &position)
         }
     }
+}
+
+/// What a record is known by that says no identity: where it is, and what it is.
+fn position(received: &Received) -> String {
+    let record = &received.record;
+    format!("{}-{}-{}-{:016x}", record.topic, received.partition, received.offset, fingerprint(record))
 }
 
 /// A number that is the same for the same timestamp, key and value, in every version of the program: FNV-1a.
