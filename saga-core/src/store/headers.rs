@@ -31,16 +31,20 @@ pub(super) fn encode(headers: &[Header]) -> Vec<u8> {
 /// # Errors
 /// When the blob is none that [`encode`] made.
 pub(super) fn decode(blob: Vec<u8>) -> Result<Vec<Header>, StoreError> {
-    let mut rest = Bytes::from(blob);
-    read(&mut rest).ok_or_else(|| StoreError::Incompatible("headers are kept in a form that this program does not know".into()))
+    read(&mut Bytes::from(blob)).ok_or_else(unknown)
 }
 
 /// The headers in `blob`, or, if it is none that [`encode`] made, one header with its bytes, and why.
 pub(super) fn decode_or_keep(blob: Vec<u8>) -> (Vec<Header>, Option<String>) {
-    match decode(blob.clone()) {
-        Ok(headers) => (headers, None),
-        Err(error) => (vec![Header { name: headers::UNREADABLE.to_owned(), value: Some(blob.into()) }], Some(error.to_string())),
+    let kept = Bytes::from(blob);
+    match read(&mut kept.clone()) {
+        Some(headers) => (headers, None),
+        None => (vec![Header { name: headers::UNREADABLE.to_owned(), value: Some(kept) }], Some(unknown().to_string())),
     }
+}
+
+fn unknown() -> StoreError {
+    StoreError::Incompatible("headers are kept in a form that this program does not know".into())
 }
 
 fn read(rest: &mut Bytes) -> Option<Vec<Header>> {
