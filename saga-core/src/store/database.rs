@@ -110,6 +110,7 @@ impl Database {
     }
 
     /// What `options` name, as it is.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(unused_variables, reason = "there is nothing to open"))]
     async fn there(options: DatabaseOptions, access: Access) -> Result<Self, StoreError> {
         match options {
             DatabaseOptions::Memory => {
@@ -163,7 +164,6 @@ impl Database {
 
 /// What a database that is there is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "there is nothing to open"))]
 enum Access {
     Read,
     Write,
