@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 /// Commits from one look at the log to the next.
 const LOOK_EVERY: u32 = 64;
-/// How many looks are left out after one on which those who read did not move on.
+/// How many looks at most are left out after one on which those who read did not move on: one at first, then twice as many each time.
 const REST: u32 = 16;
 /// How long a writer waits for those who read, in milliseconds.
 const PATIENCE_MS: u32 = 200;
@@ -37,12 +37,14 @@ pub(crate) struct Trim {
     limit: u64,
     /// Commits until the next look.
     left: u32,
+    /// Looks to leave out after the next one on which those who read do not move on.
+    rest: u32,
 }
 
 impl Trim {
     /// Keeps the log of the database `file` at about `limit` bytes.
     pub(crate) fn new(file: &Path, limit: u64) -> Self {
-        Self { file: file.to_owned(), limit, left: LOOK_EVERY }
+        Self { file: file.to_owned(), limit, left: LOOK_EVERY, rest: 1 }
     }
 
     /// After a commit, on the connection that made it and has no transaction open: has the log begun again if it is large.
@@ -61,7 +63,10 @@ impl Trim {
             format!("PRAGMA busy_timeout = {PATIENCE_MS}; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = {busy_timeout}");
         let _ = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await;
         if log_bytes(&self.file).await > self.limit {
-            self.left = LOOK_EVERY * REST;
+            self.left = LOOK_EVERY * (1 + self.rest);
+            self.rest = REST.min(self.rest * 2);
+        } else {
+            self.rest = 1;
         }
     }
 }

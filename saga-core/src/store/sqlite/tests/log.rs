@@ -37,16 +37,25 @@ async fn the_log_is_begun_again_though_somebody_always_reads() {
         }
     });
     let text = "x".repeat(8_000);
-    for _ in 0..2_000 {
-        let mut tx = store.begin().await.unwrap();
-        note(&mut *tx, &text).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    let log = log_bytes(&file).await;
+    // On a busy machine the writer may find the readers slow and try again later, so the test waits for the first time that it
+    // does not.
+    let begun_again = tokio::time::timeout(PATIENCE, async {
+        let mut largest = 0;
+        loop {
+            let mut tx = store.begin().await.unwrap();
+            note(&mut *tx, &text).await.unwrap();
+            tx.commit().await.unwrap();
+            let log = log_bytes(&file).await;
+            if log < largest {
+                return largest;
+            }
+            largest = log;
+        }
+    });
+    let largest = begun_again.await.expect("the log was not begun again");
+    assert!(largest > 1 << 20, "the log was begun again at {largest} bytes, which is no more than its limit");
     let _ = stop.send(());
     reading.await.unwrap();
-    // Some 24 MiB were written. A look that finds the readers slow, as on a busy machine, leaves the next ones out, for some 13 MiB.
-    assert!(log < 16 << 20, "the log has {log} bytes");
 }
 
 #[tokio::test]
