@@ -15,13 +15,12 @@ use crate::runtime::{
 };
 
 /// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`],
-/// [`saga_routes`] and [`replay_routes`].
+/// [`saga_routes`] and [`replay_routes`]; the last three for the service's [`operators`](ServiceHandle::operators) only.
 pub fn service_routes(service: &ServiceHandle) -> Router {
+    let operated = dead_letter_routes(service.clone()).merge(saga_routes(service.clone())).merge(replay_routes(service.clone()));
     health_routes(service.health().clone())
         .merge(metrics_routes(service.metrics().clone()))
-        .merge(dead_letter_routes(service.clone()))
-        .merge(saga_routes(service.clone()))
-        .merge(replay_routes(service.clone()))
+        .merge(service.operators().guard(operated))
 }
 
 /// `/health/live`: 200 while the process answers. `/health/ready`: 200 when the service can take work, else 503. `/health`: all

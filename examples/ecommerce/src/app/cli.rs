@@ -9,7 +9,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Options, Output, Running, ServiceName, StartError,
+    Options, Output, Running, ServiceName, StartError, health,
     options::{Cli, Command, Flows},
     start,
 };
@@ -45,6 +45,10 @@ pub fn main() -> ExitCode {
         match cli.command {
             None => run(&options, output).await,
             Some(Command::Check) => ended(check::check(&options, output).await),
+            Some(Command::Health) => match health::health(&options, output).await {
+                Ok(ready) => ExitCode::from(if ready { OK } else { FAILED }),
+                Err(error) => complain(&error, WRONG_USE),
+            },
             Some(Command::Bench(load)) => ended(bench::bench(&options, load, output).await),
         }
     })

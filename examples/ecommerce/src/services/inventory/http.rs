@@ -34,7 +34,7 @@ pub(super) fn routes(service: ServiceHandle) -> Router {
         .route("/products/{product_id}", get(show))
         .route("/products/{product_id}/restock", post(restock))
         .route("/reservations", get(reservations))
-        .route("/check", get(check));
+        .merge(service.operators().guard(Router::new().route("/check", get(check))));
     versioned(api, &service).layer(Extension(service))
 }
 

@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
-    let api = Router::new().route("/notifications", get(list)).route("/providers", get(switches).put(switch));
+    let operated = Router::new().route("/providers", get(switches).put(switch));
+    let api = Router::new().route("/notifications", get(list)).merge(service.operators().guard(operated));
     versioned(api, &service).layer(Extension(service)).layer(Extension(providers))
 }
 

@@ -38,7 +38,7 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
         .route("/orders/{order_id}/saga", get(saga))
         .route("/orders/{order_id}/cancel", post(cancel))
         .route("/orders/{order_id}/ship", post(ship))
-        .route("/check", get(check));
+        .merge(service.operators().guard(Router::new().route("/check", get(check))));
     versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
 }
 

@@ -24,8 +24,8 @@ use crate::{
 const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
-    let api =
-        Router::new().route("/payments", get(list)).route("/gateway", get(switches).put(switch)).route("/check", get(check));
+    let operated = Router::new().route("/gateway", get(switches).put(switch)).route("/check", get(check));
+    let api = Router::new().route("/payments", get(list)).merge(service.operators().guard(operated));
     versioned(api, &service).layer(Extension(service)).layer(Extension(terminal))
 }
 
