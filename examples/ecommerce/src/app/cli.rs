@@ -90,7 +90,11 @@ async fn run(options: &Options, output: Output) -> ExitCode {
 /// Plays the demo, then serves for as long as nobody stops it.
 async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     let mut as_it_should = true;
-    if !options.no_demo && plays_the_demo(running) {
+    let allowed = options.turns_switches().unwrap_or(false);
+    if !options.no_demo && !allowed {
+        output.say("The demo is not played: it turns switches that are for operators, and there is no --operator-token-file.");
+    }
+    if !options.no_demo && allowed && plays_the_demo(running) {
         let flows = match options.demo {
             Flows::Short => demo::SHORT,
             Flows::All => demo::ALL,

@@ -183,6 +183,12 @@ pub(crate) enum OptionsError {
     /// The demo, without all that it plays with.
     #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
     OnceWithoutServices,
+    /// The demo, where it may not do what it does.
+    #[error(
+        "--once plays the demo, which turns switches that are for operators: on an address that others can reach give it \
+         --operator-token-file or ECOMMERCE_OPERATOR_TOKEN, or leave out --host"
+    )]
+    OnceWithoutToken,
     /// An address of Apache Kafka that cannot be used.
     #[error("--broker: {0}; or write `embedded`")]
     Kafka(#[from] KafkaConfigError),
@@ -233,8 +239,17 @@ impl Options {
         match self.once {
             true if self.no_demo => Err(OptionsError::OnceWithoutDemo),
             true if self.services()?.len() < ServiceName::ALL.len() => Err(OptionsError::OnceWithoutServices),
+            true if !self.turns_switches()? => Err(OptionsError::OnceWithoutToken),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the demo may turn the switches of the gateway and the providers, which is for operators.
+    ///
+    /// # Errors
+    /// When the operator's token is none.
+    pub(super) fn turns_switches(&self) -> Result<bool, OptionsError> {
+        Ok(self.host.to_canonical().is_loopback() || self.token()?.is_some())
     }
 
     fn broker(&self) -> Result<Broker, OptionsError> {
