@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import signal
 import socket
 import subprocess
@@ -44,9 +43,12 @@ def until(what, seconds, look):
         time.sleep(0.25)
 
 
+BASES = iter(range(23000, 30000, 10))
+
+
 def free_port(beside=5):
-    """A port with free ones behind it."""
-    for base in range(23000, 30000, 20):
+    """A port with free ones behind it, given once."""
+    for base in BASES:
         sockets = [socket.socket() for _ in range(beside)]
         try:
             for at, one in enumerate(sockets):
@@ -66,9 +68,7 @@ class World:
     def __init__(self, asked):
         self.asked, self.data = asked, pathlib.Path(asked.data)
         self.base = free_port()
-        # Each process on a base port of its own; a second instance behind the first.
         self.ports, self.processes = {}, {}
-        self.taken = self.base
 
     def __enter__(self):
         return self
@@ -90,7 +90,7 @@ class World:
         """Starts an instance of a service, and waits until it is ready."""
         name = name or service
         if name not in self.ports:
-            base = self.base if name == service else free_port(200) + 100
+            base = self.base if name == service else free_port()
             self.ports[name] = base + SERVICES.index(service)
         base = self.ports[name] - SERVICES.index(service)
         command = [os.path.abspath(self.asked.program), "--no-demo", "--base-port", str(base), "--services", service]
@@ -110,10 +110,11 @@ class World:
     def url(self, name, path):
         return f"http://127.0.0.1:{self.ports[name]}{path}"
 
-    def server(self, kind, *command):
+    def server(self, kind, *command, **environment):
         """scripts/kafka or scripts/postgres, on the servers of this run."""
         done = subprocess.run(
-            [ROOT / "scripts" / kind, *command, "--data", str(self.data / kind)], capture_output=True, text=True, check=False
+            [ROOT / "scripts" / kind, *command, "--data", str(self.data / kind)],
+            capture_output=True, text=True, check=False, env={**os.environ, **environment},
         )
         if done.returncode:
             raise SystemExit(f"watch: scripts/{kind} {command}: {done.stderr}")
@@ -203,7 +204,7 @@ class World:
         self.scrape()
         self.spawn(
             "prometheus",
-            ["prometheus", f"--web.listen-address=127.0.0.1:{self.watcher}", "--storage.tsdb.path=metrics", "--log.level=warn"],
+            ["prometheus", "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{self.watcher}", "--storage.tsdb.path=metrics", "--log.level=warn"],
         )
         until("Prometheus answers", 30, lambda: self.query("vector(1)"))
 

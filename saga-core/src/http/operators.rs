@@ -1,9 +1,4 @@
-//! Who may read messages and act: the operator's part of a service's routes.
-//!
-//! Dead letters, flows and replays show what customers wrote, and change what becomes of it. On a loopback address everybody on the
-//! machine may do so. On any other address it takes a token, and without one these routes are not there.
-
-use std::{fmt, net::SocketAddr, sync::Arc};
+//! What is for operators only: routes that read messages or act.
 
 use axum::{
     Router,
@@ -14,82 +9,36 @@ use axum::{
 };
 
 use super::Problem;
+use crate::runtime::{Operators, ServiceHandle};
 
-/// Who may use the operator's routes of a service; [`ServiceHandle::operators`](crate::runtime::ServiceHandle::operators) says it of one
-/// that runs.
+/// `routes` for the [operators](ServiceHandle::operators) of `service` only: without the token, where one is needed, they answer 401;
+/// where there are no operators, none of them is left. A request that changes something and that a page of another site has sent is
+/// answered 403.
 ///
-/// A service guards routes of its own like those of the framework:
+/// The framework's own are served so by [`service_routes`](super::service_routes); a service does it with its own:
 ///
 /// ```
 /// # use axum::{Router, routing::get};
-/// # use saga_core::runtime::ServiceHandle;
+/// # use saga_core::{http::operators_only, runtime::ServiceHandle};
 /// fn routes(service: ServiceHandle) -> Router {
 ///     let switches = Router::new().route("/switches", get(async || "all off"));
-///     Router::new().route("/hello", get(async || "hello")).merge(service.operators().guard(switches))
+///     Router::new().route("/hello", get(async || "hello")).merge(operators_only(&service, switches))
 /// }
 /// ```
-#[derive(Clone)]
-pub struct Operators(Access);
-
-#[derive(Clone)]
-enum Access {
-    Anybody,
-    Token(Arc<str>),
-    Nobody,
+pub fn operators_only(service: &ServiceHandle, routes: Router) -> Router {
+    only(service.operators(), routes)
 }
 
-impl Operators {
-    /// Those of a service that listens on `address`, or is served by an app of the caller's own.
-    pub(crate) fn at(address: Option<SocketAddr>, token: Option<&str>) -> Self {
-        let loopback = address.map(|address| address.ip().to_canonical().is_loopback());
-        Self(match (loopback, token) {
-            (Some(true), _) | (None, None) => Access::Anybody,
-            (_, Some(token)) => Access::Token(token.into()),
-            (Some(false), None) => Access::Nobody,
-        })
-    }
-
-    /// Whether the operator's routes are there at all.
-    pub fn are_served(&self) -> bool {
-        !matches!(self.0, Access::Nobody)
-    }
-
-    /// Whether they take `Authorization: Bearer` with the operator's token.
-    pub fn need_a_token(&self) -> bool {
-        matches!(self.0, Access::Token(_))
-    }
-
-    /// `routes` for operators only: without the token, where one is needed, they answer 401; where there are no operators, none of them
-    /// is left. A request that changes something and that a page of another site has sent is answered 403.
-    pub fn guard(&self, routes: Router) -> Router {
-        match &self.0 {
-            Access::Nobody => Router::new(),
-            _ if !routes.has_routes() => routes,
-            _ => routes.route_layer(middleware::from_fn_with_state(self.clone(), guarded)),
-        }
-    }
-
-    fn admit(&self, headers: &HeaderMap) -> bool {
-        match &self.0 {
-            Access::Anybody => true,
-            Access::Nobody => false,
-            Access::Token(token) => bearer(headers).is_some_and(|given| same(given, token.as_bytes())),
-        }
-    }
-}
-
-impl fmt::Debug for Operators {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Access::Anybody => "Operators(anybody)",
-            Access::Token(_) => "Operators(with a token)",
-            Access::Nobody => "Operators(nobody)",
-        })
+fn only(operators: &Operators, routes: Router) -> Router {
+    match operators.exist() {
+        false => Router::new(),
+        true if !routes.has_routes() => routes,
+        true => routes.route_layer(middleware::from_fn_with_state(operators.clone(), guarded)),
     }
 }
 
 async fn guarded(State(operators): State<Operators>, request: Request, next: Next) -> Response {
-    if !operators.admit(request.headers()) {
+    if !operators.admit(bearer(request.headers())) {
         let detail = "this is for operators: send the operator's token in `Authorization: Bearer`";
         let mut response = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail).into_response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -128,12 +77,6 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether they are the same, in a time that says nothing of where they differ.
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let differ = given.iter().zip(expected).fold(0, |differ, (one, other)| std::hint::black_box(differ | (one ^ other)));
-    given.len() == expected.len() && differ == 0
-}
-
 #[cfg(test)]
 mod tests {
     use axum::{
@@ -153,7 +96,7 @@ mod tests {
 
     async fn status(operators: &Operators, request: Builder) -> u16 {
         let routes = Router::new().route("/letters", get(async || "read")).route("/act", post(async || "done"));
-        let router = Router::new().route("/open", get(async || "open")).merge(operators.guard(routes));
+        let router = Router::new().route("/open", get(async || "open")).merge(only(operators, routes));
         let response = router.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
         response.status().as_u16()
     }
@@ -163,7 +106,7 @@ mod tests {
         for address in ["127.0.0.1:1", "127.8.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             for token in [None, Some(TOKEN)] {
                 let operators = operators(address, token);
-                assert!(operators.are_served() && !operators.need_a_token(), "{address}");
+                assert!(operators.exist() && !operators.need_a_token(), "{address}");
                 assert_eq!(status(&operators, Request::get("/letters")).await, 200, "{address}");
             }
         }

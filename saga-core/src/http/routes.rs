@@ -7,7 +7,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Json, dead_letter_routes, replay_routes, saga_routes};
+use super::{Json, dead_letter_routes, operators_only, replay_routes, saga_routes};
 use crate::runtime::{
     ServiceHandle,
     health::{Health, HealthReport, Status},
@@ -20,7 +20,7 @@ pub fn service_routes(service: &ServiceHandle) -> Router {
     let operated = dead_letter_routes(service.clone()).merge(saga_routes(service.clone())).merge(replay_routes(service.clone()));
     health_routes(service.health().clone())
         .merge(scraped(service.health().clone(), service.metrics().clone()))
-        .merge(service.operators().guard(operated))
+        .merge(operators_only(service, operated))
 }
 
 /// `/health/live`: 200 while the process answers. `/health/ready`: 200 when the service can take work, else 503. `/health`: all

@@ -272,7 +272,7 @@ impl Running {
         #[cfg(feature = "http")]
         {
             let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-            core.operators = crate::http::Operators::at(address, service.operator_token.as_deref());
+            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref());
         }
         let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);

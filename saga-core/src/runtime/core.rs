@@ -92,7 +92,7 @@ pub(crate) struct Core {
     pub(crate) consuming: AtomicBool,
     /// Who may use the routes that read messages or act.
     #[cfg(feature = "http")]
-    pub(crate) operators: crate::http::Operators,
+    pub(crate) operators: super::operators::Operators,
 }
 
 impl Core {
@@ -134,7 +134,7 @@ impl Core {
             activity: watch::Sender::new(0),
             consuming: AtomicBool::new(false),
             #[cfg(feature = "http")]
-            operators: crate::http::Operators::at(None, None),
+            operators: super::operators::Operators::at(None, None),
             name,
             database,
             transport,

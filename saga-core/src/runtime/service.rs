@@ -2,6 +2,8 @@
 
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "http")]
+use super::operators::Operators;
 use super::{
     core::Core,
     dead_letters,
@@ -236,7 +238,7 @@ impl ServiceHandle {
 
     /// Who may use the service's routes that read messages or act.
     #[cfg(feature = "http")]
-    pub fn operators(&self) -> &crate::http::Operators {
+    pub fn operators(&self) -> &Operators {
         &self.core.operators
     }
 

@@ -3,7 +3,7 @@
 use axum::{Extension, Router, routing::get};
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
     time::Timestamp,
 };
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
     let operated = Router::new().route("/providers", get(switches).put(switch));
-    let api = Router::new().route("/notifications", get(list)).merge(service.operators().guard(operated));
+    let api = Router::new().route("/notifications", get(list)).merge(operators_only(&service, operated));
     versioned(api, &service).layer(Extension(service)).layer(Extension(providers))
 }
 
