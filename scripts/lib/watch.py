@@ -70,7 +70,7 @@ def say(text):
 
 def healthy(world, watch):
     say("in health no alert fires")
-    bench = [world.asked.program, "bench", "--orders", "60", "--base-port", str(world.base)]
+    bench = [world.asked.program, "bench", "--orders", "60", "--rate", "15", "--connections", "8", "--base-port", str(world.base)]
     subprocess.run(bench, check=True, stdout=subprocess.DEVNULL)
     world.ends([world.place(), world.place("sold-out"), world.place("teapot", 1, 5000.01)])
     for name in world.ports:
@@ -141,7 +141,7 @@ def database(world, watch):
     late = world.place()
     until("the stock is held", 20, lambda: world.status(late) == "INVENTORY_RESERVED")
     numbers = world.sql("BEGIN;LOCK TABLE analytics.sagas_inbox IN EXCLUSIVE MODE;SELECT pg_sleep(300)", wait=False)
-    bench = [world.asked.program, "bench", "--orders", "60", "--base-port", str(world.base)]
+    bench = [world.asked.program, "bench", "--orders", "60", "--rate", "15", "--connections", "8", "--base-port", str(world.base)]
     http(world.url("payment", "/gateway"), {"outage": False}, "PUT")
     driver = subprocess.Popen(bench, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watch.fires("SagasLagGrowing", "SagasLagOld", "SagasPartitionPaused")

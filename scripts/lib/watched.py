@@ -94,7 +94,7 @@ class World:
             self.ports[name] = base + SERVICES.index(service)
         base = self.ports[name] - SERVICES.index(service)
         command = [os.path.abspath(self.asked.program), "--no-demo", "--base-port", str(base), "--services", service]
-        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}", "--database", self.asked.postgres]
+        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}", "--database", f"{self.asked.postgres}?pool=4"]
         self.spawn(name, command + list(arguments), **environment)
         if wait:
             until(f"{name} answers", 60, lambda: http(self.url(name, "/health/live")))
