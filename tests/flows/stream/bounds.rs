@@ -10,8 +10,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::analytics::Instance;
-use super::{Analytics, happenings};
+use super::{Analytics, Instance, happenings};
 
 const READERS: &str = "analytics_stream_readers";
 const SLOW: &str = "analytics_stream_slow_readers_total";
