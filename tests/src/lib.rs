@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answer;
+mod events;
 mod prefixed;
 pub mod process;
 mod records;
@@ -16,6 +17,7 @@ mod stack;
 mod wait;
 
 pub use answer::Answer;
+pub use events::{EventStream, ServerEvent};
 pub use prefixed::Prefixed;
 pub use records::{event_type, header, key, payload};
 pub use shop::{Opening, SERVICES, Shop, TOPICS};

@@ -6,6 +6,7 @@
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
 //! router over a listener, with limits on what a client may hold on to.
 
+mod connection;
 mod correlation;
 mod dead_letters;
 mod expected;
@@ -22,6 +23,7 @@ mod routes;
 mod sagas;
 mod serve;
 
+pub use connection::Connection;
 pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
 pub use harden::{RequestLimits, harden, harden_with};

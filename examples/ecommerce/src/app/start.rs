@@ -32,7 +32,8 @@ use crate::{
     client::Client,
     contracts::{OrderShipped, PlaceOrder},
     services::{
-        analytics, inventory, notification, order,
+        analytics::{self, stream::StreamLimits},
+        inventory, notification, order,
         payment::{self, gateway::Gateway, terminal::Terminal},
     },
 };
@@ -73,6 +74,8 @@ pub struct Config {
     pub settings: Settings,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: Duration,
+    /// The limits of the event stream.
+    pub stream: StreamLimits,
 }
 
 impl Config {
@@ -89,6 +92,7 @@ impl Config {
             ids: IdSource::random(),
             settings: Settings::default(),
             order_deadline: PlaceOrder::definition().deadline,
+            stream: StreamLimits::default(),
         }
     }
 
@@ -200,7 +204,7 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline } = config;
+    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream } = config;
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
     let (transport, log): (Arc<dyn Transport>, _) = match broker {
@@ -240,7 +244,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 payment::service(database, Terminal::new(opened, clock.clone()))
             }
             ServiceName::Notification => notification::service(database, Providers::new(ids.clone())),
-            ServiceName::Analytics => analytics::service(database),
+            ServiceName::Analytics => analytics::service(database, stream),
         };
         let service = service.settings(settings.clone());
         app = app.service(match listeners.remove(&name) {
