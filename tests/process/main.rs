@@ -10,6 +10,7 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod mistakes;
+mod operators;
 mod program;
 mod settings;
 mod stop;

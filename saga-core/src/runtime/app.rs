@@ -257,7 +257,8 @@ impl Running {
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let topics = start::topics(std::slice::from_ref(&service));
         let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
-        let core = Arc::new(Core::new(
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "what is set below belongs to HTTP"))]
+        let mut core = Core::new(
             service.name.into(),
             service.database,
             transport,
@@ -267,7 +268,13 @@ impl Running {
             service.handlers,
             &service.trackers,
             service.state,
-        ));
+        );
+        #[cfg(feature = "http")]
+        {
+            let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref());
+        }
+        let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);
         let sending = Relay::start(core.clone()).await?;
         let (stop_intake, stopping) = watch::channel(false);

@@ -90,6 +90,9 @@ pub(crate) struct Core {
     pub(crate) activity: watch::Sender<u64>,
     /// Whether the consumer runs as it should.
     pub(crate) consuming: AtomicBool,
+    /// Who may use the routes that read messages or act.
+    #[cfg(feature = "http")]
+    pub(crate) operators: super::operators::Operators,
 }
 
 impl Core {
@@ -130,6 +133,8 @@ impl Core {
             lot_wake: Notify::new(),
             activity: watch::Sender::new(0),
             consuming: AtomicBool::new(false),
+            #[cfg(feature = "http")]
+            operators: super::operators::Operators::at(None, None),
             name,
             database,
             transport,

@@ -20,6 +20,8 @@ mod last;
 mod logs;
 mod lookout;
 pub mod metrics;
+#[cfg(feature = "http")]
+mod operators;
 mod outage;
 mod panics;
 mod parked;
@@ -39,6 +41,8 @@ pub use app::{App, Handle, StartError};
 pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
+#[cfg(feature = "http")]
+pub use operators::Operators;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
