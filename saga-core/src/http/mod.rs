@@ -21,10 +21,11 @@ mod replays;
 mod routes;
 mod sagas;
 mod serve;
+mod span;
 
 pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
-pub use harden::{RequestLimits, harden, harden_with};
+pub use harden::{RequestLimits, harden, harden_service, harden_with};
 pub use json::Json;
 pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};

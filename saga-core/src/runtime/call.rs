@@ -5,7 +5,12 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use super::{core::Core, item::Item, panics::text};
+use super::{
+    core::Core,
+    item::Item,
+    panics::text,
+    spans::{Ids, Kind, Span, brief},
+};
 use crate::{
     engine::{admission::Admission, batch::Ended},
     failure::Fault,
@@ -19,8 +24,15 @@ pub(crate) struct Called {
     pub(crate) timed_out: bool,
 }
 
-/// Calls `function` with `invocation`, on behalf of `item`.
-pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Called {
+/// Calls `function` with `invocation`, on behalf of `item` and, in a batch, of `others`.
+pub(crate) async fn call(
+    core: &Core,
+    item: &Item,
+    others: &[&Item],
+    handler: usize,
+    function: &CallFn,
+    invocation: Invocation,
+) -> Called {
     let options = core.handlers[handler].options();
     // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
     let span = tracing::error_span!(
@@ -35,7 +47,10 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
         correlation_id = item.envelope.correlation_id,
         causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
         attempt = item.origin.attempts() + 1,
+        trace_id = %Ids(&item.span.context).trace(),
+        span_id = %Ids(&item.span.context).span(),
     );
+    let telling = core.spans.begin(&item.span.context);
     let series = &core.handler_series[handler];
     let began = tokio::time::Instant::now();
     let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
@@ -58,6 +73,22 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
     .instrument(span)
     .await;
     series.duration.record_duration(began.elapsed());
+    core.spans.end(telling, || {
+        let error = match &called.outcome {
+            _ if called.timed_out => Some(("timeout", String::new())),
+            Outcome::Retry(fault) => Some(("retry", brief(&fault.to_string()))),
+            Outcome::Dead(fault) => Some(("dead", brief(&fault.to_string()))),
+            Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Later(_) => None,
+        };
+        Span::new(&item.span.context.child(&core.ids), format!("handle {}", options.name), Kind::Internal)
+            .within(&item.span.context)
+            .with([
+                ("sagas.handler", options.name.into()),
+                ("sagas.attempt", i64::from(item.origin.attempts().saturating_add(1)).into()),
+            ])
+            .linked(others.iter().map(|other| other.span.context.clone()).collect())
+            .failed(error)
+    });
     called
 }
 

@@ -129,6 +129,11 @@ impl Failed {
             ),
         };
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
+        match ended {
+            Ended::Later { .. } => item.span.comes_to("put_off"),
+            Ended::Dead => item.span.fails("dead", "dead", &error),
+            _ => item.span.fails("retry", "retry", &error),
+        }
         let envelope = &item.envelope;
         macro_rules! say {
             ($level:ident, $what:literal) => {
@@ -257,7 +262,7 @@ async fn last_words(
         state: core.state.clone(),
         service: Some(Box::new(ServiceHandle::within_a_transaction(core))),
     };
-    let Called { outcome, timed_out } = call(core, item, handler, function, invocation).await;
+    let Called { outcome, timed_out } = call(core, item, &[], handler, function, invocation).await;
     let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
     let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {

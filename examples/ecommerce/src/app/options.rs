@@ -8,7 +8,7 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use sagas::{
-    Settings,
+    Settings, TraceSettings, Traces, TracesError,
     config::{ConfigError, load},
     kafka::{KafkaConfig, config::KafkaConfigError},
     store::{StoreError, postgres::PostgresOptions},
@@ -65,6 +65,12 @@ pub(super) struct Flags {
     /// How long an order may be undecided before it is cancelled, as 90s or 1h30m [default: 15m]
     #[arg(long, value_name = "TIME", global = true)]
     order_deadline: Option<String>,
+    /// The collector of traces: grpc://host:4317, or http://host:4318 [default: none, or as OTEL_EXPORTER_OTLP_ENDPOINT says]
+    #[arg(long, value_name = "URL", global = true)]
+    otlp: Option<String>,
+    /// The part of the traces that is recorded, from 0 to 1 [default: 1, or as OTEL_TRACES_SAMPLER says]
+    #[arg(long, value_name = "PART", global = true)]
+    trace_ratio: Option<f64>,
     /// Do not play the demo
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
@@ -107,6 +113,10 @@ pub(crate) struct Options {
     pub database: String,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: String,
+    /// The collector of traces.
+    pub otlp: Option<String>,
+    /// The part of the traces that is recorded.
+    pub trace_ratio: Option<f64>,
     /// Whether the demo is left out.
     pub no_demo: bool,
     /// Which flows the demo plays.
@@ -139,6 +149,8 @@ impl Default for Options {
             broker: "embedded".to_owned(),
             database: "sqlite".to_owned(),
             order_deadline: "15m".to_owned(),
+            otlp: None,
+            trace_ratio: None,
             no_demo: false,
             demo: Flows::Short,
             once: false,
@@ -172,6 +184,9 @@ pub(crate) enum OptionsError {
     /// A time that is none.
     #[error("--order-deadline {0}: write a time from 1s to 1d, as 90s, 15m or 1h30m")]
     OrderDeadline(String),
+    /// Spans cannot be sent as they are to be.
+    #[error("--otlp, --trace-ratio: {0}")]
+    Traces(#[from] TracesError),
     /// A parameter of the database's address that is ours to set.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
     Schema,
@@ -187,6 +202,7 @@ impl Options {
         options.broker()?;
         options.storage()?;
         options.deadline()?;
+        options.traces()?;
         options.services()?;
         Ok(options)
     }
@@ -242,6 +258,13 @@ impl Options {
         parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
     }
 
+    fn traces(&self) -> Result<Traces, OptionsError> {
+        let mut settings = TraceSettings::default();
+        settings.endpoint.clone_from(&self.otlp);
+        settings.ratio = self.trace_ratio;
+        Ok(Traces::otlp(&settings)?)
+    }
+
     fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
         let names = self.services.split(',').map(str::trim);
         let mut services = names.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(OptionsError::Services)?;
@@ -262,6 +285,7 @@ impl Options {
         config.storage = self.storage()?;
         config.settings = self.limits.clone();
         config.order_deadline = self.deadline()?;
+        config.traces = self.traces()?;
         Ok(config)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Remote, Service, ServiceHandle, Settings, Tracker,
+    App, Handle, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     saga::Saga,
@@ -73,6 +73,8 @@ pub struct Config {
     pub settings: Settings,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: Duration,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -89,6 +91,7 @@ impl Config {
             ids: IdSource::random(),
             settings: Settings::default(),
             order_deadline: PlaceOrder::definition().deadline,
+            traces: Traces::off(),
         }
     }
 
@@ -200,7 +203,7 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline } = config;
+    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, traces } = config;
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
     let (transport, log): (Arc<dyn Transport>, _) = match broker {
@@ -224,7 +227,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     all.extend(own.clone());
     let (client, peers) = (Client::new(own)?, Client::new(all)?);
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>();
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>().traces(traces);
     for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
         app = app.remote(elsewhere(name));
     }
