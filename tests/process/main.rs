@@ -13,3 +13,4 @@ mod mistakes;
 mod program;
 mod settings;
 mod stop;
+mod traces;

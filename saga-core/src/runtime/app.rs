@@ -128,7 +128,7 @@ impl App {
     }
 
     /// Tells what happens to messages and requests as spans of OpenTelemetry. Nothing waits for a collector, and nothing ends for want of
-    /// one; [the guide](https://docs.rs/sagas/latest/sagas/guide/tracing/index.html) says what spans there are.
+    /// one. The page `tracing` of the guide says what spans there are.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn traces(mut self, traces: crate::runtime::Traces) -> Self {

@@ -15,6 +15,7 @@ use crate::{
     engine::{admission::Admission, batch::Ended},
     failure::Fault,
     handler::{CallFn, Invocation, Outcome},
+    message::TraceContext,
 };
 
 /// What a call came to.
@@ -22,6 +23,8 @@ pub(crate) struct Called {
     pub(crate) outcome: Outcome,
     /// It was broken off where it was.
     pub(crate) timed_out: bool,
+    /// Its span, if it is told.
+    pub(crate) span: Option<TraceContext>,
 }
 
 /// Calls `function` with `invocation`, on behalf of `item` and, in a batch, of `others`.
@@ -54,7 +57,8 @@ pub(crate) async fn call(
     let series = &core.handler_series[handler];
     let began = tokio::time::Instant::now();
     let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
-    let called = async {
+    let own = telling.is_told().then(|| item.span.context.child(&core.ids));
+    let (outcome, timed_out) = async {
         tokio::select! {
             biased;
             ended = running => {
@@ -62,11 +66,11 @@ pub(crate) async fn call(
                     series.panics.increment();
                     Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, text(&*panic))))
                 });
-                Called { outcome, timed_out: false }
+                (outcome, false)
             }
             () = core.clock.sleep(options.timeout) => {
                 let fault = format!("handler `{}` took longer than its timeout of {:?}", options.name, options.timeout);
-                Called { outcome: Outcome::Retry(Fault::new(fault)), timed_out: true }
+                (Outcome::Retry(Fault::new(fault)), true)
             }
         }
     }
@@ -74,13 +78,13 @@ pub(crate) async fn call(
     .await;
     series.duration.record_duration(began.elapsed());
     core.spans.end(telling, || {
-        let error = match &called.outcome {
-            _ if called.timed_out => Some(("timeout", String::new())),
+        let error = match &outcome {
+            _ if timed_out => Some(("timeout", String::new())),
             Outcome::Retry(fault) => Some(("retry", brief(&fault.to_string()))),
             Outcome::Dead(fault) => Some(("dead", brief(&fault.to_string()))),
             Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Later(_) => None,
         };
-        Span::new(&item.span.context.child(&core.ids), format!("handle {}", options.name), Kind::Internal)
+        Span::new(own.as_ref().unwrap_or(&item.span.context), format!("handle {}", options.name), Kind::Internal)
             .within(&item.span.context)
             .with([
                 ("sagas.handler", options.name.into()),
@@ -89,7 +93,7 @@ pub(crate) async fn call(
             .linked(others.iter().map(|other| other.span.context.clone()).collect())
             .failed(error)
     });
-    called
+    Called { outcome, timed_out, span: own }
 }
 
 /// Decodes the value of `item` for its handler.

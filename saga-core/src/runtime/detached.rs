@@ -33,6 +33,7 @@ use crate::{
     extract::Work,
     failure::Fault,
     handler::{Invocation, Outcome},
+    message::TraceContext,
     store::{StoreError, StoreTx, Tx, TxSlot},
     time::Timestamp,
 };
@@ -196,9 +197,11 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         service: Some(Box::new(ServiceHandle::new(core))),
     };
     let calling = core.spans.begin(&item.span.context);
-    let Called { outcome, .. } = call(core, item, &[], handler, core.handlers[handler].call_fn(), invocation).await;
+    let Called { outcome, span, .. } = call(core, item, &[], handler, core.handlers[handler].call_fn(), invocation).await;
     let until = *called.lock().unwrap_or_else(PoisonError::into_inner);
-    tell_call(core, item, handler, calling, until);
+    if let Some(span) = span {
+        tell_call(core, &span, handler, calling, until);
+    }
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
     let (mut scope, mut replay) = (Scope::default(), None);
@@ -342,11 +345,11 @@ async fn write_down(
 }
 
 /// Tells what the handler did outside, `until` it began its transaction, or to its end.
-fn tell_call(core: &Core, item: &Item, handler: usize, began: Moment, until: Moment) {
+fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
     if began.is_told() {
         let name = core.handlers[handler].options().name;
-        let span = Span::new(&item.span.context.child(&core.ids), format!("call {name}"), Kind::Internal)
-            .within(&item.span.context)
+        let span = Span::new(&within.child(&core.ids), format!("call {name}"), Kind::Internal)
+            .within(within)
             .with([("sagas.handler", name.into())]);
         core.spans.tell(span.from(began, if until.is_told() { until } else { Moment::now() }));
     }

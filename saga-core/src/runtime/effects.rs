@@ -14,7 +14,7 @@ use super::{
     metrics::HandlerSeries,
     put_off::Postponed,
     saga::{self, Scope},
-    spans::Making,
+    spans::{Ids, Making},
 };
 use crate::{
     engine::{
@@ -229,6 +229,8 @@ impl Effects {
             message_id = item.envelope.id.as_str(),
             correlation_id = item.envelope.correlation_id,
             causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
+            trace_id = %Ids(&item.span.context).trace(),
+            span_id = %Ids(&item.span.context).span(),
             attempts,
             error,
             "dead-lettered"

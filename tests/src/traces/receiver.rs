@@ -40,14 +40,14 @@ impl Receiver {
         Self::listen_on(0).await
     }
 
-    /// Listens for gRPC on this port, and for HTTP on a free one.
+    /// Listens for HTTP on this port, and for gRPC on a free one.
     ///
     /// # Panics
     /// When the port is taken.
     pub async fn listen_on(port: u16) -> Self {
         let kept = Kept::default();
         let bind = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a port");
-        let (grpc, http) = (bind(port).await, bind(0).await);
+        let (grpc, http) = (bind(0).await, bind(port).await);
         let addresses = (grpc.local_addr().expect("an address"), http.local_addr().expect("an address"));
         let mut serving = JoinSet::new();
         let service = TraceServiceServer::new(kept.clone());
@@ -70,11 +70,6 @@ impl Receiver {
     /// Where it listens for HTTP.
     pub fn http(&self) -> String {
         format!("http://{}", self.http)
-    }
-
-    /// The port for gRPC.
-    pub fn port(&self) -> u16 {
-        self.grpc.port()
     }
 
     /// What has come so far.

@@ -305,7 +305,7 @@ impl<'l> Transaction<'l> {
         let service: Option<Box<dyn Any + Send>> = Some(Box::new(ServiceHandle::within_a_transaction(core)));
         let invocation = Invocation { messages, tx: lent, work: None, state, service };
         let others: Vec<_> = at[1..].iter().map(|index| &self.items[*index]).collect();
-        let Called { outcome, timed_out } = call(core, item, &others, handler, definition.call_fn(), invocation).await;
+        let Called { outcome, timed_out, .. } = call(core, item, &others, handler, definition.call_fn(), invocation).await;
 
         let (mut tx, touched, published) = match kept {
             Some(tx) => (tx, false, Vec::new()),
