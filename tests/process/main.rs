@@ -15,3 +15,4 @@ mod program;
 mod settings;
 mod stop;
 mod stream;
+mod traces;

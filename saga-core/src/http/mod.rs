@@ -23,11 +23,12 @@ mod replays;
 mod routes;
 mod sagas;
 mod serve;
+mod span;
 
 pub use connection::Connection;
 pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
-pub use harden::{RequestLimits, harden, harden_with};
+pub use harden::{RequestLimits, harden, harden_service, harden_with};
 pub use json::Json;
 pub use operators::operators_only;
 pub use page::{Listed, Page};

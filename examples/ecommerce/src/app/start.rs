@@ -10,7 +10,7 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Remote, Service, ServiceHandle, Settings, Tracker,
+    App, Handle, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     saga::Saga,
@@ -80,6 +80,8 @@ pub struct Config {
     pub operator_token: Option<OperatorToken>,
     /// Where services run that do not run in this process, when not on this machine behind `base_port`.
     pub peers: BTreeMap<ServiceName, String>,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -99,6 +101,7 @@ impl Config {
             stream: StreamLimits::default(),
             operator_token: None,
             peers: BTreeMap::new(),
+            traces: Traces::off(),
         }
     }
 
@@ -210,8 +213,9 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream, .. } =
-        config;
+    let Config {
+        data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream, traces, ..
+    } = config;
     let token = config.operator_token.as_ref().map(OperatorToken::as_str);
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
@@ -237,7 +241,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     all.extend(own.clone());
     let (client, peers) = (Client::new(own)?.operator(token), Client::new(all)?.operator(token));
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>();
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>().traces(traces);
     for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
         app = app.remote(elsewhere(name));
     }
