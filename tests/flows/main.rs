@@ -23,6 +23,7 @@ mod paging;
 mod patience;
 mod polling;
 mod saga;
+mod stream;
 mod surface;
 mod switches;
 mod trace;

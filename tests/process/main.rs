@@ -14,3 +14,5 @@ mod operators;
 mod program;
 mod settings;
 mod stop;
+mod stream;
+mod traces;

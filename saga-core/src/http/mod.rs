@@ -6,6 +6,7 @@
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
 //! router over a listener, with limits on what a client may hold on to.
 
+mod connection;
 mod correlation;
 mod dead_letters;
 mod expected;
@@ -22,10 +23,12 @@ mod replays;
 mod routes;
 mod sagas;
 mod serve;
+mod span;
 
+pub use connection::Connection;
 pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
-pub use harden::{RequestLimits, harden, harden_with};
+pub use harden::{RequestLimits, harden, harden_service, harden_with};
 pub use json::Json;
 pub use operators::operators_only;
 pub use page::{Listed, Page};

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use sagas::{
-    Settings,
+    Settings, TraceSettings, Traces, TracesError,
     config::{ConfigError, load},
     kafka::{KafkaConfig, config::KafkaConfigError},
     store::{StoreError, postgres::PostgresOptions},
@@ -76,6 +76,12 @@ pub(super) struct Flags {
     /// Where services run that are not on this machine: inventory=http://inventory:8082,payment=http://payment:8083
     #[arg(long, value_name = "SERVICE=URL,..", global = true)]
     peers: Option<String>,
+    /// The collector of traces: grpc://host:4317, or http://host:4318 [default: none, or as OTEL_EXPORTER_OTLP_ENDPOINT says]
+    #[arg(long, value_name = "URL", global = true)]
+    otlp: Option<String>,
+    /// The part of the traces that is recorded, from 0 to 1 [default: 1, or as OTEL_TRACES_SAMPLER says]
+    #[arg(long, value_name = "PART", global = true)]
+    trace_ratio: Option<f64>,
     /// Do not play the demo
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
@@ -124,6 +130,10 @@ pub(crate) struct Options {
     pub operator_token: Option<OperatorToken>,
     /// Where services run that are not on this machine.
     pub peers: String,
+    /// The collector of traces.
+    pub otlp: Option<String>,
+    /// The part of the traces that is recorded.
+    pub trace_ratio: Option<f64>,
     /// Whether the demo is left out.
     pub no_demo: bool,
     /// Which flows the demo plays.
@@ -159,6 +169,8 @@ impl Default for Options {
             operator_token_file: None,
             operator_token: None,
             peers: String::new(),
+            otlp: None,
+            trace_ratio: None,
             no_demo: false,
             demo: Flows::Short,
             once: false,
@@ -210,6 +222,9 @@ pub(crate) enum OptionsError {
     /// No HTTP client can be made.
     #[error("no HTTP client: {0}")]
     Client(String),
+    /// Spans cannot be sent as they are to be.
+    #[error("--otlp, --trace-ratio: {0}")]
+    Traces(#[from] TracesError),
     /// A parameter of the database's address that is ours to set.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
     Schema,
@@ -225,6 +240,7 @@ impl Options {
         options.broker()?;
         options.storage()?;
         options.deadline()?;
+        options.traces()?;
         options.services()?;
         options.token()?;
         options.peers()?;
@@ -336,6 +352,13 @@ impl Options {
         Ok(client.operator(self.token()?.as_ref().map(OperatorToken::as_str)))
     }
 
+    fn traces(&self) -> Result<Traces, OptionsError> {
+        let mut settings = TraceSettings::default();
+        settings.endpoint.clone_from(&self.otlp);
+        settings.ratio = self.trace_ratio;
+        Ok(Traces::otlp(&settings)?)
+    }
+
     fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
         let names = self.services.split(',').map(str::trim);
         let mut services = names.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(OptionsError::Services)?;
@@ -358,6 +381,7 @@ impl Options {
         config.order_deadline = self.deadline()?;
         config.operator_token = self.token()?;
         config.peers = self.peers()?;
+        config.traces = self.traces()?;
         Ok(config)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Remote, Service, ServiceHandle, Settings, Tracker,
+    App, Handle, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     saga::Saga,
@@ -32,7 +32,8 @@ use crate::{
     client::Client,
     contracts::{OrderShipped, PlaceOrder},
     services::{
-        analytics, inventory, notification, order,
+        analytics::{self, stream::StreamLimits},
+        inventory, notification, order,
         payment::{self, gateway::Gateway, terminal::Terminal},
     },
 };
@@ -73,10 +74,14 @@ pub struct Config {
     pub settings: Settings,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: Duration,
+    /// The limits of the event stream.
+    pub stream: StreamLimits,
     /// What operators say who are not on this machine.
     pub operator_token: Option<OperatorToken>,
     /// Where services run that do not run in this process, when not on this machine behind `base_port`.
     pub peers: BTreeMap<ServiceName, String>,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -93,8 +98,10 @@ impl Config {
             ids: IdSource::random(),
             settings: Settings::default(),
             order_deadline: PlaceOrder::definition().deadline,
+            stream: StreamLimits::default(),
             operator_token: None,
             peers: BTreeMap::new(),
+            traces: Traces::off(),
         }
     }
 
@@ -206,7 +213,9 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, .. } = config;
+    let Config {
+        data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream, traces, ..
+    } = config;
     let token = config.operator_token.as_ref().map(OperatorToken::as_str);
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
@@ -232,7 +241,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     all.extend(own.clone());
     let (client, peers) = (Client::new(own)?.operator(token), Client::new(all)?.operator(token));
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>();
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>().traces(traces);
     for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
         app = app.remote(elsewhere(name));
     }
@@ -248,7 +257,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 payment::service(database, Terminal::new(opened, clock.clone()))
             }
             ServiceName::Notification => notification::service(database, Providers::new(ids.clone())),
-            ServiceName::Analytics => analytics::service(database),
+            ServiceName::Analytics => analytics::service(database, stream),
         };
         let service = service.settings(settings.clone());
         let service = match token {

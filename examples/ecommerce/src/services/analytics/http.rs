@@ -13,17 +13,22 @@ use sagas::{
     prelude::*,
 };
 
-use super::domain::{self, Metrics};
+use super::{
+    domain::{self, Metrics},
+    stream::{self, Stream},
+};
 use crate::services::versioned;
 
 const DASHBOARD: &str = include_str!("dashboard.html");
 
-pub(super) fn routes(service: ServiceHandle) -> Router {
+pub(super) fn routes(service: ServiceHandle, stream: Stream) -> Router {
+    stream.observe(&service);
     let api = Router::new()
         .route("/analytics/metrics", get(metrics))
         .route("/analytics/events", get(events))
+        .route("/analytics/stream", get(stream::answer))
         .route("/analytics/dashboard", get(dashboard));
-    versioned(api, &service).layer(Extension(service))
+    versioned(api, &service).layer(Extension(service)).layer(Extension(stream))
 }
 
 async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Metrics>, Problem> {
