@@ -27,6 +27,8 @@ mod partitions;
 mod put_off;
 mod relay;
 mod replays;
+#[cfg(feature = "http")]
+mod routes;
 mod saga;
 mod service;
 mod start;
@@ -40,6 +42,8 @@ pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
+#[cfg(feature = "http")]
+pub use routes::Routes;
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
 pub use unit_of_work::{Aborting, Unavailable, UnitOfWork};
