@@ -13,7 +13,9 @@ mod payment;
 mod place_order;
 
 pub use ids::{CustomerId, NotAUuid, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
+pub(crate) use ids::{text, text_or_null};
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
+pub(crate) use money::price;
 pub use money::{Amount, AmountError, Currency, Money, NegativeMoney};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
 pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus, Quantity};
@@ -24,7 +26,7 @@ pub use place_order::PlaceOrder;
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, utoipa::ToSchema)]
         pub enum $name {
             $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
         }

@@ -6,6 +6,8 @@ mod http;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
+use crate::services::VERSION;
+
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") }];
 
 /// What the service reacts to.
@@ -15,5 +17,5 @@ pub fn handlers() -> [Handler; 1] {
 
 /// The service on `db`.
 pub fn service(db: Database) -> Service {
-    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes)
+    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes).also_under(VERSION)
 }

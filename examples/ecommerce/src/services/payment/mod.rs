@@ -11,6 +11,7 @@ pub mod terminal;
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
 use self::terminal::Terminal;
+use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "payments", sql: include_str!("schema.sql") }];
 
@@ -26,4 +27,5 @@ pub fn service(db: Database, terminal: Terminal) -> Service {
         .state(terminal.clone())
         .handlers(handlers())
         .routes(|service| http::routes(service, terminal))
+        .also_under(VERSION)
 }
