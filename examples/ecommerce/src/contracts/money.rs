@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use utoipa::{
     PartialSchema, ToSchema,
-    openapi::{Object, ObjectBuilder, RefOr, Schema, Type},
+    openapi::{Object, ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
 };
 
 use super::Quantity;
@@ -110,15 +110,16 @@ impl fmt::Display for Amount {
 }
 
 fn amount() -> ObjectBuilder {
-    // The largest amount, without its cents: a reader that takes the limit for a double has it exactly.
     ObjectBuilder::new()
         .schema_type(Type::Number)
         .minimum(Some(0))
-        .maximum(Some(i64::MAX / 100))
         .multiple_of(Some(0.01))
         .description(Some("An amount in euro, written with two decimals."))
         .examples([serde_json::json!(19.99)])
 }
+
+/// The largest amount that a request can have, without its cents: a reader that takes the limit for a double has it exactly.
+const MOST: i64 = i64::MAX / 100;
 
 impl PartialSchema for Amount {
     fn schema() -> RefOr<Schema> {
@@ -128,9 +129,14 @@ impl PartialSchema for Amount {
 
 impl ToSchema for Amount {}
 
-/// The schema of an [`Amount`] that is not 0.
+/// The schema of an [`Amount`] in a request that is not 0.
 pub(crate) fn price() -> Object {
-    amount().minimum::<f64>(None).exclusive_minimum(Some(0)).build()
+    amount().minimum::<f64>(None).exclusive_minimum(Some(0)).maximum(Some(MOST)).build()
+}
+
+/// The schema of an [`Amount`] in a request, or none.
+pub(crate) fn amount_or_null() -> Object {
+    amount().schema_type(SchemaType::from_iter([Type::Number, Type::Null])).maximum(Some(MOST)).build()
 }
 
 impl Serialize for Amount {

@@ -71,7 +71,7 @@ pub(super) struct Bulk {
     /// With this text in their error.
     error: Option<String>,
     /// `open`, or not said: a letter is settled once.
-    #[cfg_attr(feature = "openapi", schema(inline))]
+    #[cfg_attr(feature = "openapi", schema(schema_with = only_open))]
     state: Option<State>,
     /// Given up at this time or later.
     #[cfg_attr(feature = "openapi", schema(inline))]
@@ -88,6 +88,13 @@ pub(super) struct Bulk {
     /// Every open letter; without it, something else has to say which.
     #[serde(default)]
     all: bool,
+}
+
+#[cfg(feature = "openapi")]
+fn only_open() -> utoipa::openapi::Object {
+    use utoipa::openapi::{ObjectBuilder, Type, schema::SchemaType};
+    let kind = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(kind).enum_values(Some([Some("open"), None])).build()
 }
 
 /// What a call that settles many wants.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::ledger::Ledger;
 use crate::{
-    contracts::{Amount, Money, OrderId},
+    contracts::{Amount, Money, OrderId, amount_or_null},
     services::given,
 };
 
@@ -50,8 +50,8 @@ pub struct SwitchesChange {
     #[schema(nullable = false, minimum = 0, maximum = 1)]
     pub decline_rate: Option<f64>,
     /// As in [`Switches`]; `null` is no limit.
-    #[serde(default, deserialize_with = "amount_or_null")]
-    #[schema(value_type = Option<Amount>)]
+    #[serde(default, deserialize_with = "none_or_some")]
+    #[schema(schema_with = amount_or_null)]
     pub decline_above: Option<Option<Amount>>,
     /// As in [`Switches`].
     #[serde(default, deserialize_with = "given")]
@@ -63,7 +63,7 @@ pub struct SwitchesChange {
     pub outage: Option<bool>,
 }
 
-fn amount_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
+fn none_or_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
     // `Option<Amount>` would hand `null` to the amount's own reader, which refuses it.
     let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
     if raw.get() == "null" {
