@@ -57,7 +57,7 @@ impl Stream {
         Self(Arc::new(Hub::new(limits)))
     }
 
-    /// Adds to the log what `events` change, in their transaction. Comes last there.
+    /// Adds to the log what `events` change, in their transaction. Comes late there.
     ///
     /// # Errors
     /// When the database cannot be used.
