@@ -61,15 +61,33 @@ fn the_tests_that_documents_name_are_there() {
     }
 }
 
+/// The anchors of the headings of a Markdown text, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#').trim());
+    let anchor = |heading: &str| {
+        let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
 #[test]
-fn the_files_that_documents_link_to_are_there() {
+fn what_documents_link_to_is_there() {
     for document in LINK {
         let text = read(document);
-        let folder = root().join(document).parent().unwrap().to_owned();
+        let place = root().join(document);
         let targets = text.match_indices("](").map(|(at, _)| &text[at + 2..]).filter_map(|rest| rest.split_once(')'));
-        let own = targets.map(|(target, _)| target.split('#').next().unwrap());
-        let own: Vec<_> = own.filter(|target| !target.is_empty() && !target.contains("://")).collect();
-        let missing: Vec<_> = own.iter().filter(|target| !folder.join(target).exists()).collect();
-        assert!(missing.is_empty(), "{document} links to what is not there: {missing:?}");
+        let mut looked = 0;
+        for (target, _) in targets.filter(|(target, _)| !target.contains("://")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { place.clone() } else { place.parent().unwrap().join(file) };
+            assert!(file.exists(), "{document} links to {target}, which is not there");
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(file).unwrap());
+                assert!(there.contains(anchor), "{document} links to {target}, which has only {there:?}");
+            }
+            looked += 1;
+        }
+        assert!(looked > 0, "{document} has links");
     }
 }

@@ -14,6 +14,7 @@ mod records;
 pub mod schema;
 mod shop;
 mod stack;
+pub mod traces;
 mod wait;
 
 pub use answer::Answer;

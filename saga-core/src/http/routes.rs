@@ -7,21 +7,20 @@ use axum::{
     routing::get,
 };
 
-use super::{Json, dead_letter_routes, replay_routes, saga_routes};
+use super::{Json, dead_letter_routes, operators_only, replay_routes, saga_routes};
 use crate::runtime::{
     ServiceHandle,
     health::{Health, HealthReport, Status},
-    metrics::Metrics,
+    metrics::{Metrics, ready},
 };
 
 /// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`],
-/// [`saga_routes`] and [`replay_routes`].
+/// [`saga_routes`] and [`replay_routes`]; the last three for the service's [`operators`](ServiceHandle::operators) only.
 pub fn service_routes(service: &ServiceHandle) -> Router {
+    let operated = dead_letter_routes(service.clone()).merge(saga_routes(service.clone())).merge(replay_routes(service.clone()));
     health_routes(service.health().clone())
-        .merge(metrics_routes(service.metrics().clone()))
-        .merge(dead_letter_routes(service.clone()))
-        .merge(saga_routes(service.clone()))
-        .merge(replay_routes(service.clone()))
+        .merge(scraped(service.health().clone(), service.metrics().clone()))
+        .merge(operators_only(service, operated))
 }
 
 /// `/health/live`: 200 while the process answers. `/health/ready`: 200 when the service can take work, else 503. `/health`: all
@@ -41,8 +40,22 @@ fn answer(report: HealthReport) -> Response {
 
 /// `/metrics`, in Prometheus' text format.
 pub fn metrics_routes(metrics: Metrics) -> Router {
+    Router::new().route("/metrics", get(async move || text(&metrics)))
+}
+
+/// The same, with `sagas_ready`: what `/health/ready` answers at that moment.
+fn scraped(health: Health, metrics: Metrics) -> Router {
+    let gauge = ready(&metrics);
+    let answer = async move || {
+        gauge.set(f64::from(u8::from(health.ready().await.status != Status::Down)));
+        text(&metrics)
+    };
+    Router::new().route("/metrics", get(answer))
+}
+
+fn text(metrics: &Metrics) -> Response {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    Router::new().route("/metrics", get(async move || ([(header::CONTENT_TYPE, TEXT)], metrics.render())))
+    ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
 }
 
 #[cfg(test)]
@@ -84,6 +97,15 @@ mod tests {
         let (status, body) = get(&router, "/health").await;
         assert_eq!(status, 200);
         assert!(body.starts_with(r#"{"status":"DEGRADED""#), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_scrape_says_whether_the_service_is_ready() {
+        let health = Health::new();
+        let router = scraped(health.clone(), Metrics::new("s"));
+        assert!(get(&router, "/metrics").await.1.contains("sagas_ready{service=\"s\"} 1\n"));
+        health.check("database", || Box::pin(async { CheckResult::down("gone") }));
+        assert!(get(&router, "/metrics").await.1.contains("sagas_ready{service=\"s\"} 0\n"));
     }
 
     #[tokio::test]

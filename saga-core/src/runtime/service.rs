@@ -2,6 +2,8 @@
 
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "http")]
+use super::operators::Operators;
 use super::{
     core::Core,
     dead_letters,
@@ -43,6 +45,8 @@ pub struct Service {
     pub(crate) routes: Option<Routes>,
     #[cfg(feature = "http")]
     pub(crate) listener: Option<std::net::TcpListener>,
+    #[cfg(feature = "http")]
+    pub(crate) operator_token: Option<String>,
 }
 
 impl Service {
@@ -63,6 +67,8 @@ impl Service {
             routes: None,
             #[cfg(feature = "http")]
             listener: None,
+            #[cfg(feature = "http")]
+            operator_token: None,
         }
     }
 
@@ -129,6 +135,15 @@ impl Service {
     #[must_use]
     pub fn listen(mut self, listener: std::net::TcpListener) -> Self {
         self.listener = Some(listener);
+        self
+    }
+
+    /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
+    /// and what the service guards itself. On a loopback address nobody needs it; on any other these routes are not there without it.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn operator_token(mut self, token: impl Into<String>) -> Self {
+        self.operator_token = Some(token.into());
         self
     }
 
@@ -219,6 +234,12 @@ impl ServiceHandle {
     /// The service's health, for checks of its own.
     pub fn health(&self) -> &Health {
         &self.core.health
+    }
+
+    /// Who may use the service's routes that read messages or act.
+    #[cfg(feature = "http")]
+    pub fn operators(&self) -> &Operators {
+        &self.core.operators
     }
 
     /// Begins a transaction that writes rows and publishes events together.

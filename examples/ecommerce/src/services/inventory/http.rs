@@ -9,7 +9,7 @@ use axum::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Path, Problem, Query},
+    http::{Json, Listed, Page, Path, Problem, Query, operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub(super) fn routes(service: ServiceHandle) -> Router {
         .route("/products/{product_id}", get(show))
         .route("/products/{product_id}/restock", post(restock))
         .route("/reservations", get(reservations))
-        .route("/check", get(check));
+        .merge(operators_only(&service, Router::new().route("/check", get(check))));
     versioned(api, &service).layer(Extension(service))
 }
 

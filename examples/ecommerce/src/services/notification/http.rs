@@ -3,7 +3,7 @@
 use axum::{Extension, Router, routing::get};
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
     time::Timestamp,
 };
@@ -17,7 +17,8 @@ use crate::{
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
-    let api = Router::new().route("/notifications", get(list)).route("/providers", get(switches).put(switch));
+    let operated = Router::new().route("/providers", get(switches).put(switch));
+    let api = Router::new().route("/notifications", get(list)).merge(operators_only(&service, operated));
     versioned(api, &service).layer(Extension(service)).layer(Extension(providers))
 }
 

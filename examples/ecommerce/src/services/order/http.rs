@@ -7,7 +7,7 @@ use axum::{
     routing::{get, post},
 };
 use sagas::{
-    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace},
+    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace, operators_only},
     prelude::*,
     runtime::InstanceView,
     time::Timestamp,
@@ -38,7 +38,7 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
         .route("/orders/{order_id}/saga", get(saga))
         .route("/orders/{order_id}/cancel", post(cancel))
         .route("/orders/{order_id}/ship", post(ship))
-        .route("/check", get(check));
+        .merge(operators_only(&service, Router::new().route("/check", get(check))));
     versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
 }
 

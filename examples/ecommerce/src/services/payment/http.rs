@@ -3,7 +3,7 @@
 use axum::{Extension, Router, routing::get};
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,8 @@ use crate::{
 const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
-    let api =
-        Router::new().route("/payments", get(list)).route("/gateway", get(switches).put(switch)).route("/check", get(check));
+    let operated = Router::new().route("/gateway", get(switches).put(switch)).route("/check", get(check));
+    let api = Router::new().route("/payments", get(list)).merge(operators_only(&service, operated));
     versioned(api, &service).layer(Extension(service)).layer(Extension(terminal))
 }
 

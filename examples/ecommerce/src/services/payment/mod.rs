@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod handlers;
 mod http;
 pub mod ledger;
+mod series;
 pub mod terminal;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};
@@ -21,9 +22,8 @@ pub fn handlers() -> [Handler; 2] {
 
 /// The service on `db`, which reaches the gateway through `terminal`.
 pub fn service(db: Database, terminal: Terminal) -> Service {
-    Service::new("payment", db)
-        .migrations(MIGRATIONS)
-        .state(terminal.clone())
-        .handlers(handlers())
-        .routes(|service| http::routes(service, terminal))
+    Service::new("payment", db).migrations(MIGRATIONS).state(terminal.clone()).handlers(handlers()).routes(|service| {
+        terminal.show(service.metrics());
+        http::routes(service, terminal)
+    })
 }
