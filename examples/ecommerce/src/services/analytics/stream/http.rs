@@ -73,11 +73,11 @@ pub(crate) async fn read(
     if !(1..=LONGEST_HEARTBEAT).contains(&heartbeat) {
         return Err(Problem::invalid_field("heartbeat", format!("must be 1 to {LONGEST_HEARTBEAT} seconds")));
     }
-    let place = stream.place().ok_or_else(|| {
+    let place = stream.place(connection.clone()).ok_or_else(|| {
         let detail = "as many readers are connected as there are places for; try again later, or read /analytics/metrics";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(ASK_AGAIN)
     })?;
-    let reader = Reader::new(place, service, connection.clone(), seen).await.map_err(Problem::unavailable)?;
+    let reader = Reader::new(place, service, seen).await.map_err(Problem::unavailable)?;
     let events = reader.events().map(Ok::<_, Infallible>).take_until(connection.stopping());
     let heartbeat = KeepAlive::new().interval(Duration::from_secs(heartbeat)).text("heartbeat");
     let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store")), (NO_BUFFERING, HeaderValue::from_static("no"))];
