@@ -18,6 +18,10 @@ pub mod testing {}
 #[doc = include_str!("../docs/guide/operations.md")]
 pub mod operations {}
 
+#[cfg(feature = "openapi")]
+#[doc = include_str!("../docs/guide/http.md")]
+pub mod http {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("../docs/guide/postgres.md")]
 pub mod postgres {}
