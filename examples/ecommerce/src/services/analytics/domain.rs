@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sagas::{Fault, message::Event, prelude::*, time::Timestamp};
 use serde::Serialize;
 use sqlx::Row;
+use utoipa::ToSchema;
 
 use super::handlers::Anything;
 use crate::contracts::{
@@ -79,21 +80,11 @@ impl Tally {
         }
     }
 
-    /// Adds it all to the numbers. An order that is created or ends a second time changes nothing.
+    /// Adds the orders to the numbers. One that is created or ends a second time changes nothing.
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn write(self, tx: &mut Tx) -> Result<(), Fault> {
-        for (name, count) in self.totals {
-            sqlx::query(
-                "INSERT INTO event_totals (type, total) VALUES ($1, $2)
-                 ON CONFLICT (type) DO UPDATE SET total = event_totals.total + $2",
-            )
-            .bind(name)
-            .bind(count)
-            .execute(&mut *tx)
-            .await?;
-        }
+    pub async fn write(&self, tx: &mut Tx) -> Result<(), Fault> {
         for created in self.created.chunks(ROWS) {
             let mut sql = Statement::new("INSERT INTO orders (order_id, created_at, total) VALUES ");
             sql.rows(created, |row, (order_id, at, total)| {
@@ -102,7 +93,7 @@ impl Tally {
             sql.push(" ON CONFLICT (order_id) DO NOTHING");
             sql.query().execute(&mut *tx).await?;
         }
-        let items: Vec<_> = self.items.into_iter().collect();
+        let items: Vec<_> = self.items.iter().collect();
         for items in items.chunks(ROWS) {
             let mut sql = Statement::new("INSERT INTO order_items (order_id, product_id, quantity) VALUES ");
             sql.rows(items, |row, ((order_id, product_id), quantity)| {
@@ -111,7 +102,7 @@ impl Tally {
             sql.push(" ON CONFLICT (order_id, product_id) DO NOTHING");
             sql.query().execute(&mut *tx).await?;
         }
-        for (order_id, at, reason) in self.ended {
+        for (order_id, at, reason) in &self.ended {
             let outcome = if reason.is_some() { "CANCELLED" } else { "COMPLETED" };
             sqlx::query("UPDATE orders SET ended_at = $1, outcome = $2, reason = $3 WHERE order_id = $4 AND ended_at IS NULL")
                 .bind(at.as_millis())
@@ -123,47 +114,72 @@ impl Tally {
         }
         Ok(())
     }
+
+    /// Adds the events to their totals. Comes last in its transaction: others that count events of these types wait for it.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn count(&self, tx: &mut Tx) -> Result<(), Fault> {
+        let mut sql = Statement::new("INSERT INTO event_totals (type, total) VALUES ");
+        sql.rows(&self.totals, |row, (name, count)| row.bind(*name)?.bind(*count).map(drop))?;
+        sql.push(" ON CONFLICT (type) DO UPDATE SET total = event_totals.total + excluded.total");
+        sql.query().execute(&mut *tx).await?;
+        Ok(())
+    }
 }
 
 /// How the shop is doing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     orders: OrderCounts,
+    /// Of the orders that have ended, how many stand.
+    #[schema(minimum = 0, maximum = 1)]
     success_rate: f64,
+    /// What the orders cost that stand.
     revenue: Amount,
+    /// How long orders took, in milliseconds.
     processing_ms: Percentiles,
+    /// How many orders were cancelled for each reason.
     cancel_reasons: BTreeMap<String, i64>,
+    /// The ten products of which most was sold.
+    #[schema(max_items = 10)]
     top_products: Vec<ProductSales>,
+    /// How many orders were placed in each minute of the last hour that had any.
     orders_per_minute: Vec<Minute>,
 }
 
-#[derive(Debug, Serialize)]
+/// How many orders there are.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OrderCounts {
     created: i64,
     completed: i64,
     cancelled: i64,
+    /// Not ended yet.
     in_flight: i64,
 }
 
 /// From an order's creation to its end, by the clocks of those who published the two.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct Percentiles {
     p50: i64,
     p95: i64,
     p99: i64,
 }
 
-#[derive(Debug, Serialize)]
+/// How many units of a product were sold.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProductSales {
     product_id: String,
     quantity: i64,
 }
 
-#[derive(Debug, Serialize)]
+/// How many orders were placed in a minute.
+#[derive(Debug, Serialize, ToSchema)]
 struct Minute {
+    /// Its beginning.
     minute: Timestamp,
     orders: i64,
 }

@@ -18,9 +18,9 @@ mod reader;
 
 use std::sync::Arc;
 
-use sagas::{Fault, extract::Meta, prelude::*};
+use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 
-pub(super) use self::http::stream as answer;
+pub(super) use self::http::{__path_read, read};
 use self::{
     hub::{Hub, Place},
     id::EventId,
@@ -57,7 +57,7 @@ impl Stream {
         Self(Arc::new(Hub::new(limits)))
     }
 
-    /// Adds to the log what `events` change, in their transaction. Comes last there.
+    /// Adds to the log what `events` change, in their transaction. Comes late there.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -83,7 +83,7 @@ impl Stream {
         hub::run(self.0, service).await;
     }
 
-    fn place(&self) -> Option<Place> {
-        self.0.place()
+    fn place(&self, connection: Connection) -> Option<Place> {
+        self.0.place(connection)
     }
 }
