@@ -22,7 +22,7 @@ BY_RULE_TESTS_ONLY = {
 # Windows and limits of the rules, in the copy that is tried: seconds instead of minutes, a few instead of thousands.
 SHORTER = [
     (r"for: [1-9]\d*m", "for: 1s"),
-    (r"\[(1|5|10)m\]", "[10s]"),
+    (r"\[(1|5|10)m\]", "[12s]"),
     (r"\[15m\]", "[20s]"),
     (r"put_off_oldest_seconds\) > 600", "put_off_oldest_seconds) > 3"),
     (r"row_age_seconds\) > 30", "row_age_seconds) > 5"),

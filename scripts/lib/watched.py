@@ -194,7 +194,8 @@ class World:
         (self.data / "prometheus.yml").write_text(
             json.dumps(
                 {
-                    "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                    # A scrape takes up to two seconds while something hangs: it asks whether the service is ready.
+                    "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
                     "rule_files": list(rules),
                     "scrape_configs": [
                         {
