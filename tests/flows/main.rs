@@ -8,6 +8,7 @@ mod cancel;
 mod contracts;
 mod deadline;
 mod declined;
+mod described;
 mod gateway_outage;
 mod happy;
 mod idempotency;

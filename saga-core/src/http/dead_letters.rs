@@ -12,6 +12,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
 
 use self::asked::{Bulk, Filter};
+#[cfg(feature = "openapi")]
+use super::openapi::{Conflict, NotFound};
 use super::{Json, Listed, Page, Path, Problem, Query};
 use crate::{
     id::MessageId,
@@ -55,6 +57,14 @@ pub fn dead_letter_routes(service: ServiceHandle) -> Router {
         .with_state(service)
 }
 
+/// Dead letters.
+///
+/// Those that are open, unless `state` says otherwise, newest first, without their values.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/dead-letters", tag = "dead letters", operation_id = "listDeadLetters",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [Summary])),
+))]
 async fn list(
     State(service): State<ServiceHandle>,
     Query(filter): Query<Filter>,
@@ -64,17 +74,37 @@ async fn list(
     Ok(page.list(letters.into_iter().map(Summary::of).collect(), total))
 }
 
+/// A dead letter, with its value.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/dead-letters/{id}", tag = "dead letters", operation_id = "showDeadLetter",
+    params(("id" = String, Path, description = "Its `id`.")),
+    responses((status = 200, description = "The letter, whatever became of it.", body = Whole), NotFound),
+))]
 async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<Json<Whole>, Problem> {
     let letter = service.dead_letter(&MessageId::new(id)).await?;
     letter.map(|letter| Json(Whole::of(&letter))).ok_or_else(unknown)
 }
 
+/// Gives a dead letter back to its handler.
+///
+/// Its attempts are counted anew. It waits behind whatever else of its key is parked.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/dead-letters/{id}/retry", tag = "dead letters", operation_id = "retryDeadLetter",
+    params(("id" = String, Path, description = "Its `id`.")),
+    responses((status = 202, description = "Its handler gets it again."), NotFound, Conflict),
+))]
 async fn retry(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let id = MessageId::new(id);
     let settled = service.retry_dead_letter(&id).await?;
     accepted(&service, &id, settled).await
 }
 
+/// Gives a dead letter up.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/dead-letters/{id}/discard", tag = "dead letters", operation_id = "discardDeadLetter",
+    params(("id" = String, Path, description = "Its `id`.")),
+    responses((status = 202, description = "It is given up. A key that was held for it goes on."), NotFound, Conflict),
+))]
 async fn discard(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let id = MessageId::new(id);
     let settled = service.discard_dead_letter(&id).await?;
@@ -95,10 +125,26 @@ fn unknown() -> Problem {
     Problem::not_found("there is no such dead letter")
 }
 
+/// Gives all dead letters that the body wants back to their handlers.
+///
+/// In the order of their offsets, in transactions of a few hundred. The same call goes on with what is left.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/dead-letters/retry", tag = "dead letters", operation_id = "retryDeadLetters",
+    request_body(content = Bulk, description = "Which, and how many at most."),
+    responses((status = 200, description = "What was done, or with `dryRun` what would be.", body = Answer)),
+))]
 async fn retry_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
     settle(&service, Settle::Retry, bulk).await
 }
 
+/// Gives up all dead letters that the body wants.
+///
+/// In transactions of a few hundred. The same call goes on with what is left.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/dead-letters/discard", tag = "dead letters", operation_id = "discardDeadLetters",
+    request_body(content = Bulk, description = "Which, and how many at most."),
+    responses((status = 200, description = "What was done, or with `dryRun` what would be.", body = Answer)),
+))]
 async fn discard_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
     settle(&service, Settle::Discard, bulk).await
 }
@@ -117,36 +163,76 @@ async fn settle(service: &ServiceHandle, how: Settle, bulk: Bulk) -> Result<Json
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SettledDeadLetters))]
 #[serde(untagged)]
 enum Answer {
-    Done { settled: u64, left: u64 },
-    DryRun { matching: u64, samples: Vec<Summary> },
+    /// What was done.
+    Done {
+        /// How many were settled.
+        settled: u64,
+        /// How many are still open that the body wants.
+        left: u64,
+    },
+    /// What would be done.
+    DryRun {
+        /// How many the body wants.
+        matching: u64,
+        /// The newest ten of them.
+        #[cfg_attr(feature = "openapi", schema(max_items = 10))]
+        samples: Vec<Summary>,
+    },
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DeadLetterSummary))]
 struct Summary {
+    /// What it is known by.
+    #[cfg_attr(feature = "openapi", schema(example = "0190a8a0-0000-7000-8000-000000000000"))]
     id: String,
+    /// The topic that it was read from.
+    #[cfg_attr(feature = "openapi", schema(example = "orders"))]
     topic: String,
+    /// The partition that it was read from.
     partition: i32,
+    /// Its offset there.
     offset: i64,
+    /// Its key as text, with what is not UTF-8 replaced; null without one.
+    #[cfg_attr(feature = "openapi", schema(required))]
     key: Option<String>,
+    /// The name of its event; null where it says none.
+    #[cfg_attr(feature = "openapi", schema(required, example = "OrderCreated"))]
     r#type: Option<String>,
+    /// Why it was given up.
     error: String,
+    /// How often it was tried.
     attempts: u32,
+    /// When it was given up.
     at: Timestamp,
+    /// What became of it, unless it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(retried|replayed|discarded)$", nullable = false))]
     state: Option<&'static str>,
+    /// Why the topic of dead letters has no copy of it, where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     unpublished: Option<String>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DeadLetter))]
 #[serde(rename_all = "camelCase")]
 struct Whole {
     #[serde(flatten)]
     summary: Summary,
+    /// Its value as text; null where it is not UTF-8, or where there is none.
+    #[cfg_attr(feature = "openapi", schema(required))]
     value: Option<String>,
+    /// Its value where that is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, format = Byte))]
     value_base64: Option<String>,
 }
 
@@ -181,6 +267,15 @@ impl Whole {
         Self { summary: Summary::of(LetterSummary::of(letter)), value, value_base64 }
     }
 }
+
+/// The routes, as they are described.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(list, show, retry, discard, retry_all, discard_all),
+    tags((name = "dead letters", description = "Messages that were given up. Of operators."))
+)]
+pub(super) struct Described;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
 //! router over a listener, with limits on what a client may hold on to; an answer that goes on without end, as a stream of events
 //! does, learns by [`Connection`] when it should end.
+//!
+//! With the feature `openapi` the routes are described, at `/openapi.json` and on a page to read, `/docs`; see `openapi`.
 
 mod connection;
 mod correlation;
@@ -16,6 +18,8 @@ mod invalid;
 mod json;
 mod known;
 mod objects;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod operators;
 mod page;
 mod problem;
@@ -36,6 +40,7 @@ pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};
 pub use query::{Path, Query};
 pub use replays::replay_routes;
+pub(crate) use routes::served;
 pub use routes::{health_routes, metrics_routes, service_routes};
 pub use sagas::saga_routes;
 pub use serve::{ServeLimits, serve};

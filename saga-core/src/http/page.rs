@@ -82,6 +82,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::IntoParams for Page {
+    fn into_params(_: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>) -> Vec<utoipa::openapi::path::Parameter> {
+        super::openapi::page(DEFAULT_SIZE, MAX_SIZE, i64::MAX / i64::from(MAX_SIZE))
+    }
+}
+
 fn parse(uri: Uri) -> Result<Page, Problem> {
     #[derive(Deserialize)]
     struct Asked {

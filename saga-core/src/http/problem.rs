@@ -37,6 +37,7 @@ pub struct Problem {
 
 /// What is wrong with one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct FieldError {
     /// The field, as a path: `items[0].quantity`.
@@ -148,19 +149,33 @@ impl Problem {
     }
 }
 
+/// A problem as it is written.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Problem))]
+pub(super) struct Body<'a> {
+    /// What kind of problem it is, for people: `about:blank`, which says that `title` is that of the status.
+    #[cfg_attr(feature = "openapi", schema(format = "uri-reference", example = "about:blank"))]
+    r#type: &'static str,
+    /// The status in words.
+    #[cfg_attr(feature = "openapi", schema(example = "Bad Request"))]
+    title: &'static str,
+    /// The status.
+    #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
+    status: u16,
+    /// What is wrong, in a sentence for people.
+    detail: &'a str,
+    /// What is wrong, for programs: it stays the same.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Z][A-Z0-9_]*$", example = "VALIDATION_ERROR"))]
+    code: &'a str,
+    /// The fields or parameters at fault, where some are.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false, min_items = 1))]
+    errors: &'a [FieldError],
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: &'static str,
-            title: &'static str,
-            status: u16,
-            detail: &'a str,
-            code: &'a str,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            errors: &'a [FieldError],
-        }
-
         let body = serde_json::to_vec(&Body {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),

@@ -9,6 +9,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "openapi")]
+use super::openapi::{Conflict, NotFound};
 use super::{Json, Path, Problem, Query, sagas::Words};
 use crate::{
     message::TopicPartition,
@@ -37,19 +39,40 @@ pub fn replay_routes(service: ServiceHandle) -> Router {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = WantedReplay, example = json!({
+    "topic": "orders", "fromOffset": 0, "reason": "a bug is mended", "by": "ada", "dryRun": true
+})))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wanted {
+    /// A topic that the service handles.
     topic: String,
+    /// The partition; all of them, unless it says.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 2_147_483_647))]
     partition: Option<i32>,
+    /// The first offset. Either this or `fromTime` is needed.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64))]
     from_offset: Option<i64>,
+    /// From the first record that is as young.
     from_time: Option<Timestamp>,
+    /// The offset after the last: where the partition ends now, unless this or `toTime` says.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64))]
     to_offset: Option<i64>,
+    /// Up to the first record that is as young.
     to_time: Option<Timestamp>,
+    /// Handles again what was handled, with all its effects.
     #[serde(default)]
     again: bool,
+    /// The most records that it may span: 100,000 unless it says.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 4_294_967_295_i64))]
     limit: Option<u32>,
+    /// Why.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
+    /// Who wants it.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     by: Words<100>,
+    /// Reads nothing, and says what would be read.
     #[serde(default)]
     dry_run: bool,
 }
@@ -86,6 +109,18 @@ fn point(name: &str, offset: Option<i64>, time: Option<Timestamp>) -> Result<Opt
     }
 }
 
+/// Has a range of a topic read once more.
+///
+/// Without `again` only what was never handled has an effect. A partition has one replay at a time.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/replays", tag = "replays", operation_id = "askForReplay",
+    request_body(content = Wanted, description = "The range, who wants it, and why."),
+    responses(
+        (status = 202, description = "It is read once more.", body = Plan),
+        (status = 200, description = "With `dryRun`: what would be read.", body = Plan),
+        Conflict,
+    ),
+))]
 async fn ask(State(service): State<ServiceHandle>, Json(wanted): Json<Wanted>) -> Result<Response, Problem> {
     let (dry_run, again) = (wanted.dry_run, wanted.again);
     let request = wanted.request()?;
@@ -111,15 +146,30 @@ async fn ask(State(service): State<ServiceHandle>, Json(wanted): Json<Wanted>) -
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 struct Filter {
+    /// With `true` those only that have not ended.
     open: Option<bool>,
 }
 
+/// Replays that were asked for, newest first, at most 200.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/replays", tag = "replays", operation_id = "listReplays",
+    params(Filter),
+    responses((status = 200, description = "Their ranges, how far each is, and why and by whom.", body = [Shown])),
+))]
 async fn list(State(service): State<ServiceHandle>, Query(filter): Query<Filter>) -> Result<Json<Vec<Shown>>, Problem> {
     let replays = service.replays(filter.open.unwrap_or_default(), SHOWN).await?;
     Ok(Json(replays.into_iter().map(Shown::from).collect()))
 }
 
+/// Ends a replay where it is.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/replays/{id}/cancel", tag = "replays", operation_id = "cancelReplay",
+    params(("id" = String, Path, description = "Its `id`.")),
+    responses((status = 202, description = "It ends."), NotFound),
+))]
 async fn cancel(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     match service.cancel_replay(&ReplayId::new(id)).await? {
         true => Ok(StatusCode::ACCEPTED),
@@ -142,24 +192,40 @@ impl From<ReplayError> for Problem {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PlannedReplay))]
 #[serde(rename_all = "camelCase")]
 struct Plan {
+    /// Whether nothing is read.
     dry_run: bool,
+    /// Whether what was handled is handled again.
     again: bool,
+    /// What comes of it, in a sentence.
     effect: &'static str,
+    /// The most records that are read.
     records: i64,
+    /// The range in each partition.
     partitions: Vec<Part>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = PlannedPartition))]
 #[serde(rename_all = "camelCase")]
 struct Part {
+    /// The partition.
     partition: i32,
+    /// The first offset.
     from: i64,
+    /// The offset after the last.
     to: i64,
+    /// The oldest offset that is in the log.
     oldest: i64,
+    /// The most records that are read.
     records: i64,
+    /// What the replay is known by, if it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     id: Option<String>,
 }
 
@@ -172,25 +238,49 @@ impl From<PlannedReplay> for Part {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = Replay))]
 #[serde(rename_all = "camelCase")]
 struct Shown {
+    /// What it is known by.
     id: String,
+    /// The topic.
     topic: String,
+    /// The partition.
     partition: i32,
+    /// The first offset; null while nobody has looked it up.
+    #[cfg_attr(feature = "openapi", schema(required))]
     from: Option<i64>,
+    /// Where it begins, if that was said by a time.
+    #[cfg_attr(feature = "openapi", schema(required))]
     from_time: Option<Timestamp>,
+    /// The offset after the last; null while nobody has looked it up.
+    #[cfg_attr(feature = "openapi", schema(required))]
     to: Option<i64>,
+    /// Where it ends, if that was said by a time.
+    #[cfg_attr(feature = "openapi", schema(required))]
     to_time: Option<Timestamp>,
+    /// Whether what was handled is handled again.
     again: bool,
+    /// Why.
     reason: String,
+    /// Who wanted it.
     by: String,
+    /// When it was asked for.
     at: Timestamp,
+    /// How far it is.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(waiting|running|stopping|done|cancelled|refused)$"))]
     state: &'static str,
     /// The next offset to be read, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     position: Option<i64>,
+    /// When it ended.
+    #[cfg_attr(feature = "openapi", schema(required))]
     ended_at: Option<Timestamp>,
+    /// What there is to say about it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     detail: Option<String>,
 }
 
@@ -217,6 +307,15 @@ impl From<Replay> for Shown {
         }
     }
 }
+
+/// The routes, as they are described.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(ask, list, cancel),
+    tags((name = "replays", description = "Ranges of topics that are read once more. Of operators."))
+)]
+pub(super) struct Described;
 
 #[cfg(test)]
 mod tests;

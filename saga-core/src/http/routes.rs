@@ -2,6 +2,7 @@
 
 use axum::{
     Router,
+    extract::State,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -9,9 +10,9 @@ use axum::{
 
 use super::{Json, dead_letter_routes, operators_only, replay_routes, saga_routes};
 use crate::runtime::{
-    ServiceHandle,
+    Routes, ServiceHandle,
     health::{Health, HealthReport, Status},
-    metrics::{Metrics, ready},
+    metrics::{Metrics, ready as gauge},
 };
 
 /// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`],
@@ -23,14 +24,85 @@ pub fn service_routes(service: &ServiceHandle) -> Router {
         .merge(operators_only(service, operated))
 }
 
+/// What a service serves: its own routes, and beside them what it shows about itself; and all of it under `prefix` too.
+///
+/// # Errors
+/// When the routes cannot be described.
+pub(crate) fn served(own: Routes, service: &ServiceHandle, prefix: Option<&str>) -> Result<Router, Undescribed> {
+    let all = own.router.merge(service_routes(service));
+    #[cfg(feature = "openapi")]
+    let all = {
+        let mut description = super::openapi::Description::of(service, own.description)?;
+        if let Some(prefix) = prefix {
+            description = description.also_under(prefix);
+        }
+        all.merge(super::openapi::openapi_routes(&description))
+    };
+    Ok(match prefix {
+        Some(prefix) => all.clone().nest(prefix, all),
+        None => all,
+    })
+}
+
+#[cfg(feature = "openapi")]
+pub(crate) use super::openapi::Undescribed;
+/// Nothing is described, and nothing goes wrong with it.
+#[cfg(not(feature = "openapi"))]
+pub(crate) type Undescribed = std::convert::Infallible;
+
 /// `/health/live`: 200 while the process answers. `/health/ready`: 200 when the service can take work, else 503. `/health`: all
 /// checks by name, 503 when one that is needed is down. Each answers within two seconds.
 pub fn health_routes(health: Health) -> Router {
-    let (ready, full) = (health.clone(), health);
     Router::new()
-        .route("/health/live", get(async || Json(serde_json::json!({"status": Status::Up}))))
-        .route("/health/ready", get(async move || answer(ready.ready().await)))
-        .route("/health", get(async move || answer(full.report().await)))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/health", get(full))
+        .with_state(health)
+}
+
+/// Whether the process answers.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(serde::Serialize)]
+struct Live {
+    /// `UP`: there is an answer.
+    status: Status,
+}
+
+/// Whether the process answers.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/health/live", tag = "health", operation_id = "live",
+    responses((status = 200, description = "It does.", body = Live)),
+))]
+async fn live() -> Json<Live> {
+    Json(Live { status: Status::Up })
+}
+
+/// Whether the service can take work.
+///
+/// Asks what it needs to, and answers within two seconds.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/health/ready", tag = "health", operation_id = "ready",
+    responses(
+        (status = 200, description = "It can.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 503, description = "It cannot: the checks say why.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+    ),
+))]
+async fn ready(State(health): State<Health>) -> Response {
+    answer(health.ready().await)
+}
+
+/// Every check by name.
+///
+/// Also those that do not decide whether the service can take work. Answers within two seconds.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/health", tag = "health", operation_id = "health",
+    responses(
+        (status = 200, description = "What is needed is there.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 503, description = "What is needed is not there.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+    ),
+))]
+async fn full(State(health): State<Health>) -> Response {
+    answer(health.report().await)
 }
 
 fn answer(report: HealthReport) -> Response {
@@ -40,23 +112,34 @@ fn answer(report: HealthReport) -> Response {
 
 /// `/metrics`, in Prometheus' text format.
 pub fn metrics_routes(metrics: Metrics) -> Router {
-    Router::new().route("/metrics", get(async move || text(&metrics)))
+    Router::new().route("/metrics", get(text)).with_state(metrics)
 }
 
 /// The same, with `sagas_ready`: what `/health/ready` answers at that moment.
 fn scraped(health: Health, metrics: Metrics) -> Router {
-    let gauge = ready(&metrics);
+    let gauge = gauge(&metrics);
     let answer = async move || {
         gauge.set(f64::from(u8::from(health.ready().await.status != Status::Down)));
-        text(&metrics)
+        text(State(metrics)).await
     };
     Router::new().route("/metrics", get(answer))
 }
 
-fn text(metrics: &Metrics) -> Response {
+/// The numbers of the service, in the text format of Prometheus.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/metrics", tag = "health", operation_id = "metrics",
+    responses((status = 200, description = "Series, each with its help and its type.", body = String, content_type = "text/plain")),
+))]
+async fn text(State(metrics): State<Metrics>) -> impl IntoResponse {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, TEXT)], metrics.render())
 }
+
+/// The routes, as they are described.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(live, ready, full, text), tags((name = "health", description = "How the service is doing.")))]
+pub(super) struct Described;
 
 #[cfg(test)]
 mod tests {

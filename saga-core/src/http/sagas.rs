@@ -10,6 +10,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "openapi")]
+use super::openapi::{Conflict, NotFound};
 use super::{Json, Listed, Page, Path, Problem, Query};
 use crate::{
     runtime::{InstanceView, OperationError, Sagas, ServiceHandle},
@@ -51,22 +53,40 @@ struct Tracking {
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 struct Filter {
+    /// Of this flow.
     saga: Option<String>,
+    /// In this state.
+    #[cfg_attr(feature = "openapi", param(inline))]
     state: Option<InstanceState>,
+    /// With `true` those only that have not ended.
     open: Option<bool>,
+    /// With `true` those only that somebody has to look at.
     attention: Option<bool>,
+    /// That have not moved for so many seconds.
+    #[cfg_attr(feature = "openapi", param(minimum = 0, maximum = 4_294_967_295_i64))]
     idle: Option<u32>,
+    /// Those that began last first, unless it says: `stalest` has those first that have not moved for longest.
+    #[cfg_attr(feature = "openapi", param(inline))]
     order: Option<Order>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 enum Order {
     Newest,
     Stalest,
 }
 
+/// Instances of the flows that the service tracks.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/sagas", tag = "sagas", operation_id = "listSagas",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [InstanceView])),
+))]
 async fn list(
     State(tracking): State<Tracking>,
     Query(filter): Query<Filter>,
@@ -90,6 +110,15 @@ async fn list(
     Ok(page.list(views, total))
 }
 
+/// An instance, with its history.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    get, path = "/sagas/{saga}/{id}", tag = "sagas", operation_id = "showSaga",
+    params(
+        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("id" = String, Path, description = "The key of the instance."),
+    ),
+    responses((status = 200, description = "The instance.", body = Whole), NotFound),
+))]
 async fn show(State(tracking): State<Tracking>, Path((saga, id)): Path<(String, String)>) -> Result<Json<Whole>, Problem> {
     let Some(instance) = tracking.sagas.find(&saga, &id).await? else {
         return Err(OperationError::UnknownInstance { saga, id }.into());
@@ -99,23 +128,41 @@ async fn show(State(tracking): State<Tracking>, Path((saga, id)): Path<(String, 
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = WhoAsks))]
 #[serde(deny_unknown_fields)]
 struct By {
+    /// Who wants it.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     by: Words<100>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = WhoAsksAndWhy))]
 #[serde(deny_unknown_fields)]
 struct Reason {
+    /// Who wants it.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     by: Words<100>,
+    /// Why.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
 }
 
 #[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SkippedStep))]
 #[serde(deny_unknown_fields)]
 struct Skip {
+    /// Who wants it.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     by: Words<100>,
+    /// Why.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
+    /// The step, by its name in the flow.
+    #[cfg_attr(feature = "openapi", schema(example = "ReserveInventory"))]
     step: String,
 }
 
@@ -135,6 +182,16 @@ impl<const MOST: usize> TryFrom<String> for Words<MOST> {
 
 type Target = Path<(String, String)>;
 
+/// Tries again what has stopped, in whatever service it has.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/sagas/{saga}/{id}/retry", tag = "sagas", operation_id = "retrySaga",
+    params(
+        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("id" = String, Path, description = "The key of the instance."),
+    ),
+    request_body(content = By, description = "Who wants it."),
+    responses((status = 202, description = "Its timers run anew, and the dead letters in its way are given back to their handlers."), NotFound, Conflict),
+))]
 async fn retry(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
@@ -144,6 +201,16 @@ async fn retry(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Declares a step, or its undo, settled by hand.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/sagas/{saga}/{id}/skip", tag = "sagas", operation_id = "skipStep",
+    params(
+        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("id" = String, Path, description = "The key of the instance."),
+    ),
+    request_body(content = Skip, description = "Who wants it, and why."),
+    responses((status = 202, description = "Nobody waits for it any more."), NotFound, Conflict),
+))]
 async fn skip(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
@@ -153,6 +220,16 @@ async fn skip(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Gives the flow up, as if its deadline had passed.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/sagas/{saga}/{id}/compensate", tag = "sagas", operation_id = "compensateSaga",
+    params(
+        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("id" = String, Path, description = "The key of the instance."),
+    ),
+    request_body(content = Reason, description = "Who wants it, and why."),
+    responses((status = 202, description = "Its abort runs, and what was done is undone."), NotFound, Conflict),
+))]
 async fn compensate(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
@@ -162,6 +239,16 @@ async fn compensate(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// Ends an instance by hand, as what it was decided to be.
+#[cfg_attr(feature = "openapi", utoipa::path(
+    post, path = "/sagas/{saga}/{id}/complete", tag = "sagas", operation_id = "completeSaga",
+    params(
+        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("id" = String, Path, description = "The key of the instance."),
+    ),
+    request_body(content = Reason, description = "Who wants it, and why."),
+    responses((status = 202, description = "Nobody waits for it any more. What participants did is not undone."), NotFound, Conflict),
+))]
 async fn complete(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
@@ -183,23 +270,38 @@ impl From<OperationError> for Problem {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SagaInstanceWithHistory))]
 #[serde(rename_all = "camelCase")]
 struct Whole {
     #[serde(flatten)]
     instance: InstanceView,
+    /// What happened to it, in the order in which it was taken in.
     history: Vec<Entry>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SagaHistoryEntry))]
 #[serde(rename_all = "camelCase")]
 struct Entry {
+    /// The event, or what was done to the instance.
     event: String,
+    /// The event's id; null where it was none.
+    #[cfg_attr(feature = "openapi", schema(required))]
     message_id: Option<String>,
+    /// What caused it.
+    #[cfg_attr(feature = "openapi", schema(required))]
     causation_id: Option<String>,
+    /// The service that published it.
     source: String,
+    /// When it was published.
     at: Timestamp,
+    /// When it was taken in.
     seen_at: Timestamp,
+    /// What there is to say about it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     note: Option<String>,
 }
 
@@ -209,6 +311,25 @@ impl From<HistoryEntry> for Entry {
         Self { event, message_id: (!message_id.is_empty()).then_some(message_id), causation_id, source, at, seen_at, note }
     }
 }
+
+#[cfg(feature = "openapi")]
+impl<const MOST: usize> utoipa::PartialSchema for Words<MOST> {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        super::openapi::words(MOST).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl<const MOST: usize> utoipa::ToSchema for Words<MOST> {}
+
+/// The routes, as they are described.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    paths(list, show, retry, skip, compensate, complete),
+    tags((name = "sagas", description = "Instances of the flows that the service tracks. Of operators."))
+)]
+pub(super) struct Described;
 
 #[cfg(test)]
 mod tests;

@@ -337,8 +337,8 @@ impl Running {
             let mut address = None;
             if let Some(listener) = service.listener {
                 address = Some(listener.local_addr()?);
-                let own = service.routes.map_or_else(axum::Router::new, |routes| routes(handle.clone()));
-                let router = own.merge(crate::http::service_routes(&handle));
+                let own = service.routes.map(|routes| routes(handle.clone())).unwrap_or_default();
+                let router = crate::http::served(own, &handle, service.prefix.as_deref())?;
                 let limits = crate::http::RequestLimits { answer_timeout: core.settings.answer_timeout(), ..Default::default() };
                 let router = crate::http::harden_service(router, &handle, limits);
                 let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };

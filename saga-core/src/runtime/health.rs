@@ -34,6 +34,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How something is doing. Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = HealthStatus))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
     /// As it should.
@@ -46,12 +48,15 @@ pub enum Status {
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = HealthCheck))]
 #[non_exhaustive]
 pub struct CheckResult {
     /// How it is doing.
     pub status: Status,
     /// Why, in a sentence; no secrets, it is shown to whoever asks.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub detail: Option<String>,
     /// Numbers and names that belong to it.
     #[serde(flatten)]
@@ -86,6 +91,7 @@ impl CheckResult {
 
 /// The answer: the worst of the checks, and each of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HealthReport {
     /// The worst status of all checks, where a check that is only watched counts as [`Status::Degraded`] at most.

@@ -29,6 +29,8 @@ mod partitions;
 mod put_off;
 mod relay;
 mod replays;
+#[cfg(feature = "http")]
+mod routes;
 mod saga;
 mod service;
 #[cfg_attr(
@@ -49,6 +51,8 @@ pub use metrics::Metrics;
 #[cfg(feature = "http")]
 pub use operators::Operators;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
+#[cfg(feature = "http")]
+pub use routes::Routes;
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
 #[cfg(feature = "otel")]

@@ -3,7 +3,7 @@
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "http")]
-use super::operators::Operators;
+use super::{Routes, operators::Operators};
 use super::{
     core::Core,
     dead_letters,
@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) type Job = Box<dyn Fn(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 #[cfg(feature = "http")]
-pub(crate) type Routes = Box<dyn FnOnce(ServiceHandle) -> axum::Router + Send>;
+type MakeRoutes = Box<dyn FnOnce(ServiceHandle) -> Routes + Send>;
 
 /// A service, before it runs.
 pub struct Service {
@@ -42,7 +42,9 @@ pub struct Service {
     /// Mistakes of the builder's caller, told when the app starts.
     pub(crate) problems: Vec<String>,
     #[cfg(feature = "http")]
-    pub(crate) routes: Option<Routes>,
+    pub(crate) routes: Option<MakeRoutes>,
+    #[cfg(feature = "http")]
+    pub(crate) prefix: Option<String>,
     #[cfg(feature = "http")]
     pub(crate) listener: Option<std::net::TcpListener>,
     #[cfg(feature = "http")]
@@ -65,6 +67,8 @@ impl Service {
             problems: Vec::new(),
             #[cfg(feature = "http")]
             routes: None,
+            #[cfg(feature = "http")]
+            prefix: None,
             #[cfg(feature = "http")]
             listener: None,
             #[cfg(feature = "http")]
@@ -122,11 +126,31 @@ impl Service {
         self
     }
 
-    /// Serves `routes`, and beside them health, metrics and dead letters, on the address given to [`listen`](Self::listen).
+    /// Serves `routes`, an axum router, and beside them health, metrics and dead letters, on the address given to
+    /// [`listen`](Self::listen). With the feature `openapi` routes can be described where they are made; see `http::openapi`.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn routes(mut self, routes: impl FnOnce(ServiceHandle) -> axum::Router + Send + 'static) -> Self {
-        self.routes = Some(Box::new(routes));
+    pub fn routes<R: Into<Routes>>(mut self, routes: impl FnOnce(ServiceHandle) -> R + Send + 'static) -> Self {
+        self.routes = Some(Box::new(|service| routes(service).into()));
+        self
+    }
+
+    /// Serves everything, its own routes and what stands beside them, under `prefix` too: with `/api/v1`, `/health` is also
+    /// `/api/v1/health`.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn also_under(mut self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        let segments = prefix.strip_prefix('/').map(|path| path.split('/').collect::<Vec<_>>()).unwrap_or_default();
+        let plain = |segment: &&str| {
+            !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        };
+        if segments.is_empty() || !segments.iter().all(plain) {
+            let service = &self.name;
+            self.problems.push(format!("service `{service}`: `{prefix}` is no prefix for routes; write it like `/api/v1`"));
+        } else {
+            self.prefix = Some(prefix);
+        }
         self
     }
 

@@ -7,12 +7,13 @@ pub(crate) mod command;
 mod peers;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub(crate) use command::check;
 pub use peers::{Others, Peers};
 
 /// What must always hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Invariant {
     /// For every product: available + reserved + sold = initial + restocked.
@@ -41,7 +42,7 @@ impl Invariant {
 }
 
 /// Where an invariant does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Violation {
     /// The invariant.
     pub invariant: Invariant,
@@ -50,7 +51,7 @@ pub struct Violation {
 }
 
 /// What a service finds in its own data. Sums are in minor units; a service that does not know a number leaves it 0.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Findings {
     /// What breaks the rules; at most [`Findings::MOST`].
@@ -84,7 +85,7 @@ impl Findings {
 }
 
 /// The state of the whole system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Whether every invariant holds.
@@ -100,8 +101,9 @@ pub struct Report {
 }
 
 /// Whether one invariant holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = InvariantVerdict)]
 pub struct Verdict {
     /// The invariant.
     pub name: Invariant,

@@ -3,6 +3,10 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Object, ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 use uuid::Uuid;
 
 /// A text that is no identity of ours.
@@ -13,7 +17,7 @@ pub struct NotAUuid;
 macro_rules! uuids {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
@@ -58,6 +62,14 @@ macro_rules! short_texts {
         #[serde(try_from = "String")]
         pub struct $name(String);
 
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                text().into()
+            }
+        }
+
+        impl ToSchema for $name {}
+
         impl $name {
             /// The id as text.
             pub fn as_str(&self) -> &str {
@@ -87,6 +99,21 @@ short_texts! {
     ProductId,
     /// A customer.
     CustomerId,
+}
+
+/// The schema of a [`short_text`].
+pub(crate) fn text() -> Object {
+    words(Type::String.into())
+}
+
+/// The schema of a [`short_text`] or nothing.
+pub(crate) fn text_or_null() -> Object {
+    words([Type::String, Type::Null].into_iter().collect())
+}
+
+fn words(kind: SchemaType) -> Object {
+    let pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$";
+    ObjectBuilder::new().schema_type(kind).min_length(Some(1)).max_length(Some(100)).pattern(Some(pattern)).build()
 }
 
 /// Whether `text` is 1 to 100 characters without control characters.

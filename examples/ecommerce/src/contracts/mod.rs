@@ -13,8 +13,10 @@ mod payment;
 mod place_order;
 
 pub use ids::{CustomerId, NotAUuid, NotificationId, OrderId, PaymentId, ProductId, ReservationId, short_text};
+pub(crate) use ids::{text, text_or_null};
 pub use inventory::{InventoryInsufficient, InventoryReleased, InventoryReserved, Missing, Released, Reservation};
 pub use money::{Amount, AmountError, Currency, Money, NegativeMoney};
+pub(crate) use money::{amount_or_null, price};
 pub use notification::{Channel, Kind, NotificationFailed, NotificationSent, NotificationStatus};
 pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderShipped, OrderStatus, Quantity};
 pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};
@@ -35,6 +37,15 @@ macro_rules! words {
                 <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::Type::String);
+                text.enum_values(Some(Self::WORDS.iter().copied())).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl $name {
             /// Every value, as it is written.

@@ -4,6 +4,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{Object, ObjectBuilder, RefOr, Schema, Type, schema::SchemaType},
+};
 
 use super::Quantity;
 
@@ -103,6 +107,36 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}.{:02}", self.0.minor_units / 100, self.0.minor_units % 100))
     }
+}
+
+fn amount() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::Number)
+        .minimum(Some(0))
+        .multiple_of(Some(0.01))
+        .description(Some("An amount in euro, written with two decimals."))
+        .examples([serde_json::json!(19.99)])
+}
+
+/// The largest amount that a request can have, without its cents: a reader that takes the limit for a double has it exactly.
+const MOST: i64 = i64::MAX / 100;
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        amount().into()
+    }
+}
+
+impl ToSchema for Amount {}
+
+/// The schema of an [`Amount`] in a request that is not 0.
+pub(crate) fn price() -> Object {
+    amount().minimum::<f64>(None).exclusive_minimum(Some(0)).maximum(Some(MOST)).build()
+}
+
+/// The schema of an [`Amount`] in a request, or none.
+pub(crate) fn amount_or_null() -> Object {
+    amount().schema_type(SchemaType::from_iter([Type::Number, Type::Null])).maximum(Some(MOST)).build()
 }
 
 impl Serialize for Amount {

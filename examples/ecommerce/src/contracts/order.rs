@@ -4,6 +4,10 @@ use std::{fmt, num::NonZeroU32};
 
 use sagas::event;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use super::{CustomerId, Money, OrderId, PaymentMethod, ProductId};
 
@@ -63,6 +67,14 @@ impl Quantity {
         self.0.get()
     }
 }
+
+impl PartialSchema for Quantity {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(u32::MAX)).into()
+    }
+}
+
+impl ToSchema for Quantity {}
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,21 +8,25 @@ pub mod order;
 pub mod payment;
 mod sql;
 
-use axum::Router;
 use sagas::{
-    Database, Fault, ServiceHandle,
-    http::{Page, service_routes},
+    Database, Fault,
+    http::Page,
     store::{SqlConnection, Tx},
 };
 use serde::{Deserialize, Deserializer};
 use sqlx::{Row, any::AnyRow};
+use utoipa::openapi::{InfoBuilder, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use self::sql::{Statement, sum, summed};
 
-/// `api` under its short paths and under `/api/v1`. What `service` shows about itself is served under the short paths anyway.
-pub(crate) fn versioned(api: Router, service: &ServiceHandle) -> Router {
-    let all = api.clone().merge(service_routes(service));
-    api.nest("/api/v1", all)
+/// Under what everything is served besides its short paths.
+pub(crate) const VERSION: &str = "/api/v1";
+
+/// The routes of a service, none yet, that are described under this title.
+pub(crate) fn api(title: &str, description: &str) -> OpenApiRouter {
+    let info = InfoBuilder::new().title(title).version(env!("CARGO_PKG_VERSION")).description(Some(description));
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
 }
 
 /// One page of what `select` finds, and how many rows that is on all pages. `select` writes the statement up to its conditions,

@@ -16,21 +16,36 @@ const MOST: u64 = 10_000;
 
 /// The parameters of a list.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Filter {
+    /// Of this topic.
     topic: Option<String>,
+    /// With this key.
     key: Option<String>,
+    /// With this key, which is not text. Not together with `key`.
+    #[cfg_attr(feature = "openapi", param(schema_with = crate::http::openapi::base64))]
     key_base64: Option<String>,
+    /// Of events of this name.
     r#type: Option<String>,
+    /// With this text in their error.
     error: Option<String>,
+    /// In this state: those that are open, unless it says.
+    #[cfg_attr(feature = "openapi", param(inline))]
     state: Option<State>,
+    /// Given up at this time or later.
+    #[cfg_attr(feature = "openapi", param(inline))]
     since: Option<Timestamp>,
+    /// Given up before this time, which is later than `since`.
+    #[cfg_attr(feature = "openapi", param(inline))]
     until: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(super) enum State {
     Open,
     Retried,
     Replayed,
@@ -40,21 +55,46 @@ enum State {
 
 /// The body of a call that settles many.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = WantedDeadLetters, example = json!({"topic": "orders", "error": "timeout", "dryRun": true})))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Bulk {
+    /// Of this topic.
     topic: Option<String>,
+    /// With this key.
     key: Option<String>,
+    /// With this key, which is not text. Not together with `key`.
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::http::openapi::base64_or_null))]
     key_base64: Option<String>,
+    /// Of events of this name.
     r#type: Option<String>,
+    /// With this text in their error.
     error: Option<String>,
+    /// `open`, or not said: a letter is settled once.
+    #[cfg_attr(feature = "openapi", schema(schema_with = only_open))]
     state: Option<State>,
+    /// Given up at this time or later.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     since: Option<Timestamp>,
+    /// Given up before this time, which is later than `since`.
+    #[cfg_attr(feature = "openapi", schema(inline))]
     until: Option<Timestamp>,
+    /// How many are settled at most: 1,000 unless it says.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10_000))]
     limit: Option<u64>,
+    /// Settles none, and says which would be.
     #[serde(default)]
     dry_run: bool,
+    /// Every open letter; without it, something else has to say which.
     #[serde(default)]
     all: bool,
+}
+
+#[cfg(feature = "openapi")]
+fn only_open() -> utoipa::openapi::Object {
+    use utoipa::openapi::{ObjectBuilder, Type, schema::SchemaType};
+    let kind = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(kind).enum_values(Some([Some("open"), None])).build()
 }
 
 /// What a call that settles many wants.

@@ -10,6 +10,8 @@ use crate::{
 
 /// An instance, for people and programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SagaInstance))]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceView {
     /// The key of the instance.
@@ -23,13 +25,16 @@ pub struct InstanceView {
     /// What is done, in the order of time.
     pub done: Vec<StepView>,
     /// The step that is being done, or undone; `None` when none is.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub current: Option<String>,
     /// The events of which one is expected next.
     pub expected_next: Vec<String>,
     /// When it should have ended; `None` when it has.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub deadline: Option<Timestamp>,
     /// Why somebody has to look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub attention: Option<String>,
     /// How many events came that the flow does not allow.
     pub not_allowed: u32,
@@ -41,11 +46,14 @@ pub struct InstanceView {
     pub updated_at: Timestamp,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ended_at: Option<Timestamp>,
 }
 
 /// A step of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = SagaStep))]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// The step.

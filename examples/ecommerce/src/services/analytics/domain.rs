@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sagas::{Fault, message::Event, prelude::*, time::Timestamp};
 use serde::Serialize;
 use sqlx::Row;
+use utoipa::ToSchema;
 
 use super::handlers::Anything;
 use crate::contracts::{
@@ -128,44 +129,57 @@ impl Tally {
 }
 
 /// How the shop is doing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     orders: OrderCounts,
+    /// Of the orders that have ended, how many stand.
+    #[schema(minimum = 0, maximum = 1)]
     success_rate: f64,
+    /// What the orders cost that stand.
     revenue: Amount,
+    /// How long orders took, in milliseconds.
     processing_ms: Percentiles,
+    /// How many orders were cancelled for each reason.
     cancel_reasons: BTreeMap<String, i64>,
+    /// The ten products of which most was sold.
+    #[schema(max_items = 10)]
     top_products: Vec<ProductSales>,
+    /// How many orders were placed in each minute of the last hour that had any.
     orders_per_minute: Vec<Minute>,
 }
 
-#[derive(Debug, Serialize)]
+/// How many orders there are.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OrderCounts {
     created: i64,
     completed: i64,
     cancelled: i64,
+    /// Not ended yet.
     in_flight: i64,
 }
 
 /// From an order's creation to its end, by the clocks of those who published the two.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct Percentiles {
     p50: i64,
     p95: i64,
     p99: i64,
 }
 
-#[derive(Debug, Serialize)]
+/// How many units of a product were sold.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProductSales {
     product_id: String,
     quantity: i64,
 }
 
-#[derive(Debug, Serialize)]
+/// How many orders were placed in a minute.
+#[derive(Debug, Serialize, ToSchema)]
 struct Minute {
+    /// Its beginning.
     minute: Timestamp,
     orders: i64,
 }

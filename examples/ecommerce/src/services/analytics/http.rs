@@ -3,43 +3,59 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Extension, Router,
+    Extension,
     http::header,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use sagas::{
     http::{Json, Problem},
     prelude::*,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     domain::{self, Metrics},
     stream::{self, Stream},
 };
-use crate::services::versioned;
+use crate::services::api;
 
 const DASHBOARD: &str = include_str!("dashboard.html");
 
-pub(super) fn routes(service: ServiceHandle, stream: Stream) -> Router {
+pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
     stream.observe(&service);
-    let api = Router::new()
-        .route("/analytics/metrics", get(metrics))
-        .route("/analytics/events", get(events))
-        .route("/analytics/stream", get(stream::answer))
-        .route("/analytics/dashboard", get(dashboard));
-    versioned(api, &service).layer(Extension(service)).layer(Extension(stream))
+    api("Analytics", "Hears every event, and keeps the numbers that tell how the shop is doing.")
+        .routes(routes!(metrics))
+        .routes(routes!(events))
+        .routes(routes!(stream::read))
+        .routes(routes!(dashboard))
+        .layer(Extension(service))
+        .layer(Extension(stream))
 }
 
+/// How the shop is doing.
+#[utoipa::path(
+    get, path = "/analytics/metrics", tag = "analytics", operation_id = "showMetrics",
+    responses((status = 200, description = "The numbers.", body = Metrics)),
+)]
 async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Metrics>, Problem> {
     let metrics = domain::metrics(service.database(), service.clock().now()).await;
     metrics.map(Json).map_err(Problem::unavailable)
 }
 
+/// How many events of each name there were.
+#[utoipa::path(
+    get, path = "/analytics/events", tag = "analytics", operation_id = "countEvents",
+    responses((status = 200, description = "The numbers, by the names of the events.", body = BTreeMap<String, i64>)),
+)]
 async fn events(Extension(service): Extension<ServiceHandle>) -> Result<Json<BTreeMap<String, i64>>, Problem> {
     domain::event_totals(service.database()).await.map(Json).map_err(Problem::unavailable)
 }
 
+/// The dashboard, for people. It loads nothing from other hosts.
+#[utoipa::path(
+    get, path = "/analytics/dashboard", tag = "analytics", operation_id = "dashboard",
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
+)]
 async fn dashboard() -> Response {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:";
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], DASHBOARD).into_response()

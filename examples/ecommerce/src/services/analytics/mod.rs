@@ -8,6 +8,7 @@ pub mod stream;
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
 use self::stream::{Stream, StreamLimits};
+use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") },
@@ -29,4 +30,5 @@ pub fn service(db: Database, limits: StreamLimits) -> Service {
         .handlers(handlers())
         .job(move |service| told.clone().run(service))
         .routes(|service| http::routes(service, stream))
+        .also_under(VERSION)
 }

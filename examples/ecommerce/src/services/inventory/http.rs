@@ -1,19 +1,23 @@
 //! The inventory service's calls.
 
 use axum::{
-    Extension, Router,
+    Extension,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Path, Problem, Query, operators_only},
+    http::{
+        Json, Listed, Page, Path, Problem, Query,
+        openapi::{Conflict, NotFound, operators_only},
+    },
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     audit,
@@ -21,31 +25,39 @@ use super::{
 };
 use crate::{
     check::Findings,
-    contracts::{Amount, Money, OrderId, ProductId, ReservationId, short_text},
-    services::{Statement, listed, versioned},
+    contracts::{Amount, Money, OrderId, ProductId, ReservationId, price, short_text, text},
+    services::{Statement, api, listed},
 };
 
 /// The most units that one call can add.
 const MAX_RESTOCK: i64 = 1_000_000_000;
 
-pub(super) fn routes(service: ServiceHandle) -> Router {
-    let api = Router::new()
-        .route("/products", get(list).post(add))
-        .route("/products/{product_id}", get(show))
-        .route("/products/{product_id}/restock", post(restock))
-        .route("/reservations", get(reservations))
-        .merge(operators_only(&service, Router::new().route("/check", get(check))));
-    versioned(api, &service).layer(Extension(service))
+pub(super) fn routes(service: ServiceHandle) -> OpenApiRouter {
+    api("Inventory", "Owns the products and their units, and holds units for orders.")
+        .routes(routes!(list, add))
+        .routes(routes!(show))
+        .routes(routes!(restock))
+        .routes(routes!(reservations))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(check))))
+        .layer(Extension(service))
 }
 
-#[derive(Debug, Serialize)]
+/// A product and its units.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Product)]
 #[serde(rename_all = "camelCase")]
 struct ProductView {
     product_id: ProductId,
     name: String,
     price: Amount,
+    /// Units for sale.
+    #[schema(minimum = 0)]
     available: i64,
+    /// Units that are held for orders.
+    #[schema(minimum = 0)]
     reserved: i64,
+    /// Units that were sold.
+    #[schema(minimum = 0)]
     sold: i64,
 }
 
@@ -64,6 +76,12 @@ impl TryFrom<&AnyRow> for ProductView {
     }
 }
 
+/// Products, those that were added last first.
+#[utoipa::path(
+    get, path = "/products", tag = "products", operation_id = "listProducts",
+    params(Page),
+    responses((status = 200, description = "One page of them.", body = [ProductView])),
+)]
 async fn list(Extension(service): Extension<ServiceHandle>, page: Page) -> Result<Listed<ProductView>, Problem> {
     let (products, total) = products(service.database(), &page).await.map_err(Problem::unavailable)?;
     Ok(page.list(products, total))
@@ -74,6 +92,12 @@ async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64),
     listed(db, page, "created_at DESC, product_id DESC", select).await
 }
 
+/// A product.
+#[utoipa::path(
+    get, path = "/products/{productId}", tag = "products", operation_id = "showProduct",
+    params(("productId" = ProductId, Path, description = "The product.")),
+    responses((status = 200, description = "The product.", body = ProductView), NotFound),
+)]
 async fn show(
     Extension(service): Extension<ServiceHandle>,
     Path(product_id): Path<String>,
@@ -81,15 +105,33 @@ async fn show(
     find(&service, &product_id).await.map(Json)
 }
 
-#[derive(Deserialize)]
+/// A product to be added.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"productId": "cocoa", "name": "Cocoa", "price": 7.50, "quantity": 100}))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewProduct {
     product_id: ProductId,
+    #[schema(schema_with = text)]
     name: String,
+    #[schema(schema_with = price)]
     price: Amount,
+    /// How many units there are.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     quantity: i64,
 }
 
+/// Adds a product.
+#[utoipa::path(
+    post, path = "/products", tag = "products", operation_id = "addProduct",
+    request_body = NewProduct,
+    responses(
+        (
+            status = 201, description = "It is there.", body = ProductView,
+            headers(("Location" = String, description = "Where the product is.")),
+        ),
+        Conflict,
+    ),
+)]
 async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<NewProduct>) -> Result<Response, Problem> {
     short_text(&product.name).map_err(|rule| Problem::invalid_field("name", rule))?;
     if product.price.0 == Money::ZERO {
@@ -122,12 +164,22 @@ async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<N
     Ok((StatusCode::CREATED, location, Json(product)).into_response())
 }
 
-#[derive(Deserialize)]
+/// Units that have come.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Restock {
+    /// How many.
+    #[schema(minimum = 1, maximum = 1_000_000_000, example = 100)]
     quantity: i64,
 }
 
+/// Adds units to a product. All its units together have a limit: 10^15.
+#[utoipa::path(
+    post, path = "/products/{productId}/restock", tag = "products", operation_id = "restockProduct",
+    params(("productId" = ProductId, Path, description = "The product.")),
+    request_body = Restock,
+    responses((status = 200, description = "The product as it is now.", body = ProductView), NotFound),
+)]
 async fn restock(
     Extension(service): Extension<ServiceHandle>,
     Path(product_id): Path<String>,
@@ -172,12 +224,16 @@ async fn find(service: &ServiceHandle, product_id: &str) -> Result<ProductView, 
     ProductView::try_from(&row).map_err(Problem::internal)
 }
 
-#[derive(Debug, Serialize)]
+/// Units of one product, held for an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reservation)]
 #[serde(rename_all = "camelCase")]
 struct ReservationView {
     reservation_id: ReservationId,
     order_id: OrderId,
     product_id: ProductId,
+    /// How many units.
+    #[schema(minimum = 1)]
     quantity: i64,
     status: ReservationStatus,
 }
@@ -197,12 +253,21 @@ impl TryFrom<&AnyRow> for ReservationView {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
+    /// For this order.
+    #[param(inline)]
     order_id: Option<OrderId>,
 }
 
+/// Reservations, newest first.
+#[utoipa::path(
+    get, path = "/reservations", tag = "products", operation_id = "listReservations",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [ReservationView])),
+)]
 async fn reservations(
     Extension(service): Extension<ServiceHandle>,
     Query(filter): Query<Filter>,
@@ -223,6 +288,11 @@ async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Re
     listed(db, page, "created_at DESC, reservation_id DESC", select).await
 }
 
+/// What the service finds in its own data, for the check of the whole system.
+#[utoipa::path(
+    get, path = "/check", tag = "check", operation_id = "check",
+    responses((status = 200, description = "What it finds.", body = Findings)),
+)]
 async fn check(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
     audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)
 }

@@ -7,6 +7,8 @@ mod http;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
+use crate::services::VERSION;
+
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "products and reservations", sql: include_str!("schema.sql") },
     Migration { version: 2, name: "the catalogue", sql: include_str!("catalogue.sql") },
@@ -20,5 +22,5 @@ pub fn handlers() -> [Handler; 3] {
 
 /// The service on `db`.
 pub fn service(db: Database) -> Service {
-    Service::new("inventory", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes)
+    Service::new("inventory", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes).also_under(VERSION)
 }

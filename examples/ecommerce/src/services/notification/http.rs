@@ -1,28 +1,34 @@
 //! The notification service's calls.
 
-use axum::{Extension, Router, routing::get};
+use axum::Extension;
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query, operators_only},
+    http::{Json, Listed, Page, Problem, Query, openapi::operators_only},
     prelude::*,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::providers::{AllSwitches, AllSwitchesChange, Providers};
 use crate::{
     contracts::{Channel, CustomerId, Kind, NotificationId, NotificationStatus, OrderId},
-    services::{Statement, listed, versioned},
+    services::{Statement, api, listed},
 };
 
-pub(super) fn routes(service: ServiceHandle, providers: Providers) -> Router {
-    let operated = Router::new().route("/providers", get(switches).put(switch));
-    let api = Router::new().route("/notifications", get(list)).merge(operators_only(&service, operated));
-    versioned(api, &service).layer(Extension(service)).layer(Extension(providers))
+pub(super) fn routes(service: ServiceHandle, providers: Providers) -> OpenApiRouter {
+    api("Notifications", "Tells customers what became of their orders, through providers that are simulated.")
+        .routes(routes!(list))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(switches, switch))))
+        .layer(Extension(service))
+        .layer(Extension(providers))
 }
 
-#[derive(Debug, Serialize)]
+/// What a customer was told.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Notification)]
 #[serde(rename_all = "camelCase")]
 struct NotificationView {
     notification_id: NotificationId,
@@ -53,13 +59,24 @@ impl TryFrom<&AnyRow> for NotificationView {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
+    /// About this order.
+    #[param(inline)]
     order_id: Option<OrderId>,
+    /// To this customer.
+    #[param(inline)]
     customer_id: Option<CustomerId>,
 }
 
+/// Notifications, newest first.
+#[utoipa::path(
+    get, path = "/notifications", tag = "notifications", operation_id = "listNotifications",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [NotificationView])),
+)]
 async fn list(
     Extension(service): Extension<ServiceHandle>,
     Query(filter): Query<Filter>,
@@ -83,10 +100,21 @@ async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(V
     listed(db, page, "at DESC, notification_id DESC", select).await
 }
 
+/// The switches of the simulated providers.
+#[utoipa::path(
+    get, path = "/providers", tag = "providers", operation_id = "showProviders",
+    responses((status = 200, description = "The switches.", body = AllSwitches)),
+)]
 async fn switches(Extension(providers): Extension<Providers>) -> Json<AllSwitches> {
     Json(providers.switches())
 }
 
+/// Turns switches of the simulated providers. Those that are left out stay.
+#[utoipa::path(
+    put, path = "/providers", tag = "providers", operation_id = "switchProviders",
+    request_body = AllSwitchesChange,
+    responses((status = 200, description = "The switches as they are now.", body = AllSwitches)),
+)]
 async fn switch(
     Extension(providers): Extension<Providers>,
     Json(change): Json<AllSwitchesChange>,

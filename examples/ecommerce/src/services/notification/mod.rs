@@ -8,6 +8,7 @@ pub mod providers;
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
 use self::providers::Providers;
+use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "notifications", sql: include_str!("schema.sql") }];
 
@@ -23,4 +24,5 @@ pub fn service(db: Database, providers: Providers) -> Service {
         .state(providers.clone())
         .handlers(handlers())
         .routes(|service| http::routes(service, providers))
+        .also_under(VERSION)
 }

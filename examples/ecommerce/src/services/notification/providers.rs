@@ -4,21 +4,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sagas::id::IdSource;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{contracts::Channel, services::given};
 
 /// How one provider behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
+#[schema(as = Provider)]
 #[serde(rename_all = "camelCase")]
 pub struct Switches {
     /// The share of messages that it fails to take.
+    #[schema(minimum = 0, maximum = 1)]
     pub failure_rate: f64,
     /// Whether it takes none.
     pub outage: bool,
 }
 
 /// Both providers' switches.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
+#[schema(as = Providers)]
 pub struct AllSwitches {
     /// The one for e-mail.
     pub email: Switches,
@@ -27,24 +31,30 @@ pub struct AllSwitches {
 }
 
 /// A change of one provider's switches: what is not named stays as it is.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(as = ProviderChange)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SwitchesChange {
     /// As in [`Switches`].
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0, maximum = 1)]
     pub failure_rate: Option<f64>,
     /// As in [`Switches`].
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub outage: Option<bool>,
 }
 
 /// A change of both providers' switches.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[schema(as = ProvidersChange, example = json!({"email": {"outage": true}}))]
+#[serde(deny_unknown_fields)]
 pub struct AllSwitchesChange {
     /// The one for e-mail.
+    #[serde(default)]
     pub email: SwitchesChange,
     /// The one for text messages.
+    #[serde(default)]
     pub sms: SwitchesChange,
 }
 

@@ -1,18 +1,22 @@
 //! The order service's calls.
 
 use axum::{
-    Extension, Router,
+    Extension,
     http::{HeaderMap, HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use sagas::{
-    http::{CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace, operators_only},
+    http::{
+        CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace,
+        openapi::{Conflict, NotFound, operators_only},
+    },
     prelude::*,
     runtime::InstanceView,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     audit,
@@ -23,25 +27,45 @@ use super::{
 };
 use crate::{
     check::{Peers, Report},
-    contracts::{OrderId, OrderShipped, OrderStatus, PlaceOrder, short_text},
-    services::versioned,
+    contracts::{OrderId, OrderShipped, OrderStatus, PlaceOrder, short_text, text, text_or_null},
+    services::api,
 };
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-pub(super) fn routes(service: ServiceHandle, peers: Peers) -> Router {
-    let api = Router::new()
-        .route("/orders", post(place).get(list))
-        .route("/orders/{order_id}", get(show))
-        .route("/orders/{order_id}/status", get(status))
-        .route("/orders/{order_id}/events", get(events))
-        .route("/orders/{order_id}/saga", get(saga))
-        .route("/orders/{order_id}/cancel", post(cancel))
-        .route("/orders/{order_id}/ship", post(ship))
-        .merge(operators_only(&service, Router::new().route("/check", get(check))));
-    versioned(api, &service).layer(Extension(service)).layer(Extension(peers))
+pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
+    api("Orders", "Takes orders, and decides what becomes of them.")
+        .routes(routes!(place, list))
+        .routes(routes!(show))
+        .routes(routes!(status))
+        .routes(routes!(events))
+        .routes(routes!(saga))
+        .routes(routes!(cancel))
+        .routes(routes!(ship))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(check))))
+        .layer(Extension(service))
+        .layer(Extension(peers))
 }
 
+/// Places an order.
+///
+/// It is taken, and not decided yet: its status says what becomes of it. The same `Idempotency-Key` with the same body gives the
+/// same order again.
+#[utoipa::path(
+    post, path = "/orders", tag = "orders", operation_id = "placeOrder",
+    params((
+        "Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
+        description = "What the request is known by: 1 to 255 visible ASCII characters, remembered for a week.",
+    )),
+    request_body(content = NewOrder, description = "Who orders what. The total, too, has a limit: that of an amount."),
+    responses(
+        (
+            status = 202, description = "The order is taken.", body = OrderView,
+            headers(("Location" = String, description = "Where the order is.")),
+        ),
+        Conflict,
+    ),
+)]
 async fn place(
     Extension(service): Extension<ServiceHandle>,
     correlation_id: CorrelationId,
@@ -65,6 +89,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     key.map(Some).ok_or_else(|| Problem::invalid_field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))
 }
 
+/// Orders, newest first.
+#[utoipa::path(
+    get, path = "/orders", tag = "orders", operation_id = "listOrders",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [OrderView])),
+)]
 async fn list(
     Extension(service): Extension<ServiceHandle>,
     Query(filter): Query<Filter>,
@@ -74,11 +104,19 @@ async fn list(
     Ok(page.list(orders, total))
 }
 
+/// An order.
+#[utoipa::path(
+    get, path = "/orders/{orderId}", tag = "orders", operation_id = "showOrder",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    responses((status = 200, description = "The order.", body = OrderView), NotFound),
+)]
 async fn show(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<OrderView>, Problem> {
     find(&service, known(&order_id)?).await.map(Json)
 }
 
-#[derive(Serialize)]
+/// How far an order is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderStatusView)]
 #[serde(rename_all = "camelCase")]
 struct StatusView {
     order_id: OrderId,
@@ -86,11 +124,23 @@ struct StatusView {
     updated_at: Timestamp,
 }
 
+/// How far an order is. It never goes backwards.
+#[utoipa::path(
+    get, path = "/orders/{orderId}/status", tag = "orders", operation_id = "showStatus",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    responses((status = 200, description = "The status.", body = StatusView), NotFound),
+)]
 async fn status(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<StatusView>, Problem> {
     let OrderView { order_id, status, updated_at, .. } = find(&service, known(&order_id)?).await?;
     Ok(Json(StatusView { order_id, status, updated_at }))
 }
 
+/// Every event that changed an order, oldest first.
+#[utoipa::path(
+    get, path = "/orders/{orderId}/events", tag = "orders", operation_id = "listEvents",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    responses((status = 200, description = "Its history.", body = [EventView]), NotFound),
+)]
 async fn events(
     Extension(service): Extension<ServiceHandle>,
     Path(order_id): Path<String>,
@@ -103,19 +153,35 @@ async fn events(
 }
 
 /// How far the order's flow is.
+#[utoipa::path(
+    get, path = "/orders/{orderId}/saga", tag = "orders", operation_id = "showOrderSaga",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    responses((status = 200, description = "The instance of `PlaceOrder`.", body = InstanceView), NotFound),
+)]
 async fn saga(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<InstanceView>, Problem> {
     let order_id = known(&order_id)?;
     let found = service.sagas().find(PlaceOrder::NAME, &order_id.to_string()).await.map_err(Problem::unavailable)?;
     found.map(Json).ok_or_else(|| unknown(order_id))
 }
 
-#[derive(Default, Deserialize)]
+/// Why an order is cancelled.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Cancellation {
+    /// The reason that the order shows: that the customer cancelled it, unless it says.
+    #[schema(schema_with = text_or_null)]
     reason: Option<String>,
 }
 
 /// Cancels the order, if it is not confirmed before: one commit decides.
+///
+/// What is answered 202 ends `CANCELLED`; money that was taken is given back.
+#[utoipa::path(
+    post, path = "/orders/{orderId}/cancel", tag = "orders", operation_id = "cancelOrder",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    request_body(content = Option<Cancellation>, description = "Why; it may be left out."),
+    responses((status = 202, description = "The order is cancelled.", body = OrderView), NotFound, Conflict),
+)]
 async fn cancel(
     Extension(service): Extension<ServiceHandle>,
     trace: RequestTrace,
@@ -149,12 +215,22 @@ async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
 
-#[derive(Deserialize)]
+/// A parcel.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Shipment {
+    /// What the carrier knows it by.
+    #[schema(schema_with = text, example = "1Z999AA10123456784")]
     tracking_number: String,
 }
 
+/// Ships the order, which is confirmed.
+#[utoipa::path(
+    post, path = "/orders/{orderId}/ship", tag = "orders", operation_id = "shipOrder",
+    params(("orderId" = OrderId, Path, description = "The order.")),
+    request_body = Shipment,
+    responses((status = 202, description = "The order is on its way.", body = OrderView), NotFound, Conflict),
+)]
 async fn ship(
     Extension(service): Extension<ServiceHandle>,
     trace: RequestTrace,
@@ -181,6 +257,10 @@ async fn ship(
 }
 
 /// The invariants of the whole system, for which the other services are asked.
+#[utoipa::path(
+    get, path = "/check", tag = "check", operation_id = "check",
+    responses((status = 200, description = "Which of them hold.", body = Report)),
+)]
 async fn check(
     Extension(service): Extension<ServiceHandle>,
     Extension(peers): Extension<Peers>,

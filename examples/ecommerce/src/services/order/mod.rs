@@ -17,6 +17,7 @@ use sagas::{handler::Handler, prelude::*, store::Migration};
 use crate::{
     check::Peers,
     contracts::{OrderShipped, PlaceOrder},
+    services::VERSION,
 };
 
 const MIGRATIONS: &[Migration] = &[
@@ -39,4 +40,5 @@ pub fn service(db: Database, peers: Peers, deadline: Duration) -> Service {
         .publishes::<OrderShipped>()
         .job(keys::forget_daily)
         .routes(|service| http::routes(service, peers))
+        .also_under(VERSION)
 }

@@ -9,30 +9,40 @@ use sagas::{
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
+use utoipa::ToSchema;
 
 use super::{
     domain::Change,
     history::{self, Entry},
 };
 use crate::contracts::{
-    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity, short_text,
+    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity, price,
+    short_text, text_or_null,
 };
 
 /// What a customer asks for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"customerId": "ada", "items": [{"productId": "tea", "quantity": 2, "unitPrice": 9.90}]}))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewOrder {
     customer_id: CustomerId,
+    #[schema(min_items = 1, max_items = 100)]
     items: Vec<NewItem>,
+    /// How it is to be paid: by credit card, unless it says.
     payment_method: Option<PaymentMethod>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// One line of an order to be placed.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewItem {
     product_id: ProductId,
+    /// What the product is called: as its id, unless it says.
+    #[schema(schema_with = text_or_null)]
     product_name: Option<String>,
     quantity: Quantity,
+    /// What one unit costs.
+    #[schema(schema_with = price)]
     unit_price: Amount,
 }
 

@@ -4,6 +4,7 @@ use sagas::{Fault, http::Page, prelude::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
 
 use super::history::Entry;
 use crate::{
@@ -14,24 +15,31 @@ use crate::{
 };
 
 /// An order.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Order)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderView {
     pub(super) order_id: OrderId,
     customer_id: CustomerId,
     items: Vec<ItemView>,
     pub(super) status: OrderStatus,
+    /// What all items cost together.
     total_amount: Amount,
     currency: Currency,
     payment_method: PaymentMethod,
+    /// What the order is followed by, in events and log lines.
     correlation_id: String,
+    /// Why it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
     created_at: Timestamp,
     pub(super) updated_at: Timestamp,
 }
 
-#[derive(Debug, Clone, Serialize)]
+/// One line of an order.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Item)]
 #[serde(rename_all = "camelCase")]
 struct ItemView {
     product_id: ProductId,
@@ -94,10 +102,15 @@ impl TryFrom<&AnyRow> for OrderView {
 }
 
 /// Which orders a list shows.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Filter {
+    /// Of this customer.
+    #[param(inline)]
     customer_id: Option<CustomerId>,
+    /// In this status.
+    #[param(inline)]
     status: Option<OrderStatus>,
 }
 
@@ -130,16 +143,26 @@ pub(super) async fn orders(db: &Database, filter: &Filter, page: &Page) -> Resul
 }
 
 /// An event of an order's history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EventView {
+    #[schema(format = Uuid)]
     event_id: String,
+    /// The event's name.
     #[serde(rename = "type")]
+    #[schema(example = "OrderCreated")]
     event_type: String,
+    /// The version of its schema.
     version: i64,
+    /// When the order took it in.
     occurred_at: Timestamp,
     correlation_id: String,
+    /// The event that caused it; null where a request did.
+    #[schema(required)]
     causation_id: Option<String>,
+    /// The event, as it was published.
+    #[schema(value_type = Object)]
     data: Box<RawValue>,
 }
 

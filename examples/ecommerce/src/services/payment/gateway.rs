@@ -8,22 +8,27 @@ use std::{
 
 use sagas::{id::IdSource, time::Clock};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 
 use super::ledger::Ledger;
 use crate::{
-    contracts::{Amount, Money, OrderId},
+    contracts::{Amount, Money, OrderId, amount_or_null},
     services::given,
 };
 
 /// How the gateway behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[schema(as = Gateway)]
 #[serde(rename_all = "camelCase")]
 pub struct Switches {
     /// The share of charges that it declines for no reason.
+    #[schema(minimum = 0, maximum = 1)]
     pub decline_rate: f64,
     /// It declines every amount above this one.
+    #[schema(required)]
     pub decline_above: Option<Amount>,
     /// How long it takes to answer.
+    #[schema(maximum = 600_000)]
     pub latency_ms: u64,
     /// Whether it answers with an error, whatever it is asked.
     pub outage: bool,
@@ -36,24 +41,29 @@ impl Default for Switches {
 }
 
 /// A change of the switches: what is not named stays as it is.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = GatewayChange)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SwitchesChange {
     /// As in [`Switches`].
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, minimum = 0, maximum = 1)]
     pub decline_rate: Option<f64>,
     /// As in [`Switches`]; `null` is no limit.
-    #[serde(deserialize_with = "amount_or_null")]
+    #[serde(default, deserialize_with = "none_or_some")]
+    #[schema(schema_with = amount_or_null)]
     pub decline_above: Option<Option<Amount>>,
     /// As in [`Switches`].
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false, maximum = 600_000)]
     pub latency_ms: Option<u64>,
     /// As in [`Switches`].
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     pub outage: Option<bool>,
 }
 
-fn amount_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
+fn none_or_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
     // `Option<Amount>` would hand `null` to the amount's own reader, which refuses it.
     let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
     if raw.get() == "null" {

@@ -1,13 +1,15 @@
 //! The payment service's calls.
 
-use axum::{Extension, Router, routing::get};
+use axum::Extension;
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query, operators_only},
+    http::{Json, Listed, Page, Problem, Query, openapi::operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, any::AnyRow};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     audit,
@@ -17,19 +19,24 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
-    services::{Statement, listed, versioned},
+    services::{Statement, api, listed},
 };
 
 /// The longest that the gateway can be told to take, in milliseconds.
 const MAX_LATENCY_MS: u64 = 600_000;
 
-pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> Router {
-    let operated = Router::new().route("/gateway", get(switches).put(switch)).route("/check", get(check));
-    let api = Router::new().route("/payments", get(list)).merge(operators_only(&service, operated));
-    versioned(api, &service).layer(Extension(service)).layer(Extension(terminal))
+pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> OpenApiRouter {
+    let operated = OpenApiRouter::default().routes(routes!(switches, switch)).routes(routes!(check));
+    api("Payments", "Charges customers through a gateway, which is simulated.")
+        .routes(routes!(list))
+        .merge(operators_only(&service, operated))
+        .layer(Extension(service))
+        .layer(Extension(terminal))
 }
 
-#[derive(Debug, Serialize)]
+/// What a customer is charged for an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Payment)]
 #[serde(rename_all = "camelCase")]
 struct PaymentView {
     payment_id: PaymentId,
@@ -37,7 +44,9 @@ struct PaymentView {
     amount: Amount,
     status: PaymentStatus,
     payment_method: PaymentMethod,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
 }
 
@@ -57,12 +66,21 @@ impl TryFrom<&AnyRow> for PaymentView {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
+    /// For this order.
+    #[param(inline)]
     order_id: Option<OrderId>,
 }
 
+/// Payments, newest first.
+#[utoipa::path(
+    get, path = "/payments", tag = "payments", operation_id = "listPayments",
+    params(Filter, Page),
+    responses((status = 200, description = "One page of them.", body = [PaymentView])),
+)]
 async fn list(
     Extension(service): Extension<ServiceHandle>,
     Query(filter): Query<Filter>,
@@ -83,10 +101,21 @@ async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Pa
     listed(db, page, "created_at DESC, payment_id DESC", select).await
 }
 
+/// The switches of the simulated gateway.
+#[utoipa::path(
+    get, path = "/gateway", tag = "gateway", operation_id = "showGateway",
+    responses((status = 200, description = "The switches.", body = Switches)),
+)]
 async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
     Json(terminal.gateway().switches())
 }
 
+/// Turns switches of the simulated gateway. Those that are left out stay.
+#[utoipa::path(
+    put, path = "/gateway", tag = "gateway", operation_id = "switchGateway",
+    request_body = SwitchesChange,
+    responses((status = 200, description = "The switches as they are now.", body = Switches)),
+)]
 async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<SwitchesChange>) -> Result<Json<Switches>, Problem> {
     if change.decline_rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
         return Err(Problem::invalid_field("declineRate", "must be from 0 to 1"));
@@ -97,6 +126,11 @@ async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<Swi
     Ok(Json(terminal.gateway().switch(&change)))
 }
 
+/// What the service finds in its own data, for the check of the whole system.
+#[utoipa::path(
+    get, path = "/check", tag = "check", operation_id = "check",
+    responses((status = 200, description = "What it finds.", body = Findings)),
+)]
 async fn check(
     Extension(service): Extension<ServiceHandle>,
     Extension(terminal): Extension<Terminal>,

@@ -12,6 +12,7 @@ pub mod terminal;
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
 use self::terminal::Terminal;
+use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "payments", sql: include_str!("schema.sql") }];
 
@@ -22,8 +23,13 @@ pub fn handlers() -> [Handler; 2] {
 
 /// The service on `db`, which reaches the gateway through `terminal`.
 pub fn service(db: Database, terminal: Terminal) -> Service {
-    Service::new("payment", db).migrations(MIGRATIONS).state(terminal.clone()).handlers(handlers()).routes(|service| {
-        terminal.show(service.metrics());
-        http::routes(service, terminal)
-    })
+    Service::new("payment", db)
+        .migrations(MIGRATIONS)
+        .state(terminal.clone())
+        .handlers(handlers())
+        .routes(|service| {
+            terminal.show(service.metrics());
+            http::routes(service, terminal)
+        })
+        .also_under(VERSION)
 }

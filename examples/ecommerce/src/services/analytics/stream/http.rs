@@ -16,6 +16,7 @@ use sagas::{
     prelude::*,
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Stream, id::EventId, reader::Reader};
 
@@ -29,14 +30,39 @@ const LONGEST_HEARTBEAT: u64 = 300;
 /// When who finds no place may ask again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Asked {
+    /// The id of the last event that was seen, where the header cannot be sent. An empty one is none.
+    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$")]
     last_event_id: Option<String>,
+    /// Seconds of silence after which a comment is sent [default: 15].
+    #[param(minimum = 1, maximum = 300)]
     heartbeat: Option<u64>,
 }
 
-pub(crate) async fn stream(
+/// Each change of an order, and the numbers, as they come.
+///
+/// The answer has no end. Its events are `order` (a change of an order, with an id), `metrics` (the numbers, as `GET /analytics/metrics`
+/// gives them, at most once a second), `snapshot` (the orders that have changed last, with an id: it comes first where the request names
+/// none) and `reset` (the id in the request is too old, or of another log: a snapshot follows). Who comes back with the id of the last event
+/// is told what has come since, and nothing twice.
+#[utoipa::path(
+    get, path = "/analytics/stream", tag = "analytics", operation_id = "readStream",
+    params(
+        Asked,
+        (
+            "Last-Event-ID" = Option<String>, Header, pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$",
+            description = "The id of the last event that was seen; it counts before the query.",
+        ),
+    ),
+    responses((
+        status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream",
+        headers(("Cache-Control" = String, description = "`no-store`"), ("X-Accel-Buffering" = String, description = "`no`")),
+    )),
+)]
+pub(crate) async fn read(
     Extension(service): Extension<ServiceHandle>,
     Extension(stream): Extension<Stream>,
     connection: Connection,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 
-pub(super) use self::http::stream as answer;
+pub(super) use self::http::{__path_read, read};
 use self::{
     hub::{Hub, Place},
     id::EventId,

@@ -1,0 +1,214 @@
+//! Answers that many operations have, described once.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use utoipa::{
+    IntoResponses,
+    openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, schema::AllOfBuilder},
+};
+
+/// 404 `NOT_FOUND`: what the path names is not there.
+#[derive(Debug, Clone, Copy)]
+pub struct NotFound;
+
+/// 409 `CONFLICT`: the request does not fit the present state.
+#[derive(Debug, Clone, Copy)]
+pub struct Conflict;
+
+/// An answer that every service can give.
+pub(super) struct Answer {
+    /// Its name among the components.
+    pub(super) name: &'static str,
+    pub(super) status: u16,
+    pub(super) codes: &'static [&'static str],
+    description: &'static str,
+    detail: &'static str,
+    header: Option<(&'static str, Type, &'static str)>,
+}
+
+const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "How many seconds to wait before the next try.");
+const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path answers to, with commas between them.");
+
+const WWW_AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
+
+/// A JSON body, or a parameter beside one, that does not fit.
+pub(super) const BAD_REQUEST: Answer = Answer {
+    name: "BadRequest",
+    status: 400,
+    codes: &["BAD_REQUEST", "MALFORMED_JSON", "VALIDATION_ERROR"],
+    description: "The body is no JSON, or a field or parameter does not fit; `errors` names it.",
+    detail: "the body does not fit: quantity: must be from 1 to 1000",
+    header: None,
+};
+/// A parameter that does not fit.
+pub(super) const INVALID: Answer = Answer {
+    name: "Invalid",
+    status: 400,
+    codes: &["BAD_REQUEST", "VALIDATION_ERROR"],
+    description: "A parameter does not fit, or is not known; `errors` names it.",
+    detail: "the query does not fit: size: must be a whole number from 1 to 500",
+    header: None,
+};
+const NOT_FOUND: Answer = Answer {
+    name: "NotFound",
+    status: 404,
+    codes: &["NOT_FOUND"],
+    description: "There is no such thing.",
+    detail: "there is nothing at this path",
+    header: None,
+};
+/// The operator's token is missing or another.
+pub(super) const UNAUTHORIZED: Answer = Answer {
+    name: "Unauthorized",
+    status: 401,
+    codes: &["UNAUTHORIZED"],
+    description: "This is for operators, who send their token in `Authorization: Bearer`.",
+    detail: "this is for operators: send the operator's token in `Authorization: Bearer`",
+    header: Some(WWW_AUTHENTICATE),
+};
+/// A browser may have sent it for a page of another site.
+pub(super) const FORBIDDEN: Answer = Answer {
+    name: "Forbidden",
+    status: 403,
+    codes: &["FORBIDDEN"],
+    description: "A page of another site has sent this, or it is a form.",
+    detail: "a page of another site has sent this; send JSON or no body, from a program or from a page of this service",
+    header: None,
+};
+const METHOD_NOT_ALLOWED: Answer = Answer {
+    name: "MethodNotAllowed",
+    status: 405,
+    codes: &["METHOD_NOT_ALLOWED"],
+    description: "The path does not answer to this method.",
+    detail: "this resource does not answer to this method; Allow names those it answers to",
+    header: Some(ALLOW),
+};
+pub(super) const REQUEST_TIMEOUT: Answer = Answer {
+    name: "RequestTimeout",
+    status: 408,
+    codes: &["REQUEST_TIMEOUT"],
+    description: "The body did not arrive in time.",
+    detail: "the body did not arrive in time",
+    header: None,
+};
+const CONFLICT: Answer = Answer {
+    name: "Conflict",
+    status: 409,
+    codes: &["CONFLICT"],
+    description: "The request does not fit the present state.",
+    detail: "the request does not fit the present state",
+    header: None,
+};
+pub(super) const PAYLOAD_TOO_LARGE: Answer = Answer {
+    name: "PayloadTooLarge",
+    status: 413,
+    codes: &["PAYLOAD_TOO_LARGE"],
+    description: "The body is larger than 1 MiB.",
+    detail: "the body is larger than 1048576 bytes",
+    header: None,
+};
+pub(super) const UNSUPPORTED_MEDIA_TYPE: Answer = Answer {
+    name: "UnsupportedMediaType",
+    status: 415,
+    codes: &["UNSUPPORTED_MEDIA_TYPE"],
+    description: "The body is not sent as JSON.",
+    detail: "send the body as JSON, with Content-Type: application/json",
+    header: None,
+};
+pub(super) const INTERNAL: Answer = Answer {
+    name: "Internal",
+    status: 500,
+    codes: &["INTERNAL"],
+    description: "The request failed inside the service; its log says why.",
+    detail: "the request failed inside the service; its log says why",
+    header: None,
+};
+pub(super) const UNAVAILABLE: Answer = Answer {
+    name: "Unavailable",
+    status: 503,
+    codes: &["UNAVAILABLE"],
+    description: "The service cannot take work now.",
+    detail: "the service cannot take work now; try again later",
+    header: Some(RETRY_AFTER),
+};
+
+/// All of them.
+pub(super) const ALL: [Answer; 12] = [
+    BAD_REQUEST,
+    INVALID,
+    UNAUTHORIZED,
+    FORBIDDEN,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    CONFLICT,
+    PAYLOAD_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INTERNAL,
+    UNAVAILABLE,
+];
+
+impl Answer {
+    pub(super) fn response(&self) -> Response {
+        let mut response = described(self.status, self.description, self.codes, self.detail);
+        if let Some((name, kind, description)) = &self.header {
+            let schema = ObjectBuilder::new().schema_type(kind.clone());
+            let header = HeaderBuilder::new().schema(schema).description(Some(*description)).build();
+            response.headers.insert((*name).to_owned(), header);
+        }
+        response
+    }
+
+    pub(super) fn reference(&self) -> Value {
+        json!({"$ref": format!("#/components/responses/{}", self.name)})
+    }
+
+    fn responses(&self) -> BTreeMap<String, RefOr<Response>> {
+        BTreeMap::from([(self.status.to_string(), Ref::from_response_name(self.name).into())])
+    }
+}
+
+impl IntoResponses for NotFound {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        NOT_FOUND.responses()
+    }
+}
+
+impl IntoResponses for Conflict {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        CONFLICT.responses()
+    }
+}
+
+/// An answer with a [`Problem`](super::super::Problem) whose code is one of `codes`, for an `IntoResponses` of one's own.
+///
+/// ```
+/// # use saga_core::http::openapi;
+/// # use std::collections::BTreeMap;
+/// # use utoipa::openapi::{RefOr, Response};
+/// /// 409 `TOO_LATE`.
+/// struct TooLate;
+///
+/// impl utoipa::IntoResponses for TooLate {
+///     fn responses() -> BTreeMap<String, RefOr<Response>> {
+///         let answer = openapi::problem(409, &["TOO_LATE"], "The order is on its way.");
+///         BTreeMap::from([("409".to_owned(), answer.into())])
+///     }
+/// }
+/// ```
+pub fn problem(status: u16, codes: &[&str], description: &str) -> Response {
+    described(status, description, codes, description)
+}
+
+fn described(status: u16, description: &str, codes: &[&str], detail: &str) -> Response {
+    let this = ObjectBuilder::new()
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status])))
+        .property("code", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(codes.iter().copied())));
+    let schema = AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(this);
+    let title = axum::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
+    let code = codes.last().copied().unwrap_or_default();
+    let example = json!({"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code});
+    let content = ContentBuilder::new().schema(Some(schema)).example(Some(example)).build();
+    ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+}

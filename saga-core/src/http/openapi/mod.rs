@@ -1,0 +1,143 @@
+//! The routes of a service, described by OpenAPI 3.1: `/openapi.json`, and `/docs` to read it.
+//!
+//! The description is made from the code, by [`utoipa`]: a handler says beside its fn what it takes and answers, its types derive
+//! their schemas, and an `OpenApiRouter` (of the crate `utoipa-axum`) makes routes of such handlers, so that a route is served and
+//! described or neither. What every route has in common is added by [`Description::of`] and need not be said:
+//!
+//! | what | where |
+//! |---|---|
+//! | `X-Correlation-Id`, taken and returned | everywhere |
+//! | 500 `INTERNAL`; 503 `UNAVAILABLE` with `Retry-After` | everywhere |
+//! | 400 `VALIDATION_ERROR` | where there are parameters |
+//! | 408 `REQUEST_TIMEOUT`, 413 `PAYLOAD_TOO_LARGE` | methods that send a body |
+//! | 400 `MALFORMED_JSON`, 415 `UNSUPPORTED_MEDIA_TYPE` | where a JSON body is taken |
+//! | `X-Total-Count`, `Link` | lists with a [`Page`](super::Page), which is named in `params` |
+//!
+//! What else is answered is said: [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own. What is for operators only is
+//! guarded and described so by [`operators_only`].
+//!
+//! ```
+//! use saga_core::{http::{Json, Listed, Page, Path, Problem, openapi::NotFound}, runtime::Service, store::Database};
+//! use utoipa_axum::{router::OpenApiRouter, routes};
+//!
+//! #[derive(serde::Serialize, utoipa::ToSchema)]
+//! struct Tea {
+//!     /// What it is called.
+//!     name: String,
+//! }
+//!
+//! /// Teas, those that came last first.
+//! #[utoipa::path(get, path = "/teas", params(Page), responses((status = 200, description = "One page.", body = [Tea])))]
+//! async fn teas(page: Page) -> Listed<Tea> {
+//!     page.list(vec![Tea { name: "assam".to_owned() }], 1)
+//! }
+//!
+//! /// A tea.
+//! #[utoipa::path(
+//!     get, path = "/teas/{name}",
+//!     params(("name" = String, Path)),
+//!     responses((status = 200, description = "It.", body = Tea), NotFound),
+//! )]
+//! async fn tea(Path(name): Path<String>) -> Result<Json<Tea>, Problem> {
+//!     if name == "assam" { Ok(Json(Tea { name })) } else { Err(Problem::not_found("there is no such tea")) }
+//! }
+//!
+//! fn service(db: Database) -> Service {
+//!     Service::new("teas", db).routes(|_| OpenApiRouter::default().routes(routes!(teas)).routes(routes!(tea)))
+//! }
+//! ```
+//!
+//! Whoever has an axum app already makes a [`Description`] and mounts [`openapi_routes`].
+
+mod answers;
+mod complete;
+mod operated;
+mod page;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+use serde_json::Value;
+use utoipa::{
+    OpenApi as _,
+    openapi::{Info, OpenApi, Server},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use answers::{Conflict, NotFound, problem};
+pub use operated::operators_only;
+pub use page::openapi_routes;
+
+use crate::runtime::{Operators, ServiceHandle};
+
+pub(crate) use vocabulary::{base64, base64_or_null, page, words};
+
+/// The description of a service: its own routes, those of the framework, and what all of them have in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Description(Value);
+
+/// Why routes cannot be described: everything that is wrong, one a line.
+#[derive(Debug, thiserror::Error)]
+#[error("the routes cannot be described:\n{}", .problems.join("\n"))]
+#[non_exhaustive]
+pub struct Undescribed {
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+impl Description {
+    /// The description of `service`, whose own routes are described by `own`, and which serves
+    /// [`service_routes`](super::service_routes) and [`openapi_routes`] beside them. Without a title of its own it has the name of the
+    /// service.
+    ///
+    /// # Errors
+    /// When two operations or two schemas have the same name, or a schema is named and not there.
+    pub fn of(service: &ServiceHandle, own: OpenApi) -> Result<Self, Undescribed> {
+        Self::named(service.name(), service.operators(), own)
+    }
+
+    fn named(service: &str, operators: &Operators, own: OpenApi) -> Result<Self, Undescribed> {
+        let mut whole = own;
+        // What a router says that was told nothing.
+        let untold = |info: &Info| info.title.is_empty() || *info == OpenApiRouter::<()>::new().into_openapi().info;
+        if untold(&whole.info) {
+            whole.info = Info::new(service, "1");
+        }
+        let framework = framework(operators);
+        let mut problems = complete::two_meanings(&whole, &framework);
+        whole.merge(framework);
+        let described = complete::complete(whole);
+        problems.extend(complete::problems(&described));
+        if problems.is_empty() { Ok(Self(described)) } else { Err(Undescribed { problems }) }
+    }
+
+    /// The same, of routes that are served under `prefix` too, as [`Service::also_under`](crate::runtime::Service::also_under) does.
+    #[must_use]
+    pub fn also_under(mut self, prefix: &str) -> Self {
+        let server = |url, description: &str| {
+            let mut server = Server::new(url);
+            server.description = Some(description.to_owned());
+            server
+        };
+        let servers = [server(prefix, "The full paths."), server("/", "The same paths without the prefix.")];
+        self.0["servers"] = servers.iter().map(|server| serde_json::json!(server)).collect();
+        self
+    }
+
+    /// The description as JSON.
+    pub fn as_json(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// The description of what every service shows about itself.
+fn framework(operators: &Operators) -> OpenApi {
+    let mut operated = super::dead_letters::Described::openapi();
+    operated.merge(super::sagas::Described::openapi());
+    operated.merge(super::replays::Described::openapi());
+    operated::guard(operators, &mut operated);
+    let mut whole = super::routes::Described::openapi();
+    whole.merge(operated);
+    whole.merge(page::Described::openapi());
+    whole
+}

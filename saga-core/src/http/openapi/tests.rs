@@ -1,0 +1,220 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, body::Body, http::Request, response::IntoResponse};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+
+use super::*;
+use crate::{
+    http::{Problem, harden, served},
+    id::IdSource,
+    runtime::{App, Handle, Routes, Service},
+    store::Database,
+    time::Clock,
+    transport::memory::Memory,
+};
+
+async fn app() -> Handle {
+    let app = App::new("test").service(Service::new("shop", Database::memory()));
+    app.start(Arc::new(Memory::with_clock(Clock::system()))).await.expect("it starts")
+}
+
+/// What a service without routes of its own serves.
+fn router(app: &Handle, prefix: Option<&str>) -> Router {
+    let router = served(Routes::default(), app.service("shop").expect("it runs"), prefix).expect("it is described");
+    harden(router, Clock::system(), IdSource::random())
+}
+
+async fn ask(router: &Router, method: &str, path: &str) -> axum::http::Response<Body> {
+    let request = Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
+    router.clone().oneshot(request).await.expect("an answer")
+}
+
+async fn json_at(router: &Router, path: &str) -> Value {
+    let response = ask(router, "GET", path).await;
+    assert_eq!(response.headers()["content-type"], "application/json", "{path}");
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    serde_json::from_slice(&body).expect("JSON")
+}
+
+/// The methods of each path, as they are described.
+fn described(document: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let paths = document["paths"].as_object().expect("paths");
+    let methods = |item: &Value| item.as_object().expect("methods").keys().map(|method| method.to_uppercase()).collect();
+    paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect()
+}
+
+/// The paths of a router. It does not tell them, but what it shows of itself has them.
+fn paths(router: &Router) -> BTreeSet<String> {
+    let shown = format!("{router:?}");
+    let fallback = |path: &&str| *path == "/" || path.starts_with("/{*");
+    shown.split('"').filter(|text| text.starts_with('/')).filter(|path| !fallback(path)).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let app = app().await;
+    let bare = served(Routes::default(), app.service("shop").expect("it runs"), None).expect("it is described");
+    let router = router(&app, None);
+    let described = described(&json_at(&router, "/openapi.json").await);
+    assert_eq!(paths(&bare), described.keys().cloned().collect());
+    for (path, methods) in &described {
+        let refused = ask(&router, "TRACE", &path.replace(['{', '}'], "")).await;
+        assert_eq!(refused.status(), 405, "{path}");
+        let allowed = refused.headers()["allow"].to_str().expect("text").split(',').map(str::to_owned);
+        let allowed: BTreeSet<_> = allowed.filter(|method| method != "HEAD").collect();
+        assert_eq!(allowed, *methods, "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn everything_is_served_under_the_prefix_too() {
+    let app = app().await;
+    let router = router(&app, Some("/api/v1"));
+    let document = json_at(&router, "/api/v1/openapi.json").await;
+    assert_eq!(document, json_at(&router, "/openapi.json").await);
+    let servers: Vec<_> = document["servers"].as_array().expect("servers").iter().map(|server| &server["url"]).collect();
+    assert_eq!(servers, ["/api/v1", "/"]);
+    for path in described(&document).keys() {
+        let path = path.replace(['{', '}'], "");
+        for prefix in ["", "/api/v1"] {
+            assert_eq!(ask(&router, "TRACE", &format!("{prefix}{path}")).await.status(), 405, "{prefix}{path}");
+        }
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_is_all_here() {
+    let app = app().await;
+    let router = router(&app, None);
+    let page = ask(&router, "GET", "/docs").await;
+    let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("http"), "{policy}");
+    let page = page.into_body().collect().await.expect("a body").to_bytes();
+    let page = String::from_utf8(page.into()).expect("text");
+    let linked = page.split('"').filter(|text| text.starts_with("docs/"));
+    let linked: Vec<_> = linked.collect();
+    assert_eq!(linked.len(), 3, "{page}");
+    for file in linked {
+        let response = ask(&router, "GET", &format!("/{file}")).await;
+        assert_eq!(response.status(), 200, "{file}");
+        assert!(!response.into_body().collect().await.expect("a body").to_bytes().is_empty(), "{file}");
+    }
+    assert!(!page.contains("//"), "it names another host: {page}");
+    assert_eq!(ask(&router, "GET", "/docs/other.js").await.status(), 404);
+    app.stop().await;
+}
+
+#[test]
+fn the_answers_of_every_service_are_as_described() {
+    let quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+    for problem in [
+        Problem::malformed_json(""),
+        Problem::validation(""),
+        Problem::not_found(""),
+        Problem::method_not_allowed(),
+        Problem::request_timeout(""),
+        Problem::conflict(""),
+        Problem::payload_too_large(1),
+        Problem::unsupported_media_type(""),
+        Problem::internal(""),
+        Problem::unavailable(""),
+    ] {
+        let answer = answers::ALL.iter().find(|answer| answer.codes.contains(&problem.code())).expect("a described answer");
+        assert_eq!(answer.status, problem.status().as_u16());
+        let described = serde_json::to_value(answer.response()).expect("JSON");
+        let waits = problem.clone().retry_after(Duration::from_secs(1)) == problem || answer.status == 503;
+        assert_eq!(described["headers"].get("Retry-After").is_some(), waits, "{}", answer.name);
+        let given = problem.into_response();
+        assert_eq!(given.headers().contains_key("retry-after"), waits, "{}", answer.name);
+    }
+    drop(quiet);
+}
+
+/// Operators without a token.
+fn anybody() -> Operators {
+    Operators::at(None, None)
+}
+
+#[test]
+fn what_is_for_operators_says_so_or_is_not_there() {
+    let described = |operators: &Operators| Description::named("shop", operators, OpenApi::default()).expect("it is described").0;
+    let (read, act) = ("/paths/~1dead-letters/get", "/paths/~1dead-letters~1{id}~1retry/post");
+    let answers = |document: &Value, operation: &str, status: u16| {
+        document.pointer(&format!("{operation}/responses/{status}/$ref")).and_then(Value::as_str).map(str::to_owned)
+    };
+    let reference = |name: &str| Some(format!("#/components/responses/{name}"));
+
+    let open = described(&anybody());
+    assert_eq!((answers(&open, read, 401), answers(&open, act, 401)), (None, None));
+    assert_eq!((answers(&open, read, 403), answers(&open, act, 403)), (None, reference("Forbidden")));
+
+    let token = described(&Operators::at(None, Some("a-token-of-thirty-two-characters")));
+    for operation in [read, act] {
+        assert_eq!(token.pointer(&format!("{operation}/security")), Some(&json!([{"operator": []}])), "{operation}");
+        assert_eq!(answers(&token, operation, 401), reference("Unauthorized"), "{operation}");
+    }
+    assert_eq!(token.pointer("/components/securitySchemes/operator/scheme"), Some(&json!("bearer")));
+    assert_eq!(token.pointer("/paths/~1health/get/security"), None);
+
+    let nobody = described(&Operators::at(Some("0.0.0.0:1".parse().expect("an address")), None));
+    assert_eq!((nobody.pointer(read), nobody.pointer(act)), (None, None));
+    assert!(nobody.pointer("/paths/~1health/get").is_some());
+}
+
+fn document(paths: Value, schemas: Value) -> OpenApi {
+    let whole = json!({
+        "openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": paths, "components": {"schemas": schemas},
+    });
+    serde_json::from_value(whole).expect("a document")
+}
+
+#[test]
+fn what_is_wrong_with_a_description_is_told() {
+    let answer = |schema: &str| {
+        let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
+        json!({"200": {"description": "It.", "content": content}})
+    };
+    let lost = document(json!({"/teas": {"get": {"operationId": "teas", "responses": answer("Tea")}}}), json!({}));
+    let twice = document(json!({"/up": {"get": {"operationId": "health", "responses": answer("Problem")}}}), json!({}));
+    let other = document(json!({}), json!({"HealthReport": {"type": "string"}}));
+    for (own, said) in [
+        (lost, "`#/components/schemas/Tea` is named and not described"),
+        (twice, "are both the operation `health`"),
+        (other, "`HealthReport` is a schema of the framework too"),
+    ] {
+        let error = Description::named("shop", &anybody(), own).expect_err(said).to_string();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(error.lines().count(), 2, "{error}");
+    }
+}
+
+#[test]
+fn a_title_of_ones_own_stays() {
+    let title =
+        |own: OpenApi| Description::named("shop", &anybody(), own).expect("it is described").as_json()["info"]["title"].clone();
+    assert_eq!(title(OpenApiRouter::<()>::default().into_openapi()), "shop");
+    assert_eq!(title(OpenApiRouter::<()>::new().into_openapi()), "shop");
+    assert_eq!(title(OpenApiBuilder::new().info(InfoBuilder::new().title("Teas").build()).build()), "Teas");
+}
+
+#[test]
+fn a_parameter_is_never_null() {
+    let parameter = |schema: Value| {
+        let parameters = json!([{"name": "p", "in": "query", "required": false, "schema": schema}]);
+        let paths = json!({"/teas": {"get": {"operationId": "teas", "parameters": parameters, "responses": {}}}});
+        let whole = Description::named("shop", &anybody(), document(paths, json!({}))).expect("it is described");
+        whole.as_json()["paths"]["/teas"]["get"]["parameters"][0]["schema"].clone()
+    };
+    assert_eq!(parameter(json!({"type": ["string", "null"]})), json!({"type": "string"}));
+    let choice = json!({"oneOf": [{"type": "null"}, {"type": "string", "enum": ["a"]}]});
+    assert_eq!(parameter(choice), json!({"type": "string", "enum": ["a"]}));
+}
