@@ -21,6 +21,10 @@ pub mod operations {}
 #[doc = include_str!("../docs/guide/tracing.md")]
 pub mod tracing {}
 
+#[cfg(feature = "openapi")]
+#[doc = include_str!("../docs/guide/http.md")]
+pub mod http {}
+
 #[cfg(feature = "postgres")]
 #[doc = include_str!("../docs/guide/postgres.md")]
 pub mod postgres {}

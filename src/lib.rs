@@ -14,7 +14,8 @@
 //!
 //! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
 //! [what a delivery is](guide::delivery), [sagas](guide::sagas), [testing](guide::testing),
-//! [operating a service](guide::operations), [traces](guide::tracing), [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
+//! [operating a service](guide::operations), [routes and their description](guide::http), [traces](guide::tracing),
+//! [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
 //! Who comes from Spring finds what is called what in `docs/from-spring.md`, in the repository.
 //!
 //! # Features
@@ -27,6 +28,7 @@
 //! | `postgres` | the PostgreSQL store | |
 //! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
 //! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for routes of your own | |
+//! | `openapi` | `/openapi.json` and `/docs`: the routes described by OpenAPI 3.1; with `http` | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
 //! | `cli` | the program `sagas`: instances, timelines, flows, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
 //! | `otel` | spans of deliveries, requests and units of work, sent by OTLP to an OpenTelemetry collector ([traces](guide::tracing)) | |

@@ -78,7 +78,7 @@ impl Described {
     fn fits(&self, schema: &str, value: &Value, what: &str) {
         let mut whole = self.0.clone();
         close(&mut whole);
-        whole["$ref"] = schema.into();
+        whole["$ref"] = schema.replace('{', "%7B").replace('}', "%7D").into();
         let validator = jsonschema::options().should_validate_formats(true).build(&whole).unwrap();
         let errors: Vec<_> = validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(errors.is_empty(), "{}\n{what}", errors.join("\n"));

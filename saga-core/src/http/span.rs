@@ -31,7 +31,7 @@ impl RequestSpan {
         let caller = RequestTrace::caller(request.headers());
         let parent = caller.as_ref().map(TraceContext::span_id);
         let Some(service) = service else {
-            let context = caller.map_or_else(|| TraceContext::root(ids), |caller| caller.child(ids));
+            let context = TraceContext::follow(caller.as_ref(), ids);
             return Self { context, parent, told: None };
         };
         let spans = &service.core().spans;
@@ -90,3 +90,6 @@ fn known(method: &Method) -> Option<&'static str> {
     const KNOWN: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
     KNOWN.into_iter().find(|known| *known == method.as_str())
 }
+
+#[cfg(all(test, feature = "otel", feature = "test-util"))]
+mod tests;

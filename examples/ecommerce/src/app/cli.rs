@@ -136,7 +136,7 @@ fn tell_where(running: &Running, output: Output) {
         let path = first_calls.iter().find(|(name, _)| *name == service).map_or("", |(_, path)| path);
         output.say(format_args!("  {service:<13} {url}{path}"));
     }
-    output.say("Each also answers /health, /metrics, /sagas and /dead-letters.");
+    output.say("Each also answers /docs, /health, /metrics, /sagas and /dead-letters.");
 }
 
 fn ended(result: Result<bool, Box<dyn std::error::Error + Send + Sync>>) -> ExitCode {
