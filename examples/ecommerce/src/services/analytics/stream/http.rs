@@ -45,8 +45,9 @@ pub(crate) struct Asked {
 /// Each change of an order, and the numbers, as they come.
 ///
 /// The answer has no end. Its events are `order` (a change of an order, with an id), `metrics` (the numbers, as `GET /analytics/metrics`
-/// gives them, at most once a second) and `reset` (the id in the request is too old, or of another log: what follows is a snapshot).
-/// Who comes back with the id of the last event is told what has come since, and nothing twice.
+/// gives them, at most once a second), `snapshot` (the orders that have changed last, with an id: it comes first where the request names
+/// none) and `reset` (the id in the request is too old, or of another log: a snapshot follows). Who comes back with the id of the last event
+/// is told what has come since, and nothing twice.
 #[utoipa::path(
     get, path = "/analytics/stream", tag = "analytics", operation_id = "readStream",
     params(
