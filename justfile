@@ -35,6 +35,14 @@ kafka *args:
 postgres *args:
     scripts/postgres {{ args }}
 
+# compose.yaml and the Dockerfile, tried without Docker.
+containers *args:
+    scripts/containers {{ args }}
+
+# Each alert fired on purpose, and each query of the dashboards asked.
+watch *args:
+    scripts/watch {{ args }}
+
 # The architecture rules alone.
 architecture:
     cargo test -p sagas-tests --test architecture

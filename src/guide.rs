@@ -18,6 +18,9 @@ pub mod testing {}
 #[doc = include_str!("../docs/guide/operations.md")]
 pub mod operations {}
 
+#[doc = include_str!("../docs/guide/tracing.md")]
+pub mod tracing {}
+
 #[cfg(feature = "openapi")]
 #[doc = include_str!("../docs/guide/http.md")]
 pub mod http {}

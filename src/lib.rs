@@ -14,7 +14,8 @@
 //!
 //! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
 //! [what a delivery is](guide::delivery), [sagas](guide::sagas), [testing](guide::testing),
-//! [operating a service](guide::operations), [routes and their description](guide::http), [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
+//! [operating a service](guide::operations), [traces](guide::tracing), [routes and their description](guide::http),
+//! [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
 //!
 //! # Features
 //!
@@ -29,6 +30,7 @@
 //! | `openapi` | `/openapi.json` and `/docs`: the routes described by OpenAPI 3.1; with `http` | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
 //! | `cli` | the program `sagas`: instances, timelines, flows, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
+//! | `otel` | spans of deliveries, requests and units of work, sent by OTLP to an OpenTelemetry collector ([traces](guide::tracing)) | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
 
 #[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
@@ -38,6 +40,8 @@ pub mod guide;
 pub use saga_core::config;
 #[cfg(feature = "http")]
 pub use saga_core::http;
+#[cfg(feature = "otel")]
+pub use saga_core::runtime::{TraceSettings, Traces, TracesError};
 #[cfg(feature = "test-util")]
 pub use saga_core::testing;
 pub use saga_core::{extract, failure, handler, id, message, retry, runtime, saga, settings, store, time, transport};

@@ -49,6 +49,36 @@ impl<'w> MakeWriter<'w> for Lines {
     }
 }
 
+#[handler]
+async fn speak(On(_placed): On<Placed>, meta: Meta) -> Result<(), Failure> {
+    tracing::info!(span = meta.trace.traceparent(), "spoken");
+    if meta.attempt == 1 { Err(Failure::retry("planned")) } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn lines_carry_the_ids_of_the_trace_and_of_the_delivery() {
+    let (lines, _guard) = Lines::heard(tracing::Level::INFO);
+    let pump = Pump::of([Service::new("speaker", Database::memory()).handlers(handlers![speak])]).start().await;
+    pump.publish(&placed("a", 0)).await;
+    pump.run_until_quiet().await;
+    pump.advance(Duration::from_secs(2)).await;
+    let records = pump.records(Placed::TOPIC).await;
+    let trace = records[0].record.header("traceparent").unwrap().split('-').nth(1).unwrap().to_owned();
+    let (spoken, failed) = (lines.with("spoken"), lines.with("delivery failed"));
+    assert_eq!((spoken.len(), failed.len()), (2, 1), "{spoken:?}");
+    let mut spans = std::collections::BTreeSet::new();
+    for line in spoken.iter().chain(&failed) {
+        assert!(line.contains(&format!("trace_id={trace}")), "{line}");
+    }
+    for line in &spoken {
+        let span = line.split("span_id=").nth(1).unwrap().split([' ', '}']).next().unwrap();
+        assert!(line.contains(&format!("00-{trace}-{span}-01")), "the handler knows its span: {line}");
+        spans.insert(span);
+    }
+    assert_eq!(spans.len(), 2, "each attempt is a span of its own");
+    pump.stop().await;
+}
+
 #[tokio::test]
 async fn not_now_is_put_off_and_no_failure() {
     let (lines, _guard) = Lines::heard(tracing::Level::DEBUG);

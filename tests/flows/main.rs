@@ -24,6 +24,7 @@ mod paging;
 mod patience;
 mod polling;
 mod saga;
+mod stream;
 mod surface;
 mod switches;
 mod trace;

@@ -10,6 +10,9 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod mistakes;
+mod operators;
 mod program;
 mod settings;
 mod stop;
+mod stream;
+mod traces;

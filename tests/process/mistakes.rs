@@ -52,6 +52,7 @@ async fn to_end_after_a_demo_that_is_not_played_is_a_contradiction() {
     };
     is_refused(once(&["--no-demo"]), WRONG_USE, &["--once and --no-demo contradict each other"]).await;
     is_refused(once(&["--services", "payment"]), WRONG_USE, &["--once plays the demo, which needs all five services"]).await;
+    is_refused(once(&["--host", "0.0.0.0"]), WRONG_USE, &["--once plays the demo", "--operator-token-file"]).await;
     assert!(!data_dir.exists());
 }
 

@@ -14,6 +14,8 @@ pub struct Fleet {
     broker: String,
     database: String,
     data_dir: PathBuf,
+    /// Where spans go: of the members in turn to each of these.
+    collectors: Vec<String>,
 }
 
 /// A process, and what it is to run.
@@ -47,6 +49,7 @@ impl Fleet {
             broker,
             database: servers.database().await,
             data_dir: servers.folder().join("shop"),
+            collectors: Vec::new(),
         }
     }
 
@@ -73,6 +76,12 @@ impl Fleet {
         self
     }
 
+    /// With the spans of the members in turn to each of these collectors.
+    #[must_use]
+    pub fn collectors(self, collectors: impl IntoIterator<Item = String>) -> Self {
+        Self { collectors: collectors.into_iter().collect(), ..self }
+    }
+
     /// Starts those that are not there, side by side, and waits until they serve.
     pub async fn start_all(&mut self) {
         for index in 0..self.members.len() {
@@ -92,6 +101,9 @@ impl Fleet {
         let mut command = command(env!("CARGO_BIN_EXE_ecommerce-under-test"), ["--no-demo", "--json"]);
         command.args(["--broker", &self.broker, "--database", &self.database]);
         command.args(["--services", &services, "--base-port", &base_port, "--data-dir"]).arg(&self.data_dir);
+        if !self.collectors.is_empty() {
+            command.args(["--otlp", &self.collectors[index % self.collectors.len()]]);
+        }
         self.members[index].program = Some(Program::start(&mut command));
     }
 

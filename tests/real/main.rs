@@ -26,6 +26,7 @@ mod servers;
 mod storm;
 mod takeover;
 mod topics;
+mod traces;
 
 use std::time::Duration;
 

@@ -13,6 +13,7 @@ mod cancel;
 mod deadline_races;
 mod interleavings;
 mod startup;
+mod traces;
 mod tracker;
 mod unreadable;
 mod unsent;

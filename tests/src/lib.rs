@@ -7,15 +7,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod answer;
+mod events;
 mod prefixed;
 pub mod process;
 mod records;
 pub mod schema;
 mod shop;
 mod stack;
+pub mod traces;
 mod wait;
 
 pub use answer::Answer;
+pub use events::{EventStream, ServerEvent};
 pub use prefixed::Prefixed;
 pub use records::{event_type, header, key, payload};
 pub use shop::{Opening, SERVICES, Shop, TOPICS};

@@ -1,6 +1,6 @@
 //! A client of the system's REST interface: what the demo, the bench and the check speak through.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,9 +9,11 @@ use serde_json::Value;
 use crate::ServiceName;
 
 /// The services by the address of each. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// What makes its calls an operator's.
+    token: Option<Arc<str>>,
     urls: Arc<BTreeMap<ServiceName, String>>,
 }
 
@@ -48,7 +50,14 @@ impl Client {
     /// When no HTTP client can be made.
     pub fn new(urls: BTreeMap<ServiceName, String>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
-        Ok(Self { http, urls: Arc::new(urls) })
+        Ok(Self { http, token: None, urls: Arc::new(urls) })
+    }
+
+    /// As an operator, with this token.
+    #[must_use]
+    pub fn operator(mut self, token: Option<&str>) -> Self {
+        self.token = token.map(Arc::from);
+        self
     }
 
     /// The address of a service.
@@ -114,6 +123,9 @@ impl Client {
     ) -> Result<T, CallError> {
         let url = format!("{}{path}", self.url(service)?);
         let mut request = self.http.request(method, &url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -131,10 +143,21 @@ impl Client {
     }
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
 impl CallError {
     /// Whether nobody listens there.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Http { error, .. } if error.is_connect())
+    }
+
+    /// Whether the service answers this to operators only, if it does at all.
+    pub fn is_for_operators(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. })
     }
 }
 

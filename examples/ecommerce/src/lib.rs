@@ -2,7 +2,7 @@
 //!
 //! [`contracts`] says what the services tell each other, [`services`] holds them, each in a folder of its own, and [`start`]
 //! runs them, in one process or in several. [`main`] is the command `ecommerce`: it runs them with a short demo, and has the
-//! subcommands `bench` and `check`.
+//! subcommands `bench`, `check` and `health`.
 
 #![forbid(unsafe_code)]
 
@@ -15,4 +15,4 @@ mod demo;
 mod percentile;
 pub mod services;
 
-pub use app::{Broker, Config, Running, ServiceName, StartError, Storage, main, start};
+pub use app::{Broker, Config, OperatorToken, Running, ServiceName, StartError, Storage, main, start};

@@ -46,6 +46,15 @@ impl<K: Eq + Hash> Waits<K> {
         self.0.get(thing).is_some_and(|wait| wait.until > now)
     }
 
+    /// Whether `thing` has failed since it last worked.
+    pub fn has_failed<Q>(&self, thing: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.0.contains_key(thing)
+    }
+
     /// When the first of those that wait at `now` may be tried again.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.values().map(|wait| wait.until).filter(|until| *until > now).min()

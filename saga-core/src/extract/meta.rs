@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{message::Envelope, time::Timestamp};
+use crate::{
+    message::{Envelope, TraceContext},
+    time::Timestamp,
+};
 
 /// Ids, attempt and times of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,9 @@ pub struct Meta {
     /// When this service first saw the message, by its own clock; when it was given back, if an operator did that. What a sender states
     /// does not move it: how long a handler has patience with a message is measured from here.
     pub first_seen: Timestamp,
+    /// The span of this delivery: what is called from here goes on with its trace by the headers `traceparent` and `tracestate` that it
+    /// gives. That of the envelope is the span that the message comes from.
+    pub trace: TraceContext,
     /// Why the attempt before failed; in an `exhausted` fn, why the last one did.
     pub last_error: Option<Arc<str>>,
     /// The step of a saga that the handler does, or undoes.

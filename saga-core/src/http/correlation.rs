@@ -58,13 +58,25 @@ impl<S: Send + Sync> FromRequestParts<S> for CorrelationId {
     }
 }
 
-/// The trace that a request is part of (W3C Trace Context), by its headers `traceparent` and `tracestate`; none if they are not valid.
+/// The trace that a request is part of (W3C Trace Context): its own span, which [`harden`](super::harden) has begun within the one that its
+/// headers `traceparent` and `tracestate` name, or in a trace of its own where they are not valid. Without `harden` what the headers say, if
+/// anything.
 ///
 /// Hand it to [`UnitOfWork::trace`](crate::runtime::UnitOfWork::trace), so that the events carry it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestTrace(Option<TraceContext>);
 
 impl RequestTrace {
+    /// The request's own span.
+    pub(super) fn own(context: TraceContext) -> Self {
+        Self(Some(context))
+    }
+
+    /// The span that the request comes from.
+    pub(super) fn caller(headers: &HeaderMap) -> Option<TraceContext> {
+        Self::of(headers).0
+    }
+
     fn of(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all("traceparent").iter();
         let (Some(parent), None) = (parents.next(), parents.next()) else { return Self(None) };
@@ -85,7 +97,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestTrace {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self::of(&parts.headers))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self::of(&parts.headers)))
     }
 }
 

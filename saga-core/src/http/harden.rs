@@ -16,8 +16,8 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use super::{CorrelationId, Problem, correlation};
-use crate::{id::IdSource, time::Clock};
+use super::{CorrelationId, Problem, correlation, span::RequestSpan};
+use crate::{id::IdSource, runtime::ServiceHandle, time::Clock};
 
 /// The largest body, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
@@ -76,10 +76,20 @@ pub fn harden(router: Router, clock: Clock, ids: IdSource) -> Router {
 
 /// [`harden`] with other limits.
 pub fn harden_with(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits) -> Router {
+    layered(router, clock, ids, limits, None)
+}
+
+/// [`harden_with`] around the routes of `service`, by its clock and its identities; of each request that is traced a span is told where the
+/// service's are. What asks after health and metrics is told only within a trace of its caller.
+pub fn harden_service(router: Router, service: &ServiceHandle, limits: RequestLimits) -> Router {
+    layered(router, service.clock().clone(), service.ids().clone(), limits, Some(service.clone()))
+}
+
+fn layered(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits, service: Option<ServiceHandle>) -> Router {
     // Bodies arrive here, once; the extractors' own limit would only be a second opinion.
     let router = router.layer(DefaultBodyLimit::disable());
     let room = Arc::new(Semaphore::new(limits.bodies_bytes));
-    router.layer(middleware::from_fn_with_state(Guard { clock, ids, limits, room }, guard))
+    router.layer(middleware::from_fn_with_state(Guard { clock, ids, limits, room, service }, guard))
 }
 
 #[derive(Clone)]
@@ -89,14 +99,25 @@ struct Guard {
     limits: RequestLimits,
     /// A permit for each byte of a body that may still be taken in.
     room: Arc<Semaphore>,
+    /// Whose spans are told.
+    service: Option<ServiceHandle>,
 }
 
 async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let id = CorrelationId::take_or_make(request.headers(), &guard.clock, &guard.ids);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
-    let span = tracing::error_span!("http", method = %request.method(), route, correlation_id = %id);
+    let traced = RequestSpan::begin(guard.service.as_ref(), &guard.ids, &request, route);
+    let span = tracing::error_span!(
+        "http",
+        method = %request.method(),
+        route,
+        correlation_id = %id,
+        trace_id = %traced.ids().trace(),
+        span_id = %traced.ids().span(),
+    );
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(traced.trace());
 
     let answer = async {
         let started = guard.clock.now();
@@ -107,6 +128,7 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         answer
     };
     let mut response = answer.instrument(span).await;
+    traced.answered(response.status(), id.as_str());
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(correlation::HEADER, id);
     }

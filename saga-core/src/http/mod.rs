@@ -8,6 +8,7 @@
 //!
 //! With the feature `openapi` the routes are described, at `/openapi.json` and on a page to read, `/docs`; see `openapi`.
 
+mod connection;
 mod correlation;
 mod dead_letters;
 mod expected;
@@ -18,6 +19,7 @@ mod known;
 mod objects;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+mod operators;
 mod page;
 mod problem;
 mod query;
@@ -25,11 +27,14 @@ mod replays;
 mod routes;
 mod sagas;
 mod serve;
+mod span;
 
+pub use connection::Connection;
 pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
-pub use harden::{RequestLimits, harden, harden_with};
+pub use harden::{RequestLimits, harden, harden_service, harden_with};
 pub use json::Json;
+pub use operators::{OperatedRoutes, operators_only};
 pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};
 pub use query::{Path, Query};

@@ -5,7 +5,12 @@ mod stalled;
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -14,12 +19,13 @@ use hyper_util::{
 use tokio::{
     net::TcpListener,
     pin, select,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use self::stalled::GiveUpStalledWrites;
+use super::Connection;
 
 /// The largest head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -55,7 +61,8 @@ impl Default for ServeLimits {
 }
 
 /// Serves `router` over HTTP/1.1 on `listener` until `stop` completes. Then it accepts nothing more, ends idle connections, and
-/// gives the requests that are running [`ServeLimits::stop_timeout`] to finish; says whether all of them did.
+/// gives the requests that are running [`ServeLimits::stop_timeout`] to finish; says whether all of them did. An answer that goes on
+/// without end learns of the stop by its [`Connection`].
 ///
 /// The head of a request is limited here; the body is by [`harden`](super::harden), which belongs around `router`.
 ///
@@ -72,7 +79,9 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    accept(listener, router, limits, &graceful, &mut connections, stop).await;
+    let stopping = watch::Sender::new(false);
+    accept(listener, router, limits, &graceful, &stopping, &mut connections, stop).await;
+    stopping.send_replace(true);
     let finished = timeout(limits.stop_timeout, graceful.shutdown()).await.is_ok();
     connections.shutdown().await;
     Ok(finished)
@@ -84,6 +93,7 @@ async fn accept(
     router: Router,
     limits: ServeLimits,
     graceful: &GracefulShutdown,
+    stopping: &watch::Sender<bool>,
     connections: &mut JoinSet<()>,
     stop: impl Future<Output = ()>,
 ) {
@@ -110,11 +120,21 @@ async fn accept(
                 // A connection without it works as well, only slower.
                 let _ = stream.set_nodelay(true);
                 let io = TokioIo::new(GiveUpStalledWrites::new(stream, limits.write_timeout));
-                let connection = http.serve_connection(io, TowerToHyperService::new(router.clone()));
-                let connection = graceful.watch(connection);
+                let (own, router) = (Connection::new(stopping.subscribe()), TowerToHyperService::new(router.clone()));
+                let told = own.clone();
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(told.clone());
+                    router.call(request)
+                });
+                let connection = graceful.watch(http.serve_connection(io, service));
                 connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection ended");
+                    select! {
+                        ended = connection => {
+                            if let Err(error) = ended {
+                                tracing::debug!(%error, "connection ended");
+                            }
+                        }
+                        () = own.closing() => tracing::debug!("connection closed, whatever its client had still to take"),
                     }
                     drop(permit);
                 });

@@ -5,11 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{BadHeader, Event, EventKey, Header, Received, Record, TraceContext, headers};
-use crate::{
-    failure::Fault,
-    id::{IdSource, MessageId},
-    time::Timestamp,
-};
+use crate::{failure::Fault, id::MessageId, time::Timestamp};
 
 /// How far a time that a record states may lie ahead of the clock here: further than clocks differ. One beyond that is not believed.
 pub const MAX_AHEAD: Duration = Duration::from_secs(3_600);
@@ -48,7 +44,13 @@ pub struct Envelope {
 
 impl Envelope {
     /// The envelope of what comes from no log: a timer.
-    pub(crate) fn internal(id: MessageId, source: &str, time: Timestamp, correlation_id: &str) -> Self {
+    pub(crate) fn internal(
+        id: MessageId,
+        source: &str,
+        time: Timestamp,
+        correlation_id: &str,
+        trace: Option<TraceContext>,
+    ) -> Self {
         Self {
             id,
             source: source.to_owned(),
@@ -58,7 +60,7 @@ impl Envelope {
             correlation_id: correlation_id.to_owned(),
             causation_id: None,
             saga_id: None,
-            trace: None,
+            trace,
         }
     }
 
@@ -94,7 +96,7 @@ impl Envelope {
         let event_type = headers::read(record, headers::TYPE, headers::MAX_TYPE).ok().flatten();
         Self {
             event_type: event_type.map(str::to_owned),
-            ..Self::internal(MessageId::new(position.as_str()), &record.topic, time(record, now), &position)
+            ..Self::internal(MessageId::new(position.as_str()), &record.topic, time(record, now), &position, None)
         }
     }
 }
@@ -223,13 +225,13 @@ impl Context {
         Self { correlation_id: correlation_id.into(), causation_id: None, saga_id: None, trace }
     }
 
-    /// What follows from the message in `envelope`: the same flow and trace, a new span.
-    pub fn caused_by(envelope: &Envelope, ids: &IdSource) -> Self {
+    /// What follows from the message in `envelope`, within the span `trace`: the same flow.
+    pub fn caused_by(envelope: &Envelope, trace: TraceContext) -> Self {
         Self {
             correlation_id: envelope.correlation_id.clone(),
             causation_id: Some(envelope.id.to_string()),
             saga_id: envelope.saga_id.clone(),
-            trace: envelope.trace.as_ref().map_or_else(|| TraceContext::root(ids), |parent| parent.child(ids)),
+            trace,
         }
     }
 

@@ -3,7 +3,9 @@
 //! As the recommendation says: a `traceparent` that is not valid restarts the trace, and a `tracestate` is worth something only beside
 //! a valid `traceparent`.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::IdSource;
 
@@ -27,12 +29,14 @@ const SAMPLED: u8 = 0b01;
 /// assert_ne!(child.traceparent(), parent.traceparent());
 /// assert_eq!(child.tracestate(), Some("vendor=1"));
 /// ```
+///
+/// Serialised it is one text: the `traceparent` and, behind a space, the `tracestate` if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: u128,
     span_id: u64,
     flags: u8,
-    state: Option<String>,
+    state: Option<Arc<str>>,
 }
 
 impl TraceContext {
@@ -66,6 +70,33 @@ impl TraceContext {
         Self { span_id: ids.span_id(), ..self.clone() }
     }
 
+    /// The same span of a trace that is recorded, or is not.
+    #[must_use]
+    pub fn with_sampled(self, sampled: bool) -> Self {
+        let flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
+        Self { flags, ..self }
+    }
+
+    /// Whether the trace is recorded, by whoever has begun it.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// The trace, never 0; written `{:032x}`.
+    pub fn trace_id(&self) -> u128 {
+        self.trace_id
+    }
+
+    /// The span, never 0; written `{:016x}`.
+    pub fn span_id(&self) -> u64 {
+        self.span_id
+    }
+
+    /// The flags, as a number.
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+
     /// The value of a `traceparent` header.
     pub fn traceparent(&self) -> String {
         let mut text = String::with_capacity(55);
@@ -80,6 +111,23 @@ impl TraceContext {
     }
 }
 
+impl Serialize for TraceContext {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.tracestate() {
+            Some(state) => to.collect_str(&format_args!("{} {state}", self.traceparent())),
+            None => to.serialize_str(&self.traceparent()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TraceContext {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let (parent, state) = text.split_once(' ').unwrap_or((&text, ""));
+        Self::parse(parent, state).ok_or_else(|| serde::de::Error::custom("no trace context"))
+    }
+}
+
 /// The number that `text` begins with, in exactly `digits` hexadecimal digits of lower case, and what follows.
 fn hexadecimal(text: &str, digits: usize) -> Option<(u128, &str)> {
     let (number, rest) = text.split_at_checked(digits)?;
@@ -88,7 +136,7 @@ fn hexadecimal(text: &str, digits: usize) -> Option<(u128, &str)> {
 }
 
 /// The list of members, as it is passed on; `None` when it has none or is not valid.
-fn state(text: &str) -> Option<String> {
+fn state(text: &str) -> Option<Arc<str>> {
     let members = text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
     let mut members: Vec<_> = members.collect();
     let mut keys: Vec<_> = members.iter().map(|member| key(member)).collect::<Option<_>>()?;
@@ -103,7 +151,7 @@ fn state(text: &str) -> Option<String> {
     while length(&members) > MAX_STATE {
         members.pop();
     }
-    (!members.is_empty()).then(|| members.join(","))
+    (!members.is_empty()).then(|| members.join(",").into())
 }
 
 /// The key of a valid member.
@@ -210,6 +258,8 @@ mod tests {
         fn what_is_passed_on_is_valid_whatever_came(parent in "[0-9a-fA-F-]{0,60}|.{0,60}", state in "[a-z0-9=, @_]{0,600}|.{0,80}") {
             if let Some(context) = TraceContext::parse(&parent, &state) {
                 let child = context.child(&IdSource::seeded(1));
+                let stored = serde_json::to_string(&child).expect("text");
+                prop_assert_eq!(serde_json::from_str::<TraceContext>(&stored).expect("a context"), child.clone());
                 let state = child.tracestate().unwrap_or_default();
                 prop_assert!(state.len() <= MAX_STATE);
                 prop_assert_eq!(TraceContext::parse(&child.traceparent(), state), Some(child));

@@ -14,7 +14,9 @@ use super::{
     logs, lookout,
     panics::{Task, supervise},
     relay::{self, Relay},
-    replays, saga, start,
+    replays, saga,
+    spans::{self, Destination},
+    start,
     timekeeper::{self, Timekeeper},
     upkeep,
 };
@@ -22,7 +24,7 @@ use crate::{
     handler::Handler,
     id::IdSource,
     message::{EventSet, EventType},
-    runtime::{Remote, Service, ServiceHandle, Tracker},
+    runtime::{Metrics, Remote, Service, ServiceHandle, Tracker},
     saga::{Chart, Definition, Saga},
     store::StoreError,
     time::Clock,
@@ -33,6 +35,9 @@ use crate::{
 #[cfg(feature = "http")]
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How long a stop waits for the collector of traces, at most; a fifth of its time if that is less.
+const FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Services that run together.
 pub struct App {
     name: String,
@@ -42,6 +47,7 @@ pub struct App {
     remotes: Vec<Remote>,
     sagas: Vec<Arc<Definition>>,
     outside: Vec<EventType>,
+    spans: Destination,
 }
 
 /// Why an app did not start: every problem found, one a line.
@@ -66,6 +72,7 @@ impl App {
             remotes: Vec::new(),
             sagas: Vec::new(),
             outside: Vec::new(),
+            spans: Destination::default(),
         }
     }
 
@@ -120,6 +127,15 @@ impl App {
         self
     }
 
+    /// Tells what happens to messages and requests as spans of OpenTelemetry. Nothing waits for a collector, and nothing ends for want of
+    /// one. The page `tracing` of the guide says what spans there are.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn traces(mut self, traces: crate::runtime::Traces) -> Self {
+        self.spans = Destination::from(traces);
+        self
+    }
+
     /// What is wrong with the app, as far as that can be said without its databases and its transport; empty when nothing is.
     pub fn check(&self) -> Vec<String> {
         let mut problems = start::problems(&self.services);
@@ -145,7 +161,7 @@ impl App {
     /// begun goes on then, and the databases and the transport are open, as they were given.
     pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
         let mut problems = self.check();
-        let Self { name, services, clock, ids, remotes, .. } = self;
+        let Self { name, services, clock, ids, remotes, spans, .. } = self;
         let charts = charts(&services, &remotes);
         let services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
         if problems.is_empty() {
@@ -157,7 +173,7 @@ impl App {
         let mut handle = Handle { running: BTreeMap::new(), transport: transport.clone() };
         for service in services {
             let service_name = service.name.clone();
-            match Running::start(service, transport.clone(), &clock, &ids).await {
+            match Running::start(service, transport.clone(), &clock, &ids, &spans.of(&name)).await {
                 Ok(running) => {
                     handle.running.insert(service_name, running);
                 }
@@ -254,10 +270,14 @@ impl Running {
         transport: Arc<dyn Transport>,
         clock: &Clock,
         ids: &IdSource,
+        spans: &Destination,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let topics = start::topics(std::slice::from_ref(&service));
         let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
-        let core = Arc::new(Core::new(
+        let metrics = Metrics::new(&service.name);
+        let spans = spans.open(&service.name, ids.uuid(time.clock.now()).to_string(), &metrics)?;
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "what is set below belongs to HTTP"))]
+        let mut core = Core::new(
             service.name.into(),
             service.database,
             transport,
@@ -267,7 +287,14 @@ impl Running {
             service.handlers,
             &service.trackers,
             service.state,
-        ));
+            (metrics, spans),
+        );
+        #[cfg(feature = "http")]
+        {
+            let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref());
+        }
+        let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);
         let sending = Relay::start(core.clone()).await?;
         let (stop_intake, stopping) = watch::channel(false);
@@ -297,6 +324,9 @@ impl Running {
         if !core.sagas.tracked.is_empty() {
             beside("deadlines", Box::new(|core| Box::pin(saga::watch(core))));
         }
+        if core.spans.is_on() {
+            beside("traces", Box::new(|core| Box::pin(spans::watch(core))));
+        }
         upkeep::checks(&core);
         for job in service.jobs {
             beside("job", Box::new(move |core| job(ServiceHandle::new(&core))));
@@ -310,7 +340,7 @@ impl Running {
                 let own = service.routes.map(|routes| routes(handle.clone())).unwrap_or_default();
                 let router = crate::http::served(own, &handle, service.prefix.as_deref())?;
                 let limits = crate::http::RequestLimits { answer_timeout: core.settings.answer_timeout(), ..Default::default() };
-                let router = crate::http::harden_with(router, core.clock.clone(), core.ids.clone(), limits);
+                let router = crate::http::harden_service(router, &handle, limits);
                 let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };
                 let serving = stop.clone();
                 // Kept for the case that the server is begun anew, and closed when the service stops, so that nobody waits in vain.
@@ -447,6 +477,9 @@ impl Handle {
             running.background.shutdown().await;
             running.relay.shutdown().await;
         }
+        let flush = FLUSH.min(limit / 5);
+        let flushes = self.running.values().map(|running| running.service.core().spans.close(flush));
+        futures_util::future::join_all(flushes).await;
         let closing = async {
             for running in self.running.values() {
                 relay::leave(running.service.core()).await;

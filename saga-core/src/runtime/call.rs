@@ -5,11 +5,17 @@ use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use super::{core::Core, item::Item, panics::text};
+use super::{
+    core::Core,
+    item::Item,
+    panics::text,
+    spans::{Ids, Kind, Span, brief},
+};
 use crate::{
     engine::{admission::Admission, batch::Ended},
     failure::Fault,
     handler::{CallFn, Invocation, Outcome},
+    message::TraceContext,
 };
 
 /// What a call came to.
@@ -17,10 +23,19 @@ pub(crate) struct Called {
     pub(crate) outcome: Outcome,
     /// It was broken off where it was.
     pub(crate) timed_out: bool,
+    /// Its span, if it is told.
+    pub(crate) span: Option<TraceContext>,
 }
 
-/// Calls `function` with `invocation`, on behalf of `item`.
-pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &CallFn, invocation: Invocation) -> Called {
+/// Calls `function` with `invocation`, on behalf of `item` and, in a batch, of `others`.
+pub(crate) async fn call(
+    core: &Core,
+    item: &Item,
+    others: &[&Item],
+    handler: usize,
+    function: &CallFn,
+    invocation: Invocation,
+) -> Called {
     let options = core.handlers[handler].options();
     // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
     let span = tracing::error_span!(
@@ -35,11 +50,15 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
         correlation_id = item.envelope.correlation_id,
         causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
         attempt = item.origin.attempts() + 1,
+        trace_id = %Ids(&item.span.context).trace(),
+        span_id = %Ids(&item.span.context).span(),
     );
+    let telling = core.spans.begin(&item.span.context);
     let series = &core.handler_series[handler];
     let began = tokio::time::Instant::now();
     let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
-    let called = async {
+    let own = telling.is_told().then(|| item.span.context.child(&core.ids));
+    let (outcome, timed_out) = async {
         tokio::select! {
             biased;
             ended = running => {
@@ -47,18 +66,34 @@ pub(crate) async fn call(core: &Core, item: &Item, handler: usize, function: &Ca
                     series.panics.increment();
                     Outcome::Retry(Fault::new(format!("handler `{}` panicked: {}", options.name, text(&*panic))))
                 });
-                Called { outcome, timed_out: false }
+                (outcome, false)
             }
             () = core.clock.sleep(options.timeout) => {
                 let fault = format!("handler `{}` took longer than its timeout of {:?}", options.name, options.timeout);
-                Called { outcome: Outcome::Retry(Fault::new(fault)), timed_out: true }
+                (Outcome::Retry(Fault::new(fault)), true)
             }
         }
     }
     .instrument(span)
     .await;
     series.duration.record_duration(began.elapsed());
-    called
+    core.spans.end(telling, || {
+        let error = match &outcome {
+            _ if timed_out => Some(("timeout", String::new())),
+            Outcome::Retry(fault) => Some(("retry", brief(&fault.to_string()))),
+            Outcome::Dead(fault) => Some(("dead", brief(&fault.to_string()))),
+            Outcome::Done(_) | Outcome::Rejected(_) | Outcome::Later(_) => None,
+        };
+        Span::new(own.as_ref().unwrap_or(&item.span.context), format!("handle {}", options.name), Kind::Internal)
+            .within(&item.span.context)
+            .with([
+                ("sagas.handler", options.name.into()),
+                ("sagas.attempt", i64::from(item.origin.attempts().saturating_add(1)).into()),
+            ])
+            .linked(others.iter().map(|other| other.span.context.clone()).collect())
+            .failed(error)
+    });
+    Called { outcome, timed_out, span: own }
 }
 
 /// Decodes the value of `item` for its handler.

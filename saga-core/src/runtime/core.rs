@@ -20,6 +20,7 @@ use super::{
     relay::{self, Instance},
     replays::Wanted,
     saga::SagaCore,
+    spans::Spans,
     timekeeper::Timekeeper,
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) directory: Directory,
     pub(crate) state: StateMap,
     pub(crate) metrics: Metrics,
+    pub(crate) spans: Spans,
     pub(crate) health: Health,
     /// What has been wrong for longer than a moment.
     pub(crate) conditions: Conditions,
@@ -90,6 +92,9 @@ pub(crate) struct Core {
     pub(crate) activity: watch::Sender<u64>,
     /// Whether the consumer runs as it should.
     pub(crate) consuming: AtomicBool,
+    /// Who may use the routes that read messages or act.
+    #[cfg(feature = "http")]
+    pub(crate) operators: super::operators::Operators,
 }
 
 impl Core {
@@ -104,8 +109,9 @@ impl Core {
         handlers: Vec<Handler>,
         trackers: &[Tracker],
         state: StateMap,
+        (metrics, spans): (Metrics, Spans),
     ) -> Self {
-        let (metrics, clock) = (Metrics::new(&name), time.clock.clone());
+        let clock = time.clock.clone();
         let shared = database.store().sharing().is_some();
         Self {
             directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
@@ -130,6 +136,8 @@ impl Core {
             lot_wake: Notify::new(),
             activity: watch::Sender::new(0),
             consuming: AtomicBool::new(false),
+            #[cfg(feature = "http")]
+            operators: super::operators::Operators::at(None, None),
             name,
             database,
             transport,
@@ -140,6 +148,7 @@ impl Core {
             handlers,
             state,
             metrics,
+            spans,
         }
     }
 

@@ -21,6 +21,7 @@ use super::{
     parked,
     saga::{self, Before, Scope},
     service::ServiceHandle,
+    spans::{Commit, Kind, Moment, Span},
     suspicion::{Suspicion, Trouble},
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     extract::Work,
     failure::Fault,
     handler::{Invocation, Outcome},
+    message::TraceContext,
     store::{StoreError, StoreTx, Tx, TxSlot},
     time::Timestamp,
 };
@@ -167,6 +169,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         }
     };
 
+    item.span.begins(core);
     let mut messages = vec![(value, item.meta(core, handler, now))];
     if item.role(core).is_some() {
         match enter(core, item, handler, now, stop).await? {
@@ -185,14 +188,20 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     }
 
     let (slot, begun) = (TxSlot::default(), Arc::new(Mutex::new(Begun::Not)));
+    let called = Arc::new(Mutex::new(Moment::default()));
     let invocation = Invocation {
         messages,
         tx: None,
-        work: Some(work(core, item, slot.clone(), begun.clone())),
+        work: Some(work(core, item, slot.clone(), begun.clone(), called.clone())),
         state: core.state.clone(),
         service: Some(Box::new(ServiceHandle::new(core))),
     };
-    let Called { outcome, .. } = call(core, item, handler, core.handlers[handler].call_fn(), invocation).await;
+    let calling = core.spans.begin(&item.span.context);
+    let Called { outcome, span, .. } = call(core, item, &[], handler, core.handlers[handler].call_fn(), invocation).await;
+    let until = *called.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(span) = span {
+        tell_call(core, &span, handler, calling, until);
+    }
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
     let (mut scope, mut replay) = (Scope::default(), None);
@@ -335,13 +344,26 @@ async fn write_down(
     Ok(Fate::Done)
 }
 
-/// The right to begin the transaction that the handler is given.
-fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>) -> Work {
+/// Tells what the handler did outside, `until` it began its transaction, or to its end.
+fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
+    if began.is_told() {
+        let name = core.handlers[handler].options().name;
+        let span = Span::new(&within.child(&core.ids), format!("call {name}"), Kind::Internal)
+            .within(within)
+            .with([("sagas.handler", name.into())]);
+        core.spans.tell(span.from(began, if until.is_told() { until } else { Moment::now() }));
+    }
+}
+
+/// The right to begin the transaction that the handler is given. When it did is noted in `called`.
+fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>, called: Arc<Mutex<Moment>>) -> Work {
     let core = core.clone();
+    let trace = item.span.context.clone();
     let arrival = (item.origin == Origin::Fresh).then(|| Arrival::of(item));
     let part = item.role(&core).cloned().zip(item.instance(&core));
     Work::new(Box::new(move || {
         Box::pin(async move {
+            *called.lock().unwrap_or_else(PoisonError::into_inner) = core.spans.begin(&trace);
             let now = core.clock.now();
             let opened = async {
                 let mut tx = core.store().begin().await?;
@@ -450,7 +472,9 @@ async fn commit(
             if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
                 return Ok(Fate::Fenced);
             }
+            let commit = Commit::begin(core, std::iter::once(item));
             core.commit(tx, staged).await?;
+            commit.ended(core, std::iter::once(item));
             effects.committed(core, now);
         }
         // Somebody else has handled the parked message: nothing of this is wanted.

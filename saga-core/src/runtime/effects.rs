@@ -14,6 +14,7 @@ use super::{
     metrics::HandlerSeries,
     put_off::Postponed,
     saga::{self, Scope},
+    spans::{Ids, Making},
 };
 use crate::{
     engine::{
@@ -34,6 +35,8 @@ const MAX_ERROR: usize = 2_000;
 #[derive(Default)]
 pub(crate) struct Effects {
     records: Vec<Record>,
+    /// The spans of making them.
+    making: Making,
     parks: Vec<ParkedMessage>,
     reparks: Vec<(ParkedId, u32, Timestamp, String)>,
     unparks: Vec<ParkedId>,
@@ -115,6 +118,9 @@ impl Effects {
         now: Timestamp,
     ) {
         self.done(item);
+        if refused {
+            item.span.comes_to("refused");
+        }
         self.sagas.see_received(core, item, None);
         if let Some(role) = core.handlers[handler].role() {
             self.sagas.concluded(role, item, refused, &events, now);
@@ -132,6 +138,7 @@ impl Effects {
     /// The barrier let `item` have no effect.
     pub(crate) fn without_effect(&mut self, core: &Core, item: &Item, reason: Reason) {
         self.done(item);
+        item.span.comes_to("without_effect");
         self.sagas.see_received(core, item, Some(reason.note()));
         core.sagas.without_effect(&core.metrics, item.role(core), reason, |counter| self.count(counter));
     }
@@ -141,10 +148,10 @@ impl Effects {
         if events.is_empty() {
             return;
         }
-        let context = Context::caused_by(&item.envelope, &core.ids);
-        let cause = Some(item.envelope.id.as_str());
-        self.sagas.see_published(core, &events, &context.correlation_id, cause, now);
-        self.records.extend(events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)));
+        let context = Context::caused_by(&item.envelope, item.span.context.clone());
+        self.sagas.see_published(core, &events, &context, now);
+        let making = &mut self.making;
+        self.records.extend(events.into_iter().map(|(id, event)| making.record(core, &id, event, &context, now)));
     }
 
     /// `item` waits behind a parked one of its key.
@@ -204,7 +211,15 @@ impl Effects {
     }
 
     /// `item` is given up: kept in the database, and sent to the dead letter topic as it came.
-    pub(crate) fn dead_letter(&mut self, core: &Core, item: &Item, attempts: u32, reason: &str, error: &str, now: Timestamp) {
+    pub(crate) fn dead_letter(
+        &mut self,
+        core: &Core,
+        item: &Item,
+        attempts: u32,
+        reason: &'static str,
+        error: &str,
+        now: Timestamp,
+    ) {
         let error = shortened(error);
         tracing::warn!(
             service = &*core.name,
@@ -214,13 +229,19 @@ impl Effects {
             message_id = item.envelope.id.as_str(),
             correlation_id = item.envelope.correlation_id,
             causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),
+            trace_id = %Ids(&item.span.context).trace(),
+            span_id = %Ids(&item.span.context).span(),
             attempts,
             error,
             "dead-lettered"
         );
+        item.span.begins(core);
+        item.span.fails("dead_lettered", reason, &error);
         let id = self.letter(core, item, attempts, &error, None, now);
-        self.records.push(dead_letter_record(core, item, &id, reason, &error, now));
-        self.records.extend(saga::given_up(core, item, &id, attempts, &error, now));
+        let copy = dead_letter_record(core, item, &id, reason, &error, now);
+        self.making.copy(core, &copy, &item.span.context);
+        self.records.push(copy);
+        self.records.extend(saga::given_up(core, item, &id, attempts, &error, &mut self.making, now));
     }
 
     /// `item` is given up because the framework's own part of its transaction fails: kept in the database, and nowhere else.
@@ -237,6 +258,8 @@ impl Effects {
             "dead-lettered by itself"
         );
         self.count(&core.series.dead_unwritable);
+        item.span.begins(core);
+        item.span.fails("dead_lettered", "unwritable", &error);
         let why = "nothing was written but the letter, since what else follows from one could not be".to_owned();
         self.letter(core, item, item.origin.attempts().saturating_add(1), &error, Some(why), now);
     }
@@ -296,6 +319,7 @@ impl Effects {
     /// Carries out what follows from the commit.
     pub(crate) fn committed(self, core: &Core, now: Timestamp) {
         self.counts.iter().for_each(Counter::increment);
+        self.making.committed(core);
         self.sagas.committed(core);
         if !self.letters.is_empty() {
             core.series.dead_open.add(self.letters.len() as f64);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{core::Core, inbox::Claim, judge::Part};
+use super::{core::Core, inbox::Claim, judge::Part, spans::Delivery};
 use crate::{
     engine::{
         admission::{Admission, Facts, Unfit},
@@ -40,6 +40,8 @@ pub(crate) struct Item {
     pub(crate) again: Option<Timestamp>,
     /// When it was first seen here.
     pub(crate) seen: Timestamp,
+    /// Its delivery, in the trace that it is of.
+    pub(crate) span: Delivery,
 }
 
 impl Item {
@@ -55,6 +57,7 @@ impl Item {
         let envelope = Arc::new(Envelope::by_position(&received, now));
         let place = Place { topic: received.record.topic.clone(), key: parking_key(&received) };
         Self {
+            span: Delivery::new(core, envelope.trace.as_ref()),
             envelope,
             owner: received.partition,
             epoch,
@@ -102,7 +105,8 @@ impl Item {
             bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None, seen: now }
+        let span = Delivery::new(core, envelope.trace.as_ref());
+        Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None, seen: now, span }
     }
 
     /// Whether it was parked and is not to be tried now: one of its key before it has failed since it was taken.
@@ -191,6 +195,7 @@ impl Item {
             attempt: self.origin.attempts().saturating_add(1),
             now,
             first_seen: self.seen,
+            trace: self.span.context.clone(),
             last_error: self.last_error.clone(),
             step: self.role(core).map(|role| StepName { saga: Arc::from(role.saga.name.as_str()), step: role.step }),
         }

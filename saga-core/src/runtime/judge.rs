@@ -8,6 +8,7 @@ use super::{
     effects::{Effects, outcome_counter},
     item::Item,
     service::ServiceHandle,
+    spans::Ids,
 };
 use crate::{
     engine::batch::{After, Ended, after, bounded},
@@ -129,6 +130,11 @@ impl Failed {
             ),
         };
         let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
+        match ended {
+            Ended::Later { .. } => item.span.comes_to("put_off"),
+            Ended::Dead => item.span.fails("dead", "dead", &error),
+            _ => item.span.fails("retry", "retry", &error),
+        }
         let envelope = &item.envelope;
         macro_rules! say {
             ($level:ident, $what:literal) => {
@@ -138,6 +144,8 @@ impl Failed {
                     message_id = envelope.id.as_str(),
                     correlation_id = envelope.correlation_id,
                     causation_id = envelope.causation_id.as_deref().unwrap_or_default(),
+                    trace_id = %Ids(&item.span.context).trace(),
+                    span_id = %Ids(&item.span.context).span(),
                     error,
                     then = ?after,
                     $what
@@ -257,7 +265,7 @@ async fn last_words(
         state: core.state.clone(),
         service: Some(Box::new(ServiceHandle::within_a_transaction(core))),
     };
-    let Called { outcome, timed_out } = call(core, item, handler, function, invocation).await;
+    let Called { outcome, timed_out, .. } = call(core, item, &[], handler, function, invocation).await;
     let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
     let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {

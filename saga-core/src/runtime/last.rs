@@ -10,6 +10,7 @@ use super::{
     fence::{self, Fate, Stop},
     item::Item,
     panics::{Panics, Task, guarded},
+    spans::Commit,
     suspicion::Trouble,
 };
 use crate::{engine::batch::Origin, store::StoreError};
@@ -87,7 +88,9 @@ pub(crate) async fn bury(core: &Arc<Core>, item: &Item, why: &str, stop: &Stop) 
     if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
         return Ok(Fate::Fenced);
     }
+    let commit = Commit::begin(core, std::iter::once(item));
     core.commit(tx, staged).await?;
+    commit.ended(core, std::iter::once(item));
     effects.committed(core, now);
     Ok(Fate::Done)
 }

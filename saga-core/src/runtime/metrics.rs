@@ -31,11 +31,14 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 
 use passing::Passing;
 
+#[cfg(feature = "http")]
+pub(crate) use series::ready;
+
 pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
     HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, behind_transactions, clock_skew, condition_gauge,
-    group_lag, task_panics, without_effect,
+    deadline_overdue, group_lag, task_panics, without_effect,
 };
 
 /// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.

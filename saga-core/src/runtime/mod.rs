@@ -20,6 +20,8 @@ mod last;
 mod logs;
 mod lookout;
 pub mod metrics;
+#[cfg(feature = "http")]
+mod operators;
 mod outage;
 mod panics;
 mod parked;
@@ -31,6 +33,11 @@ mod replays;
 mod routes;
 mod saga;
 mod service;
+#[cfg_attr(
+    not(feature = "otel"),
+    allow(dead_code, reason = "without the feature nothing is told, and what would be is not read")
+)]
+pub(crate) mod spans;
 mod start;
 mod suspicion;
 mod timekeeper;
@@ -41,9 +48,13 @@ pub use app::{App, Handle, StartError};
 pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
+#[cfg(feature = "http")]
+pub use operators::Operators;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
 #[cfg(feature = "http")]
 pub use routes::Routes;
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
+#[cfg(feature = "otel")]
+pub use spans::{TraceProtocol, TraceSettings, Traces, TracesError};
 pub use unit_of_work::{Aborting, Unavailable, UnitOfWork};

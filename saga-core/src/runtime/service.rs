@@ -3,7 +3,7 @@
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "http")]
-use super::Routes;
+use super::{Routes, operators::Operators};
 use super::{
     core::Core,
     dead_letters,
@@ -47,6 +47,8 @@ pub struct Service {
     pub(crate) prefix: Option<String>,
     #[cfg(feature = "http")]
     pub(crate) listener: Option<std::net::TcpListener>,
+    #[cfg(feature = "http")]
+    pub(crate) operator_token: Option<String>,
 }
 
 impl Service {
@@ -69,6 +71,8 @@ impl Service {
             prefix: None,
             #[cfg(feature = "http")]
             listener: None,
+            #[cfg(feature = "http")]
+            operator_token: None,
         }
     }
 
@@ -155,6 +159,15 @@ impl Service {
     #[must_use]
     pub fn listen(mut self, listener: std::net::TcpListener) -> Self {
         self.listener = Some(listener);
+        self
+    }
+
+    /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
+    /// and what the service guards itself. On a loopback address nobody needs it; on any other these routes are not there without it.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn operator_token(mut self, token: impl Into<String>) -> Self {
+        self.operator_token = Some(token.into());
         self
     }
 
@@ -245,6 +258,12 @@ impl ServiceHandle {
     /// The service's health, for checks of its own.
     pub fn health(&self) -> &Health {
         &self.core.health
+    }
+
+    /// Who may use the service's routes that read messages or act.
+    #[cfg(feature = "http")]
+    pub fn operators(&self) -> &Operators {
+        &self.core.operators
     }
 
     /// Begins a transaction that writes rows and publishes events together.

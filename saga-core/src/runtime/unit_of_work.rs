@@ -9,6 +9,7 @@ use super::{
     core::Core,
     judge::oversized,
     saga::{self, Before, Scope},
+    spans::{Kind, Making, Moment, Span},
 };
 use crate::{
     engine::saga::barrier::Reason,
@@ -34,6 +35,9 @@ pub struct UnitOfWork {
     sagas: Scope,
     /// Abort events that are owed, with their instances.
     aborting: Vec<(String, InstanceKey)>,
+    /// The span that it is within.
+    parent: Option<u64>,
+    began: Moment,
 }
 
 /// What came of asking for a flow to be given up.
@@ -81,8 +85,9 @@ impl UnitOfWork {
         let now = core.clock.now();
         let slot = TxSlot::default();
         let tx = Tx::lend(open, slot.clone(), false, core.ids.clone(), now);
-        let context = Context::root(core.ids.uuid(now).to_string(), TraceContext::root(&core.ids));
-        Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default(), aborting: Vec::new() })
+        let context = Context::root(core.ids.uuid(now).to_string(), core.spans.root(&core.ids));
+        let began = core.spans.begin(&context.trace);
+        Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default(), aborting: Vec::new(), parent: None, began })
     }
 
     /// Sets what the whole flow is known by; otherwise it is a new UUID. [`commit`](Self::commit) refuses one that could not be read
@@ -100,7 +105,12 @@ impl UnitOfWork {
     /// it stays in a new trace.
     pub fn trace(&mut self, parent: impl Into<Option<TraceContext>>) {
         if let Some(parent) = parent.into() {
-            self.context.trace = parent.child(&self.core.ids);
+            let core = &self.core;
+            self.context.trace = core.spans.follow(Some(&parent), &core.ids);
+            self.parent = Some(parent.span_id());
+            if !self.began.is_told() || !self.context.trace.is_sampled() {
+                self.began = core.spans.begin(&self.context.trace);
+            }
         }
     }
 
@@ -155,7 +165,7 @@ impl UnitOfWork {
     /// # Errors
     /// When nothing was committed, or that is not known.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let Self { core, tx, slot, context, mut sagas, aborting } = self;
+        let Self { core, tx, slot, context, mut sagas, aborting, parent, began } = self;
         let now = tx.now();
         drop(tx);
         let Some(mut returned) = slot.take() else {
@@ -175,12 +185,19 @@ impl UnitOfWork {
                 "this unit of work gives {saga} {id} up, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
             )));
         }
-        sagas.see_published(&core, &events, &context.correlation_id, context.causation_id.as_deref(), now);
+        sagas.see_published(&core, &events, &context, now);
         sagas.write(&core, &mut *returned.tx, now).await?;
-        let records: Vec<_> = events.into_iter().map(|(id, event)| event.into_record(&id, &core.name, now, &context)).collect();
+        let mut making = Making::default();
+        let records: Vec<_> = events.into_iter().map(|(id, event)| making.record(&core, &id, event, &context, now)).collect();
         let staged = core.stage(&mut *returned.tx, &records).await?;
         core.commit(returned.tx, staged).await?;
         sagas.committed(&core);
+        making.committed(&core);
+        core.spans.end(began, || {
+            Span::new(&context.trace, "unit of work".to_owned(), Kind::Internal)
+                .within_remote(parent)
+                .with([("messaging.message.conversation_id", context.correlation_id.into())])
+        });
         Ok(())
     }
 }

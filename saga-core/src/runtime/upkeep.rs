@@ -13,7 +13,7 @@ use futures_core::future::BoxFuture;
 use super::{
     conditions::Severity,
     core::Core,
-    metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, group_lag},
+    metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, deadline_overdue, group_lag},
     panics::Panics,
     parked, partitions, saga,
 };
@@ -76,6 +76,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
                 saga::look_again(&core).await;
             }
             measure_attention(&core).await;
+            measure_overdue(&core).await;
         }
         if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 0).await {
             core.series.dead_open.set_count(open);
@@ -124,6 +125,13 @@ async fn measure_attention(core: &Core) {
         let of_saga = attention.iter().find(|(saga, _)| *saga == tracked.definition.name);
         tracked.series.attention.set_count(of_saga.map_or(0, |(_, count)| *count));
     }
+}
+
+/// Shows how long ago the earliest deadline has passed that was not carried out: by this instance, or by another of the service.
+async fn measure_overdue(core: &Core) {
+    let Ok(next) = core.store().sagas().next_due(&core.name).await else { return };
+    let overdue = next.map_or(Duration::ZERO, |next| core.clock.now().since(next));
+    deadline_overdue(&core.metrics).set(overdue.as_secs_f64());
 }
 
 /// Looks for parked keys that others have changed, for ever.

@@ -160,6 +160,14 @@ impl PumpBuilder {
         self
     }
 
+    /// With its spans to `traces`.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn traces(mut self, traces: crate::runtime::Traces) -> Self {
+        self.app = self.app.traces(traces);
+        self
+    }
+
     /// With `clock` instead of one of its own.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {

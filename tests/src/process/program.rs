@@ -24,8 +24,9 @@ pub fn command<A: AsRef<OsStr>>(executable: &str, args: impl IntoIterator<Item =
     let mut command = Command::new(executable);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("ECOMMERCE_") || name == "RUST_LOG" {
-            command.env_remove(name);
+        let name = name.to_string_lossy();
+        if name.starts_with("ECOMMERCE_") || name.starts_with("OTEL_") || name == "RUST_LOG" {
+            command.env_remove(&*name);
         }
     }
     command

@@ -9,7 +9,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    Options, Output, Running, ServiceName, StartError,
+    Options, Output, Running, ServiceName, StartError, health,
     options::{Cli, Command, Flows},
     start,
 };
@@ -45,6 +45,10 @@ pub fn main() -> ExitCode {
         match cli.command {
             None => run(&options, output).await,
             Some(Command::Check) => ended(check::check(&options, output).await),
+            Some(Command::Health) => match health::health(&options, output).await {
+                Ok(ready) => ExitCode::from(if ready { OK } else { FAILED }),
+                Err(error) => complain(&error, WRONG_USE),
+            },
             Some(Command::Bench(load)) => ended(bench::bench(&options, load, output).await),
         }
     })
@@ -86,7 +90,11 @@ async fn run(options: &Options, output: Output) -> ExitCode {
 /// Plays the demo, then serves for as long as nobody stops it.
 async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     let mut as_it_should = true;
-    if !options.no_demo && plays_the_demo(running) {
+    let allowed = options.turns_switches().unwrap_or(false);
+    if !options.no_demo && !allowed {
+        output.say("The demo is not played: it turns switches that are for operators, and there is no --operator-token-file.");
+    }
+    if !options.no_demo && allowed && plays_the_demo(running) {
         let flows = match options.demo {
             Flows::Short => demo::SHORT,
             Flows::All => demo::ALL,

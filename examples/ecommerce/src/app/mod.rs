@@ -1,18 +1,21 @@
 //! The five services put together: in one process, or some of them.
 
 mod cli;
+mod health;
 mod options;
 mod output;
+mod peers;
 mod ports;
 mod start;
 mod storage;
+mod token;
 
 pub use cli::main;
-pub(crate) use options::Options;
+pub(crate) use options::{Options, OptionsError};
 pub(crate) use output::Output;
-pub(crate) use ports::urls;
 pub use start::{Broker, Config, Running, StartError, start};
 pub use storage::Storage;
+pub use token::OperatorToken;
 
 use std::{fmt, str::FromStr};
 

@@ -1,6 +1,7 @@
 //! What can be set from outside: flags, environment variables `ECOMMERCE_*`, a TOML file, defaults, in that order.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     time::Duration,
@@ -8,14 +9,15 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use sagas::{
-    Settings,
+    Settings, TraceSettings, Traces, TracesError,
     config::{ConfigError, load},
     kafka::{KafkaConfig, config::KafkaConfigError},
     store::{StoreError, postgres::PostgresOptions},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Broker, Config, ServiceName, Storage};
+use super::{Broker, Config, OperatorToken, ServiceName, Storage, peers, ports};
+use crate::client::Client;
 
 /// An order system of five services in one process.
 ///
@@ -39,6 +41,8 @@ pub(super) enum Command {
     Bench(crate::bench::Load),
     /// Check the invariants, of the running system or, when nothing runs, of its data
     Check,
+    /// Ask whether the services that run with these settings can take work: exit code 0 when all of them can
+    Health,
 }
 
 /// The settings as flags.
@@ -65,6 +69,19 @@ pub(super) struct Flags {
     /// How long an order may be undecided before it is cancelled, as 90s or 1h30m [default: 15m]
     #[arg(long, value_name = "TIME", global = true)]
     order_deadline: Option<String>,
+    /// The file with the token that operators send in `Authorization: Bearer`. On any address but a loopback one it takes a token to
+    /// read messages or to act; ECOMMERCE_OPERATOR_TOKEN can have it instead
+    #[arg(long, value_name = "FILE", global = true)]
+    operator_token_file: Option<PathBuf>,
+    /// Where services run that are not on this machine: inventory=http://inventory:8082,payment=http://payment:8083
+    #[arg(long, value_name = "SERVICE=URL,..", global = true)]
+    peers: Option<String>,
+    /// The collector of traces: grpc://host:4317, or http://host:4318 [default: none, or as OTEL_EXPORTER_OTLP_ENDPOINT says]
+    #[arg(long, value_name = "URL", global = true)]
+    otlp: Option<String>,
+    /// The part of the traces that is recorded, from 0 to 1 [default: 1, or as OTEL_TRACES_SAMPLER says]
+    #[arg(long, value_name = "PART", global = true)]
+    trace_ratio: Option<f64>,
     /// Do not play the demo
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
@@ -107,6 +124,16 @@ pub(crate) struct Options {
     pub database: String,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: String,
+    /// The file with the operator's token.
+    pub operator_token_file: Option<PathBuf>,
+    /// The operator's token, where there is no such file.
+    pub operator_token: Option<OperatorToken>,
+    /// Where services run that are not on this machine.
+    pub peers: String,
+    /// The collector of traces.
+    pub otlp: Option<String>,
+    /// The part of the traces that is recorded.
+    pub trace_ratio: Option<f64>,
     /// Whether the demo is left out.
     pub no_demo: bool,
     /// Which flows the demo plays.
@@ -139,6 +166,11 @@ impl Default for Options {
             broker: "embedded".to_owned(),
             database: "sqlite".to_owned(),
             order_deadline: "15m".to_owned(),
+            operator_token_file: None,
+            operator_token: None,
+            peers: String::new(),
+            otlp: None,
+            trace_ratio: None,
             no_demo: false,
             demo: Flows::Short,
             once: false,
@@ -163,6 +195,12 @@ pub(crate) enum OptionsError {
     /// The demo, without all that it plays with.
     #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
     OnceWithoutServices,
+    /// The demo, where it may not do what it does.
+    #[error(
+        "--once plays the demo, which turns switches that are for operators: on an address that others can reach give it \
+         --operator-token-file or ECOMMERCE_OPERATOR_TOKEN, or leave out --host"
+    )]
+    OnceWithoutToken,
     /// An address of Apache Kafka that cannot be used.
     #[error("--broker: {0}; or write `embedded`")]
     Kafka(#[from] KafkaConfigError),
@@ -172,6 +210,21 @@ pub(crate) enum OptionsError {
     /// A time that is none.
     #[error("--order-deadline {0}: write a time from 1s to 1d, as 90s, 15m or 1h30m")]
     OrderDeadline(String),
+    /// The operator's token is none.
+    #[error("{0}")]
+    Token(String),
+    /// An address of a service that is none.
+    #[error("--peers: {0}")]
+    Peers(String),
+    /// No port is named where one has to be asked.
+    #[error("--base-port 0 is any free port: name the one on which the services run")]
+    AnyPort,
+    /// No HTTP client can be made.
+    #[error("no HTTP client: {0}")]
+    Client(String),
+    /// Spans cannot be sent as they are to be.
+    #[error("--otlp, --trace-ratio: {0}")]
+    Traces(#[from] TracesError),
     /// A parameter of the database's address that is ours to set.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
     Schema,
@@ -187,7 +240,10 @@ impl Options {
         options.broker()?;
         options.storage()?;
         options.deadline()?;
+        options.traces()?;
         options.services()?;
+        options.token()?;
+        options.peers()?;
         Ok(options)
     }
 
@@ -199,8 +255,17 @@ impl Options {
         match self.once {
             true if self.no_demo => Err(OptionsError::OnceWithoutDemo),
             true if self.services()?.len() < ServiceName::ALL.len() => Err(OptionsError::OnceWithoutServices),
+            true if !self.turns_switches()? => Err(OptionsError::OnceWithoutToken),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the demo may turn the switches of the gateway and the providers, which is for operators.
+    ///
+    /// # Errors
+    /// When the operator's token is none.
+    pub(super) fn turns_switches(&self) -> Result<bool, OptionsError> {
+        Ok(self.host.to_canonical().is_loopback() || self.token()?.is_some())
     }
 
     fn broker(&self) -> Result<Broker, OptionsError> {
@@ -242,6 +307,58 @@ impl Options {
         parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
     }
 
+    /// What operators say: what is in the file, or else the token that was given.
+    ///
+    /// # Errors
+    /// When it is no token.
+    pub(crate) fn token(&self) -> Result<Option<OperatorToken>, OptionsError> {
+        match (&self.operator_token_file, &self.operator_token) {
+            (Some(path), _) => match OperatorToken::read(path) {
+                Ok(token) => Ok(Some(token)),
+                Err(why) => Err(OptionsError::Token(format!("--operator-token-file: {why}"))),
+            },
+            (None, Some(token)) => match token.clone().checked() {
+                Ok(token) => Ok(Some(token)),
+                Err(why) => Err(OptionsError::Token(format!("ECOMMERCE_OPERATOR_TOKEN: {why}"))),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn peers(&self) -> Result<BTreeMap<ServiceName, String>, OptionsError> {
+        peers::parse(&self.peers).map_err(OptionsError::Peers)
+    }
+
+    /// Where the services of this process can be called from this machine.
+    ///
+    /// # Errors
+    /// When their ports are any that are free.
+    pub(crate) fn urls(&self) -> Result<BTreeMap<ServiceName, String>, OptionsError> {
+        if self.base_port == 0 {
+            return Err(OptionsError::AnyPort);
+        }
+        let own = self.services()?;
+        Ok(ports::urls(self.host, self.base_port).into_iter().filter(|(service, _)| own.contains(service)).collect())
+    }
+
+    /// A client of the whole system: of the services of this process, and of those elsewhere.
+    ///
+    /// # Errors
+    /// When the token or an address is none, or no client can be made.
+    pub(crate) fn client(&self) -> Result<Client, OptionsError> {
+        let mut urls = ports::urls(self.host, self.base_port);
+        urls.extend(self.peers()?);
+        let client = Client::new(urls).map_err(|error| OptionsError::Client(error.to_string()))?;
+        Ok(client.operator(self.token()?.as_ref().map(OperatorToken::as_str)))
+    }
+
+    fn traces(&self) -> Result<Traces, OptionsError> {
+        let mut settings = TraceSettings::default();
+        settings.endpoint.clone_from(&self.otlp);
+        settings.ratio = self.trace_ratio;
+        Ok(Traces::otlp(&settings)?)
+    }
+
     fn services(&self) -> Result<Vec<ServiceName>, OptionsError> {
         let names = self.services.split(',').map(str::trim);
         let mut services = names.map(str::parse).collect::<Result<Vec<_>, _>>().map_err(OptionsError::Services)?;
@@ -262,6 +379,9 @@ impl Options {
         config.storage = self.storage()?;
         config.settings = self.limits.clone();
         config.order_deadline = self.deadline()?;
+        config.operator_token = self.token()?;
+        config.peers = self.peers()?;
+        config.traces = self.traces()?;
         Ok(config)
     }
 }

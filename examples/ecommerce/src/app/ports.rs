@@ -48,7 +48,7 @@ pub(super) fn bind(
 }
 
 /// Where each service can be called when it runs on its own port behind `base_port`, here or in another process of this machine.
-pub(crate) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
+pub(super) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
     let ports = ServiceName::ALL.into_iter().zip(0..);
     ports.filter_map(|(service, offset)| Some((service, url(SocketAddr::new(host, base_port.checked_add(offset)?))))).collect()
 }

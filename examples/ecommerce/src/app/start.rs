@@ -10,7 +10,7 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Remote, Service, ServiceHandle, Settings, Tracker,
+    App, Handle, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     saga::Saga,
@@ -23,7 +23,7 @@ use sagas::{
 };
 
 use super::{
-    ServiceName, Storage,
+    OperatorToken, ServiceName, Storage,
     ports::{self, PortError},
 };
 use crate::services::notification::providers::Providers;
@@ -32,7 +32,8 @@ use crate::{
     client::Client,
     contracts::{OrderShipped, PlaceOrder},
     services::{
-        analytics, inventory, notification, order,
+        analytics::{self, stream::StreamLimits},
+        inventory, notification, order,
         payment::{self, gateway::Gateway, terminal::Terminal},
     },
 };
@@ -73,6 +74,14 @@ pub struct Config {
     pub settings: Settings,
     /// How long an order may be undecided before it is cancelled.
     pub order_deadline: Duration,
+    /// The limits of the event stream.
+    pub stream: StreamLimits,
+    /// What operators say who are not on this machine.
+    pub operator_token: Option<OperatorToken>,
+    /// Where services run that do not run in this process, when not on this machine behind `base_port`.
+    pub peers: BTreeMap<ServiceName, String>,
+    /// Where spans go.
+    pub traces: Traces,
 }
 
 impl Config {
@@ -89,6 +98,10 @@ impl Config {
             ids: IdSource::random(),
             settings: Settings::default(),
             order_deadline: PlaceOrder::definition().deadline,
+            stream: StreamLimits::default(),
+            operator_token: None,
+            peers: BTreeMap::new(),
+            traces: Traces::off(),
         }
     }
 
@@ -200,7 +213,10 @@ pub struct Running {
 /// # Errors
 /// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let Config { data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline } = config;
+    let Config {
+        data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream, traces, ..
+    } = config;
+    let token = config.operator_token.as_ref().map(OperatorToken::as_str);
     let mut listeners = ports::bind(&services, host, base_port)?;
     std::fs::create_dir_all(&data_dir).map_err(|error| StartError::DataDir { path: data_dir.clone(), error })?;
     let (transport, log): (Arc<dyn Transport>, _) = match broker {
@@ -221,10 +237,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let own: BTreeMap<_, _> = urls.collect();
     // Those that do not run here may run beside this process, on their own ports.
     let mut all = if base_port == 0 { BTreeMap::new() } else { ports::urls(host, base_port) };
+    all.extend(config.peers);
     all.extend(own.clone());
-    let (client, peers) = (Client::new(own)?, Client::new(all)?);
+    let (client, peers) = (Client::new(own)?.operator(token), Client::new(all)?.operator(token));
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>();
+    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>().traces(traces);
     for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
         app = app.remote(elsewhere(name));
     }
@@ -240,9 +257,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
                 payment::service(database, Terminal::new(opened, clock.clone()))
             }
             ServiceName::Notification => notification::service(database, Providers::new(ids.clone())),
-            ServiceName::Analytics => analytics::service(database),
+            ServiceName::Analytics => analytics::service(database, stream),
         };
         let service = service.settings(settings.clone());
+        let service = match token {
+            Some(token) => service.operator_token(token),
+            None => service,
+        };
         app = app.service(match listeners.remove(&name) {
             Some(listener) => service.listen(listener),
             None => service,

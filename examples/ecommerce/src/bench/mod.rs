@@ -14,7 +14,7 @@ use sagas::{id::IdSource, time::Clock};
 use self::{drive::Drive, measure::Measured};
 use crate::{
     ServiceName,
-    app::{Options, Output, urls},
+    app::{Options, Output},
     check::{self, Report},
     client::Client,
     start,
@@ -39,7 +39,7 @@ pub(crate) struct Load {
 /// # Errors
 /// When the system cannot be started or driven.
 pub(crate) async fn bench(options: &Options, load: Load, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
-    let there = there(options)?;
+    let there = options.client()?;
     let (client, own) = if there.get::<serde_json::Value>(ServiceName::Order, "/health/live").await.is_ok() {
         (there, None)
     } else {
@@ -70,9 +70,4 @@ async fn measured(client: &Client, load: Load, own: bool, output: Output) -> Res
     let report: Report = client.get(ServiceName::Order, "/check").await?;
     check::command::tell(&report, output);
     Ok(measured.all_ended() && report.ok)
-}
-
-/// A client of what may run on the ports of `options`.
-fn there(options: &Options) -> Result<Client, reqwest::Error> {
-    Client::new(urls(options.host, options.base_port))
 }

@@ -1,6 +1,6 @@
 //! `ecommerce check`.
 
-use std::{collections::BTreeMap, error::Error};
+use std::error::Error;
 
 use sagas::{id::IdSource, time::Clock};
 
@@ -8,7 +8,6 @@ use super::{Others, Report};
 use crate::{
     ServiceName,
     app::{Options, Output},
-    client::Client,
     services::{inventory, order, payment},
 };
 
@@ -17,8 +16,8 @@ use crate::{
 /// # Errors
 /// When there is neither a system nor data.
 pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
-    let url = format!("http://{}:{}", options.host, options.base_port);
-    let client = Client::new(BTreeMap::from([(ServiceName::Order, url.clone())]))?;
+    let client = options.client()?;
+    let url = client.url(ServiceName::Order)?;
     let report = match client.get::<Report>(ServiceName::Order, "/check").await {
         Ok(report) => {
             output.say(format_args!("The system at {url}:"));
@@ -27,6 +26,10 @@ pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box
         Err(error) if error.is_connect() => {
             output.say(format_args!("Nothing runs at {url}; the data in {}:", options.place()));
             at_rest(options).await?
+        }
+        Err(error) if error.is_for_operators() => {
+            let fix = "give the operator's token of that service with --operator-token-file or ECOMMERCE_OPERATOR_TOKEN";
+            return Err(format!("{error}; {fix}").into());
         }
         Err(error) => return Err(error.into()),
     };

@@ -39,6 +39,17 @@ impl OrderStatus {
         matches!(self, Self::Completed | Self::Cancelled | Self::Shipped)
     }
 
+    /// How far an order with this status is: it only ever goes to a status of a higher rank.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Created => 0,
+            Self::InventoryReserved | Self::InventoryInsufficient => 1,
+            Self::PaymentProcessed | Self::PaymentFailed => 2,
+            Self::Completed | Self::Cancelled => 3,
+            Self::Shipped => 4,
+        }
+    }
+
     /// Whether the order was confirmed, shipped or not.
     pub const fn is_confirmed(self) -> bool {
         matches!(self, Self::Completed | Self::Shipped)

@@ -10,9 +10,10 @@ mod timers;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    message::TraceContext,
     saga::{Definition, InstanceKey, InstanceRecord, InstanceState, Step},
     time::Timestamp,
 };
@@ -68,6 +69,15 @@ pub struct Body {
     pub ended_by_hand: bool,
     /// What participants have given up and is in the way.
     pub stopped: Vec<GivenUp>,
+    /// The span that it began in: what timers and operators do goes on with its trace.
+    #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
+}
+
+/// A trace that cannot be read is none: no instance is worth less for it.
+fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceContext>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    Ok(text.and_then(|text| serde_json::from_value(text.into()).ok()))
 }
 
 /// An event that was seen.

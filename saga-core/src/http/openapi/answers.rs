@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::{
     IntoResponses,
-    openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, schema::AllOfBuilder},
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, path::Operation,
+        schema::AllOfBuilder,
+    },
 };
 
 /// 404 `NOT_FOUND`: what the path names is not there.
@@ -28,6 +31,7 @@ pub(super) struct Answer {
 }
 
 const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "How many seconds to wait before the next try.");
+const AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
 const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path answers to, with commas between them.");
 
 /// A JSON body, or a parameter beside one, that does not fit.
@@ -46,6 +50,24 @@ pub(super) const INVALID: Answer = Answer {
     codes: &["BAD_REQUEST", "VALIDATION_ERROR"],
     description: "A parameter does not fit, or is not known; `errors` names it.",
     detail: "the query does not fit: size: must be a whole number from 1 to 500",
+    header: None,
+};
+/// Without the operator's token.
+pub(super) const UNAUTHORIZED: Answer = Answer {
+    name: "Unauthorized",
+    status: 401,
+    codes: &["UNAUTHORIZED"],
+    description: "This is for operators, who send a token.",
+    detail: "this is for operators: send the operator's token in `Authorization: Bearer`",
+    header: Some(AUTHENTICATE),
+};
+/// An operator's browser, on the page of somebody else.
+pub(super) const FORBIDDEN: Answer = Answer {
+    name: "Forbidden",
+    status: 403,
+    codes: &["FORBIDDEN"],
+    description: "A page of another site has sent this, or it is a form.",
+    detail: "a page of another site has sent this; send JSON or no body, from a program or from a page of this service",
     header: None,
 };
 const NOT_FOUND: Answer = Answer {
@@ -114,9 +136,11 @@ pub(super) const UNAVAILABLE: Answer = Answer {
 };
 
 /// All of them.
-pub(super) const ALL: [Answer; 10] = [
+pub(super) const ALL: [Answer; 12] = [
     BAD_REQUEST,
     INVALID,
+    UNAUTHORIZED,
+    FORBIDDEN,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,
@@ -140,6 +164,11 @@ impl Answer {
 
     pub(super) fn reference(&self) -> Value {
         json!({"$ref": format!("#/components/responses/{}", self.name)})
+    }
+
+    /// Adds it to what `operation` answers.
+    pub(super) fn add_to(&self, operation: &mut Operation) {
+        operation.responses.responses.insert(self.status.to_string(), Ref::from_response_name(self.name).into());
     }
 
     fn responses(&self) -> BTreeMap<String, RefOr<Response>> {

@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     routing::{get, post},
 };
+use futures_util::{StreamExt, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -49,6 +50,14 @@ async fn start(limits: ServeLimits) -> Server {
     let router = Router::new()
         .route("/", get(async || "here"))
         .route("/large", get(async || vec![b'x'; 64 << 20]))
+        .route("/endless", get(endless))
+        .route(
+            "/closed",
+            get(async |connection: Connection| {
+                connection.close();
+                vec![b'x'; 64 << 20]
+            }),
+        )
         .route("/size", post(async |body: Bytes| body.len().to_string()))
         .route(
             "/held",
@@ -64,6 +73,12 @@ async fn start(limits: ServeLimits) -> Server {
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn(serve(listener, router, limits, async move { stopped.await.unwrap_or_default() }));
     Server { address, stop, running, open, held }
+}
+
+/// An answer that says one thing, and ends only because the server stops.
+async fn endless(connection: Connection) -> Body {
+    let first = stream::iter([Ok::<_, std::convert::Infallible>("here")]);
+    Body::from_stream(first.chain(stream::pending()).take_until(connection.stopping()))
 }
 
 async fn connect(server: &Server, send: &[u8]) -> TcpStream {
@@ -178,6 +193,32 @@ async fn stopping_lets_a_request_finish() {
     assert!(until_closed(held).await.ends_with("let go"));
     let finished = timeout(PATIENCE, server.running).await.expect("it ends").expect("no panic").expect("it served");
     assert!(finished);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_does_not_hold_up_a_stop() {
+    let server = start(ServeLimits { stop_timeout: 2 * PATIENCE, ..short() }).await;
+    let mut endless = connect(&server, b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut answer = String::new();
+    while !answer.contains("here") {
+        let mut some = [0; 1024];
+        let count = timeout(PATIENCE, endless.read(&mut some)).await.expect("it begins").expect("it is open");
+        assert_ne!(count, 0, "it goes on: {answer}");
+        answer += std::str::from_utf8(&some[..count]).expect("text");
+    }
+    server.stop.send(()).expect("it runs");
+    let finished = timeout(PATIENCE, server.running).await.expect("it ends").expect("no panic").expect("it served");
+    assert!(finished);
+    assert_eq!(until_closed(endless).await, "0\r\n\r\n", "the answer ends in order");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_waits_for_nobody() {
+    let server = start(ServeLimits { connections: 1, write_timeout: 10 * PATIENCE, ..short() }).await;
+    // One connection is all there is, so the second is only answered when the first is gone. Its client takes nothing.
+    let _stalled = connect(&server, b"GET /closed HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let answer = until_closed(connect(&server, GET).await).await;
+    assert!(answer.ends_with("here"), "{answer}");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::{
         judge::{Failed, Judged, conclude, judge, moved_away},
         saga::{self, Scope},
         service::ServiceHandle,
+        spans::Commit,
     },
     Knowledge, Run,
 };
@@ -99,7 +100,10 @@ impl<'l> Transaction<'l> {
                     return Ok(Run::Again);
                 }
                 let held = core.clock.now().since(begun);
+                let ours = || items.iter().filter(|item| !this.knowledge.fenced.has(item));
+                let commit = Commit::begin(core, ours());
                 core.commit(tx, staged).await?;
+                commit.ended(core, ours());
                 held
             }
             Written::Gone(ids) => {
@@ -237,6 +241,7 @@ impl<'l> Transaction<'l> {
             Before::Stay | Before::Duplicate => return Ok(Some(tx)),
             Before::Run => {}
         }
+        at.iter().for_each(|index| self.items[*index].span.begins(self.core));
         if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
             return self.conclude(tx, first, item, handler, failed).await;
         }
@@ -299,7 +304,8 @@ impl<'l> Transaction<'l> {
         let state = core.state.clone();
         let service: Option<Box<dyn Any + Send>> = Some(Box::new(ServiceHandle::within_a_transaction(core)));
         let invocation = Invocation { messages, tx: lent, work: None, state, service };
-        let Called { outcome, timed_out } = call(core, item, handler, definition.call_fn(), invocation).await;
+        let others: Vec<_> = at[1..].iter().map(|index| &self.items[*index]).collect();
+        let Called { outcome, timed_out, .. } = call(core, item, &others, handler, definition.call_fn(), invocation).await;
 
         let (mut tx, touched, published) = match kept {
             Some(tx) => (tx, false, Vec::new()),

@@ -33,6 +33,8 @@ const SAGA_NOT_ALLOWED: &str = "sagas_saga_events_not_allowed_total";
 const SAGA_UNKNOWN: &str = "sagas_saga_events_of_unknown_instances_total";
 const SAGA_WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
 const SAGA_OPEN: &str = "sagas_saga_instances_open";
+const SAGA_OVERDUE: &str = "sagas_saga_deadline_overdue_seconds";
+const READY: &str = "sagas_ready";
 const SAGA_ATTENTION: &str = "sagas_saga_instances_needing_attention";
 
 /// What a gauge of something that comes and goes shows.
@@ -79,6 +81,11 @@ pub(super) fn describe(metrics: &Metrics) {
         (CONDITIONS, "Standing conditions of the service, by name; health gives the cause and the fix of each."),
         (SAGA_OPEN, "Instances of a saga that have not ended."),
         (SAGA_ATTENTION, "Instances of a saga that somebody has to look at."),
+        (
+            SAGA_OVERDUE,
+            "How long ago the earliest deadline that was not carried out yet has passed, in seconds; 0 when none has.",
+        ),
+        (READY, "1 when the service can take work, as /health/ready says, else 0; asked at each scrape."),
     ] {
         metrics.describe_gauge(name, help);
     }
@@ -124,6 +131,17 @@ pub(crate) fn group_lag(metrics: &Metrics, topic: &str) -> PassingGauge {
 /// Offsets of a topic that wait behind an open transaction.
 pub(crate) fn behind_transactions(metrics: &Metrics, topic: &str) -> PassingGauge {
     metrics.passing(BEHIND_TRANSACTIONS, &[("topic", topic)])
+}
+
+/// How long ago the earliest deadline has passed that the service has not carried out.
+pub(crate) fn deadline_overdue(metrics: &Metrics) -> Gauge {
+    metrics.gauge(SAGA_OVERDUE, &[])
+}
+
+/// Whether the service can take work.
+#[cfg(feature = "http")]
+pub(crate) fn ready(metrics: &Metrics) -> Gauge {
+    metrics.gauge(READY, &[])
 }
 
 /// How many seconds the clock called `against` is ahead.
@@ -357,12 +375,14 @@ mod tests {
         condition_gauge(&metrics, "clock_skew");
         task_panics(&metrics, "relay");
         clock_skew(&metrics, "log");
+        deadline_overdue(&metrics);
+        metrics.gauge(READY, &[]);
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 31, "{described:?}");
+        assert_eq!(described.len(), 33, "{described:?}");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{super::metrics::TopicSeries, Relay};
+use super::{
+    super::{metrics::TopicSeries, spans::Sending},
+    Relay,
+};
 use crate::{
     message::Record,
     store::OutboxId,
@@ -17,6 +20,7 @@ impl Relay {
             return;
         }
         let (ids, records): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let sending = Sending::begin(&self.core, records.len());
         let results = self.core.transport.publish(records.clone()).await;
         let (mut refused, mut unknown) = (Vec::new(), None);
         let (mut taken, mut failing) = (HashSet::new(), BTreeMap::new());
@@ -25,7 +29,12 @@ impl Relay {
             let mut results = results.into_iter();
             for (id, record) in ids.iter().zip(&records) {
                 let missing = || Err(TransportError::Unavailable("the log gave no answer for a record".into()));
-                match results.next().unwrap_or_else(missing) {
+                let answer = results.next().unwrap_or_else(missing);
+                // What fails again and again is told once: the relay tries as long as the log is away.
+                if answer.is_ok() || !self.topics.has_failed(&record.topic) {
+                    sending.answered(&self.core, record, &answer);
+                }
+                match answer {
                     Ok(_) => {
                         ledger.sent(*id);
                         let metrics = &self.core.metrics;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::{
     super::{
@@ -17,6 +18,7 @@ use super::{
         judge::{Part, judge},
         panics::{Panics, Task, guarded},
         service::ServiceHandle,
+        spans::{Ids, Kind, Making, Span, brief as shortly},
         suspicion::Trouble,
     },
     Tracked, brief,
@@ -32,7 +34,7 @@ use crate::{
     failure::Fault,
     handler::{Invocation, Outcome},
     id::MessageId,
-    message::{Context, Envelope, Outgoing},
+    message::{Context, Envelope, Outgoing, TraceContext},
     saga::{Cause, InstanceKey, Role, RoleKind},
     store::{HistoryEntry, StoreError, StoreTx, Tx, TxSlot},
     time::Timestamp,
@@ -281,19 +283,40 @@ async fn abort(
         return tx.commit().await;
     }
     let slot = TxSlot::default();
-    let envelope = Arc::new(Envelope::internal(message_id.clone(), &core.name, now, &instance.known.correlation_id));
+    let began = instance.known.trace.clone();
+    let trace = core.spans.follow(began.as_ref(), &core.ids);
+    let telling = core.spans.begin(&trace);
+    let tell = |error: Option<(&'static str, String)>| {
+        core.spans.end(telling, || {
+            Span::new(&trace, format!("deadline {}", key.saga), Kind::Internal)
+                .within_remote(began.as_ref().map(TraceContext::span_id))
+                .with([("sagas.saga", key.saga.as_str().into()), ("sagas.instance", brief(&key.id).into())])
+                .with([("sagas.cause", cause.to_string().into())])
+                .failed(error)
+        });
+    };
+    let envelope = Envelope::internal(message_id.clone(), &core.name, now, &instance.known.correlation_id, began.clone());
+    let envelope = Arc::new(envelope);
     let make = role.make_deadline.ok_or_else(|| StoreError::Refused("the handler of a deadline takes none".into()))?;
     let invocation = Invocation {
         messages: vec![(
             make(&key.id, instance.started_at, cause.clone()),
-            meta(core, handler, envelope.clone(), now, &instance),
+            meta(core, handler, (envelope.clone(), trace.clone()), now, &instance),
         )],
         tx: Some(Tx::lend(tx, slot.clone(), true, core.ids.clone(), now)),
         work: None,
         state: core.state.clone(),
         service: Some(Box::new(ServiceHandle::within_a_transaction(core)) as Box<dyn Any + Send>),
     };
-    let outcome = run(core, handler, invocation).await;
+    let span = tracing::error_span!(
+        "deadline",
+        service = &*core.name,
+        saga = key.saga,
+        instance = brief(&key.id),
+        trace_id = %Ids(&trace).trace(),
+        span_id = %Ids(&trace).span(),
+    );
+    let outcome = run(core, handler, invocation).instrument(span).await;
     let returned = slot.take();
     let published = returned.as_ref().map_or_else(Vec::new, |returned| returned.published.clone());
     let part = Part { saga: &role.saga, id: &key.id };
@@ -305,22 +328,25 @@ async fn abort(
             instance.fired(now);
             tx.append_history(&core.name, &[entry(core, &instance, "timer.deadline", &cause.to_string(), now)]).await?;
             scope.adopt(instance);
-            scope.see_published(core, &judged.events, &envelope.correlation_id, Some(envelope.id.as_str()), now);
+            let (context, mut making) = (Context::caused_by(&envelope, trace.clone()), Making::default());
+            scope.see_published(core, &judged.events, &context, now);
             scope.write(core, tx, now).await?;
-            let context = Context::caused_by(&envelope, &core.ids);
             let records: Vec<_> = judged
                 .events
                 .into_iter()
-                .map(|(id, event): (MessageId, Outgoing)| event.into_record(&id, &core.name, now, &context))
+                .map(|(id, event): (MessageId, Outgoing)| making.record(core, &id, event, &context, now))
                 .collect();
             let staged = core.stage(tx, &records).await?;
             core.commit(returned.tx, staged).await?;
             scope.committed(core);
+            making.committed(core);
+            tell(None);
             tracing::info!(service = &*core.name, saga = key.saga, instance = brief(&key.id), %cause, "a saga was given up");
             Ok(())
         }
         (ended, returned) => {
             drop(returned);
+            tell(Some(("retry", shortly(&judged.error))));
             put_off(core, tracked, key, &judged.error, ended == Ended::Dead, now).await
         }
     }
@@ -379,7 +405,13 @@ async fn run(core: &Core, handler: usize, invocation: Invocation) -> Outcome {
     }
 }
 
-fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, instance: &Instance) -> Meta {
+fn meta(
+    core: &Core,
+    handler: usize,
+    (envelope, trace): (Arc<Envelope>, TraceContext),
+    now: Timestamp,
+    instance: &Instance,
+) -> Meta {
     Meta {
         envelope,
         service: core.name.clone(),
@@ -391,6 +423,7 @@ fn meta(core: &Core, handler: usize, envelope: Arc<Envelope>, now: Timestamp, in
         attempt: instance.known.attempts.saturating_add(1),
         now,
         first_seen: now,
+        trace,
         last_error: None,
         step: None,
     }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::super::{core::Core, item::Item};
+use super::super::{core::Core, item::Item, spans::Making};
 use crate::{
     engine::batch::Ended,
     extract::Meta,
@@ -47,6 +47,7 @@ pub(crate) fn given_up(
     dead_letter: &MessageId,
     attempts: u32,
     error: &str,
+    making: &mut Making,
     now: Timestamp,
 ) -> Option<Record> {
     // One that is given up before its handler sees it stops its step too.
@@ -64,6 +65,6 @@ pub(crate) fn given_up(
         event: None,
     };
     let event = Outgoing::of(&event).ok()?;
-    let context = Context::caused_by(&item.envelope, &core.ids);
-    Some(event.into_record(&MessageId::from(core.ids.uuid(now)), &core.name, now, &context))
+    let context = Context::caused_by(&item.envelope, item.span.context.clone());
+    Some(making.record(core, &MessageId::from(core.ids.uuid(now)), event, &context, now))
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    super::core::Core,
+    super::{
+        core::Core,
+        spans::{Kind, Making, Span},
+    },
     Tracked, deadlines,
     scope::{Before, Scope},
     view::InstanceView,
@@ -113,15 +116,26 @@ impl Sagas {
         }
         let stopped = instance.rearm(&tracked.definition, now, tracked.deadline);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
-        let context = Context::root(instance.known.correlation_id.clone(), TraceContext::root(&self.0.ids));
+        let began = instance.known.trace.as_ref();
+        let trace = self.0.spans.follow(began, &self.0.ids);
+        let (telling, parent) = (self.0.spans.begin(&trace), began.map(TraceContext::span_id));
+        let (context, mut making) = (Context::root(instance.known.correlation_id.clone(), trace), Making::default());
         let mut records = Vec::with_capacity(stopped.len());
         for GivenUp { service, dead_letter, .. } in stopped.into_iter().filter(|stopped| !stopped.dead_letter.is_empty()) {
             let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });
             let event = event.map_err(|fault| StoreError::Refused(fault.to_string()))?;
-            records.push(event.into_record(&MessageId::from(self.0.ids.uuid(now)), &self.0.name, now, &context));
+            records.push(making.record(&self.0, &MessageId::from(self.0.ids.uuid(now)), event, &context, now));
         }
         let staged = self.0.stage(&mut *tx, &records).await?;
         self.0.commit(tx, staged).await?;
+        making.committed(&self.0);
+        self.0.spans.end(telling, || {
+            Span::new(&context.trace, format!("retry {saga}"), Kind::Internal).within_remote(parent).with([
+                ("sagas.saga", saga.into()),
+                ("sagas.instance", id.into()),
+                ("sagas.by", by.into()),
+            ])
+        });
         self.0.sagas.plan(instance.due());
         Ok(())
     }

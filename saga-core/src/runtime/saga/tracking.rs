@@ -18,7 +18,7 @@ use crate::{
         instance::{self, Remark},
     },
     id::MessageId,
-    message::{Event, Outgoing},
+    message::{Context, Event, Outgoing, TraceContext},
     saga::{InstanceKey, Publishes, StepGivenUp},
     store::{HistoryEntry, StoreError, StoreTx},
     time::Timestamp,
@@ -40,6 +40,8 @@ pub(super) struct Sighting {
     note: Option<String>,
     /// A participant cannot go on.
     given_up: Option<StepGivenUp>,
+    /// The span that it comes of.
+    trace: Option<TraceContext>,
 }
 
 impl Sighting {
@@ -57,6 +59,7 @@ impl Sighting {
             at: envelope.time,
             note: None,
             given_up: None,
+            trace: envelope.trace.clone(),
         }
     }
 }
@@ -93,14 +96,7 @@ impl Scope {
     }
 
     /// Takes note of events of a tracked flow that this service publishes in this transaction.
-    pub(crate) fn see_published(
-        &mut self,
-        core: &Core,
-        events: &[(MessageId, Outgoing)],
-        correlation_id: &str,
-        causation_id: Option<&str>,
-        now: Timestamp,
-    ) {
+    pub(crate) fn see_published(&mut self, core: &Core, events: &[(MessageId, Outgoing)], within: &Context, now: Timestamp) {
         for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
             for (id, event) in events.iter().filter(|(_, event)| tracked.definition.has_event(event.name)) {
                 self.sightings.push(Sighting {
@@ -108,12 +104,13 @@ impl Scope {
                     id: event.key.clone(),
                     event: event.name.to_owned(),
                     message_id: id.to_string(),
-                    causation_id: causation_id.map(str::to_owned),
-                    correlation_id: correlation_id.to_owned(),
+                    causation_id: within.causation_id.clone(),
+                    correlation_id: within.correlation_id.clone(),
                     source: core.name.to_string(),
                     at: now,
                     note: None,
                     given_up: None,
+                    trace: Some(within.trace.clone()),
                 });
             }
         }
@@ -229,7 +226,8 @@ fn take(
             },
         },
         None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
-            let begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
+            let mut begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
+            begun.known.trace = sighting.trace;
             instances.insert(key.clone(), begun);
         }
         None => {

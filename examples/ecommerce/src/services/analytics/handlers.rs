@@ -2,7 +2,7 @@
 
 use sagas::{event, handler, prelude::*};
 
-use super::domain::Tally;
+use super::{domain::Tally, stream::Stream};
 use crate::contracts::{
     InventoryInsufficient, InventoryReleased, InventoryReserved, NotificationFailed, NotificationSent, OrderCancelled,
     OrderConfirmed, OrderCreated, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
@@ -27,13 +27,19 @@ pub enum Anything {
     NotificationFailed(NotificationFailed),
 }
 
-/// Counts what is waiting, with a few statements for all of it.
+/// Counts what is waiting, and tells whoever reads the stream, with a few statements for all of it.
 #[handler]
-pub async fn count(Batch(events): Batch<Anything>, mut tx: Tx) -> Result<(), Failure> {
+pub async fn count(
+    Batch(events): Batch<Anything>,
+    State(stream): State<Stream>,
+    service: ServiceHandle,
+    mut tx: Tx,
+) -> Result<(), Failure> {
     let mut tally = Tally::default();
     for (event, meta) in &events {
         tally.take(event, meta.envelope.time);
     }
     tally.write(&mut tx).await?;
+    stream.write(&mut tx, &service, &events).await?;
     Ok(())
 }

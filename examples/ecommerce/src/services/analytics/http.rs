@@ -13,17 +13,23 @@ use sagas::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::domain::{self, Metrics};
+use super::{
+    domain::{self, Metrics},
+    stream::{self, Stream},
+};
 use crate::services::api;
 
 const DASHBOARD: &str = include_str!("dashboard.html");
 
-pub(super) fn routes(service: ServiceHandle) -> OpenApiRouter {
+pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
+    stream.observe(&service);
     api("Analytics", "Hears every event, and keeps the numbers that tell how the shop is doing.")
         .routes(routes!(metrics))
         .routes(routes!(events))
+        .routes(routes!(stream::http::stream))
         .routes(routes!(dashboard))
         .layer(Extension(service))
+        .layer(Extension(stream))
 }
 
 /// How the shop is doing.

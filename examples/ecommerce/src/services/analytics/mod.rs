@@ -3,19 +3,32 @@
 pub mod domain;
 pub mod handlers;
 mod http;
+pub mod stream;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};
 
+use self::stream::{Stream, StreamLimits};
 use crate::services::VERSION;
 
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "numbers", sql: include_str!("schema.sql") },
+    Migration { version: 2, name: "changes of orders", sql: include_str!("changes.sql") },
+];
 
 /// What the service reacts to.
 pub fn handlers() -> [Handler; 1] {
     handlers![handlers::count]
 }
 
-/// The service on `db`.
-pub fn service(db: Database) -> Service {
-    Service::new("analytics", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes).also_under(VERSION)
+/// The service on `db`, with a stream that has these limits.
+pub fn service(db: Database, limits: StreamLimits) -> Service {
+    let stream = Stream::new(limits);
+    let told = stream.clone();
+    Service::new("analytics", db)
+        .migrations(MIGRATIONS)
+        .state(stream.clone())
+        .handlers(handlers())
+        .job(move |service| told.clone().run(service))
+        .routes(|service| http::routes(service, stream))
+        .also_under(VERSION)
 }

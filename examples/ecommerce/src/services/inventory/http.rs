@@ -11,6 +11,7 @@ use sagas::{
     http::{
         Json, Listed, Page, Path, Problem, Query,
         openapi::{Conflict, NotFound},
+        operators_only,
     },
     prelude::*,
 };
@@ -38,7 +39,7 @@ pub(super) fn routes(service: ServiceHandle) -> OpenApiRouter {
         .routes(routes!(show))
         .routes(routes!(restock))
         .routes(routes!(reservations))
-        .routes(routes!(check))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(check))))
         .layer(Extension(service))
 }
 

@@ -3,7 +3,7 @@
 use axum::Extension;
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
     time::Timestamp,
 };
@@ -21,7 +21,7 @@ use crate::{
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> OpenApiRouter {
     api("Notifications", "Tells customers what became of their orders, through providers that are simulated.")
         .routes(routes!(list))
-        .routes(routes!(switches, switch))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(switches, switch))))
         .layer(Extension(service))
         .layer(Extension(providers))
 }

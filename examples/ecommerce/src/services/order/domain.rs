@@ -119,7 +119,7 @@ impl Order {
     fn advance(&mut self, next: OrderStatus) -> bool {
         let allowed = match self.status {
             OrderStatus::Completed => next == OrderStatus::Shipped,
-            status => !status.is_final() && rank(next) > rank(status),
+            status => !status.is_final() && next.rank() > status.rank(),
         };
         if allowed {
             self.status = next;
@@ -137,17 +137,6 @@ impl Order {
     fn because(&mut self, reason: &str) -> bool {
         self.reason.get_or_insert_with(|| reason.to_owned());
         true
-    }
-}
-
-/// How far a status is: an order only ever goes to a higher one.
-const fn rank(status: OrderStatus) -> u8 {
-    match status {
-        OrderStatus::Created => 0,
-        OrderStatus::InventoryReserved | OrderStatus::InventoryInsufficient => 1,
-        OrderStatus::PaymentProcessed | OrderStatus::PaymentFailed => 2,
-        OrderStatus::Completed | OrderStatus::Cancelled => 3,
-        OrderStatus::Shipped => 4,
     }
 }
 

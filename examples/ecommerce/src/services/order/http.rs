@@ -9,6 +9,7 @@ use sagas::{
     http::{
         CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace,
         openapi::{Conflict, NotFound},
+        operators_only,
     },
     prelude::*,
     runtime::InstanceView,
@@ -42,7 +43,7 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
         .routes(routes!(saga))
         .routes(routes!(cancel))
         .routes(routes!(ship))
-        .routes(routes!(check))
+        .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(check))))
         .layer(Extension(service))
         .layer(Extension(peers))
 }

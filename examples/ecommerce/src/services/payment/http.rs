@@ -3,7 +3,7 @@
 use axum::Extension;
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
@@ -26,10 +26,10 @@ use crate::{
 const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> OpenApiRouter {
+    let operated = OpenApiRouter::default().routes(routes!(switches, switch)).routes(routes!(check));
     api("Payments", "Charges customers through a gateway, which is simulated.")
         .routes(routes!(list))
-        .routes(routes!(switches, switch))
-        .routes(routes!(check))
+        .merge(operators_only(&service, operated))
         .layer(Extension(service))
         .layer(Extension(terminal))
 }

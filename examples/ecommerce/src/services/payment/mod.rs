@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod handlers;
 mod http;
 pub mod ledger;
+mod series;
 pub mod terminal;
 
 use sagas::{handler::Handler, prelude::*, store::Migration};
@@ -26,6 +27,9 @@ pub fn service(db: Database, terminal: Terminal) -> Service {
         .migrations(MIGRATIONS)
         .state(terminal.clone())
         .handlers(handlers())
-        .routes(|service| http::routes(service, terminal))
+        .routes(|service| {
+            terminal.show(service.metrics());
+            http::routes(service, terminal)
+        })
         .also_under(VERSION)
 }

@@ -8,9 +8,12 @@ use failsafe::{
     failure_policy::{self, ConsecutiveFailures},
     futures::CircuitBreaker as _,
 };
-use sagas::time::Clock;
+use sagas::{runtime::Metrics, time::Clock};
 
-use super::gateway::{Gateway, GatewayError, Verdict};
+use super::{
+    gateway::{Gateway, GatewayError, Verdict},
+    series::{Ended, GatewaySeries},
+};
 use crate::contracts::{Money, OrderId};
 
 /// How long one call may take.
@@ -22,7 +25,8 @@ const FAILURES: u32 = 3;
 #[derive(Clone)]
 pub struct Terminal {
     gateway: Gateway,
-    breaker: StateMachine<ConsecutiveFailures<Exponential>, ()>,
+    breaker: StateMachine<ConsecutiveFailures<Exponential>, GatewaySeries>,
+    series: GatewaySeries,
     clock: Clock,
 }
 
@@ -41,8 +45,9 @@ impl Terminal {
     /// The way to `gateway`.
     pub fn new(gateway: Gateway, clock: Clock) -> Self {
         let waits = backoff::exponential(Duration::from_secs(1), Duration::from_secs(4));
-        let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(FAILURES, waits)).build();
-        Self { gateway, breaker, clock }
+        let series = GatewaySeries::default();
+        let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(FAILURES, waits));
+        Self { gateway, breaker: breaker.instrument(series.clone()).build(), series, clock }
     }
 
     /// The gateway itself, for its switches.
@@ -53,6 +58,11 @@ impl Terminal {
     /// Whether the gateway would be asked now.
     pub fn is_open(&self) -> bool {
         !self.breaker.is_call_permitted()
+    }
+
+    /// Shows among `metrics` how the gateway does.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        self.series.show(metrics);
     }
 
     /// Charges `amount` for an order, once under `key`.
@@ -78,7 +88,15 @@ impl Terminal {
                 () = self.clock.sleep(PATIENCE) => Err(GatewayError::Timeout(PATIENCE)),
             }
         };
-        self.breaker.call(call).await.map_err(|error| match error {
+        let began = self.clock.now();
+        let answer = self.breaker.call(call).await;
+        let how = match &answer {
+            Ok(_) => Ended::Answered,
+            Err(Error::Inner(_)) => Ended::Failed,
+            Err(Error::Rejected) => Ended::NotAsked,
+        };
+        self.series.ended(how, self.clock.now().since(began));
+        answer.map_err(|error| match error {
             Error::Rejected => NotNow::Open,
             Error::Inner(error) => NotNow::Failed(error),
         })
@@ -132,13 +150,23 @@ mod tests {
 
     #[tokio::test]
     async fn the_breaker_opens_after_failures_in_a_row() {
-        let terminal = terminal(&Clock::system()).await;
+        let (terminal, metrics) = (terminal(&Clock::system()).await, Metrics::new("payment"));
+        terminal.show(&metrics);
+        assert!(metrics.render().contains(r#"payment_gateway_breaker_open{service="payment"} 0"#));
         terminal.gateway().switch(&SwitchesChange { outage: Some(true), ..SwitchesChange::default() });
         for _ in 0..FAILURES {
             let error = terminal.charge("key", order(), Money::eur(1)).await.unwrap_err();
             assert!(matches!(error, NotNow::Failed(GatewayError::Outage)), "{error}");
         }
         assert!(terminal.is_open());
+        let shown = metrics.render();
+        for line in [
+            r#"payment_gateway_breaker_open{service="payment"} 1"#.to_owned(),
+            format!(r#"payment_gateway_calls_total{{service="payment",outcome="failed"}} {FAILURES}"#),
+            format!(r#"payment_gateway_call_duration_seconds_count{{service="payment"}} {FAILURES}"#),
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "no {line} in {shown}");
+        }
         let error = terminal.charge("key", order(), Money::eur(1)).await.unwrap_err();
         assert!(matches!(error, NotNow::Open), "{error}");
     }

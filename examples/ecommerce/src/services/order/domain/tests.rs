@@ -119,7 +119,7 @@ fn every_interleaving_of_a_flow_ends_as_the_flow_does() {
             let (history, statuses) = follow(&news);
             let order = Order::fold(&history).unwrap();
             assert_eq!((order.status, order.reason.as_deref()), (end, reason), "{name}: {news:?}");
-            assert!(statuses.windows(2).all(|pair| rank(pair[0]) <= rank(pair[1])), "{name} goes backwards: {statuses:?}");
+            assert!(statuses.windows(2).all(|pair| pair[0].rank() <= pair[1].rank()), "{name} goes backwards: {statuses:?}");
             let ends = history.iter().filter(|change| matches!(change, Change::Confirmed(_) | Change::Cancelled(_))).count();
             assert_eq!(ends, 1, "{name} ends once: {history:?}");
         }

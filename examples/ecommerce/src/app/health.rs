@@ -1,0 +1,59 @@
+//! `ecommerce health`: whether the services of this configuration can take work. It is the health check of their container.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{Options, OptionsError, Output, ServiceName};
+
+/// How long a service may take to answer: a little longer than it allows itself.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks each service for `/health/ready`, side by side, and says whether all of them are.
+///
+/// # Errors
+/// When there is no port to ask on.
+pub(super) async fn health(options: &Options, output: Output) -> Result<bool, OptionsError> {
+    let urls = options.urls()?;
+    let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build();
+    let http = http.map_err(|error| OptionsError::Client(error.to_string()))?;
+    let asked = urls.into_iter().map(async |(service, url)| (service, ask(&http, &url).await));
+    let answers: BTreeMap<ServiceName, Answer> = futures_util::future::join_all(asked).await.into_iter().collect();
+
+    for (service, answer) in &answers {
+        output.say(format_args!(
+            "{service:<13} {}{}",
+            answer.status,
+            answer.why.as_deref().map_or(String::new(), |why| format!(": {why}"))
+        ));
+    }
+    let told =
+        answers.iter().map(|(service, answer)| (service.to_string(), json!({"status": answer.status, "detail": answer.why})));
+    output.give(&Value::Object(told.collect()));
+    Ok(answers.values().all(|answer| answer.ready))
+}
+
+struct Answer {
+    ready: bool,
+    status: String,
+    /// What keeps it from being ready.
+    why: Option<String>,
+}
+
+async fn ask(http: &reqwest::Client, url: &str) -> Answer {
+    let url = format!("{url}/health/ready");
+    let not_there = |why: String| Answer { ready: false, status: "DOWN".to_owned(), why: Some(why) };
+    let answer = match http.get(&url).send().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_timeout() => return not_there(format!("no answer at {url} within {} s", PATIENCE.as_secs())),
+        Err(error) if error.is_connect() => return not_there(format!("nothing listens at {url}")),
+        Err(error) => return not_there(error.to_string()),
+    };
+    let ready = answer.status().is_success();
+    let code = answer.status().as_u16();
+    let Ok(report) = answer.json::<Value>().await else { return not_there(format!("{url} answers {code} without a report")) };
+    let failing = report["checks"].as_object().into_iter().flatten().filter(|(_, check)| check["status"] != "UP");
+    let why: Vec<_> = failing.map(|(name, check)| format!("{name}: {}", check["detail"].as_str().unwrap_or("down"))).collect();
+    let status = report["status"].as_str().unwrap_or("DOWN").to_owned();
+    Answer { ready, status, why: (!why.is_empty()).then(|| why.join("; ")) }
+}

@@ -1,0 +1,130 @@
+//! `GET /analytics/stream`.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Extension,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{
+        IntoResponse, Response,
+        sse::{KeepAlive, Sse},
+    },
+};
+use futures_util::StreamExt;
+use sagas::{
+    http::{Connection, Problem, Query},
+    prelude::*,
+};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{Stream, id::EventId, reader::Reader};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// What keeps nginx from gathering the answer before it passes it on.
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Seconds of silence after which a reader is sent a comment: when it does not say, and at most.
+const HEARTBEAT: u64 = 15;
+const LONGEST_HEARTBEAT: u64 = 300;
+/// When who finds no place may ask again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Asked {
+    /// The id of the last event that the reader has seen, where it cannot say it in `Last-Event-ID`.
+    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$", example = "")]
+    last_event_id: Option<String>,
+    /// Seconds of silence after which a comment is sent: 15, unless it says.
+    #[param(minimum = 1, maximum = 300)]
+    heartbeat: Option<u64>,
+}
+
+/// Each order's changes and the numbers, as they come, for as long as the reader listens.
+///
+/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `reset` says that what
+/// follows begins anew, because the reader's last event is too old or of another log. A reader that comes back with the id of its last event
+/// misses nothing and is told nothing twice.
+#[utoipa::path(
+    get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
+    params(
+        Asked,
+        (
+            "Last-Event-ID" = Option<String>, Header, pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$",
+            description = "The id of the last event that the reader has seen. It counts before the query.",
+        ),
+    ),
+    responses((
+        status = 200, description = "Events, without end.", body = String, content_type = "text/event-stream",
+        headers(
+            ("Cache-Control" = String, description = "`no-store`"),
+            ("X-Accel-Buffering" = String, description = "`no`: a proxy passes on what comes at once."),
+        ),
+    )),
+)]
+pub(crate) async fn stream(
+    Extension(service): Extension<ServiceHandle>,
+    Extension(stream): Extension<Stream>,
+    connection: Connection,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let seen = last_event_id(&headers, asked.last_event_id.as_deref())?;
+    let heartbeat = asked.heartbeat.unwrap_or(HEARTBEAT);
+    if !(1..=LONGEST_HEARTBEAT).contains(&heartbeat) {
+        return Err(Problem::invalid_field("heartbeat", format!("must be 1 to {LONGEST_HEARTBEAT} seconds")));
+    }
+    let place = stream.place().ok_or_else(|| {
+        let detail = "as many readers are connected as there are places for; try again later, or read /analytics/metrics";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(ASK_AGAIN)
+    })?;
+    let reader = Reader::new(place, service, connection.clone(), seen).await.map_err(Problem::unavailable)?;
+    let events = reader.events().map(Ok::<_, Infallible>).take_until(connection.stopping());
+    let heartbeat = KeepAlive::new().interval(Duration::from_secs(heartbeat)).text("heartbeat");
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store")), (NO_BUFFERING, HeaderValue::from_static("no"))];
+    Ok((headers, Sse::new(events).keep_alive(heartbeat)).into_response())
+}
+
+/// The id of the last event that the reader has seen. A browser that comes back says it in the header, and asks for the same URL as
+/// the first time: so the header counts before the query. None, and an empty one, is that of a reader that has seen nothing.
+fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Result<Option<EventId>, Problem> {
+    let (name, id) = match headers.get(LAST_EVENT_ID) {
+        Some(id) => ("Last-Event-ID", id.to_str().unwrap_or("?")),
+        None => ("lastEventId", query.unwrap_or_default()),
+    };
+    if id.is_empty() {
+        return Ok(None);
+    }
+    id.parse().map(Some).map_err(|error: super::id::NotAnId| Problem::invalid_field(name, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_counts_before_the_query() {
+        let header = |id: &'static [u8]| {
+            let id = HeaderValue::from_bytes(id).expect("a header");
+            HeaderMap::from_iter([(LAST_EVENT_ID, id)])
+        };
+        let seen = |headers: &HeaderMap, query| match last_event_id(headers, query) {
+            Ok(id) => id.map_or_else(|| "nothing".to_owned(), |id| id.to_string()),
+            Err(problem) => format!("{} {}", problem.status().as_u16(), problem.errors()[0].field),
+        };
+        for (headers, query, expected) in [
+            (HeaderMap::new(), None, "nothing"),
+            (HeaderMap::new(), Some(""), "nothing"),
+            (header(b""), None, "nothing"),
+            (HeaderMap::new(), Some("00000000000a-1"), "00000000000a-1"),
+            (header(b"00000000000a-2"), Some("00000000000a-1"), "00000000000a-2"),
+            (header(b"x"), Some("00000000000a-1"), "400 Last-Event-ID"),
+            (header(b"\xff"), None, "400 Last-Event-ID"),
+            (HeaderMap::new(), Some("-1"), "400 lastEventId"),
+        ] {
+            assert_eq!(seen(&headers, query), expected, "{headers:?} {query:?}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Who reads the stream at this instance, and what hands the changes out to them.
+//!
+//! One task reads the log of changes for all readers. It is woken when a handler here has written to the log, and looks by itself
+//! once a second, for what other instances have written. Where nobody reads, it waits and reads nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use axum::response::sse;
+use sagas::{
+    Fault,
+    http::Connection,
+    prelude::*,
+    runtime::metrics::{Counter, Gauge},
+};
+use tokio::{
+    select,
+    sync::{Notify, Semaphore, mpsc},
+    time::{Instant, sleep},
+};
+
+use super::{
+    super::domain,
+    StreamLimits,
+    id::EventId,
+    log::{self, OrderChange},
+};
+
+/// Changes that are read at a time.
+pub(super) const PAGE: usize = 200;
+/// How many readers at a time read what they have missed.
+const CATCHING_UP: usize = 4;
+/// How often the log is looked at for what other instances have written.
+const LOOK: Duration = Duration::from_secs(1);
+/// How soon the log is looked at for what was written here: its transaction commits after the handler that wrote it. It is looked
+/// at again after twice as long, and so on, until it is seen.
+const COMMIT: Duration = Duration::from_millis(5);
+/// How far apart the numbers are at least.
+const NUMBERS: Duration = Duration::from_millis(1_000);
+
+const READERS: &str = "analytics_stream_readers";
+const SLOW: &str = "analytics_stream_slow_readers_total";
+
+/// What readers are told: an event, written once for all of them.
+#[derive(Debug)]
+pub(super) struct Frame {
+    name: &'static str,
+    id: Option<String>,
+    data: String,
+}
+
+impl Frame {
+    pub(super) fn new<T: serde::Serialize>(name: &'static str, id: Option<String>, data: &T) -> Result<Arc<Self>, Fault> {
+        Ok(Arc::new(Self { name, id, data: serde_json::to_string(data)? }))
+    }
+
+    pub(super) fn order(log: &str, change: &OrderChange) -> Result<Arc<Self>, Fault> {
+        let id = EventId { name: log.to_owned(), position: change.position };
+        Self::new("order", Some(id.to_string()), change)
+    }
+
+    pub(super) fn event(&self) -> sse::Event {
+        let event = sse::Event::default().event(self.name).data(&self.data);
+        match &self.id {
+            Some(id) => event.id(id),
+            None => event,
+        }
+    }
+}
+
+/// The readers of this instance.
+pub(super) struct Hub {
+    pub(super) limits: StreamLimits,
+    /// For whoever reads what it has missed.
+    pub(super) catching_up: Semaphore,
+    state: Mutex<State>,
+    woken: Notify,
+    /// The log's name, once it is known.
+    name: OnceLock<String>,
+    series: OnceLock<(Gauge, Counter)>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Places that are taken, by readers that are attached or still read what they have missed.
+    taken: usize,
+    next: u64,
+    /// Those that are attached.
+    readers: BTreeMap<u64, Reader>,
+    /// Up to where the log has been handed out to those that are attached; `None` while there are none.
+    position: Option<i64>,
+    /// Up to where handlers here have written, whether or not that is committed.
+    written: i64,
+    /// The numbers as they were told last.
+    numbers: Option<Arc<Frame>>,
+    /// Whether they may have changed since.
+    stale: bool,
+}
+
+struct Reader {
+    /// It knows the log up to here.
+    from: i64,
+    to: mpsc::Sender<Arc<Frame>>,
+    connection: Connection,
+}
+
+impl Hub {
+    pub(super) fn new(limits: StreamLimits) -> Self {
+        Self {
+            limits,
+            catching_up: Semaphore::new(CATCHING_UP),
+            state: Mutex::default(),
+            woken: Notify::new(),
+            name: OnceLock::new(),
+            series: OnceLock::new(),
+        }
+    }
+
+    /// Shows in the service's metrics who reads.
+    pub(super) fn observe(&self, service: &ServiceHandle) {
+        let metrics = service.metrics();
+        metrics.describe_gauge(READERS, "Readers of the event stream that are connected to this instance.");
+        metrics.describe_counter(SLOW, "Readers of the event stream that were disconnected because they read too slowly.");
+        let series = (metrics.gauge(READERS, &[]), metrics.counter(SLOW, &[]));
+        // As they are now, so that they are there before anybody reads.
+        series.0.set_count(0);
+        series.1.add(0);
+        let _ = self.series.set(series);
+    }
+
+    /// Says that a handler has written to the log, up to `position`, in a transaction that is about to be committed.
+    pub(super) fn written(&self, position: i64) {
+        let mut state = self.state();
+        state.written = state.written.max(position);
+        if state.position.is_some() {
+            self.woken.notify_one();
+        }
+    }
+
+    /// A place for a reader; `None` when all are taken.
+    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.state();
+        if state.taken >= self.limits.readers {
+            return None;
+        }
+        state.taken += 1;
+        state.next += 1;
+        self.show(&state);
+        Some(Place { hub: self.clone(), number: state.next })
+    }
+
+    /// Up to where the log has been handed out, if anybody is there to take it.
+    fn position(&self) -> Option<i64> {
+        self.state().position
+    }
+
+    /// Gives `changes`, which come behind `from`, to all readers.
+    fn hand_out(&self, log: &str, from: i64, changes: &[OrderChange]) -> Result<(), Fault> {
+        let frames = changes.iter().map(|change| Ok((change.position, Frame::order(log, change)?)));
+        let frames: Vec<_> = frames.collect::<Result<_, Fault>>()?;
+        let mut state = self.state();
+        // All may have gone meanwhile, and others have come.
+        if state.position != Some(from) {
+            return Ok(());
+        }
+        for (position, frame) in &frames {
+            state.readers.retain(|_, reader| reader.from >= *position || self.give(reader, frame));
+        }
+        state.position = frames.last().map(|(position, _)| *position);
+        state.stale = true;
+        state.rest_if_nobody_reads();
+        Ok(())
+    }
+
+    fn hand_out_numbers(&self, numbers: Arc<Frame>) {
+        let mut state = self.state();
+        let same = state.numbers.as_ref().is_some_and(|told| told.data == numbers.data);
+        if same || state.position.is_none() {
+            return;
+        }
+        state.readers.retain(|_, reader| self.give(reader, &numbers));
+        state.numbers = Some(numbers);
+        state.rest_if_nobody_reads();
+    }
+
+    /// Gives `frame` to a reader, and says whether it is to be kept: one that has not taken what was given to it before is
+    /// disconnected, and comes back with the id of the last event that it has seen.
+    fn give(&self, reader: &Reader, frame: &Arc<Frame>) -> bool {
+        match reader.to.try_send(frame.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                reader.connection.close();
+                if let Some((_, slow)) = self.series.get() {
+                    slow.increment();
+                }
+                false
+            }
+        }
+    }
+
+    /// Disconnects all, of whom each will ask for what it has missed.
+    fn disconnect_all(&self) {
+        let mut state = self.state();
+        state.readers.clear();
+        state.rest_if_nobody_reads();
+    }
+
+    /// What is to be done next, and when: whether the numbers are stale, and whether something was written that is not seen yet.
+    fn outlook(&self) -> (bool, bool) {
+        let state = self.state();
+        (state.stale, state.position.is_some_and(|position| state.written > position))
+    }
+
+    fn show(&self, state: &State) {
+        if let Some((readers, _)) = self.series.get() {
+            readers.set_count(state.taken as u64);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn rest_if_nobody_reads(&mut self) {
+        if self.readers.is_empty() {
+            (self.position, self.numbers) = (None, None);
+        }
+    }
+}
+
+/// The place of a reader, from its request to the end of its answer.
+pub(super) struct Place {
+    hub: Arc<Hub>,
+    number: u64,
+}
+
+impl Place {
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Attaches the reader, which knows the log up to `position`; `None` when others have been told more already, which it has to
+    /// read first. From then on it is given what comes, and at first the numbers. When the channel ends, so should the answer.
+    pub(super) fn attach(&self, position: i64, connection: Connection) -> Option<mpsc::Receiver<Arc<Frame>>> {
+        let mut state = self.hub.state();
+        if *state.position.get_or_insert(position) > position {
+            return None;
+        }
+        let (to, frames) = mpsc::channel(self.hub.limits.buffered.max(1));
+        match &state.numbers {
+            // The channel is new, and takes one.
+            Some(numbers) => _ = to.try_send(numbers.clone()),
+            None => state.stale = true,
+        }
+        state.readers.insert(self.number, Reader { from: position, to, connection });
+        self.hub.woken.notify_one();
+        Some(frames)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.hub.state();
+        state.taken -= 1;
+        state.readers.remove(&self.number);
+        state.rest_if_nobody_reads();
+        self.hub.show(&state);
+    }
+}
+
+/// Reads the log for all readers, until the service stops.
+pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
+    let (mut pause, mut numbers_at) = (COMMIT, None::<Instant>);
+    loop {
+        let Some(from) = hub.position() else {
+            hub.woken.notified().await;
+            continue;
+        };
+        match look(&hub, &service, from).await {
+            Ok(PAGE) => continue,
+            Ok(0) => {}
+            Ok(_) => pause = COMMIT,
+            Err(error) => tracing::warn!(%error, "the changes of orders cannot be read; trying again"),
+        }
+        let (stale, unseen) = hub.outlook();
+        let mut wait = if unseen { pause.min(LOOK) } else { LOOK };
+        if stale {
+            let until = numbers_at.map_or(Duration::ZERO, |at| (at + NUMBERS).saturating_duration_since(Instant::now()));
+            if until.is_zero() {
+                numbers_at = Some(Instant::now());
+                if let Err(error) = tell_numbers(&hub, &service).await {
+                    tracing::warn!(%error, "the numbers cannot be read; trying again");
+                }
+                continue;
+            }
+            wait = wait.min(until);
+        }
+        select! {
+            () = sleep(wait) => pause = pause.saturating_mul(2).min(LOOK),
+            () = hub.woken.notified() => {
+                pause = COMMIT;
+                sleep(COMMIT).await;
+            }
+        }
+    }
+}
+
+/// Hands out what is in the log behind `from`, at most a page, and says how much that was.
+async fn look(hub: &Hub, service: &ServiceHandle, from: i64) -> Result<usize, Fault> {
+    let changes = log::after(service.database(), from, PAGE).await?;
+    let Some(first) = changes.first() else { return Ok(0) };
+    if first.position != from + 1 {
+        tracing::warn!(from, first = first.position, "changes of orders went before they were handed out");
+        hub.disconnect_all();
+        return Ok(0);
+    }
+    let name = match hub.name.get() {
+        Some(name) => name,
+        None => {
+            let name = log::head(service).await?.name;
+            hub.name.get_or_init(|| name)
+        }
+    };
+    hub.hand_out(name, from, &changes)?;
+    Ok(changes.len())
+}
+
+async fn tell_numbers(hub: &Hub, service: &ServiceHandle) -> Result<(), Fault> {
+    // What changes from here on makes them stale again.
+    hub.state().stale = false;
+    let numbers = domain::metrics(service.database(), service.clock().now()).await;
+    let numbers = numbers.and_then(|numbers| Frame::new("metrics", None, &numbers));
+    match numbers {
+        Ok(numbers) => hub.hand_out_numbers(numbers),
+        Err(error) => {
+            hub.state().stale = true;
+            return Err(error);
+        }
+    }
+    Ok(())
+}

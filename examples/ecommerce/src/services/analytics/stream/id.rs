@@ -1,0 +1,85 @@
+//! The id of an event: the name of the log of changes, and a position in it.
+
+use std::{fmt, str::FromStr};
+
+/// How many hexadecimal digits a name has.
+const NAME: usize = 12;
+
+/// `9f2c31d0a4be-120`: the position 120 in the log of that name.
+///
+/// The name is made with the log, so that a position in another, which has grown to the same length, is not taken for one in this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventId {
+    pub(super) name: String,
+    pub(super) position: i64,
+}
+
+impl EventId {
+    /// A name for a new log, by the random part of a UUID.
+    pub(super) fn new_name(random: uuid::Uuid) -> String {
+        let text = random.simple().to_string();
+        text[text.len() - NAME..].to_owned()
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.name, self.position)
+    }
+}
+
+/// A text that no stream has given to anybody as an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be the id of an event of this stream, such as `9f2c31d0a4be-120`")]
+pub(super) struct NotAnId;
+
+impl FromStr for EventId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let (name, position) = text.split_once('-').ok_or(NotAnId)?;
+        let hexadecimal = name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let position: i64 = position.parse().map_err(|_| NotAnId)?;
+        let id = Self { name: name.to_owned(), position };
+        // Written in one way only: no sign, no zeros before it.
+        let ours = hexadecimal && name.len() == NAME && position >= 0 && id.to_string() == text;
+        ours.then_some(id).ok_or(NotAnId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_was_written() {
+        let name = EventId::new_name(uuid::Uuid::from_u128(0x0190_a8a0_0000_7000_8000_9f2c_31d0_a4be));
+        assert_eq!(name, "9f2c31d0a4be");
+        for position in [0, 1, 120, i64::MAX] {
+            let id = EventId { name: name.clone(), position };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        for text in [
+            "",
+            "-",
+            "120",
+            "9f2c31d0a4be",
+            "9f2c31d0a4be-",
+            "9f2c31d0a4be--1",
+            "9f2c31d0a4be-+1",
+            "9f2c31d0a4be-01",
+            "9f2c31d0a4be-1 ",
+            "9f2c31d0a4be-9223372036854775808",
+            "9F2C31D0A4BE-1",
+            "9f2c31d0a4b-1",
+            "9f2c31d0a4bee-1",
+            "9f2c31d0a4bg-1",
+        ] {
+            assert_eq!(text.parse::<EventId>(), Err(NotAnId), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The log of changes, in the service's database: what readers of the stream are told, each change at a position.
+//!
+//! Positions are given and committed in the same order, whichever instance of the service gives them: a transaction first takes
+//! the one row of `change_log`, and has it until it has ended. So whoever sees a position sees every one below it, and a reader
+//! that goes on behind the last one that it has seen misses nothing. There is no gap either, as there is in a sequence of the
+//! database: a transaction that is undone gives its positions back.
+
+use std::collections::BTreeMap;
+
+use sagas::{Fault, prelude::*, time::Timestamp};
+use serde::Serialize;
+use sqlx::{Row, any::AnyRow};
+
+use super::{Change, id::EventId, progress::Progress};
+use crate::{contracts::OrderId, services::Statement};
+
+/// Rows in one statement: each has at most six values, and a statement has at most 999.
+const ROWS: usize = 150;
+
+/// After how many changes, at most, those that are not kept any more are removed.
+const PRUNE_EVERY: i64 = 256;
+
+/// An event of an order, as it came.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) order_id: OrderId,
+    pub(crate) change: Change,
+    pub(crate) event_id: String,
+    pub(crate) at: Timestamp,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrderChange {
+    #[serde(skip)]
+    pub(super) position: i64,
+    pub(super) order_id: String,
+    /// The order's status since.
+    status: String,
+    /// The event that changed the order.
+    changed_by: String,
+    event_id: String,
+    at: Timestamp,
+}
+
+impl TryFrom<&AnyRow> for OrderChange {
+    type Error = sqlx::Error;
+
+    fn try_from(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            position: row.try_get("position")?,
+            order_id: row.try_get("order_id")?,
+            status: row.try_get("status")?,
+            changed_by: row.try_get("changed_by")?,
+            event_id: row.try_get("event_id")?,
+            at: Timestamp::from_millis(row.try_get("at")?),
+        })
+    }
+}
+
+/// Which log it is, and which positions it has.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) name: String,
+    pub(super) last: i64,
+    /// The first that is kept.
+    pub(super) oldest: i64,
+}
+
+/// Adds to the log what is new of `heard`, keeps the `kept` latest changes, and says which position is the last now; `None` when
+/// nothing is new. `new_name` is the log's name if it has none yet.
+///
+/// It comes last in its transaction: from here on all other transactions that write changes wait for this one.
+///
+/// # Errors
+/// When the database cannot be used.
+pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept: u32) -> Result<Option<i64>, Fault> {
+    if heard.is_empty() {
+        return Ok(None);
+    }
+    let last: i64 = sqlx::query(
+        "INSERT INTO change_log (one, name, last) VALUES (1, $1, 0)
+         ON CONFLICT (one) DO UPDATE SET last = change_log.last RETURNING last",
+    )
+    .bind(new_name)
+    .fetch_one(&mut *tx)
+    .await?
+    .try_get(0)?;
+
+    let mut orders = progress(tx, &heard).await?;
+    let mut changes = Vec::new();
+    for Heard { order_id, change, event_id, at } in heard {
+        let order = orders.entry(order_id).or_insert(Progress::NONE);
+        if order.apply(change) {
+            changes.push((order_id, order.status, change.name(), event_id, at));
+        }
+    }
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let orders: Vec<_> = orders.into_iter().collect();
+    for orders in orders.chunks(ROWS) {
+        let mut sql = Statement::new("INSERT INTO order_progress (order_id, heard, status) VALUES ");
+        sql.rows(orders, |row, (order_id, progress)| {
+            row.bind(order_id.to_string())?.bind(progress.heard)?.bind(progress.status.as_str()).map(drop)
+        })?;
+        sql.push(" ON CONFLICT (order_id) DO UPDATE SET heard = excluded.heard, status = excluded.status");
+        sql.query().execute(&mut *tx).await?;
+    }
+    let (mut position, first) = (last, last + 1);
+    for changes in changes.chunks(ROWS) {
+        let mut sql = Statement::new("INSERT INTO order_changes (position, order_id, status, changed_by, event_id, at) VALUES ");
+        sql.rows(changes, |row, (order_id, status, changed_by, event_id, at)| {
+            position += 1;
+            row.bind(position)?.bind(order_id.to_string())?.bind(status.as_str())?;
+            row.bind(*changed_by)?.bind(event_id.clone())?.bind(at.as_millis()).map(drop)
+        })?;
+        sql.query().execute(&mut *tx).await?;
+    }
+    sqlx::query("UPDATE change_log SET last = $1").bind(position).execute(&mut *tx).await?;
+    let kept = i64::from(kept.max(1));
+    let every = PRUNE_EVERY.min(kept);
+    if first / every != (position + 1) / every {
+        let gone = position - kept;
+        sqlx::query("DELETE FROM order_changes WHERE position <= $1").bind(gone).execute(&mut *tx).await?;
+    }
+    Ok(Some(position))
+}
+
+/// How far the orders are of which something was heard.
+async fn progress(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
+    let mut found = BTreeMap::new();
+    for heard in heard.chunks(ROWS) {
+        let mut sql = Statement::new("SELECT order_id, heard, status FROM order_progress WHERE order_id IN (");
+        for (at, Heard { order_id, .. }) in heard.iter().enumerate() {
+            sql.push(if at == 0 { "" } else { ", " }).bind(order_id.to_string())?;
+        }
+        sql.push(")");
+        for row in sql.query().fetch_all(&mut *tx).await? {
+            let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
+            found.insert(order_id.parse()?, Progress { heard: row.try_get("heard")?, status: status.parse()? });
+        }
+    }
+    Ok(found)
+}
+
+/// Which log there is, and which positions it has. Makes one when there is none.
+///
+/// # Errors
+/// When the database cannot be used.
+pub(super) async fn head(service: &ServiceHandle) -> Result<Head, Fault> {
+    const HEAD: &str =
+        "SELECT name, last, COALESCE((SELECT MIN(position) FROM order_changes), last + 1) AS oldest FROM change_log";
+    if let Some(row) = sqlx::query(HEAD).fetch_optional(service.database()).await? {
+        return read_head(&row);
+    }
+    let mut work = service.begin().await?;
+    let name = EventId::new_name(service.ids().uuid(work.now()));
+    let made = sqlx::query("INSERT INTO change_log (one, name, last) VALUES (1, $1, 0) ON CONFLICT (one) DO NOTHING").bind(name);
+    made.execute(&mut *work).await?;
+    work.commit().await?;
+    read_head(&sqlx::query(HEAD).fetch_one(service.database()).await?)
+}
+
+fn read_head(row: &AnyRow) -> Result<Head, Fault> {
+    Ok(Head { name: row.try_get("name")?, last: row.try_get("last")?, oldest: row.try_get("oldest")? })
+}
+
+/// The changes behind `position`, at most `limit`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn after(db: &Database, position: i64, limit: usize) -> Result<Vec<OrderChange>, Fault> {
+    let rows = sqlx::query("SELECT * FROM order_changes WHERE position > $1 ORDER BY position LIMIT $2");
+    changes(rows.bind(position).bind(i64::try_from(limit)?).fetch_all(db).await?.as_slice())
+}
+
+/// The changes up to `position`, the latest first, at most `limit`.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn before(db: &Database, position: i64, limit: usize) -> Result<Vec<OrderChange>, Fault> {
+    let rows = sqlx::query("SELECT * FROM order_changes WHERE position <= $1 ORDER BY position DESC LIMIT $2");
+    changes(rows.bind(position).bind(i64::try_from(limit)?).fetch_all(db).await?.as_slice())
+}
+
+fn changes(rows: &[AnyRow]) -> Result<Vec<OrderChange>, Fault> {
+    Ok(rows.iter().map(OrderChange::try_from).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,88 @@
+//! The stream of events that a browser or a program reads: each change of an order, and the numbers.
+//!
+//! The handler writes each change into a [log](log) in its own transaction, at a position, which is in the event's id. A reader that
+//! comes back says the last id it has seen, at whichever instance of the service, and is told what came behind it: first from
+//! the log, then as it comes. So nothing is missed and nothing is told twice, whatever became of the connection, of the process or
+//! of the instance that it was connected to. What is too old to be known, or is no position of this log, is answered by `reset` and
+//! a snapshot.
+//!
+//! Everything is bounded: the changes that are kept, the readers of an instance, and what waits for each of them. One task reads
+//! the log, for [all readers](hub) of the instance.
+
+pub(super) mod http;
+mod hub;
+mod id;
+mod log;
+mod progress;
+mod reader;
+
+use std::sync::Arc;
+
+use sagas::{Fault, extract::Meta, prelude::*};
+
+use self::{
+    hub::{Hub, Place},
+    id::EventId,
+    log::Heard,
+    progress::Change,
+};
+use super::handlers::Anything;
+
+/// The limits of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamLimits {
+    /// Changes that are kept, for readers that come back; a few hundred more may be there. 10,000.
+    pub kept: u32,
+    /// Readers of one instance at a time. 250.
+    pub readers: usize,
+    /// Events that wait for one reader before it is disconnected. 1,000.
+    pub buffered: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { kept: 10_000, readers: 250, buffered: 1_000 }
+    }
+}
+
+/// The stream of one instance of the service. Cheap to clone.
+#[derive(Clone)]
+pub struct Stream(Arc<Hub>);
+
+impl Stream {
+    /// A stream that nobody reads yet.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self(Arc::new(Hub::new(limits)))
+    }
+
+    /// Adds to the log what `events` change, in their transaction. Comes last there.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub(super) async fn write(&self, tx: &mut Tx, service: &ServiceHandle, events: &[(Anything, Meta)]) -> Result<(), Fault> {
+        let heard = events.iter().filter_map(|(event, meta)| {
+            let (order_id, change) = Change::of(event)?;
+            Some(Heard { order_id, change, event_id: meta.envelope.id.to_string(), at: meta.envelope.time })
+        });
+        let new_name = EventId::new_name(service.ids().uuid(tx.now()));
+        if let Some(position) = log::write(tx, new_name, heard.collect(), self.0.limits.kept).await? {
+            self.0.written(position);
+        }
+        Ok(())
+    }
+
+    /// Shows in the service's metrics who reads.
+    pub(super) fn observe(&self, service: &ServiceHandle) {
+        self.0.observe(service);
+    }
+
+    /// Tells the readers what is written, until the service stops.
+    pub(super) async fn run(self, service: ServiceHandle) {
+        hub::run(self.0, service).await;
+    }
+
+    fn place(&self) -> Option<Place> {
+        self.0.place()
+    }
+}

@@ -1,0 +1,191 @@
+//! What one reader is told: what it has missed, from the log, and then what comes.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::response::sse::Event;
+use futures_util::{Stream, stream};
+use sagas::{Fault, http::Connection, prelude::*};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{
+    hub::{Frame, PAGE, Place},
+    id::EventId,
+    log::{self, Head, OrderChange},
+};
+
+/// How long a reader is asked to wait before it comes back.
+const RETRY: Duration = Duration::from_secs(2);
+/// How many of the latest changes a snapshot is made of.
+const SNAPSHOT: usize = 500;
+/// How many orders it has at most.
+const ORDERS: usize = 100;
+
+/// Why a reader is not told what came behind the id that it has named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Reset {
+    /// What came next is not kept any more.
+    TooOld,
+    /// The id is of another log.
+    Unknown,
+    /// It is of this log, which is not that long: its database was put back to an earlier state.
+    Ahead,
+}
+
+impl Reset {
+    /// Whether the reader that has seen `id` has to begin anew.
+    fn of(id: &EventId, head: &Head) -> Option<Self> {
+        match () {
+            () if id.name != head.name => Some(Self::Unknown),
+            () if id.position > head.last => Some(Self::Ahead),
+            () if id.position + 1 < head.oldest => Some(Self::TooOld),
+            () => None,
+        }
+    }
+
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::TooOld => "changes behind this id are not kept any more; the snapshot says how the latest orders are",
+            Self::Unknown => "this id is of another stream; the snapshot says how the latest orders are",
+            Self::Ahead => "this stream has no such id yet; the snapshot says how the latest orders are",
+        }
+    }
+}
+
+/// How the orders are that have changed last, the latest first.
+#[derive(Serialize)]
+struct Snapshot {
+    orders: Vec<OrderChange>,
+}
+
+/// One who reads.
+pub(super) struct Reader {
+    place: Place,
+    service: ServiceHandle,
+    connection: Connection,
+    log: String,
+    /// Up to where it knows the log, once `ready` is told.
+    position: i64,
+    ready: VecDeque<Event>,
+    /// Where it is given what comes, once it knows all that came before.
+    frames: Option<mpsc::Receiver<Arc<Frame>>>,
+}
+
+impl Reader {
+    /// Who comes for the first time, or has `seen` an event.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub(super) async fn new(
+        place: Place,
+        service: ServiceHandle,
+        connection: Connection,
+        seen: Option<EventId>,
+    ) -> Result<Self, Fault> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Told {
+            reason: Reset,
+            detail: &'static str,
+            last_event_id: String,
+        }
+
+        let head = log::head(&service).await?;
+        let mut ready = VecDeque::from([Event::default().retry(RETRY)]);
+        let reset = seen.as_ref().and_then(|seen| Reset::of(seen, &head));
+        let position = match (&seen, reset) {
+            (Some(seen), None) => seen.position,
+            _ => {
+                if let (Some(seen), Some(reason)) = (&seen, reset) {
+                    let told = Told { reason, detail: reason.detail(), last_event_id: seen.to_string() };
+                    ready.push_back(Frame::new("reset", None, &told)?.event());
+                }
+                let id = EventId { name: head.name.clone(), position: head.last };
+                let snapshot = snapshot(service.database(), head.last).await?;
+                ready.push_back(Frame::new("snapshot", Some(id.to_string()), &snapshot)?.event());
+                head.last
+            }
+        };
+        Ok(Self { place, service, connection, log: head.name, position, ready, frames: None })
+    }
+
+    /// The events, until the service stops, the reader is too slow or the log cannot be read. Whoever reads comes back then.
+    pub(super) fn events(self) -> impl Stream<Item = Event> + Send {
+        stream::unfold(self, async |mut reader| {
+            let event = reader.next().await?;
+            Some((event, reader))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if let Some(frames) = &mut self.frames {
+                return frames.recv().await.map(|frame| frame.event());
+            }
+            if let Err(error) = self.catch_up().await {
+                tracing::warn!(%error, "a reader cannot be told what it has missed; it is disconnected, and asks again");
+                return None;
+            }
+        }
+    }
+
+    /// Reads a page of what the reader has missed, and attaches it when that was all.
+    async fn catch_up(&mut self) -> Result<(), Fault> {
+        let _turn = self.place.hub().catching_up.acquire().await?;
+        let changes = log::after(self.service.database(), self.position, PAGE).await?;
+        if changes.first().is_some_and(|first| first.position != self.position + 1) {
+            return Err(Fault::new(format!("what came behind position {} is not kept any more", self.position)));
+        }
+        for change in &changes {
+            self.ready.push_back(Frame::order(&self.log, change)?.event());
+        }
+        if let Some(last) = changes.last() {
+            self.position = last.position;
+        }
+        if changes.len() < PAGE {
+            self.frames = self.place.attach(self.position, self.connection.clone());
+        }
+        Ok(())
+    }
+}
+
+/// How the orders are that have changed last, up to `position`.
+async fn snapshot(db: &Database, position: i64) -> Result<Snapshot, Fault> {
+    let mut known = HashSet::new();
+    let changes = log::before(db, position, SNAPSHOT).await?;
+    let latest = changes.into_iter().filter(|change| known.insert(change.order_id.clone()));
+    Ok(Snapshot { orders: latest.take(ORDERS).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_gone_on_from_if_what_came_next_is_known() {
+        let head = Head { name: "a".to_owned(), last: 20, oldest: 11 };
+        for (name, position, reset) in [
+            ("a", 20, None),
+            ("a", 15, None),
+            ("a", 11, None),
+            ("a", 10, None),
+            ("a", 9, Some(Reset::TooOld)),
+            ("a", 0, Some(Reset::TooOld)),
+            ("a", 21, Some(Reset::Ahead)),
+            ("b", 15, Some(Reset::Unknown)),
+        ] {
+            let id = EventId { name: name.to_owned(), position };
+            assert_eq!(Reset::of(&id, &head), reset, "{id}");
+        }
+        let empty = Head { name: "a".to_owned(), last: 0, oldest: 1 };
+        assert_eq!(Reset::of(&EventId { name: "a".to_owned(), position: 0 }, &empty), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! What the service shows of the gateway: how calls end, how long they take, and whether the breaker lets any through.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use failsafe::Instrument;
+use sagas::runtime::metrics::{Counter, Gauge, Histogram, Metrics};
+
+const CALLS: &str = "payment_gateway_calls_total";
+const SECONDS: &str = "payment_gateway_call_duration_seconds";
+const OPEN: &str = "payment_gateway_breaker_open";
+
+/// What is counted of the way to the gateway: nothing, until it is said where. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct GatewaySeries(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    open: AtomicBool,
+    shown: OnceLock<Shown>,
+}
+
+struct Shown {
+    answered: Counter,
+    failed: Counter,
+    not_asked: Counter,
+    seconds: Histogram,
+    open: Gauge,
+}
+
+/// How a call of the gateway has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ended {
+    /// With an answer, yes or no.
+    Answered,
+    /// Without one.
+    Failed,
+    /// The breaker was open.
+    NotAsked,
+}
+
+impl GatewaySeries {
+    /// Shows them among `metrics` from now on.
+    pub(super) fn show(&self, metrics: &Metrics) {
+        metrics.describe_counter(
+            CALLS,
+            "Calls of the payment gateway, by how they ended: answered, failed, not_asked (breaker open).",
+        );
+        metrics.describe_histogram(SECONDS, "Time that the payment gateway took to answer or to fail, in seconds.");
+        metrics.describe_gauge(OPEN, "1 while the circuit breaker before the payment gateway is not closed, else 0.");
+        let ended = |outcome| metrics.counter(CALLS, &[("outcome", outcome)]);
+        let shown = self.0.shown.get_or_init(|| Shown {
+            answered: ended("answered"),
+            failed: ended("failed"),
+            not_asked: ended("not_asked"),
+            seconds: metrics.histogram(SECONDS, &[]),
+            open: metrics.gauge(OPEN, &[]),
+        });
+        shown.open.set(f64::from(u8::from(self.0.open.load(Ordering::Relaxed))));
+    }
+
+    /// A call has ended, after this time.
+    pub(super) fn ended(&self, how: Ended, took: Duration) {
+        let Some(shown) = self.0.shown.get() else { return };
+        match how {
+            Ended::Answered => shown.answered.increment(),
+            Ended::Failed => shown.failed.increment(),
+            Ended::NotAsked => return shown.not_asked.increment(),
+        }
+        shown.seconds.record_duration(took);
+    }
+
+    fn set_open(&self, open: bool) {
+        self.0.open.store(open, Ordering::Relaxed);
+        if let Some(shown) = self.0.shown.get() {
+            shown.open.set(f64::from(u8::from(open)));
+        }
+    }
+}
+
+impl Instrument for GatewaySeries {
+    fn on_call_rejected(&self) {}
+
+    fn on_open(&self) {
+        self.set_open(true);
+    }
+
+    // One call is let through, and decides.
+    fn on_half_open(&self) {}
+
+    fn on_closed(&self) {
+        self.set_open(false);
+    }
+}

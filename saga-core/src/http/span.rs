@@ -1,0 +1,92 @@
+//! The span of a request, by OpenTelemetry's conventions for HTTP.
+
+use axum::{
+    extract::Request,
+    http::{Method, StatusCode},
+};
+
+use super::RequestTrace;
+use crate::{
+    id::IdSource,
+    message::TraceContext,
+    runtime::{
+        ServiceHandle,
+        spans::{Ids, Kind, Moment, Span, Value},
+    },
+};
+
+/// What probes ask for, all the time: a trace does not begin there.
+const PROBED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
+
+/// The span of a request that runs.
+pub(super) struct RequestSpan {
+    context: TraceContext,
+    parent: Option<u64>,
+    /// What is said of it, if it is told, and by whom.
+    told: Option<(ServiceHandle, Moment, Vec<(&'static str, Value)>, String)>,
+}
+
+impl RequestSpan {
+    pub(super) fn begin(service: Option<&ServiceHandle>, ids: &IdSource, request: &Request, route: &str) -> Self {
+        let caller = RequestTrace::caller(request.headers());
+        let parent = caller.as_ref().map(TraceContext::span_id);
+        let Some(service) = service else {
+            let context = caller.map_or_else(|| TraceContext::root(ids), |caller| caller.child(ids));
+            return Self { context, parent, told: None };
+        };
+        let spans = &service.core().spans;
+        let context = spans.follow(caller.as_ref(), ids);
+        let probe = caller.is_none() && PROBED.contains(&route);
+        let context = if probe && spans.is_on() { context.with_sampled(false) } else { context };
+        let began = spans.begin(&context);
+        let told = began.is_told().then(|| {
+            let method = known(request.method());
+            let mut said = vec![
+                ("http.request.method", Value::Word(method.unwrap_or("_OTHER"))),
+                ("url.path", request.uri().path().into()),
+                ("url.scheme", Value::Word("http")),
+            ];
+            let name = match route {
+                "" => method.unwrap_or("HTTP").to_owned(),
+                route => {
+                    said.push(("http.route", route.into()));
+                    format!("{} {route}", method.unwrap_or("HTTP"))
+                }
+            };
+            (service.clone(), began, said, name)
+        });
+        Self { context, parent, told }
+    }
+
+    /// For log lines.
+    pub(super) fn ids(&self) -> Ids<'_> {
+        Ids(&self.context)
+    }
+
+    /// For the handler.
+    pub(super) fn trace(&self) -> RequestTrace {
+        RequestTrace::own(self.context.clone())
+    }
+
+    /// The answer is there; what follows of its body is not waited for.
+    pub(super) fn answered(self, status: StatusCode, correlation_id: &str) {
+        let Some((service, began, said, name)) = self.told else { return };
+        service.core().spans.end(began, || {
+            let error = status.is_server_error().then(|| (status.as_str().to_owned(), String::new()));
+            Span::new(&self.context, name, Kind::Server)
+                .within_remote(self.parent)
+                .with(said)
+                .with([
+                    ("http.response.status_code", i64::from(status.as_u16()).into()),
+                    ("messaging.message.conversation_id", correlation_id.into()),
+                ])
+                .failed(error)
+        });
+    }
+}
+
+/// The methods that the conventions name; a client can send any word.
+fn known(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
+}

@@ -1,0 +1,238 @@
+//! The way of a span out of the process: a bounded queue, batches, and an exporter that may fail.
+//!
+//! Queue and batches are the SDK's. What is added is what a service has to know of them: how many spans were given to the collector, how
+//! many were dropped and why, and whether the collector can be reached. Nothing of a delivery waits here.
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use opentelemetry::{
+    InstrumentationScope, KeyValue,
+    trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState},
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SamplingDecision, ShouldSample, SpanData, SpanEvents, SpanExporter,
+        SpanLinks, SpanProcessor,
+    },
+};
+use tokio::sync::watch;
+
+use super::{Kind, Span, Value};
+use crate::{
+    message::TraceContext,
+    runtime::metrics::{Counter, Metrics},
+};
+
+/// The most links of a span: OpenTelemetry's own limit.
+const MAX_LINKS: usize = 128;
+
+/// An exporter whose type is forgotten.
+pub(super) trait Exporter: Send + Sync + fmt::Debug {
+    fn export(&self, batch: Vec<SpanData>) -> BoxFuture<'_, OTelSdkResult>;
+    fn set_resource(&mut self, resource: &Resource);
+}
+
+impl<E: SpanExporter> Exporter for E {
+    fn export(&self, batch: Vec<SpanData>) -> BoxFuture<'_, OTelSdkResult> {
+        Box::pin(SpanExporter::export(self, batch))
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        SpanExporter::set_resource(self, resource);
+    }
+}
+
+/// How a trace is chosen: a part of those that begin here, and of the others as their parents say.
+#[derive(Debug, Clone)]
+pub(super) struct Sampling {
+    pub(super) root: Sampler,
+    pub(super) follows_parent: bool,
+}
+
+/// The spans of one service on their way to its collector.
+pub(crate) struct Pipeline {
+    processor: Arc<BatchSpanProcessor>,
+    sampling: Sampling,
+    scope: InstrumentationScope,
+    queue: Arc<Queue>,
+    closed: AtomicBool,
+    trouble: watch::Receiver<Option<String>>,
+}
+
+/// What waits between the service and the collector.
+#[derive(Debug)]
+struct Queue {
+    waiting: AtomicUsize,
+    limit: usize,
+    exported: Counter,
+    full: Counter,
+    failed: Counter,
+}
+
+impl Pipeline {
+    pub(super) fn new(
+        mut exporter: Box<dyn Exporter>,
+        resource: &Resource,
+        sampling: Sampling,
+        (limit, every): (usize, Option<Duration>),
+        metrics: &Metrics,
+    ) -> Self {
+        exporter.set_resource(resource);
+        let dropped = |reason| metrics.counter(DROPPED, &[("reason", reason)]);
+        metrics.describe_counter(EXPORTED, "Spans that the collector has taken.");
+        metrics.describe_counter(DROPPED, "Spans that were not given to the collector, by reason: queue_full, export_failed.");
+        let queue = Arc::new(Queue {
+            waiting: AtomicUsize::new(0),
+            limit,
+            exported: metrics.counter(EXPORTED, &[]),
+            full: dropped("queue_full"),
+            failed: dropped("export_failed"),
+        });
+        let (tell, trouble) = watch::channel(None);
+        let watched = Watched {
+            inner: Arc::from(exporter),
+            runtime: tokio::runtime::Handle::current(),
+            queue: queue.clone(),
+            trouble: tell,
+        };
+        let config = BatchConfigBuilder::default().with_max_queue_size(limit);
+        let config = if let Some(every) = every { config.with_scheduled_delay(every) } else { config };
+        let processor = BatchSpanProcessor::builder(watched).with_batch_config(config.build()).build();
+        let scope = InstrumentationScope::builder("sagas").with_version(env!("CARGO_PKG_VERSION")).build();
+        Self { processor: Arc::new(processor), sampling, scope, queue, closed: AtomicBool::new(false), trouble }
+    }
+
+    /// Whether spans of this trace are told; `parent` says what the span before has said.
+    pub(crate) fn samples(&self, trace_id: u128, parent: Option<bool>) -> bool {
+        if let Some(sampled) = parent.filter(|_| self.sampling.follows_parent) {
+            return sampled;
+        }
+        let id = TraceId::from(trace_id);
+        let result = self.sampling.root.should_sample(None, id, "", &SpanKind::Internal, &[], &[]);
+        matches!(result.decision, SamplingDecision::RecordAndSample)
+    }
+
+    /// What is in the way of the export, as it changes.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
+    }
+
+    pub(crate) fn take(&self, span: Span) {
+        let queue = &self.queue;
+        let room = queue
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| (waiting < queue.limit).then_some(waiting + 1));
+        if room.is_err() || self.closed.load(Ordering::Acquire) {
+            queue.full.increment();
+            return;
+        }
+        self.processor.on_end(data(span, &self.scope));
+    }
+
+    /// Gives what waits to the collector; what it has not taken `within` that time is dropped.
+    pub(crate) async fn close(&self, within: Duration) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let processor = self.processor.clone();
+        // The SDK waits for its thread.
+        let closing = tokio::task::spawn_blocking(move || processor.shutdown_with_timeout(within));
+        let closed = tokio::time::timeout(within, closing).await;
+        if !matches!(closed, Ok(Ok(Ok(())))) {
+            let spans = self.queue.waiting.load(Ordering::Acquire);
+            tracing::warn!(spans, "the collector of traces did not take all spans before the stop; they are dropped");
+        }
+    }
+}
+
+const EXPORTED: &str = "sagas_spans_exported_total";
+const DROPPED: &str = "sagas_spans_dropped_total";
+
+/// An exporter that is watched, and that runs on the runtime of the app, whatever thread asks it.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn Exporter>,
+    runtime: tokio::runtime::Handle,
+    queue: Arc<Queue>,
+    trouble: watch::Sender<Option<String>>,
+}
+
+impl SpanExporter for Watched {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let (count, inner) = (batch.len(), self.inner.clone());
+        let exported = self.runtime.spawn(async move { inner.export(batch).await }).await;
+        let exported = exported.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
+        self.queue.waiting.fetch_sub(count, Ordering::AcqRel);
+        match &exported {
+            Ok(()) => self.queue.exported.add(count as u64),
+            Err(_) => self.queue.failed.add(count as u64),
+        }
+        let trouble = exported.as_ref().err().map(ToString::to_string);
+        self.trouble.send_if_modified(|known| {
+            let changed = known.is_some() != trouble.is_some();
+            *known = trouble;
+            changed
+        });
+        exported
+    }
+}
+
+fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
+    let (parent, remote) = span.parent.unwrap_or_default();
+    let mut links = SpanLinks::default();
+    links.dropped_count = u32::try_from(span.links.len().saturating_sub(MAX_LINKS)).unwrap_or(u32::MAX);
+    links.links = span.links.iter().take(MAX_LINKS).map(|to| Link::new(context(to), Vec::new(), 0)).collect();
+    let mut attributes: Vec<_> = span.attributes.into_iter().map(|(name, value)| attribute(name, value)).collect();
+    let status = match span.error {
+        Some((kind, text)) => {
+            attributes.push(KeyValue::new("error.type", kind));
+            Status::error(text)
+        }
+        None => Status::Unset,
+    };
+    SpanData {
+        span_context: context(&span.context),
+        parent_span_id: SpanId::from(parent),
+        parent_span_is_remote: remote,
+        span_kind: match span.kind {
+            Kind::Internal => SpanKind::Internal,
+            Kind::Server => SpanKind::Server,
+            Kind::Client => SpanKind::Client,
+            Kind::Producer => SpanKind::Producer,
+            Kind::Consumer => SpanKind::Consumer,
+        },
+        name: span.name.into(),
+        start_time: span.began.time(),
+        end_time: span.ended.time(),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links,
+        status,
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn context(of: &TraceContext) -> SpanContext {
+    let state = of.tracestate().and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default();
+    SpanContext::new(TraceId::from(of.trace_id()), SpanId::from(of.span_id()), TraceFlags::new(of.flags()), false, state)
+}
+
+fn attribute(name: &'static str, value: Value) -> KeyValue {
+    match value {
+        Value::Text(text) => KeyValue::new(name, text),
+        Value::Word(word) => KeyValue::new(name, word),
+        Value::Number(number) => KeyValue::new(name, number),
+    }
+}

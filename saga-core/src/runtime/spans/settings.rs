@@ -1,0 +1,287 @@
+//! Where the spans of an app go, and which of them: by settings, and by the environment as OpenTelemetry specifies it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use opentelemetry::KeyValue;
+use opentelemetry_otlp::{Protocol, WithExportConfig};
+use opentelemetry_sdk::{Resource, trace::Sampler, trace::SpanExporter};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Spans,
+    export::{Exporter, Pipeline, Sampling},
+};
+use crate::runtime::metrics::Metrics;
+
+/// The spans that wait for the collector at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says another number.
+const QUEUE: usize = 2_048;
+
+/// Where spans are sent. What is not said here is taken from the environment: `OTEL_EXPORTER_OTLP_ENDPOINT`,
+/// `OTEL_EXPORTER_OTLP_PROTOCOL`, their `_TRACES_` forms, `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TraceSettings {
+    /// The collector: `grpc://host:4317` or `http://host:4318`.
+    pub endpoint: Option<String>,
+    /// How to speak to it. Without it `grpc://`, or the port 4317, means gRPC, and everything else HTTP.
+    pub protocol: Option<TraceProtocol>,
+    /// The part of the traces that begin here which is recorded, from 0 to 1. A trace that comes from outside is recorded if its caller
+    /// says so.
+    pub ratio: Option<f64>,
+}
+
+impl TraceSettings {
+    /// Spans go to `endpoint`.
+    pub fn to(endpoint: impl Into<String>) -> Self {
+        Self { endpoint: Some(endpoint.into()), ..Self::default() }
+    }
+
+    /// Records this part of the traces that begin here, from 0 to 1.
+    #[must_use]
+    pub fn ratio(self, ratio: f64) -> Self {
+        Self { ratio: Some(ratio), ..self }
+    }
+}
+
+/// How spans are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TraceProtocol {
+    /// OTLP over gRPC.
+    #[serde(rename = "grpc")]
+    Grpc,
+    /// OTLP over HTTP, as protobuf.
+    #[serde(rename = "http/protobuf")]
+    Http,
+}
+
+/// The settings of traces cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("traces: {0}")]
+pub struct TracesError(String);
+
+/// Where the spans of an app go: give it to [`App::traces`](crate::runtime::App::traces).
+///
+/// Every service of the app is one of OpenTelemetry's, with its own name, queue and connection.
+///
+/// ```
+/// # use saga_core::runtime::{TraceSettings, Traces};
+/// let traces = Traces::otlp(&TraceSettings::to("grpc://localhost:4317").ratio(0.1)).unwrap();
+/// assert!(traces.is_on());
+/// ```
+#[derive(Clone)]
+pub struct Traces(Option<Way>);
+
+#[derive(Clone)]
+struct Way {
+    make: Arc<dyn Fn() -> Result<Box<dyn Exporter>, String> + Send + Sync>,
+    sampling: Sampling,
+    queue: usize,
+    /// How often what waits is sent; without it as the environment says.
+    every: Option<Duration>,
+    shown: String,
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Traces").field(&self.0.as_ref().map(|way| &way.shown)).finish()
+    }
+}
+
+impl Traces {
+    /// Nothing is told.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// By OTLP, as `settings` and the environment say: off where neither names a collector, and where `OTEL_SDK_DISABLED` is `true` or
+    /// `OTEL_TRACES_EXPORTER` is `none`. Settings come before the environment.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn otlp(settings: &TraceSettings) -> Result<Self, TracesError> {
+        Self::by(settings, &|name| std::env::var(name).ok().filter(|text| !text.is_empty())).map_err(TracesError)
+    }
+
+    fn by(settings: &TraceSettings, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let exporter = env("OTEL_TRACES_EXPORTER");
+        let disabled = env("OTEL_SDK_DISABLED").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        if disabled || exporter.as_deref() == Some("none") {
+            return Ok(Self::off());
+        }
+        if let Some(other) = exporter.as_deref().filter(|name| *name != "otlp" && settings.endpoint.is_none()) {
+            return Err(format!("OTEL_TRACES_EXPORTER is `{other}`; this program knows `otlp` and `none`"));
+        }
+        let own = env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        let whole = settings.endpoint.is_none() && own.is_some();
+        let Some(endpoint) = settings.endpoint.clone().or(own).or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT")).or_else(|| {
+            exporter.is_some().then(|| match env("OTEL_EXPORTER_OTLP_PROTOCOL").as_deref() {
+                Some("grpc") => "http://localhost:4317".to_owned(),
+                _ => "http://localhost:4318".to_owned(),
+            })
+        }) else {
+            return Ok(Self::off());
+        };
+        let address = Address::of(&endpoint)?;
+        let protocol =
+            match (settings.protocol, env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| env("OTEL_EXPORTER_OTLP_PROTOCOL"))) {
+                (Some(protocol), _) => protocol,
+                _ if address.grpc => TraceProtocol::Grpc,
+                (None, Some(text)) if text == "grpc" => TraceProtocol::Grpc,
+                (None, Some(text)) if text == "http/protobuf" => TraceProtocol::Http,
+                (None, Some(other)) => {
+                    return Err(format!(
+                        "OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`; this program speaks `grpc` and `http/protobuf`"
+                    ));
+                }
+                (None, None) if address.port == Some(4317) => TraceProtocol::Grpc,
+                (None, None) => TraceProtocol::Http,
+            };
+        let url = match protocol {
+            TraceProtocol::Http if !whole => address.with_path("/v1/traces"),
+            _ => address.url.clone(),
+        };
+        let sampling = sampling(settings.ratio, env)?;
+        let queue = env("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|text| text.parse().ok()).filter(|queue| *queue > 0).unwrap_or(QUEUE);
+        let shown = url.clone();
+        let make = Arc::new(move || {
+            let builder = opentelemetry_otlp::SpanExporter::builder();
+            let exporter = match protocol {
+                TraceProtocol::Grpc => builder.with_tonic().with_endpoint(&url).build(),
+                TraceProtocol::Http => builder.with_http().with_protocol(Protocol::HttpBinary).with_endpoint(&url).build(),
+            };
+            exporter.map(|exporter| Box::new(exporter) as Box<dyn Exporter>).map_err(|error| error.to_string())
+        });
+        Ok(Self(Some(Way { make, sampling, queue, every: None, shown })))
+    }
+
+    /// To an exporter of your own; `make` is called once for each service. Every trace that begins here is recorded.
+    pub fn to<E: SpanExporter + 'static>(make: impl Fn() -> E + Send + Sync + 'static) -> Self {
+        let sampling = Sampling { root: Sampler::AlwaysOn, follows_parent: true };
+        let make = Arc::new(move || Ok(Box::new(make()) as Box<dyn Exporter>));
+        Self(Some(Way { make, sampling, queue: QUEUE, every: None, shown: "an exporter of the app".to_owned() }))
+    }
+
+    /// Records this part of the traces that begin here, from 0 to 1.
+    #[must_use]
+    pub fn ratio(mut self, ratio: f64) -> Self {
+        if let Some(way) = &mut self.0 {
+            way.sampling = Sampling { root: Sampler::TraceIdRatioBased(ratio), follows_parent: true };
+        }
+        self
+    }
+
+    /// Lets at most `spans` wait for the exporter.
+    #[must_use]
+    pub fn queue(mut self, spans: usize) -> Self {
+        if let Some(way) = &mut self.0 {
+            way.queue = spans.max(1);
+        }
+        self
+    }
+
+    /// Sends what waits this often.
+    #[must_use]
+    pub fn every(mut self, period: Duration) -> Self {
+        if let Some(way) = &mut self.0 {
+            way.every = Some(period);
+        }
+        self
+    }
+
+    /// Whether anything is told.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The spans of `service`, which is part of `app`.
+    pub(crate) fn open(&self, app: &str, service: &str, instance: String, metrics: &Metrics) -> Result<Spans, String> {
+        let Some(way) = &self.0 else { return Ok(Spans::default()) };
+        let exporter =
+            (way.make)().map_err(|error| format!("the exporter of traces to {} cannot be made: {error}", way.shown))?;
+        let resource = Resource::builder()
+            .with_service_name(service.to_owned())
+            .with_attributes([KeyValue::new("service.namespace", app.to_owned()), KeyValue::new("service.instance.id", instance)])
+            .build();
+        Ok(Spans::to(Some(Pipeline::new(exporter, &resource, way.sampling.clone(), (way.queue, way.every), metrics))))
+    }
+}
+
+/// As `OTEL_TRACES_SAMPLER` says, unless `ratio` does.
+fn sampling(ratio: Option<f64>, env: &dyn Fn(&str) -> Option<String>) -> Result<Sampling, String> {
+    let within = |ratio: f64| (0.0..=1.0).contains(&ratio);
+    if let Some(ratio) = ratio {
+        return match within(ratio) {
+            true => Ok(Sampling { root: Sampler::TraceIdRatioBased(ratio), follows_parent: true }),
+            false => Err(format!("the ratio of traces that are recorded is {ratio}; it is from 0 to 1")),
+        };
+    }
+    let argument = || match env("OTEL_TRACES_SAMPLER_ARG") {
+        None => Ok(1.0),
+        Some(text) => text.parse().ok().filter(|ratio| within(*ratio)).ok_or_else(|| {
+            format!("OTEL_TRACES_SAMPLER_ARG is `{text}`; it is the part of the traces that is recorded, from 0 to 1")
+        }),
+    };
+    let name = env("OTEL_TRACES_SAMPLER");
+    let (root, follows_parent) = match name.as_deref().unwrap_or("parentbased_always_on") {
+        "always_on" => (Sampler::AlwaysOn, false),
+        "always_off" => (Sampler::AlwaysOff, false),
+        "traceidratio" => (Sampler::TraceIdRatioBased(argument()?), false),
+        "parentbased_always_on" => (Sampler::AlwaysOn, true),
+        "parentbased_always_off" => (Sampler::AlwaysOff, true),
+        "parentbased_traceidratio" => (Sampler::TraceIdRatioBased(argument()?), true),
+        other => {
+            return Err(format!(
+                "OTEL_TRACES_SAMPLER is `{other}`; this program knows `always_on`, `always_off`, `traceidratio`, and each of them behind \
+                 `parentbased_`"
+            ));
+        }
+    };
+    Ok(Sampling { root, follows_parent })
+}
+
+/// A collector's address.
+struct Address {
+    url: String,
+    grpc: bool,
+    port: Option<u16>,
+}
+
+impl Address {
+    fn of(text: &str) -> Result<Self, String> {
+        let wrong =
+            |what: &str| format!("`{text}` is no address of a collector: {what}; write `grpc://host:4317` or `http://host:4318`");
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it has no scheme"))?;
+        let (scheme, grpc) = match scheme {
+            "grpc" => ("http", true),
+            "http" | "https" => (scheme, false),
+            other => return Err(wrong(&format!("the scheme `{other}` is unknown"))),
+        };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.is_empty() || host.contains(char::is_whitespace) {
+            return Err(wrong("it has no host"));
+        }
+        if host.contains('@') {
+            return Err("the address of a collector has no user and password: give `OTEL_EXPORTER_OTLP_HEADERS`".to_owned());
+        }
+        let port = match host.rsplit_once(':') {
+            Some((_, port)) if !port.ends_with(']') => {
+                Some(port.parse().map_err(|_| wrong("its port is no number up to 65535"))?)
+            }
+            _ => None,
+        };
+        if scheme == "https" && !cfg!(feature = "tls") {
+            return Err(wrong("this program is built without the feature `tls`"));
+        }
+        Ok(Self { url: format!("{scheme}://{}", rest.trim_end_matches('/')), grpc, port })
+    }
+
+    /// With `path`, unless it has one.
+    fn with_path(&self, path: &str) -> String {
+        let bare = self.url.split_once("://").is_none_or(|(_, rest)| !rest.contains('/'));
+        if bare { format!("{}{path}", self.url) } else { self.url.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+"""Makes the fault that each alert is for, and waits for the alert; then asks every query of every dashboard. See scripts/watch."""
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import time
+import uuid
+
+from watched import ROOT, SERVICES, World, http, until
+
+# What no fault can make here in a reasonable time. `promtool test rules` fires them.
+BY_RULE_TESTS_ONLY = {
+    "SagasPartitionStalled": "a broker that answers and gives nothing of one partition",
+    "SagasFencedOften": "a process that freezes in the middle of a commit, again and again",
+    "SagasHandlerPanics": "a bug",
+    "SagasTaskPanics": "a bug",
+}
+
+# Windows and limits of the rules, in the copy that is tried: seconds instead of minutes, a few instead of thousands.
+SHORTER = [
+    (r"for: [1-9]\d*m", "for: 1s"),
+    (r"\[(1|5|10)m\]", "[10s]"),
+    (r"\[15m\]", "[20s]"),
+    (r"put_off_oldest_seconds\) > 600", "put_off_oldest_seconds) > 3"),
+    (r"row_age_seconds\) > 30", "row_age_seconds) > 5"),
+    (r"overdue_seconds\) > 60", "overdue_seconds) > 3"),
+    (r"outbox_rows\) > 5000", "outbox_rows) > 5"),
+    (r":max > 1000", ":max > 20"),
+    (r"\[20s\]\) > 10\b", "[20s]) > 1"),
+]
+
+
+def shortened():
+    rules = {}
+    for path in sorted((ROOT / "deploy/prometheus/rules").glob("*.yml")):
+        text = path.read_text()
+        for what, instead in SHORTER:
+            text = re.sub(what, instead, text)
+        rules[path.name] = text
+    return rules
+
+
+class Watch:
+    def __init__(self, world, alerts):
+        self.world, self.alerts, self.fired, self.began = world, alerts, {}, time.time()
+
+    def fires(self, *names, seconds=40):
+        """Waits until each of these alerts fires."""
+        for name in names:
+            if name not in self.alerts:
+                raise SystemExit(f"watch: there is no alert {name}")
+
+            def look(name=name):
+                now = self.world.firing()
+                for found in now:
+                    self.fired.setdefault(found, time.time() - self.began)
+                return name in now or name in self.fired
+            until(f"{name} fires", seconds, look)
+            print(f"  {name} fired {self.fired[name]:.0f} s after the beginning", flush=True)
+
+    def ends(self, *names, seconds=60):
+        until(f"{', '.join(names)} ends", seconds, lambda: not self.world.firing() & set(names) or None)
+
+
+def say(text):
+    print(f"== {text}", flush=True)
+
+
+def healthy(world, watch):
+    say("in health no alert fires")
+    bench = [world.asked.program, "bench", "--orders", "60", "--rate", "15", "--connections", "8", "--base-port", str(world.base)]
+    subprocess.run(bench, check=True, stdout=subprocess.DEVNULL)
+    world.ends([world.place(), world.place("sold-out"), world.place("teapot", 1, 5000.01)])
+    for name in world.ports:
+        with_text = subprocess.run(
+            ["curl", "-sf", "--noproxy", "*", world.url(name, "/metrics")], check=True, capture_output=True
+        )
+        said = subprocess.run(["promtool", "check", "metrics"], input=with_text.stdout, capture_output=True, check=False)
+        if said.returncode or said.stdout or said.stderr:
+            raise SystemExit(f"watch: promtool check metrics of {name}: {said.stdout}{said.stderr}")
+    # What the load has moved comes to rest; then nothing fires, and stays so.
+    until("nothing fires", 15, lambda: not world.firing())
+    time.sleep(5)
+    if world.firing():
+        raise SystemExit(f"watch: in health these fire: {world.firing()}")
+
+
+def records_and_settings(world, watch):
+    say("a record without a type, an open transaction, a database that does not wait for its disk, members that come and go")
+    perf = ["org.apache.kafka.tools.ProducerPerformance", "--topic", "orders", "--record-size", "20"]
+    properties = ["--producer-props", f"bootstrap.servers={world.asked.kafka}"]
+    world.java(*perf, "--num-records", "1", "--throughput", "-1", *properties)
+    open_for = ["--num-records", "60", "--throughput", "2", "--transaction-duration-ms", "60000"]
+    world.java(*perf, *open_for, *properties, "transactional.id=left-open", "transaction.timeout.ms=60000", wait=False)
+    world.sql("ALTER ROLE sagas SET synchronous_commit = off")
+    world.start("notification", "notification-2")
+    watch.fires("SagasDeadLettersOpen", "SagasBehindOpenTransaction", "SagasCondition")
+    world.stop("notification-2")
+    world.start("notification", "notification-2")
+    world.stop("notification-2")
+    watch.fires("SagasRebalancesOften")
+    world.ports.pop("notification-2")
+    world.scrape()
+    world.processes["java"].kill()
+    world.sql("ALTER ROLE sagas RESET synchronous_commit")
+    for service in SERVICES:
+        http(world.url(service, "/dead-letters/discard"), {"all": True})
+    watch.ends("SagasDeadLettersOpen", "SagasCondition")
+
+
+def flows(world, watch):
+    say("a gateway that is down, no stock service, deadlines that pass")
+    http(world.url("payment", "/gateway"), {"outage": True}, "PUT")
+    waiting = [world.place() for _ in range(4)]
+    until("the stock is held", 20, lambda: all(world.status(order) == "INVENTORY_RESERVED" for order in waiting))
+    world.stop("inventory", signal.SIGKILL)
+    watch.fires("EcommercePaymentBreakerOpen", "SagasParkedKeys", "SagasMessagesPutOff", "SagasInstanceDown")
+    # Their deadline passes, and nothing is given back in time.
+    watch.fires("SagasInstancesNeedAttention", seconds=60)
+    world.start("inventory")
+    http(world.url("payment", "/gateway"), {"outage": False, "latencyMs": 7000}, "PUT")
+    world.ends(waiting)
+    slow = [world.place() for _ in range(3)]
+    watch.fires("EcommercePaymentGatewaySlow", seconds=60)
+    http(world.url("payment", "/gateway"), {"latencyMs": 0}, "PUT")
+    world.ends(slow)
+    print("  an event that the flow does not allow any more", flush=True)
+    headers = f"ce_id={uuid.uuid4()};ce_type=PaymentFailed;ce_source=payment;ce_specversion=1.0;ce_schemaversion=1"
+    amount = {"minor_units": 990, "currency": "EUR"}
+    event = {"order_id": slow[0], "payment_id": str(uuid.uuid4()), "amount": amount, "reason": "too late"}
+    world.publish("payments", f"{headers}\t{slow[0]}\t{json.dumps(event)}")
+    watch.fires("SagasEventsNotAllowed")
+    watch.ends("EcommercePaymentBreakerOpen", "SagasParkedKeys", "SagasInstanceDown", "SagasInstancesNeedAttention")
+
+
+def database(world, watch):
+    say("tables that are locked, sessions that are cut")
+    http(world.url("payment", "/gateway"), {"outage": True}, "PUT")
+    late = world.place()
+    until("the stock is held", 20, lambda: world.status(late) == "INVENTORY_RESERVED")
+    numbers = world.sql("BEGIN;LOCK TABLE analytics.sagas_inbox IN EXCLUSIVE MODE;SELECT pg_sleep(300)", wait=False)
+    bench = [world.asked.program, "bench", "--orders", "60", "--rate", "15", "--connections", "8", "--base-port", str(world.base)]
+    http(world.url("payment", "/gateway"), {"outage": False}, "PUT")
+    driver = subprocess.Popen(bench, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watch.fires("SagasLagGrowing", "SagasLagOld", "SagasPartitionPaused")
+    world.processes[numbers].kill()
+    driver.wait()
+    http(world.url("payment", "/gateway"), {"outage": True}, "PUT")
+    late = world.place()
+    until("the stock is held", 20, lambda: world.status(late) == "INVENTORY_RESERVED")
+    timers = world.sql('BEGIN;LOCK TABLE "order".sagas_instances IN EXCLUSIVE MODE;SELECT pg_sleep(300)', wait=False)
+    watch.fires("SagasDeadlineOverdue", seconds=60)
+    world.processes[timers].kill()
+    http(world.url("payment", "/gateway"), {"outage": False}, "PUT")
+    world.ends([late])
+    watch.ends("SagasLagGrowing", "SagasLagOld", "SagasPartitionPaused", "SagasDeadlineOverdue")
+
+
+def log(world, watch):
+    say("records that are gone, brokers that are gone")
+    world.stop("notification")
+    world.ends([world.place() for _ in range(12)])
+    until("the numbers are up to date", 30, lambda: not world.query('sagas_group_lag_records{service!="notification"} > 0'))
+    partitions = [{"topic": topic, "partition": at, "offset": -1} for topic in ("orders", "inventory") for at in range(6)]
+    (world.data / "delete.json").write_text(json.dumps({"version": 1, "partitions": partitions}))
+    world.java(
+        "org.apache.kafka.tools.DeleteRecordsCommand", "--bootstrap-server", world.asked.kafka,
+        "--offset-json-file", str(world.data / "delete.json"),
+    )
+    world.start("notification")
+    watch.fires("SagasRecordsMissing", "SagasNotReady")
+    world.stop("notification")
+    world.start("notification", ECOMMERCE_LIMITS__ON_GAP="oldest")
+    watch.fires("SagasMissingRecordsSkipped")
+    watch.ends("SagasRecordsMissing", "SagasNotReady")
+    world.server("kafka", "stop", "--now")
+    waiting = [world.place() for _ in range(8)]
+    watch.fires("SagasOutboxOld", "SagasOutboxFilling", "SagasLogUnreachable", "SagasBrokerDown", seconds=60)
+    world.server("kafka", "start")
+    world.ends(waiting, seconds=90)
+    watch.ends("SagasOutboxOld", "SagasOutboxFilling", "SagasLogUnreachable", "SagasBrokerDown")
+
+
+def outage(world, watch):
+    say("a database that is gone, and comes back with a clock that is ahead")
+    world.place()
+    world.server("postgres", "stop", "--now")
+    watch.fires("SagasStoreFailures", "SagasCriticalCondition", seconds=60)
+    preload = subprocess.run(["faketime", "-m", "+0s", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
+    world.server("postgres", "start", LD_PRELOAD=preload.stdout.strip(), FAKETIME="+20s")
+    watch.fires("SagasClockSkew", seconds=60)
+    watch.ends("SagasCriticalCondition", "SagasNotReady")
+    world.ends([world.place()])
+
+
+def panels(dashboard):
+    for panel in dashboard["panels"]:
+        yield from panel.get("panels", [])
+        yield panel
+
+
+def dashboards(world, watch):
+    say("every query of every dashboard answers")
+    times = {"start": watch.began, "end": time.time(), "step": 2}
+    asked = 0
+    for path in sorted((ROOT / "deploy/grafana/dashboards").glob("*.json")):
+        for panel in panels(json.loads(path.read_text())):
+            for target in panel.get("targets", []):
+                text = target["expr"].replace("$__rate_interval", "15s").replace("$__range", "60s").replace("$instance", ".*")
+                for service in SERVICES if "$service" in text else [""]:
+                    if service in target.get("notOf", []):
+                        continue
+                    asked += 1
+                    if not world.query(text.replace("$service", service), **times):
+                        raise SystemExit(f"watch: {path.name}, panel {panel['title']!r}: nothing answers {text} {service}")
+    print(f"  {asked} queries answered", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("data", "program", "kafka", "postgres", "jars"):
+        parser.add_argument(f"--{name}", required=True)
+    rules = shortened()
+    alerts = set(re.findall(r"- alert: (\w+)", "".join(rules.values())))
+    with World(parser.parse_args()) as world:
+        world.prometheus(rules)
+        for service in SERVICES:
+            # A flow is late soon, and a queue is full soon.
+            more = {"order": ["--order-deadline", "12s"]}.get(service, [])
+            small = {"ECOMMERCE_LIMITS__QUEUE_MESSAGES": "16"} if service == "analytics" else {}
+            world.start(service, arguments=more, **small)
+        until("all are ready", 60, lambda: len(world.query("sagas_ready == 1")) == len(SERVICES))
+        watch = Watch(world, alerts)
+        for part in (healthy, records_and_settings, flows, database, log, outage):
+            part(world, watch)
+        missed = alerts - set(watch.fired) - set(BY_RULE_TESTS_ONLY)
+        if missed:
+            raise SystemExit(f"watch: these alerts were not fired: {', '.join(sorted(missed))}")
+        dashboards(world, watch)
+        print(f"  {len(set(watch.fired) & alerts)} of {len(alerts)} alerts fired; the rules' own tests fire {', '.join(BY_RULE_TESTS_ONLY)}")
+
+
+main()

@@ -1,0 +1,219 @@
+"""The example, its servers and a Prometheus that watches them, as processes: what scripts/lib/watch.py makes its faults with."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SERVICES = ["order", "inventory", "payment", "notification", "analytics"]
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def http(url, body=None, method=None, timeout=10):
+    """The JSON that `url` answers; of a refusal its status. Raises OSError where nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
+    try:
+        with OPENER.open(request, timeout=timeout) as answer:
+            text = answer.read()
+            return json.loads(text) if text else None
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def until(what, seconds, look):
+    """Waits until `look` gives something true, and gives that."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            found = look()
+        except OSError:
+            found = None
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise SystemExit(f"watch: within {seconds} s it did not come true that {what}")
+        time.sleep(0.25)
+
+
+BASES = iter(range(23000, 30000, 10))
+
+
+def free_port(beside=5):
+    """A port with free ones behind it, given once."""
+    for base in BASES:
+        sockets = [socket.socket() for _ in range(beside)]
+        try:
+            for at, one in enumerate(sockets):
+                one.bind(("127.0.0.1", base + at))
+            return base
+        except OSError:
+            continue
+        finally:
+            for one in sockets:
+                one.close()
+    raise SystemExit("watch: there are no free ports")
+
+
+class World:
+    """All processes. They end with it."""
+
+    def __init__(self, asked):
+        self.asked, self.data = asked, pathlib.Path(asked.data)
+        self.base = free_port()
+        self.ports, self.processes = {}, {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+    def spawn(self, name, command, **environment):
+        log = open(self.data / f"{name}.log", "ab")
+        self.processes[name] = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data, env={**os.environ, **environment}
+        )
+
+    def start(self, service, name=None, arguments=(), wait=True, **environment):
+        """Starts an instance of a service, and waits until it is ready."""
+        name = name or service
+        if name not in self.ports:
+            base = self.base if name == service else free_port()
+            self.ports[name] = base + SERVICES.index(service)
+        base = self.ports[name] - SERVICES.index(service)
+        command = [os.path.abspath(self.asked.program), "--no-demo", "--base-port", str(base), "--services", service]
+        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}", "--database", f"{self.asked.postgres}?pool=4"]
+        self.spawn(name, command + list(arguments), **environment)
+        if wait:
+            until(f"{name} answers", 60, lambda: http(self.url(name, "/health/live")))
+            self.scrape()
+
+    def stop(self, name, how=signal.SIGTERM):
+        process = self.processes[name]
+        process.send_signal(how)
+        code = process.wait(30)
+        if how == signal.SIGTERM and code != 0:
+            raise SystemExit(f"watch: {name} ended with {code} after SIGTERM")
+
+    def url(self, name, path):
+        return f"http://127.0.0.1:{self.ports[name]}{path}"
+
+    def server(self, kind, *command, **environment):
+        """scripts/kafka or scripts/postgres, on the servers of this run."""
+        done = subprocess.run(
+            [ROOT / "scripts" / kind, *command, "--data", str(self.data / kind)],
+            capture_output=True, text=True, check=False, env={**os.environ, **environment},
+        )
+        if done.returncode:
+            raise SystemExit(f"watch: scripts/{kind} {command}: {done.stderr}")
+        return done.stdout.strip()
+
+    def java(self, kind, *arguments, wait=True):
+        """A tool of Apache Kafka's own."""
+        command = ["java", "-cp", f"{self.asked.jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", kind, *arguments]
+        if not wait:
+            self.spawn("java", command)
+            return
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:
+            raise SystemExit(f"watch: {kind}: {done.stdout}{done.stderr}")
+
+    def publish(self, topic, line):
+        """A record: its headers, key and value, with tabs between them."""
+        properties = ["parse.headers=true", "parse.key=true", "headers.separator=;", "headers.key.separator=="]
+        command = ["java", "-cp", f"{self.asked.jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
+        command += ["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", self.asked.kafka, "--topic", topic]
+        for one in properties:
+            command += ["--property", one]
+        done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode or "ERROR" in done.stderr:
+            raise SystemExit(f"watch: no record was published: {done.stdout}{done.stderr}")
+
+    def sql(self, text, wait=True):
+        """Statements, one after the other; without `wait` in a session that goes on, and ends with its process."""
+        command = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", self.asked.postgres]
+        for statement in text.split(";"):
+            command += ["--command", statement]
+        if not wait:
+            name = f"psql-{len(self.processes)}"
+            self.spawn(name, command)
+            return name
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return None
+
+    # ---- orders --------------------------------------------------------------------------------
+
+    def place(self, product="tea", quantity=1, price=9.9):
+        item = {"productId": product, "quantity": quantity, "unitPrice": price}
+        placed = http(self.url("order", "/orders"), {"customerId": "watch", "items": [item]})
+        if not isinstance(placed, dict):
+            raise SystemExit(f"watch: an order was answered {placed}")
+        return placed["orderId"]
+
+    def status(self, order):
+        answer = http(self.url("order", f"/orders/{order}/status"))
+        return answer["status"] if isinstance(answer, dict) else None
+
+    def ends(self, orders, seconds=60):
+        final = ("COMPLETED", "CANCELLED")
+        until("every order ends", seconds, lambda: all(self.status(order) in final for order in orders))
+
+    # ---- Prometheus ----------------------------------------------------------------------------
+
+    def scrape(self):
+        """Tells Prometheus of every instance that was ever started: one that is gone is down."""
+        targets = [
+            {"targets": [f"127.0.0.1:{port}"], "labels": {"service": name.split("-")[0]}} for name, port in self.ports.items()
+        ]
+        path = self.data / "targets.json"
+        path.with_suffix(".new").write_text(json.dumps(targets))
+        path.with_suffix(".new").rename(path)
+
+    def prometheus(self, rules):
+        """Starts it, with these texts as rules."""
+        for name, text in rules.items():
+            (self.data / name).write_text(text)
+        (self.data / "prometheus.yml").write_text(
+            json.dumps(
+                {
+                    "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                    "rule_files": list(rules),
+                    "scrape_configs": [
+                        {
+                            "job_name": "sagas",
+                            "honor_labels": True,
+                            "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}],
+                        }
+                    ],
+                }
+            )
+        )
+        self.watcher = free_port(1)
+        self.scrape()
+        self.spawn(
+            "prometheus",
+            ["prometheus", "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{self.watcher}", "--storage.tsdb.path=metrics", "--log.level=warn"],
+        )
+        until("Prometheus answers", 30, lambda: self.query("vector(1)"))
+
+    def query(self, text, **times):
+        """What a query gives: at this moment, or with start, end and step over a time."""
+        kind = "query_range" if times else "query"
+        asked = urllib.parse.urlencode({"query": text, **times})
+        with OPENER.open(f"http://127.0.0.1:{self.watcher}/api/v1/{kind}?{asked}", timeout=10) as answer:
+            return json.load(answer)["data"]["result"]
+
+    def firing(self):
+        return {found["metric"]["alertname"] for found in self.query('ALERTS{alertstate="firing"}')}

@@ -1,0 +1,129 @@
+//! Readers who are too many, too slow, silent, or still there when the service stops.
+
+use std::time::Duration;
+
+use sagas::id::IdSource;
+use sagas_tests::eventually;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout},
+};
+
+use super::{Analytics, Instance, happenings};
+
+const READERS: &str = "analytics_stream_readers";
+const SLOW: &str = "analytics_stream_slow_readers_total";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_beyond_the_limit_are_told_to_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = Analytics::new(folder.path()).readers(2).start().await;
+    let help = instance.answer("/metrics").await.text;
+    for line in [
+        format!("# TYPE {READERS} gauge"),
+        format!("# TYPE {SLOW} counter"),
+        format!("# HELP {READERS} "),
+        format!("# HELP {SLOW} "),
+    ] {
+        assert!(help.lines().any(|found| found.starts_with(&line)), "no {line} in\n{help}");
+    }
+    assert_eq!((instance.series(READERS).await, instance.series(SLOW).await), (0.0, 0.0));
+
+    let mut one = instance.read().await;
+    one.next_of("metrics").await;
+    let other = instance.read().await;
+    assert_eq!(instance.series(READERS).await, 2.0);
+    let refused = instance.answer("/analytics/stream").await;
+    refused.is_problem(503, "UNAVAILABLE");
+    assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    // Everything else is answered.
+    instance.answer("/analytics/metrics").await.is(200);
+
+    drop(other);
+    eventually("a place is free again", async || (instance.series(READERS).await == 1.0).then_some(())).await;
+    instance.read().await.next_of("metrics").await;
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_broken_by_heartbeats() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = Analytics::new(folder.path()).start().await;
+    let mut stream = sagas_tests::EventStream::open(instance.get("/analytics/stream?heartbeat=1")).await;
+    stream.next_of("metrics").await;
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(stream.comment().await, "heartbeat");
+    }
+    assert!(began.elapsed() > Duration::from_millis(1_500), "{:?}", began.elapsed());
+    for wrong in ["0", "301", "-1", "x"] {
+        let answer = instance.answer(&format!("/analytics/stream?heartbeat={wrong}")).await;
+        answer.is_problem(400, "VALIDATION_ERROR");
+        assert_eq!(answer.blamed(), ["heartbeat"], "{wrong}");
+    }
+    instance.answer("/analytics/stream?since=1").await.is_problem(400, "VALIDATION_ERROR");
+    instance.stop().await;
+}
+
+/// A reader that takes nothing, and whose system takes little for it.
+async fn stalled(instance: &Instance) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(instance.address().parse().unwrap()).await.unwrap();
+    stream.write_all(b"GET /analytics/stream HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_is_disconnected_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, ids) = (Analytics::new(folder.path()).buffered(400), IdSource::random());
+    let instance = service.start().await;
+    let mut quick = instance.read().await;
+    quick.next_of("metrics").await;
+    let mut slow = stalled(&instance).await;
+    eventually("both are there", async || (instance.series(READERS).await == 2.0).then_some(())).await;
+
+    // As much as the buffers on the way take, and more.
+    let mut seen = 0;
+    while instance.series(SLOW).await == 0.0 {
+        assert!(seen < 60_000, "the slow reader is not disconnected");
+        service.publish(happenings(&ids, 100).0).await;
+        let told = quick.orders(400).await;
+        assert_eq!(told[0].position(), seen + 1);
+        seen = told[399].position();
+    }
+    let disconnected = async {
+        let mut taken = [0; 65_536];
+        // In the end or by an error: what it had not taken is not waited for.
+        while slow.read(&mut taken).await.is_ok_and(|count| count > 0) {}
+    };
+    timeout(Duration::from_secs(20), disconnected).await.expect("the connection is closed");
+    eventually("its place is free", async || (instance.series(READERS).await == 1.0).then_some(())).await;
+    assert_eq!(instance.series(SLOW).await, 1.0);
+
+    service.publish(happenings(&ids, 10).0).await;
+    assert_eq!(quick.orders(40).await[39].position(), seen + 40, "the other one goes on");
+    instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_do_not_hold_up_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let instance = Analytics::new(folder.path()).start().await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = instance.read().await;
+        stream.next_of("metrics").await;
+        streams.push(stream);
+    }
+    let slow = stalled(&instance).await;
+    let began = Instant::now();
+    instance.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    for stream in &mut streams {
+        assert_eq!(stream.next().await, None);
+    }
+    drop(slow);
+}

@@ -1,0 +1,93 @@
+//! Two instances of the service behind one address, on PostgreSQL: a reader loses one, and goes on at the other.
+
+use std::sync::Arc;
+
+use ecommerce::Storage;
+use futures_util::future::join_all;
+use sagas::{id::IdSource, time::Clock, transport::memory::Memory};
+use sagas_tests::{EventStream, ServerEvent};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::{Analytics, Instance, happenings};
+
+const ORDERS: usize = 600;
+
+/// Where PostgreSQL is: what `SAGAS_TEST_POSTGRES` says.
+fn server() -> String {
+    std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".to_owned())
+}
+
+async fn run(sql: String) {
+    let mut connection = PgConnection::connect(&server()).await.expect("a PostgreSQL server: scripts/postgres start");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+}
+
+/// A reader of all there will be.
+async fn from_the_start(instance: &Instance) -> EventStream {
+    let mut stream = instance.read().await;
+    assert_eq!(stream.next_of("snapshot").await.position(), 0);
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
+    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
+    let (folder, ids) = (tempfile::tempdir().unwrap(), IdSource::random());
+    let name = format!("stream_{}", ids.uuid(Clock::system().now()).simple());
+    run(format!("CREATE DATABASE {name}")).await;
+    let (place, _) = server().rsplit_once('/').map(|(place, name)| (place.to_owned(), name.to_owned())).unwrap();
+    let storage = Storage::Postgres(format!("{place}/{name}?pool=8").parse().unwrap());
+    let service = Analytics::on(folder.path(), Arc::new(Memory::new()), storage);
+    let instances = [service.start().await, service.start().await];
+
+    // Four change the instance after every few events; one stays at each.
+    let all = 4 * ORDERS;
+    let (mut wandering, mut staying) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        wandering.push(from_the_start(&instances[0]).await);
+    }
+    for instance in &instances {
+        staying.push(from_the_start(instance).await);
+    }
+    let wandering = wandering.into_iter().zip(0_u64..).map(|(mut stream, seed)| {
+        let instances = &instances;
+        async move {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut read: Vec<ServerEvent> = Vec::new();
+            while read.len() < all {
+                let some = rng.usize(1..=150).min(all - read.len());
+                read.extend(stream.orders(some).await);
+                let last = read.last().unwrap().id.clone().unwrap();
+                stream = instances[rng.usize(0..2)].read_after(&last).await;
+            }
+            read
+        }
+    });
+    let staying = staying.into_iter().map(async |mut stream| stream.orders(all).await);
+    let write = async {
+        for _ in 0..ORDERS / 10 {
+            service.publish(happenings(&ids, 10).0).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let (wandering, staying, ()) = tokio::join!(join_all(wandering), join_all(staying), write);
+    let first = &staying[0];
+    let positions: Vec<_> = first.iter().map(ServerEvent::position).collect();
+    assert_eq!(positions, (1..=i64::try_from(all).unwrap()).collect::<Vec<_>>());
+    for read in wandering.iter().chain(&staying) {
+        assert!(read == first, "every reader is told the same in the same order");
+    }
+    // Both have written: each has handled a part of the log.
+    for instance in &instances {
+        let metrics = instance.answer("/metrics").await.text;
+        let handled = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(r#"sagas_deliveries_total{service="analytics",handler="count",outcome="done"} "#));
+        assert!(handled.is_some_and(|count| count.parse::<u64>().unwrap() > 0), "{metrics}");
+    }
+    for instance in instances {
+        instance.stop().await;
+    }
+    run(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+}

@@ -1,0 +1,155 @@
+//! What operators may do on an address that others can reach, and what a container asks of its own service.
+
+use std::{fs, path::Path, time::Duration};
+
+use reqwest::{Method, StatusCode};
+use sagas_tests::process::{Ended, Program, Service, Site, free_base_port};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::program::{ecommerce, serve};
+
+const TOKEN: &str = "a-token-that-a-test-has-made-up";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What reads messages or acts: a call of each kind of route.
+const OPERATED: [(Service, Method, &str); 8] = [
+    (Service::Order, Method::GET, "/check"),
+    (Service::Order, Method::GET, "/dead-letters"),
+    (Service::Order, Method::GET, "/api/v1/dead-letters"),
+    (Service::Order, Method::GET, "/sagas"),
+    (Service::Inventory, Method::GET, "/replays"),
+    (Service::Payment, Method::GET, "/gateway"),
+    (Service::Payment, Method::PUT, "/api/v1/gateway"),
+    (Service::Notification, Method::PUT, "/providers"),
+];
+
+const OPEN: [(Service, &str); 6] = [
+    (Service::Order, "/orders"),
+    (Service::Inventory, "/api/v1/products"),
+    (Service::Payment, "/payments"),
+    (Service::Analytics, "/analytics/dashboard"),
+    (Service::Order, "/health"),
+    (Service::Order, "/metrics"),
+];
+
+/// The services on every address of this machine.
+fn open_to_others(data_dir: &Path, base_port: u16) -> Command {
+    let mut command = serve(data_dir, base_port);
+    command.args(["--host", "0.0.0.0"]);
+    command
+}
+
+async fn status(shop: &Site, (service, method, path): &(Service, Method, &str), token: Option<&str>) -> StatusCode {
+    let mut request = shop.http.request(method.clone(), shop.url(*service, path));
+    if *method == Method::PUT {
+        request = request.json(&json!({}));
+    }
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    request.send().await.unwrap().status()
+}
+
+async fn check(base_port: u16, token: &[&str]) -> Ended {
+    let mut command = ecommerce(["check", "--json", "--host", "0.0.0.0", "--base-port", &base_port.to_string()]);
+    Program::run(command.args(token), PATIENCE).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_an_open_address_what_acts_takes_the_token() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let (shop, file) = (Site::at(base_port), folder.path().join("token"));
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let mut program = Program::start(open_to_others(folder.path(), base_port).arg("--operator-token-file").arg(&file));
+    program.serving().await;
+    for (service, path) in OPEN {
+        assert_eq!(status(&shop, &(service, Method::GET, path), None).await, 200, "{path}");
+    }
+    for call in &OPERATED {
+        assert_eq!(status(&shop, call, None).await, 401, "{call:?}");
+        assert_eq!(status(&shop, call, Some("another-token-of-that-length!!!")).await, 401, "{call:?}");
+        assert_eq!(status(&shop, call, Some(TOKEN)).await, 200, "{call:?}");
+    }
+    // The order service asks the others with the token that it has.
+    let (asked, refused) =
+        (check(base_port, &["--operator-token-file", file.to_str().unwrap()]).await, check(base_port, &[]).await);
+    assert_eq!(asked.status.code(), Some(0), "{asked:#?}");
+    assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains("--operator-token-file"), "{refused:#?}");
+    program.signal("TERM").await;
+    let ended = program.ends_within(PATIENCE).await;
+    assert!(!ended.stdout.join("").contains(TOKEN) && !ended.stderr.contains(TOKEN), "{ended:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_an_open_address_without_a_token_nothing_acts() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Site::at(base_port);
+    let mut program = Program::start(&mut open_to_others(folder.path(), base_port));
+    program.serving().await;
+    for call in &OPERATED {
+        assert_eq!(status(&shop, call, Some(TOKEN)).await, 404, "{call:?}");
+    }
+    for (service, path) in OPEN {
+        assert_eq!(status(&shop, &(service, Method::GET, path), None).await, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_loopback_address_only_pages_of_other_sites_are_refused() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Site::at(base_port);
+    let mut program = Program::start(serve(folder.path(), base_port).env("ECOMMERCE_OPERATOR_TOKEN", TOKEN));
+    program.serving().await;
+    for call in &OPERATED {
+        assert_eq!(status(&shop, call, None).await, 200, "{call:?}");
+    }
+    let url = shop.url(Service::Order, "/dead-letters/discard");
+    let form = shop.http.post(&url).header("content-type", "text/plain").body(r#"{"all":true}"#).send().await.unwrap();
+    assert_eq!(form.status(), 403);
+    let page = shop.http.post(&url).header("origin", "https://evil.example").json(&json!({"all": true})).send().await.unwrap();
+    assert_eq!(page.status(), 403);
+    assert_eq!(page.json::<Value>().await.unwrap()["code"], "FORBIDDEN");
+    let own = shop.http.post(&url).json(&json!({"all": true})).send().await.unwrap();
+    assert_eq!(own.status(), 200);
+}
+
+#[tokio::test]
+async fn a_token_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let short = folder.path().join("token");
+    fs::write(&short, "secret").unwrap();
+    let missing = folder.path().join("nothing");
+    for path in [&short, &missing] {
+        let ended = Program::run(serve(folder.path(), 0).arg("--operator-token-file").arg(path), PATIENCE).await;
+        assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+        assert!(ended.stderr.contains("--operator-token-file") && ended.stderr.contains(path.to_str().unwrap()), "{ended:#?}");
+    }
+    let ended = Program::run(serve(folder.path(), 0).env("ECOMMERCE_OPERATOR_TOKEN", "my secret"), PATIENCE).await;
+    assert_eq!(ended.status.code(), Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("ECOMMERCE_OPERATOR_TOKEN") && !ended.stderr.contains("my secret"), "{ended:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_asks_the_services_of_the_same_settings() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let port = base_port.to_string();
+    let health = async |port: &str, services: &str| {
+        let mut command = ecommerce(["health", "--json", "--host", "0.0.0.0", "--base-port", port, "--services", services]);
+        Program::run(&mut command, PATIENCE).await
+    };
+    let mut program = Program::start(open_to_others(folder.path(), base_port).args(["--services", "payment,analytics"]));
+    program.serving().await;
+    let ready = health(&port, "payment,analytics").await;
+    assert_eq!(ready.status.code(), Some(0), "{ready:#?}");
+    let told: Value = serde_json::from_str(&ready.stdout[0]).unwrap();
+    assert_eq!((&told["payment"]["status"], &told["analytics"]["status"]), (&json!("UP"), &json!("UP")));
+    let half = health(&port, "payment,order").await;
+    assert_eq!(half.status.code(), Some(1), "{half:#?}");
+    let told: Value = serde_json::from_str(&half.stdout[0]).unwrap();
+    assert_eq!(told["order"]["status"], "DOWN");
+    assert!(told["order"]["detail"].as_str().unwrap().contains("nothing listens at http://127.0.0.1"), "{told}");
+    let nowhere = health("0", "payment").await;
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:#?}");
+}
