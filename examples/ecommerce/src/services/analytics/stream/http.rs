@@ -34,35 +34,38 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Asked {
-    /// The id of the last event that was seen, where the header cannot be sent. An empty one is none.
-    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$")]
+    /// The id of the last event that the reader has seen, where it cannot say it in `Last-Event-ID`.
+    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$", example = "")]
     last_event_id: Option<String>,
-    /// Seconds of silence after which a comment is sent [default: 15].
+    /// Seconds of silence after which a comment is sent: 15, unless it says.
     #[param(minimum = 1, maximum = 300)]
     heartbeat: Option<u64>,
 }
 
-/// Each change of an order, and the numbers, as they come.
+/// Each order's changes and the numbers, as they come, for as long as the reader listens.
 ///
-/// The answer has no end. Its events are `order` (a change of an order, with an id), `metrics` (the numbers, as `GET /analytics/metrics`
-/// gives them, at most once a second), `snapshot` (the orders that have changed last, with an id: it comes first where the request names
-/// none) and `reset` (the id in the request is too old, or of another log: a snapshot follows). Who comes back with the id of the last event
-/// is told what has come since, and nothing twice.
+/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
+/// `id`, has the orders that have changed last, and comes first where the reader has seen nothing; `reset` says that a snapshot follows,
+/// because the reader's last event is too old or of another log. A reader that comes back with the id of its last event misses nothing
+/// and is told nothing twice.
 #[utoipa::path(
-    get, path = "/analytics/stream", tag = "analytics", operation_id = "readStream",
+    get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(
         Asked,
         (
             "Last-Event-ID" = Option<String>, Header, pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$",
-            description = "The id of the last event that was seen; it counts before the query.",
+            description = "The id of the last event that the reader has seen. It counts before the query.",
         ),
     ),
     responses((
-        status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream",
-        headers(("Cache-Control" = String, description = "`no-store`"), ("X-Accel-Buffering" = String, description = "`no`")),
+        status = 200, description = "Events, without end.", body = String, content_type = "text/event-stream",
+        headers(
+            ("Cache-Control" = String, description = "`no-store`"),
+            ("X-Accel-Buffering" = String, description = "`no`: a proxy passes on what comes at once."),
+        ),
     )),
 )]
-pub(crate) async fn read(
+pub(crate) async fn stream(
     Extension(service): Extension<ServiceHandle>,
     Extension(stream): Extension<Stream>,
     connection: Connection,

@@ -9,7 +9,7 @@
 //! Everything is bounded: the changes that are kept, the readers of an instance, and what waits for each of them. One task reads
 //! the log, for all readers of the instance (`hub`).
 
-mod http;
+pub(super) mod http;
 mod hub;
 mod id;
 mod log;
@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 
-pub(super) use self::http::{__path_read, read};
 use self::{
     hub::{Hub, Place},
     id::EventId,
