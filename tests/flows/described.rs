@@ -225,12 +225,17 @@ async fn answers_are_as_they_are_described() {
         assert_eq!(answer.status, status, "{method} {service}{path}: {}", answer.text);
         documents[service].has(&method, path, &answer);
         if body.is_some() {
-            let text = shop.request(method.clone(), service, &asked).header("content-type", "text/plain").body("x");
+            let text = shop.request(method.clone(), service, &asked).header("content-type", "application/xml").body("x");
             let refused = Answer::to(text).await;
             refused.is_problem(415, "UNSUPPORTED_MEDIA_TYPE");
             documents[service].has(&method, path, &refused);
         }
     }
+    // One that does not end: its head only.
+    let stream = shop.request(Method::GET, "analytics", "/analytics/stream").send().await.unwrap();
+    let head = Answer { status: stream.status().as_u16(), headers: stream.headers().clone(), text: String::new() };
+    documents["analytics"].has(&Method::GET, "/analytics/stream", &head);
+    drop(stream);
     shop.close().await;
 }
 
