@@ -44,9 +44,9 @@ pub(crate) struct Asked {
 
 /// Each order's changes and the numbers, as they come, for as long as the reader listens.
 ///
-/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `reset` says that what
-/// follows begins anew, because the reader's last event is too old or of another log. A reader that comes back with the id of its last event
-/// misses nothing and is told nothing twice.
+/// Server-sent events, each with one JSON object: `snapshot` has the latest changes, for a reader that has seen nothing; `order`, with an `id`, is
+/// a change of an order; `metrics` is what `/analytics/metrics` answers; `reset` says that the reader's last event is too old or of another
+/// log, and a `snapshot` follows. A reader that comes back with the id of its last event misses nothing and is told nothing twice.
 #[utoipa::path(
     get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(
