@@ -14,8 +14,9 @@
 //!
 //! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
 //! [what a delivery is](guide::delivery), [sagas](guide::sagas), [testing](guide::testing),
-//! [operating a service](guide::operations), [traces](guide::tracing), [routes and their description](guide::http),
+//! [operating a service](guide::operations), [routes and their description](guide::http), [traces](guide::tracing),
 //! [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
+//! Who comes from Spring finds what is called what in `docs/from-spring.md`, in the repository.
 //!
 //! # Features
 //!

@@ -141,17 +141,23 @@ class World:
         if done.returncode or "ERROR" in done.stderr:
             raise SystemExit(f"watch: no record was published: {done.stdout}{done.stderr}")
 
-    def sql(self, text, wait=True):
-        """Statements, one after the other; without `wait` in a session that goes on, and ends with its process."""
+    def psql(self, text):
         command = ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", self.asked.postgres]
         for statement in text.split(";"):
             command += ["--command", statement]
-        if not wait:
-            name = f"psql-{len(self.processes)}"
-            self.spawn(name, command)
-            return name
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return None
+        return command
+
+    def sql(self, text):
+        """Statements, one after the other."""
+        subprocess.run(self.psql(text), check=True, stdout=subprocess.DEVNULL)
+
+    def hold(self, text):
+        """The same in a session that goes on, until it is let go."""
+        self.spawn(f"psql-{len(self.processes)}", self.psql(text))
+
+    def let_go(self):
+        # A session whose client is gone sleeps on, and keeps its locks.
+        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
 
     # ---- orders --------------------------------------------------------------------------------
 
@@ -188,7 +194,8 @@ class World:
         (self.data / "prometheus.yml").write_text(
             json.dumps(
                 {
-                    "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+                    # A scrape takes up to two seconds while something hangs: it asks whether the service is ready.
+                    "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
                     "rule_files": list(rules),
                     "scrape_configs": [
                         {

@@ -4,7 +4,8 @@
 //! [`App`](crate::runtime::App) serve it beside the routes of the service. The extractors ([`Json`], [`Query`], [`Path`],
 //! [`Page`], [`CorrelationId`], [`RequestTrace`]) answer what is wrong with a request as a [`Problem`], and [`harden`] does so for the rest: the
 //! unknown path, the wrong method, the body that is too large or never ends, the handler that panics. [`serve`] carries a
-//! router over a listener, with limits on what a client may hold on to.
+//! router over a listener, with limits on what a client may hold on to; an answer that goes on without end, as a stream of events
+//! does, learns by [`Connection`] when it should end.
 //!
 //! With the feature `openapi` the routes are described, at `/openapi.json` and on a page to read, `/docs`; see `openapi`.
 

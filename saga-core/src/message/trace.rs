@@ -64,6 +64,11 @@ impl TraceContext {
         Some(Self { trace_id, span_id, flags, state: state(tracestate) })
     }
 
+    /// A new span of the trace of `parent`; without one, the first of a new trace.
+    pub fn follow(parent: Option<&Self>, ids: &IdSource) -> Self {
+        parent.map_or_else(|| Self::root(ids), |parent| parent.child(ids))
+    }
+
     /// A new span of the same trace.
     #[must_use]
     pub fn child(&self, ids: &IdSource) -> Self {

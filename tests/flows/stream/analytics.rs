@@ -114,6 +114,11 @@ impl Instance {
 
 /// What happens to so many orders that are completed: four records each, and the ids of the orders.
 pub(crate) fn happenings(ids: &IdSource, orders: usize) -> (Vec<Record>, Vec<String>) {
+    happenings_of_size(ids, orders, 0)
+}
+
+/// The same, with so many characters more in the id of each record, which readers are told.
+pub(crate) fn happenings_of_size(ids: &IdSource, orders: usize, more: usize) -> (Vec<Record>, Vec<String>) {
     let now = Clock::system().now();
     let mut records = Vec::new();
     let fresh = || ids.uuid(now).to_string();
@@ -141,7 +146,7 @@ pub(crate) fn happenings(ids: &IdSource, orders: usize) -> (Vec<Record>, Vec<Str
             ),
             ("orders", "OrderConfirmed", json!({"order_id": order, "customer_id": customer, "total": money})),
         ] {
-            records.push(record(topic, name, order, &value, &fresh()));
+            records.push(record(topic, name, order, &value, &(fresh() + &"x".repeat(more))));
         }
     }
     (records, orders)

@@ -32,7 +32,6 @@ async fn from_the_start(instance: &Instance) -> EventStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
-    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     let (folder, ids) = (tempfile::tempdir().unwrap(), IdSource::random());
     let name = format!("stream_{}", ids.uuid(Clock::system().now()).simple());
     run(format!("CREATE DATABASE {name}")).await;

@@ -6,4 +6,4 @@ mod instances;
 mod live;
 mod resume;
 
-pub(crate) use analytics::{Analytics, Instance, happenings};
+pub(crate) use analytics::{Analytics, Instance, happenings, happenings_of_size};

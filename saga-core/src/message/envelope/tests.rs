@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::{message::Wrong, time::LogTime};
+use crate::{id::IdSource, message::Wrong, time::LogTime};
 
 /// The clock here: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -85,7 +85,7 @@ fn a_trace_that_is_not_valid_is_restarted_without_its_state() {
     let ids = IdSource::seeded(1);
     let follows = |headers: &[(&str, &[u8])]| {
         let envelope = Envelope::of(&with(headers), NOW).ok();
-        let context = envelope.map(|envelope| Context::caused_by(&envelope, &ids));
+        let context = envelope.map(|envelope| Context::caused_by(&envelope, TraceContext::follow(envelope.trace.as_ref(), &ids)));
         let trace = context.map(|context| context.trace);
         let kept = trace.as_ref().is_some_and(|trace| trace.traceparent().contains("4bf92f3577b34da6a3ce929d0e0e4736"));
         (kept, trace.and_then(|trace| trace.tracestate().map(str::to_owned)))
@@ -114,7 +114,8 @@ proptest! {
         let envelope = Envelope::of(&received, now).unwrap_or_else(|_| Envelope::by_position(&received, now));
         prop_assert!((Timestamp::from_millis(0)..=now.after(MAX_AHEAD)).contains(&envelope.time));
 
-        let context = Context::caused_by(&envelope, &IdSource::seeded(1));
+        let trace = TraceContext::follow(envelope.trace.as_ref(), &IdSource::seeded(1));
+        let context = Context::caused_by(&envelope, trace);
         prop_assert_eq!(context.unreadable(), None);
         let outgoing = Outgoing { name: "N", topic: "t", version: 3, key: "k".into(), value: Bytes::new(), id: None };
         let record = outgoing.into_record(&MessageId::new("m"), "service", now, &context);

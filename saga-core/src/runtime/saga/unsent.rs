@@ -122,7 +122,8 @@ fn signal(core: &Core, record: &Record, part: Part, dead_letter: String, why: &s
     let received = Received { record: Arc::new(record.clone()), partition: -1, offset: -1 };
     // Our own records can be read; one of another kind is known by its position.
     let envelope = Envelope::of(&received, now).unwrap_or_else(|_| Envelope::by_position(&received, now));
-    let trace = core.spans.follow(envelope.trace.as_ref(), &core.ids);
+    // It comes of the same span as the record that the log does not take: of a relay there is none that it could be within.
+    let trace = envelope.trace.clone().unwrap_or_else(|| core.spans.root(&core.ids));
     let context = Context::caused_by(&envelope, trace);
     let event = Outgoing::of(&event).ok()?;
     Some(event.into_record(&MessageId::from(core.ids.uuid(now)), &core.name, now, &context))

@@ -197,7 +197,7 @@ impl Spans {
 
     #[inline]
     pub(crate) fn follow(&self, parent: Option<&TraceContext>, ids: &IdSource) -> TraceContext {
-        parent.map_or_else(|| TraceContext::root(ids), |parent| parent.child(ids))
+        TraceContext::follow(parent, ids)
     }
 
     #[inline]

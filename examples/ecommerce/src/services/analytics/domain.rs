@@ -80,21 +80,11 @@ impl Tally {
         }
     }
 
-    /// Adds it all to the numbers. An order that is created or ends a second time changes nothing.
+    /// Adds the orders to the numbers. One that is created or ends a second time changes nothing.
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub async fn write(self, tx: &mut Tx) -> Result<(), Fault> {
-        for (name, count) in self.totals {
-            sqlx::query(
-                "INSERT INTO event_totals (type, total) VALUES ($1, $2)
-                 ON CONFLICT (type) DO UPDATE SET total = event_totals.total + $2",
-            )
-            .bind(name)
-            .bind(count)
-            .execute(&mut *tx)
-            .await?;
-        }
+    pub async fn write(&self, tx: &mut Tx) -> Result<(), Fault> {
         for created in self.created.chunks(ROWS) {
             let mut sql = Statement::new("INSERT INTO orders (order_id, created_at, total) VALUES ");
             sql.rows(created, |row, (order_id, at, total)| {
@@ -103,7 +93,7 @@ impl Tally {
             sql.push(" ON CONFLICT (order_id) DO NOTHING");
             sql.query().execute(&mut *tx).await?;
         }
-        let items: Vec<_> = self.items.into_iter().collect();
+        let items: Vec<_> = self.items.iter().collect();
         for items in items.chunks(ROWS) {
             let mut sql = Statement::new("INSERT INTO order_items (order_id, product_id, quantity) VALUES ");
             sql.rows(items, |row, ((order_id, product_id), quantity)| {
@@ -112,7 +102,7 @@ impl Tally {
             sql.push(" ON CONFLICT (order_id, product_id) DO NOTHING");
             sql.query().execute(&mut *tx).await?;
         }
-        for (order_id, at, reason) in self.ended {
+        for (order_id, at, reason) in &self.ended {
             let outcome = if reason.is_some() { "CANCELLED" } else { "COMPLETED" };
             sqlx::query("UPDATE orders SET ended_at = $1, outcome = $2, reason = $3 WHERE order_id = $4 AND ended_at IS NULL")
                 .bind(at.as_millis())
@@ -122,6 +112,18 @@ impl Tally {
                 .execute(&mut *tx)
                 .await?;
         }
+        Ok(())
+    }
+
+    /// Adds the events to their totals. Comes last in its transaction: others that count events of these types wait for it.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn count(&self, tx: &mut Tx) -> Result<(), Fault> {
+        let mut sql = Statement::new("INSERT INTO event_totals (type, total) VALUES ");
+        sql.rows(&self.totals, |row, (name, count)| row.bind(*name)?.bind(*count).map(drop))?;
+        sql.push(" ON CONFLICT (type) DO UPDATE SET total = event_totals.total + excluded.total");
+        sql.query().execute(&mut *tx).await?;
         Ok(())
     }
 }

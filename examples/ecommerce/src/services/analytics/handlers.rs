@@ -41,5 +41,6 @@ pub async fn count(
     }
     tally.write(&mut tx).await?;
     stream.write(&mut tx, &service, &events).await?;
+    tally.count(&mut tx).await?;
     Ok(())
 }

@@ -44,9 +44,10 @@ pub(crate) struct Asked {
 
 /// Each order's changes and the numbers, as they come, for as long as the reader listens.
 ///
-/// Server-sent events, each with one JSON object: `snapshot` has the latest changes, for a reader that has seen nothing; `order`, with an `id`, is
-/// a change of an order; `metrics` is what `/analytics/metrics` answers; `reset` says that the reader's last event is too old or of another
-/// log, and a `snapshot` follows. A reader that comes back with the id of its last event misses nothing and is told nothing twice.
+/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
+/// `id`, has the orders that have changed last, and comes first where the reader has seen nothing; `reset` says that a snapshot follows,
+/// because the reader's last event is too old or of another log. A reader that comes back with the id of its last event misses nothing
+/// and is told nothing twice.
 #[utoipa::path(
     get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(
@@ -76,11 +77,11 @@ pub(crate) async fn stream(
     if !(1..=LONGEST_HEARTBEAT).contains(&heartbeat) {
         return Err(Problem::invalid_field("heartbeat", format!("must be 1 to {LONGEST_HEARTBEAT} seconds")));
     }
-    let place = stream.place().ok_or_else(|| {
+    let place = stream.place(connection.clone()).ok_or_else(|| {
         let detail = "as many readers are connected as there are places for; try again later, or read /analytics/metrics";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(ASK_AGAIN)
     })?;
-    let reader = Reader::new(place, service, connection.clone(), seen).await.map_err(Problem::unavailable)?;
+    let reader = Reader::new(place, service, seen).await.map_err(Problem::unavailable)?;
     let events = reader.events().map(Ok::<_, Infallible>).take_until(connection.stopping());
     let heartbeat = KeepAlive::new().interval(Duration::from_secs(heartbeat)).text("heartbeat");
     let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store")), (NO_BUFFERING, HeaderValue::from_static("no"))];

@@ -2,6 +2,9 @@
 //!
 //! One task reads the log of changes for all readers. It is woken when a handler here has written to the log, and looks by itself
 //! once a second, for what other instances have written. Where nobody reads, it waits and reads nothing.
+//!
+//! A reader that takes nothing is nobody's to wait for: its connection is closed when more waits for it than may, and when the
+//! service stops.
 
 use std::{
     collections::BTreeMap,
@@ -38,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How soon the log is looked at for what was written here: its transaction commits after the handler that wrote it. It is looked
 /// at again after twice as long, and so on, until it is seen.
 const COMMIT: Duration = Duration::from_millis(5);
+/// How long a stop waits for readers to take what ends their answers.
+const STOP: Duration = Duration::from_millis(500);
 /// How far apart the numbers are at least.
 const NUMBERS: Duration = Duration::from_millis(1_000);
 
@@ -78,6 +83,8 @@ pub(super) struct Hub {
     pub(super) catching_up: Semaphore,
     state: Mutex<State>,
     woken: Notify,
+    /// Told when a place is taken.
+    placed: Notify,
     /// The log's name, once it is known.
     name: OnceLock<String>,
     series: OnceLock<(Gauge, Counter)>,
@@ -85,9 +92,9 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct State {
-    /// Places that are taken, by readers that are attached or still read what they have missed.
-    taken: usize,
     next: u64,
+    /// The connections of all who have a place: readers that are attached, and those that still read what they have missed.
+    places: BTreeMap<u64, Connection>,
     /// Those that are attached.
     readers: BTreeMap<u64, Reader>,
     /// Up to where the log has been handed out to those that are attached; `None` while there are none.
@@ -104,7 +111,6 @@ struct Reader {
     /// It knows the log up to here.
     from: i64,
     to: mpsc::Sender<Arc<Frame>>,
-    connection: Connection,
 }
 
 impl Hub {
@@ -114,6 +120,7 @@ impl Hub {
             catching_up: Semaphore::new(CATCHING_UP),
             state: Mutex::default(),
             woken: Notify::new(),
+            placed: Notify::new(),
             name: OnceLock::new(),
             series: OnceLock::new(),
         }
@@ -140,16 +147,18 @@ impl Hub {
         }
     }
 
-    /// A place for a reader; `None` when all are taken.
-    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+    /// A place for the reader at the other end of `connection`; `None` when all are taken.
+    pub(super) fn place(self: &Arc<Self>, connection: Connection) -> Option<Place> {
         let mut state = self.state();
-        if state.taken >= self.limits.readers {
+        if state.places.len() >= self.limits.readers {
             return None;
         }
-        state.taken += 1;
         state.next += 1;
+        let number = state.next;
+        state.places.insert(number, connection);
         self.show(&state);
-        Some(Place { hub: self.clone(), number: state.next })
+        self.placed.notify_one();
+        Some(Place { hub: self.clone(), number })
     }
 
     /// Up to where the log has been handed out, if anybody is there to take it.
@@ -167,7 +176,7 @@ impl Hub {
             return Ok(());
         }
         for (position, frame) in &frames {
-            state.readers.retain(|_, reader| reader.from >= *position || self.give(reader, frame));
+            self.give(&mut state, frame, |reader| reader.from < *position);
         }
         state.position = frames.last().map(|(position, _)| *position);
         state.stale = true;
@@ -181,25 +190,33 @@ impl Hub {
         if same || state.position.is_none() {
             return;
         }
-        state.readers.retain(|_, reader| self.give(reader, &numbers));
+        self.give(&mut state, &numbers, |_| true);
         state.numbers = Some(numbers);
         state.rest_if_nobody_reads();
     }
 
-    /// Gives `frame` to a reader, and says whether it is to be kept: one that has not taken what was given to it before is
-    /// disconnected, and comes back with the id of the last event that it has seen.
-    fn give(&self, reader: &Reader, frame: &Arc<Frame>) -> bool {
-        match reader.to.try_send(frame.clone()) {
-            Ok(()) => true,
-            Err(mpsc::error::TrySendError::Closed(_)) => false,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                reader.connection.close();
-                if let Some((_, slow)) = self.series.get() {
-                    slow.increment();
-                }
-                false
+    /// Gives `frame` to those who want it. One that has not taken what was given to it before is disconnected, and comes back with
+    /// the id of the last event that it has seen.
+    fn give(&self, state: &mut State, frame: &Arc<Frame>, wants: impl Fn(&Reader) -> bool) {
+        let State { places, readers, .. } = state;
+        readers.retain(|number, reader| {
+            if !wants(reader) {
+                return true;
             }
-        }
+            match reader.to.try_send(frame.clone()) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    if let Some(connection) = places.get(number) {
+                        connection.close();
+                    }
+                    if let Some((_, slow)) = self.series.get() {
+                        slow.increment();
+                    }
+                    false
+                }
+            }
+        });
     }
 
     /// Disconnects all, of whom each will ask for what it has missed.
@@ -207,6 +224,13 @@ impl Hub {
         let mut state = self.state();
         state.readers.clear();
         state.rest_if_nobody_reads();
+    }
+
+    /// Closes the connections of all who have a place, whatever they have still to take.
+    fn close_all(&self) {
+        for connection in self.state().places.values() {
+            connection.close();
+        }
     }
 
     /// What is to be done next, and when: whether the numbers are stale, and whether something was written that is not seen yet.
@@ -217,7 +241,7 @@ impl Hub {
 
     fn show(&self, state: &State) {
         if let Some((readers, _)) = self.series.get() {
-            readers.set_count(state.taken as u64);
+            readers.set_count(state.places.len() as u64);
         }
     }
 
@@ -247,7 +271,7 @@ impl Place {
 
     /// Attaches the reader, which knows the log up to `position`; `None` when others have been told more already, which it has to
     /// read first. From then on it is given what comes, and at first the numbers. When the channel ends, so should the answer.
-    pub(super) fn attach(&self, position: i64, connection: Connection) -> Option<mpsc::Receiver<Arc<Frame>>> {
+    pub(super) fn attach(&self, position: i64) -> Option<mpsc::Receiver<Arc<Frame>>> {
         let mut state = self.hub.state();
         if *state.position.get_or_insert(position) > position {
             return None;
@@ -258,7 +282,7 @@ impl Place {
             Some(numbers) => _ = to.try_send(numbers.clone()),
             None => state.stale = true,
         }
-        state.readers.insert(self.number, Reader { from: position, to, connection });
+        state.readers.insert(self.number, Reader { from: position, to });
         self.hub.woken.notify_one();
         Some(frames)
     }
@@ -267,38 +291,57 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.hub.state();
-        state.taken -= 1;
+        state.places.remove(&self.number);
         state.readers.remove(&self.number);
         state.rest_if_nobody_reads();
         self.hub.show(&state);
     }
 }
 
-/// Reads the log for all readers, until the service stops.
+/// Tells all readers what is written, until the service stops.
 pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
-    let (mut pause, mut numbers_at) = (COMMIT, None::<Instant>);
+    select! {
+        () = hand_out(&hub, &service) => {}
+        () = end_with_the_server(&hub) => {}
+    }
+}
+
+/// Reads the log for all readers.
+async fn hand_out(hub: &Hub, service: &ServiceHandle) {
+    let (mut pause, mut numbers_at, mut failing) = (COMMIT, None::<Instant>, false);
     loop {
         let Some(from) = hub.position() else {
             hub.woken.notified().await;
             continue;
         };
-        match look(&hub, &service, from).await {
-            Ok(PAGE) => continue,
-            Ok(0) => {}
-            Ok(_) => pause = COMMIT,
-            Err(error) => tracing::warn!(%error, "the changes of orders cannot be read; trying again"),
+        let looked = look(hub, service, from).await;
+        if !matches!(looked, Ok(0) | Err(_)) {
+            pause = COMMIT;
+        }
+        if matches!(looked, Ok(PAGE)) {
+            continue;
         }
         let (stale, unseen) = hub.outlook();
-        let mut wait = if unseen { pause.min(LOOK) } else { LOOK };
-        if stale {
-            let until = numbers_at.map_or(Duration::ZERO, |at| (at + NUMBERS).saturating_duration_since(Instant::now()));
-            if until.is_zero() {
-                numbers_at = Some(Instant::now());
-                if let Err(error) = tell_numbers(&hub, &service).await {
-                    tracing::warn!(%error, "the numbers cannot be read; trying again");
-                }
-                continue;
+        let until = numbers_at.map_or(Duration::ZERO, |at| (at + NUMBERS).saturating_duration_since(Instant::now()));
+        let told = if stale && until.is_zero() {
+            numbers_at = Some(Instant::now());
+            tell_numbers(hub, service).await
+        } else {
+            Ok(())
+        };
+        match looked.and(told) {
+            Ok(()) if failing => {
+                tracing::info!("the stream goes on");
+                failing = false;
             }
+            Err(error) if !failing => {
+                tracing::warn!(%error, "nothing can be read for the stream of events; trying again");
+                failing = true;
+            }
+            _ => {}
+        }
+        let mut wait = if unseen { pause.min(LOOK) } else { LOOK };
+        if stale && !until.is_zero() {
             wait = wait.min(until);
         }
         select! {
@@ -307,6 +350,22 @@ pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
                 pause = COMMIT;
                 sleep(COMMIT).await;
             }
+        }
+    }
+}
+
+/// Closes the connections of those who do not take the end of their answers when the server stops.
+async fn end_with_the_server(hub: &Hub) {
+    loop {
+        // All of them are of one server, so one of them says when.
+        let any = hub.state().places.values().next().cloned();
+        match any {
+            Some(connection) => {
+                connection.stopping().await;
+                sleep(STOP).await;
+                hub.close_all();
+            }
+            None => hub.placed.notified().await,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! that goes on behind the last one that it has seen misses nothing. There is no gap either, as there is in a sequence of the
 //! database: a transaction that is undone gives its positions back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sagas::{Fault, prelude::*, time::Timestamp};
 use serde::Serialize;
@@ -71,24 +71,12 @@ pub(super) struct Head {
 /// Adds to the log what is new of `heard`, keeps the `kept` latest changes, and says which position is the last now; `None` when
 /// nothing is new. `new_name` is the log's name if it has none yet.
 ///
-/// It comes last in its transaction: from here on all other transactions that write changes wait for this one.
+/// It comes late in its transaction: from its end on, all other transactions that add something wait for this one.
 ///
 /// # Errors
 /// When the database cannot be used.
 pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept: u32) -> Result<Option<i64>, Fault> {
-    if heard.is_empty() {
-        return Ok(None);
-    }
-    let last: i64 = sqlx::query(
-        "INSERT INTO change_log (one, name, last) VALUES (1, $1, 0)
-         ON CONFLICT (one) DO UPDATE SET last = change_log.last RETURNING last",
-    )
-    .bind(new_name)
-    .fetch_one(&mut *tx)
-    .await?
-    .try_get(0)?;
-
-    let mut orders = progress(tx, &heard).await?;
+    let mut orders = lock(tx, &heard).await?;
     let mut changes = Vec::new();
     for Heard { order_id, change, event_id, at } in heard {
         let order = orders.entry(order_id).or_insert(Progress::NONE);
@@ -108,35 +96,48 @@ pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept
         sql.push(" ON CONFLICT (order_id) DO UPDATE SET heard = excluded.heard, status = excluded.status");
         sql.query().execute(&mut *tx).await?;
     }
-    let (mut position, first) = (last, last + 1);
+
+    let last: i64 = sqlx::query(
+        "INSERT INTO change_log (one, name, last) VALUES (1, $1, $2)
+         ON CONFLICT (one) DO UPDATE SET last = change_log.last + excluded.last RETURNING last",
+    )
+    .bind(new_name)
+    .bind(i64::try_from(changes.len())?)
+    .fetch_one(&mut *tx)
+    .await?
+    .try_get(0)?;
+    let first = last - i64::try_from(changes.len())? + 1;
+    let mut position = first;
     for changes in changes.chunks(ROWS) {
         let mut sql = Statement::new("INSERT INTO order_changes (position, order_id, status, changed_by, event_id, at) VALUES ");
         sql.rows(changes, |row, (order_id, status, changed_by, event_id, at)| {
-            position += 1;
             row.bind(position)?.bind(order_id.to_string())?.bind(status.as_str())?;
+            position += 1;
             row.bind(*changed_by)?.bind(event_id.clone())?.bind(at.as_millis()).map(drop)
         })?;
         sql.query().execute(&mut *tx).await?;
     }
-    sqlx::query("UPDATE change_log SET last = $1").bind(position).execute(&mut *tx).await?;
     let kept = i64::from(kept.max(1));
     let every = PRUNE_EVERY.min(kept);
-    if first / every != (position + 1) / every {
-        let gone = position - kept;
-        sqlx::query("DELETE FROM order_changes WHERE position <= $1").bind(gone).execute(&mut *tx).await?;
+    if first / every != (last + 1) / every {
+        sqlx::query("DELETE FROM order_changes WHERE position <= $1").bind(last - kept).execute(&mut *tx).await?;
     }
-    Ok(Some(position))
+    Ok(Some(last))
 }
 
-/// How far the orders are of which something was heard.
-async fn progress(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
+/// How far the orders are of which something was heard. They are nobody else's until the transaction has ended: the events of an
+/// order come from several topics, and so to several instances.
+async fn lock(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
+    // In one order in every transaction, so that no two wait for each other.
+    let orders: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
+    let orders: Vec<_> = orders.into_iter().collect();
     let mut found = BTreeMap::new();
-    for heard in heard.chunks(ROWS) {
-        let mut sql = Statement::new("SELECT order_id, heard, status FROM order_progress WHERE order_id IN (");
-        for (at, Heard { order_id, .. }) in heard.iter().enumerate() {
-            sql.push(if at == 0 { "" } else { ", " }).bind(order_id.to_string())?;
-        }
-        sql.push(")");
+    for orders in orders.chunks(ROWS) {
+        let mut sql = Statement::new("INSERT INTO order_progress (order_id, heard, status) VALUES ");
+        sql.rows(orders, |row, order_id| {
+            row.bind(order_id.to_string())?.bind(Progress::NONE.heard)?.bind(Progress::NONE.status.as_str()).map(drop)
+        })?;
+        sql.push(" ON CONFLICT (order_id) DO UPDATE SET heard = order_progress.heard RETURNING order_id, heard, status");
         for row in sql.query().fetch_all(&mut *tx).await? {
             let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
             found.insert(order_id.parse()?, Progress { heard: row.try_get("heard")?, status: status.parse()? });

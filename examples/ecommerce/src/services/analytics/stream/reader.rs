@@ -8,7 +8,7 @@ use std::{
 
 use axum::response::sse::Event;
 use futures_util::{Stream, stream};
-use sagas::{Fault, http::Connection, prelude::*};
+use sagas::{Fault, prelude::*};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -67,7 +67,6 @@ struct Snapshot {
 pub(super) struct Reader {
     place: Place,
     service: ServiceHandle,
-    connection: Connection,
     log: String,
     /// Up to where it knows the log, once `ready` is told.
     position: i64,
@@ -81,12 +80,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub(super) async fn new(
-        place: Place,
-        service: ServiceHandle,
-        connection: Connection,
-        seen: Option<EventId>,
-    ) -> Result<Self, Fault> {
+    pub(super) async fn new(place: Place, service: ServiceHandle, seen: Option<EventId>) -> Result<Self, Fault> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Told {
@@ -111,7 +105,7 @@ impl Reader {
                 head.last
             }
         };
-        Ok(Self { place, service, connection, log: head.name, position, ready, frames: None })
+        Ok(Self { place, service, log: head.name, position, ready, frames: None })
     }
 
     /// The events, until the service stops, the reader is too slow or the log cannot be read. Whoever reads comes back then.
@@ -151,7 +145,7 @@ impl Reader {
             self.position = last.position;
         }
         if changes.len() < PAGE {
-            self.frames = self.place.attach(self.position, self.connection.clone());
+            self.frames = self.place.attach(self.position);
         }
         Ok(())
     }
