@@ -16,7 +16,7 @@ use sagas::{
     prelude::*,
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Stream, id::EventId, reader::Reader};
 
@@ -42,6 +42,20 @@ pub(crate) struct Asked {
     heartbeat: Option<u64>,
 }
 
+/// An event of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is described, and written by axum")]
+pub(crate) struct StreamEvent {
+    /// What it is: `snapshot`, `order`, `metrics` or `reset`.
+    #[schema(pattern = "^(snapshot|order|metrics|reset)$")]
+    event: String,
+    /// One JSON object.
+    data: String,
+    /// What a reader says who comes back.
+    #[schema(nullable = false, pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]*)$")]
+    id: Option<String>,
+}
+
 /// Each order's changes and the numbers, as they come, for as long as the reader listens.
 ///
 /// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
@@ -58,7 +72,7 @@ pub(crate) struct Asked {
         ),
     ),
     responses((
-        status = 200, description = "Events, without end.", body = String, content_type = "text/event-stream",
+        status = 200, description = "Events, without end.", body = StreamEvent, content_type = "text/event-stream",
         headers(
             ("Cache-Control" = String, description = "`no-store`"),
             ("X-Accel-Buffering" = String, description = "`no`: a proxy passes on what comes at once."),
@@ -91,14 +105,12 @@ pub(crate) async fn stream(
 /// The id of the last event that the reader has seen. A browser that comes back says it in the header, and asks for the same URL as
 /// the first time: so the header counts before the query. None, and an empty one, is that of a reader that has seen nothing.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Result<Option<EventId>, Problem> {
-    let (name, id) = match headers.get(LAST_EVENT_ID) {
-        Some(id) => ("Last-Event-ID", id.to_str().unwrap_or("?")),
-        None => ("lastEventId", query.unwrap_or_default()),
+    let read = |name: &str, id: &str| match id {
+        "" => Ok(None),
+        id => id.parse().map(Some).map_err(|error: super::id::NotAnId| Problem::invalid_field(name, error.to_string())),
     };
-    if id.is_empty() {
-        return Ok(None);
-    }
-    id.parse().map(Some).map_err(|error: super::id::NotAnId| Problem::invalid_field(name, error.to_string()))
+    let asked = read("lastEventId", query.unwrap_or_default())?;
+    headers.get(LAST_EVENT_ID).map_or(Ok(asked), |id| read("Last-Event-ID", id.to_str().unwrap_or("?")))
 }
 
 #[cfg(test)]
@@ -124,6 +136,7 @@ mod tests {
             (header(b"x"), Some("00000000000a-1"), "400 Last-Event-ID"),
             (header(b"\xff"), None, "400 Last-Event-ID"),
             (HeaderMap::new(), Some("-1"), "400 lastEventId"),
+            (header(b"00000000000a-2"), Some("null"), "400 lastEventId"),
         ] {
             assert_eq!(seen(&headers, query), expected, "{headers:?} {query:?}");
         }
