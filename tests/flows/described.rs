@@ -12,7 +12,7 @@ use sagas_tests::{Answer, SERVICES, Shop};
 use serde_json::{Value, json};
 
 /// Headers of every HTTP answer, which nobody describes.
-const USUAL: [&str; 3] = ["content-length", "content-type", "date"];
+const USUAL: [&str; 4] = ["content-length", "content-type", "date", "transfer-encoding"];
 
 /// The description of a service.
 struct Described(Value);
