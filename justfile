@@ -39,6 +39,10 @@ postgres *args:
 containers *args:
     scripts/containers {{ args }}
 
+# What the services of the example answer, held against what they say of it.
+openapi *args:
+    scripts/openapi {{ args }}
+
 # Each alert fired on purpose, and each query of the dashboards asked.
 watch *args:
     scripts/watch {{ args }}

@@ -1,6 +1,6 @@
 //! What operators may do on an address that others can reach, and what a container asks of its own service.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use reqwest::{Method, StatusCode};
 use sagas_tests::process::{Ended, Program, Service, Site, free_base_port};
@@ -24,13 +24,15 @@ const OPERATED: [(Service, Method, &str); 8] = [
     (Service::Notification, Method::PUT, "/providers"),
 ];
 
-const OPEN: [(Service, &str); 6] = [
+const OPEN: [(Service, &str); 8] = [
     (Service::Order, "/orders"),
     (Service::Inventory, "/api/v1/products"),
     (Service::Payment, "/payments"),
     (Service::Analytics, "/analytics/dashboard"),
     (Service::Order, "/health"),
     (Service::Order, "/metrics"),
+    (Service::Order, "/openapi.json"),
+    (Service::Payment, "/api/v1/docs"),
 ];
 
 /// The services on every address of this machine.
@@ -49,6 +51,14 @@ async fn status(shop: &Site, (service, method, path): &(Service, Method, &str), 
         request = request.bearer_auth(token);
     }
     request.send().await.unwrap().status()
+}
+
+/// The paths that the order service describes, and whether it tells of a token for them.
+async fn described(shop: &Site) -> (BTreeSet<String>, bool) {
+    let document: Value = shop.http.get(shop.url(Service::Order, "/openapi.json")).send().await.unwrap().json().await.unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let operators = |path: &str| document["paths"][path]["get"]["security"] == json!([{"operator": []}]);
+    (paths.keys().cloned().collect(), operators("/check") && operators("/dead-letters") && !operators("/orders"))
 }
 
 async fn check(base_port: u16, token: &[&str]) -> Ended {
@@ -71,6 +81,8 @@ async fn on_an_open_address_what_acts_takes_the_token() {
         assert_eq!(status(&shop, call, Some("another-token-of-that-length!!!")).await, 401, "{call:?}");
         assert_eq!(status(&shop, call, Some(TOKEN)).await, 200, "{call:?}");
     }
+    let (paths, with_a_token) = described(&shop).await;
+    assert!(with_a_token && paths.contains("/check") && paths.contains("/dead-letters"), "{paths:?}");
     // The order service asks the others with the token that it has.
     let (asked, refused) =
         (check(base_port, &["--operator-token-file", file.to_str().unwrap()]).await, check(base_port, &[]).await);
@@ -91,6 +103,9 @@ async fn on_an_open_address_without_a_token_nothing_acts() {
     for call in &OPERATED {
         assert_eq!(status(&shop, call, Some(TOKEN)).await, 404, "{call:?}");
     }
+    let (paths, with_a_token) = described(&shop).await;
+    assert!(!with_a_token && paths.contains("/orders") && paths.contains("/docs"), "{paths:?}");
+    assert!(!paths.contains("/check") && !paths.contains("/dead-letters"), "what is not there is not described: {paths:?}");
     for (service, path) in OPEN {
         assert_eq!(status(&shop, &(service, Method::GET, path), None).await, 200, "{path}");
     }
@@ -105,6 +120,8 @@ async fn on_a_loopback_address_only_pages_of_other_sites_are_refused() {
     for call in &OPERATED {
         assert_eq!(status(&shop, call, None).await, 200, "{call:?}");
     }
+    let (paths, with_a_token) = described(&shop).await;
+    assert!(!with_a_token && paths.contains("/check") && paths.contains("/dead-letters"), "{paths:?}");
     let url = shop.url(Service::Order, "/dead-letters/discard");
     let form = shop.http.post(&url).header("content-type", "text/plain").body(r#"{"all":true}"#).send().await.unwrap();
     assert_eq!(form.status(), 403);

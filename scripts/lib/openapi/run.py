@@ -68,13 +68,13 @@ def check(service: str, url: str, known: dict) -> bool:
     document.write_text(json.dumps(ask(f"{url}/openapi.json"), indent=2))
     if subprocess.run([tool("openapi-spec-validator"), "--schema", "3.1", document]).returncode:
         return False
+    hooks, settings = Path(__file__).with_name("hooks.py").absolute(), Path(__file__).with_name("schemathesis.toml").absolute()
     command = [
-        tool("schemathesis"), "run", document, "--url", f"{url}/api/v1", "--workers", "1", "--continue-on-failure",
+        tool("schemathesis"), "--config-file", settings, "run", document, "--url", f"{url}/api/v1", "--workers", "1", "--continue-on-failure",
         "--seed", os.environ.get("SAGAS_OPENAPI_SEED", "1"),
         "--max-examples", os.environ.get("SAGAS_OPENAPI_EXAMPLES", "20"),
         "--checks", "all", "--exclude-checks", LEFT_OUT, "--warnings", "off", "--no-color",
     ]
-    hooks = Path(__file__).with_name("hooks.py")
     environment = os.environ | {
         "SCHEMATHESIS_HOOKS": hooks.stem,
         "PYTHONPATH": str(hooks.parent),

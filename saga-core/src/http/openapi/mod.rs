@@ -57,10 +57,12 @@ mod page;
 mod tests;
 mod vocabulary;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use utoipa::{
     OpenApi as _,
-    openapi::{Info, OpenApi, Server},
+    openapi::{Info, OpenApi, Server, Tag},
 };
 use utoipa_axum::router::OpenApiRouter;
 
@@ -99,6 +101,7 @@ impl Description {
         if untold(&whole.info) {
             whole.info = Info::new(service.name(), "1");
         }
+        name_tags(&mut whole);
         let framework = framework(service.operators());
         let mut problems = complete::two_meanings(&whole, &framework);
         whole.merge(framework);
@@ -123,6 +126,19 @@ impl Description {
     /// The description as JSON.
     pub fn as_json(&self) -> &Value {
         &self.0
+    }
+}
+
+/// Lists the tags of the operations that `described` has, so that they come before those of the framework.
+fn name_tags(described: &mut OpenApi) {
+    let items = described.paths.paths.values();
+    let operations = items.flat_map(|item| [&item.get, &item.put, &item.post, &item.delete, &item.patch].into_iter().flatten());
+    let used: BTreeSet<_> = operations.flat_map(|operation| operation.tags.clone().unwrap_or_default()).collect();
+    let tags = described.tags.get_or_insert_default();
+    for name in used {
+        if !tags.iter().any(|tag| tag.name == name) {
+            tags.push(Tag::new(name));
+        }
     }
 }
 

@@ -37,7 +37,10 @@ pub fn openapi_routes(description: &Description) -> Router {
 /// This description.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "description", operation_id = "openapi",
-    responses((status = 200, description = "An OpenAPI 3.1 document.", body = Object)),
+    responses((
+        status = 200, description = "An OpenAPI 3.1 document.", body = Object,
+        headers(("Cache-Control" = String, description = "`no-cache`")),
+    )),
 )]
 async fn document(State(json): State<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json).into_response()
@@ -48,7 +51,13 @@ async fn document(State(json): State<Bytes>) -> Response {
 /// It loads nothing from other hosts.
 #[utoipa::path(
     get, path = "/docs", tag = "description", operation_id = "docs",
-    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
+    responses((
+        status = 200, description = "The page.", body = String, content_type = "text/html",
+        headers(
+            ("Cache-Control" = String, description = "`no-cache`"),
+            ("Content-Security-Policy" = String, description = "Nothing from other hosts."),
+        ),
+    )),
 )]
 async fn docs() -> Response {
     let headers = [
@@ -64,10 +73,10 @@ async fn docs() -> Response {
     get, path = "/docs/{file}", tag = "description", operation_id = "docsFile",
     params(("file" = String, Path, description = "Its name: `start.js`, `swagger-ui-bundle.js` or `swagger-ui.css`.")),
     responses(
-        (status = 200, description = "The file.", content(
-            (String = "text/javascript"),
-            (String = "text/css"),
-        )),
+        (
+            status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css")),
+            headers(("Cache-Control" = String, description = "How long it stays the same.")),
+        ),
         NotFound,
     ),
 )]

@@ -188,6 +188,17 @@ async fn a_title_of_ones_own_stays() {
 }
 
 #[tokio::test]
+async fn the_tags_of_a_service_come_first() {
+    let app = app().await;
+    let service = app.service("shop").expect("it runs");
+    let teas = json!({"/teas": {"get": {"operationId": "teas", "tags": ["teas"], "responses": {}}}});
+    let whole = Description::of(service, document(teas, json!({}))).expect("it is described");
+    let tags: Vec<_> = whole.as_json()["tags"].as_array().expect("tags").iter().map(|tag| &tag["name"]).collect();
+    assert_eq!(tags, ["teas", "health", "description", "dead letters", "sagas", "replays"]);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_parameter_is_never_null() {
     let app = app().await;
     let service = app.service("shop").expect("it runs");

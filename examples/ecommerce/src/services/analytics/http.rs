@@ -54,7 +54,10 @@ async fn events(Extension(service): Extension<ServiceHandle>) -> Result<Json<BTr
 /// The dashboard, for people. It loads nothing from other hosts.
 #[utoipa::path(
     get, path = "/analytics/dashboard", tag = "analytics", operation_id = "dashboard",
-    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
+    responses((
+        status = 200, description = "The page.", body = String, content_type = "text/html",
+        headers(("Content-Security-Policy" = String, description = "Nothing from other hosts.")),
+    )),
 )]
 async fn dashboard() -> Response {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:";

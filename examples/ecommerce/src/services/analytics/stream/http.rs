@@ -52,7 +52,7 @@ pub(crate) struct Asked {
 struct StreamEvent {
     event: StreamEventName,
     /// What a reader that comes back says as its `Last-Event-ID`. Events `order` and `snapshot` have one.
-    #[schema(pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]{0,17})$")]
+    #[schema(nullable = false, pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]{0,17})$")]
     id: Option<String>,
     /// A JSON object.
     data: String,
@@ -153,6 +153,7 @@ mod tests {
             (header(b"00000000000a-2"), Some("x"), "400 lastEventId"),
             (header(b"\xff"), None, "400 Last-Event-ID"),
             (HeaderMap::new(), Some("-1"), "400 lastEventId"),
+            (header(b"00000000000a-2"), Some("null"), "400 lastEventId"),
         ] {
             assert_eq!(seen(&headers, query), expected, "{headers:?} {query:?}");
         }
