@@ -61,6 +61,19 @@ fn the_tests_that_documents_name_are_there() {
     }
 }
 
+#[test]
+fn the_files_that_the_page_for_spring_names_are_there() {
+    let text = read("docs/from-spring.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"/._-".contains(&byte);
+    let files: BTreeSet<_> =
+        quoted.filter(|word| word.contains('/') && !word.starts_with('/') && word.bytes().all(letters)).collect();
+    assert!(files.len() > 20, "it names files: {files:?}");
+    let places = [root(), root().join("examples/ecommerce/src")];
+    let missing: Vec<_> = files.iter().filter(|file| !places.iter().any(|place| place.join(file).exists())).collect();
+    assert!(missing.is_empty(), "it names files that are not there: {missing:?}");
+}
+
 /// The anchors of the headings of a Markdown text, as GitHub makes them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#').trim());

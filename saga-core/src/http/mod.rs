@@ -35,7 +35,7 @@ pub use correlation::{CorrelationId, RequestTrace};
 pub use dead_letters::dead_letter_routes;
 pub use harden::{RequestLimits, harden, harden_service, harden_with};
 pub use json::Json;
-pub use operators::operators_only;
+pub use operators::{OperatedRoutes, operators_only};
 pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};
 pub use query::{Path, Query};

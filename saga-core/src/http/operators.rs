@@ -25,8 +25,42 @@ use crate::runtime::{Operators, ServiceHandle};
 ///     Router::new().route("/hello", get(async || "hello")).merge(operators_only(&service, switches))
 /// }
 /// ```
-pub fn operators_only(service: &ServiceHandle, routes: Router) -> Router {
-    only(service.operators(), routes)
+///
+/// With the feature `openapi` it takes an `OpenApiRouter` too, and says in its description what operators send.
+pub fn operators_only<R: OperatedRoutes>(service: &ServiceHandle, routes: R) -> R {
+    routes.only(service.operators())
+}
+
+/// What [`operators_only`] takes: an axum [`Router`], or an `OpenApiRouter`.
+pub trait OperatedRoutes: sealed::Sealed {
+    /// These routes for `operators` only.
+    #[doc(hidden)]
+    #[must_use]
+    fn only(self, operators: &Operators) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for axum::Router {}
+    #[cfg(feature = "openapi")]
+    impl Sealed for utoipa_axum::router::OpenApiRouter {}
+}
+
+impl OperatedRoutes for Router {
+    fn only(self, operators: &Operators) -> Self {
+        only(operators, self)
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl OperatedRoutes for utoipa_axum::router::OpenApiRouter {
+    fn only(self, operators: &Operators) -> Self {
+        let (router, description) = self.split_for_parts();
+        let mut guarded = Self::from(only(operators, router));
+        *guarded.get_openapi_mut() = super::openapi::operated(operators, description);
+        guarded
+    }
 }
 
 fn only(operators: &Operators, routes: Router) -> Router {

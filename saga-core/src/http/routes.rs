@@ -12,7 +12,7 @@ use super::{Json, dead_letter_routes, operators_only, replay_routes, saga_routes
 use crate::runtime::{
     Routes, ServiceHandle,
     health::{Health, HealthReport, Status},
-    metrics::{Metrics, ready as gauge},
+    metrics::{Metrics, ready},
 };
 
 /// Everything that a service shows about itself: [`health_routes`], [`metrics_routes`], [`dead_letter_routes`],
@@ -54,9 +54,9 @@ pub(crate) type Undescribed = std::convert::Infallible;
 /// checks by name, 503 when one that is needed is down. Each answers within two seconds.
 pub fn health_routes(health: Health) -> Router {
     Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/health", get(full))
+        .route("/health/live", get(show_live))
+        .route("/health/ready", get(show_ready))
+        .route("/health", get(show_all))
         .with_state(health)
 }
 
@@ -73,7 +73,7 @@ struct Live {
     get, path = "/health/live", tag = "health", operation_id = "live",
     responses((status = 200, description = "It does.", body = Live)),
 ))]
-async fn live() -> Json<Live> {
+async fn show_live() -> Json<Live> {
     Json(Live { status: Status::Up })
 }
 
@@ -87,7 +87,7 @@ async fn live() -> Json<Live> {
         (status = 503, description = "It cannot: the checks say why.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
     ),
 ))]
-async fn ready(State(health): State<Health>) -> Response {
+async fn show_ready(State(health): State<Health>) -> Response {
     answer(health.ready().await)
 }
 
@@ -101,7 +101,7 @@ async fn ready(State(health): State<Health>) -> Response {
         (status = 503, description = "What is needed is not there.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
     ),
 ))]
-async fn full(State(health): State<Health>) -> Response {
+async fn show_all(State(health): State<Health>) -> Response {
     answer(health.report().await)
 }
 
@@ -112,15 +112,15 @@ fn answer(report: HealthReport) -> Response {
 
 /// `/metrics`, in Prometheus' text format.
 pub fn metrics_routes(metrics: Metrics) -> Router {
-    Router::new().route("/metrics", get(text)).with_state(metrics)
+    Router::new().route("/metrics", get(async move || text(&metrics)))
 }
 
 /// The same, with `sagas_ready`: what `/health/ready` answers at that moment.
 fn scraped(health: Health, metrics: Metrics) -> Router {
-    let gauge = gauge(&metrics);
+    let gauge = ready(&metrics);
     let answer = async move || {
         gauge.set(f64::from(u8::from(health.ready().await.status != Status::Down)));
-        text(State(metrics)).await
+        text(&metrics)
     };
     Router::new().route("/metrics", get(answer))
 }
@@ -130,15 +130,15 @@ fn scraped(health: Health, metrics: Metrics) -> Router {
     get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, description = "Series, each with its help and its type.", body = String, content_type = "text/plain")),
 ))]
-async fn text(State(metrics): State<Metrics>) -> impl IntoResponse {
+fn text(metrics: &Metrics) -> Response {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, TEXT)], metrics.render())
+    ([(header::CONTENT_TYPE, TEXT)], metrics.render()).into_response()
 }
 
 /// The routes, as they are described.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(live, ready, full, text), tags((name = "health", description = "How the service is doing.")))]
+#[openapi(paths(show_live, show_ready, show_all, text), tags((name = "health", description = "How the service is doing.")))]
 pub(super) struct Described;
 
 #[cfg(test)]

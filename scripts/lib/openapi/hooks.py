@@ -22,6 +22,9 @@ def before_call(context: Any, case: Any, kwargs: dict) -> None:
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     path, body = case.operation.path, case.body
+    if path == "/analytics/stream":
+        # The answer has no end: only its head is asked for.
+        case.method = "HEAD"
     if isinstance(body, dict):
         body = as_written(body)
         if path == "/orders":

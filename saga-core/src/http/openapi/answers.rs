@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::{
     IntoResponses,
-    openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, schema::AllOfBuilder},
+    openapi::{
+        ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type, path::Operation,
+        schema::AllOfBuilder,
+    },
 };
 
 /// 404 `NOT_FOUND`: what the path names is not there.
@@ -28,9 +31,8 @@ pub(super) struct Answer {
 }
 
 const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "How many seconds to wait before the next try.");
+const AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
 const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path answers to, with commas between them.");
-
-const WWW_AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
 
 /// A JSON body, or a parameter beside one, that does not fit.
 pub(super) const BAD_REQUEST: Answer = Answer {
@@ -50,30 +52,30 @@ pub(super) const INVALID: Answer = Answer {
     detail: "the query does not fit: size: must be a whole number from 1 to 500",
     header: None,
 };
-const NOT_FOUND: Answer = Answer {
-    name: "NotFound",
-    status: 404,
-    codes: &["NOT_FOUND"],
-    description: "There is no such thing.",
-    detail: "there is nothing at this path",
-    header: None,
-};
-/// The operator's token is missing or another.
+/// Without the operator's token.
 pub(super) const UNAUTHORIZED: Answer = Answer {
     name: "Unauthorized",
     status: 401,
     codes: &["UNAUTHORIZED"],
-    description: "This is for operators, who send their token in `Authorization: Bearer`.",
+    description: "This is for operators, who send a token.",
     detail: "this is for operators: send the operator's token in `Authorization: Bearer`",
-    header: Some(WWW_AUTHENTICATE),
+    header: Some(AUTHENTICATE),
 };
-/// A browser may have sent it for a page of another site.
+/// An operator's browser, on the page of somebody else.
 pub(super) const FORBIDDEN: Answer = Answer {
     name: "Forbidden",
     status: 403,
     codes: &["FORBIDDEN"],
     description: "A page of another site has sent this, or it is a form.",
     detail: "a page of another site has sent this; send JSON or no body, from a program or from a page of this service",
+    header: None,
+};
+const NOT_FOUND: Answer = Answer {
+    name: "NotFound",
+    status: 404,
+    codes: &["NOT_FOUND"],
+    description: "There is no such thing.",
+    detail: "there is nothing at this path",
     header: None,
 };
 const METHOD_NOT_ALLOWED: Answer = Answer {
@@ -162,6 +164,11 @@ impl Answer {
 
     pub(super) fn reference(&self) -> Value {
         json!({"$ref": format!("#/components/responses/{}", self.name)})
+    }
+
+    /// Adds it to what `operation` answers.
+    pub(super) fn add_to(&self, operation: &mut Operation) {
+        operation.responses.responses.insert(self.status.to_string(), Ref::from_response_name(self.name).into());
     }
 
     fn responses(&self) -> BTreeMap<String, RefOr<Response>> {

@@ -13,8 +13,8 @@
 //! | 400 `MALFORMED_JSON`, 415 `UNSUPPORTED_MEDIA_TYPE` | where a JSON body is taken |
 //! | `X-Total-Count`, `Link` | lists with a [`Page`](super::Page), which is named in `params` |
 //!
-//! What else is answered is said: [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own. What is for operators only is
-//! guarded and described so by [`operators_only`].
+//! Routes that are for operators are put through [`operators_only`](super::operators_only), which adds 401 `UNAUTHORIZED`, the token that they
+//! send, and 403 `FORBIDDEN`, as far as they apply to the address that is listened on. What else is answered is said: [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own.
 //!
 //! ```
 //! use saga_core::{http::{Json, Listed, Page, Path, Problem, openapi::NotFound}, runtime::Service, store::Database};
@@ -64,12 +64,12 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-pub use answers::{Conflict, NotFound, problem};
-pub use operated::operators_only;
-pub use page::openapi_routes;
-
 use crate::runtime::{Operators, ServiceHandle};
 
+pub use answers::{Conflict, NotFound, problem};
+pub use page::openapi_routes;
+
+pub(crate) use operated::operated;
 pub(crate) use vocabulary::{base64, base64_or_null, page, words};
 
 /// The description of a service: its own routes, those of the framework, and what all of them have in common.
@@ -87,23 +87,19 @@ pub struct Undescribed {
 
 impl Description {
     /// The description of `service`, whose own routes are described by `own`, and which serves
-    /// [`service_routes`](super::service_routes) and [`openapi_routes`] beside them. Without a title of its own it has the name of the
-    /// service.
+    /// [`service_routes`](super::service_routes) and [`openapi_routes`] beside them. What is for operators is described as they are let
+    /// in: with the token that they send, or not at all. Without a title of its own it has the name of the service.
     ///
     /// # Errors
     /// When two operations or two schemas have the same name, or a schema is named and not there.
     pub fn of(service: &ServiceHandle, own: OpenApi) -> Result<Self, Undescribed> {
-        Self::named(service.name(), service.operators(), own)
-    }
-
-    fn named(service: &str, operators: &Operators, own: OpenApi) -> Result<Self, Undescribed> {
         let mut whole = own;
         // What a router says that was told nothing.
         let untold = |info: &Info| info.title.is_empty() || *info == OpenApiRouter::<()>::new().into_openapi().info;
         if untold(&whole.info) {
-            whole.info = Info::new(service, "1");
+            whole.info = Info::new(service.name(), "1");
         }
-        let framework = framework(operators);
+        let framework = framework(service.operators());
         let mut problems = complete::two_meanings(&whole, &framework);
         whole.merge(framework);
         let described = complete::complete(whole);
@@ -132,12 +128,12 @@ impl Description {
 
 /// The description of what every service shows about itself.
 fn framework(operators: &Operators) -> OpenApi {
-    let mut operated = super::dead_letters::Described::openapi();
-    operated.merge(super::sagas::Described::openapi());
-    operated.merge(super::replays::Described::openapi());
-    operated::guard(operators, &mut operated);
     let mut whole = super::routes::Described::openapi();
-    whole.merge(operated);
     whole.merge(page::Described::openapi());
+    for part in
+        [super::dead_letters::Described::openapi(), super::sagas::Described::openapi(), super::replays::Described::openapi()]
+    {
+        whole.merge(operated(operators, part));
+    }
     whole
 }

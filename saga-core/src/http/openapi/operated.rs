@@ -1,57 +1,43 @@
-//! What is for operators only, as it is described.
+//! What is said of routes that are for operators.
 
 use utoipa::openapi::{
-    OpenApi, PathItem, Ref, SecurityRequirement,
+    OpenApi, OpenApiBuilder, PathItem, SecurityRequirement,
     path::Operation,
     security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
-use utoipa_axum::router::OpenApiRouter;
 
 use super::answers::{FORBIDDEN, UNAUTHORIZED};
-use crate::runtime::{Operators, ServiceHandle};
+use crate::runtime::Operators;
 
-/// The scheme's name among the components.
-const OPERATOR: &str = "operator";
+/// The name of what operators send.
+const SCHEME: &str = "operator";
 
-/// The same as [`operators_only`](crate::http::operators_only) for routes that are described: where the token is needed, the description
-/// says so; where there are no operators, neither the routes nor their description are left.
-pub fn operators_only(service: &ServiceHandle, routes: OpenApiRouter) -> OpenApiRouter {
-    let (router, mut description) = routes.split_for_parts();
-    guard(service.operators(), &mut description);
-    let mut guarded = OpenApiRouter::from(crate::http::operators_only(service, router));
-    *guarded.get_openapi_mut() = description;
-    guarded
-}
-
-/// Has `description` say of all its operations that they are for `operators` only.
-pub(super) fn guard(operators: &Operators, description: &mut OpenApi) {
+/// `described`, where only `operators` are let in; nothing where there are none.
+pub(crate) fn operated(operators: &Operators, mut described: OpenApi) -> OpenApi {
     if !operators.exist() {
-        // The schemas may be those of other operations, too.
-        description.paths.paths.clear();
-        description.tags = None;
-        return;
+        return OpenApiBuilder::new().build();
     }
-    let token = operators.need_a_token();
-    for path in description.paths.paths.values_mut() {
-        let PathItem { put, post, delete, patch, .. } = path;
-        for acting in [put, post, delete, patch].into_iter().flatten() {
-            answers(acting, &FORBIDDEN);
-        }
-        if token {
-            let PathItem { get, put, post, delete, patch, head, options, trace, .. } = path;
-            for operation in [get, put, post, delete, patch, head, options, trace].into_iter().flatten() {
-                answers(operation, &UNAUTHORIZED);
-                operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], _>(OPERATOR, [])]);
+    for item in described.paths.paths.values_mut() {
+        for (operation, acts) in operations(item) {
+            if operators.need_a_token() {
+                operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+                UNAUTHORIZED.add_to(operation);
+            }
+            if acts {
+                FORBIDDEN.add_to(operation);
             }
         }
     }
-    if token {
+    if operators.need_a_token() {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The operator's token.")).build();
-        description.components.get_or_insert_default().add_security_scheme(OPERATOR, SecurityScheme::Http(scheme));
+        described.components.get_or_insert_default().add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     }
+    described
 }
 
-fn answers(operation: &mut Operation, answer: &super::answers::Answer) {
-    let response = Ref::from_response_name(answer.name).into();
-    operation.responses.responses.entry(answer.status.to_string()).or_insert(response);
+/// The operations of a path, each with whether it changes something.
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
+    let reading = [&mut item.get, &mut item.head, &mut item.options, &mut item.trace].into_iter().flatten();
+    let acting = [&mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();
+    reading.map(|operation| (operation, false)).chain(acting.map(|operation| (operation, true)))
 }

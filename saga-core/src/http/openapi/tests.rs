@@ -4,7 +4,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, http::Request, response::IntoResponse};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode},
+    response::IntoResponse,
+};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -127,6 +132,8 @@ fn the_answers_of_every_service_are_as_described() {
         Problem::unsupported_media_type(""),
         Problem::internal(""),
         Problem::unavailable(""),
+        Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ""),
+        Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", ""),
     ] {
         let answer = answers::ALL.iter().find(|answer| answer.codes.contains(&problem.code())).expect("a described answer");
         assert_eq!(answer.status, problem.status().as_u16());
@@ -139,37 +146,6 @@ fn the_answers_of_every_service_are_as_described() {
     drop(quiet);
 }
 
-/// Operators without a token.
-fn anybody() -> Operators {
-    Operators::at(None, None)
-}
-
-#[test]
-fn what_is_for_operators_says_so_or_is_not_there() {
-    let described = |operators: &Operators| Description::named("shop", operators, OpenApi::default()).expect("it is described").0;
-    let (read, act) = ("/paths/~1dead-letters/get", "/paths/~1dead-letters~1{id}~1retry/post");
-    let answers = |document: &Value, operation: &str, status: u16| {
-        document.pointer(&format!("{operation}/responses/{status}/$ref")).and_then(Value::as_str).map(str::to_owned)
-    };
-    let reference = |name: &str| Some(format!("#/components/responses/{name}"));
-
-    let open = described(&anybody());
-    assert_eq!((answers(&open, read, 401), answers(&open, act, 401)), (None, None));
-    assert_eq!((answers(&open, read, 403), answers(&open, act, 403)), (None, reference("Forbidden")));
-
-    let token = described(&Operators::at(None, Some("a-token-of-thirty-two-characters")));
-    for operation in [read, act] {
-        assert_eq!(token.pointer(&format!("{operation}/security")), Some(&json!([{"operator": []}])), "{operation}");
-        assert_eq!(answers(&token, operation, 401), reference("Unauthorized"), "{operation}");
-    }
-    assert_eq!(token.pointer("/components/securitySchemes/operator/scheme"), Some(&json!("bearer")));
-    assert_eq!(token.pointer("/paths/~1health/get/security"), None);
-
-    let nobody = described(&Operators::at(Some("0.0.0.0:1".parse().expect("an address")), None));
-    assert_eq!((nobody.pointer(read), nobody.pointer(act)), (None, None));
-    assert!(nobody.pointer("/paths/~1health/get").is_some());
-}
-
 fn document(paths: Value, schemas: Value) -> OpenApi {
     let whole = json!({
         "openapi": "3.1.0", "info": {"title": "t", "version": "1"}, "paths": paths, "components": {"schemas": schemas},
@@ -177,8 +153,10 @@ fn document(paths: Value, schemas: Value) -> OpenApi {
     serde_json::from_value(whole).expect("a document")
 }
 
-#[test]
-fn what_is_wrong_with_a_description_is_told() {
+#[tokio::test]
+async fn what_is_wrong_with_a_description_is_told() {
+    let app = app().await;
+    let service = app.service("shop").expect("it runs");
     let answer = |schema: &str| {
         let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});
         json!({"200": {"description": "It.", "content": content}})
@@ -191,30 +169,59 @@ fn what_is_wrong_with_a_description_is_told() {
         (twice, "are both the operation `health`"),
         (other, "`HealthReport` is a schema of the framework too"),
     ] {
-        let error = Description::named("shop", &anybody(), own).expect_err(said).to_string();
+        let error = Description::of(service, own).expect_err(said).to_string();
         assert!(error.contains(said), "{error}");
         assert_eq!(error.lines().count(), 2, "{error}");
     }
+    app.stop().await;
 }
 
-#[test]
-fn a_title_of_ones_own_stays() {
-    let title =
-        |own: OpenApi| Description::named("shop", &anybody(), own).expect("it is described").as_json()["info"]["title"].clone();
+#[tokio::test]
+async fn a_title_of_ones_own_stays() {
+    let app = app().await;
+    let service = app.service("shop").expect("it runs");
+    let title = |own: OpenApi| Description::of(service, own).expect("it is described").as_json()["info"]["title"].clone();
     assert_eq!(title(OpenApiRouter::<()>::default().into_openapi()), "shop");
     assert_eq!(title(OpenApiRouter::<()>::new().into_openapi()), "shop");
     assert_eq!(title(OpenApiBuilder::new().info(InfoBuilder::new().title("Teas").build()).build()), "Teas");
+    app.stop().await;
 }
 
-#[test]
-fn a_parameter_is_never_null() {
+#[tokio::test]
+async fn a_parameter_is_never_null() {
+    let app = app().await;
+    let service = app.service("shop").expect("it runs");
     let parameter = |schema: Value| {
         let parameters = json!([{"name": "p", "in": "query", "required": false, "schema": schema}]);
         let paths = json!({"/teas": {"get": {"operationId": "teas", "parameters": parameters, "responses": {}}}});
-        let whole = Description::named("shop", &anybody(), document(paths, json!({}))).expect("it is described");
+        let whole = Description::of(service, document(paths, json!({}))).expect("it is described");
         whole.as_json()["paths"]["/teas"]["get"]["parameters"][0]["schema"].clone()
     };
     assert_eq!(parameter(json!({"type": ["string", "null"]})), json!({"type": "string"}));
     let choice = json!({"oneOf": [{"type": "null"}, {"type": "string", "enum": ["a"]}]});
     assert_eq!(parameter(choice), json!({"type": "string", "enum": ["a"]}));
+    app.stop().await;
+}
+
+#[test]
+fn what_is_for_operators_is_described_as_they_are_let_in() {
+    let at = |address: &str, token| {
+        let operators = Operators::at(Some(address.parse().expect("an address")), token);
+        complete::complete(framework(&operators))
+    };
+    let (open, token, none) = (at("127.0.0.1:1", None), at("0.0.0.0:1", Some("a token")), at("0.0.0.0:1", None));
+    for (document, security, letters) in [(&open, false, true), (&token, true, true), (&none, false, false)] {
+        assert_eq!(complete::problems(document), Vec::<String>::new());
+        assert_eq!(document.pointer("/components/securitySchemes/operator").is_some(), security);
+        let routes = described(document);
+        assert!(routes.contains_key("/health") && routes.contains_key("/docs"));
+        for path in ["/dead-letters/{id}/retry", "/sagas", "/replays"] {
+            assert_eq!(routes.contains_key(path), letters, "{path}");
+        }
+        let retry = &document["paths"]["/dead-letters/{id}/retry"]["post"];
+        assert_eq!(retry["security"] == json!([{"operator": []}]), security);
+        assert_eq!(retry["responses"].get("401").is_some(), security);
+        assert_eq!(retry["responses"].get("403").is_some(), letters);
+        assert!(document["paths"]["/health"]["get"].get("security").is_none());
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
     api("Analytics", "Hears every event, and keeps the numbers that tell how the shop is doing.")
         .routes(routes!(metrics))
         .routes(routes!(events))
-        .routes(routes!(stream::read))
+        .routes(routes!(stream::http::stream))
         .routes(routes!(dashboard))
         .layer(Extension(service))
         .layer(Extension(stream))

@@ -10,7 +10,8 @@ use sagas::{
     Fault,
     http::{
         Json, Listed, Page, Path, Problem, Query,
-        openapi::{Conflict, NotFound, operators_only},
+        openapi::{Conflict, NotFound},
+        operators_only,
     },
     prelude::*,
 };

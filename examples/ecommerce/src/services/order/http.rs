@@ -8,7 +8,8 @@ use axum::{
 use sagas::{
     http::{
         CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace,
-        openapi::{Conflict, NotFound, operators_only},
+        openapi::{Conflict, NotFound},
+        operators_only,
     },
     prelude::*,
     runtime::InstanceView,

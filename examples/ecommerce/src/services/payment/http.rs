@@ -3,7 +3,7 @@
 use axum::Extension;
 use sagas::{
     Fault,
-    http::{Json, Listed, Page, Problem, Query, openapi::operators_only},
+    http::{Json, Listed, Page, Problem, Query, operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};

@@ -16,9 +16,13 @@ use sagas::{
     prelude::*,
 };
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Stream, id::EventId, reader::Reader};
+use super::{
+    Stream,
+    id::{EventId, NotAnId},
+    reader::Reader,
+};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What keeps nginx from gathering the answer before it passes it on.
@@ -34,34 +38,60 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Asked {
-    /// The id of the last event that was seen, where the header cannot be sent. An empty one is none.
-    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$")]
+    /// The id of the last event that the reader has seen, where it cannot say it in `Last-Event-ID`.
+    #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$", example = "")]
     last_event_id: Option<String>,
-    /// Seconds of silence after which a comment is sent [default: 15].
+    /// Seconds of silence after which a comment is sent: 15, unless it says.
     #[param(minimum = 1, maximum = 300)]
     heartbeat: Option<u64>,
 }
 
-/// Each change of an order, and the numbers, as they come.
+/// An event of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is what the description says of an event, which is written line by line")]
+struct StreamEvent {
+    event: StreamEventName,
+    /// What a reader that comes back says as its `Last-Event-ID`. Events `order` and `snapshot` have one.
+    #[schema(pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]{0,17})$")]
+    id: Option<String>,
+    /// A JSON object.
+    data: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "as above")]
+enum StreamEventName {
+    Order,
+    Metrics,
+    Snapshot,
+    Reset,
+}
+
+/// Each order's changes and the numbers, as they come, for as long as the reader listens.
 ///
-/// The answer has no end. Its events are `order` (a change of an order, with an id), `metrics` (the numbers, as `GET /analytics/metrics`
-/// gives them, at most once a second) and `reset` (the id in the request is too old, or of another log: what follows is a snapshot).
-/// Who comes back with the id of the last event is told what has come since, and nothing twice.
+/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
+/// `id`, has the orders that have changed last, and comes first where the reader has seen nothing; `reset` says that a snapshot follows,
+/// because the reader's last event is too old or of another log. A reader that comes back with the id of its last event misses nothing
+/// and is told nothing twice.
 #[utoipa::path(
-    get, path = "/analytics/stream", tag = "analytics", operation_id = "readStream",
+    get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(
         Asked,
         (
             "Last-Event-ID" = Option<String>, Header, pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$",
-            description = "The id of the last event that was seen; it counts before the query.",
+            description = "The id of the last event that the reader has seen. It counts before the query.",
         ),
     ),
     responses((
-        status = 200, description = "Server-sent events.", body = String, content_type = "text/event-stream",
-        headers(("Cache-Control" = String, description = "`no-store`"), ("X-Accel-Buffering" = String, description = "`no`")),
+        status = 200, description = "Events, without end.", body = StreamEvent, content_type = "text/event-stream",
+        headers(
+            ("Cache-Control" = String, description = "`no-store`"),
+            ("X-Accel-Buffering" = String, description = "`no`: a proxy passes on what comes at once."),
+        ),
     )),
 )]
-pub(crate) async fn read(
+pub(crate) async fn stream(
     Extension(service): Extension<ServiceHandle>,
     Extension(stream): Extension<Stream>,
     connection: Connection,
@@ -87,14 +117,15 @@ pub(crate) async fn read(
 /// The id of the last event that the reader has seen. A browser that comes back says it in the header, and asks for the same URL as
 /// the first time: so the header counts before the query. None, and an empty one, is that of a reader that has seen nothing.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Result<Option<EventId>, Problem> {
-    let (name, id) = match headers.get(LAST_EVENT_ID) {
-        Some(id) => ("Last-Event-ID", id.to_str().unwrap_or("?")),
-        None => ("lastEventId", query.unwrap_or_default()),
-    };
-    if id.is_empty() {
-        return Ok(None);
-    }
-    id.parse().map(Some).map_err(|error: super::id::NotAnId| Problem::invalid_field(name, error.to_string()))
+    let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?"));
+    let header = read_id("Last-Event-ID", header)?;
+    let query = read_id("lastEventId", query)?;
+    Ok(header.or(query))
+}
+
+fn read_id(name: &str, id: Option<&str>) -> Result<Option<EventId>, Problem> {
+    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(None) };
+    id.parse().map(Some).map_err(|error: NotAnId| Problem::invalid_field(name, error.to_string()))
 }
 
 #[cfg(test)]
@@ -117,7 +148,9 @@ mod tests {
             (header(b""), None, "nothing"),
             (HeaderMap::new(), Some("00000000000a-1"), "00000000000a-1"),
             (header(b"00000000000a-2"), Some("00000000000a-1"), "00000000000a-2"),
+            (header(b""), Some("00000000000a-1"), "00000000000a-1"),
             (header(b"x"), Some("00000000000a-1"), "400 Last-Event-ID"),
+            (header(b"00000000000a-2"), Some("x"), "400 lastEventId"),
             (header(b"\xff"), None, "400 Last-Event-ID"),
             (HeaderMap::new(), Some("-1"), "400 lastEventId"),
         ] {

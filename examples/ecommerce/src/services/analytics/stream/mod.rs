@@ -1,15 +1,15 @@
 //! The stream of events that a browser or a program reads: each change of an order, and the numbers.
 //!
-//! The handler writes each change into a [log](log) in its own transaction, at a position, which is in the event's id. A reader that
+//! The handler writes each change into a log (`log`) in its own transaction, at a position, which is in the event's id. A reader that
 //! comes back says the last id it has seen, at whichever instance of the service, and is told what came behind it: first from
 //! the log, then as it comes. So nothing is missed and nothing is told twice, whatever became of the connection, of the process or
 //! of the instance that it was connected to. What is too old to be known, or is no position of this log, is answered by `reset` and
 //! a snapshot.
 //!
 //! Everything is bounded: the changes that are kept, the readers of an instance, and what waits for each of them. One task reads
-//! the log, for [all readers](hub) of the instance.
+//! the log, for all readers of the instance (`hub`).
 
-mod http;
+pub(super) mod http;
 mod hub;
 mod id;
 mod log;
@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 
-pub(super) use self::http::{__path_read, read};
 use self::{
     hub::{Hub, Place},
     id::EventId,
