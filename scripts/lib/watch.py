@@ -8,7 +8,7 @@ import subprocess
 import time
 import uuid
 
-from watched import ROOT, SERVICES, World, http, until
+from watched import OPENER, ROOT, SERVICES, World, http, until
 
 # What no fault can make here in a reasonable time. `promtool test rules` fires them.
 BY_RULE_TESTS_ONLY = {
@@ -78,10 +78,9 @@ def healthy(world, watch):
     subprocess.run(bench, check=True, stdout=subprocess.DEVNULL)
     world.ends([world.place(), world.place("sold-out"), world.place("teapot", 1, 5000.01)])
     for name in world.ports:
-        with_text = subprocess.run(
-            ["curl", "-sf", "--noproxy", "*", world.url(name, "/metrics")], check=True, capture_output=True
-        )
-        said = subprocess.run(["promtool", "check", "metrics"], input=with_text.stdout, capture_output=True, check=False)
+        with OPENER.open(world.url(name, "/metrics"), timeout=10) as answer:
+            text = answer.read()
+        said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         if said.returncode or said.stdout or said.stderr:
             raise SystemExit(f"watch: promtool check metrics of {name}: {said.stdout}{said.stderr}")
     # What the load has moved comes to rest; then nothing fires, and stays so.
