@@ -22,8 +22,15 @@ const PROBED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics
 pub(super) struct RequestSpan {
     context: TraceContext,
     parent: Option<u64>,
-    /// What is said of it, if it is told, and by whom.
-    told: Option<(ServiceHandle, Moment, Vec<(&'static str, Value)>, String)>,
+    told: Option<Open>,
+}
+
+/// What is said of a request that is told, and by whom.
+struct Open {
+    service: ServiceHandle,
+    began: Moment,
+    name: String,
+    said: Vec<(&'static str, Value)>,
 }
 
 impl RequestSpan {
@@ -53,7 +60,7 @@ impl RequestSpan {
                     format!("{} {route}", method.unwrap_or("HTTP"))
                 }
             };
-            (service.clone(), began, said, name)
+            Open { service: service.clone(), began, name, said }
         });
         Self { context, parent, told }
     }
@@ -70,7 +77,7 @@ impl RequestSpan {
 
     /// The answer is there; what follows of its body is not waited for.
     pub(super) fn answered(self, status: StatusCode, correlation_id: &str) {
-        let Some((service, began, said, name)) = self.told else { return };
+        let Some(Open { service, began, name, said }) = self.told else { return };
         service.core().spans.end(began, || {
             let error = status.is_server_error().then(|| (status.as_str().to_owned(), String::new()));
             Span::new(&self.context, name, Kind::Server)
