@@ -96,7 +96,6 @@ impl Delivery {
 }
 
 #[cfg(not(feature = "otel"))]
-#[expect(clippy::unused_self, reason = "nothing is told without the feature")]
 impl Delivery {
     #[inline]
     pub(crate) fn begins(&self, _: &Core) {}

@@ -74,7 +74,6 @@ impl Destination {
 }
 
 #[cfg(not(feature = "otel"))]
-#[expect(clippy::unused_self, reason = "nothing is told without the feature")]
 impl Destination {
     pub(crate) fn of(&self, _: &str) -> Self {
         Self::default()
@@ -183,7 +182,6 @@ impl Spans {
 }
 
 #[cfg(not(feature = "otel"))]
-#[expect(clippy::unused_self, clippy::unused_async, reason = "nothing is told without the feature")]
 impl Spans {
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
