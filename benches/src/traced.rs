@@ -151,7 +151,7 @@ async fn run(options: &Options, variant: Variant) -> Result<Measured, Error> {
             Database::open(&format!("sqlite:{}", folder.join("bench.sqlite").display())).await?
         }
     };
-    let start = Arc::new(OnceLock::new());
+    let start = Arc::new(OnceLock::<Moment>::new());
     let service = Service::new("bench", database).state(start.clone()).handlers(handlers![apply]);
     let app = with_traces(App::new("bench").service(service), &options.collector)?;
     let handle = app.start(log).await?;

@@ -222,5 +222,9 @@ class World:
         with OPENER.open(f"http://127.0.0.1:{self.watcher}/api/v1/{kind}?{asked}", timeout=10) as answer:
             return json.load(answer)["data"]["result"]
 
+    def fired_within(self, seconds):
+        found = self.query(f'max_over_time(ALERTS{{alertstate="firing"}}[{max(1, int(seconds))}s])')
+        return {one["metric"]["alertname"] for one in found}
+
     def firing(self):
         return {found["metric"]["alertname"] for found in self.query('ALERTS{alertstate="firing"}')}

@@ -35,7 +35,7 @@ use crate::{
 #[cfg(feature = "http")]
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// How long a stop waits for the collector of traces, at most; a fifth of its time if that is less.
+/// How long a stop waits for the collector of traces, at most; an eighth of its time if that is less.
 const FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Services that run together.
@@ -477,9 +477,8 @@ impl Handle {
             running.background.shutdown().await;
             running.relay.shutdown().await;
         }
-        let flush = FLUSH.min(limit / 5);
-        let flushes = self.running.values().map(|running| running.service.core().spans.close(flush));
-        futures_util::future::join_all(flushes).await;
+        let flush = FLUSH.min(limit / 8);
+        let told = futures_util::future::join_all(self.running.values().map(|running| running.service.core().spans.close(flush)));
         let closing = async {
             for running in self.running.values() {
                 relay::leave(running.service.core()).await;
@@ -489,6 +488,7 @@ impl Handle {
             }
         };
         // A transaction that user code keeps would be waited for without end.
+        let closing = futures_util::future::join(told, closing);
         let closed = tokio::time::timeout_at(began + limit, closing).await.is_ok();
         in_time && closed
     }

@@ -34,8 +34,8 @@ mod routes;
 mod saga;
 mod service;
 #[cfg_attr(
-    not(feature = "otel"),
-    allow(dead_code, reason = "without the feature nothing is told, and what would be is not read")
+    not(all(feature = "otel", feature = "http")),
+    allow(dead_code, reason = "without the features nothing is told, or no request, and what would be is not read")
 )]
 pub(crate) mod spans;
 mod start;

@@ -18,7 +18,11 @@ use sagas::{
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Stream, id::EventId, reader::Reader};
+use super::{
+    Stream,
+    id::{EventId, NotAnId},
+    reader::Reader,
+};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What keeps nginx from gathering the answer before it passes it on.
@@ -44,16 +48,24 @@ pub(crate) struct Asked {
 
 /// An event of the stream.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it is described, and written by axum")]
-pub(crate) struct StreamEvent {
-    /// What it is: `snapshot`, `order`, `metrics` or `reset`.
-    #[schema(pattern = "^(snapshot|order|metrics|reset)$")]
-    event: String,
-    /// One JSON object.
-    data: String,
-    /// What a reader says who comes back.
-    #[schema(nullable = false, pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]*)$")]
+#[expect(dead_code, reason = "it is what the description says of an event, which is written line by line")]
+struct StreamEvent {
+    event: StreamEventName,
+    /// What a reader that comes back says as its `Last-Event-ID`. Events `order` and `snapshot` have one.
+    #[schema(nullable = false, pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]{0,17})$")]
     id: Option<String>,
+    /// A JSON object.
+    data: String,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "as above")]
+enum StreamEventName {
+    Order,
+    Metrics,
+    Snapshot,
+    Reset,
 }
 
 /// Each order's changes and the numbers, as they come, for as long as the reader listens.
@@ -105,12 +117,15 @@ pub(crate) async fn stream(
 /// The id of the last event that the reader has seen. A browser that comes back says it in the header, and asks for the same URL as
 /// the first time: so the header counts before the query. None, and an empty one, is that of a reader that has seen nothing.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Result<Option<EventId>, Problem> {
-    let read = |name: &str, id: &str| match id {
-        "" => Ok(None),
-        id => id.parse().map(Some).map_err(|error: super::id::NotAnId| Problem::invalid_field(name, error.to_string())),
-    };
-    let asked = read("lastEventId", query.unwrap_or_default())?;
-    headers.get(LAST_EVENT_ID).map_or(Ok(asked), |id| read("Last-Event-ID", id.to_str().unwrap_or("?")))
+    let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?"));
+    let header = read_id("Last-Event-ID", header)?;
+    let query = read_id("lastEventId", query)?;
+    Ok(header.or(query))
+}
+
+fn read_id(name: &str, id: Option<&str>) -> Result<Option<EventId>, Problem> {
+    let Some(id) = id.filter(|id| !id.is_empty()) else { return Ok(None) };
+    id.parse().map(Some).map_err(|error: NotAnId| Problem::invalid_field(name, error.to_string()))
 }
 
 #[cfg(test)]
@@ -133,7 +148,9 @@ mod tests {
             (header(b""), None, "nothing"),
             (HeaderMap::new(), Some("00000000000a-1"), "00000000000a-1"),
             (header(b"00000000000a-2"), Some("00000000000a-1"), "00000000000a-2"),
+            (header(b""), Some("00000000000a-1"), "00000000000a-1"),
             (header(b"x"), Some("00000000000a-1"), "400 Last-Event-ID"),
+            (header(b"00000000000a-2"), Some("x"), "400 lastEventId"),
             (header(b"\xff"), None, "400 Last-Event-ID"),
             (HeaderMap::new(), Some("-1"), "400 lastEventId"),
             (header(b"00000000000a-2"), Some("null"), "400 lastEventId"),
