@@ -86,6 +86,7 @@ fn world(topic: &str, age: Duration) {
 
 #[test]
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
+#[expect(clippy::disallowed_methods, reason = "no runtime is left whose clock could wait for the threads of clients")]
 fn what_is_dropped_without_a_close_ends_and_leaves_no_thread() {
     let topic = format!("dropped-{}", std::process::id());
     for number in 0..WORLDS {
