@@ -61,7 +61,7 @@ fn the_sampler_is_the_one_that_the_environment_names() {
     let samples = |env: &[(&str, &str)]| {
         let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let sampling = sampling(None, &env).expect("a sampler");
-        let ids = (0..1_000_u128).map(|number| TraceId::from((number * 0x9E37_79B9_7F4A_7C15_F39C_0C1A_5B17_4E2D) | 1));
+        let ids = (0..1_000_u128).map(|number| TraceId::from(number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_0C1A_5B17_4E2D) | 1));
         let sampled = ids.filter(|id| {
             let result = sampling.root.should_sample(None, *id, "", &SpanKind::Internal, &[], &[]);
             matches!(result.decision, SamplingDecision::RecordAndSample)
