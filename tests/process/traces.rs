@@ -1,6 +1,6 @@
 //! A collector of traces that is not there, comes, and is told the rest at the end.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use sagas_tests::{
     process::{Program, Service, Site, eventually, free_base_port, place},
@@ -11,10 +11,6 @@ use super::program::serve;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 /// Whether health shows that the collector takes nothing.
 async fn is_away(shop: &Site) -> Result<bool, String> {
     let health = shop.get(Service::Order, "/health").await?;
@@ -23,7 +19,7 @@ async fn is_away(shop: &Site) -> Result<bool, String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_collector_that_is_away_is_one_warning_and_takes_what_comes_when_it_is_back() {
-    let (folder, base_port, port) = (tempfile::tempdir().unwrap(), free_base_port(), free_port());
+    let (folder, base_port, port) = (tempfile::tempdir().unwrap(), free_base_port(), free_base_port());
     let shop = Site::at(base_port);
     let mut command = serve(folder.path(), base_port);
     command.args(["--otlp", &format!("http://127.0.0.1:{port}")]).env("OTEL_BSP_SCHEDULE_DELAY", "100").env("RUST_LOG", "info");

@@ -286,7 +286,7 @@ async fn orders_do_not_wait_for_a_collector_that_hangs() {
     assert_eq!(metric(&inventory, EXPORTED, &[]), 0.0);
     let stopping = tokio::time::Instant::now();
     stage.pump.stop().await;
-    assert!(stopping.elapsed() < Duration::from_secs(4), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_secs(6), "{:?}", stopping.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

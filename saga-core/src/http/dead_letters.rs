@@ -46,6 +46,8 @@ const SAMPLES: u32 = 10;
 /// The body of the `POST`s on many has the parameters of the list, without the page, and: `limit`, how many are settled at most (1,000
 /// unless it says, 10,000 at most): `left` says how many are then still open that the filter wants; `dryRun`, to settle none, and be
 /// answered `{matching, samples}`; and `all`, without which an empty filter is refused.
+///
+/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
 pub fn dead_letter_routes(service: ServiceHandle) -> Router {
     Router::new()
         .route("/dead-letters", get(list))

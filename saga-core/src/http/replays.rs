@@ -34,6 +34,8 @@ const SHOWN: u32 = 200;
 /// where its partition ends now. Without `again` only what was never handled has an effect; with it, what was handled is handled
 /// again, with all its effects. The answer says so in `effect`. 400 names what is wrong with a range, as its oldest offset or its
 /// number of records; 409 is for a partition whose replay before has not ended.
+///
+/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
 pub fn replay_routes(service: ServiceHandle) -> Router {
     Router::new().route("/replays", get(list).post(ask)).route("/replays/{id}/cancel", post(cancel)).with_state(service)
 }

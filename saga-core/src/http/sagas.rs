@@ -35,6 +35,8 @@ use crate::{
 ///
 /// What is done is written into the history, with who did it and why. Each answers 404 for the unknown, and 409 when it is too late
 /// or there is nothing to do.
+///
+/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
 pub fn saga_routes(service: ServiceHandle) -> Router {
     Router::new()
         .route("/sagas", get(list))

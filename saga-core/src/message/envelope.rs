@@ -177,6 +177,18 @@ impl Outgoing {
 
     /// The record that carries this event, identified by `id`, published by `source` at `time` within `context`.
     pub fn into_record(self, id: &MessageId, source: &str, time: Timestamp, context: &Context) -> Record {
+        self.into_record_within(id, source, time, context, &context.trace)
+    }
+
+    /// The same, whose `traceparent` names the span `trace` and not that of `context`.
+    pub(crate) fn into_record_within(
+        self,
+        id: &MessageId,
+        source: &str,
+        time: Timestamp,
+        context: &Context,
+        trace: &TraceContext,
+    ) -> Record {
         let mut all = vec![
             Header::text(headers::SPEC_VERSION, "1.0"),
             Header::text(headers::ID, id.as_str()),
@@ -187,12 +199,12 @@ impl Outgoing {
             Header::text(headers::CONTENT_TYPE, "application/json"),
             Header::text(headers::SCHEMA_VERSION, self.version.to_string()),
             Header::text(headers::CORRELATION_ID, context.correlation_id.clone()),
-            Header::text(headers::TRACEPARENT, context.trace.traceparent()),
+            Header::text(headers::TRACEPARENT, trace.traceparent()),
         ];
         let optional = [
             (headers::CAUSATION_ID, context.causation_id.as_deref()),
             (headers::SAGA_ID, context.saga_id.as_deref()),
-            (headers::TRACESTATE, context.trace.tracestate()),
+            (headers::TRACESTATE, trace.tracestate()),
         ];
         all.extend(optional.into_iter().filter_map(|(name, value)| Some(Header::text(name, value?))));
         Record {

@@ -164,10 +164,19 @@ impl Service {
 
     /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
     /// and what the service guards itself. On a loopback address nobody needs it; on any other these routes are not there without it.
+    /// A service that does not [`listen`](Self::listen) itself asks for it wherever it was given one, and else lets everybody in. It is
+    /// 16 visible ASCII characters at least.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn operator_token(mut self, token: impl Into<String>) -> Self {
-        self.operator_token = Some(token.into());
+        let token = token.into();
+        if token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.operator_token = Some(token);
+        } else {
+            let service = &self.name;
+            self.problems
+                .push(format!("service `{service}`: the operator's token has to be 16 visible ASCII characters or more"));
+        }
         self
     }
 

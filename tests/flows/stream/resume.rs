@@ -14,7 +14,7 @@ fn positions(events: &[ServerEvent]) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_is_told_exactly_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let (service, ids) = (Analytics::new(folder.path()), IdSource::random());
+    let (service, ids) = (Analytics::new(folder.path()).buffered(4_000), IdSource::random());
     let instance = service.start().await;
     let mut stream = instance.read().await;
     let (records, _) = happenings(&ids, 300);
@@ -42,7 +42,7 @@ async fn who_comes_back_is_told_exactly_the_rest() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_missed_and_nothing_comes_twice_while_orders_run() {
     let folder = tempfile::tempdir().unwrap();
-    let (service, ids) = (Analytics::new(folder.path()), IdSource::random());
+    let (service, ids) = (Analytics::new(folder.path()).buffered(4_000), IdSource::random());
     let instance = service.start().await;
     let mut readers = Vec::new();
     for _ in 0..4 {

@@ -17,6 +17,9 @@ const MAX_ERROR: usize = 300;
 pub(crate) struct Delivery {
     /// What its log lines and the records it leads to are followed by.
     pub(crate) context: TraceContext,
+    /// Whether it will be told.
+    #[cfg(feature = "otel")]
+    told: bool,
     #[cfg(feature = "otel")]
     state: Mutex<State>,
 }
@@ -32,10 +35,13 @@ struct State {
 impl Delivery {
     /// The delivery of a message of `parent`, if that is of any trace.
     pub(crate) fn new(core: &Core, parent: Option<&TraceContext>) -> Self {
+        let context = core.spans.follow(parent, &core.ids);
         Self {
-            context: core.spans.follow(parent, &core.ids),
+            #[cfg(feature = "otel")]
+            told: core.spans.is_on() && context.is_sampled(),
             #[cfg(feature = "otel")]
             state: Mutex::default(),
+            context,
         }
     }
 }
@@ -59,14 +65,14 @@ impl Delivery {
 
     /// What came of it, if not that it was done.
     pub(crate) fn comes_to(&self, outcome: &'static str) {
-        if self.context.is_sampled() {
+        if self.told {
             self.state().outcome = Some(outcome);
         }
     }
 
     /// It has failed: what follows, the kind of failure, and what it says.
     pub(crate) fn fails(&self, outcome: &'static str, kind: &'static str, error: &str) {
-        if self.context.is_sampled() {
+        if self.told {
             let mut state = self.state();
             state.outcome = Some(outcome);
             state.error = Some((kind.to_owned(), brief(error)));
@@ -74,12 +80,12 @@ impl Delivery {
     }
 
     fn has_begun(&self) -> bool {
-        self.context.is_sampled() && self.state().began.is_told()
+        self.told && self.state().began.is_told()
     }
 
     /// It is over: what it led to is durable.
     fn ends(&self, core: &Core, item: &Item) {
-        if !self.context.is_sampled() {
+        if !self.told {
             return;
         }
         let state = std::mem::take(&mut *self.state());

@@ -36,6 +36,8 @@ use crate::{
 
 /// The most links of a span: OpenTelemetry's own limit.
 const MAX_LINKS: usize = 128;
+/// The longest text of an attribute, in bytes.
+const MAX_TEXT: usize = 1_024;
 
 /// An exporter whose type is forgotten.
 pub(super) trait Exporter: Send + Sync + fmt::Debug {
@@ -197,7 +199,7 @@ fn data(span: Span, scope: &InstrumentationScope) -> SpanData {
     let status = match span.error {
         Some((kind, text)) => {
             attributes.push(KeyValue::new("error.type", kind));
-            Status::error(text)
+            Status::error(cut(text))
         }
         None => Status::Unset,
     };
@@ -229,9 +231,16 @@ fn context(of: &TraceContext) -> SpanContext {
     SpanContext::new(TraceId::from(of.trace_id()), SpanId::from(of.span_id()), TraceFlags::new(of.flags()), false, state)
 }
 
+/// The beginning of a text: it may be foreign, and what waits for the collector is bounded in bytes, too.
+fn cut(mut text: String) -> String {
+    let end = text.floor_char_boundary(MAX_TEXT);
+    text.truncate(end);
+    text
+}
+
 fn attribute(name: &'static str, value: Value) -> KeyValue {
     match value {
-        Value::Text(text) => KeyValue::new(name, text),
+        Value::Text(text) => KeyValue::new(name, cut(text)),
         Value::Word(word) => KeyValue::new(name, word),
         Value::Number(number) => KeyValue::new(name, number),
     }

@@ -16,11 +16,11 @@ impl Making {
     /// The record of `event`, which comes of what `within` says: its own span is a new one within that one.
     pub(crate) fn record(&mut self, core: &Core, id: &MessageId, event: Outgoing, within: &Context, now: Timestamp) -> Record {
         let began = core.spans.begin(&within.trace);
-        let context = Context { trace: within.trace.child(&core.ids), ..within.clone() };
+        let trace = within.trace.child(&core.ids);
         let name = event.name;
-        let record = event.into_record(id, &core.name, now, &context);
+        let record = event.into_record_within(id, &core.name, now, within, &trace);
         if began.is_told() {
-            let span = Span::new(&context.trace, format!("create {}", record.topic), Kind::Producer)
+            let span = Span::new(&trace, format!("create {}", record.topic), Kind::Producer)
                 .within(&within.trace)
                 .with(messaging::operation("create", "create"))
                 .with(messaging::of_record(&record))

@@ -112,34 +112,33 @@ impl Traces {
         if let Some(other) = exporter.as_deref().filter(|name| *name != "otlp" && settings.endpoint.is_none()) {
             return Err(format!("OTEL_TRACES_EXPORTER is `{other}`; this program knows `otlp` and `none`"));
         }
-        let own = env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let whole = settings.endpoint.is_none() && own.is_some();
-        let Some(endpoint) = settings.endpoint.clone().or(own).or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT")).or_else(|| {
-            exporter.is_some().then(|| match env("OTEL_EXPORTER_OTLP_PROTOCOL").as_deref() {
-                Some("grpc") => "http://localhost:4317".to_owned(),
-                _ => "http://localhost:4318".to_owned(),
-            })
+        let spoken = env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| env("OTEL_EXPORTER_OTLP_PROTOCOL"));
+        let Some((endpoint, path)) = endpoint(settings, env).or_else(|| {
+            let port = if spoken.as_deref() == Some("grpc") { 4317 } else { 4318 };
+            exporter.is_some().then(|| (format!("http://localhost:{port}"), Path::Added))
         }) else {
             return Ok(Self::off());
         };
         let address = Address::of(&endpoint)?;
-        let protocol =
-            match (settings.protocol, env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| env("OTEL_EXPORTER_OTLP_PROTOCOL"))) {
-                (Some(protocol), _) => protocol,
-                _ if address.grpc => TraceProtocol::Grpc,
-                (None, Some(text)) if text == "grpc" => TraceProtocol::Grpc,
-                (None, Some(text)) if text == "http/protobuf" => TraceProtocol::Http,
-                (None, Some(other)) => {
-                    return Err(format!(
-                        "OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`; this program speaks `grpc` and `http/protobuf`"
-                    ));
-                }
-                (None, None) if address.port == Some(4317) => TraceProtocol::Grpc,
-                (None, None) => TraceProtocol::Http,
-            };
-        let url = match protocol {
-            TraceProtocol::Http if !whole => address.with_path("/v1/traces"),
-            _ => address.url.clone(),
+        let protocol = match (settings.protocol, spoken.as_deref()) {
+            (Some(protocol), _) => protocol,
+            _ if address.grpc => TraceProtocol::Grpc,
+            (None, Some("grpc")) => TraceProtocol::Grpc,
+            (None, Some("http/protobuf")) => TraceProtocol::Http,
+            (None, Some(other)) => {
+                return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`; this program speaks `grpc` and `http/protobuf`"));
+            }
+            (None, None) if address.port == Some(4317) => TraceProtocol::Grpc,
+            (None, None) => TraceProtocol::Http,
+        };
+        if protocol == TraceProtocol::Http && address.url.starts_with("https://") {
+            return Err(format!("`{endpoint}`: https is spoken over gRPC only; set the protocol to `grpc`, or use http"));
+        }
+        let url = match (protocol, path) {
+            (TraceProtocol::Grpc, _) => address.url,
+            (TraceProtocol::Http, Path::AsItIs) => endpoint,
+            (TraceProtocol::Http, Path::Added) => format!("{}/v1/traces", address.url),
+            (TraceProtocol::Http, Path::AddedToNone) => address.with_path("/v1/traces"),
         };
         let sampling = sampling(settings.ratio, env)?;
         let queue = env("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|text| text.parse().ok()).filter(|queue| *queue > 0).unwrap_or(QUEUE);
@@ -205,6 +204,24 @@ impl Traces {
             .build();
         Ok(Spans::to(Some(Pipeline::new(exporter, &resource, way.sampling.clone(), (way.queue, way.every), metrics))))
     }
+}
+
+/// What becomes of the path of an address when spans are sent over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Path {
+    AsItIs,
+    /// `/v1/traces` is added.
+    Added,
+    /// `/v1/traces` is added where there is no path.
+    AddedToNone,
+}
+
+/// The collector that is named, and what becomes of its path: the specification says it for both variables.
+fn endpoint(settings: &TraceSettings, env: &dyn Fn(&str) -> Option<String>) -> Option<(String, Path)> {
+    let set = settings.endpoint.clone().map(|endpoint| (endpoint, Path::AddedToNone));
+    let own = || env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|endpoint| (endpoint, Path::AsItIs));
+    let any = || env("OTEL_EXPORTER_OTLP_ENDPOINT").map(|endpoint| (endpoint, Path::Added));
+    set.or_else(own).or_else(any)
 }
 
 /// As `OTEL_TRACES_SAMPLER` says, unless `ratio` does.

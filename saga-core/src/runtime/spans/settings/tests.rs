@@ -16,7 +16,7 @@ fn the_collector_is_found_by_settings_then_by_the_environment() {
     for (settings, env, expected) in [
         (&none, &[][..], Ok(None)),
         (&none, &[(endpoint, "http://c:4318")], there("http://c:4318/v1/traces")),
-        (&none, &[(endpoint, "http://c:4318/under")], there("http://c:4318/under")),
+        (&none, &[(endpoint, "http://c:4318/under")], there("http://c:4318/under/v1/traces")),
         (&none, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/as/it/is")], there("http://c:1/as/it/is")),
         (&none, &[(endpoint, "http://c:4317")], there("http://c:4317")),
         (&none, &[(endpoint, "http://c:9"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], there("http://c:9")),
@@ -25,7 +25,14 @@ fn the_collector_is_found_by_settings_then_by_the_environment() {
             &[(endpoint, "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")],
             there("http://c:4317/v1/traces"),
         ),
+        (&none, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:1/as/it/is/")], there("http://c:1/as/it/is/")),
+        (&TraceSettings::to("http://here:4318/under"), &[], there("http://here:4318/under")),
         (&none, &[("OTEL_TRACES_EXPORTER", "otlp")], there("http://localhost:4318/v1/traces")),
+        (
+            &none,
+            &[("OTEL_TRACES_EXPORTER", "otlp"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")],
+            there("http://localhost:4317"),
+        ),
         (&settings, &[(endpoint, "http://c:4318")], there("http://here:4318/v1/traces")),
         (&settings, &[("OTEL_SDK_DISABLED", "true")], Ok(None)),
         (&settings, &[("OTEL_TRACES_EXPORTER", "none")], Ok(None)),
