@@ -118,9 +118,7 @@ impl Effects {
         now: Timestamp,
     ) {
         self.done(item);
-        if refused {
-            item.span.comes_to("refused");
-        }
+        item.span.comes_to(if refused { "refused" } else { "done" });
         self.sagas.see_received(core, item, None);
         if let Some(role) = core.handlers[handler].role() {
             self.sagas.concluded(role, item, refused, &events, now);

@@ -63,10 +63,11 @@ impl Delivery {
         }
     }
 
-    /// What came of it, if not that it was done.
+    /// What came of it. The transaction before may have failed and said something else.
     pub(crate) fn comes_to(&self, outcome: &'static str) {
         if self.told {
-            self.state().outcome = Some(outcome);
+            let mut state = self.state();
+            (state.outcome, state.error) = (Some(outcome), None);
         }
     }
 
