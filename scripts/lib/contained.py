@@ -7,12 +7,20 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
+import watched
 from watched import OPENER, SERVICES, free_port, http, until
 
-SUBNET = "10.89.77"
+watched.SCRIPT = "containers"
+# One that nothing else on this machine uses is taken.
+SUBNETS = ["10.89.77", "10.213.77", "172.29.77", "192.168.213"]
+# How this ends where containers have no network: scripts/containers goes on without them.
+NO_NETWORK = 75
+# The longest that a command of podman takes, in seconds.
+LIMIT = 120
 TOKEN = "the-token-of-a-run-of-the-script"
 
 
@@ -65,32 +73,59 @@ class Containers:
     def __init__(self, asked, compose):
         self.asked, self.compose, self.addresses = asked, compose, {}
         self.prefix = f"sagas-{os.getpid()}"
-        run("podman", "network", "create", "--subnet", f"{SUBNET}.0/24", "--gateway", f"{SUBNET}.1", self.prefix)
-        for name, port, to in (("kafka", 9092, asked.kafka), ("postgres", 5432, asked.postgres.split("@")[1].split("/")[0])):
-            host, at = to.split(":")
-            forward(f"{SUBNET}.1", port, (host, int(at)))
         self.token = pathlib.Path(asked.data) / "operator-token"
         self.token.write_text(TOKEN + "\n")
         self.token.chmod(0o644)
 
-    def start(self, name, service):
+    def begin(self):
+        """Makes the network, and tries it by a container that only sleeps: to the servers, and from here to the container."""
+        for self.subnet in SUBNETS:
+            try:
+                run("podman", "network", "create", "--subnet", f"{self.subnet}.0/24", "--gateway", f"{self.subnet}.1", self.prefix)
+                break
+            except Refused:
+                if self.subnet == SUBNETS[-1]:
+                    raise
+        for port, to in ((9092, self.asked.kafka), (5432, self.asked.postgres.split("@")[1].split("/")[0])):
+            host, at = to.split(":")
+            forward(f"{self.subnet}.1", port, (host, int(at)))
+        self.start("probe", "order", "sleep", "300")
+        for host, port in (("kafka", 9092), ("postgres", 5432)):
+            done = self.inside("probe", "timeout", "10", "bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}")
+            if done.returncode:
+                raise Refused(f"containers: a container does not reach {host}: {done.stderr}")
+        try:
+            socket.create_connection((self.addresses["probe"], 8081), timeout=10).close()
+        except ConnectionRefusedError:
+            # Nobody listens there: it was reached.
+            pass
+        self.remove("probe")
+        self.addresses.clear()
+
+    def start(self, name, service, *instead):
+        """Runs the service, or `instead` in its container."""
         said = self.compose["services"][service]
-        self.addresses[name] = f"{SUBNET}.{20 + len(self.addresses)}"
-        hosts = {"kafka": f"{SUBNET}.1", "postgres": f"{SUBNET}.1", "inventory": f"{SUBNET}.21", "payment": f"{SUBNET}.22"}
+        net = self.subnet
+        self.addresses[name] = f"{net}.{19 if instead else 20 + len(self.addresses)}"
+        hosts = {"kafka": f"{net}.1", "postgres": f"{net}.1", "inventory": f"{net}.21", "payment": f"{net}.22"}
         command = ["podman", "run", "--detach", "--name", f"{self.prefix}-{name}", "--network", self.prefix, "--ip", self.addresses[name]]
+        # Compose passes on no proxy either, and the image is here.
+        command += ["--http-proxy=false", "--pull=never"]
         command += [f"--add-host={host}:{address}" for host, address in hosts.items()]
         command += [f"--env={key}={value}" for key, value in environment(self.compose, service).items()]
         command += [f"--cap-drop={dropped}" for dropped in said.get("cap_drop", [])]
         command += [f"--security-opt={option.replace(':true', '')}" for option in said.get("security_opt", [])]
         command += ["--read-only"] if said.get("read_only") else []
-        command += [f"--volume={self.token}:/run/secrets/operator-token:ro", self.asked.image]
+        command += [f"--volume={self.token}:/run/secrets/operator-token:ro"]
+        command += [f"--entrypoint={instead[0]}", self.asked.image, *instead[1:]] if instead else [self.asked.image]
         run(*command)
 
     def url(self, name, service):
         return f"http://{self.addresses[name]}:{8081 + SERVICES.index(service)}"
 
     def inside(self, name, *command):
-        return subprocess.run(["podman", "exec", f"{self.prefix}-{name}", *command], capture_output=True, text=True, check=False)
+        command = ["podman", "exec", f"{self.prefix}-{name}", *command]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
 
     def stop(self, name, grace):
         began = time.monotonic()
@@ -102,13 +137,17 @@ class Containers:
         return self.inside(name, "id").stdout.strip()
 
     def logs(self, name):
-        done = subprocess.run(["podman", "logs", f"{self.prefix}-{name}"], capture_output=True, text=True, check=False)
+        command = ["podman", "logs", f"{self.prefix}-{name}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
         return done.stdout + done.stderr
+
+    def remove(self, name):
+        attempt("podman", "rm", "--force", "--time", "1", "--volumes", f"{self.prefix}-{name}")
 
     def end(self):
         for name in self.addresses:
-            subprocess.run(["podman", "rm", "--force", "--time", "1", "--volumes", f"{self.prefix}-{name}"], capture_output=True, check=False)
-        subprocess.run(["podman", "network", "rm", "--force", self.prefix], capture_output=True, check=False)
+            self.remove(name)
+        attempt("podman", "network", "rm", "--force", self.prefix)
 
 
 class ByHand:
@@ -122,6 +161,9 @@ class ByHand:
         self.token = pathlib.Path(asked.data) / "operator-token"
         self.token.write_text(TOKEN + "\n")
         self.token.chmod(0o644)
+
+    def begin(self):
+        """Nothing is needed beforehand."""
 
     def start(self, name, service):
         base = self.base if name == service else free_port()
@@ -144,7 +186,8 @@ class ByHand:
 
     def inside(self, name, _program, *command):
         _, said = self.processes[name]
-        return subprocess.run([os.path.abspath(self.asked.program), *command], capture_output=True, text=True, check=False, env=said)
+        command = [os.path.abspath(self.asked.program), *command]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=said, timeout=LIMIT)
 
     def stop(self, name, grace):
         process, _ = self.processes[name]
@@ -165,11 +208,22 @@ class ByHand:
             process.wait()
 
 
+class Refused(SystemExit):
+    """A command has failed."""
+
+
 def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
     if done.returncode:
-        raise SystemExit(f"containers: {' '.join(command)}: {done.stdout}{done.stderr}")
+        raise Refused(f"containers: {' '.join(command)}: {done.stdout}{done.stderr}")
     return done.stdout.strip()
+
+
+def attempt(*command):
+    try:
+        run(*command)
+    except (Refused, OSError, subprocess.SubprocessError):
+        pass
 
 
 def fail(why):
@@ -215,7 +269,10 @@ def ended_in_order(world, orders):
         expected = EVENTS.get(number % 5, EVENTS[0])
 
         def seen(order=order, expected=expected):
-            types = [event["type"] for event in http(f"{url}/orders/{order}/events")]
+            answer = http(f"{url}/orders/{order}/events")
+            if not isinstance(answer, list):
+                return False
+            types = [event["type"] for event in answer]
             if types != expected[: len(types)]:
                 fail(f"the events of order {order} are {types}, not {expected}")
             return types == expected
@@ -235,6 +292,8 @@ def stops(world, name, grace):
 
 
 def main():
+    # As an exception, so that what has been started ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser()
     for name in ("data", "compose", "program", "engine", "image", "kafka", "postgres"):
         parser.add_argument(f"--{name}", required=True)
@@ -243,6 +302,12 @@ def main():
     world = (Containers if asked.engine else ByHand)(asked, compose)
     names = [*SERVICES, "inventory-2"]
     try:
+        try:
+            world.begin()
+        except (Refused, OSError, subprocess.SubprocessError) as why:
+            print(f"  {why}", flush=True)
+            names.clear()
+            sys.exit(NO_NETWORK)
         print(f"== five services and a second inventory: {world.what}", flush=True)
         for name in names:
             world.start(name, name.split("-")[0])
@@ -269,7 +334,7 @@ def main():
         for name in names:
             try:
                 print(f"--- {name}\n{world.logs(name)[-1500:]}", flush=True)
-            except OSError:
+            except (OSError, KeyError, subprocess.SubprocessError):
                 pass
         raise
     finally:

@@ -7,6 +7,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 servers=${CARGO_TARGET_DIR:-$root/target}/servers
+[[ $servers == /* ]] || servers=$PWD/$servers
 
 # How long a server may take to answer, and to stop before it is killed, in seconds.
 start_deadline=${SAGAS_SERVER_START_SECONDS:-90}
@@ -57,6 +58,8 @@ read_options() {
 
 # Makes the folder, or sees that it is one of ours: nothing else is written to or wiped.
 claim_folder() {
+    # A small system has neither.
+    { command -v ps && command -v pgrep; } >/dev/null || install 'ps and pgrep' procps procps-ng procps
     [[ ! -e $data || -d $data ]] || die "$data is no folder"
     if [[ ! -e $data/.sagas-$kind ]]; then
         [[ ! -d $data || -z $(ls -A "$data") ]] || die "$data has other things in it: give an empty folder, or one that this script has made"

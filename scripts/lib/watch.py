@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 import uuid
 
@@ -75,16 +76,16 @@ def say(text):
 def healthy(world, watch):
     say("in health no alert fires")
     bench = [world.asked.program, "bench", "--orders", "60", "--rate", "15", "--connections", "8", "--base-port", str(world.base)]
-    subprocess.run(bench, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(bench, check=True, stdout=subprocess.DEVNULL, timeout=180)
     world.ends([world.place(), world.place("sold-out"), world.place("teapot", 1, 5000.01)])
     for name in world.ports:
         with OPENER.open(world.url(name, "/metrics"), timeout=10) as answer:
             text = answer.read()
-        said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+        said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=30)
         if said.returncode or said.stdout or said.stderr:
             raise SystemExit(f"watch: promtool check metrics of {name}: {said.stdout}{said.stderr}")
     # What the load has moved comes to rest; then nothing fires, and stays so.
-    until("nothing fires", 15, lambda: not world.firing())
+    until("nothing fires", 60, lambda: not world.firing())
     time.sleep(5)
     if world.firing():
         raise SystemExit(f"watch: in health these fire: {world.firing()}")
@@ -95,13 +96,14 @@ def records_and_settings(world, watch):
     perf = ["org.apache.kafka.tools.ProducerPerformance", "--topic", "orders", "--record-size", "20"]
     properties = ["--producer-props", f"bootstrap.servers={world.asked.kafka}"]
     world.java(*perf, "--num-records", "1", "--throughput", "-1", *properties)
-    # Fifteen seconds of records in one transaction.
-    open_for = ["--num-records", "30", "--throughput", "2", "--transaction-duration-ms", "60000"]
+    # Thirty seconds of records in one transaction.
+    open_for = ["--num-records", "60", "--throughput", "2", "--transaction-duration-ms", "60000"]
     world.java(*perf, *open_for, *properties, "transactional.id=left-open", wait=False)
     world.sql("ALTER ROLE sagas SET synchronous_commit = off")
     # It also tells its traces to a collector that is not there.
     world.start("notification", "notification-2", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    world.ends([world.place() for _ in range(6)])
+    # Some of them wait behind the transaction.
+    world.ends([world.place() for _ in range(6)], seconds=90)
     watch.fires("SagasDeadLettersOpen", "SagasBehindOpenTransaction", "SagasCondition", "SagasSpansDropped")
     world.stop("notification-2")
     world.start("notification", "notification-2")
@@ -110,7 +112,7 @@ def records_and_settings(world, watch):
     world.ports.pop("notification-2")
     world.scrape()
     world.sql("ALTER ROLE sagas RESET synchronous_commit")
-    world.processes["java"].wait(60)
+    world.processes["java"].wait(90)
     watch.ends("SagasBehindOpenTransaction")
 
     def settled():
@@ -156,7 +158,7 @@ def database(world, watch):
     driver = subprocess.Popen(bench, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     watch.fires("SagasLagGrowing", "SagasLagOld", "SagasPartitionPaused")
     world.let_go()
-    driver.wait()
+    driver.wait(180)
     http(world.url("payment", "/gateway"), {"outage": True}, "PUT")
     late = world.place()
     until("the stock is held", 20, lambda: world.status(late) == "INVENTORY_RESERVED")
@@ -198,7 +200,8 @@ def outage(world, watch):
     world.place()
     world.server("postgres", "stop", "--now")
     watch.fires("SagasStoreFailures", "SagasCriticalCondition", seconds=60)
-    preload = subprocess.run(["faketime", "-m", "-f", "+0s", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True)
+    asked = ["faketime", "-m", "-f", "+0s", "printenv", "LD_PRELOAD"]
+    preload = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=30)
     world.server("postgres", "start", LD_PRELOAD=preload.stdout.strip(), FAKETIME="+20s")
     watch.fires("SagasClockSkew", seconds=60)
     watch.ends("SagasCriticalCondition", "SagasNotReady")
@@ -229,6 +232,8 @@ def dashboards(world, watch):
 
 
 def main():
+    # As an exception, so that what has been started ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser()
     for name in ("data", "program", "kafka", "postgres", "jars"):
         parser.add_argument(f"--{name}", required=True)

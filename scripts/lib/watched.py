@@ -10,10 +10,17 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from http.client import HTTPException
 
+# The script that runs, as its failures name it.
+SCRIPT = "watch"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICES = ["order", "inventory", "payment", "notification", "analytics"]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# What the caller has set for the services is not for these, and a session to a database that hangs is given up.
+for name in [name for name in os.environ if name.startswith(("ECOMMERCE_", "OTEL_"))]:
+    del os.environ[name]
+os.environ["PGCONNECT_TIMEOUT"] = "20"
 
 
 def http(url, body=None, method=None, timeout=10):
@@ -34,12 +41,13 @@ def until(what, seconds, look):
     while True:
         try:
             found = look()
-        except OSError:
+        except (OSError, HTTPException, ValueError):
+            # No answer, or half of one.
             found = None
         if found:
             return found
         if time.monotonic() > end:
-            raise SystemExit(f"watch: within {seconds} s it did not come true that {what}")
+            raise SystemExit(f"{SCRIPT}: within {seconds} s it did not come true that {what}")
         time.sleep(0.25)
 
 
@@ -59,7 +67,7 @@ def free_port(beside=5):
         finally:
             for one in sockets:
                 one.close()
-    raise SystemExit("watch: there are no free ports")
+    raise SystemExit(f"{SCRIPT}: there are no free ports")
 
 
 class World:
@@ -114,7 +122,7 @@ class World:
         """scripts/kafka or scripts/postgres, on the servers of this run."""
         done = subprocess.run(
             [ROOT / "scripts" / kind, *command, "--data", str(self.data / kind)],
-            capture_output=True, text=True, check=False, env={**os.environ, **environment},
+            capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=240,
         )
         if done.returncode:
             raise SystemExit(f"watch: scripts/{kind} {command}: {done.stderr}")
@@ -149,7 +157,7 @@ class World:
 
     def sql(self, text):
         """Statements, one after the other."""
-        subprocess.run(self.psql(text), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self.psql(text), check=True, stdout=subprocess.DEVNULL, timeout=60)
 
     def hold(self, text):
         """The same in a session that goes on, until it is let go."""
