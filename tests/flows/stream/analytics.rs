@@ -52,6 +52,12 @@ impl Analytics {
         self
     }
 
+    /// Which disconnects a reader that has taken nothing for so long.
+    pub(crate) fn stalled(mut self, stalled: Duration) -> Self {
+        self.config.stream.stalled = stalled;
+        self
+    }
+
     /// Starts it.
     pub(crate) async fn start(&self) -> Instance {
         let running = ecommerce::start(self.config.clone()).await.unwrap_or_else(|error| panic!("it does not start: {error}"));

@@ -114,6 +114,28 @@ async fn a_slow_reader_is_disconnected_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_is_disconnected_and_counted_though_little_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Analytics::new(folder.path()).buffered(100_000).stalled(Duration::from_secs(2));
+    let (instance, ids) = (service.start().await, IdSource::random());
+    let mut quick = instance.read().await;
+    quick.next_of("metrics").await;
+    let slow = stalled(&instance, "").await;
+    eventually("both are there", async || (instance.series(READERS).await == 2.0).then_some(())).await;
+    // The buffers on the way are full before the channel is.
+    for _ in 0..20 {
+        service.publish(happenings_of_size(&ids, 100, MORE).0).await;
+        quick.orders(400).await;
+    }
+    eventually("it is counted", async || (instance.series(SLOW).await == 1.0).then_some(())).await;
+    eventually("its place is free", async || (instance.series(READERS).await == 1.0).then_some(())).await;
+    service.publish(happenings(&ids, 10).0).await;
+    quick.orders(40).await;
+    instance.stop().await;
+    drop(slow);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_do_not_hold_up_a_stop() {
     let folder = tempfile::tempdir().unwrap();
     let instance = Analytics::new(folder.path()).start().await;

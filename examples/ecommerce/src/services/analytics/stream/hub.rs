@@ -111,6 +111,23 @@ struct Reader {
     /// It knows the log up to here.
     from: i64,
     to: mpsc::Sender<Arc<Frame>>,
+    /// How many events it was given.
+    given: usize,
+    /// How many of them it has taken, as far as was seen, and since when it has taken no more while some wait.
+    taken: usize,
+    since: Instant,
+}
+
+impl Reader {
+    /// Whether nothing of what waits for it was taken for as long as `patience`.
+    fn has_stalled(&mut self, patience: Duration) -> bool {
+        let waiting = self.to.max_capacity() - self.to.capacity();
+        let taken = self.given - waiting;
+        if waiting == 0 || taken != self.taken {
+            (self.taken, self.since) = (taken, Instant::now());
+        }
+        self.since.elapsed() >= patience
+    }
 }
 
 impl Hub {
@@ -204,19 +221,33 @@ impl Hub {
                 return true;
             }
             match reader.to.try_send(frame.clone()) {
-                Ok(()) => true,
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    if let Some(connection) = places.get(number) {
-                        connection.close();
-                    }
-                    if let Some((_, slow)) = self.series.get() {
-                        slow.increment();
-                    }
-                    false
+                Ok(()) => {
+                    reader.given += 1;
+                    true
                 }
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+                Err(mpsc::error::TrySendError::Full(_)) => self.disconnect(places.get(number)),
             }
         });
+    }
+
+    /// Disconnects readers that take nothing of what waits for them.
+    fn disconnect_stalled(&self) {
+        let mut state = self.state();
+        let State { places, readers, .. } = &mut *state;
+        readers.retain(|number, reader| !reader.has_stalled(self.limits.stalled) || self.disconnect(places.get(number)));
+        state.rest_if_nobody_reads();
+    }
+
+    /// Closes the connection of a reader, counts it, and says that it is not kept.
+    fn disconnect(&self, connection: Option<&Connection>) -> bool {
+        if let Some(connection) = connection {
+            connection.close();
+        }
+        if let Some((_, slow)) = self.series.get() {
+            slow.increment();
+        }
+        false
     }
 
     /// Disconnects all, of whom each will ask for what it has missed.
@@ -277,12 +308,13 @@ impl Place {
             return None;
         }
         let (to, frames) = mpsc::channel(self.hub.limits.buffered.max(1));
+        let mut given = 0;
         match &state.numbers {
             // The channel is new, and takes one.
-            Some(numbers) => _ = to.try_send(numbers.clone()),
+            Some(numbers) => given = usize::from(to.try_send(numbers.clone()).is_ok()),
             None => state.stale = true,
         }
-        state.readers.insert(self.number, Reader { from: position, to });
+        state.readers.insert(self.number, Reader { from: position, to, given, taken: 0, since: Instant::now() });
         self.hub.woken.notify_one();
         Some(frames)
     }
@@ -314,6 +346,7 @@ async fn hand_out(hub: &Hub, service: &ServiceHandle) {
             hub.woken.notified().await;
             continue;
         };
+        hub.disconnect_stalled();
         let looked = look(hub, service, from).await;
         if !matches!(looked, Ok(0) | Err(_)) {
             pause = COMMIT;

@@ -16,7 +16,7 @@ mod log;
 mod progress;
 mod reader;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 
@@ -38,11 +38,14 @@ pub struct StreamLimits {
     pub readers: usize,
     /// Events that wait for one reader before it is disconnected. 1,000.
     pub buffered: usize,
+    /// How long events may wait for a reader that takes none of them before it is disconnected. 20 s, which is less than a
+    /// connection is let stall in writing.
+    pub stalled: Duration,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { kept: 10_000, readers: 250, buffered: 1_000 }
+        Self { kept: 10_000, readers: 250, buffered: 1_000, stalled: Duration::from_secs(20) }
     }
 }
 
