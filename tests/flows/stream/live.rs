@@ -13,20 +13,6 @@ async fn read(shop: &Shop, path: &str) -> EventStream {
     EventStream::open(shop.request(Method::GET, "analytics", path)).await
 }
 
-/// Reads until each of the orders has come to its end, as `ended` says of its latest change.
-async fn until(
-    stream: &mut EventStream,
-    orders: usize,
-    ended: impl Fn(&ServerEvent) -> bool,
-) -> BTreeMap<String, Vec<ServerEvent>> {
-    let mut changes: BTreeMap<String, Vec<ServerEvent>> = BTreeMap::new();
-    while changes.values().filter(|changes| changes.iter().any(&ended)).count() < orders {
-        let change = stream.next_of("order").await;
-        changes.entry(change.text("orderId").to_owned()).or_default().push(change);
-    }
-    changes
-}
-
 fn rank(status: &str) -> usize {
     let ranks: [&[&str]; 5] = [
         &["CREATED"],
@@ -53,7 +39,11 @@ async fn every_flow_is_told_as_it_goes() {
     let declined = shop.place("eve", "teapot", 1, 5_000.01).await;
     shop.order_is(&completed, "COMPLETED").await;
     shop.post("order", &format!("/orders/{completed}/ship"), &json!({"trackingNumber": "T-1"})).await.is(202);
-    let changes = until(&mut stream, 3, |change| ["SHIPPED", "CANCELLED"].contains(&change.text("status"))).await;
+    // One topic can be ahead of another, for a moment: an order that has ended may be told of more.
+    let mut changes: BTreeMap<String, Vec<ServerEvent>> = BTreeMap::new();
+    for change in stream.orders(13).await {
+        changes.entry(change.text("orderId").to_owned()).or_default().push(change);
+    }
     shop.quiet().await;
 
     for (order, events, last) in [
@@ -62,9 +52,8 @@ async fn every_flow_is_told_as_it_goes() {
         (&declined, &["OrderCreated", "InventoryReserved", "PaymentFailed", "InventoryReleased", "OrderCancelled"], "CANCELLED"),
     ] {
         let told = &changes[order];
-        // One topic can be ahead of another, for a moment: the status stays where it is then.
+        // Of events that come out of turn the status stays where it is.
         let mut names: Vec<_> = told.iter().map(|change| change.text("changedBy")).collect();
-        assert_eq!(names[0], events[0]);
         let mut expected = events.to_vec();
         names.sort_unstable();
         expected.sort_unstable();
