@@ -157,9 +157,13 @@ async fn a_url_says_whether_the_file_is_made() {
     let url = |mode: &str| format!("sqlite://{}/100%25%20my.db?mode={mode}", folder.path().display());
     let error = Database::open(&url("rw")).await.unwrap_err().to_string();
     assert!(error.contains("the file cannot be found") && !path.exists(), "{error}");
-    Database::open(&url("rwc")).await.unwrap().store().migrate().await.unwrap();
+    let made = Database::open(&url("rwc")).await.unwrap();
+    made.store().migrate().await.unwrap();
+    made.store().close().await;
     assert!(path.is_file());
-    Database::open(&url("rw")).await.unwrap().store().check().await.unwrap();
+    let opened = Database::open(&url("rw")).await.unwrap();
+    opened.store().check().await.unwrap();
+    opened.store().close().await;
     let error = Database::open(&url("ro")).await.unwrap_err().to_string();
     assert!(error.contains("mode=ro"), "{error}");
     Database::read_only(&url("ro")).await.unwrap();
