@@ -24,16 +24,22 @@ impl Relay {
         let results = self.core.transport.publish(records.clone()).await;
         let (mut refused, mut unknown) = (Vec::new(), None);
         let (mut taken, mut failing) = (HashSet::new(), BTreeMap::new());
-        {
-            let mut ledger = self.core.ledger();
-            let mut results = results.into_iter();
-            for (id, record) in ids.iter().zip(&records) {
+        let mut results = results.into_iter();
+        let answers: Vec<_> = records
+            .iter()
+            .map(|record| {
                 let missing = || Err(TransportError::Unavailable("the log gave no answer for a record".into()));
                 let answer = results.next().unwrap_or_else(missing);
-                // What fails again and again is told once: the relay tries as long as the log is away.
+                // Of a topic that fails again and again only the first failure has a span: the relay tries as long as the log is away.
                 if answer.is_ok() || !self.topics.has_failed(&record.topic) {
                     sending.answered(&self.core, record, &answer);
                 }
+                answer
+            })
+            .collect();
+        {
+            let mut ledger = self.core.ledger();
+            for ((id, record), answer) in ids.iter().zip(&records).zip(answers) {
                 match answer {
                     Ok(_) => {
                         ledger.sent(*id);
