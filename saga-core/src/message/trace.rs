@@ -3,7 +3,11 @@
 //! As the recommendation says: a `traceparent` that is not valid restarts the trace, and a `tracestate` is worth something only beside
 //! a valid `traceparent`.
 
-use std::{fmt::Write, sync::Arc};
+use std::{
+    fmt::Write,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -43,6 +47,18 @@ impl TraceContext {
     /// The first span of a new trace, sampled.
     pub fn root(ids: &IdSource) -> Self {
         Self { trace_id: ids.trace_id(), span_id: ids.span_id(), flags: SAMPLED, state: None }
+    }
+
+    /// The first span of the trace of a message that brings none, sampled. However often the message is delivered, and to whichever
+    /// services, it is of one trace, which its identity gives.
+    pub(crate) fn of_message(source: &str, id: &str, ids: &IdSource) -> Self {
+        let half = |number: u8| {
+            let mut hasher = DefaultHasher::new();
+            (number, source, id).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        let trace_id = (half(0) << 64 | half(1)).max(1);
+        Self { trace_id, ..Self::root(ids) }
     }
 
     /// What the headers say; `None` when the `traceparent` is not valid. Several `tracestate` headers are one, joined by commas; one
@@ -188,6 +204,18 @@ mod tests {
     fn passed_on(traceparent: &str, tracestate: &str) -> Option<(String, Option<String>)> {
         let parsed = TraceContext::parse(traceparent, tracestate)?;
         Some((parsed.traceparent(), parsed.tracestate().map(str::to_owned)))
+    }
+
+    #[test]
+    fn a_message_without_a_trace_is_of_one_however_often_it_comes() {
+        let ids = IdSource::seeded(1);
+        let of = |source, id| TraceContext::of_message(source, id, &ids);
+        let (first, again) = (of("shop", "m-1"), of("shop", "m-1"));
+        assert_eq!(first.trace_id(), again.trace_id());
+        assert_ne!(first.span_id(), again.span_id());
+        for other in [of("shop", "m-2"), of("store", "m-1"), of("shopm", "-1")] {
+            assert_ne!(first.trace_id(), other.trace_id());
+        }
     }
 
     #[test]

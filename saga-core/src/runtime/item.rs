@@ -57,7 +57,7 @@ impl Item {
         let envelope = Arc::new(Envelope::by_position(&received, now));
         let place = Place { topic: received.record.topic.clone(), key: parking_key(&received) };
         Self {
-            span: Delivery::new(core, envelope.trace.as_ref()),
+            span: Delivery::new(core, &envelope),
             envelope,
             owner: received.partition,
             epoch,
@@ -105,7 +105,7 @@ impl Item {
             bad_header: bad_header.as_ref(),
         });
         let place = Place { topic: record.topic.clone(), key: parking_key(&received) };
-        let span = Delivery::new(core, envelope.trace.as_ref());
+        let span = Delivery::new(core, &envelope);
         Self { envelope, owner, epoch, admission, place, origin, parked, run, last_error, received, again: None, seen: now, span }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Kind, Moment, Span, messaging};
 use crate::{
-    message::TraceContext,
+    message::{Envelope, TraceContext},
     runtime::{core::Core, item::Item},
 };
 
@@ -33,9 +33,12 @@ struct State {
 }
 
 impl Delivery {
-    /// The delivery of a message of `parent`, if that is of any trace.
-    pub(crate) fn new(core: &Core, parent: Option<&TraceContext>) -> Self {
-        let context = core.spans.follow(parent, &core.ids);
+    /// The delivery of the message in `envelope`.
+    pub(crate) fn new(core: &Core, envelope: &Envelope) -> Self {
+        let context = match &envelope.trace {
+            Some(parent) => core.spans.follow(Some(parent), &core.ids),
+            None => core.spans.begins(TraceContext::of_message(&envelope.source, envelope.id.as_str(), &core.ids)),
+        };
         Self {
             #[cfg(feature = "otel")]
             told: core.spans.is_on() && context.is_sampled(),

@@ -131,7 +131,11 @@ impl Spans {
 
     /// The first span of a new trace: whether it is told is decided here, for all of the trace.
     pub(crate) fn root(&self, ids: &IdSource) -> TraceContext {
-        let root = TraceContext::root(ids);
+        self.begins(TraceContext::root(ids))
+    }
+
+    /// `root` is the first span of a trace here.
+    pub(crate) fn begins(&self, root: TraceContext) -> TraceContext {
         match &self.pipeline {
             Some(pipeline) => {
                 let sampled = pipeline.samples(root.trace_id(), None);
@@ -191,6 +195,11 @@ impl Spans {
     #[inline]
     pub(crate) fn root(&self, ids: &IdSource) -> TraceContext {
         TraceContext::root(ids)
+    }
+
+    #[inline]
+    pub(crate) fn begins(&self, root: TraceContext) -> TraceContext {
+        root
     }
 
     #[inline]
