@@ -61,12 +61,12 @@ class Watch:
 
             def look(name=name):
                 return name in self.world.fired_within(time.time() - self.since)
-            until(f"{name} fires", seconds, look)
+            until(f"{name} fires", seconds, look, self.world.and_firing)
             self.fired.setdefault(name, time.time() - self.began)
             print(f"  {name} has fired, {time.time() - self.since:.0f} s after its fault was begun", flush=True)
 
     def ends(self, *names, seconds=60):
-        until(f"{', '.join(names)} ends", seconds, lambda: not self.world.firing() & set(names) or None)
+        until(f"{', '.join(names)} ends", seconds, lambda: not self.world.firing() & set(names), self.world.and_firing)
 
 
 def say(text):
@@ -84,11 +84,10 @@ def healthy(world, watch):
         said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=30)
         if said.returncode or said.stdout or said.stderr:
             raise SystemExit(f"watch: promtool check metrics of {name}: {said.stdout}{said.stderr}")
-    # What the load has moved comes to rest; then nothing fires, and stays so.
-    until("nothing fires", 60, lambda: not world.firing())
-    time.sleep(5)
-    if world.firing():
-        raise SystemExit(f"watch: in health these fire: {world.firing()}")
+    # What the load has moved comes to rest; then nothing fires, and stays so. The numbers are older than the rest by a scrape and by what a
+    # service takes to count its rows anew.
+    rest = time.monotonic()
+    until("nothing fires for ten seconds", 60, lambda: time.monotonic() > rest + 10 and not world.fired_within(10), world.and_firing)
 
 
 def records_and_settings(world, watch):

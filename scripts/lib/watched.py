@@ -35,8 +35,8 @@ def http(url, body=None, method=None, timeout=10):
         return error.code
 
 
-def until(what, seconds, look):
-    """Waits until `look` gives something true, and gives that."""
+def until(what, seconds, look, seen=lambda: ""):
+    """Waits until `look` gives something true, and gives that. A failure adds what `seen` gives."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -47,7 +47,7 @@ def until(what, seconds, look):
         if found:
             return found
         if time.monotonic() > end:
-            raise SystemExit(f"{SCRIPT}: within {seconds} s it did not come true that {what}")
+            raise SystemExit(f"{SCRIPT}: not true within {seconds} s: {what}{seen()}")
         time.sleep(0.25)
 
 
@@ -81,7 +81,11 @@ class World:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
+        if failed:
+            # Before the reason, which is what a reader looks for at the end.
+            for name in self.processes:
+                print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -236,3 +240,7 @@ class World:
 
     def firing(self):
         return {found["metric"]["alertname"] for found in self.query('ALERTS{alertstate="firing"}')}
+
+    def and_firing(self):
+        """For a failure."""
+        return f"; these alerts fire: {', '.join(sorted(self.firing())) or 'none'}"
