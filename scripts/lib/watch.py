@@ -7,11 +7,10 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 
-from watched import OPENER, ROOT, SERVICES, World, free_port, http, until
+from watched import OPENER, ROOT, SERVICES, World, end_on_sigterm, free_port, http, until
 
 LAG = "sagas_consumer_lag_records"
 
@@ -324,8 +323,7 @@ def dashboards(world, watch):
 
 
 def main():
-    # As an exception, so that what has been started ends.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_on_sigterm()
     parser = argparse.ArgumentParser()
     for name in ("data", "program", "bugs", "kafka", "postgres", "jars"):
         parser.add_argument(f"--{name}", required=True)

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +22,15 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 for name in [name for name in os.environ if name.startswith(("ECOMMERCE_", "OTEL_"))]:
     del os.environ[name]
 os.environ["PGCONNECT_TIMEOUT"] = "20"
+
+
+def end_on_sigterm():
+    """Has SIGTERM end this process as an exception does, so that what it has started ends, too; a second one does not disturb that."""
+
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, end)
 
 
 def http(url, body=None, method=None, timeout=10):
@@ -82,14 +92,15 @@ class World:
         return self
 
     def __exit__(self, failed, *_):
-        if failed:
-            # Before the reason, which is what a reader looks for at the end.
-            for name in self.processes:
-                print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
+        try:
+            if failed:
+                # Before the reason, which is what a reader looks for at the end.
+                for name in self.processes:
+                    print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
+        finally:
+            for process in self.processes.values():
                 process.kill()
+            for process in self.processes.values():
                 process.wait()
 
     def spawn(self, name, command, **environment):
