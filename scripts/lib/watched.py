@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -61,7 +62,8 @@ def until(what, seconds, look, seen=lambda: ""):
         time.sleep(0.25)
 
 
-BASES = iter(range(23000, 30000, 10))
+# In another order each time, so that two runs side by side do not meet.
+BASES = iter(random.sample(range(23000, 30000, 10), 700))
 
 
 def free_port(beside=5):
