@@ -26,9 +26,9 @@ use crate::{
     message::{EventSet, EventType},
     runtime::{Metrics, Remote, Service, ServiceHandle, Tracker},
     saga::{Chart, Definition, Saga},
-    store::StoreError,
+    store::{Migration, Store, StoreError},
     time::Clock,
-    transport::Transport,
+    transport::{TopicExpectation, Transport},
 };
 
 /// How long [`App::run`] waits for the transport to close, once the services have stopped.
@@ -90,8 +90,9 @@ impl App {
         self
     }
 
-    /// Says that this app carries the flow `S`, together with what is declared as [`remote`](Self::remote): nothing is published
-    /// that nobody takes, and nothing is waited for that nobody publishes.
+    /// Has the whole flow `S` checked, together with what is declared as [`remote`](Self::remote): each step has one handler, each event
+    /// that is published has a consumer, and each event that a handler waits for has a publisher. Without it an app is checked for what its
+    /// own services do in the flow, whose other steps may be anywhere.
     #[must_use]
     pub fn saga<S: Saga>(mut self) -> Self {
         self.sagas.push(Arc::new(S::definition()));
@@ -146,11 +147,12 @@ impl App {
     /// The flows that the app carries, tracks or takes part in, in the order of their names, each with who does what in it, as far
     /// as the services here and the [remote](Self::remote) ones say: what pictures are drawn of.
     pub fn charts(&self) -> Vec<Chart> {
-        let trackers = self.services.iter().map(|service| &service.trackers).chain(self.remotes.iter().map(|it| &it.trackers));
-        let handlers = self.services.iter().map(|service| &service.handlers).chain(self.remotes.iter().map(|it| &it.handlers));
-        let tracked = trackers.flatten().map(|tracker| &tracker.definition);
-        let by_role = handlers.flatten().filter_map(Handler::role).map(|role| &role.saga);
-        let flows: BTreeMap<_, _> = self.sagas.iter().chain(tracked).chain(by_role).map(|flow| (&flow.name, flow)).collect();
+        let members: Vec<_> = members(&self.services, &self.remotes).collect();
+        let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &tracker.definition);
+        let by_role = members.iter().flat_map(|member| member.handlers).filter_map(Handler::role).map(|role| &role.saga);
+        let by_step = members.iter().flat_map(|member| member.steps).map(|step| &step.saga);
+        let flows = self.sagas.iter().chain(tracked).chain(by_role).chain(by_step);
+        let flows: BTreeMap<_, _> = flows.map(|flow| (&flow.name, flow)).collect();
         flows.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
     }
 
@@ -165,7 +167,8 @@ impl App {
         let charts = charts(&services, &remotes);
         let services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
         if problems.is_empty() {
-            problems = prepare(&services, &charts, &*transport).await;
+            let topics = start::topics(&services);
+            problems = prepare(services.iter().map(Stored::of).collect(), &charts, &topics, &*transport).await;
         }
         if !problems.is_empty() {
             return Err(StartError { app: name, problems });
@@ -202,15 +205,34 @@ impl App {
     }
 }
 
+/// What a service keeps in its database. Unlike the service, which has closures of its user's, it can be shared between threads.
+struct Stored<'s> {
+    name: &'s str,
+    store: &'s dyn Store,
+    migrations: &'static [Migration],
+    trackers: &'s [Tracker],
+}
+
+impl<'s> Stored<'s> {
+    fn of(service: &'s Service) -> Self {
+        let store = &**service.database.store();
+        Self { name: &service.name, store, migrations: service.migrations, trackers: &service.trackers }
+    }
+}
+
 /// Brings databases and topics into shape.
-async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &dyn Transport) -> Vec<String> {
+async fn prepare(
+    services: Vec<Stored<'_>>,
+    charts: &[(String, Chart)],
+    topics: &[TopicExpectation],
+    transport: &dyn Transport,
+) -> Vec<String> {
     let mut problems = Vec::new();
-    for service in services {
-        let (name, store) = (&service.name, service.database.store());
+    for Stored { name, store, migrations, trackers } in services {
         let migrated = async {
             store.migrate().await?;
-            store.migrate_set(name, service.migrations).await?;
-            let problems = saga::open_versions(service).await?;
+            store.migrate_set(name, migrations).await?;
+            let problems = saga::open_versions(name, store, trackers).await?;
             if problems.is_empty() {
                 for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
                     store.sagas().define(name, &saga::stored(chart)).await?;
@@ -223,11 +245,10 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
             Err(error) => problems.push(format!("service `{name}`: {error}")),
         }
     }
-    let topics = start::topics(services);
-    if let Err(error) = transport.ensure_topics(&start::specs(&topics)).await {
+    if let Err(error) = transport.ensure_topics(&start::specs(topics)).await {
         problems.push(format!("the topics could not be made: {error}"));
     }
-    match transport.check_topics(&topics).await {
+    match transport.check_topics(topics).await {
         Ok(findings) => problems.extend(lookout::refusals(findings)),
         // The lookout of each service asks again.
         Err(error) => tracing::info!(%error, "the settings of the topics cannot be read now"),
@@ -243,11 +264,13 @@ fn charts(services: &[Service], remotes: &[Remote]) -> Vec<(String, Chart)> {
 
 /// The flow, and who takes part.
 fn chart(definition: &Definition, services: &[Service], remotes: &[Remote]) -> Chart {
-    let tracks = |trackers: &[Tracker]| trackers.iter().any(|tracker| tracker.definition.name == definition.name);
-    let here = services.iter().map(|service| (service.name.as_str(), &*service.handlers, tracks(&service.trackers)));
-    let elsewhere = remotes.iter().map(|remote| (remote.name.as_str(), &*remote.handlers, tracks(&remote.trackers)));
-    let participants = saga::participants(definition, here.chain(elsewhere));
+    let participants = saga::participants(definition, members(services, remotes));
     Chart { definition: definition.clone(), participants }
+}
+
+/// Who may take part in flows.
+fn members<'s>(services: &'s [Service], remotes: &'s [Remote]) -> impl Iterator<Item = saga::Participant<'s>> {
+    services.iter().map(saga::Participant::from).chain(remotes.iter().map(saga::Participant::from))
 }
 
 /// What a task beside the consumer does.

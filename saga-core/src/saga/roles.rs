@@ -36,6 +36,9 @@ pub trait Saga: Send + Sync + 'static {
 
     /// Its events, each once, to be read from the log.
     fn events() -> Vec<EventType>;
+
+    /// The name of this step, or of the abort: the variant's.
+    fn step_name(&self) -> &'static str;
 }
 
 /// There is a step, or the abort, at this place.
