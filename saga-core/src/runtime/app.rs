@@ -315,7 +315,7 @@ impl Running {
         #[cfg(feature = "http")]
         {
             let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref());
+            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref(), service.public_names);
         }
         let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);

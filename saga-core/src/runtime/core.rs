@@ -137,7 +137,7 @@ impl Core {
             activity: watch::Sender::new(0),
             consuming: AtomicBool::new(false),
             #[cfg(feature = "http")]
-            operators: super::operators::Operators::at(None, None),
+            operators: super::operators::Operators::at(None, None, Vec::new()),
             name,
             database,
             transport,

@@ -49,6 +49,8 @@ pub struct Service {
     pub(crate) listener: Option<std::net::TcpListener>,
     #[cfg(feature = "http")]
     pub(crate) operator_token: Option<String>,
+    #[cfg(feature = "http")]
+    pub(crate) public_names: Vec<String>,
 }
 
 impl Service {
@@ -73,6 +75,8 @@ impl Service {
             listener: None,
             #[cfg(feature = "http")]
             operator_token: None,
+            #[cfg(feature = "http")]
+            public_names: Vec::new(),
         }
     }
 
@@ -163,7 +167,8 @@ impl Service {
     }
 
     /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
-    /// and what the service guards itself. On a loopback address nobody needs it; on any other these routes are not there without it.
+    /// and what the service guards itself. On a loopback address nobody needs it who asks for that address, for `localhost` or for the
+    /// service's [`public_name`](Self::public_name); on any other address these routes are not there without it.
     /// A service that does not [`listen`](Self::listen) itself asks for it wherever it was given one, and else lets everybody in. It is
     /// 16 visible ASCII characters at least.
     #[cfg(feature = "http")]
