@@ -1,5 +1,6 @@
 //! The runtime: carries out what the engine decides.
 
+mod after_commit;
 mod answered;
 mod app;
 mod call;
