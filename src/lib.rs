@@ -64,7 +64,9 @@ pub use saga_core::testing;
 pub use saga_core::{extract, failure, handler, id, message, retry, runtime, saga, settings, store, time, transport};
 pub use saga_core::{
     failure::{Failure, Fault, OrRetry},
-    runtime::{Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork},
+    runtime::{
+        Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork, stop_signal,
+    },
     settings::Settings,
     store::Database,
 };
