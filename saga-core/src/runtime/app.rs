@@ -2,7 +2,7 @@
 
 #[cfg(feature = "http")]
 use std::sync::Mutex;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc};
 
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
@@ -17,6 +17,7 @@ use super::{
     replays, saga,
     spans::{self, Destination},
     start,
+    stop_signal::stop_signal,
     timekeeper::{self, Timekeeper},
     upkeep,
 };
@@ -32,7 +33,6 @@ use crate::{
 };
 
 /// How long [`App::run`] waits for the transport to close, once the services have stopped.
-#[cfg(feature = "http")]
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How long a stop waits for the collector of traces, at most; an eighth of its time if that is less.
@@ -189,19 +189,34 @@ impl App {
         Ok(handle)
     }
 
-    /// Runs the services on `transport` until the process is told to stop by Ctrl-C, then stops them and closes the
-    /// transport. Says whether everything ended in time.
+    /// Runs the services on `transport` until the process is told to stop, by SIGTERM or by Ctrl-C ([`stop_signal`]), then stops them and
+    /// closes the transport. A signal while it starts ends the start, and a second one ends the stop; neither loses anything. Says whether
+    /// everything ended in time.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    #[cfg(feature = "http")]
     pub async fn run(self, transport: Arc<dyn Transport>) -> Result<bool, StartError> {
-        let handle = self.start(transport.clone()).await?;
-        // Without a signal handler the process is killed by the signal, which loses nothing.
-        let _ = tokio::signal::ctrl_c().await;
-        let in_time = handle.stop().await;
-        let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
-        Ok(in_time && closed)
+        let mut told = pin!(stop_signal());
+        let started = tokio::select! {
+            started = self.start(transport.clone()) => Some(started?),
+            () = &mut told => None,
+        };
+        if started.is_some() {
+            told.await;
+        }
+        let again = stop_signal();
+        let ending = async {
+            let in_time = match started {
+                Some(handle) => handle.stop().await,
+                None => true,
+            };
+            let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
+            in_time && closed
+        };
+        tokio::select! {
+            in_time = ending => Ok(in_time),
+            () = again => Ok(false),
+        }
     }
 }
 

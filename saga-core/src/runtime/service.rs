@@ -131,7 +131,8 @@ impl Service {
     }
 
     /// Serves `routes`, an axum router, and beside them health, metrics and dead letters, on the address given to
-    /// [`listen`](Self::listen). With the feature `openapi` routes can be described where they are made; see `http::openapi`.
+    /// [`listen`](Self::listen); an app whose service has routes and does not listen does not start, but for a test pump, which serves
+    /// nothing. With the feature `openapi` routes can be described where they are made; see `http::openapi`.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn routes<R: Into<Routes>>(mut self, routes: impl FnOnce(ServiceHandle) -> R + Send + 'static) -> Self {
@@ -199,6 +200,16 @@ impl Service {
 }
 
 impl Service {
+    /// Without the routes that nobody could call: those of a service that does not listen.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn unserved(self) -> Self {
+        #[cfg(feature = "http")]
+        if self.listener.is_none() {
+            return Self { routes: None, prefix: None, ..self };
+        }
+        self
+    }
+
     /// Adds the handlers of the framework's own: what follows the flows that are tracked here, and what an operator of a flow can
     /// ask a participant for.
     pub(crate) fn with_saga_handlers(mut self) -> Self {

@@ -49,7 +49,7 @@ impl Pump {
     pub fn of(services: impl IntoIterator<Item = Service>) -> PumpBuilder {
         let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
         let transport = Arc::new(Memory::with_clock(clock.clone()));
-        let app = App::new("test").services(services);
+        let app = App::new("test").services(services.into_iter().map(Service::unserved));
         PumpBuilder { app, transport, clock, seed: 0 }
     }
 
