@@ -34,8 +34,24 @@
 //! | `otel` | spans of deliveries, requests and units of work, sent by OTLP to an OpenTelemetry collector ([traces](guide::tracing)) | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
 
+//! # Versions
+//!
+//! Two libraries are part of this crate's own interface, so a service has to use the same versions of them: **sqlx 0.9** (statements run on
+//! [`Tx`](store::Tx)) and **axum 0.8** (routes). They are here as `sagas::sqlx` (with `sqlite` or `postgres`) and `sagas::axum` (with `http`),
+//! for a service that does not name them itself. One that does may turn on any of their features. The macros of sqlx, `query!` for one, look
+//! for a dependency called `sqlx`. Rust has to be 1.94 or newer, which is what sqlx 0.9 needs.
+
 #[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
 pub mod guide;
+
+/// axum 0.8, of which routes are made.
+#[cfg(feature = "http")]
+#[doc(no_inline)]
+pub use saga_core::axum;
+/// sqlx 0.9, whose statements run on a [`Tx`](store::Tx).
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[doc(no_inline)]
+pub use saga_core::sqlx;
 
 #[cfg(feature = "config")]
 pub use saga_core::config;
@@ -48,7 +64,9 @@ pub use saga_core::testing;
 pub use saga_core::{extract, failure, handler, id, message, retry, runtime, saga, settings, store, time, transport};
 pub use saga_core::{
     failure::{Failure, Fault, OrRetry},
-    runtime::{Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork},
+    runtime::{
+        Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork, stop_signal,
+    },
     settings::Settings,
     store::Database,
 };

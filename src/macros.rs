@@ -293,7 +293,7 @@ pub use saga_macros::saga;
 
 /// The handlers named, each by its path, as an array for [`Service::handlers`](crate::Service::handlers).
 ///
-/// A generic handler is named with its parameters.
+/// A generic handler is named with its parameters. No local variable may have the name of a handler that is listed there.
 ///
 /// ```
 /// use sagas::prelude::*;
@@ -320,7 +320,29 @@ pub use saga_macros::saga;
 /// ```
 #[macro_export]
 macro_rules! handlers {
+    // What `#[handler]` adds to a fn is a type of its name. Where there is none, the name as a type is the one imported first, and what
+    // is said of that names the fn.
+    ($($($segment:ident)::+),* $(,)?) => {
+        [$({
+            #[allow(unused_imports)]
+            use $crate::__private::NoHandler as __SagasHandler;
+            {
+                #[allow(unused_imports)]
+                use $($segment)::+ as __SagasHandler;
+                $crate::__listed!(__SagasHandler, $($segment)::+)
+            }
+        }),*]
+    };
     ($($handler:ty),* $(,)?) => {
         [$(<$handler as $crate::__private::HandlerDef>::handler()),*]
+    };
+}
+
+/// A fn in `handlers![..]`, as one expression, which is where the compiler points to.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __listed {
+    ($handler:ident, $function:expr) => {
+        $crate::__private::listed::<$handler, _>($function)
     };
 }

@@ -63,7 +63,7 @@ impl fmt::Display for Fault {
 
 /// The refusal of a handler that refuses nothing. It has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Never {}
+pub enum RefusesNothing {}
 
 /// Why a handler did not do its work, and what is to happen now.
 ///
@@ -72,9 +72,9 @@ pub enum Never {}
 /// # Delivery
 /// In every case what the handler wrote in its transaction is undone.
 #[derive(Debug)]
-pub enum Failure<R = Never> {
+pub enum Failure<R = RefusesNothing> {
     /// A business *no*: the refusal is published and the message is done.
-    Reject(R),
+    Reject(R), // to refuse with the event `E`, return `Result<.., Failure<E>>`
     /// A technical fault: the message is tried again by the handler's retry policy, then dead-lettered.
     Retry(Fault),
     /// *Not now*, for example behind an open circuit breaker: tried again after this long. Counts as no attempt.

@@ -35,5 +35,12 @@ pub mod testing;
 pub mod time;
 pub mod transport;
 
+#[cfg(feature = "http")]
+#[doc(no_inline)]
+pub use axum;
+#[cfg(feature = "sql")]
+#[doc(no_inline)]
+pub use sqlx;
+
 #[doc(hidden)]
 pub mod __private;

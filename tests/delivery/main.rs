@@ -4,6 +4,7 @@
 
 mod support;
 
+mod after_commit;
 mod backpressure;
 mod batches;
 mod blame;

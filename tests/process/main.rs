@@ -1,4 +1,5 @@
-//! The example as its users meet it: a process that is started, signalled, killed, and started again on the same folder.
+//! The example as its users meet it: a process that is started, signalled, killed, and started again on the same folder; and a program
+//! that is nothing but `App::run`.
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -12,6 +13,7 @@ mod full_disk;
 mod mistakes;
 mod operators;
 mod program;
+mod run;
 mod settings;
 mod stop;
 mod stream;

@@ -116,9 +116,9 @@ impl Broker {
         assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 
-    async fn try_start_app(&self, count: &Count, settings: Settings) -> Result<Handle, StartError> {
+    async fn try_start_app(&self, counted: &Count, settings: Settings) -> Result<Handle, StartError> {
         let config: KafkaConfig = format!("kafka://{}?session.timeout.ms=6000", self.address).parse().unwrap();
-        let service = Service::new("shop", Database::memory()).state(count.clone());
+        let service = Service::new("shop", Database::memory()).state(counted.clone());
         let service = service.handlers(handlers![reserve, count]).settings(settings);
         App::new("shop").service(service).start(Kafka::connect(config).await.unwrap()).await
     }

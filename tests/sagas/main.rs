@@ -12,6 +12,7 @@ mod barrier;
 mod cancel;
 mod deadline_races;
 mod interleavings;
+mod participant;
 mod startup;
 mod traces;
 mod tracker;

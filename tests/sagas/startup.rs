@@ -3,6 +3,7 @@
 use sagas::{
     handler::{Handler, HandlerOptions},
     prelude::*,
+    testing::Pump,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +79,7 @@ fn a_sound_app_has_no_problems() {
 #[test]
 fn a_step_without_a_handler() {
     let sound = Cast::sound();
-    let problems = Cast { payment: without(&sound.payment, "pay"), ..sound }.problems();
+    let problems = Cast { payment: without(&sound.payment, "pay"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
         ["saga `PlaceOrder`: nobody does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give \
@@ -101,7 +102,7 @@ fn a_step_with_two_handlers() {
 #[test]
 fn a_step_whose_undo_has_no_handler() {
     let sound = Cast::sound();
-    let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.problems();
+    let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
         ["saga `PlaceOrder`: nobody undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and \
@@ -125,7 +126,7 @@ fn an_undo_in_another_service_than_its_step() {
 
 #[test]
 fn a_flow_that_nobody_tracks() {
-    let problems = Cast { order_tracks: false, ..Cast::sound() }.problems();
+    let problems = Cast { order_tracks: false, ..Cast::sound() }.problems_as_a_whole();
     assert_eq!(
         problems,
         ["saga `PlaceOrder`: no service tracks it; add `.tracks(Tracker::of::<PlaceOrder>())` to the one that publishes \
@@ -162,7 +163,7 @@ fn a_pivot_and_an_abort_in_another_service_than_the_tracker() {
 #[test]
 fn an_abort_without_a_handler_for_its_deadline() {
     let sound = Cast::sound();
-    let problems = Cast { order: without(&sound.order, "cancel_overdue"), ..sound }.problems();
+    let problems = Cast { order: without(&sound.order, "cancel_overdue"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
         ["saga `PlaceOrder`: nobody does PlaceOrder::CancelOrder when the deadline has passed; write \
@@ -318,7 +319,8 @@ async fn an_app_with_a_mistake_consumes_nothing() {
     log.open(CREATED);
 
     let [order, inventory, _] = site.services();
-    let Err(error) = site.try_open([order, inventory]).await else { panic!("it has started") };
+    let pump = Pump::of([order, inventory]).on(site.log.clone()).clock(site.clock.clone()).saga::<PlaceOrder>();
+    let Err(error) = pump.try_start(&[]).await else { panic!("it has started") };
     assert_eq!(error.problems.len(), 2, "{error}");
     assert!(
         error.to_string().starts_with("the app `test` cannot start:\nsaga `PlaceOrder`: nobody does PlaceOrder::TakePayment")

@@ -8,7 +8,7 @@ use std::{future::Future, marker::PhantomData};
 
 use crate::{
     extract::{Extract, Kind},
-    handler::{Handler, HandlerOptions, IntoOutcome},
+    handler::{Handler, HandlerDef, HandlerOptions, IntoOutcome},
 };
 
 /// The handler that calls `function`.
@@ -132,6 +132,33 @@ where
     Fut: Future<Output = Out> + Send + 'static,
 {
     Handler::new(options, function)
+}
+
+/// What stands for a fn in `handlers![..]` that has no `#[handler]`.
+#[derive(Debug)]
+pub struct NoHandler;
+
+/// A fn in `handlers![..]`, beside the type of its name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "this fn has no `#[handler]`",
+    note = "put `#[handler]` on the fn; the name that its type ends with is the fn's"
+)]
+pub trait Listed<H> {
+    /// The handler.
+    fn handler() -> Handler;
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, H: HandlerDef> Listed<H> for F {
+    fn handler() -> Handler {
+        H::handler()
+    }
+}
+
+/// The handler that the fn is, which `H` stands for.
+pub fn listed<H, F: Listed<H>>(_: F) -> Handler {
+    F::handler()
 }
 
 /// An argument's type, asked for its kind: the inherent constant is there for an extractor, and hides that of [`NoExtractor`].

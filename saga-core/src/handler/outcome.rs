@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    failure::{Failure, Fault, Never},
+    failure::{Failure, Fault, RefusesNothing},
     message::{Event, EventSet, EventType, Identified, Outgoing},
 };
 
@@ -50,7 +50,7 @@ impl IntoPublished for () {
     }
 }
 
-impl IntoPublished for Never {
+impl IntoPublished for RefusesNothing {
     fn types() -> Vec<EventType> {
         Vec::new()
     }
@@ -160,7 +160,7 @@ fn encoded<T: IntoPublished>(events: &T, then: impl FnOnce(Vec<Outgoing>) -> Out
 #[diagnostic::do_not_recommend]
 impl<T: IntoPublished> IntoOutcome for T {
     type Published = T;
-    type Rejected = Never;
+    type Rejected = RefusesNothing;
 
     fn published() -> Vec<EventType> {
         T::types()

@@ -107,7 +107,7 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     let id = CorrelationId::take_or_make(request.headers(), &guard.clock, &guard.ids);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
-    let traced = RequestSpan::begin(guard.service.as_ref(), &guard.ids, &request, route);
+    let traced = RequestSpan::begin(guard.service.as_ref(), &guard.ids, &request, (route, &id));
     let span = tracing::error_span!(
         "http",
         method = %request.method(),
@@ -128,7 +128,7 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         answer
     };
     let mut response = answer.instrument(span).await;
-    traced.answered(response.status(), id.as_str());
+    traced.answered(response.status());
     if let Ok(id) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(correlation::HEADER, id);
     }

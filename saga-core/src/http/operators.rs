@@ -13,7 +13,9 @@ use crate::runtime::{Operators, ServiceHandle};
 
 /// `routes` for the [operators](ServiceHandle::operators) of `service` only: without the token, where one is needed, they answer 401;
 /// where there are no operators, none of them is left. A request that changes something and that a page of another site has sent is
-/// answered 403.
+/// answered 403. On a loopback address one that asks in `Host` neither for such an address nor for `localhost` nor for the service's
+/// [`public_name`](crate::runtime::Service::public_name) is answered 421, unless it has the token: a page of another site whose name was made to
+/// stand for that address sends such.
 ///
 /// The framework's own are served so by [`service_routes`](super::service_routes); a service does it with its own:
 ///
@@ -72,17 +74,29 @@ fn only(operators: &Operators, routes: Router) -> Router {
 }
 
 async fn guarded(State(operators): State<Operators>, request: Request, next: Next) -> Response {
-    if !operators.admit(bearer(request.headers())) {
+    let token = bearer(request.headers());
+    if !operators.admit(token) {
         let detail = "this is for operators: send the operator's token in `Authorization: Bearer`";
         let mut response = Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", detail).into_response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
+    }
+    if !named(&request).all(|name| operators.ask_for(name, token)) {
+        let detail =
+            "this is for operators on this machine: ask for `localhost`, a loopback address, or a public name of the service";
+        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", detail).into_response();
     }
     if acts(request.method()) && from_another_site(request.headers()) {
         let detail = "a page of another site has sent this; send JSON or no body, from a program or from a page of this service";
         return Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", detail).into_response();
     }
     next.run(request).await
+}
+
+/// The hosts that the request asks for, each with its port; `None` for one that is no text. A browser always names one.
+fn named(request: &Request) -> impl Iterator<Item = Option<&str>> {
+    let target = request.uri().authority().map(|authority| Some(authority.as_str()));
+    target.into_iter().chain(request.headers().get_all(header::HOST).iter().map(|host| host.to_str().ok()))
 }
 
 fn acts(method: &Method) -> bool {
@@ -125,7 +139,7 @@ mod tests {
     const TOKEN: &str = "a-token-of-thirty-two-characters";
 
     fn operators(address: &str, token: Option<&str>) -> Operators {
-        Operators::at(Some(address.parse().expect("an address")), token)
+        Operators::at(Some(address.parse().expect("an address")), token, vec!["shop.example".to_owned()])
     }
 
     async fn status(operators: &Operators, request: Builder) -> u16 {
@@ -169,6 +183,50 @@ mod tests {
             assert_eq!(status(&operators, Request::get("/letters")).await, 404, "{address}");
             assert_eq!(status(&operators, Request::get("/open")).await, 200, "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn on_a_loopback_address_only_the_machine_and_the_service_are_asked_for() {
+        let (open, with_token) = (operators("127.0.0.1:1", None), operators("[::1]:1", Some(TOKEN)));
+        let asks = |target: &str, hosts: &[&[u8]]| {
+            hosts.iter().fold(Request::get(target), |request, host| request.header("host", *host))
+        };
+        for (target, hosts, expected) in [
+            ("/letters", &[][..], 200),
+            ("/letters", &[b"localhost:1"], 200),
+            ("/letters", &[b"[::1]:1"], 200),
+            ("/letters", &[b"shop.example"], 200),
+            ("/letters", &[b"evil.example:1"], 421),
+            ("/letters", &[b""], 421),
+            ("/letters", &[b"\xff"], 421),
+            ("/letters", &[b"localhost", b"evil.example"], 421),
+            ("http://127.0.0.1:1/letters", &[b"127.0.0.1:1"], 200),
+            ("http://127.0.0.1:1/letters", &[b"evil.example"], 421),
+            ("http://evil.example/letters", &[b"127.0.0.1:1"], 421),
+            ("http://evil.example/letters", &[], 421),
+            ("/open", &[b"evil.example"], 200),
+        ] {
+            assert_eq!(status(&open, asks(target, hosts)).await, expected, "{target} {hosts:?}");
+            assert_eq!(status(&with_token, asks(target, hosts)).await, expected, "{target} {hosts:?}");
+            let sent = asks(target, hosts).header("authorization", format!("Bearer {TOKEN}"));
+            assert_eq!(status(&with_token, sent).await, 200, "{target} {hosts:?}");
+        }
+        let elsewhere = operators("0.0.0.0:1", Some(TOKEN));
+        for host in [&b"elsewhere.example"[..], b"\xff"] {
+            let sent = asks("/letters", &[host]).header("authorization", format!("Bearer {TOKEN}"));
+            assert_eq!(status(&elsewhere, sent).await, 200, "{host:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_whose_name_stands_for_the_machine_is_no_operator() {
+        let operators = operators("127.0.0.1:8081", None);
+        let page = |request: Builder| {
+            let of = "http://evil.example:8081";
+            request.header("host", "evil.example:8081").header("origin", of).header("sec-fetch-site", "same-origin")
+        };
+        assert_eq!(status(&operators, page(Request::get("/letters"))).await, 421);
+        assert_eq!(status(&operators, page(Request::post("/act"))).await, 421);
     }
 
     #[tokio::test]

@@ -5,20 +5,24 @@ use axum::{
     http::{Method, StatusCode},
 };
 
-use super::RequestTrace;
+use super::{CorrelationId, RequestTrace};
 use crate::{
     id::IdSource,
     message::TraceContext,
     runtime::{
         ServiceHandle,
-        spans::{Ids, Kind, Moment, Span, Value},
+        spans::{Ids, Kind, Moment, Span, Spans, Value},
     },
 };
 
 /// What probes ask for, all the time: a trace does not begin there.
 const PROBED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
 
-/// The span of a request that runs.
+/// The kind of error of a request that nobody waits for any more.
+const CANCELLED: &str = "cancelled";
+const UNANSWERED: &str = "dropped before it was answered: its client has left, or the server has stopped";
+
+/// The span of a request that runs. Dropped before the answer is there, as when its client leaves, it is told as one that was cancelled.
 pub(super) struct RequestSpan {
     context: TraceContext,
     parent: Option<u64>,
@@ -34,11 +38,16 @@ struct Told {
 }
 
 impl RequestSpan {
-    pub(super) fn begin(service: Option<&ServiceHandle>, ids: &IdSource, request: &Request, route: &str) -> Self {
+    pub(super) fn begin(
+        service: Option<&ServiceHandle>,
+        ids: &IdSource,
+        request: &Request,
+        (route, id): (&str, &CorrelationId),
+    ) -> Self {
         let caller = RequestTrace::caller(request.headers());
         let parent = caller.as_ref().map(TraceContext::span_id);
         let Some(service) = service else {
-            let context = TraceContext::follow(caller.as_ref(), ids);
+            let context = Spans::default().follow(caller.as_ref(), ids);
             return Self { context, parent, told: None };
         };
         let spans = &service.core().spans;
@@ -52,6 +61,7 @@ impl RequestSpan {
                 ("http.request.method", Value::Word(method.unwrap_or("_OTHER"))),
                 ("url.path", request.uri().path().into()),
                 ("url.scheme", Value::Word("http")),
+                ("messaging.message.conversation_id", id.as_str().into()),
             ];
             let name = match route {
                 "" => method.unwrap_or("HTTP").to_owned(),
@@ -76,19 +86,31 @@ impl RequestSpan {
     }
 
     /// The answer is there; what follows of its body is not waited for.
-    pub(super) fn answered(self, status: StatusCode, correlation_id: &str) {
-        let Some(Told { service, began, name, said }) = self.told else { return };
+    pub(super) fn answered(mut self, status: StatusCode) {
+        self.tell(Some(status));
+    }
+
+    /// It is over, once.
+    fn tell(&mut self, status: Option<StatusCode>) {
+        let Some(Told { service, began, name, said }) = self.told.take() else { return };
         service.core().spans.end(began, || {
-            let error = status.is_server_error().then(|| (status.as_str().to_owned(), String::new()));
+            let error = match status {
+                // The status says it all.
+                Some(status) => status.is_server_error().then(|| (status.as_str().to_owned(), String::new())),
+                None => Some((CANCELLED.to_owned(), UNANSWERED.to_owned())),
+            };
             Span::new(&self.context, name, Kind::Server)
                 .within_remote(self.parent)
                 .with(said)
-                .with([
-                    ("http.response.status_code", i64::from(status.as_u16()).into()),
-                    ("messaging.message.conversation_id", correlation_id.into()),
-                ])
+                .with(status.map(|status| ("http.response.status_code", i64::from(status.as_u16()).into())))
                 .failed(error)
         });
+    }
+}
+
+impl Drop for RequestSpan {
+    fn drop(&mut self) {
+        self.tell(None);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::failure::Fault;
     label = "not an event",
     note = "put `#[event(topic = \"..\", key = ..)]` on `{Self}`, and derive `Serialize` and `Deserialize` for it"
 )]
-pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait Event: Payload + Send + Sync + 'static {
     /// The type of the field whose value is the record's key.
     type Key: EventKey;
 
@@ -26,6 +26,17 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The key: events of one key are handled in the order in which they were published.
     fn key(&self) -> &Self::Key;
 }
+
+/// What can be written to a record and read from one: whatever has serde's `Serialize` and `Deserialize`, and borrows nothing.
+#[diagnostic::on_unimplemented(
+    message = "the event `{Self}` cannot be written and read",
+    label = "`Serialize`, `Deserialize` or both are missing",
+    note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`, on fields that own what they hold"
+)]
+pub trait Payload: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Payload for T {}
 
 /// What a key field must be: plain text on the wire.
 #[diagnostic::on_unimplemented(

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "http")]
 use std::sync::Mutex;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc};
 
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
@@ -17,6 +17,7 @@ use super::{
     replays, saga,
     spans::{self, Destination},
     start,
+    stop_signal::stop_signal,
     timekeeper::{self, Timekeeper},
     upkeep,
 };
@@ -26,13 +27,12 @@ use crate::{
     message::{EventSet, EventType},
     runtime::{Metrics, Remote, Service, ServiceHandle, Tracker},
     saga::{Chart, Definition, Saga},
-    store::StoreError,
+    store::{Migration, Store, StoreError},
     time::Clock,
-    transport::Transport,
+    transport::{TopicExpectation, Transport},
 };
 
 /// How long [`App::run`] waits for the transport to close, once the services have stopped.
-#[cfg(feature = "http")]
 const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How long a stop waits for the collector of traces, at most; an eighth of its time if that is less.
@@ -90,8 +90,9 @@ impl App {
         self
     }
 
-    /// Says that this app carries the flow `S`, together with what is declared as [`remote`](Self::remote): nothing is published
-    /// that nobody takes, and nothing is waited for that nobody publishes.
+    /// Has the whole flow `S` checked, together with what is declared as [`remote`](Self::remote): each step has one handler, each event
+    /// that is published has a consumer, and each event that a handler waits for has a publisher. Without it an app is checked for what its
+    /// own services do in the flow, whose other steps may be anywhere.
     #[must_use]
     pub fn saga<S: Saga>(mut self) -> Self {
         self.sagas.push(Arc::new(S::definition()));
@@ -146,11 +147,12 @@ impl App {
     /// The flows that the app carries, tracks or takes part in, in the order of their names, each with who does what in it, as far
     /// as the services here and the [remote](Self::remote) ones say: what pictures are drawn of.
     pub fn charts(&self) -> Vec<Chart> {
-        let trackers = self.services.iter().map(|service| &service.trackers).chain(self.remotes.iter().map(|it| &it.trackers));
-        let handlers = self.services.iter().map(|service| &service.handlers).chain(self.remotes.iter().map(|it| &it.handlers));
-        let tracked = trackers.flatten().map(|tracker| &tracker.definition);
-        let by_role = handlers.flatten().filter_map(Handler::role).map(|role| &role.saga);
-        let flows: BTreeMap<_, _> = self.sagas.iter().chain(tracked).chain(by_role).map(|flow| (&flow.name, flow)).collect();
+        let members: Vec<_> = members(&self.services, &self.remotes).collect();
+        let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &tracker.definition);
+        let by_role = members.iter().flat_map(|member| member.handlers).filter_map(Handler::role).map(|role| &role.saga);
+        let by_step = members.iter().flat_map(|member| member.steps).map(|step| &step.saga);
+        let flows = self.sagas.iter().chain(tracked).chain(by_role).chain(by_step);
+        let flows: BTreeMap<_, _> = flows.map(|flow| (&flow.name, flow)).collect();
         flows.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
     }
 
@@ -165,7 +167,8 @@ impl App {
         let charts = charts(&services, &remotes);
         let services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
         if problems.is_empty() {
-            problems = prepare(&services, &charts, &*transport).await;
+            let topics = start::topics(&services);
+            problems = prepare(services.iter().map(Stored::of).collect(), &charts, &topics, &*transport).await;
         }
         if !problems.is_empty() {
             return Err(StartError { app: name, problems });
@@ -186,31 +189,65 @@ impl App {
         Ok(handle)
     }
 
-    /// Runs the services on `transport` until the process is told to stop by Ctrl-C, then stops them and closes the
-    /// transport. Says whether everything ended in time.
+    /// Runs the services on `transport` until the process is told to stop, by SIGTERM or by Ctrl-C ([`stop_signal`]), then stops them and
+    /// closes the transport. A signal while it starts ends the start, and a second one ends the stop; neither loses anything. Says whether
+    /// everything ended in time.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    #[cfg(feature = "http")]
     pub async fn run(self, transport: Arc<dyn Transport>) -> Result<bool, StartError> {
-        let handle = self.start(transport.clone()).await?;
-        // Without a signal handler the process is killed by the signal, which loses nothing.
-        let _ = tokio::signal::ctrl_c().await;
-        let in_time = handle.stop().await;
-        let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
-        Ok(in_time && closed)
+        let mut told = pin!(stop_signal());
+        let started = tokio::select! {
+            started = self.start(transport.clone()) => Some(started?),
+            () = &mut told => None,
+        };
+        if started.is_some() {
+            told.await;
+        }
+        let again = stop_signal();
+        let ending = async {
+            let in_time = match started {
+                Some(handle) => handle.stop().await,
+                None => true,
+            };
+            let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
+            in_time && closed
+        };
+        tokio::select! {
+            in_time = ending => Ok(in_time),
+            () = again => Ok(false),
+        }
+    }
+}
+
+/// What a service keeps in its database. Unlike the service, which has closures of its user's, it can be shared between threads.
+struct Stored<'s> {
+    name: &'s str,
+    store: &'s dyn Store,
+    migrations: &'static [Migration],
+    trackers: &'s [Tracker],
+}
+
+impl<'s> Stored<'s> {
+    fn of(service: &'s Service) -> Self {
+        let store = &**service.database.store();
+        Self { name: &service.name, store, migrations: service.migrations, trackers: &service.trackers }
     }
 }
 
 /// Brings databases and topics into shape.
-async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &dyn Transport) -> Vec<String> {
+async fn prepare(
+    services: Vec<Stored<'_>>,
+    charts: &[(String, Chart)],
+    topics: &[TopicExpectation],
+    transport: &dyn Transport,
+) -> Vec<String> {
     let mut problems = Vec::new();
-    for service in services {
-        let (name, store) = (&service.name, service.database.store());
+    for Stored { name, store, migrations, trackers } in services {
         let migrated = async {
             store.migrate().await?;
-            store.migrate_set(name, service.migrations).await?;
-            let problems = saga::open_versions(service).await?;
+            store.migrate_set(name, migrations).await?;
+            let problems = saga::open_versions(name, store, trackers).await?;
             if problems.is_empty() {
                 for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
                     store.sagas().define(name, &saga::stored(chart)).await?;
@@ -223,11 +260,10 @@ async fn prepare(services: &[Service], charts: &[(String, Chart)], transport: &d
             Err(error) => problems.push(format!("service `{name}`: {error}")),
         }
     }
-    let topics = start::topics(services);
-    if let Err(error) = transport.ensure_topics(&start::specs(&topics)).await {
+    if let Err(error) = transport.ensure_topics(&start::specs(topics)).await {
         problems.push(format!("the topics could not be made: {error}"));
     }
-    match transport.check_topics(&topics).await {
+    match transport.check_topics(topics).await {
         Ok(findings) => problems.extend(lookout::refusals(findings)),
         // The lookout of each service asks again.
         Err(error) => tracing::info!(%error, "the settings of the topics cannot be read now"),
@@ -243,11 +279,13 @@ fn charts(services: &[Service], remotes: &[Remote]) -> Vec<(String, Chart)> {
 
 /// The flow, and who takes part.
 fn chart(definition: &Definition, services: &[Service], remotes: &[Remote]) -> Chart {
-    let tracks = |trackers: &[Tracker]| trackers.iter().any(|tracker| tracker.definition.name == definition.name);
-    let here = services.iter().map(|service| (service.name.as_str(), &*service.handlers, tracks(&service.trackers)));
-    let elsewhere = remotes.iter().map(|remote| (remote.name.as_str(), &*remote.handlers, tracks(&remote.trackers)));
-    let participants = saga::participants(definition, here.chain(elsewhere));
+    let participants = saga::participants(definition, members(services, remotes));
     Chart { definition: definition.clone(), participants }
+}
+
+/// Who may take part in flows.
+fn members<'s>(services: &'s [Service], remotes: &'s [Remote]) -> impl Iterator<Item = saga::Participant<'s>> {
+    services.iter().map(saga::Participant::from).chain(remotes.iter().map(saga::Participant::from))
 }
 
 /// What a task beside the consumer does.
@@ -292,7 +330,7 @@ impl Running {
         #[cfg(feature = "http")]
         {
             let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref());
+            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref(), service.public_names);
         }
         let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);

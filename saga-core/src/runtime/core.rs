@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
+    after_commit,
     conditions::Conditions,
     gap::Gap,
     logs::Logs,
@@ -34,7 +35,7 @@ use crate::{
     message::{Record, Shard, TopicPartition},
     runtime::{Health, Metrics, Tracker},
     settings::Settings,
-    store::{Database, OutboxId, Store, StoreError, StoreTx},
+    store::{AfterCommit, Database, OutboxId, Store, StoreError, StoreTx},
     time::{Clock, Timestamp},
     transport::Transport,
 };
@@ -137,7 +138,7 @@ impl Core {
             activity: watch::Sender::new(0),
             consuming: AtomicBool::new(false),
             #[cfg(feature = "http")]
-            operators: super::operators::Operators::at(None, None),
+            operators: super::operators::Operators::at(None, None, Vec::new()),
             name,
             database,
             transport,
@@ -203,7 +204,8 @@ impl Core {
 
     /// Writes `records` to the outbox of an open transaction.
     pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn StoreTx, records: &[Record]) -> Result<Staged, StoreError> {
-        let mut staged = Staged { core: self.clone(), ticket: self.ledger().begin(), rows: Vec::new() };
+        let (ticket, hooks) = (self.ledger().begin(), AfterCommit::default());
+        let mut staged = Staged { core: self.clone(), ticket, rows: Vec::new(), hooks };
         if !records.is_empty() {
             let ids = tx.append_outbox(&self.name, records).await?;
             staged.rows = ids.into_iter().zip(records.iter().map(Record::shard)).collect();
@@ -216,7 +218,7 @@ impl Core {
         Ok(staged)
     }
 
-    /// Commits, and hands the rows over to the relay. What has begun to commit goes on when the caller is gone.
+    /// Commits, hands the rows over to the relay, and calls the hooks. What has begun to commit goes on when the caller is gone.
     pub(crate) async fn commit(self: &Arc<Self>, tx: Box<dyn StoreTx>, staged: Staged) -> Result<(), StoreError> {
         let core = self.clone();
         let committing = tokio::spawn(async move {
@@ -234,6 +236,7 @@ impl Core {
                 core.instance.tell(strange);
                 core.moved();
                 core.relay_wake.notify_one();
+                after_commit::call(&core, std::mem::take(&mut staged.hooks));
             }
             result
         });
@@ -269,11 +272,21 @@ impl Core {
     }
 }
 
-/// Rows written in an open transaction. Dropped, they are taken out of the ledger: the transaction was rolled back.
+/// Rows written in an open transaction, and what is to be called once it has committed. Dropped, the rows are taken out of the ledger, and
+/// nothing is called: the transaction was rolled back.
 pub(crate) struct Staged {
     core: Arc<Core>,
     ticket: Ticket,
     rows: Vec<(OutboxId, Shard)>,
+    hooks: AfterCommit,
+}
+
+impl Staged {
+    /// With `hooks` behind those that are there.
+    pub(crate) fn with_hooks(mut self, hooks: AfterCommit) -> Self {
+        self.hooks.append(hooks);
+        self
+    }
 }
 
 impl Drop for Staged {

@@ -225,12 +225,18 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     };
 
     let now = core.clock.now();
-    let (open, published) = returned.map_or((None, Vec::new()), |returned| (Some(returned.tx), returned.published));
+    let (open, published) = match returned {
+        Some(returned) => (Some((returned.tx, returned.after_commit)), returned.published),
+        None => (None, Vec::new()),
+    };
     let judged = judge(core, item.part(core), outcome, published, now);
     // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
     let kept = open.filter(|_| judged.ended == Ended::Done);
     let (tx, scope, replay) = match kept {
-        Some(tx) => (tx, scope, replay),
+        Some((tx, hooks)) => {
+            effects.call(hooks);
+            (tx, scope, replay)
+        }
         None => {
             let Some((mut tx, replay)) = begin(core, item, now, stop).await? else {
                 core.handler_series[handler].duplicate.increment();

@@ -24,7 +24,7 @@ use crate::{
     id::MessageId,
     message::{Context, Header, Outgoing, Received, Record, TopicPartition, headers},
     runtime::metrics::Counter,
-    store::{DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx},
+    store::{AfterCommit, DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx},
     time::Timestamp,
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct Effects {
     /// What it has to do with sagas.
     pub(crate) sagas: Scope,
     counts: Vec<Counter>,
+    /// What handlers want called once it has committed.
+    hooks: AfterCommit,
     lot: LotChanges,
     /// Messages that are put off without an attempt being counted.
     postponed: HashMap<Place, Postponed>,
@@ -105,6 +107,11 @@ impl Effects {
     /// Counts, once committed.
     pub(crate) fn count(&mut self, counter: &Counter) {
         self.counts.push(counter.clone());
+    }
+
+    /// Calls these hooks, once committed.
+    pub(crate) fn call(&mut self, hooks: AfterCommit) {
+        self.hooks.append(hooks);
     }
 
     /// The handler did its work or refused, and publishes these.
@@ -311,7 +318,8 @@ impl Effects {
             tx.bury(&core.name, &self.letters).await?;
         }
         self.sagas.write(core, tx, now).await?;
-        core.stage(tx, &self.records).await.map(Written::Staged)
+        let hooks = std::mem::take(&mut self.hooks);
+        core.stage(tx, &self.records).await.map(|staged| Written::Staged(staged.with_hooks(hooks)))
     }
 
     /// Carries out what follows from the commit.

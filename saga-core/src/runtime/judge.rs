@@ -19,7 +19,7 @@ use crate::{
     message::Outgoing,
     runtime::Unavailable,
     saga::Definition,
-    store::{StoreError, StoreTx, Tx, TxSlot, contention, is_unavailable},
+    store::{AfterCommit, StoreError, StoreTx, Tx, TxSlot, contention, is_unavailable},
     time::Timestamp,
 };
 
@@ -204,7 +204,8 @@ pub(crate) async fn conclude(
             let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
             effects.park(item, attempts.saturating_sub(1), core.clock.now().after(policy.longest), &error);
         }
-        Words::Said { events, error } => {
+        Words::Said { events, error, hooks } => {
+            effects.call(hooks);
             effects.no_longer_running(core, item, now);
             let (series, reason) = match failed.ended {
                 Ended::Dead => (&core.series.dead_by_handler, "handler"),
@@ -230,14 +231,19 @@ pub(crate) async fn conclude(
 /// What an `exhausted` fn came to.
 enum Words {
     /// It published these; or it can never succeed, for this reason, and the message is given up without it.
-    Said { events: Vec<(MessageId, Outgoing)>, error: String },
+    Said { events: Vec<(MessageId, Outgoing)>, error: String, hooks: AfterCommit },
     /// It failed, for this reason.
     Failed(String),
 }
 
 impl Words {
     fn none() -> Self {
-        Self::Said { events: Vec::new(), error: String::new() }
+        Self::without(String::new())
+    }
+
+    /// It never says anything, for this reason.
+    fn without(error: String) -> Self {
+        Self::Said { events: Vec::new(), error, hooks: AfterCommit::default() }
     }
 }
 
@@ -269,7 +275,10 @@ async fn last_words(
     let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
     let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {
-        Ended::Done => Ok(Ok((returned.tx, Words::Said { events: judged.events, error: String::new() }))),
+        Ended::Done => {
+            let said = Words::Said { events: judged.events, error: String::new(), hooks: returned.after_commit };
+            Ok(Ok((returned.tx, said)))
+        }
         // It may be in the middle of a statement, which only dropping the transaction breaks off.
         _ if timed_out && returned.touched => Ok(Err(judged.error)),
         _ => {
@@ -279,9 +288,7 @@ async fn last_words(
             let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
             let words = match judged.ended {
                 // What can never be said is not waited for: the message would be tried for ever.
-                Ended::Dead => {
-                    Words::Said { events: Vec::new(), error: format!("; and its `exhausted` fn can never succeed: {error}") }
-                }
+                Ended::Dead => Words::without(format!("; and its `exhausted` fn can never succeed: {error}")),
                 _ => Words::Failed(error),
             };
             Ok(Ok((returned.tx, words)))

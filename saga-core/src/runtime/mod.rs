@@ -1,5 +1,6 @@
 //! The runtime: carries out what the engine decides.
 
+mod after_commit;
 mod answered;
 mod app;
 mod call;
@@ -39,6 +40,7 @@ mod service;
 )]
 pub(crate) mod spans;
 mod start;
+mod stop_signal;
 mod suspicion;
 mod timekeeper;
 mod unit_of_work;
@@ -57,4 +59,5 @@ pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
 pub use service::{Service, ServiceHandle};
 #[cfg(feature = "otel")]
 pub use spans::{TraceProtocol, TraceSettings, Traces, TracesError};
+pub use stop_signal::stop_signal;
 pub use unit_of_work::{Aborting, Unavailable, UnitOfWork};

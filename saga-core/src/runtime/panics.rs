@@ -75,7 +75,7 @@ impl Panics {
         let again = last.is_some_and(|last| now.since(last) <= CALM);
         let severity = if again && weight == Task::Vital { Severity::Critical } else { Severity::Warning };
         let detail = format!(
-            "the task `{task}` of this service has panicked, and was begun anew: {text}; this is a mistake in the program: see its log for \
+            "the task `{task}` of this service has panicked, and goes on: {text}; this is a mistake in the program: see its log for \
              where, and report or mend it"
         );
         core.conditions.raise(TASK_PANICS, task, severity, detail, now);

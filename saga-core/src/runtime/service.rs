@@ -49,6 +49,8 @@ pub struct Service {
     pub(crate) listener: Option<std::net::TcpListener>,
     #[cfg(feature = "http")]
     pub(crate) operator_token: Option<String>,
+    #[cfg(feature = "http")]
+    pub(crate) public_names: Vec<String>,
 }
 
 impl Service {
@@ -73,6 +75,8 @@ impl Service {
             listener: None,
             #[cfg(feature = "http")]
             operator_token: None,
+            #[cfg(feature = "http")]
+            public_names: Vec::new(),
         }
     }
 
@@ -127,7 +131,8 @@ impl Service {
     }
 
     /// Serves `routes`, an axum router, and beside them health, metrics and dead letters, on the address given to
-    /// [`listen`](Self::listen). With the feature `openapi` routes can be described where they are made; see `http::openapi`.
+    /// [`listen`](Self::listen); an app whose service has routes and does not listen does not start, but for a test pump, which serves
+    /// nothing. With the feature `openapi` routes can be described where they are made; see `http::openapi`.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn routes<R: Into<Routes>>(mut self, routes: impl FnOnce(ServiceHandle) -> R + Send + 'static) -> Self {
@@ -163,7 +168,8 @@ impl Service {
     }
 
     /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
-    /// and what the service guards itself. On a loopback address nobody needs it; on any other these routes are not there without it.
+    /// and what the service guards itself. On a loopback address nobody needs it who asks for that address, for `localhost` or for the
+    /// service's [`public_name`](Self::public_name); on any other address these routes are not there without it.
     /// A service that does not [`listen`](Self::listen) itself asks for it wherever it was given one, and else lets everybody in. It is
     /// 16 visible ASCII characters at least.
     #[cfg(feature = "http")]
@@ -194,6 +200,16 @@ impl Service {
 }
 
 impl Service {
+    /// Without the routes that nobody could call: those of a service that does not listen.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn unserved(self) -> Self {
+        #[cfg(feature = "http")]
+        if self.listener.is_none() {
+            return Self { routes: None, prefix: None, ..self };
+        }
+        self
+    }
+
     /// Adds the handlers of the framework's own: what follows the flows that are tracked here, and what an operator of a flow can
     /// ask a participant for.
     pub(crate) fn with_saga_handlers(mut self) -> Self {

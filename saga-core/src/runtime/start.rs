@@ -28,6 +28,12 @@ pub(crate) fn problems(services: &[Service]) -> Vec<String> {
         }
         handlers(service, &mut problems);
         settings(service, &mut problems);
+        #[cfg(feature = "http")]
+        if service.listener.is_none() && (service.routes.is_some() || service.prefix.is_some()) {
+            problems.push(format!(
+                "service `{name}`: it has routes, and no listener that they are served on; give it one with `Service::listen(..)`, or                  mount the routes in an axum app of your own instead of giving them to the service"
+            ));
+        }
     }
     types(services, &mut problems);
     problems

@@ -189,7 +189,7 @@ impl UnitOfWork {
         sagas.write(&core, &mut *returned.tx, now).await?;
         let mut making = Making::default();
         let records: Vec<_> = events.into_iter().map(|(id, event)| making.record(&core, &id, event, &context, now)).collect();
-        let staged = core.stage(&mut *returned.tx, &records).await?;
+        let staged = core.stage(&mut *returned.tx, &records).await?.with_hooks(returned.after_commit);
         core.commit(returned.tx, staged).await?;
         sagas.committed(&core);
         making.committed(&core);

@@ -6,7 +6,7 @@ use std::{any::Any, sync::Arc};
 
 use super::{Deadline, Definition};
 use crate::{
-    failure::{Fault, Never},
+    failure::{Fault, RefusesNothing},
     message::{Event, EventKey, EventType, Identified},
 };
 
@@ -36,6 +36,9 @@ pub trait Saga: Send + Sync + 'static {
 
     /// Its events, each once, to be read from the log.
     fn events() -> Vec<EventType>;
+
+    /// The name of this step, or of the abort: the variant's.
+    fn step_name(&self) -> &'static str;
 }
 
 /// There is a step, or the abort, at this place.
@@ -88,7 +91,7 @@ pub trait OutcomeOf<S, const STEP: usize> {
     const REJECTS: bool;
 }
 
-impl<S, const STEP: usize> OutcomeOf<S, STEP> for Never {
+impl<S, const STEP: usize> OutcomeOf<S, STEP> for RefusesNothing {
     const EMITS: bool = false;
     const REJECTS: bool = false;
 }
@@ -128,7 +131,7 @@ impl<S, E: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for
 )]
 pub trait NoRefusal {}
 
-impl NoRefusal for Never {}
+impl NoRefusal for RefusesNothing {}
 
 /// A key that is one of a saga's: the type `K` itself.
 #[diagnostic::on_unimplemented(

@@ -33,6 +33,7 @@
 //! # Ok(()) }
 //! ```
 
+mod after_commit;
 mod database;
 #[cfg(feature = "sql")]
 mod headers;
@@ -62,6 +63,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use after_commit::{AfterCommit, Hook};
 pub use database::{Database, DatabaseOptions};
 pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters};
 pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};

@@ -3,6 +3,9 @@
 //! `sqlx::Any` is what lets one statement run on every database a service can be given. Its own connection type cannot be
 //! turned back into the native one, so the native connection is what is kept here, and the statements of `Any` go to its
 //! [`AnyConnectionBackend`].
+//!
+//! The feature `macros` of sqlx adds a method to `Executor`, `describe`. A service that uses `query!` turns it on for the whole
+//! build, so this crate asks for it always: the trait is the same in every build.
 
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
@@ -15,7 +18,10 @@ use sqlx::{
 use sqlx::{PgConnection, Postgres};
 #[cfg(feature = "sqlite")]
 use sqlx::{Sqlite, SqliteConnection};
-use sqlx_core::any::{AnyArguments, AnyConnectionBackend};
+use sqlx_core::{
+    any::{AnyArguments, AnyConnectionBackend},
+    describe::Describe,
+};
 
 use super::{Database, StoreError, Tx, sql_ending};
 
@@ -202,6 +208,13 @@ impl<'c> Executor<'c> for &'c mut Tx {
     {
         Box::pin(async move { self.connection().await?.backend().prepare_with(sql, parameters).await })
     }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async move { self.connection().await?.backend().describe(sql).await })
+    }
 }
 
 /// Reads outside a transaction: each statement sees what has been committed. Writing is refused; that needs a transaction.
@@ -249,5 +262,12 @@ impl<'c> Executor<'c> for &'c Database {
         'c: 'e,
     {
         Box::pin(async move { self.reader().await?.backend().prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Any>, Error>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async move { self.reader().await?.backend().describe(sql).await })
     }
 }

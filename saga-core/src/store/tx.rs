@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{StoreError, StoreTx};
+use super::{AfterCommit, StoreError, StoreTx};
 use crate::{
     failure::Fault,
     id::{IdSource, MessageId},
@@ -28,6 +28,7 @@ pub struct Tx {
     savepoint: bool,
     touched: bool,
     published: Vec<(MessageId, Outgoing)>,
+    after_commit: AfterCommit,
 }
 
 /// Where a [`Tx`] goes back to when it is dropped.
@@ -42,6 +43,8 @@ pub struct Returned {
     pub touched: bool,
     /// The events published on it, in order.
     pub published: Vec<(MessageId, Outgoing)>,
+    /// What is to be called once it has committed.
+    pub after_commit: AfterCommit,
 }
 
 impl TxSlot {
@@ -54,7 +57,8 @@ impl TxSlot {
 impl Tx {
     /// Lends `open` out, to come back to `slot`. With `savepoint`, one is set before the first statement.
     pub fn lend(open: Box<dyn StoreTx>, slot: TxSlot, savepoint: bool, ids: IdSource, now: Timestamp) -> Self {
-        Self { open: Some(open), slot, ids, now, savepoint, touched: false, published: Vec::new() }
+        let (published, after_commit) = (Vec::new(), AfterCommit::default());
+        Self { open: Some(open), slot, ids, now, savepoint, touched: false, published, after_commit }
     }
 
     /// Publishes `event` with this transaction, and says under which identity. A handler that does not need the identity
@@ -74,6 +78,36 @@ impl Tx {
     /// `event` with the identity under which it is published when the handler returns it.
     pub fn identify<E: Event>(&self, event: E) -> Identified<E> {
         Identified { id: MessageId::from(self.ids.uuid(self.now)), event }
+    }
+
+    /// Has `hook` called once this transaction has committed: to wake a task of this process, to empty a cache, to count. Several
+    /// are called in the order in which they were given.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use saga_core::store::Tx;
+    /// # use tokio::sync::Notify;
+    /// # async fn write(_: &mut Tx) -> Result<(), saga_core::Fault> { Ok(()) }
+    /// async fn add(tx: &mut Tx, readers: Arc<Notify>) -> Result<(), saga_core::Fault> {
+    ///     write(tx).await?;
+    ///     // Woken earlier, they would not see what was written.
+    ///     tx.after_commit(move || readers.notify_waiters());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Delivery
+    /// At most once. The hook is called when the commit has succeeded, before anything else is done with the same key, and at the
+    /// latest when [`UnitOfWork::commit`](crate::runtime::UnitOfWork::commit) returns. It is dropped without a call when what the
+    /// handler has written is rolled back: the handler fails or refuses, its time is over, its message is run again alone, the
+    /// commit fails, a stop does not wait for it. It is also dropped when the database did not answer whether the commit succeeded,
+    /// and it is lost when the process dies between the commit and the call. What has to happen belongs into an event.
+    ///
+    /// The delivery waits for the hook, so it must not block; it can spawn a task. A panic in it is logged and counted
+    /// (`sagas_task_panics_total`, `task="after_commit"`), and changes nothing of what was committed.
+    #[track_caller]
+    pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
+        self.after_commit.push(hook);
     }
 
     /// The open transaction, for what the framework itself does in it.
@@ -108,7 +142,8 @@ impl Tx {
 impl Drop for Tx {
     fn drop(&mut self) {
         let (touched, published) = (self.touched, std::mem::take(&mut self.published));
-        let returned = self.open.take().map(|tx| Returned { tx, touched, published });
+        let after_commit = std::mem::take(&mut self.after_commit);
+        let returned = self.open.take().map(|tx| Returned { tx, touched, published, after_commit });
         *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = returned;
     }
 }

@@ -15,7 +15,8 @@ use std::{
 use crate::{
     id::IdSource,
     message::{Context, Event, Outgoing, Received, Record, TopicPartition, TraceContext},
-    runtime::{App, Handle, Service, ServiceHandle, StartError},
+    runtime::{App, Handle, Remote, Service, ServiceHandle, StartError},
+    saga::Saga,
     time::{Clock, Timestamp},
     transport::{Delivery, Subscription, TopicSpec, Transport, memory::Memory},
 };
@@ -48,7 +49,7 @@ impl Pump {
     pub fn of(services: impl IntoIterator<Item = Service>) -> PumpBuilder {
         let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
         let transport = Arc::new(Memory::with_clock(clock.clone()));
-        let app = App::new("test").services(services);
+        let app = App::new("test").services(services.into_iter().map(Service::unserved));
         PumpBuilder { app, transport, clock, seed: 0 }
     }
 
@@ -157,6 +158,20 @@ impl PumpBuilder {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Has the whole flow `S` checked, as [`App::saga`] does.
+    #[must_use]
+    pub fn saga<S: Saga>(mut self) -> Self {
+        self.app = self.app.saga::<S>();
+        self
+    }
+
+    /// With a service of the flow that runs elsewhere: the test publishes what it would publish ([`App::remote`]).
+    #[must_use]
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.app = self.app.remote(remote);
         self
     }
 

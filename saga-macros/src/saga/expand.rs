@@ -17,6 +17,8 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
     let (krate, ident, cfgs) = (&target.krate, &target.ident, &target.cfgs);
     let definition = definition(flow);
     let events = events(flow);
+    let variants: Vec<_> = flow.steps.iter().map(|step| &step.ident).chain(flow.abort.iter().map(|abort| &abort.ident)).collect();
+    let names = variants.iter().map(ToString::to_string);
     let roles = flow.steps.iter().map(|step| self::step(flow, step)).chain(flow.abort.iter().map(|it| abort(flow, it)));
     let keyed = events.iter().map(|event| {
         quote_spanned! {event.path.span()=>
@@ -45,6 +47,12 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
                 #[allow(unused_imports)]
                 use #krate::__private::saga::{Known, Unknown as _};
                 #krate::__private::saga::types(&[#(Known::<#events>::EVENT),*])
+            }
+
+            fn step_name(&self) -> &'static str {
+                match self {
+                    #(Self::#variants => #names,)*
+                }
             }
         }
 

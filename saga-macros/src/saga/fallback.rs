@@ -33,6 +33,9 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
             fn events() -> #krate::__private::Vec<#krate::__private::EventType> {
                 ::core::panic!()
             }
+            fn step_name(&self) -> &'static str {
+                ::core::panic!()
+            }
         }
 
         #(#roles)*

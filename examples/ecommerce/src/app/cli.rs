@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::Parser;
+use sagas::stop_signal;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -59,10 +60,7 @@ async fn run(options: &Options, output: Output) -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(&error, WRONG_USE),
     };
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&error, FAILED),
-    };
+    let told = stop_signal();
     let running = match start(config).await {
         Ok(running) => running,
         Err(error @ StartError::Port(_)) => return complain(&error, WRONG_USE),
@@ -71,11 +69,12 @@ async fn run(options: &Options, output: Output) -> ExitCode {
     tell_what(options, &running, output);
     let code = tokio::select! {
         code = serve(options, &running, output) => code,
-        () = signals.stop() => {
+        () = told => {
             output.say("\nStopping … (Ctrl-C again ends it at once, which loses nothing)");
             OK
         }
     };
+    let again = stop_signal();
     tokio::select! {
         in_time = running.stop() => {
             if !in_time {
@@ -83,7 +82,7 @@ async fn run(options: &Options, output: Output) -> ExitCode {
             }
             ExitCode::from(code)
         }
-        () = signals.stop() => ExitCode::from(FAILED),
+        () = again => ExitCode::from(FAILED),
     }
 }
 
@@ -153,40 +152,4 @@ fn ended(result: Result<bool, Box<dyn std::error::Error + Send + Sync>>) -> Exit
 fn complain(error: &impl std::fmt::Display, code: u8) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "error: {error}");
     ExitCode::from(code)
-}
-
-/// Ctrl-C, and what a supervisor sends.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    #[cfg(unix)]
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn stop(&mut self) {
-        // Without a console there is nobody to press Ctrl-C.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

@@ -76,8 +76,8 @@ pub struct Body {
 
 /// A trace that cannot be read is none: no instance is worth less for it.
 fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceContext>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
-    Ok(text.and_then(|text| serde_json::from_value(text.into()).ok()))
+    let kept = serde_json::Value::deserialize(from)?;
+    Ok(serde_json::from_value(kept).ok())
 }
 
 /// An event that was seen.

@@ -43,6 +43,15 @@ pub(super) const BAD_REQUEST: Answer = Answer {
     detail: "the body does not fit: quantity: must be from 1 to 1000",
     header: None,
 };
+/// A body that nobody asked for, and that is none.
+pub(super) const BROKEN: Answer = Answer {
+    name: "Broken",
+    status: 400,
+    codes: &["BAD_REQUEST"],
+    description: "The body broke off.",
+    detail: "the body broke off",
+    header: None,
+};
 /// A parameter that does not fit.
 pub(super) const INVALID: Answer = Answer {
     name: "Invalid",
@@ -110,6 +119,15 @@ pub(super) const PAYLOAD_TOO_LARGE: Answer = Answer {
     detail: "the body is larger than 1048576 bytes",
     header: None,
 };
+/// To operators on the machine, under a name that is not of it.
+pub(super) const MISDIRECTED: Answer = Answer {
+    name: "Misdirected",
+    status: 421,
+    codes: &["MISDIRECTED_REQUEST"],
+    description: "`Host` names neither this machine nor the service.",
+    detail: "this is for operators on this machine: ask for `localhost`, a loopback address, or a public name of the service",
+    header: None,
+};
 pub(super) const UNSUPPORTED_MEDIA_TYPE: Answer = Answer {
     name: "UnsupportedMediaType",
     status: 415,
@@ -136,8 +154,9 @@ pub(super) const UNAVAILABLE: Answer = Answer {
 };
 
 /// All of them.
-pub(super) const ALL: [Answer; 12] = [
+pub(super) const ALL: [Answer; 14] = [
     BAD_REQUEST,
+    BROKEN,
     INVALID,
     UNAUTHORIZED,
     FORBIDDEN,
@@ -147,6 +166,7 @@ pub(super) const ALL: [Answer; 12] = [
     CONFLICT,
     PAYLOAD_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
+    MISDIRECTED,
     INTERNAL,
     UNAVAILABLE,
 ];

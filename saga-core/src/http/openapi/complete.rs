@@ -9,13 +9,11 @@ use utoipa::{
 };
 
 use super::answers::{
-    ALL, BAD_REQUEST, INTERNAL, INVALID, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
+    ALL, BAD_REQUEST, BROKEN, INTERNAL, INVALID, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::http::Problem;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-/// Methods whose requests have no body.
-const WITHOUT_BODY: [&str; 4] = ["get", "head", "options", "trace"];
 
 const COMMON: &str = "Errors are problems (RFC 9457, `application/problem+json`), with a `code` that stays the same. \
     A path that is not described answers 404 `NOT_FOUND`, and a method that is not described 405 `METHOD_NOT_ALLOWED` with `Allow`. \
@@ -46,8 +44,8 @@ pub(super) fn complete(mut described: OpenApi) -> Value {
         "description": "Taken if it is 1 to 128 visible ASCII characters; else one is made.",
         "schema": {"type": "string", "examples": ["7f1b6a52-checkout"]},
     }});
-    for (_, method, operation) in operations(&mut document) {
-        complete_operation(method, operation);
+    for (_, _, operation) in operations(&mut document) {
+        complete_operation(operation);
     }
     let responses = document["components"]["responses"].as_object_mut().into_iter().flatten();
     for (_, response) in responses {
@@ -75,7 +73,7 @@ fn headers() -> Value {
     })
 }
 
-fn complete_operation(method: &str, operation: &mut Value) {
+fn complete_operation(operation: &mut Value) {
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
     let mut parameters: Vec<_> = parameters.into_iter().map(as_it_is_written).collect();
     let named = |name: &str| parameters.iter().any(|parameter| parameter["in"] == "query" && parameter["name"] == name);
@@ -89,14 +87,14 @@ fn complete_operation(method: &str, operation: &mut Value) {
         *content = as_it_is_written(content.take());
     }
     let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
-    let mut common = vec![INTERNAL, UNAVAILABLE];
+    // Any request can have a body, and it is taken in before anything else is done.
+    let mut common = vec![REQUEST_TIMEOUT, PAYLOAD_TOO_LARGE, INTERNAL, UNAVAILABLE];
     if takes_json {
         common.extend([BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE]);
     } else if any {
         common.push(INVALID);
-    }
-    if !WITHOUT_BODY.contains(&method) {
-        common.extend([REQUEST_TIMEOUT, PAYLOAD_TOO_LARGE]);
+    } else {
+        common.push(BROKEN);
     }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     for answer in common {

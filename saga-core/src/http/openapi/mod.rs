@@ -8,13 +8,14 @@
 //! |---|---|
 //! | `X-Correlation-Id`, taken and returned | everywhere |
 //! | 500 `INTERNAL`; 503 `UNAVAILABLE` with `Retry-After` | everywhere |
+//! | 400 `BAD_REQUEST`, 408 `REQUEST_TIMEOUT`, 413 `PAYLOAD_TOO_LARGE` | everywhere: any request can have a body |
 //! | 400 `VALIDATION_ERROR` | where there are parameters |
-//! | 408 `REQUEST_TIMEOUT`, 413 `PAYLOAD_TOO_LARGE` | methods that send a body |
 //! | 400 `MALFORMED_JSON`, 415 `UNSUPPORTED_MEDIA_TYPE` | where a JSON body is taken |
 //! | `X-Total-Count`, `Link` | lists with a [`Page`](super::Page), which is named in `params` |
 //!
 //! Routes that are for operators are put through [`operators_only`](super::operators_only), which adds 401 `UNAUTHORIZED`, the token that they
-//! send, and 403 `FORBIDDEN`, as far as they apply to the address that is listened on. What else is answered is said: [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own.
+//! send, 403 `FORBIDDEN` and 421 `MISDIRECTED_REQUEST`, as far as they apply to the address that is listened on. What else is answered is said:
+//! [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own.
 //!
 //! ```
 //! use saga_core::{http::{Json, Listed, Page, Path, Problem, openapi::NotFound}, runtime::Service, store::Database};

@@ -6,7 +6,7 @@ use utoipa::openapi::{
     security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::answers::{FORBIDDEN, UNAUTHORIZED};
+use super::answers::{FORBIDDEN, MISDIRECTED, UNAUTHORIZED};
 use crate::runtime::Operators;
 
 /// The name of what operators send.
@@ -22,6 +22,9 @@ pub(crate) fn operated(operators: &Operators, mut described: OpenApi) -> OpenApi
             if operators.need_a_token() {
                 operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
                 UNAUTHORIZED.add_to(operation);
+            }
+            if operators.are_local() {
+                MISDIRECTED.add_to(operation);
             }
             if acts {
                 FORBIDDEN.add_to(operation);

@@ -35,7 +35,7 @@ use crate::{
     extract::Meta,
     failure::Fault,
     handler::{Invocation, Outcome},
-    store::{StoreError, StoreTx, Tx, TxSlot, contention},
+    store::{AfterCommit, StoreError, StoreTx, Tx, TxSlot, contention},
     time::Timestamp,
 };
 
@@ -307,10 +307,10 @@ impl<'l> Transaction<'l> {
         let others: Vec<_> = at[1..].iter().map(|index| &self.items[*index]).collect();
         let Called { outcome, timed_out, .. } = call(core, item, &others, handler, definition.call_fn(), invocation).await;
 
-        let (mut tx, touched, published) = match kept {
-            Some(tx) => (tx, false, Vec::new()),
+        let (mut tx, touched, published, hooks) = match kept {
+            Some(tx) => (tx, false, Vec::new(), AfterCommit::default()),
             None => match slot.take() {
-                Some(returned) => (returned.tx, returned.touched, returned.published),
+                Some(returned) => (returned.tx, returned.touched, returned.published, returned.after_commit),
                 None => {
                     let outcome = Outcome::Retry(Fault::new(moved_away(core, handler)));
                     return self.again_without(at, item, handler, judge(core, None, outcome, Vec::new(), self.now));
@@ -332,6 +332,9 @@ impl<'l> Transaction<'l> {
             TakeBack::Nothing => {}
             TakeBack::Savepoint => tx.undo().await?,
             TakeBack::Transaction => return self.again_without(at, item, handler, judged),
+        }
+        if judged.ended == Ended::Done {
+            self.effects.call(hooks);
         }
         if matches!(judged.ended, Ended::Done | Ended::Rejected) {
             let refused = judged.ended == Ended::Rejected;

@@ -1,40 +1,80 @@
-//! What is checked of flows before an app consumes anything: every step has its handler, once and in the right place, and nothing
-//! is said that nobody hears.
+//! What is checked of flows before an app consumes anything. Always: what the services here do in a flow is done once and in the right
+//! place. Of a flow that the app declares as whole also: every step has its handler, and every event a publisher and a consumer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::{Remote, Tracker};
+use super::{Remote, Tracker, remote::RemoteStep};
 use crate::{
+    extract::Requirements,
     handler::Handler,
     message::EventType,
     runtime::Service,
-    saga::{Chart, Definition, EventRef, Role, RoleKind},
-    store::{OpenVersion, StoreError},
+    saga::{Chart, Definition, EventRef, Role, RoleKind, Step},
+    store::{OpenVersion, Store, StoreError},
 };
 
 /// A service, here or in another process, as far as flows go.
 struct Member<'m> {
     name: &'m str,
     handlers: &'m [Handler],
+    steps: &'m [RemoteStep],
     trackers: &'m [Tracker],
     publishes: &'m [EventType],
     remote: bool,
 }
 
-/// A handler with a part in a flow.
+impl<'m> Member<'m> {
+    /// What it does in the flow called `saga`.
+    fn claims(&self, saga: &str) -> impl Iterator<Item = Claim<'m>> {
+        let (service, remote) = (self.name, self.remote);
+        let by_handlers = self.handlers.iter().filter_map(move |handler| {
+            let role = handler.role()?;
+            let (saga, step, undo) = (&*role.saga, role.step, role.kind == RoleKind::Undo);
+            Some((saga, Claim { service, remote, step, undo, by: Some((handler, role)) }))
+        });
+        let declared = self.steps.iter().map(move |declared| {
+            let RemoteStep { saga, step, undo } = declared;
+            (&**saga, Claim { service, remote, step, undo: *undo, by: None })
+        });
+        by_handlers.chain(declared).filter(move |(of, _)| of.name == saga).map(|(_, claim)| claim)
+    }
+}
+
+/// A service's part in a flow: that it does a step or undoes it.
 #[derive(Clone, Copy)]
 struct Claim<'m> {
     service: &'m str,
-    handler: &'m Handler,
-    role: &'m Role,
+    remote: bool,
+    step: &'m str,
+    undo: bool,
+    /// The handler and what it claims; `None` for a remote service that is declared by its steps.
+    by: Option<(&'m Handler, &'m Role)>,
 }
 
 impl Claim<'_> {
     fn said(&self) -> String {
-        format!("`{}` of service `{}`", self.handler.path(), self.service)
+        match self.by {
+            Some((handler, _)) => format!("`{}` of service `{}`", handler.path(), self.service),
+            None => format!("service `{}`", self.service),
+        }
+    }
+
+    fn requirements(&self) -> Option<&Requirements> {
+        self.by.map(|(handler, _)| handler.requirements())
+    }
+
+    /// Whether it gives the flow up on `event`.
+    fn takes(&self, event: &EventRef) -> bool {
+        self.by.is_none_or(|(handler, _)| {
+            handler.accepts().iter().any(|taken| taken.name == event.name && taken.topic == event.topic)
+        })
+    }
+
+    fn takes_deadline(&self) -> bool {
+        self.by.is_none_or(|(_, role)| role.deadline)
     }
 }
 
@@ -49,6 +89,7 @@ pub(crate) fn problems(
     let here = services.iter().map(|service| Member {
         name: &service.name,
         handlers: &service.handlers,
+        steps: &[],
         trackers: &service.trackers,
         publishes: &service.publishes,
         remote: false,
@@ -56,6 +97,7 @@ pub(crate) fn problems(
     let elsewhere = remotes.iter().map(|remote| Member {
         name: &remote.name,
         handlers: &remote.handlers,
+        steps: &remote.steps,
         trackers: &remote.trackers,
         publishes: &remote.publishes,
         remote: true,
@@ -66,14 +108,16 @@ pub(crate) fn problems(
     let mut flows: BTreeMap<&str, &Definition> = BTreeMap::new();
     let by_role = members.iter().flat_map(|member| member.handlers).filter_map(Handler::role).map(|role| &*role.saga);
     let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &*tracker.definition);
-    for definition in declared.iter().map(|definition| &**definition).chain(tracked).chain(by_role) {
+    let by_step = members.iter().flat_map(|member| member.steps).map(|step| &*step.saga);
+    for definition in declared.iter().map(|definition| &**definition).chain(tracked).chain(by_role).chain(by_step) {
         let known = *flows.entry(&definition.name).or_insert(definition);
         if known != definition {
             problems.push(format!("two different sagas are called `{}`; give one another `name`", definition.name));
         }
     }
     for definition in flows.values() {
-        flow(definition, &members, &mut problems);
+        let whole = declared.iter().any(|declared| declared.name == definition.name);
+        flow(definition, &members, whole, &mut problems);
     }
     if !declared.is_empty() {
         heard(&members, &flows, outside, &mut problems);
@@ -102,114 +146,174 @@ fn names(members: &[Member<'_>], problems: &mut Vec<String>) {
     }
 }
 
-/// What is wrong with one flow.
-fn flow(saga: &Definition, members: &[Member<'_>], problems: &mut Vec<String>) {
+/// What is wrong with one flow: with all of it if it is `whole`, else with what the services here do in it.
+fn flow(saga: &Definition, members: &[Member<'_>], whole: bool, problems: &mut Vec<String>) {
     let mut say = |problem: String| problems.push(format!("saga `{}`: {problem}", saga.name));
-    let trackers: Vec<_> =
-        members.iter().filter(|member| member.trackers.iter().any(|t| t.definition.name == saga.name)).map(|m| m.name).collect();
-    match trackers.as_slice() {
-        [_] => {}
-        [] => say(format!(
-            "no service tracks it; add `.tracks(Tracker::of::<{}>())` to the one that publishes {}, or declare that service with `App::remote`",
-            saga.name, saga.starts
-        )),
-        several => say(format!("it is tracked by {}; one service keeps its instances", quoted(several))),
-    }
-    let claims: Vec<_> = members
-        .iter()
-        .flat_map(|member| member.handlers.iter().map(move |handler| (member.name, handler)))
-        .filter_map(|(service, handler)| Some(Claim { service, handler, role: handler.role()? }))
-        .filter(|claim| claim.role.saga.name == saga.name)
-        .collect();
+    let claims: Vec<_> = members.iter().flat_map(|member| member.claims(&saga.name)).collect();
+    let tracker = tracker(saga, members, &claims, whole, &mut say);
+    let tracked_here = tracker.is_some_and(|tracker| !tracker.remote);
     let of = |step: &str, undo: bool| -> Vec<Claim<'_>> {
-        claims.iter().filter(|claim| claim.role.step == step && (claim.role.kind == RoleKind::Undo) == undo).copied().collect()
+        claims.iter().filter(|claim| claim.step == step && claim.undo == undo).copied().collect()
     };
     for step in &saga.steps {
         let path = format!("{}::{}", saga.name, step.name);
-        let actions = of(&step.name, false);
-        once(&actions, &format!("does {path}"), &format!("`#[handler(step = {path})]`"), &mut say);
-        let action = actions.first();
-        if let Some(action) = action {
-            if action.handler.requirements().batch {
-                say(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.said(), step.on));
-            }
-            if step.pivot && action.handler.requirements().work {
-                say(format!("{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`", action.said()));
-            }
-            if step.pivot && trackers.first().is_some_and(|tracker| *tracker != action.service) {
-                say(format!(
-                    "{} does the pivot, and service `{}` tracks the flow; one commit decides between pivot, cancel and deadline, so both belong in one service",
-                    action.said(),
-                    trackers[0]
-                ));
-            }
-        }
+        let (actions, undos) = (of(&step.name, false), of(&step.name, true));
+        let (does, undoes) = (format!("does {path}"), format!("undoes {path}"));
+        let here = |claims: &[Claim<'_>]| claims.iter().find(|claim| !claim.remote).map(Claim::said);
+        let reason = match (here(&undos), step.pivot && tracked_here) {
+            _ if whole => Some(Reason::Whole),
+            (Some(undo), _) => Some(Reason::Beside(format!("{undo} {undoes}"))),
+            (None, true) => Some(Reason::Tracked),
+            (None, false) => None,
+        };
+        once(&actions, &does, &format!("`#[handler(step = {path})]`"), reason, &mut say);
         if step.undo.is_some() {
-            let undos = of(&step.name, true);
-            once(&undos, &format!("undoes {path}"), &format!("`#[handler(undo = {path})]`"), &mut say);
-            if let (Some(action), Some(undo)) = (action, undos.first()) {
-                if action.service != undo.service {
-                    say(format!(
-                        "{} does {path} and {} undoes it; what a step left behind is in the database of the service that did it, so both belong in one service",
-                        action.said(),
-                        undo.said()
-                    ));
-                }
-                let unknown = undo.handler.requirements().undo.is_some_and(|undo| undo.may_be_unknown);
-                if action.handler.requirements().work && !unknown {
-                    say(format!(
-                        "{} calls out, so that an attempt may be cut off before anybody knows what came of it: let {} take `Undo<Option<{}>>`",
-                        action.said(),
-                        undo.said(),
-                        step.emits
-                    ));
-                }
-            }
+            let reason =
+                if whole { Some(Reason::Whole) } else { here(&actions).map(|action| Reason::Beside(format!("{action} {does}"))) };
+            once(&undos, &undoes, &format!("`#[handler(undo = {path})]`"), reason, &mut say);
+        }
+        let Some(action) = actions.first() else { continue };
+        if action.requirements().is_some_and(|taken| taken.batch) {
+            say(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.said(), step.on));
+        }
+        if step.pivot && action.requirements().is_some_and(|taken| taken.work) {
+            say(format!("{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`", action.said()));
+        }
+        if step.pivot
+            && let Some(tracker) = tracker.filter(|tracker| tracker.name != action.service)
+        {
+            say(format!(
+                "{} does the pivot, and service `{}` tracks the flow; one commit decides between pivot, cancel and deadline, so both belong in one service",
+                action.said(),
+                tracker.name
+            ));
+        }
+        if let Some(undo) = undos.first().filter(|_| step.undo.is_some()) {
+            undone_where_it_is_done(step, &path, action, undo, &mut say);
         }
     }
-    abort(saga, &of(&saga.abort.name, false), trackers.first().copied(), &mut say);
+    let reason = if whole { Some(Reason::Whole) } else { tracked_here.then_some(Reason::Tracked) };
+    abort(saga, &of(&saga.abort.name, false), tracker, reason.as_ref(), &mut say);
 }
 
-/// A step has one handler.
-fn once(claims: &[Claim<'_>], what: &str, attribute: &str, say: &mut impl FnMut(String)) {
-    match claims {
-        [_] => {}
-        [] => say(format!(
+/// The service that keeps the instances, if one is known.
+fn tracker<'m>(
+    saga: &Definition,
+    members: &'m [Member<'m>],
+    claims: &[Claim<'_>],
+    whole: bool,
+    say: &mut impl FnMut(String),
+) -> Option<&'m Member<'m>> {
+    let tracks = |member: &&Member<'_>| member.trackers.iter().any(|tracker| tracker.definition.name == saga.name);
+    let trackers: Vec<_> = members.iter().filter(tracks).collect();
+    let decides = |claim: &&Claim<'_>| {
+        !claim.remote && !claim.undo && (claim.step == saga.abort.name || saga.step(claim.step).is_some_and(|step| step.pivot))
+    };
+    match (trackers.as_slice(), claims.iter().find(decides)) {
+        ([_], _) => {}
+        ([], _) if whole => say(format!(
+            "no service tracks it; add `.tracks(Tracker::of::<{}>())` to the one that publishes {}, or declare that service with `App::remote`",
+            saga.name, saga.starts
+        )),
+        ([], Some(decides)) => say(format!(
+            "{} does {}::{}, and its service does not track the flow; one commit decides, so add `.tracks(Tracker::of::<{}>())` to \
+             service `{}`",
+            decides.said(),
+            saga.name,
+            decides.step,
+            saga.name,
+            decides.service
+        )),
+        ([], None) => {}
+        (several, _) => {
+            let names: Vec<_> = several.iter().map(|member| member.name).collect();
+            say(format!("it is tracked by {}; one service keeps its instances", quoted(&names)));
+        }
+    }
+    trackers.first().copied()
+}
+
+/// Why a step has to have a handler.
+#[derive(Clone)]
+enum Reason {
+    /// The app declares that the flow is whole.
+    Whole,
+    /// A service here tracks the flow, and decides it.
+    Tracked,
+    /// A handler here does the step or undoes it, and the other half belongs beside it: who does what.
+    Beside(String),
+}
+
+/// A step has one handler; none only where there is no `reason` for one.
+fn once(claims: &[Claim<'_>], what: &str, attribute: &str, reason: Option<Reason>, say: &mut impl FnMut(String)) {
+    match (claims, reason) {
+        ([_], _) | ([], None) => {}
+        ([], Some(Reason::Whole)) => say(format!(
             "nobody {what}; write {attribute} and give the handler to its service, or declare the service that runs elsewhere with `App::remote`"
         )),
-        several => say(format!("{} each {what}; keep one", several.iter().map(Claim::said).collect::<Vec<_>>().join(" and "))),
+        ([], Some(Reason::Tracked)) => say(format!(
+            "nobody {what}; write {attribute} and give the handler to the service that tracks the flow: one commit decides"
+        )),
+        ([], Some(Reason::Beside(other))) => {
+            say(format!("{other}, and nobody {what}; write {attribute} and give the handler to the same service"));
+        }
+        (several, _) => {
+            say(format!("{} each {what}; keep one", several.iter().map(Claim::said).collect::<Vec<_>>().join(" and ")));
+        }
     }
 }
 
-fn abort(saga: &Definition, claims: &[Claim<'_>], tracker: Option<&str>, say: &mut impl FnMut(String)) {
+fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &Claim<'_>, say: &mut impl FnMut(String)) {
+    if action.service != undo.service {
+        say(format!(
+            "{} does {path} and {} undoes it; what a step left behind is in the database of the service that did it, so both belong in one service",
+            action.said(),
+            undo.said()
+        ));
+    }
+    let (Some(done), Some(undone)) = (action.requirements(), undo.requirements()) else { return };
+    if done.work && !undone.undo.is_some_and(|undo| undo.may_be_unknown) {
+        say(format!(
+            "{} calls out, so that an attempt may be cut off before anybody knows what came of it: let {} take `Undo<Option<{}>>`",
+            action.said(),
+            undo.said(),
+            step.emits
+        ));
+    }
+}
+
+fn abort(
+    saga: &Definition,
+    claims: &[Claim<'_>],
+    tracker: Option<&Member<'_>>,
+    reason: Option<&Reason>,
+    say: &mut impl FnMut(String),
+) {
     let path = format!("{}::{}", saga.name, saga.abort.name);
+    let taking = |takes: &dyn Fn(&Claim<'_>) -> bool| -> Vec<_> { claims.iter().filter(|claim| takes(claim)).copied().collect() };
     for event in &saga.abort.on {
-        let taking: Vec<_> = claims.iter().filter(|claim| takes(claim.handler, event)).copied().collect();
-        once(&taking, &format!("does {path} on {event}"), &format!("`#[handler(step = {path})]` on {event}"), say);
+        let attribute = format!("`#[handler(step = {path})]` on {event}");
+        once(&taking(&|claim| claim.takes(event)), &format!("does {path} on {event}"), &attribute, reason.cloned(), say);
     }
     if saga.abort.deadline {
-        let taking: Vec<_> = claims.iter().filter(|claim| claim.role.deadline).copied().collect();
         let attribute = format!("`#[handler(step = {path})]` on `Deadline<{}>`", saga.name);
-        once(&taking, &format!("does {path} when the deadline has passed"), &attribute, say);
+        let what = format!("does {path} when the deadline has passed");
+        once(&taking(&|claim| claim.takes_deadline()), &what, &attribute, reason.cloned(), say);
     }
     for claim in claims {
-        if tracker.is_some_and(|tracker| tracker != claim.service) {
+        if tracker.is_some_and(|tracker| tracker.name != claim.service) {
             say(format!(
                 "{} gives the flow up, and another service tracks it; one commit decides, so both belong in one service",
                 claim.said()
             ));
         }
-        if claim.handler.requirements().work || claim.handler.requirements().batch {
+        if claim.requirements().is_some_and(|taken| taken.work || taken.batch) {
             say(format!(
                 "{} gives the flow up, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
                 claim.said()
             ));
         }
     }
-}
-
-fn takes(handler: &Handler, event: &EventRef) -> bool {
-    handler.accepts().iter().any(|taken| taken.name == event.name && taken.topic == event.topic)
 }
 
 /// In an app that carries its flows whole, everything that is published is taken by somebody, and what is taken is published.
@@ -220,10 +324,8 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
     let taken: Named = members.iter().flat_map(|member| member.handlers).flat_map(Handler::accepts).map(named).collect();
     let tracked: BTreeSet<(&str, &str)> =
         flows.values().flat_map(|saga| saga.events()).map(|event| (event.topic.as_str(), event.name.as_str())).collect();
-    let mut published: BTreeSet<(&str, &str)> =
-        flows.values().map(|saga| (saga.starts.topic.as_str(), saga.starts.name.as_str())).collect();
-    let cancels = flows.values().filter(|saga| saga.abort.cancel);
-    published.extend(cancels.map(|saga| (saga.aborts.topic.as_str(), saga.aborts.name.as_str())));
+    // A flow's own events come from its steps: a step without a handler is a problem of its own.
+    let mut published = tracked.clone();
     for member in members {
         let by_handlers = member.handlers.iter().flat_map(|handler| {
             handler.publishes().iter().chain(handler.rejects()).map(move |event| (event, format!("`{}`", handler.path())))
@@ -258,20 +360,19 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
 ///
 /// # Errors
 /// When the database cannot be read.
-pub(crate) async fn open_versions(service: &Service) -> Result<Vec<String>, StoreError> {
-    if service.trackers.is_empty() {
+pub(crate) async fn open_versions(service: &str, store: &dyn Store, trackers: &[Tracker]) -> Result<Vec<String>, StoreError> {
+    if trackers.is_empty() {
         return Ok(Vec::new());
     }
-    let sagas = service.database.store().sagas();
-    let (open, stored) = (sagas.open_versions(&service.name).await?, sagas.definitions(&service.name).await?);
+    let sagas = store.sagas();
+    let (open, stored) = (sagas.open_versions(service).await?, sagas.definitions(service).await?);
     let mut problems = Vec::new();
     for OpenVersion { saga, version, instances } in &open {
         let is_it = |definition: &Definition| definition.name == *saga && definition.version == *version;
-        let Some(tracker) = service.trackers.iter().find(|tracker| is_it(&tracker.definition)) else {
+        let Some(tracker) = trackers.iter().find(|tracker| is_it(&tracker.definition)) else {
             problems.push(format!(
-                "service `{}`: {instances} open instances of saga `{saga}` are of version {version}, which this program does not know; \
-                 run the program that does until they have ended, or end them by hand",
-                service.name
+                "service `{service}`: {instances} open instances of saga `{saga}` are of version {version}, which this program does not know; \
+                 run the program that does until they have ended, or end them by hand"
             ));
             continue;
         };
@@ -279,9 +380,8 @@ pub(crate) async fn open_versions(service: &Service) -> Result<Vec<String>, Stor
         let before = stored.and_then(|stored| serde_json::from_str::<Chart>(&stored.body).ok());
         if before.is_some_and(|before| !before.definition.has_the_shape_of(&tracker.definition)) {
             problems.push(format!(
-                "service `{}`: {instances} open instances of saga `{saga}` began in another shape of its version {version}; give the new \
-                 shape a `version` of its own, and run the program with the old one until they have ended",
-                service.name
+                "service `{service}`: {instances} open instances of saga `{saga}` began in another shape of its version {version}; give the new \
+                 shape a `version` of its own, and run the program with the old one until they have ended"
             ));
         }
     }

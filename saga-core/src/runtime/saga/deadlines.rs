@@ -336,7 +336,7 @@ async fn abort(
                 .into_iter()
                 .map(|(id, event): (MessageId, Outgoing)| making.record(core, &id, event, &context, now))
                 .collect();
-            let staged = core.stage(tx, &records).await?;
+            let staged = core.stage(tx, &records).await?.with_hooks(returned.after_commit);
             core.commit(returned.tx, staged).await?;
             scope.committed(core);
             making.committed(core);

@@ -33,7 +33,7 @@ pub(crate) use deadlines::{load, watch};
 pub(crate) use delivery::{IN_PROGRESS, given_up, left_behind, wait};
 pub(crate) use retrying::retry_dead_letters;
 pub(crate) use scope::{Before, Scope};
-pub(crate) use tracker::{participants, stored};
+pub(crate) use tracker::{Participant, participants, stored};
 pub(crate) use tracking::stopped;
 pub(crate) use unreadable::look_again;
 

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::remote::{Remote, RemoteStep};
 use crate::{
     handler::Handler,
     message::{EventSet, EventType},
+    runtime::Service,
     saga::{Chart, Definition, Participants, RoleKind, Saga, StepGivenUp},
     store::StoredDefinition,
 };
@@ -71,22 +73,41 @@ impl Tracker {
     }
 }
 
-/// Who does what in `definition`, as far as `services` (name, handlers, tracked flows) say it.
-pub(crate) fn participants<'s>(
-    definition: &Definition,
-    services: impl Iterator<Item = (&'s str, &'s [Handler], bool)>,
-) -> Participants {
+/// A service's part in flows.
+#[derive(Clone, Copy)]
+pub(crate) struct Participant<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) handlers: &'s [Handler],
+    /// What it does besides its handlers.
+    pub(crate) steps: &'s [RemoteStep],
+    pub(crate) trackers: &'s [Tracker],
+}
+
+impl<'s> From<&'s Service> for Participant<'s> {
+    fn from(service: &'s Service) -> Self {
+        Self { name: &service.name, handlers: &service.handlers, steps: &[], trackers: &service.trackers }
+    }
+}
+
+impl<'s> From<&'s Remote> for Participant<'s> {
+    fn from(remote: &'s Remote) -> Self {
+        Self { name: &remote.name, handlers: &remote.handlers, steps: &remote.steps, trackers: &remote.trackers }
+    }
+}
+
+/// Who does what in `definition`, as far as `services` say it.
+pub(crate) fn participants<'s>(definition: &Definition, services: impl Iterator<Item = Participant<'s>>) -> Participants {
     let mut participants = Participants::default();
-    for (service, handlers, tracks) in services {
-        if tracks {
-            participants.tracker = Some(service.to_owned());
+    for service in services {
+        if service.trackers.iter().any(|tracker| tracker.definition.name == definition.name) {
+            participants.tracker = Some(service.name.to_owned());
         }
-        for role in handlers.iter().filter_map(Handler::role).filter(|role| role.saga.name == definition.name) {
-            let by = match role.kind {
-                RoleKind::Undo => &mut participants.undone_by,
-                _ => &mut participants.done_by,
-            };
-            by.insert(role.step.to_owned(), service.to_owned());
+        let by_handlers = service.handlers.iter().filter_map(Handler::role);
+        let by_handlers = by_handlers.map(|role| (&role.saga, role.step, role.kind == RoleKind::Undo));
+        let declared = service.steps.iter().map(|step| (&step.saga, step.step, step.undo));
+        for (_, step, undo) in by_handlers.chain(declared).filter(|(saga, ..)| saga.name == definition.name) {
+            let by = if undo { &mut participants.undone_by } else { &mut participants.done_by };
+            by.insert(step.to_owned(), service.name.to_owned());
         }
     }
     participants

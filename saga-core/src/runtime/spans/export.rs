@@ -7,8 +7,8 @@ use std::{
     fmt,
     str::FromStr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,7 +26,7 @@ use opentelemetry_sdk::{
         SpanLinks, SpanProcessor,
     },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{Kind, Span, Value};
 use crate::{
@@ -42,12 +42,22 @@ const MAX_TEXT: usize = 1_024;
 /// An exporter whose type is forgotten.
 pub(super) trait Exporter: Send + Sync + fmt::Debug {
     fn export(&self, batch: Vec<SpanData>) -> BoxFuture<'_, OTelSdkResult>;
+    fn force_flush(&self) -> OTelSdkResult;
+    fn shutdown(&self, within: Duration) -> OTelSdkResult;
     fn set_resource(&mut self, resource: &Resource);
 }
 
 impl<E: SpanExporter> Exporter for E {
     fn export(&self, batch: Vec<SpanData>) -> BoxFuture<'_, OTelSdkResult> {
         Box::pin(SpanExporter::export(self, batch))
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        SpanExporter::force_flush(self)
+    }
+
+    fn shutdown(&self, within: Duration) -> OTelSdkResult {
+        SpanExporter::shutdown_with_timeout(self, within)
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -68,7 +78,6 @@ pub(crate) struct Pipeline {
     sampling: Sampling,
     scope: InstrumentationScope,
     queue: Arc<Queue>,
-    closed: AtomicBool,
     trouble: watch::Receiver<Option<String>>,
 }
 
@@ -80,6 +89,32 @@ struct Queue {
     exported: Counter,
     full: Counter,
     failed: Counter,
+    closed: Counter,
+    /// When a stop waits no longer; there is none yet without it.
+    ends: OnceLock<Instant>,
+}
+
+impl Queue {
+    /// Whether a stop has begun: what is told from now on is told too late.
+    fn is_closed(&self) -> bool {
+        self.ends.get().is_some()
+    }
+
+    /// A place for one more span, if there is one.
+    fn admits(&self) -> bool {
+        let one_more = |waiting| (waiting < self.limit).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// Nobody waits for this batch any more; whether anybody did.
+    fn leaves(&self, count: usize) -> bool {
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| waiting.checked_sub(count)).is_ok()
+    }
+
+    /// What a stop has left of its time.
+    fn left(&self) -> Duration {
+        self.ends.get().map_or(Duration::MAX, |ends| ends.saturating_duration_since(Instant::now()))
+    }
 }
 
 impl Pipeline {
@@ -93,13 +128,18 @@ impl Pipeline {
         exporter.set_resource(resource);
         let dropped = |reason| metrics.counter(DROPPED, &[("reason", reason)]);
         metrics.describe_counter(EXPORTED, "Spans that the collector has taken.");
-        metrics.describe_counter(DROPPED, "Spans that were not given to the collector, by reason: queue_full, export_failed.");
+        metrics.describe_counter(
+            DROPPED,
+            "Spans that were not given to the collector, by reason: queue_full, export_failed, closed.",
+        );
         let queue = Arc::new(Queue {
             waiting: AtomicUsize::new(0),
             limit,
             exported: metrics.counter(EXPORTED, &[]),
             full: dropped("queue_full"),
             failed: dropped("export_failed"),
+            closed: dropped("closed"),
+            ends: OnceLock::new(),
         });
         let (tell, trouble) = watch::channel(None);
         let watched = Watched {
@@ -112,7 +152,7 @@ impl Pipeline {
         let config = if let Some(every) = every { config.with_scheduled_delay(every) } else { config };
         let processor = BatchSpanProcessor::builder(watched).with_batch_config(config.build()).build();
         let scope = InstrumentationScope::builder("sagas").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { processor: Arc::new(processor), sampling, scope, queue, closed: AtomicBool::new(false), trouble }
+        Self { processor: Arc::new(processor), sampling, scope, queue, trouble }
     }
 
     /// Whether spans of this trace are told; `parent` says what the span before has said.
@@ -131,28 +171,27 @@ impl Pipeline {
     }
 
     pub(crate) fn take(&self, span: Span) {
-        let queue = &self.queue;
-        let room = queue
-            .waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| (waiting < queue.limit).then_some(waiting + 1));
-        if room.is_err() || self.closed.load(Ordering::Acquire) {
-            queue.full.increment();
-            return;
+        if self.queue.is_closed() {
+            self.queue.closed.increment();
+        } else if self.queue.admits() {
+            self.processor.on_end(data(span, &self.scope));
+        } else {
+            self.queue.full.increment();
         }
-        self.processor.on_end(data(span, &self.scope));
     }
 
     /// Gives what waits to the collector; what it has not taken `within` that time is dropped.
     pub(crate) async fn close(&self, within: Duration) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        if self.queue.ends.set(Instant::now() + within).is_err() {
             return;
         }
         let processor = self.processor.clone();
         // The SDK waits for its thread.
         let closing = tokio::task::spawn_blocking(move || processor.shutdown_with_timeout(within));
         let closed = tokio::time::timeout(within, closing).await;
+        let spans = self.queue.waiting.swap(0, Ordering::AcqRel);
+        self.queue.closed.add(spans as u64);
         if !matches!(closed, Ok(Ok(Ok(())))) {
-            let spans = self.queue.waiting.load(Ordering::Acquire);
             tracing::warn!(spans, "the collector of traces did not take all spans before the stop; they are dropped");
         }
     }
@@ -175,8 +214,9 @@ impl SpanExporter for Watched {
         let (count, inner) = (batch.len(), self.inner.clone());
         let exported = self.runtime.spawn(async move { inner.export(batch).await }).await;
         let exported = exported.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
-        self.queue.waiting.fetch_sub(count, Ordering::AcqRel);
         match &exported {
+            // The stop has waited for it in vain, and has counted it.
+            _ if !self.queue.leaves(count) => {}
             Ok(()) => self.queue.exported.add(count as u64),
             Err(_) => self.queue.failed.add(count as u64),
         }
@@ -187,6 +227,28 @@ impl SpanExporter for Watched {
             changed
         });
         exported
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        let _entered = self.runtime.enter();
+        self.inner.force_flush()
+    }
+
+    /// The last call of the SDK, which knows no limit here.
+    fn shutdown(&self) -> OTelSdkResult {
+        self.shutdown_with_timeout(Duration::MAX)
+    }
+
+    /// An exporter may keep spans in a queue of its own: they leave before it ends.
+    fn shutdown_with_timeout(&self, within: Duration) -> OTelSdkResult {
+        let _entered = self.runtime.enter();
+        let flushed = self.inner.force_flush();
+        let ended = self.inner.shutdown(within.min(self.queue.left()));
+        let both = flushed.and(ended);
+        if let Err(error) = &both {
+            tracing::warn!(%error, "the exporter of traces did not end well; spans that it kept may be lost");
+        }
+        both
     }
 }
 

@@ -129,23 +129,19 @@ impl Spans {
         self.pipeline.is_some()
     }
 
-    /// The first span of a new trace: whether it is told is decided here, for all of the trace.
+    /// The first span of a new trace: whether it is told is decided here, for all of the trace. Where nothing is told, it is not.
     pub(crate) fn root(&self, ids: &IdSource) -> TraceContext {
         self.begins(TraceContext::root(ids))
     }
 
     /// `root` is the first span of a trace here.
     pub(crate) fn begins(&self, root: TraceContext) -> TraceContext {
-        match &self.pipeline {
-            Some(pipeline) => {
-                let sampled = pipeline.samples(root.trace_id(), None);
-                root.with_sampled(sampled)
-            }
-            None => root,
-        }
+        let sampled = self.pipeline.as_ref().is_some_and(|pipeline| pipeline.samples(root.trace_id(), None));
+        root.with_sampled(sampled)
     }
 
-    /// A span within `parent`, told if that is; of a trace of its own without one.
+    /// A span within `parent`, told if that is; of a trace of its own without one. What another has decided is passed on where nothing
+    /// is told.
     pub(crate) fn follow(&self, parent: Option<&TraceContext>, ids: &IdSource) -> TraceContext {
         let Some(parent) = parent else { return self.root(ids) };
         let child = parent.child(ids);
@@ -194,17 +190,17 @@ impl Spans {
 
     #[inline]
     pub(crate) fn root(&self, ids: &IdSource) -> TraceContext {
-        TraceContext::root(ids)
+        self.begins(TraceContext::root(ids))
     }
 
     #[inline]
     pub(crate) fn begins(&self, root: TraceContext) -> TraceContext {
-        root
+        root.with_sampled(false)
     }
 
     #[inline]
     pub(crate) fn follow(&self, parent: Option<&TraceContext>, ids: &IdSource) -> TraceContext {
-        TraceContext::follow(parent, ids)
+        parent.map_or_else(|| self.root(ids), |parent| parent.child(ids))
     }
 
     #[inline]

@@ -155,6 +155,8 @@ impl Traces {
     }
 
     /// To an exporter of your own; `make` is called once for each service. Every trace that begins here is recorded.
+    ///
+    /// A stop gives it what waits, calls its `force_flush`, then its `shutdown_with_timeout` with what is left of the stop's time, and drops it.
     pub fn to<E: SpanExporter + 'static>(make: impl Fn() -> E + Send + Sync + 'static) -> Self {
         let sampling = Sampling { root: Sampler::AlwaysOn, follows_parent: true };
         let make = Arc::new(move || Ok(Box::new(make()) as Box<dyn Exporter>));

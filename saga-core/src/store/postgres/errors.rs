@@ -4,7 +4,7 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use super::super::StoreError;
+use super::{super::StoreError, connect::quoted};
 
 /// Why a server takes no writes, and what helps.
 pub(super) const READ_ONLY: &str = "it takes no writes: it is a standby, or `default_transaction_read_only` is on for the server, the database \
@@ -106,6 +106,11 @@ fn set_up(code: &str, text: &str) -> Option<&'static str> {
     }
 }
 
+/// Without the right to a schema, its tables are not found, as if they were not there.
+fn unusable(schema: &str) -> String {
+    format!("the schema {0} is gone, or the user may not use it; `GRANT USAGE ON SCHEMA {0} TO` the user", quoted(schema))
+}
+
 const MAY_NOT: &str = "the user may not use the framework's tables; `GRANT SELECT, INSERT, UPDATE, DELETE` on all tables of the schema, and \
                        `USAGE` on it, to the user, or make it the owner";
 
@@ -178,16 +183,20 @@ pub(super) fn of_the_framework(place: &str, schema: &str, lent: bool, error: &sq
     let error = postgres(error)?;
     let (code, text) = (error.code(), error.message());
     let help = match code {
-        "42501" if text.contains(schema) => MAY_NOT,
-        "42P01" | "42703" | "42883" if !lent && text.contains("sagas_") => NOT_OURS,
+        "42501" if text.contains(schema) => MAY_NOT.to_owned(),
+        "42P01" if !lent && text.contains("sagas_") => format!("{NOT_OURS}; or {}", unusable(schema)),
+        "42703" | "42883" if !lent && text.contains("sagas_") => NOT_OURS.to_owned(),
         _ => return None,
     };
     Some(StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})")))
 }
 
 /// What `error` means where a transaction of ours is under way, if that is more than it says by itself.
-pub(super) fn of_a_transaction(place: &str, error: &sqlx::Error) -> Option<StoreError> {
+pub(super) fn of_a_transaction(place: &str, schema: &str, error: &sqlx::Error) -> Option<StoreError> {
     match code(error)? {
+        "22P02" if error.to_string().contains("\"usage\"") => {
+            Some(StoreError::Unavailable(format!("{place}: {}", unusable(schema))))
+        }
         // The mark of the transaction is gone: see `unit`.
         "22P02" if error.to_string().contains("\"search_path\"") => Some(StoreError::Refused(format!(
             "{place}: a statement has changed `search_path`, and the framework's tables could not be found by it; use \

@@ -21,8 +21,10 @@ const PROBES: usize = 3;
 /// How long that may take while a service runs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The tables of the framework on which the user lacks a right, or of which a policy hides rows.
-const LACKING: &str = "SELECT relname::text, row_security_active(oid) FROM pg_catalog.pg_class
+/// The tables of the framework on which the user lacks a right, or of which a policy hides rows; no name where it may not use the schema.
+const LACKING: &str =
+    "SELECT NULL::text, false FROM pg_catalog.pg_namespace WHERE nspname = $1 AND NOT has_schema_privilege(oid, 'USAGE')
+    UNION ALL SELECT relname::text, row_security_active(oid) FROM pg_catalog.pg_class
     WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = $1) AND relkind IN ('r', 'p')
       AND relname LIKE 'sagas\\_%'
       AND (row_security_active(oid) OR NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
@@ -136,17 +138,16 @@ async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<Str
 /// That the user may read and write all of the framework's tables in `schema`.
 pub(super) async fn rights(connection: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     let rows = sqlx::query(LACKING).bind(schema).fetch_all(connection).await?;
-    let of = |hidden: bool| -> Result<Vec<String>, sqlx::Error> {
-        let mut names = Vec::new();
-        for row in &rows {
-            if row.try_get::<bool, _>(1)? == hidden {
-                names.push(row.try_get(0)?);
+    let (mut lacking, mut hidden, mut problems) = (Vec::<String>::new(), Vec::<String>::new(), Vec::new());
+    for row in &rows {
+        match (row.try_get(0)?, row.try_get(1)?) {
+            (None, _) => {
+                problems.push(format!("the user may not use the schema; `GRANT USAGE ON SCHEMA {} TO` it", quoted(schema)))
             }
+            (Some(name), false) => lacking.push(name),
+            (Some(name), true) => hidden.push(name),
         }
-        Ok(names)
-    };
-    let (lacking, hidden) = (of(false)?, of(true)?);
-    let mut problems = Vec::new();
+    }
     if !lacking.is_empty() {
         problems.push(format!(
             "the user lacks rights on {}; `GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO` it, or make it the owner",

@@ -58,11 +58,13 @@ impl Bounds {
         );
         // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
         // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
-        // `COMMIT` after a failure with a rollback, and no error.
+        // `COMMIT` after a failure with a rollback, and no error. The current schema is the first of the path that the user may use.
+        let literal = |text: &str| text.replace('\'', "''");
         let commit = format!(
-            "SELECT set_config('sagas.unit', '3', true) WHERE (CASE WHEN current_schema() = '{}' THEN \
-             current_setting('sagas.unit') ELSE 'search_path' END)::int > 0; COMMIT",
-            schema.replace('\'', "''")
+            "SELECT set_config('sagas.unit', '3', true) WHERE (CASE WHEN current_schema() = '{}' THEN current_setting('sagas.unit') \
+             WHEN has_schema_privilege(to_regnamespace('{}')::oid, 'USAGE') THEN 'search_path' ELSE 'usage' END)::int > 0; COMMIT",
+            literal(schema),
+            literal(&quoted(schema))
         );
         Self { look: look.into(), begin: begin.into(), commit: commit.into() }
     }
@@ -140,7 +142,8 @@ impl Unit {
             if errors::is_spoilt(error) {
                 self.held = None;
             }
-            if let Some(error) = errors::of_a_transaction(&self.connector.name, error) {
+            let (place, schema) = (&self.connector.name, &self.connector.options.schema);
+            if let Some(error) = errors::of_a_transaction(place, schema, error) {
                 return error;
             }
         }

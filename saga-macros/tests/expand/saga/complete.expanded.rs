@@ -85,6 +85,13 @@ impl ::sagas::__private::saga::Saga for PlaceOrder {
             ],
         )
     }
+    fn step_name(&self) -> &'static str {
+        match self {
+            Self::Reserve => "Reserve",
+            Self::Confirm => "Confirm",
+            Self::Cancel => "Cancel",
+        }
+    }
 }
 #[automatically_derived]
 impl ::sagas::__private::saga::StepAt<{ PlaceOrder::Reserve as usize }> for PlaceOrder {

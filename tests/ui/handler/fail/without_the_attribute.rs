@@ -4,10 +4,16 @@ mod contracts;
 use contracts::*;
 use sagas::prelude::*;
 
-async fn reserve(On(_): On<OrderCreated>) {}
+mod stock {
+    use super::*;
 
-fn all() -> [sagas::handler::Handler; 1] {
-    handlers![reserve]
+    #[handler]
+    pub(crate) async fn reserve(On(_): On<OrderCreated>) {}
+    pub(crate) async fn release(On(_): On<OrderCancelled>) {}
+}
+
+fn all() -> [sagas::handler::Handler; 2] {
+    handlers![stock::reserve, stock::release]
 }
 
 fn main() {}

@@ -211,7 +211,7 @@ async fn what_is_refused_of_the_frameworks_tables_is_no_fault_of_a_message() {
             "GRANT INSERT ON sagas_outbox TO CURRENT_USER".to_owned(),
             "`GRANT SELECT, INSERT",
         ),
-        (on_schema("REVOKE", "FROM"), on_schema("GRANT", "TO"), ""),
+        (on_schema("REVOKE", "FROM"), on_schema("GRANT", "TO"), "`GRANT USAGE ON SCHEMA"),
         (
             "ALTER TABLE sagas_outbox RENAME TO outbox".to_owned(),
             "ALTER TABLE outbox RENAME TO sagas_outbox".to_owned(),
@@ -240,6 +240,27 @@ async fn what_is_refused_of_the_frameworks_tables_is_no_fault_of_a_message() {
     let mut tx = store.begin().await.unwrap();
     let fault = crate::failure::Fault::from(super::note(&mut *tx, "a").await.unwrap_err());
     assert!(!crate::store::is_unavailable(fault.error()), "{fault}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_schema_that_may_not_be_used_any_more_is_named() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let (mut owner, user) = (schema.beside().await, schema.options());
+    let fix = format!("or the user may not use it; `GRANT USAGE ON SCHEMA \"{0}\" TO` the user", schema.0);
+    // Taken away in the middle of a transaction, whose commit looks again where its statements went.
+    let mut tx = store.begin().await.unwrap();
+    execute(&mut owner, format!("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER", schema.0)).await;
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains(&fix)), "{error}");
+    let error = store.check().await.unwrap_err();
+    assert!(error.to_string().contains("the user may not use the schema; `GRANT USAGE ON SCHEMA"), "{error}");
+    // A start says it too.
+    let error = PostgresStore::open(user).await.unwrap_err();
+    assert!(error.to_string().contains("the user may not use the schema; `GRANT USAGE"), "{error}");
+    execute(&mut owner, format!("GRANT USAGE ON SCHEMA {} TO CURRENT_USER", schema.0)).await;
+    store.check().await.unwrap();
 }
 
 #[tokio::test]

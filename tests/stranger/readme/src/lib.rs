@@ -1,0 +1,3 @@
+//! What the README has, word for word: see `tests/documents.rs`.
+
+pub mod inventory;

@@ -1,0 +1,2 @@
+CREATE TABLE stock (product TEXT NOT NULL PRIMARY KEY, available BIGINT NOT NULL);
+CREATE TABLE reservations (order_id TEXT NOT NULL PRIMARY KEY, product TEXT NOT NULL, quantity BIGINT NOT NULL);
