@@ -141,12 +141,12 @@ class Containers:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
         return done.stdout + done.stderr
 
-    def remove(self, name):
-        attempt("podman", "rm", "--force", "--time", "1", "--volumes", f"{self.prefix}-{name}")
+    def remove(self, *names):
+        attempt("podman", "rm", "--force", "--time", "1", "--volumes", *(f"{self.prefix}-{name}" for name in names))
 
     def end(self):
-        for name in self.addresses:
-            self.remove(name)
+        if self.addresses:
+            self.remove(*self.addresses)
         attempt("podman", "network", "rm", "--force", self.prefix)
 
 
@@ -329,8 +329,9 @@ def main():
         for name in SERVICES:
             stops(world, name, grace)
         print(f"  SIGTERM has ended each with 0, within {grace} s", flush=True)
-    except BaseException:
-        for name in names:
+    except BaseException as why:
+        # Who has ended it by a signal asks for no reasons.
+        for name in [] if getattr(why, "code", None) == 143 else names:
             try:
                 print(f"--- {name}\n{world.logs(name)[-1500:]}", flush=True)
             except (OSError, KeyError, subprocess.SubprocessError):
