@@ -184,9 +184,15 @@ def records_and_settings(world, watch):
     world.sql("ALTER ROLE sagas SET synchronous_commit = off")
     # It also tells its traces to a collector that is not there.
     world.start("notification", "notification-2", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
-    # Some of them wait behind the transaction.
-    world.ends([world.place() for _ in range(6)])
+    # Some of them wait behind the transaction, and some are told of by the instance whose collector is missing.
+    orders = []
+
+    def dropped():
+        orders.append(world.place())
+        return watch.has_fired("SagasSpansDropped")
+    until("spans are dropped", 120, dropped, world.and_firing)
     watch.fires("SagasDeadLettersOpen", "SagasBehindOpenTransaction", "SagasCondition", "SagasSpansDropped")
+    world.ends(orders)
     world.stop("notification-2")
     world.start("notification", "notification-2")
     world.stop("notification-2")
