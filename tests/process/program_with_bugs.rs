@@ -1,5 +1,5 @@
 //! A service with two bugs, as users write them: a handler that divides by a count which may be 0, and a job that takes the first of
-//! what may be nothing. `scripts/watch` sees by it that the alerts about panics are fired by panics. Both are in memory.
+//! what may be nothing. `scripts/watch` sees by it that the alerts about panics are fired by panics. Its log and its database are in memory.
 //!
 //! `bugs-under-test PORT`
 
@@ -45,7 +45,7 @@ async fn measure(service: ServiceHandle) {
 
 #[tokio::main]
 async fn main() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("bugs-under-test PORT");
     let sensors = Service::new("sensors", Database::memory())
         .listen(TcpListener::bind(("127.0.0.1", port)).unwrap())
