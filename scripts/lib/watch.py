@@ -186,8 +186,9 @@ def records_and_settings(world, watch):
     open_for = ["--num-records", "60", "--throughput", "2", "--transaction-duration-ms", "60000"]
     world.java(*perf, *open_for, *properties, "transactional.id=left-open", wait=False)
     world.sql("ALTER ROLE sagas SET synchronous_commit = off")
-    # It also tells its traces to a collector that is not there.
-    world.start("notification", "notification-2", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:1")
+    # It also tells its traces to a collector that is not there: all of them, since the others tell none and choose none.
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "always_on"}
+    world.start("notification", "notification-2", **traced)
     # Some of them wait behind the transaction, and some are told of by the instance whose collector is missing.
     orders = []
 
