@@ -7,6 +7,7 @@ mod support;
 mod backpressure;
 mod batches;
 mod blame;
+mod broken_traces;
 mod check;
 mod client_statistics;
 mod clocks;
