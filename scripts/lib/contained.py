@@ -12,7 +12,7 @@ import threading
 import time
 
 import watched
-from watched import OPENER, SERVICES, free_port, http, until
+from watched import OPENER, SERVICES, end_on_sigterm, free_port, http, until
 
 watched.SCRIPT = "containers"
 # One that nothing else on this machine uses is taken.
@@ -292,8 +292,7 @@ def stops(world, name, grace):
 
 
 def main():
-    # As an exception, so that what has been started ends.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_on_sigterm()
     parser = argparse.ArgumentParser()
     for name in ("data", "compose", "program", "engine", "image", "kafka", "postgres"):
         parser.add_argument(f"--{name}", required=True)

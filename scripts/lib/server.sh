@@ -18,6 +18,23 @@ die() {
     exit "${2:-1}"
 }
 
+# in_background COMMAND..: runs the command and waits for it. A trap waits for what runs in front, and not for this; it ends it then by
+# `end_background`.
+in_background() {
+    local code=0
+    "$@" &
+    background=$!
+    wait "$background" || code=$?
+    background=''
+    return "$code"
+}
+background=''
+
+end_background() {
+    [[ -n $background ]] || return 0
+    { kill "$background" && wait "$background"; } 2>/dev/null || true
+}
+
 # read_options "$@": sets `command`, `data` (absolute), `asked_port` (empty when not asked for), `now` and `set_values` (NAME=VALUE ..).
 read_options() {
     command='' data='' asked_port='' now='' set_values=()

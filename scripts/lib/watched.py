@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -21,6 +23,15 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 for name in [name for name in os.environ if name.startswith(("ECOMMERCE_", "OTEL_"))]:
     del os.environ[name]
 os.environ["PGCONNECT_TIMEOUT"] = "20"
+
+
+def end_on_sigterm():
+    """Has SIGTERM end this process as an exception does, so that what it has started ends, too; a second one does not disturb that."""
+
+    def end(*_):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, end)
 
 
 def http(url, body=None, method=None, timeout=10):
@@ -51,7 +62,8 @@ def until(what, seconds, look, seen=lambda: ""):
         time.sleep(0.25)
 
 
-BASES = iter(range(23000, 30000, 10))
+# In another order each time, so that two runs side by side do not meet.
+BASES = iter(random.sample(range(23000, 30000, 10), 700))
 
 
 def free_port(beside=5):
@@ -82,14 +94,15 @@ class World:
         return self
 
     def __exit__(self, failed, *_):
-        if failed:
-            # Before the reason, which is what a reader looks for at the end.
-            for name in self.processes:
-                print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
+        try:
+            if failed:
+                # Before the reason, which is what a reader looks for at the end.
+                for name in self.processes:
+                    print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
+        finally:
+            for process in self.processes.values():
                 process.kill()
+            for process in self.processes.values():
                 process.wait()
 
     def spawn(self, name, command, **environment):
@@ -98,26 +111,32 @@ class World:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.data, env={**os.environ, **environment}
         )
 
-    def start(self, service, name=None, arguments=(), wait=True, **environment):
-        """Starts an instance of a service, and waits until it is ready."""
+    def start(self, service, name=None, arguments=(), broker="", wait=True, **environment):
+        """Starts an instance of a service, and waits until it answers. `broker` is added to the log's URL."""
         name = name or service
         if name not in self.ports:
             base = self.base if name == service else free_port()
             self.ports[name] = base + SERVICES.index(service)
         base = self.ports[name] - SERVICES.index(service)
         command = [os.path.abspath(self.asked.program), "--no-demo", "--base-port", str(base), "--services", service]
-        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}", "--database", f"{self.asked.postgres}?pool=4"]
+        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}{broker}", "--database", f"{self.asked.postgres}?pool=4"]
         self.spawn(name, command + list(arguments), **environment)
         if wait:
-            until(f"{name} answers", 60, lambda: http(self.url(name, "/health/live")))
+            until(f"{name} answers", 120, lambda: http(self.url(name, "/health/live")))
             self.scrape()
 
     def stop(self, name, how=signal.SIGTERM):
         process = self.processes[name]
         process.send_signal(how)
-        code = process.wait(30)
+        code = process.wait(60)
         if how == signal.SIGTERM and code != 0:
             raise SystemExit(f"watch: {name} ended with {code} after SIGTERM")
+
+    def forget(self, name, how=signal.SIGTERM):
+        """Stops an instance, and has Prometheus ask it no more."""
+        self.stop(name, how)
+        del self.ports[name]
+        self.scrape()
 
     def url(self, name, path):
         return f"http://127.0.0.1:{self.ports[name]}{path}"
@@ -138,7 +157,7 @@ class World:
         if not wait:
             self.spawn("java", command)
             return
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise SystemExit(f"watch: {kind}: {done.stdout}{done.stderr}")
 
@@ -149,7 +168,7 @@ class World:
         command += ["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", self.asked.kafka, "--topic", topic]
         for one in properties:
             command += ["--property", one]
-        done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, check=False, timeout=120)
         if done.returncode or "ERROR" in done.stderr:
             raise SystemExit(f"watch: no record was published: {done.stdout}{done.stderr}")
 
@@ -184,7 +203,12 @@ class World:
         answer = http(self.url("order", f"/orders/{order}/status"))
         return answer["status"] if isinstance(answer, dict) else None
 
-    def ends(self, orders, seconds=60):
+    def bench(self, *options):
+        """Drives many orders, as a process of its own."""
+        self.spawn("bench", [os.path.abspath(self.asked.program), "bench", "--base-port", str(self.base), *options])
+        return self.processes["bench"]
+
+    def ends(self, orders, seconds=120):
         final = ("COMPLETED", "CANCELLED")
         until("every order ends", seconds, lambda: all(self.status(order) in final for order in orders))
 
@@ -225,7 +249,7 @@ class World:
             "prometheus",
             ["prometheus", "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{self.watcher}", "--storage.tsdb.path=metrics", "--log.level=warn"],
         )
-        until("Prometheus answers", 30, lambda: self.query("vector(1)"))
+        until("Prometheus answers", 60, lambda: self.query("vector(1)"))
 
     def query(self, text, **times):
         """What a query gives: at this moment, or with start, end and step over a time."""
@@ -233,6 +257,11 @@ class World:
         asked = urllib.parse.urlencode({"query": text, **times})
         with OPENER.open(f"http://127.0.0.1:{self.watcher}/api/v1/{kind}?{asked}", timeout=10) as answer:
             return json.load(answer)["data"]["result"]
+
+    def sum(self, series, name):
+        """The sum of a series of one instance, and of how many it is one. Nothing is 0."""
+        of = f'{series}{{instance="127.0.0.1:{self.ports[name]}"}}'
+        return [float(found[0]["value"][1]) if (found := self.query(f"{what}({of})")) else 0 for what in ("sum", "count")]
 
     def fired_within(self, seconds):
         found = self.query(f'max_over_time(ALERTS{{alertstate="firing"}}[{max(1, int(seconds))}s])')

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,7 +67,10 @@ def check(service: str, url: str, known: dict) -> bool:
     folder = (Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "openapi").absolute()
     document = folder / f"{service}.json"
     document.write_text(json.dumps(ask(f"{url}/openapi.json"), indent=2))
-    if subprocess.run([tool("openapi-spec-validator"), "--schema", "3.1", document], timeout=60).returncode:
+    validator = [tool("openapi-spec-validator"), "--schema", "3.1", document]
+    read = subprocess.run(validator, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    if read.returncode:
+        print(f"{read.stdout}\n{service}: its description is not valid", file=sys.stderr, flush=True)
         return False
     hooks, settings = Path(__file__).with_name("hooks.py").absolute(), Path(__file__).with_name("schemathesis.toml").absolute()
     command = [
@@ -87,13 +91,13 @@ def check(service: str, url: str, known: dict) -> bool:
         # What it has said so far comes as bytes, whatever was asked for.
         said = late.output or b""
         said = said.decode(errors="replace") if isinstance(said, bytes) else said
-        print(f"{service}: schemathesis has not ended within 15 minutes\n{said}", flush=True)
+        print(f"{said}\n{service}: schemathesis has not ended within 15 minutes", file=sys.stderr, flush=True)
         return False
     said = ran.stdout.splitlines()
     totals = [line.strip() for line in said if "generated" in line or "Tested:" in line]
     print(f"{service}: {'as described' if ran.returncode == 0 else 'NOT as described'}; {'; '.join(totals)}", flush=True)
     if ran.returncode:
-        print(ran.stdout, flush=True)
+        print(ran.stdout, file=sys.stderr, flush=True)
     return ran.returncode == 0
 
 
@@ -102,6 +106,8 @@ def tool(name: str) -> Path:
 
 
 def main() -> None:
+    # As an exception, so that what has been started ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     urls = serving(Path(sys.argv[1]))
     wanted = sys.argv[2:] or SERVICES
     for service in wanted:
