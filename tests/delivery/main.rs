@@ -8,6 +8,7 @@ mod after_commit;
 mod backpressure;
 mod batches;
 mod blame;
+mod broken_traces;
 mod check;
 mod client_statistics;
 mod clocks;

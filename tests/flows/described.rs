@@ -224,12 +224,23 @@ async fn answers_are_as_they_are_described() {
         let answer = Answer::to(request).await;
         assert_eq!(answer.status, status, "{method} {service}{path}: {}", answer.text);
         documents[service].has(&method, path, &answer);
+        // A body that nobody asked for is taken in, and may be too large.
+        let large = shop.request(method.clone(), service, &asked).header("content-type", "application/json");
+        let refused = Answer::to(large.body(vec![b' '; (1 << 20) + 1])).await;
+        refused.is_problem(413, "PAYLOAD_TOO_LARGE");
+        documents[service].has(&method, path, &refused);
         if body.is_some() {
             let text = shop.request(method.clone(), service, &asked).header("content-type", "application/xml").body("x");
             let refused = Answer::to(text).await;
             refused.is_problem(415, "UNSUPPORTED_MEDIA_TYPE");
             documents[service].has(&method, path, &refused);
         }
+    }
+    // What a page of another site sends, whose name was made to stand for this machine.
+    for (service, path) in [("order", "/dead-letters"), ("order", "/check"), ("payment", "/gateway")] {
+        let misdirected = Answer::to(shop.request(Method::GET, service, path).header("host", "evil.example")).await;
+        misdirected.is_problem(421, "MISDIRECTED_REQUEST");
+        documents[service].has(&Method::GET, path, &misdirected);
     }
     // One that does not end: its head only.
     let stream = shop.request(Method::GET, "analytics", "/analytics/stream").send().await.unwrap();

@@ -5,7 +5,12 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use reqwest::{Method, StatusCode};
 use sagas_tests::process::{Ended, Program, Service, Site, free_base_port};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
 
 use super::program::{ecommerce, serve};
 
@@ -130,6 +135,62 @@ async fn on_a_loopback_address_only_pages_of_other_sites_are_refused() {
     assert_eq!(page.json::<Value>().await.unwrap()["code"], "FORBIDDEN");
     let own = shop.http.post(&url).json(&json!({"all": true})).send().await.unwrap();
     assert_eq!(own.status(), 200);
+}
+
+/// The status of the answer to a request for `target` with these header lines, and its body.
+async fn raw(shop: &Site, request: &str, headers: &str) -> (u16, String) {
+    let url = reqwest::Url::parse(&shop.url(Service::Order, "/")).unwrap();
+    let mut connection = TcpStream::connect(("127.0.0.1", url.port().unwrap())).await.unwrap();
+    connection.write_all(format!("{request}\r\n{headers}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, connection.read_to_string(&mut answer)).await.expect("an answer in time").unwrap();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{answer}")), answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_loopback_address_a_page_whose_name_stands_for_it_is_refused() {
+    let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
+    let shop = Site::at(base_port);
+    let mut program = Program::start(serve(folder.path(), base_port).env("ECOMMERCE_OPERATOR_TOKEN", TOKEN));
+    program.serving().await;
+    let port = reqwest::Url::parse(&shop.url(Service::Order, "/")).unwrap().port().unwrap();
+    let own = format!("GET http://127.0.0.1:{port}/dead-letters HTTP/1.1");
+    for (request, headers, expected) in [
+        ("GET /dead-letters HTTP/1.1", format!("Host: localhost:{port}\r\n"), 200),
+        ("GET /dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\n"), 200),
+        ("GET /dead-letters HTTP/1.1", format!("Host: [::1]:{port}\r\n"), 200),
+        ("GET /dead-letters HTTP/1.0", String::new(), 200),
+        ("GET /dead-letters HTTP/1.1", String::new(), 200),
+        (own.as_str(), format!("Host: 127.0.0.1:{port}\r\n"), 200),
+        (own.as_str(), "Host: evil.example\r\n".to_owned(), 421),
+        ("GET /dead-letters HTTP/1.1", "Host: evil.example\r\n".to_owned(), 421),
+        ("GET /dead-letters HTTP/1.1", format!("Host: evil.example:{port}\r\n"), 421),
+        ("GET /dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\nHost: evil.example\r\n"), 421),
+        ("GET /dead-letters HTTP/1.1", "Host:\r\n".to_owned(), 421),
+        ("GET http://evil.example/dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\n"), 421),
+        ("GET http://evil.example/api/v1/dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\n"), 421),
+        ("GET /api/v1/sagas HTTP/1.1", "Host: evil.example\r\n".to_owned(), 421),
+        // Its requests are its own to the browser.
+        (
+            "POST /dead-letters/discard HTTP/1.1",
+            format!("Host: evil.example:{port}\r\nOrigin: http://evil.example:{port}\r\nSec-Fetch-Site: same-origin\r\n"),
+            421,
+        ),
+        // A proxy on this machine, by which an operator comes.
+        ("GET /dead-letters HTTP/1.1", format!("Host: shop.example\r\nAuthorization: Bearer {TOKEN}\r\n"), 200),
+        // What is for everybody.
+        ("GET /orders HTTP/1.1", "Host: shop.example\r\n".to_owned(), 200),
+        ("GET /health/ready HTTP/1.1", "Host: order:8081\r\n".to_owned(), 200),
+        ("GET /metrics HTTP/1.1", "Host: order:8081\r\n".to_owned(), 200),
+    ] {
+        let (status, body) = raw(&shop, request, &headers).await;
+        assert_eq!(status, expected, "{request} {headers}: {body}");
+        if expected == 421 {
+            let problem: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!((&problem["code"], &problem["status"]), (&json!("MISDIRECTED_REQUEST"), &json!(421)), "{problem}");
+        }
+    }
 }
 
 #[tokio::test]

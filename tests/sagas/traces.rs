@@ -316,7 +316,7 @@ async fn without_traces_nothing_is_told_and_no_series_is_there() {
     stage.pump.run_until_quiet().await;
     assert!(!stage.pump.service("order").metrics().render().contains("sagas_spans"));
     for received in stage.pump.records("stock").await {
-        assert!(received.record.header("traceparent").is_some_and(|parent| parent.ends_with("-01")));
+        assert!(received.record.header("traceparent").is_some_and(|parent| parent.ends_with("-00")));
     }
     stage.pump.stop().await;
 }

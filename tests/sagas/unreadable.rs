@@ -8,8 +8,11 @@ use sagas::{
     runtime::OperationError,
     saga::InstanceState,
     store::{DeadLetterFilter, InstanceKey},
+    testing::Pump,
     transport::memory::Memory,
 };
+use sagas_tests::{schema::Schema, traces::Gathered};
+use serde_json::{Value, json};
 
 use crate::{
     shop::{
@@ -17,7 +20,7 @@ use crate::{
         books::Status,
         conduct::{Act, Point},
     },
-    stage::{Site, Stage, metric},
+    stage::{Site, Stage, metric, until_attention},
 };
 
 const SAGA: &str = PlaceOrder::NAME;
@@ -109,4 +112,49 @@ async fn a_deadline_that_cannot_be_carried_out_is_told_and_stops_no_other() {
         in_time(&stage, "the condition is over", async || condition(&stage, "deadlines_stuck") == 0.0).await;
         stage.pump.stop().await;
     }
+}
+
+/// Puts `trace` where order 7 keeps the trace that it began in.
+async fn write_trace(site: &Site, trace: &Value) {
+    let mut body: Value = serde_json::from_str(&write_body(site, "{").await).unwrap();
+    body["trace"] = trace.clone();
+    write_body(site, &body.to_string()).await;
+}
+
+/// An order is tracked, retried and given up by its deadline, with `trace` as what is kept of its trace.
+async fn goes_on_with(site: Site, trace: &Value) {
+    let gathered = Gathered::default();
+    let pump = Pump::of(site.services()).on(site.log.clone()).clock(site.clock.clone()).traces(gathered.traces());
+    let stage = Stage { pump: pump.start().await, shop: site.shop.clone() };
+    stage.shop.conduct.set(Point::Reserve, Act::Fail);
+    stage.place(7, 2, 30).await;
+    stage.pump.run_until_quiet().await;
+    write_trace(&site, trace).await;
+    until_attention(&stage, 7).await;
+    write_trace(&site, trace).await;
+    stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
+    stage.pump.run_until_quiet().await;
+    write_trace(&site, trace).await;
+    in_time(&stage, "its deadline has given it up", async || stage.books().status(7) == Some(Status::Cancelled)).await;
+    assert_eq!(condition(&stage, "saga_unreadable"), 0.0, "{trace}");
+    stage.pump.stop().await;
+    let spans = gathered.spans();
+    for begins in ["retry PlaceOrder", "deadline PlaceOrder"] {
+        assert_eq!(spans.only("order", begins).parent, None, "{trace}: {begins} is of a trace of its own");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_that_cannot_be_read_stops_no_instance() {
+    for trace in [json!("nonsense"), json!(7), json!({"traceparent": []})] {
+        goes_on_with(Site::on(Memory::new(), 10), &trace).await;
+        goes_on_with(Site::on(Memory::new(), 10).sql().await, &trace).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn a_trace_that_cannot_be_read_stops_no_instance_on_postgres() {
+    let schema = Schema::new();
+    goes_on_with(Site { order: schema.open().await, ..Site::on(Memory::new(), 10) }, &json!(7)).await;
 }

@@ -115,7 +115,7 @@ fn host(authority: &str) -> Option<&str> {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
     };
-    let digits = port.strip_prefix(':').unwrap_or_default();
+    let digits = port.strip_prefix(':').or(port.is_empty().then_some(""))?;
     (plain && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(host)
 }
 

@@ -134,6 +134,7 @@ fn the_answers_of_every_service_are_as_described() {
         Problem::unavailable(""),
         Problem::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", ""),
         Problem::new(StatusCode::FORBIDDEN, "FORBIDDEN", ""),
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", ""),
     ] {
         let answer = answers::ALL.iter().find(|answer| answer.codes.contains(&problem.code())).expect("a described answer");
         assert_eq!(answer.status, problem.status().as_u16());
@@ -217,7 +218,7 @@ async fn a_parameter_is_never_null() {
 #[test]
 fn what_is_for_operators_is_described_as_they_are_let_in() {
     let at = |address: &str, token| {
-        let operators = Operators::at(Some(address.parse().expect("an address")), token);
+        let operators = Operators::at(Some(address.parse().expect("an address")), token, Vec::new());
         complete::complete(framework(&operators))
     };
     let (open, token, none) = (at("127.0.0.1:1", None), at("0.0.0.0:1", Some("a token")), at("0.0.0.0:1", None));
@@ -233,6 +234,12 @@ fn what_is_for_operators_is_described_as_they_are_let_in() {
         assert_eq!(retry["security"] == json!([{"operator": []}]), security);
         assert_eq!(retry["responses"].get("401").is_some(), security);
         assert_eq!(retry["responses"].get("403").is_some(), letters);
+        let local = letters && !security;
+        assert_eq!(
+            (retry["responses"].get("421").is_some(), document["paths"]["/sagas"]["get"]["responses"].get("421").is_some()),
+            (local, local)
+        );
+        assert!(document["paths"]["/health"]["get"]["responses"].get("421").is_none());
         assert!(document["paths"]["/health"]["get"].get("security").is_none());
     }
 }

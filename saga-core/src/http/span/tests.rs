@@ -1,4 +1,9 @@
-use std::sync::{Arc, Mutex};
+use std::{
+    future::pending,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, http::Request as HttpRequest, routing::get};
 use opentelemetry::trace::Status;
@@ -6,10 +11,16 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SpanData, SpanExporter},
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{oneshot, watch},
+    time::{sleep, timeout},
+};
 use tower::ServiceExt;
 
 use super::{
-    super::{RequestLimits, harden_service, health_routes},
+    super::{RequestLimits, ServeLimits, harden_service, health_routes, serve},
     *,
 };
 use crate::{
@@ -28,6 +39,27 @@ impl SpanExporter for Kept {
     }
 }
 
+impl Kept {
+    fn spans(&self) -> Vec<SpanData> {
+        self.0.lock().expect("no panic").clone()
+    }
+
+    /// The spans, when there are so many.
+    async fn has(&self, count: usize) {
+        let there = async {
+            while self.spans().len() < count {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, there).await.unwrap_or_else(|_| panic!("no {count} spans: {:#?}", self.spans()));
+    }
+}
+
+fn said(span: &SpanData, name: &str) -> String {
+    span.attributes.iter().find(|said| said.key.as_str() == name).map(|said| said.value.to_string()).unwrap_or_default()
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
@@ -62,10 +94,7 @@ async fn a_request_is_a_span_within_its_callers() {
     call("GET", "/health/live", Some(traced)).await;
     pump.stop().await;
 
-    let spans = kept.0.lock().expect("no panic").clone();
-    let said = |span: &SpanData, name: &str| {
-        span.attributes.iter().find(|said| said.key.as_str() == name).map(|said| said.value.to_string()).unwrap_or_default()
-    };
+    let spans = kept.spans();
     let shown: Vec<_> = spans
         .iter()
         .map(|span| {
@@ -90,4 +119,72 @@ async fn a_request_is_a_span_within_its_callers() {
     // What the handler is given is the request's own span, so that what it publishes is within that.
     let own = spans[0].span_context.span_id();
     assert_eq!(seen, format!("00-{TRACE}-{own}-01"));
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_any_more_is_a_span_that_says_so() {
+    let kept = Kept::default();
+    let exporter = kept.clone();
+    let traces = Traces::to(move || exporter.clone()).every(Duration::from_millis(10));
+    let pump = Pump::of([Service::new("shop", Database::memory())]).traces(traces).start().await;
+    let (hold, mut held) = watch::channel(0);
+    let hold = Arc::new(hold);
+    let routes = Router::new().route("/orders/{id}", get(async || "here")).route(
+        "/held/{id}",
+        get(async move || {
+            hold.send_modify(|held| *held += 1);
+            pending::<()>().await;
+        }),
+    );
+    let limits = RequestLimits { answer_timeout: 10 * PATIENCE, ..RequestLimits::default() };
+    let router = harden_service(routes, pump.service("shop"), limits);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let limits = ServeLimits { stop_timeout: Duration::from_millis(50), ..ServeLimits::default() };
+    let serving = tokio::spawn(serve(listener, router, limits, async move { stopped.await.unwrap_or_default() }));
+    let send = async |path: &str| {
+        let mut client = TcpStream::connect(address).await.expect("a connection");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\nx-correlation-id: c-7\r\n");
+        let head = format!("{head}traceparent: 00-{TRACE}-{CALLER}-01\r\n\r\n");
+        client.write_all(head.as_bytes()).await.expect("sent");
+        client
+    };
+
+    let mut answer = String::new();
+    send("/orders/7").await.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let leaving = send("/held/7").await;
+    timeout(PATIENCE, held.wait_for(|held| *held == 1)).await.expect("the handler waits").expect("it is there");
+    drop(leaving);
+    kept.has(2).await;
+    // One that stays until the server stops.
+    let _staying = send("/held/8").await;
+    timeout(PATIENCE, held.wait_for(|held| *held == 2)).await.expect("the handler waits").expect("it is there");
+    stop.send(()).expect("it serves");
+    assert!(!serving.await.expect("no panic").expect("served"), "one has not finished");
+    kept.has(3).await;
+    pump.stop().await;
+
+    let spans = kept.spans();
+    let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, ["GET /orders/{id}", "GET /held/{id}", "GET /held/{id}"], "each is told once");
+    for span in &spans {
+        assert_eq!((span.span_context.trace_id().to_string(), span.parent_span_id.to_string()), (TRACE.into(), CALLER.into()));
+        assert_eq!(said(span, "messaging.message.conversation_id"), "c-7");
+    }
+    let [answered, left, stopped] = &spans[..] else { panic!("three") };
+    assert_eq!((said(answered, "http.response.status_code"), &answered.status), ("200".into(), &Status::Unset));
+    assert_eq!((said(left, "url.path"), said(stopped, "url.path")), ("/held/7".into(), "/held/8".into()));
+    for cancelled in [left, stopped] {
+        assert_eq!(
+            (said(cancelled, "error.type"), said(cancelled, "http.response.status_code")),
+            ("cancelled".into(), "".into())
+        );
+        assert!(
+            matches!(&cancelled.status, Status::Error { description } if description == UNANSWERED),
+            "{:?}",
+            cancelled.status
+        );
+    }
 }

@@ -307,3 +307,6 @@ fn attribute(name: &'static str, value: Value) -> KeyValue {
         Value::Number(number) => KeyValue::new(name, number),
     }
 }
+
+#[cfg(test)]
+mod tests;

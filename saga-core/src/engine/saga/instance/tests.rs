@@ -319,3 +319,39 @@ fn the_clock_of_a_sender_moves_no_deadline() {
         assert!(again.known.timers.values().all(|timer| *timer < at(2_000).after(saga.deadline).after(saga.deadline)));
     }
 }
+
+#[test]
+fn a_trace_that_cannot_be_read_is_none_and_the_instance_is_as_it_was() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut whole = begun(&samples::place_order());
+    whole.known.trace = TraceContext::parse(parent, "a=1");
+    let record = whole.record();
+    assert_eq!(Instance::read(record.clone()).expect("an instance"), whole);
+    let kept: serde_json::Value = serde_json::from_str(&record.body).expect("JSON");
+    assert_eq!(kept["trace"], format!("{parent} a=1"));
+    let mut bare = whole.clone();
+    bare.known.trace = None;
+    for broken in [
+        serde_json::json!(""),
+        serde_json::json!("nonsense"),
+        serde_json::json!(parent.to_uppercase()),
+        serde_json::json!(format!("{parent}-more")),
+        serde_json::json!(parent.replace('4', "0").replace(|c: char| c.is_ascii_hexdigit(), "0")),
+        serde_json::json!(null),
+        serde_json::json!(7),
+        serde_json::json!(1e300),
+        serde_json::json!(true),
+        serde_json::json!([parent]),
+        serde_json::json!({"traceparent": parent}),
+    ] {
+        let mut body = kept.clone();
+        body["trace"] = broken.clone();
+        let read = Instance::read(InstanceRecord { body: body.to_string(), ..record.clone() });
+        assert_eq!(read.expect("an instance"), bare, "{broken}");
+    }
+    // A state that is not valid is none, beside a parent that is.
+    let mut body = kept;
+    body["trace"] = format!("{parent} A=\u{7}").into();
+    let read = Instance::read(InstanceRecord { body: body.to_string(), ..record }).expect("an instance");
+    assert_eq!(read.known.trace, TraceContext::parse(parent, ""));
+}
