@@ -41,6 +41,8 @@
 //! for a service that does not name them itself. One that does may turn on any of their features. The macros of sqlx, `query!` for one, look
 //! for a dependency called `sqlx`. Rust has to be 1.94 or newer, which is what sqlx 0.9 needs.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
 pub mod guide;
 

@@ -11,6 +11,7 @@
 //! - `http`: health, metrics and dead letters as axum routers.
 //! - `testing`: the test pump, fault injection and the conformance suites.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "config")]

@@ -15,6 +15,7 @@
 //! - **Topics have identities**, Kafka's topic ids: one that was created again is another log.
 
 // All of it is in `member::native`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 pub mod config;

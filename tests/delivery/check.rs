@@ -30,3 +30,15 @@ async fn every_problem_is_told_at_once() {
     }
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
 }
+
+#[tokio::test]
+async fn routes_that_nothing_serves_are_a_problem_but_in_a_pump() {
+    let service = || Service::new("shop", Database::memory()).routes(|_| axum::Router::new()).also_under("/api/v1");
+    let expected = "service `shop`: it has routes, and no listener that they are served on; give it one with `Service::listen(..)`, or mount \
+                    the routes in an axum app of your own instead of giving them to the service";
+    assert_eq!(App::new("shop").service(service()).check(), [expected]);
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    assert_eq!(App::new("shop").service(service().listen(listener)).check(), [""; 0]);
+    // A test of the services alone has no use for them.
+    sagas::testing::Pump::of([service()]).start().await;
+}

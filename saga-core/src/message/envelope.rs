@@ -163,8 +163,8 @@ impl Outgoing {
     /// # Errors
     /// When the event's `Serialize` fails.
     pub fn of<E: Event>(event: &E) -> Result<Self, Fault> {
-        let value = serde_json::to_vec(event)
-            .map_err(|error| Fault::new(format!("event {} cannot be written as JSON: {error}", E::NAME)))?;
+        let value =
+            event.to_json().map_err(|error| Fault::new(format!("event {} cannot be written as JSON: {error}", E::NAME)))?;
         Ok(Self {
             name: E::NAME,
             topic: E::TOPIC,

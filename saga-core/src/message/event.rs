@@ -33,10 +33,30 @@ pub trait Event: Payload + Send + Sync + 'static {
     label = "`Serialize`, `Deserialize` or both are missing",
     note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`, on fields that own what they hold"
 )]
-pub trait Payload: Serialize + DeserializeOwned {}
+pub trait Payload: Sized {
+    /// The value as JSON.
+    ///
+    /// # Errors
+    /// When its `Serialize` fails.
+    fn to_json(&self) -> serde_json::Result<Vec<u8>>;
+
+    /// The value that `json` is.
+    ///
+    /// # Errors
+    /// When it is none.
+    fn from_json(json: &[u8]) -> serde_json::Result<Self>;
+}
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned> Payload for T {}
+impl<T: Serialize + DeserializeOwned> Payload for T {
+    fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(json)
+    }
+}
 
 /// What a key field must be: plain text on the wire.
 #[diagnostic::on_unimplemented(
@@ -84,7 +104,7 @@ impl EventType {
 
     /// Reads an `E`; with a key, none that says another one itself.
     pub(crate) fn read<E: Event>(bytes: &[u8], key: Option<&str>) -> Result<E, Fault> {
-        let event: E = serde_json::from_slice(bytes)
+        let event = E::from_json(bytes)
             .map_err(|error| Fault::new(format!("the value is no {} of version {} or below: {error}", E::NAME, E::VERSION)))?;
         match key.map(|key| (key, event.key().to_text())) {
             Some((key, own)) if key != own => {

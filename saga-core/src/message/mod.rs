@@ -47,7 +47,7 @@ mod shard;
 mod trace;
 
 pub use envelope::{Context, Envelope, MAX_AHEAD, Outgoing};
-pub use event::{DecodeFn, Event, EventKey, EventSet, EventType};
+pub use event::{DecodeFn, Event, EventKey, EventSet, EventType, Payload};
 pub use headers::{BadHeader, Wrong};
 pub use identified::Identified;
 pub use record::{Header, Received, Record, TopicPartition};

@@ -168,7 +168,7 @@ impl<E: Event> UndoInput for E {
     fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault> {
         let record =
             record.ok_or_else(|| Fault::new("the step was begun, and nobody knows what came of it: take `Undo<Option<..>>`"))?;
-        Ok(Box::new(serde_json::from_str::<E>(record)?))
+        Ok(Box::new(E::from_json(record.as_bytes())?))
     }
 }
 
@@ -177,7 +177,7 @@ impl<E: Event> UndoInput for Option<E> {
     const MAY_BE_UNKNOWN: bool = true;
 
     fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault> {
-        Ok(Box::new(record.map(serde_json::from_str::<E>).transpose()?))
+        Ok(Box::new(record.map(|record| E::from_json(record.as_bytes())).transpose()?))
     }
 }
 

@@ -103,7 +103,7 @@ impl Pump {
         of_type
             .map(|received| {
                 let value = received.record.value.as_deref().unwrap_or_default();
-                serde_json::from_slice(value).unwrap_or_else(|error| panic!("a {} cannot be read: {error}", E::NAME))
+                E::from_json(value).unwrap_or_else(|error| panic!("a {} cannot be read: {error}", E::NAME))
             })
             .collect()
     }
