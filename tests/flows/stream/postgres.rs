@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ecommerce::Storage;
-use sagas::{id::IdSource, time::Clock};
+use sagas::{id::IdSource, prelude::*, time::Clock};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub(super) struct Scratch {
@@ -19,9 +19,18 @@ impl Scratch {
 
     /// For a service that has at most 8 connections.
     pub(super) fn storage(&self) -> Storage {
+        Storage::Postgres(self.url().parse().unwrap())
+    }
+
+    /// The same, opened.
+    pub(super) async fn open(&self) -> Database {
+        Database::open(&self.url()).await.unwrap()
+    }
+
+    fn url(&self) -> String {
         let server = server();
         let (place, _) = server.rsplit_once('/').unwrap();
-        Storage::Postgres(format!("{place}/{}?pool=8", self.name).parse().unwrap())
+        format!("{place}/{}?pool=8", self.name)
     }
 
     /// How many transactions were ended because two waited for each other, once nobody is connected any more: a connection tells its
