@@ -6,12 +6,16 @@ use ecommerce::services::analytics;
 use sagas::{
     App, Settings,
     id::IdSource,
+    message::{Header, Record},
+    time::Clock,
     transport::{Transport, memory::Memory},
 };
 
 use super::{analytics::unreadable, happenings, postgres::Scratch};
 
-const ORDERS: usize = 150;
+const ORDERS: usize = 8;
+/// How often each event of each order comes, every time with another id.
+const TIMES: usize = 20;
 /// After so many records comes one that cannot be read.
 const EVERY: usize = 7;
 
@@ -21,8 +25,16 @@ fn sum(metrics: &str, series: &str) -> f64 {
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
+/// The same event under another id.
+fn again(mut record: Record, ids: &IdSource) -> Record {
+    record.headers.retain(|header| header.name != "ce_id");
+    record.headers.push(Header::text("ce_id", ids.uuid(Clock::system().now()).to_string()));
+    record
+}
+
 /// The records of an order are on three topics, and so in both lanes. In almost each batch is a record that cannot be read, so that the
 /// others are run one by one: a transaction then makes many calls of the handler, and holds what each has locked until the last has ended.
+/// There are few orders, so that the calls of one lane are about those of the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn transactions_of_several_calls_take_their_locks_in_one_order() {
@@ -33,7 +45,8 @@ async fn transactions_of_several_calls_take_their_locks_in_one_order() {
     let service = analytics::service(scratch.open().await, analytics::stream::StreamLimits::default()).settings(settings);
     let handle = App::new("shop").service(service).start(log.clone()).await.unwrap_or_else(|error| panic!("{error}"));
 
-    let (happened, _) = happenings(&ids, ORDERS);
+    let happened: Vec<_> =
+        vec![happenings(&ids, ORDERS).0; TIMES].into_iter().flatten().map(|record| again(record, &ids)).collect();
     let mut records = Vec::new();
     for some in happened.chunks(EVERY) {
         records.extend_from_slice(some);
