@@ -158,12 +158,6 @@ pub(crate) fn happenings_of_size(ids: &IdSource, orders: usize, more: usize) -> 
     (records, orders)
 }
 
-/// A record of an event that the service takes, and that cannot be read.
-pub(super) fn unreadable(ids: &IdSource) -> Record {
-    let fresh = || ids.uuid(Clock::system().now()).to_string();
-    record("orders", "OrderShipped", &fresh(), &json!("nothing of an order"), &fresh())
-}
-
 /// The record of an event.
 fn record(topic: &str, name: &str, key: &str, value: &Value, id: &str) -> Record {
     let headers = [("ce_specversion", "1.0"), ("ce_id", id), ("ce_type", name), ("ce_source", "test")];
