@@ -2,25 +2,13 @@
 
 use std::sync::Arc;
 
-use ecommerce::Storage;
 use futures_util::future::join_all;
-use sagas::{id::IdSource, time::Clock, transport::memory::Memory};
+use sagas::{id::IdSource, transport::memory::Memory};
 use sagas_tests::{EventStream, ServerEvent};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use super::{Analytics, Instance, happenings};
+use super::{Analytics, Instance, happenings, postgres::Scratch};
 
 const ORDERS: usize = 600;
-
-/// Where PostgreSQL is: what `SAGAS_TEST_POSTGRES` says.
-fn server() -> String {
-    std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".to_owned())
-}
-
-async fn run(sql: String) {
-    let mut connection = PgConnection::connect(&server()).await.expect("a PostgreSQL server: scripts/postgres start");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-}
 
 /// A reader of all there will be.
 async fn from_the_start(instance: &Instance) -> EventStream {
@@ -33,11 +21,8 @@ async fn from_the_start(instance: &Instance) -> EventStream {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
     let (folder, ids) = (tempfile::tempdir().unwrap(), IdSource::random());
-    let name = format!("stream_{}", ids.uuid(Clock::system().now()).simple());
-    run(format!("CREATE DATABASE {name}")).await;
-    let (place, _) = server().rsplit_once('/').map(|(place, name)| (place.to_owned(), name.to_owned())).unwrap();
-    let storage = Storage::Postgres(format!("{place}/{name}?pool=8").parse().unwrap());
-    let service = Analytics::on(folder.path(), Arc::new(Memory::new()), storage);
+    let database = Scratch::new().await;
+    let service = Analytics::on(folder.path(), Arc::new(Memory::new()), database.storage());
     let instances = [service.start().await, service.start().await];
 
     // Four change the instance after every few events; one stays at each.
@@ -88,5 +73,5 @@ async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
     for instance in instances {
         instance.stop().await;
     }
-    run(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    database.drop().await;
 }

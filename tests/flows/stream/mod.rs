@@ -4,6 +4,8 @@ mod analytics;
 mod bounds;
 mod instances;
 mod live;
+mod locks;
+mod postgres;
 mod resume;
 
 pub(crate) use analytics::{Analytics, Instance, happenings, happenings_of_size};

@@ -115,7 +115,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Adds the events to their totals. Comes last in its transaction: others that count events of these types wait for it.
+    /// Adds the events to their totals.
     ///
     /// # Errors
     /// When the database cannot be used.

@@ -27,7 +27,7 @@ pub enum Anything {
     NotificationFailed(NotificationFailed),
 }
 
-/// Counts what is waiting, and tells whoever reads the stream, with a few statements for all of it.
+/// Counts what is waiting, and writes it to the stream, with a few statements for all of it.
 #[handler]
 pub async fn count(
     Batch(events): Batch<Anything>,
@@ -35,12 +35,13 @@ pub async fn count(
     service: ServiceHandle,
     mut tx: Tx,
 ) -> Result<(), Failure> {
+    let log = stream.lock(&mut tx, &service).await?;
     let mut tally = Tally::default();
     for (event, meta) in &events {
         tally.take(event, meta.envelope.time);
     }
     tally.write(&mut tx).await?;
-    stream.write(&mut tx, &service, &events).await?;
+    stream.write(&mut tx, log, &events).await?;
     tally.count(&mut tx).await?;
     Ok(())
 }

@@ -23,12 +23,12 @@ pub fn handlers() -> [Handler; 1] {
 /// The service on `db`, with a stream that has these limits.
 pub fn service(db: Database, limits: StreamLimits) -> Service {
     let stream = Stream::new(limits);
-    let told = stream.clone();
+    let hub = stream.clone();
     Service::new("analytics", db)
         .migrations(MIGRATIONS)
         .state(stream.clone())
         .handlers(handlers())
-        .job(move |service| told.clone().run(service))
+        .job(move |service| hub.clone().run(service))
         .routes(|service| http::routes(service, stream))
         .also_under(VERSION)
 }

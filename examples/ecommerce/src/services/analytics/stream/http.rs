@@ -73,7 +73,7 @@ enum StreamEventName {
 /// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
 /// `id`, has the orders that have changed last, and comes first where the reader has seen nothing; `reset` says that a snapshot follows,
 /// because the reader's last event is too old or of another log. A reader that comes back with the id of its last event misses nothing
-/// and is told nothing twice.
+/// and is sent nothing twice.
 #[utoipa::path(
     get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(

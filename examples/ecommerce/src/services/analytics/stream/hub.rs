@@ -1,7 +1,7 @@
 //! Who reads the stream at this instance, and what hands the changes out to them.
 //!
-//! One task reads the log of changes for all readers. It is woken when a handler here has written to the log, and looks by itself
-//! once a second, for what other instances have written. Where nobody reads, it waits and reads nothing.
+//! One task reads the log of changes for all readers. It is woken when a transaction of a handler here that has written to the log has
+//! committed, and looks by itself once a second, for what other instances have written. Where nobody reads, it waits and reads nothing.
 //!
 //! A reader that takes nothing is nobody's to wait for: its connection is closed when more waits for it than may, and when the
 //! service stops.
@@ -38,9 +38,6 @@ pub(super) const PAGE: usize = 200;
 const CATCHING_UP: usize = 4;
 /// How often the log is looked at for what other instances have written.
 const LOOK: Duration = Duration::from_secs(1);
-/// How soon the log is looked at for what was written here: its transaction commits after the handler that wrote it. It is looked
-/// at again after twice as long, and so on, until it is seen.
-const COMMIT: Duration = Duration::from_millis(5);
 /// How long a stop waits for readers to take what ends their answers.
 const STOP: Duration = Duration::from_millis(500);
 /// How far apart the numbers are at least.
@@ -49,7 +46,7 @@ const NUMBERS: Duration = Duration::from_millis(1_000);
 const READERS: &str = "analytics_stream_readers";
 const SLOW: &str = "analytics_stream_slow_readers_total";
 
-/// What readers are told: an event, written once for all of them.
+/// What readers are sent: an event, written once for all of them.
 #[derive(Debug)]
 pub(super) struct Frame {
     name: &'static str,
@@ -83,7 +80,7 @@ pub(super) struct Hub {
     pub(super) catching_up: Semaphore,
     state: Mutex<State>,
     woken: Notify,
-    /// Told when a place is taken.
+    /// Woken when a place is taken.
     placed: Notify,
     /// The log's name, once it is known.
     name: OnceLock<String>,
@@ -99,9 +96,7 @@ struct State {
     readers: BTreeMap<u64, Reader>,
     /// Up to where the log has been handed out to those that are attached; `None` while there are none.
     position: Option<i64>,
-    /// Up to where handlers here have written, whether or not that is committed.
-    written: i64,
-    /// The numbers as they were told last.
+    /// The numbers as they were sent last.
     numbers: Option<Arc<Frame>>,
     /// Whether they may have changed since.
     stale: bool,
@@ -155,11 +150,9 @@ impl Hub {
         let _ = self.series.set(series);
     }
 
-    /// Says that a handler has written to the log, up to `position`, in a transaction that is about to be committed.
-    pub(super) fn written(&self, position: i64) {
-        let mut state = self.state();
-        state.written = state.written.max(position);
-        if state.position.is_some() {
+    /// Has the log read: a handler here has written to it, and that is committed.
+    pub(super) fn wake(&self) {
+        if self.position().is_some() {
             self.woken.notify_one();
         }
     }
@@ -203,7 +196,7 @@ impl Hub {
 
     fn hand_out_numbers(&self, numbers: Arc<Frame>) {
         let mut state = self.state();
-        let same = state.numbers.as_ref().is_some_and(|told| told.data == numbers.data);
+        let same = state.numbers.as_ref().is_some_and(|sent| sent.data == numbers.data);
         if same || state.position.is_none() {
             return;
         }
@@ -264,12 +257,6 @@ impl Hub {
         }
     }
 
-    /// What is to be done next, and when: whether the numbers are stale, and whether something was written that is not seen yet.
-    fn outlook(&self) -> (bool, bool) {
-        let state = self.state();
-        (state.stale, state.position.is_some_and(|position| state.written > position))
-    }
-
     fn show(&self, state: &State) {
         if let Some((readers, _)) = self.series.get() {
             readers.set_count(state.places.len() as u64);
@@ -300,7 +287,7 @@ impl Place {
         &self.hub
     }
 
-    /// Attaches the reader, which knows the log up to `position`; `None` when others have been told more already, which it has to
+    /// Attaches the reader, which knows the log up to `position`; `None` when others have been sent more already, which it has to
     /// read first. From then on it is given what comes, and at first the numbers. When the channel ends, so should the answer.
     pub(super) fn attach(&self, position: i64) -> Option<mpsc::Receiver<Arc<Frame>>> {
         let mut state = self.hub.state();
@@ -330,7 +317,7 @@ impl Drop for Place {
     }
 }
 
-/// Tells all readers what is written, until the service stops.
+/// Sends all readers what is written, until the service stops.
 pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
     select! {
         () = hand_out(&hub, &service) => {}
@@ -340,7 +327,7 @@ pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
 
 /// Reads the log for all readers.
 async fn hand_out(hub: &Hub, service: &ServiceHandle) {
-    let (mut pause, mut numbers_at, mut failing) = (COMMIT, None::<Instant>, false);
+    let (mut numbers_at, mut failing) = (None::<Instant>, false);
     loop {
         let Some(from) = hub.position() else {
             hub.woken.notified().await;
@@ -348,21 +335,18 @@ async fn hand_out(hub: &Hub, service: &ServiceHandle) {
         };
         hub.disconnect_stalled();
         let looked = look(hub, service, from).await;
-        if !matches!(looked, Ok(0) | Err(_)) {
-            pause = COMMIT;
-        }
         if matches!(looked, Ok(PAGE)) {
             continue;
         }
-        let (stale, unseen) = hub.outlook();
+        let stale = hub.state().stale;
         let until = numbers_at.map_or(Duration::ZERO, |at| (at + NUMBERS).saturating_duration_since(Instant::now()));
-        let told = if stale && until.is_zero() {
+        let sent = if stale && until.is_zero() {
             numbers_at = Some(Instant::now());
-            tell_numbers(hub, service).await
+            send_numbers(hub, service).await
         } else {
             Ok(())
         };
-        match looked.and(told) {
+        match looked.and(sent) {
             Ok(()) if failing => {
                 tracing::info!("the stream goes on");
                 failing = false;
@@ -373,16 +357,10 @@ async fn hand_out(hub: &Hub, service: &ServiceHandle) {
             }
             _ => {}
         }
-        let mut wait = if unseen { pause.min(LOOK) } else { LOOK };
-        if stale && !until.is_zero() {
-            wait = wait.min(until);
-        }
+        let wait = if stale && !until.is_zero() { LOOK.min(until) } else { LOOK };
         select! {
-            () = sleep(wait) => pause = pause.saturating_mul(2).min(LOOK),
-            () = hub.woken.notified() => {
-                pause = COMMIT;
-                sleep(COMMIT).await;
-            }
+            () = sleep(wait) => {}
+            () = hub.woken.notified() => {}
         }
     }
 }
@@ -423,7 +401,7 @@ async fn look(hub: &Hub, service: &ServiceHandle, from: i64) -> Result<usize, Fa
     Ok(changes.len())
 }
 
-async fn tell_numbers(hub: &Hub, service: &ServiceHandle) -> Result<(), Fault> {
+async fn send_numbers(hub: &Hub, service: &ServiceHandle) -> Result<(), Fault> {
     // What changes from here on makes them stale again.
     hub.state().stale = false;
     let numbers = domain::metrics(service.database(), service.clock().now()).await;

@@ -1,6 +1,6 @@
-//! The log of changes, in the service's database: what readers of the stream are told, each change at a position.
+//! The log of changes, in the service's database: what readers of the stream are sent, each change at a position.
 //!
-//! Positions are given and committed in the same order, whichever instance of the service gives them: a transaction first takes
+//! Positions are given and committed in the same order, whichever instance of the service gives them: a transaction first [locks](lock)
 //! the one row of `change_log`, and has it until it has ended. So whoever sees a position sees every one below it, and a reader
 //! that goes on behind the last one that it has seen misses nothing. There is no gap either, as there is in a sequence of the
 //! database: a transaction that is undone gives its positions back.
@@ -68,15 +68,39 @@ pub(super) struct Head {
     pub(super) oldest: i64,
 }
 
-/// Adds to the log what is new of `heard`, keeps the `kept` latest changes, and says which position is the last now; `None` when
-/// nothing is new. `new_name` is the log's name if it has none yet.
+/// The log, locked by a transaction until that has ended.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    /// The position of the last change.
+    last: i64,
+}
+
+/// Locks the log, and makes one named `new_name` when there is none.
 ///
-/// It comes late in its transaction: from its end on, all other transactions that add something wait for this one.
+/// It is the first lock that a transaction of `count` takes of this service's tables, so that no two can wait for each other. There are
+/// more: the rows of orders, of their progress and of the totals. Within a call each is taken in one order, but a transaction can hold
+/// several calls, one for each message where a batch is split, and then the next call takes an order's row while the row of the log is
+/// held since the call before. Another transaction that had that order's row and waited for the log would wait for ever. It also comes first
+/// where nothing will be added: such a call takes totals, before a later one of the same transaction needs the log.
+///
+/// What it costs is that lanes and instances count one after another. They would anyway, from the first total that they have in common.
 ///
 /// # Errors
 /// When the database cannot be used.
-pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept: u32) -> Result<Option<i64>, Fault> {
-    let mut orders = lock(tx, &heard).await?;
+pub(crate) async fn lock(tx: &mut Tx, new_name: String) -> Result<Locked, Fault> {
+    // An update that changes nothing locks the row in both databases; `FOR UPDATE` is not known to SQLite.
+    let row = sqlx::query(
+        "INSERT INTO change_log (one, name, last) VALUES (1, $1, 0) ON CONFLICT (one) DO UPDATE SET last = change_log.last RETURNING last",
+    );
+    Ok(Locked { last: row.bind(new_name).fetch_one(tx).await?.try_get(0)? })
+}
+
+/// Adds to the locked log what is new of `heard`, keeps the `kept` latest changes, and says whether there was any.
+///
+/// # Errors
+/// When the database cannot be used.
+pub(crate) async fn write(tx: &mut Tx, log: Locked, heard: Vec<Heard>, kept: u32) -> Result<bool, Fault> {
+    let mut orders = progress_of(tx, &heard).await?;
     let mut changes = Vec::new();
     for Heard { order_id, change, event_id, at } in heard {
         let order = orders.entry(order_id).or_insert(Progress::NONE);
@@ -85,7 +109,7 @@ pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept
         }
     }
     if changes.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
     let orders: Vec<_> = orders.into_iter().collect();
     for orders in orders.chunks(ROWS) {
@@ -97,16 +121,9 @@ pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept
         sql.query().execute(&mut *tx).await?;
     }
 
-    let last: i64 = sqlx::query(
-        "INSERT INTO change_log (one, name, last) VALUES (1, $1, $2)
-         ON CONFLICT (one) DO UPDATE SET last = change_log.last + excluded.last RETURNING last",
-    )
-    .bind(new_name)
-    .bind(i64::try_from(changes.len())?)
-    .fetch_one(&mut *tx)
-    .await?
-    .try_get(0)?;
-    let first = last - i64::try_from(changes.len())? + 1;
+    let first = log.last + 1;
+    let last = log.last + i64::try_from(changes.len())?;
+    sqlx::query("UPDATE change_log SET last = $1").bind(last).execute(&mut *tx).await?;
     let mut position = first;
     for changes in changes.chunks(ROWS) {
         let mut sql = Statement::new("INSERT INTO order_changes (position, order_id, status, changed_by, event_id, at) VALUES ");
@@ -122,22 +139,21 @@ pub(crate) async fn write(tx: &mut Tx, new_name: String, heard: Vec<Heard>, kept
     if first / every != (last + 1) / every {
         sqlx::query("DELETE FROM order_changes WHERE position <= $1").bind(last - kept).execute(&mut *tx).await?;
     }
-    Ok(Some(last))
+    Ok(true)
 }
 
-/// How far the orders are of which something was heard. They are nobody else's until the transaction has ended: the events of an
-/// order come from several topics, and so to several instances.
-async fn lock(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
-    // In one order in every transaction, so that no two wait for each other.
+/// How far the orders are of which something was heard, as far as that is known. The events of an order come from several topics, and so to
+/// several lanes and instances: the log's lock keeps them apart.
+async fn progress_of(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
     let orders: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
     let orders: Vec<_> = orders.into_iter().collect();
     let mut found = BTreeMap::new();
     for orders in orders.chunks(ROWS) {
-        let mut sql = Statement::new("INSERT INTO order_progress (order_id, heard, status) VALUES ");
-        sql.rows(orders, |row, order_id| {
-            row.bind(order_id.to_string())?.bind(Progress::NONE.heard)?.bind(Progress::NONE.status.as_str()).map(drop)
-        })?;
-        sql.push(" ON CONFLICT (order_id) DO UPDATE SET heard = order_progress.heard RETURNING order_id, heard, status");
+        let mut sql = Statement::new("SELECT order_id, heard, status FROM order_progress WHERE order_id IN (");
+        for (at, order_id) in orders.iter().enumerate() {
+            sql.push(if at == 0 { "" } else { ", " }).bind(order_id.to_string())?;
+        }
+        sql.push(")");
         for row in sql.query().fetch_all(&mut *tx).await? {
             let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
             found.insert(order_id.parse()?, Progress { heard: row.try_get("heard")?, status: status.parse()? });

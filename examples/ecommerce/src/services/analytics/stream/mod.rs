@@ -1,8 +1,8 @@
 //! The stream of events that a browser or a program reads: each change of an order, and the numbers.
 //!
 //! The handler writes each change into a log (`log`) in its own transaction, at a position, which is in the event's id. A reader that
-//! comes back says the last id it has seen, at whichever instance of the service, and is told what came behind it: first from
-//! the log, then as it comes. So nothing is missed and nothing is told twice, whatever became of the connection, of the process or
+//! comes back says the last id it has seen, at whichever instance of the service, and is sent what came behind it: first from
+//! the log, then as it comes. So nothing is missed and nothing is sent twice, whatever became of the connection, of the process or
 //! of the instance that it was connected to. What is too old to be known, or is no position of this log, is answered by `reset` and
 //! a snapshot.
 //!
@@ -23,7 +23,7 @@ use sagas::{Fault, extract::Meta, http::Connection, prelude::*};
 use self::{
     hub::{Hub, Place},
     id::EventId,
-    log::Heard,
+    log::{Heard, Locked},
     progress::Change,
 };
 use super::handlers::Anything;
@@ -59,18 +59,26 @@ impl Stream {
         Self(Arc::new(Hub::new(limits)))
     }
 
-    /// Adds to the log what `events` change, in their transaction. Comes late there.
+    /// Locks the log until the transaction has ended. Comes first in each call of a handler: see [`log::lock`].
     ///
     /// # Errors
     /// When the database cannot be used.
-    pub(super) async fn write(&self, tx: &mut Tx, service: &ServiceHandle, events: &[(Anything, Meta)]) -> Result<(), Fault> {
+    pub(super) async fn lock(&self, tx: &mut Tx, service: &ServiceHandle) -> Result<Locked, Fault> {
+        log::lock(tx, EventId::new_name(service.ids().uuid(tx.now()))).await
+    }
+
+    /// Adds to the locked log what `events` change, and wakes the task that reads it once that is committed.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub(super) async fn write(&self, tx: &mut Tx, log: Locked, events: &[(Anything, Meta)]) -> Result<(), Fault> {
         let heard = events.iter().filter_map(|(event, meta)| {
             let (order_id, change) = Change::of(event)?;
             Some(Heard { order_id, change, event_id: meta.envelope.id.to_string(), at: meta.envelope.time })
         });
-        let new_name = EventId::new_name(service.ids().uuid(tx.now()));
-        if let Some(position) = log::write(tx, new_name, heard.collect(), self.0.limits.kept).await? {
-            self.0.written(position);
+        if log::write(tx, log, heard.collect(), self.0.limits.kept).await? {
+            let hub = self.0.clone();
+            tx.after_commit(move || hub.wake());
         }
         Ok(())
     }
@@ -80,7 +88,7 @@ impl Stream {
         self.0.observe(service);
     }
 
-    /// Tells the readers what is written, until the service stops.
+    /// Sends the readers what is written, until the service stops.
     pub(super) async fn run(self, service: ServiceHandle) {
         hub::run(self.0, service).await;
     }

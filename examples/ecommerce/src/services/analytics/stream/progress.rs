@@ -122,14 +122,13 @@ mod tests {
 
     fn statuses(changes: &[Change]) -> Vec<&'static str> {
         let mut progress = Progress::NONE;
-        let told = changes.iter().filter_map(|change| progress.apply(*change).then_some(progress.status.as_str()));
-        told.collect()
+        changes.iter().filter_map(|change| progress.apply(*change).then_some(progress.status.as_str())).collect()
     }
 
     #[test]
-    fn the_flows_are_told_as_they_go() {
+    fn the_flows_are_shown_as_they_go() {
         use Change::{Cancelled, Confirmed, Created, Insufficient, Paid, PaymentFailed, Refunded, Released, Reserved, Shipped};
-        for (changes, told) in [
+        for (changes, shown) in [
             (
                 &[Created, Reserved, Paid, Confirmed, Shipped][..],
                 &["CREATED", "INVENTORY_RESERVED", "PAYMENT_PROCESSED", "COMPLETED", "SHIPPED"][..],
@@ -144,18 +143,18 @@ mod tests {
                 &["CREATED", "INVENTORY_RESERVED", "PAYMENT_PROCESSED", "CANCELLED", "CANCELLED", "CANCELLED"],
             ),
         ] {
-            assert_eq!(statuses(changes), told, "{changes:?}");
+            assert_eq!(statuses(changes), shown, "{changes:?}");
         }
     }
 
     #[test]
-    fn an_overtaken_event_is_told_and_takes_nothing_back() {
-        let told = statuses(&[Change::Created, Change::Confirmed, Change::Paid, Change::Reserved]);
-        assert_eq!(told, ["CREATED", "COMPLETED", "COMPLETED", "COMPLETED"]);
+    fn an_overtaken_event_is_shown_and_takes_nothing_back() {
+        let shown = statuses(&[Change::Created, Change::Confirmed, Change::Paid, Change::Reserved]);
+        assert_eq!(shown, ["CREATED", "COMPLETED", "COMPLETED", "COMPLETED"]);
     }
 
     #[test]
-    fn an_event_that_comes_again_is_not_told() {
+    fn an_event_that_comes_again_is_not_shown() {
         for change in ALL {
             assert_eq!(statuses(&[change, change]), [change.status().as_str()], "{change:?}");
         }

@@ -1,4 +1,4 @@
-//! What one reader is told: what it has missed, from the log, and then what comes.
+//! What one reader is sent: what it has missed, from the log, and then what comes.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -25,7 +25,7 @@ const SNAPSHOT: usize = 500;
 /// How many orders it has at most.
 const ORDERS: usize = 100;
 
-/// Why a reader is not told what came behind the id that it has named.
+/// Why a reader is not sent what came behind the id that it has named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Reset {
@@ -68,7 +68,7 @@ pub(super) struct Reader {
     place: Place,
     service: ServiceHandle,
     log: String,
-    /// Up to where it knows the log, once `ready` is told.
+    /// Up to where it knows the log, once `ready` is sent.
     position: i64,
     ready: VecDeque<Event>,
     /// Where it is given what comes, once it knows all that came before.
@@ -83,7 +83,7 @@ impl Reader {
     pub(super) async fn new(place: Place, service: ServiceHandle, seen: Option<EventId>) -> Result<Self, Fault> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Told {
+        struct Body {
             reason: Reset,
             detail: &'static str,
             last_event_id: String,
@@ -96,8 +96,8 @@ impl Reader {
             (Some(seen), None) => seen.position,
             _ => {
                 if let (Some(seen), Some(reason)) = (&seen, reset) {
-                    let told = Told { reason, detail: reason.detail(), last_event_id: seen.to_string() };
-                    ready.push_back(Frame::new("reset", None, &told)?.event());
+                    let body = Body { reason, detail: reason.detail(), last_event_id: seen.to_string() };
+                    ready.push_back(Frame::new("reset", None, &body)?.event());
                 }
                 let id = EventId { name: head.name.clone(), position: head.last };
                 let snapshot = snapshot(service.database(), head.last).await?;
@@ -125,7 +125,7 @@ impl Reader {
                 return frames.recv().await.map(|frame| frame.event());
             }
             if let Err(error) = self.catch_up().await {
-                tracing::warn!(%error, "a reader cannot be told what it has missed; it is disconnected, and asks again");
+                tracing::warn!(%error, "a reader cannot be sent what it has missed; it is disconnected, and asks again");
                 return None;
             }
         }
