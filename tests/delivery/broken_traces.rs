@@ -45,17 +45,18 @@ fn traced(headers: &[Header]) -> Vec<Header> {
     headers.iter().filter(|header| header.name.starts_with("trace")).cloned().collect()
 }
 
-async fn goes_on(database: Database) {
+/// On `database`, and after a restart on the same, or on `again` if it is opened anew.
+async fn goes_on(database: Database, again: Option<Database>) {
     let fails = Arc::new(AtomicBool::new(true));
     let it = fails.clone();
     let plan = Plan::new(move |_, _| if it.load(Ordering::SeqCst) { Step::Retry } else { Step::Done });
     let (clock, gathered) = (clock(), Gathered::default());
     let log = Arc::new(Memory::with_clock(clock.clone()));
-    let start = |seed| {
-        let service = service(&database, &plan).handlers(handlers![bare]);
+    let start = |database: &Database, seed| {
+        let service = service(database, &plan).handlers(handlers![bare]);
         Pump::of([service]).on(log.clone()).clock(clock.clone()).seed(seed).traces(gathered.traces()).start()
     };
-    let (pump, all) = (start(1).await, broken());
+    let (pump, all) = (start(&database, 1).await, broken());
     for (number, headers) in all.iter().enumerate() {
         let (key, value) = (format!("o{number}"), format!(r#"{{"order_id":"o{number}","number":{number}}}"#));
         let mut record = record(Some(key.as_bytes()), Some(value.as_bytes()), &[("ce_type", "Placed")]);
@@ -64,9 +65,14 @@ async fn goes_on(database: Database) {
     }
     pump.run_until_quiet().await;
     assert_eq!(plan.calls().len(), all.len());
-    drop(pump);
     // What is parked is read back.
-    let pump = start(2).await;
+    let pump = if let Some(again) = again {
+        pump.stop().await;
+        start(&again, 2).await
+    } else {
+        drop(pump);
+        start(&database, 2).await
+    };
     for _ in 0..3 {
         pump.advance(Duration::from_secs(4)).await;
     }
@@ -101,7 +107,7 @@ async fn goes_on(database: Database) {
 #[tokio::test]
 async fn a_trace_that_is_broken_fails_no_message() {
     for database in databases().await {
-        goes_on(database).await;
+        goes_on(database, None).await;
     }
 }
 
@@ -109,5 +115,5 @@ async fn a_trace_that_is_broken_fails_no_message() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_trace_that_is_broken_fails_no_message_on_postgres() {
     let schema = Schema::new();
-    goes_on(schema.open().await).await;
+    goes_on(schema.open().await, Some(schema.open().await)).await;
 }

@@ -135,12 +135,14 @@ async fn goes_on_with(site: Site, trace: &Value) {
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
     stage.pump.run_until_quiet().await;
     write_trace(&site, trace).await;
-    in_time(&stage, "its deadline has given it up", async || stage.books().status(7) == Some(Status::Cancelled)).await;
+    stage.pump.advance(Duration::from_secs(15 * 60)).await;
+    assert_eq!(stage.books().status(7), Some(Status::Cancelled), "its deadline has given it up: {trace}");
     assert_eq!(condition(&stage, "saga_unreadable"), 0.0, "{trace}");
     stage.pump.stop().await;
     let spans = gathered.spans();
     for begins in ["retry PlaceOrder", "deadline PlaceOrder"] {
-        assert_eq!(spans.only("order", begins).parent, None, "{trace}: {begins} is of a trace of its own");
+        let told = spans.of("order", begins);
+        assert!(!told.is_empty() && told.iter().all(|span| span.parent.is_none()), "{trace}: {begins} is of a trace of its own");
     }
 }
 
