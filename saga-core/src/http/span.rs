@@ -55,7 +55,7 @@ impl RequestSpan {
         let probe = caller.is_none() && PROBED.contains(&route);
         let context = if probe && spans.is_on() { context.with_sampled(false) } else { context };
         let began = spans.begin(&context);
-        let told = began.is_told().then(|| {
+        let told = began.is_recorded().then(|| {
             let method = known(request.method());
             let mut said = vec![
                 ("http.request.method", Value::Word(method.unwrap_or("_OTHER"))),

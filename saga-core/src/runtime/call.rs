@@ -57,7 +57,7 @@ pub(crate) async fn call(
     let series = &core.handler_series[handler];
     let began = tokio::time::Instant::now();
     let running = AssertUnwindSafe(async { function(invocation).await }).catch_unwind();
-    let own = telling.is_told().then(|| item.span.context.child(&core.ids));
+    let own = telling.is_recorded().then(|| item.span.context.child(&core.ids));
     let (outcome, timed_out) = async {
         tokio::select! {
             biased;

@@ -352,12 +352,12 @@ async fn write_down(
 
 /// Tells what the handler did outside, `until` it began its transaction, or to its end.
 fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
-    if began.is_told() {
+    if began.is_recorded() {
         let name = core.handlers[handler].options().name;
         let span = Span::new(&within.child(&core.ids), format!("call {name}"), Kind::Internal)
             .within(within)
             .with([("sagas.handler", name.into())]);
-        core.spans.tell(span.from(began, if until.is_told() { until } else { Moment::now() }));
+        core.spans.tell(span.from(began, if until.is_recorded() { until } else { Moment::now() }));
     }
 }
 

@@ -108,7 +108,7 @@ impl UnitOfWork {
             let core = &self.core;
             self.context.trace = core.spans.follow(Some(&parent), &core.ids);
             self.parent = Some(parent.span_id());
-            if !self.began.is_told() || !self.context.trace.is_sampled() {
+            if !self.began.is_recorded() || !self.context.trace.is_sampled() {
                 self.began = core.spans.begin(&self.context.trace);
             }
         }

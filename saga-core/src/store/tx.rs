@@ -87,8 +87,8 @@ impl Tx {
     /// # use std::sync::Arc;
     /// # use saga_core::store::Tx;
     /// # use tokio::sync::Notify;
-    /// # async fn write(_: &mut Tx) -> Result<(), saga_core::Fault> { Ok(()) }
-    /// async fn add(tx: &mut Tx, readers: Arc<Notify>) -> Result<(), saga_core::Fault> {
+    /// # async fn write(_: &mut Tx) -> Result<(), saga_core::failure::Fault> { Ok(()) }
+    /// async fn add(tx: &mut Tx, readers: Arc<Notify>) -> Result<(), saga_core::failure::Fault> {
     ///     write(tx).await?;
     ///     // Woken earlier, they would not see what was written.
     ///     tx.after_commit(move || readers.notify_waiters());

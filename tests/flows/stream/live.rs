@@ -137,3 +137,26 @@ async fn numbers_come_when_they_change_and_once_a_second_at_most() {
     }
     instance.stop().await;
 }
+
+/// The log is looked at when a handler's transaction has committed, and not only once a second, as for what other instances write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_sent_once_it_is_committed() {
+    const ROUNDS: usize = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let service = Analytics::new(folder.path());
+    let ids = sagas::id::IdSource::random();
+    let instance = service.start().await;
+    let mut stream = instance.read().await;
+    stream.next_of("metrics").await;
+    let mut took = Vec::new();
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        service.publish(happenings(&ids, 1).0).await;
+        stream.orders(4).await;
+        took.push(began.elapsed());
+    }
+    // One that waits for the next look takes almost a second, for the last has just been.
+    let at_once = took.iter().filter(|took| **took < Duration::from_millis(700)).count();
+    assert!(at_once >= ROUNDS / 2, "{took:?}");
+    instance.stop().await;
+}

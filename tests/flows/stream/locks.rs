@@ -16,7 +16,7 @@ use super::{happenings, postgres::Scratch};
 
 const ORDERS: usize = 40;
 /// How often each event of each order comes, every time with another id.
-const TIMES: usize = 5;
+const TIMES: usize = 3;
 /// After so many records comes one that cannot be read.
 const EVERY: usize = 7;
 

@@ -58,9 +58,9 @@ impl Delivery {
     /// Something is done for the message. Of several beginnings the first counts: a transaction may run again.
     pub(crate) fn begins(&self, core: &Core) {
         let now = core.spans.begin(&self.context);
-        if now.is_told() {
+        if now.is_recorded() {
             let mut state = self.state();
-            if !state.began.is_told() {
+            if !state.began.is_recorded() {
                 state.began = now;
             }
         }
@@ -84,7 +84,7 @@ impl Delivery {
     }
 
     fn has_begun(&self) -> bool {
-        self.told && self.state().began.is_told()
+        self.told && self.state().began.is_recorded()
     }
 
     /// It is over: what it led to is durable.
@@ -136,7 +136,7 @@ impl Commit {
 
     /// It has committed, and with it `items` are over. Of one delivery it is a part; of several it is none, and links to them.
     pub(crate) fn ended<'i>(self, core: &Core, items: impl IntoIterator<Item = &'i Item>) {
-        if !self.0.is_told() {
+        if !self.0.is_recorded() {
             return;
         }
         let items: Vec<_> = items.into_iter().filter(|item| item.span.has_begun()).collect();

@@ -19,7 +19,7 @@ impl Making {
         let trace = within.trace.child(&core.ids);
         let name = event.name;
         let record = event.into_record_within(id, &core.name, now, within, &trace);
-        if began.is_told() {
+        if began.is_recorded() {
             let span = Span::new(&trace, format!("create {}", record.topic), Kind::Producer)
                 .within(&within.trace)
                 .with(messaging::operation("create", "create"))
@@ -33,7 +33,7 @@ impl Making {
     /// `copy` is of a record that was received, with its headers, and leaves within the span of `within`.
     pub(crate) fn copy(&mut self, core: &Core, copy: &Record, within: &crate::message::TraceContext) {
         let began = core.spans.begin(within);
-        if began.is_told() {
+        if began.is_recorded() {
             let span = Span::new(&within.child(&core.ids), format!("create {}", copy.topic), Kind::Producer)
                 .within(within)
                 .with(messaging::operation("create", "create"))

@@ -70,12 +70,12 @@ impl Sending {
 
     /// `record` was answered.
     pub(crate) fn answered(&self, core: &Core, record: &Record, answer: &Result<Position, TransportError>) {
-        if !self.began.is_told() {
+        if !self.began.is_recorded() {
             return;
         }
         // What made the record; one that is not valid is not ours.
         let Some(made) = record.header(headers::TRACEPARENT).and_then(|parent| TraceContext::parse(parent, "")) else { return };
-        if !core.spans.begin(&made).is_told() {
+        if !core.spans.begin(&made).is_recorded() {
             return;
         }
         let position = answer.as_ref().ok();

@@ -161,7 +161,7 @@ impl Spans {
 
     /// Tells a span that ends now, if it has a beginning.
     pub(crate) fn end(&self, began: Moment, span: impl FnOnce() -> Span) {
-        if began.is_told() {
+        if began.is_recorded() {
             self.tell(span().from(began, Moment::now()));
         }
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use crate::message::TraceContext;
 
-/// When something began that is told; empty for what is not.
+/// When something began of which a span is made; empty for what has none.
 ///
 /// It is of the machine's clock, to the nanosecond, as collectors want it: the clock of a service stands still in tests, and goes by
 /// milliseconds.
@@ -24,14 +24,14 @@ impl Moment {
         Self()
     }
 
-    /// Whether what began then is told.
+    /// Whether a span is made of what began then.
     #[cfg(feature = "otel")]
-    pub(crate) fn is_told(self) -> bool {
+    pub(crate) fn is_recorded(self) -> bool {
         self.0.is_some()
     }
 
     #[cfg(not(feature = "otel"))]
-    pub(crate) fn is_told(self) -> bool {
+    pub(crate) fn is_recorded(self) -> bool {
         false
     }
 
