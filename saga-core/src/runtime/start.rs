@@ -31,7 +31,8 @@ pub(crate) fn problems(services: &[Service]) -> Vec<String> {
         #[cfg(feature = "http")]
         if service.listener.is_none() && (service.routes.is_some() || service.prefix.is_some()) {
             problems.push(format!(
-                "service `{name}`: it has routes, and no listener that they are served on; give it one with `Service::listen(..)`, or                  mount the routes in an axum app of your own instead of giving them to the service"
+                "service `{name}`: it has routes, and no listener that they are served on; give it one with `Service::listen(..)`, or \
+                 mount the routes in an axum app of your own instead of giving them to the service"
             ));
         }
     }

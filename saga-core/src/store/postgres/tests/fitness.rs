@@ -252,6 +252,8 @@ async fn a_schema_that_may_not_be_used_any_more_is_named() {
     // Taken away in the middle of a transaction, whose commit looks again where its statements went.
     let mut tx = store.begin().await.unwrap();
     execute(&mut owner, format!("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER", schema.0)).await;
+    // A session hears of it when it next opens a table.
+    native(&mut *tx).execute(sqlx::raw_sql("SELECT FROM pg_catalog.pg_namespace LIMIT 1")).await.unwrap();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains(&fix)), "{error}");
     let error = store.check().await.unwrap_err();
