@@ -118,7 +118,7 @@ async fn give_up(On(placed): On<Placed>, mut tx: Tx, State(hooks): State<Hooks>)
 
 /// Under a savepoint.
 #[handler(retry(max = 3, backoff = "1s..4s"), timeout = "1h", exhausted = give_up)]
-async fn refusing(
+async fn declining(
     On(placed): On<Placed>,
     mut tx: Tx,
     meta: Meta,
@@ -166,7 +166,7 @@ async fn batched(
 fn all() -> [(&'static str, Vec<Handler>); 4] {
     [
         ("held", handlers![held].to_vec()),
-        ("refusing", handlers![refusing].to_vec()),
+        ("refusing", handlers![declining].to_vec()),
         ("detached", handlers![detached].to_vec()),
         ("batched", handlers![batched].to_vec()),
     ]
@@ -215,7 +215,7 @@ async fn each_is_called_once_and_in_the_order_of_its_key() {
 #[tokio::test]
 async fn what_was_written_is_there_when_it_is_called() {
     #[derive(Clone)]
-    struct Found(Database, mpsc::UnboundedSender<(u32, bool)>);
+    struct Found(Database, mpsc::Sender<(u32, bool)>);
 
     #[handler]
     async fn reading(
@@ -229,13 +229,13 @@ async fn what_was_written_is_there_when_it_is_called() {
         tx.after_commit(move || {
             tokio::spawn(async move {
                 let there = rows(&database).await.iter().any(|(_, number)| *number == i64::from(placed.number));
-                found.send((placed.number, there)).unwrap();
+                found.send((placed.number, there)).await.unwrap();
             });
         });
         Ok(())
     }
 
-    let (database, plan, (sender, mut found)) = (sqlite().await, Plan::done().rows(), mpsc::unbounded_channel());
+    let (database, plan, (sender, mut found)) = (sqlite().await, Plan::done().rows(), mpsc::channel(MESSAGES as usize));
     let payments = service(&database, &plan).state(Found(database.clone(), sender)).handlers(handlers![reading]);
     let pump = Pump::of([payments]).start().await;
     for number in 0..MESSAGES {
