@@ -47,6 +47,10 @@ openapi *args:
 watch *args:
     scripts/watch {{ args }}
 
+# The crates of strangers, each built and tested by itself; `just stranger --msrv` with the oldest Rust.
+stranger *args:
+    scripts/stranger {{ args }}
+
 # The architecture rules alone.
 architecture:
     cargo test -p sagas-tests --test architecture
