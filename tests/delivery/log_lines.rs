@@ -115,7 +115,9 @@ async fn what_fails_again_is_a_warning_that_says_what_and_when() {
     let told = lines.with("a part is missing");
     let [first, second, last] = &told[..] else { panic!("each failure is told once: {told:#?}") };
     for line in &told {
-        for said in ["service=\"workshop\"", "handler=\"break_down\"", "event=\"Placed\"", "topic=\"orders\"", "key=a", "message_id="] {
+        for said in
+            ["service=\"workshop\"", "handler=\"break_down\"", "event=\"Placed\"", "topic=\"orders\"", "key=a", "message_id="]
+        {
             assert!(line.contains(said), "{said}: {line}");
         }
     }
@@ -133,6 +135,7 @@ async fn a_service_says_what_it_is_when_it_starts_and_that_it_has_stopped() {
     pump.stop().await;
     let (started, stopped) = (lines.with("the service has started"), lines.with("the service has stopped"));
     assert_eq!((started.len(), stopped.len()), (1, 1), "{started:?} {stopped:?}");
-    let said = format!("reads=[\"{}\"] database=\"memory\" listener=\"none\" sagas=\"{}\"", Placed::TOPIC, env!("CARGO_PKG_VERSION"));
+    let said =
+        format!("reads=[\"{}\"] database=\"memory\" listener=\"none\" sagas=\"{}\"", Placed::TOPIC, env!("CARGO_PKG_VERSION"));
     assert!(started[0].contains("service=\"speaker\"") && started[0].contains(&said), "{started:?}");
 }

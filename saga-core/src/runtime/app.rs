@@ -404,7 +404,14 @@ impl Running {
         let address: Option<SocketAddr> = None;
         let listener = address.map_or_else(|| "none".to_owned(), |address| address.to_string());
         let (reads, database) = (core.directory.topics(), core.store().place());
-        tracing::info!(service = &*core.name, ?reads, database, listener, sagas = env!("CARGO_PKG_VERSION"), "the service has started");
+        tracing::info!(
+            service = &*core.name,
+            ?reads,
+            database,
+            listener,
+            sagas = env!("CARGO_PKG_VERSION"),
+            "the service has started"
+        );
         Ok(Self { service: handle, stop_intake, stop_relay, intake, relay, background, address })
     }
 
@@ -535,7 +542,11 @@ impl Handle {
             let took_ms = began.elapsed().as_millis();
             match in_time && closed {
                 true => tracing::info!(service, took_ms, "the service has stopped"),
-                false => tracing::warn!(service, took_ms, "the service has stopped before it had finished; what is left is done after its next start"),
+                false => tracing::warn!(
+                    service,
+                    took_ms,
+                    "the service has stopped before it had finished; what is left is done after its next start"
+                ),
             }
         }
         in_time && closed

@@ -161,7 +161,9 @@ impl Failed {
         }
         match (ended, after) {
             // Everyday business, and as often as there are messages: an open breaker, a database that is away.
-            (Ended::Later { .. }, After::Park { attempts, due }) => say!(debug, core, item, handler, attempts, due, error, "put off"),
+            (Ended::Later { .. }, After::Park { attempts, due }) => {
+                say!(debug, core, item, handler, attempts, due, error, "put off")
+            }
             // Once is nothing: another attempt mends most failures.
             (_, After::Park { attempts: 1, due }) => say!(info, core, item, handler, 1, due, error, "delivery failed"),
             (_, After::Park { attempts, due }) => say!(warn, core, item, handler, attempts, due, error, "delivery failed"),

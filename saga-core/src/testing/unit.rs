@@ -119,7 +119,7 @@ impl Published {
     /// When one cannot be read as what it was written as.
     pub fn of<E: Event>(&self) -> Vec<E> {
         let of_type = self.0.iter().filter(|event| (event.name, event.topic) == (E::NAME, E::TOPIC));
-        of_type.map(|event| serde_json::from_slice(&event.value).unwrap_or_else(|error| panic!("{}: {error}", E::NAME))).collect()
+        of_type.map(|event| E::from_json(&event.value).unwrap_or_else(|error| panic!("{}: {error}", E::NAME))).collect()
     }
 
     /// How many there are, of all types.
@@ -150,7 +150,8 @@ mod tests {
         store::{Database, Migration, Tx},
     };
 
-    const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "notes", sql: "CREATE TABLE notes (number BIGINT NOT NULL)" }];
+    const MIGRATIONS: &[Migration] =
+        &[Migration { version: 1, name: "notes", sql: "CREATE TABLE notes (number BIGINT NOT NULL)" }];
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Noted(u64);
