@@ -52,6 +52,32 @@ async fn the_dead_letter_that_stands_in_the_way_is_told() {
 }
 
 #[tokio::test]
+async fn a_step_whose_message_is_a_dead_letter_is_not_said_to_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = Services::in_folder(folder.path()).await;
+    services.keep(&services.instance("stuck", 20 * MINUTE, &["InventoryReserved"])).await;
+    let (begun, until) = (services.ago(19 * MINUTE), services.ago(18 * MINUTE));
+    services.step("payment", "stuck", "ProcessPayment", StepState::Begun, begun, Some(until)).await;
+    services.bury("payment", "letter-3", "stuck", "InventoryReserved", "inventory", "no such card").await;
+    services.keep(&services.instance("done", 2 * MINUTE, &["InventoryReserved", "PaymentProcessed", "OrderConfirmed"])).await;
+    services.bury("payment", "letter-4", "done", "InventoryReserved", "inventory", "no such card").await;
+    services.stop().await;
+    let story = text(folder.path(), &["explain", "stuck"], 0).await;
+    tells(
+        &story,
+        &["payment gave InventoryReserved up 1m", "after 5 attempts: it is the dead letter letter-3, and is not tried again"],
+    );
+    assert!(!story.contains("tries again when it runs"), "{story}");
+    tells(&text(folder.path(), &["explain", "done"], 0).await, &["letter-4", "the flow has ended without them"]);
+    let report = text(folder.path(), &["check"], 1).await;
+    tells(&report, &["POST /dead-letters/letter-3/retry at service payment", "its flow has ended as COMPLETED without it"]);
+    assert!(
+        report.contains("POST /dead-letters/letter-4/discard at service payment") && !report.contains("an attempt at"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
 async fn what_the_flow_does_not_allow_is_told() {
     let story = explained("odd").await;
     tells(&story, &["1 event, noted in the timeline", "not allowed: InventoryReserved contradicts InventoryInsufficient"]);
@@ -83,9 +109,14 @@ async fn programs_get_one_value() {
         "service": "payment",
         "on": "InventoryReserved",
         "events": ["PaymentProcessed", "PaymentFailed"],
-        "remark": null
+        "remark": story["missing"][0]["remark"].clone()
     });
     assert_eq!(story["missing"], json!([missing]));
+    let remark = missing["remark"].as_str().unwrap();
+    assert!(
+        remark.starts_with("payment gave InventoryReserved up ")
+            && remark.ends_with("POST /dead-letters/letter-1/retry at payment")
+    );
     let letters = story["deadLetters"].as_array().unwrap();
     assert_eq!((letters.len(), &letters[0]["id"], &letters[0]["state"]), (1, &json!("letter-1"), &json!("open")));
     assert_eq!(story["operations"][0]["path"], "/sagas/PlaceOrder/attention/retry");

@@ -98,3 +98,44 @@ async fn not_now_is_put_off_and_no_failure() {
     assert!(failed[0].contains("INFO") && failed[0].contains("planned"), "{failed:?}");
     pump.stop().await;
 }
+
+#[handler(retry(max = 3, backoff = "1s..1s"))]
+async fn break_down(On(_placed): On<Placed>) -> Result<(), Failure> {
+    Err(Failure::retry("a part is missing"))
+}
+
+#[tokio::test]
+async fn what_fails_again_is_a_warning_that_says_what_and_when() {
+    let (lines, _guard) = Lines::heard(tracing::Level::INFO);
+    let pump = Pump::of([Service::new("workshop", Database::memory()).handlers(handlers![break_down])]).start().await;
+    pump.publish(&placed("a", 0)).await;
+    for _ in 0..4 {
+        pump.advance(Duration::from_secs(2)).await;
+    }
+    let told = lines.with("a part is missing");
+    let [first, second, last] = &told[..] else { panic!("each failure is told once: {told:#?}") };
+    for line in &told {
+        for said in
+            ["service=\"workshop\"", "handler=\"break_down\"", "event=\"Placed\"", "topic=\"orders\"", "key=a", "message_id="]
+        {
+            assert!(line.contains(said), "{said}: {line}");
+        }
+    }
+    assert!(first.contains(" INFO ") && first.contains("delivery failed") && first.contains("attempt=1"), "{first}");
+    assert!(second.contains(" WARN ") && second.contains("delivery failed") && second.contains("attempt=2"), "{second}");
+    assert!(second.contains("next_attempt=2026-01-01T00:00:0"), "{second}");
+    assert!(last.contains(" WARN ") && last.contains("dead-lettered") && last.contains("attempts=3"), "{last}");
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_says_what_it_is_when_it_starts_and_that_it_has_stopped() {
+    let (lines, _guard) = Lines::heard(tracing::Level::INFO);
+    let pump = Pump::of([Service::new("speaker", Database::memory()).handlers(handlers![speak])]).start().await;
+    pump.stop().await;
+    let (started, stopped) = (lines.with("the service has started"), lines.with("the service has stopped"));
+    assert_eq!((started.len(), stopped.len()), (1, 1), "{started:?} {stopped:?}");
+    let said =
+        format!("reads=[\"{}\"] database=\"memory\" listener=\"none\" sagas=\"{}\"", Placed::TOPIC, env!("CARGO_PKG_VERSION"));
+    assert!(started[0].contains("service=\"speaker\"") && started[0].contains(&said), "{started:?}");
+}

@@ -8,7 +8,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{runtime::Unavailable, store::StoreError};
+use crate::{
+    failure::Fault,
+    runtime::Unavailable,
+    store::{StoreError, is_unavailable},
+};
 
 /// How long a client is asked to wait before it asks an unavailable service again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -209,6 +213,21 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// 503 where the database cannot be used now, and 500 for anything else.
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        if is_unavailable(fault.error()) { Self::unavailable(fault) } else { Self::internal(fault) }
+    }
+}
+
+/// 503 where the database cannot be used now, and 500 for anything else, as for a statement that is wrong.
+#[cfg(feature = "sql")]
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Fault::from(error).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -243,8 +262,26 @@ mod tests {
             Problem::internal("password=secret"),
             Problem::from(StoreError::Unavailable("/secret/path.db is locked".to_owned())),
             Problem::from(Unavailable { reason: "secret".to_owned(), outage: true }),
+            Problem::from(Fault::new("the secret")),
         ] {
             assert!(!json(problem).await.to_string().contains("secret"));
+        }
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn only_what_may_pass_is_to_be_asked_again() {
+        let away = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for (problem, status) in [
+            (Problem::from(sqlx::Error::PoolTimedOut), 503),
+            (Problem::from(sqlx::Error::Io(away())), 503),
+            (Problem::from(sqlx::Error::RowNotFound), 500),
+            (Problem::from(Fault::from(sqlx::Error::Io(away()))), 503),
+            (Problem::from(Fault::from(StoreError::Unavailable("locked".to_owned()))), 503),
+            (Problem::from(Fault::from(away())), 500),
+            (Problem::from(Fault::new("a rule is broken")), 500),
+        ] {
+            assert_eq!(problem.status(), status, "{problem:?}");
         }
     }
 

@@ -401,7 +401,17 @@ impl Running {
             address
         };
         #[cfg(not(feature = "http"))]
-        let address = None;
+        let address: Option<SocketAddr> = None;
+        let listener = address.map_or_else(|| "none".to_owned(), |address| address.to_string());
+        let (reads, database) = (core.directory.topics(), core.store().place());
+        tracing::info!(
+            service = &*core.name,
+            ?reads,
+            database,
+            listener,
+            sagas = env!("CARGO_PKG_VERSION"),
+            "the service has started"
+        );
         Ok(Self { service: handle, stop_intake, stop_relay, intake, relay, background, address })
     }
 
@@ -528,6 +538,17 @@ impl Handle {
         // A transaction that user code keeps would be waited for without end.
         let closing = futures_util::future::join(told, closing);
         let closed = tokio::time::timeout_at(began + limit, closing).await.is_ok();
+        for service in self.running.keys() {
+            let took_ms = began.elapsed().as_millis();
+            match in_time && closed {
+                true => tracing::info!(service, took_ms, "the service has stopped"),
+                false => tracing::warn!(
+                    service,
+                    took_ms,
+                    "the service has stopped before it had finished; what is left is done after its next start"
+                ),
+            }
+        }
         in_time && closed
     }
 }

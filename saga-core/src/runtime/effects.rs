@@ -228,9 +228,12 @@ impl Effects {
         let error = shortened(error);
         tracing::warn!(
             service = &*core.name,
+            handler = item.handler().map(|handler| core.handlers[handler].options().name),
+            event = item.event_type(core),
             topic = item.received.record.topic,
             partition = item.received.partition,
             offset = item.received.offset,
+            key = %item.shown_key(),
             message_id = item.envelope.id.as_str(),
             correlation_id = item.envelope.correlation_id,
             causation_id = item.envelope.causation_id.as_deref().unwrap_or_default(),

@@ -148,6 +148,14 @@ impl Item {
         std::str::from_utf8(self.received.record.key.as_deref()?).ok()
     }
 
+    /// Its key, as the log shows it: no more than a line bears.
+    pub(crate) fn shown_key(&self) -> String {
+        const MOST: usize = 100;
+        let key = self.received.record.key.as_deref().unwrap_or_default();
+        let cut = if key.len() > MOST { "…" } else { "" };
+        format!("{}{cut}", String::from_utf8_lossy(&key[..key.len().min(MOST)]).escape_debug())
+    }
+
     /// In which way it runs.
     pub(crate) fn mode(&self, core: &Core) -> Mode {
         match self.handler() {

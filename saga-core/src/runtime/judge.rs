@@ -102,6 +102,30 @@ pub(crate) fn oversized(core: &Core, events: &[(MessageId, Outgoing)]) -> Option
     ))
 }
 
+/// Logs that a message waits for another attempt.
+macro_rules! say {
+    ($level:ident, $core:ident, $item:ident, $handler:ident, $attempt:expr, $due:ident, $error:ident, $what:literal) => {
+        tracing::$level!(
+            service = &*$core.name,
+            handler = $core.handlers[$handler].options().name,
+            event = $item.event_type($core),
+            topic = $item.received.record.topic,
+            partition = $item.received.partition,
+            offset = $item.received.offset,
+            key = %$item.shown_key(),
+            message_id = $item.envelope.id.as_str(),
+            correlation_id = $item.envelope.correlation_id,
+            causation_id = $item.envelope.causation_id.as_deref().unwrap_or_default(),
+            trace_id = %Ids(&$item.span.context).trace(),
+            span_id = %Ids(&$item.span.context).span(),
+            attempt = $attempt,
+            next_attempt = %$due,
+            error = $error,
+            $what
+        )
+    };
+}
+
 /// A handler's failure that stands: what follows was decided.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
@@ -135,27 +159,16 @@ impl Failed {
             Ended::Dead => item.span.fails("dead", "dead", &error),
             _ => item.span.fails("retry", "retry", &error),
         }
-        let envelope = &item.envelope;
-        macro_rules! say {
-            ($level:ident, $what:literal) => {
-                tracing::$level!(
-                    service = &*core.name,
-                    handler = core.handlers[handler].options().name,
-                    message_id = envelope.id.as_str(),
-                    correlation_id = envelope.correlation_id,
-                    causation_id = envelope.causation_id.as_deref().unwrap_or_default(),
-                    trace_id = %Ids(&item.span.context).trace(),
-                    span_id = %Ids(&item.span.context).span(),
-                    error,
-                    then = ?after,
-                    $what
-                )
-            };
-        }
-        match ended {
+        match (ended, after) {
             // Everyday business, and as often as there are messages: an open breaker, a database that is away.
-            Ended::Later { .. } => say!(debug, "put off"),
-            _ => say!(info, "delivery failed"),
+            (Ended::Later { .. }, After::Park { attempts, due }) => {
+                say!(debug, core, item, handler, attempts, due, error, "put off")
+            }
+            // Once is nothing: another attempt mends most failures.
+            (_, After::Park { attempts: 1, due }) => say!(info, core, item, handler, 1, due, error, "delivery failed"),
+            (_, After::Park { attempts, due }) => say!(warn, core, item, handler, attempts, due, error, "delivery failed"),
+            // The line of the dead letter has the error.
+            (_, After::DeadLetter { .. } | After::Publish) => {}
         }
         Self { ended, after, error, last_words: None, bare: false }
     }
@@ -202,7 +215,9 @@ pub(crate) async fn conclude(
             // The message is not given up before its `exhausted` fn has done its work.
             let policy = &core.handlers[handler].options().retry;
             let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
-            effects.park(item, attempts.saturating_sub(1), core.clock.now().after(policy.longest), &error);
+            let due = core.clock.now().after(policy.longest);
+            say!(warn, core, item, handler, attempts, due, error, "delivery failed");
+            effects.park(item, attempts.saturating_sub(1), due, &error);
         }
         Words::Said { events, error, hooks } => {
             effects.call(hooks);

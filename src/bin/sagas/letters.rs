@@ -5,7 +5,7 @@ mod settle;
 
 use sagas::{
     saga::Chart,
-    store::{DeadLetterFilter, DeadLetterId, LetterHead, LetterSummary, Settle},
+    store::{DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
 use serde::Serialize;
@@ -68,6 +68,11 @@ pub(crate) struct Letter {
 }
 
 impl Letter {
+    /// Whether nobody has settled it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == DeadLetterState::Open.as_str()
+    }
+
     fn of(service: &Service, letter: LetterSummary) -> Self {
         let LetterHead { id, state, partition, offset, key, bytes: _ } = letter.head;
         Self {

@@ -43,7 +43,9 @@ async fn transactions_of_several_calls_take_their_locks_in_one_order() {
     let mut settings = Settings::default();
     // No batch is made smaller because it takes long.
     (settings.lanes, settings.batch_messages, settings.batch_ms) = (6, 24, 600_000);
-    let service = analytics::service(scratch.open().await, analytics::stream::StreamLimits::default()).settings(settings);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = analytics::service(scratch.open().await, analytics::stream::StreamLimits::default());
+    let service = service.settings(settings).listen(listener);
     let handle = App::new("shop").service(service).start(log.clone()).await.unwrap_or_else(|error| panic!("{error}"));
 
     let happened: Vec<_> =

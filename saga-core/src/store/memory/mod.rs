@@ -187,6 +187,10 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
     async fn close(&self) {
         // Whoever has the writer may still commit.
         drop(self.writer.lock().await);

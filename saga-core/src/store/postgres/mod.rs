@@ -295,6 +295,10 @@ impl Store for PostgresStore {
         Ok(Some(SqlReader::Postgres(self.connector.reader().await?)))
     }
 
+    fn place(&self) -> String {
+        self.connector.name.clone()
+    }
+
     async fn close(&self) {
         self.connector.close().await;
     }

@@ -314,6 +314,10 @@ impl Store for SqliteStore {
         Ok(Some(SqlReader::Sqlite(self.acquire().await?)))
     }
 
+    fn place(&self) -> String {
+        format!("SQLite {}", self.connector.name)
+    }
+
     async fn close(&self) {
         if let Some(writer) = &self.writer {
             writer.close().await;

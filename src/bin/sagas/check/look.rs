@@ -3,15 +3,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use sagas::{
-    saga::InstanceState,
-    store::{InstanceQuery, StepState},
+    saga::{Chart, InstanceKey, InstanceState, StepRecord, StepState},
+    store::InstanceQuery,
     time::Timestamp,
 };
 
 use super::{
     super::{
         flows::Flows,
-        letters,
+        letters::{self, Letter},
         places::{Service, Services},
         tracked::{self, Tracked},
         trouble::Trouble,
@@ -48,7 +48,7 @@ pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Re
                 attempts(services, tracked, flows, now, &mut findings).await?;
             }
         }
-        dead_letters(service, flows, &mut findings).await?;
+        dead_letters(services, service, flows, &mut findings).await?;
     }
     findings.sort_by(|one, other| (one.kind, &one.service).cmp(&(other.kind, &other.service)));
     let services = match services.names() {
@@ -156,6 +156,10 @@ async fn attempts(
         }
         for step in service.sagas().steps(&service.name, &instance.key).await? {
             let Some(until) = step.until.filter(|until| *until < since) else { continue };
+            // The finding of the dead letter says what there is to say.
+            if is_given_up(service, chart, &step).await? {
+                continue;
+            }
             let what = if step.state == StepState::Begun { "at" } else { "at undoing" };
             findings.push(Finding {
                 kind: Kind::Lapsed,
@@ -178,10 +182,30 @@ async fn attempts(
     Ok(())
 }
 
+/// Whether `service` has given up a message that calls for `step`, or for what undoes it.
+async fn is_given_up(service: &Service, chart: Option<&Chart>, record: &StepRecord) -> Result<bool, Trouble> {
+    let Some(step) = chart.and_then(|chart| chart.definition.step(&record.step)) else { return Ok(false) };
+    let undo = step.undo.iter().flat_map(|undo| &undo.on);
+    let on: Vec<_> = undo.chain([&step.on]).map(|event| event.name.as_str()).collect();
+    let letters = letters::open(service).await?;
+    Ok(letters.iter().any(|letter| {
+        letter.key.as_ref() == Some(&record.instance.id) && letter.event.as_deref().is_some_and(|event| on.contains(&event))
+    }))
+}
+
 /// Messages of flows that `service` gave up.
-async fn dead_letters(service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
+async fn dead_letters(services: &Services, service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
     for letter in letters::open(service).await? {
-        let Some((_, chart)) = flows.iter().find(|(_, chart)| letter.is_of(chart)) else { continue };
+        let Some((tracker, chart)) = flows.iter().find(|(_, chart)| letter.is_of(chart)) else { continue };
+        let path = format!("/dead-letters/{}", segment(&letter.id));
+        let fix = match ended(services, tracker, chart, &letter).await? {
+            Some(state) => format!(
+                "its flow has ended as {} without it: POST {path}/discard at service {}, or .../retry if what it does is still wanted",
+                state.as_str(),
+                service.name
+            ),
+            None => format!("see to the cause, then POST {path}/retry at service {}, or .../discard", service.name),
+        };
         findings.push(Finding {
             kind: Kind::DeadLetter,
             service: service.name.clone(),
@@ -193,13 +217,23 @@ async fn dead_letters(service: &Service, flows: &Flows, findings: &mut Vec<Findi
                 letter.error,
                 letter.id
             ),
-            fix: format!(
-                "see to the cause, then POST /dead-letters/{}/retry at service {}, or .../discard",
-                segment(&letter.id),
-                service.name
-            ),
+            fix,
             saga_id: letter.key,
         });
     }
     Ok(())
+}
+
+/// How the instance of `letter` has ended; `None` while it has not, or is not kept here.
+async fn ended(services: &Services, tracker: &str, chart: &Chart, letter: &Letter) -> Result<Option<InstanceState>, Trouble> {
+    let Some(id) = letter.key.clone() else { return Ok(None) };
+    let key = InstanceKey { saga: chart.definition.name.clone(), id };
+    for service in services.named(tracker) {
+        if let Some(Tracked { instance, .. }) = tracked::one(service, &key).await?
+            && instance.ended_at.is_some()
+        {
+            return Ok(Some(instance.state));
+        }
+    }
+    Ok(None)
 }

@@ -8,7 +8,11 @@ use sagas::{
 use serde::Serialize;
 
 use super::{
-    super::{places::Services, words},
+    super::{
+        letters::Letter,
+        places::Services,
+        words::{self, counted, segment},
+    },
     story::StepView,
 };
 
@@ -30,14 +34,22 @@ pub(super) struct Missing {
     pub(super) remark: Option<String>,
 }
 
-/// What is to happen next in `instance`.
-pub(super) fn of(services: &Services, instance: &Instance, chart: &Chart, steps: &[StepView], now: Timestamp) -> Vec<Missing> {
+/// What is to happen next in `instance`, which has these dead letters.
+pub(super) fn of(
+    services: &Services,
+    instance: &Instance,
+    chart: &Chart,
+    (steps, letters): (&[StepView], &[Letter]),
+    now: Timestamp,
+) -> Vec<Missing> {
     let missing = |next: Outstanding<'_>| {
         let participants = &chart.participants;
         let by = if next.undo { &participants.undone_by } else { &participants.done_by };
         let service = by.get(next.step).cloned();
         Missing {
-            remark: service.as_deref().and_then(|service| remark(services, service, &next, steps, now)),
+            remark: service.as_deref().and_then(|service| {
+                given_up(service, &next, letters, now).or_else(|| remark(services, service, &next, steps, now))
+            }),
             step: next.step.to_owned(),
             undo: next.undo,
             service,
@@ -46,6 +58,20 @@ pub(super) fn of(services: &Services, instance: &Instance, chart: &Chart, steps:
         }
     };
     instance.expected(&chart.definition).into_iter().map(missing).collect()
+}
+
+/// That `service` has given up the message that calls for it: whatever its step's record says, nothing tries it again by itself.
+fn given_up(service: &str, next: &Outstanding<'_>, letters: &[Letter], now: Timestamp) -> Option<String> {
+    let calls = |letter: &&Letter| letter.service == service && letter.is_open() && letter.event.as_deref() == Some(next.on);
+    let letter = letters.iter().find(calls)?;
+    Some(format!(
+        "{service} gave {} up {} ago, after {}: it is the dead letter {}, and is not tried again before POST /dead-letters/{}/retry at {service}",
+        next.on,
+        words::span(now.since(letter.at)),
+        counted(letter.attempts.into(), "attempt", "attempts"),
+        letter.id,
+        segment(&letter.id)
+    ))
 }
 
 /// What `service` says of what it should do.

@@ -111,7 +111,11 @@ fn letters(story: &Story) -> String {
         let unread = "stands in its way, and was not found: the database of that service was not read, or it has forgotten it";
         table.row([service.as_str().into(), id.as_str().into(), unread.into()]);
     }
-    table.show(false)
+    let shown = table.show(false);
+    match story.row.view.ended_at {
+        Some(_) => format!("{shown}\n  the flow has ended without them: see what a retry would still do, or discard them"),
+        None => shown,
+    }
 }
 
 fn steps(story: &Story) -> String {

@@ -87,7 +87,7 @@ impl Story {
             now,
             row: Row::of(tracked, chart, now),
             timeline,
-            missing: chart.map(|chart| missing::of(services, instance, chart, &steps, now)),
+            missing: chart.map(|chart| missing::of(services, instance, chart, (&steps, &dead_letters), now)),
             operations: operations::of(tracked, chart),
             dead_letters,
             dead_letters_elsewhere,
