@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["engine", "extract", "failure", "handler", "id", "message", "retry", "saga", "settings", "store", "time", "transport"],
     ),
     // What is built on it.
-    ("http", &["id", "message", "runtime", "saga", "store", "time"]),
+    ("http", &["failure", "id", "message", "runtime", "saga", "store", "time"]),
     (
         "testing",
         &[

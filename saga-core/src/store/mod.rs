@@ -399,9 +399,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Where the data is, for the log: a file, or a server, database and schema; never a password.
-    fn place(&self) -> String {
-        "a store of its own".to_owned()
-    }
+    fn place(&self) -> String;
 
     /// A connection for reading, for queries outside a transaction. `None`: this store speaks no SQL.
     ///

@@ -287,6 +287,10 @@ impl Store for Failing {
         self.inner.reader().await
     }
 
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
     /// The database is the test's, and outlives the app.
     async fn close(&self) {}
 }
