@@ -1,4 +1,5 @@
-//! For tests: what a handler takes when a test calls it ([`meta`], [`tx`], [`work`]), the pump that runs services on a stack in memory, faults to inject, and the suites that every implementation of
+//! For tests: what a handler takes when a test calls it ([`meta`], [`tx`], [`work`]), the pump that runs services on a stack in
+//! memory, faults to inject, and the suites that every implementation of
 //! a port has to pass.
 
 pub mod conformance;
