@@ -35,6 +35,10 @@ kafka *args:
 postgres *args:
     scripts/postgres {{ args }}
 
+# A real schema registry on 127.0.0.1: `just registry start`, `just registry --help`.
+registry *args:
+    scripts/registry {{ args }}
+
 # compose.yaml and the Dockerfile, tried without Docker.
 containers *args:
     scripts/containers {{ args }}
@@ -50,6 +54,10 @@ watch *args:
 # The crates of strangers, each built and tested by itself; `just stranger --msrv` with the oldest Rust.
 stranger *args:
     scripts/stranger {{ args }}
+
+# What the registry would get; `just package --release` before a release (docs/releasing.md).
+package *args:
+    scripts/package {{ args }}
 
 # The architecture rules alone.
 architecture:

@@ -1,64 +1,75 @@
-//! Event-driven services: one transaction per delivery, an outbox, retries, dead letters, flows across services that are checked, and
-//! a test kit, from three macros.
+//! Event-driven services on Apache Kafka: each message takes effect once, and a business transaction across services either completes or is
+//! undone.
 //!
-//! A team that builds services on a log of events writes the same things every time: a consumer loop, deduplication, an outbox,
-//! retries, a dead letter topic, compensation for the flow that spans services. This crate is what it adds instead.
+//! - [`#[event]`](macro@event) makes a struct an event, with a topic, a key, a name and a version.
+//! - [`#[handler]`](macro@handler) makes an async fn the handler of an event. Its arguments are extractors, as in axum.
+//! - [`#[saga]`](macro@saga) makes an enum a saga across services: its steps, their compensations and its deadline. There is no
+//!   coordinator. The compiler checks the saga and the handlers of its steps, and one service tracks its instances.
+//! - A delivery is one database transaction: the inbox claim, the handler's writes and the events that it returns commit together or not
+//!   at all. Each message takes effect once, despite `kill -9` and redelivery.
+//! - A service runs without any server, on an embedded durable log and SQLite, and unchanged on Apache Kafka and PostgreSQL.
 //!
-//! - [`#[event]`](macro@event) makes a struct a message: its topic, its key, its name and version on the wire.
-//! - [`#[handler]`](macro@handler) makes an async fn a consumer of one, with extractors for what it needs.
-//! - [`#[saga]`](macro@saga) makes an enum a flow across services: its steps, what undoes them, and its deadline. There is no
-//!   coordinator; the compiler checks the flow and the handlers that claim its steps, and one service tracks its instances.
-//! - One delivery is one database transaction: the inbox claim, the handler's own writes and the events it returns commit
-//!   together or not at all. The effect of every message happens once, through `kill -9` and redelivery.
-//! - It runs with nothing installed, on an embedded durable log and SQLite.
+//! # A first program
 //!
-//! Start with the guide: [a first service](guide::first_service), [handlers](guide::handlers),
-//! [what a delivery is](guide::delivery), [sagas](guide::sagas), [testing](guide::testing),
-//! [operating a service](guide::operations), [routes and their description](guide::http), [traces](guide::tracing),
-//! [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka).
-//! Who comes from Spring finds what is called what in `docs/from-spring.md`, in the repository.
+#![cfg_attr(all(feature = "http", feature = "sqlite"), doc = "```no_run")]
+#![cfg_attr(all(feature = "http", feature = "sqlite"), doc = include_str!("../examples/hello.rs"))]
+#![cfg_attr(all(feature = "http", feature = "sqlite"), doc = "```")]
+//!
+//! The [README](https://docs.rs/crate/sagas/latest/source/README.md) lists its dependencies and the `curl` calls to try.
+//!
+//! # The guide
+//!
+//! [A first service](guide::first_service), [features and dependencies](guide::features), [handlers](guide::handlers),
+//! [deliveries](guide::delivery), [events that change](guide::changing_events), [other encodings](guide::encodings),
+//! [foreign producers](guide::foreign_producers), [sagas](guide::sagas), [splitting a saga](guide::splitting_a_saga), [testing](guide::testing),
+//! [operating a service](guide::operations), [protecting the operator routes](guide::protecting_operators),
+//! [HTTP routes and OpenAPI](guide::http), [tracing](guide::tracing), [PostgreSQL](guide::postgres), [Apache Kafka](guide::kafka),
+//! [an existing service](guide::existing_service), [glossary](guide::glossary). For readers who come from Spring, `docs/from-spring.md` in the
+//! repository lists the counterparts.
 //!
 //! # Features
 //!
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `sqlite` | the SQLite store, and the embedded durable log | yes |
-//! | `kafka` | the Apache Kafka transport | yes |
-//! | `zstd` | records compressed by zstd, with `kafka`; builds the C library zstd | yes |
+//! | `kafka` | the Apache Kafka transport; builds librdkafka and zstd | |
 //! | `postgres` | the PostgreSQL store | |
 //! | `tls` | TLS to Kafka, with SCRAM and OAUTHBEARER, and to PostgreSQL; builds OpenSSL, which takes perl and make | |
-//! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for routes of your own | |
+//! | `http` | health, metrics, dead letters and sagas as axum routers, and helpers for your own routes | |
 //! | `openapi` | `/openapi.json` and `/docs`: the routes described by OpenAPI 3.1; with `http` | |
 //! | `config` | settings from defaults, a TOML file, the environment and flags | |
-//! | `cli` | the program `sagas`: instances, timelines, flows, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
+//! | `cli` | the program `sagas`: instances, timelines, diagrams, checks ([from the command line](guide::operations#from-the-command-line)); with `sqlite` and `postgres` | |
 //! | `otel` | spans of deliveries, requests and units of work, sent by OTLP to an OpenTelemetry collector ([traces](guide::tracing)) | |
+//! | `avro` | events as Avro, with a schema registry ([other encodings](guide::encodings)) | |
+//! | `protobuf` | events as Protobuf, with or without a schema registry | |
 //! | `test-util` | the test pump, fault injection, the conformance suites | |
-
+//!
+//! [Features and dependencies](guide::features) lists the dependency lines for each kind of service, and what each feature costs.
+//!
 //! # Versions
 //!
-//! Two libraries are part of this crate's own interface, so a service has to use the same versions of them: **sqlx 0.9** (statements run on
-//! [`Tx`](store::Tx)) and **axum 0.8** (routes). They are here as `sagas::sqlx` (with `sqlite` or `postgres`) and `sagas::axum` (with `http`),
-//! for a service that does not name them itself. One that does may turn on any of their features. The macros of sqlx, `query!` for one, look
-//! for a dependency called `sqlx`. Rust has to be 1.94 or newer, which is what sqlx 0.9 needs.
+//! Two libraries are part of this crate's interface, so a service must use the same versions of them: **sqlx 0.9** (statements run on
+//! [`Tx`](store::Tx)) and **axum 0.8** (routes). They are re-exported as `sagas::sqlx` (with `sqlite` or `postgres`) and `sagas::axum` (with
+//! `http`). A service that depends on them directly can enable any of their features. The macros of sqlx, such as `query!`, require a direct
+//! dependency named `sqlx`. Rust has to be 1.94 or newer, because sqlx 0.9 requires it.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(all(feature = "config", feature = "http", feature = "sqlite", feature = "test-util"))]
 pub mod guide;
 
-/// axum 0.8, of which routes are made.
+/// axum 0.8, which the routes are built with.
 #[cfg(feature = "http")]
 #[doc(no_inline)]
 pub use saga_core::axum;
-/// sqlx 0.9, whose statements run on a [`Tx`](store::Tx).
+/// sqlx 0.9. Its statements run on a [`Tx`](store::Tx).
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[doc(no_inline)]
 pub use saga_core::sqlx;
 
 #[cfg(feature = "config")]
 pub use saga_core::config;
-#[cfg(feature = "http")]
-pub use saga_core::http;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use saga_core::runtime::Publisher;
 #[cfg(feature = "otel")]
 pub use saga_core::runtime::{TraceSettings, Traces, TracesError};
 #[cfg(feature = "test-util")]
@@ -71,12 +82,22 @@ pub use saga_core::{
     },
     settings::Settings,
     store::Database,
+    transport::TopicNames,
+};
+#[cfg(feature = "http")]
+pub use saga_core::{
+    http,
+    runtime::{Operator, Operators},
 };
 
 /// The Apache Kafka transport.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
 pub use saga_kafka as kafka;
+/// Codecs for Avro and Protobuf, and the client of a schema registry.
+#[cfg(any(feature = "avro", feature = "protobuf"))]
+#[doc(inline)]
+pub use saga_schema as schema;
 
 mod macros;
 
@@ -85,7 +106,7 @@ pub use macros::{event, handler, saga};
 #[doc(hidden)]
 pub use saga_core::__private;
 
-/// What nearly every service uses.
+/// The items that nearly every service uses.
 pub mod prelude {
     pub use crate::{
         Aborting, App, Database, Failure, Fault, OrRetry, Remote, Service, ServiceHandle, Tracker, UnitOfWork,
@@ -98,7 +119,7 @@ pub mod prelude {
     };
 }
 
-/// The examples of the README are run as tests.
+/// The examples of the README, which run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -2,8 +2,8 @@
 
 /// Makes a struct an event: a message with a topic, a key, a name and a version.
 ///
-/// The struct stays as it is; an implementation of [`Event`](crate::message::Event) is added. It is written to the log as JSON
-/// by its own `Serialize`, and read back by its own `Deserialize`.
+/// The struct is unchanged; the macro adds an implementation of [`Event`](crate::message::Event). Unless the event names another
+/// `codec`, its value in the log is JSON, written by its own `Serialize` and read by its own `Deserialize`.
 ///
 /// ```
 /// use sagas::prelude::*;
@@ -21,22 +21,53 @@
 ///
 /// | option | meaning | default |
 /// |---|---|---|
-/// | `topic = "orders"` | the topic that carries it: 1 to 249 of `a-z A-Z 0-9 . _ -` | required |
-/// | `key = order_id` | the field whose text is the record's key; its type implements [`Display`](std::fmt::Display) | required |
-/// | `name = "OrderCreated"` | the name on the wire (`ce_type`), without spaces | the struct's name |
-/// | `version = 2` | the version of its shape (`ce_schemaversion`), from 1 | `1` |
-/// | `crate = path` | where this crate is, if it was renamed | `::sagas` |
+/// | `topic = "orders"` | the topic that the event is published to: 1 to 249 of `a-z A-Z 0-9 . _ -` | required |
+/// | `key = order_id` | the field; its text is the record's key, and its type implements [`Display`](std::fmt::Display) | required |
+/// | `key = order.id`, `key = order.id as OrderId` | a field inside another field; an event of a saga needs the `as` with the type | |
+/// | `key = (tenant, order.id)` | several fields, joined by colons; a colon within a field is written as `%3A`, a percent sign as `%25` | |
+/// | `name = "OrderCreated"` | the name in the record (`ce_type`), without spaces | the struct's name |
+/// | `version = 2` | the version of the event's shape (`ce_schemaversion`), from 1 | `1` |
+/// | `also = ["OrderPlaced"]` | previous names of the event: records with these names are read as this event | none |
+/// | `upcast(1 => from_v1)` | functions that convert the shape of an earlier version to the next one, the last to the struct itself | none |
+/// | `codec = Packed` | what writes and reads the value: a type with [`Encode`](crate::message::Encode) and [`Decode`](crate::message::Decode) | [`Json`](crate::message::Json) |
+/// | `crate = path` | the path of the crate `sagas`, if you renamed it | `::sagas` |
 ///
-/// A struct may be generic, wherever its parameters let it be written and read. All choices of the parameters have one name on
-/// the wire, so a service handles one of them. An event owns its data: a lifetime is refused.
+/// A struct can be generic, if its parameters allow it to be written and read. All instantiations have the same name in records,
+/// so a service can handle only one of them. An event owns its data: a struct with a lifetime is rejected.
 ///
 /// # Delivery
-/// Events of one topic with the same key are delivered in the order in which they were published. Nothing holds between keys,
+/// Events with the same topic and key are delivered in the order in which they were published. There is no order between keys,
 /// nor between topics.
 ///
+/// # Changes
+/// [Changing events](crate::guide::changing_events) in the guide lists how a struct can change, and which versions of a service
+/// can then read which records. A function in `upcast` takes the shape of its version, which is any type with `Deserialize`. It
+/// returns what the next function takes, and the last one returns the event. It can also return a `Result` of this; its error
+/// makes the record a dead letter.
+///
+/// ```
+/// # use sagas::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// #[event(topic = "payments", key = order_id, version = 2, also = ["Paid"], upcast(1 => with_currency))]
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// pub struct PaymentProcessed { pub order_id: u64, pub cents: u64, pub currency: String }
+///
+/// /// Version 1, in which all amounts were in euros.
+/// #[derive(Deserialize)]
+/// struct PaymentProcessedV1 { order_id: u64, cents: u64 }
+///
+/// fn with_currency(PaymentProcessedV1 { order_id, cents }: PaymentProcessedV1) -> PaymentProcessed {
+///     PaymentProcessed { order_id, cents, currency: "EUR".to_owned() }
+/// }
+///
+/// let old = PaymentProcessed::read(br#"{"order_id":7,"cents":1250}"#, 1)?;
+/// assert_eq!(old, PaymentProcessed { order_id: 7, cents: 1250, currency: "EUR".to_owned() });
+/// # Ok::<_, sagas::Fault>(())
+/// ```
+///
 /// # Several events as one
-/// On an enum with one event in each variant the attribute makes a set of events, for a handler that takes, returns or refuses
-/// by several. It is no event of its own: on the wire there is the event in the variant. It has no option but `crate`.
+/// On an enum with one event in each variant, the attribute makes a set of events, for a handler that takes, returns or refuses
+/// with several events. The set is not an event itself: the record contains the event in the variant. Its only option is `crate`.
 ///
 /// ```
 /// # use sagas::prelude::*;
@@ -60,15 +91,20 @@
 ///         OrderEnded::Cancelled(order) => println!("{} is not", order.order_id),
 ///     }
 /// }
-/// # let _ = handlers![close];
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # close(On(OrderEnded::Confirmed(OrderConfirmed { order_id: 7 }))).await;
+/// # close(On(OrderEnded::Cancelled(OrderCancelled { order_id: 7 }))).await;
+/// # assert_eq!(handlers![close].len(), 1);
+/// # }
 /// ```
 pub use saga_macros::event;
 
-/// Makes an async fn a consumer of events.
+/// Makes an async fn a handler.
 ///
-/// The fn stays as it is and can be called, from a unit test for example. A type of the same name is added, which
-/// [`handlers!`](crate::handlers!) makes a [`Handler`](crate::handler::Handler) of; an import of the fn brings both. A module of
-/// the same name in the same place is therefore one too many.
+/// The fn is unchanged and can be called, for example from a unit test. The macro adds a type with the name of the fn, from which
+/// [`handlers!`](crate::handlers!) creates a [`Handler`](crate::handler::Handler); an import of the fn imports both. A module
+/// with the same name in the same scope conflicts with that type.
 ///
 /// ```
 /// use sagas::prelude::*;
@@ -83,7 +119,7 @@ pub use saga_macros::event;
 /// # #[event(topic = "inventory", key = order_id)]
 /// # #[derive(Debug, Clone, Serialize, Deserialize)]
 /// # pub struct InventoryInsufficient { pub order_id: u64 }
-/// /// How much there is at most.
+/// /// The largest quantity that can be reserved.
 /// #[derive(Clone)]
 /// pub struct Shelf(u32);
 ///
@@ -111,56 +147,60 @@ pub use saga_macros::event;
 /// ```
 ///
 /// # Arguments
-/// One [`On<E>`](crate::extract::On) or [`Batch<E>`](crate::extract::Batch), and besides it any of [`Tx`](crate::store::Tx) or
-/// [`Work`](crate::extract::Work), [`State<T>`](crate::extract::State) and [`Meta`](crate::extract::Meta), and extractors of your
-/// own; eight at most, all owned. `Tx` and `Work` exclude each other, and so do `Batch` and `Meta`. The compiler checks this where the
-/// attribute is; what a generic fn hides from it is checked when the app starts.
+/// A handler takes one [`On<E>`](crate::extract::On) or [`Batch<E>`](crate::extract::Batch), and any of [`Tx`](crate::store::Tx)
+/// or [`Work`](crate::extract::Work), [`State<T>`](crate::extract::State), [`Meta`](crate::extract::Meta) and your own
+/// extractors. It has at most eight arguments, all owned. `Tx` and `Work` exclude each other, and so do `Batch` and `Meta`;
+/// `On<Raw>` and the option `topic` require each other. The compiler checks these rules at the attribute; what a generic fn hides
+/// from it is checked when the app starts.
 ///
-/// A handler that undoes a step takes [`Undo<E>`](crate::extract::Undo) instead, the event that the step has published; or
-/// `Undo<Option<E>>` if the step's handler takes `Work`: `None` says that an attempt was cut off, and nobody knows what came of it. One
-/// that gives a flow `S` up when its deadline has passed takes `On<Deadline<S>>` ([`Deadline`](crate::saga::Deadline)).
+/// A handler that undoes a step takes [`Undo<E>`](crate::extract::Undo) instead, with the event that the step published. If the
+/// step's handler takes `Work`, it takes `Undo<Option<E>>`: `None` means that an attempt was interrupted and its outcome is
+/// unknown. A handler that aborts a saga `S` at its deadline takes `On<Deadline<S>>` ([`Deadline`](crate::saga::Deadline)).
 ///
-/// # What it returns
-/// What it publishes: `()`, an event, an enum of events, an `Option`, a `Vec` or a tuple of these; or a `Result` of that and a
-/// [`Failure`](crate::Failure).
+/// # Return types
+/// A handler returns what it publishes: `()`, an event, an enum of events, an `Option`, a `Vec` or a tuple of these; or a
+/// `Result` of one of these and a [`Failure`](crate::Failure).
 ///
-/// A handler with a part in a flow returns what the flow says, and nothing besides:
+/// A handler of a step returns exactly what the saga declares:
 ///
-/// | it is | it takes | it returns |
+/// | handler | takes | returns |
 /// |---|---|---|
 /// | `step` of a step | `On` of the step's `on` | its `emits`; with `rejects`, a `Result` of it and `Failure` of its `rejects`, or an enum of both |
 /// | `step` of the pivot | `On` of its `on`, not `Work` | its `emits` |
 /// | `step` of the abort | `On` of one of its `on`, of an enum of several, or of `Deadline<S>`; not `Work` | its `emits` |
-/// | `undo` of a step | `Undo` of the step's `emits` | the `emits` of its `undo`, or an `Option` of it where there may be nothing to undo; it cannot refuse |
+/// | `undo` of a step | `Undo` of the step's `emits` | the `emits` of its `undo`, or an `Option` of it if there may be nothing to undo; it cannot refuse |
 ///
-/// None of them takes a `Batch` or has parameters, and each may return its events in a `Result<.., Failure>`. A step is done by one handler;
-/// the abort has one for each of what leads to it. That there is no `Work` is checked when the app starts.
+/// None of these handlers takes a `Batch` or has generic parameters, and each can return its events in a `Result<.., Failure>`. A
+/// step has one handler; the abort has one for each event, cancel or deadline that leads to it. The absence of `Work` is checked
+/// when the app starts.
 ///
 /// # Options
 ///
 /// | option | meaning | default |
 /// |---|---|---|
-/// | `retry(max = 5, backoff = "200ms..30s")` | attempts in all, the first one included; the first and the longest wait between two | 10, `"200ms..30s"` |
-/// | `timeout = "10s"` | how long one call may take | `"30s"` |
-/// | `exhausted = path` | a fn that takes the same event, called when the message is given up | none |
-/// | `on_dead = "hold"` | messages of the key wait until the dead letter is retried or discarded; `"release"`: they go on | `"release"` |
-/// | `step = PlaceOrder::ReserveInventory` | it does this step of a [`saga`](macro@saga), or gives the flow up, if this is its abort | none |
-/// | `undo = PlaceOrder::ReserveInventory` | it undoes this step; the events that call for it are in the flow | none |
-/// | `crate = path` | where this crate is, if it was renamed | `::sagas` |
+/// | `retry(max = 5, backoff = "200ms..30s")` | the number of attempts, including the first; the first and the longest wait between two | 10, `"200ms..30s"` |
+/// | `timeout = "10s"` | how long one call can take | `"30s"` |
+/// | `exhausted = path` | a fn that takes the same event, called when the message is dead-lettered | none |
+/// | `on_dead = "hold"` | later messages of the key wait until the dead letter is retried or discarded; with `"release"` they continue | `"release"` |
+/// | `topic = "transfers"` | with `On<Raw>`: the topic of the records, which the handler takes as they are | none |
+/// | `step = PlaceOrder::ReserveInventory` | the step of a [`saga`](macro@saga) that the handler does, or its abort | none |
+/// | `undo = PlaceOrder::ReserveInventory` | the step that the handler undoes; the saga lists the events that trigger it | none |
+/// | `crate = path` | the path of the crate `sagas`, if you renamed it | `::sagas` |
 ///
 /// A duration is a whole number with its unit, `ms`, `s`, `m`, `h` or `d`, or several of these, longest first: `"1m30s"`.
 ///
 /// # Delivery
-/// What the handler writes by its `Tx` and what it returns commit in one transaction with the message, once per message. The fn
-/// itself may run more often: whatever it does outside that transaction has to bear a repetition. Messages of one key are
-/// handled in order, one at a time. The `exhausted` fn runs in the transaction that dead-letters the message, and may write and
-/// publish there.
+/// The handler's writes through its `Tx` and the events that it returns commit in one transaction with the message, once for each
+/// message. The fn itself can run more than once, so everything it does outside that transaction must be repeatable. Messages of
+/// one key are handled in order, one at a time. The `exhausted` fn runs in the transaction that dead-letters the message, and can
+/// write and publish there.
 pub use saga_macros::handler;
 
-/// Makes an enum a saga: a flow across services, its steps and what undoes them.
+/// Makes an enum a saga: a business transaction across services, with its steps and their compensations.
 ///
-/// The variants are the steps, in the words of the business, and one of them is the abort. Services react to each other's events, as
-/// they do without it; the enum says which of those reactions belong together, and everything that can be checked of that is checked.
+/// The variants are the steps, with names from the business, and one variant is the abort. The services react to each other's
+/// events, as they would without the enum. The enum declares which of these reactions belong together, and everything that can be
+/// checked about them is checked.
 ///
 /// ```
 /// use sagas::{prelude::*, saga::Chart};
@@ -212,16 +252,17 @@ pub use saga_macros::handler;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// // Handlers are fns as ever.
+/// // A handler is an ordinary fn.
+/// assert!(matches!(reserve(On(OrderCreated { order_id: 0 })).await, Err(Failure::Reject(_))));
 /// assert_eq!(release(Undo(InventoryReserved { order_id: 7 })).await.order_id, 7);
 ///
-/// // The flow is data: it is checked, tracked and drawn.
+/// // The definition is data: it is checked, tracked and drawn.
 /// let flow = PlaceOrder::definition();
 /// assert_eq!(flow.pivot().name, "ConfirmOrder");
 /// assert_eq!(flow.events().len(), 9);
 /// assert!(Chart::of(flow).state_diagram().starts_with("stateDiagram-v2"));
 ///
-/// // A step has one handler: what is missing is said before anything starts.
+/// // Each step has one handler. A missing one is reported before anything starts.
 /// let inventory = Service::new("inventory", Database::memory()).handlers(handlers![reserve, release]);
 /// let problems = App::new("shop").saga::<PlaceOrder>().service(inventory).check();
 /// assert!(problems.iter().any(|problem| problem.contains("nobody does PlaceOrder::ProcessPayment")));
@@ -233,67 +274,72 @@ pub use saga_macros::handler;
 /// | option | meaning | default |
 /// |---|---|---|
 /// | `key = OrderId` | the type of the key that all its events share; its text identifies an instance | required |
-/// | `starts = OrderCreated` | the event that begins an instance, published by the service that tracks the flow | required |
-/// | `completes = OrderConfirmed` | the event that says it succeeded: the `emits` of the pivot or of a step after it | required |
-/// | `aborts = OrderCancelled` | the event that says it came to nothing: the `emits` of the abort | required |
-/// | `deadline = "15m"` | how long an instance may be undecided, and, once it is decided, how long what follows may take | required |
-/// | `version = 2` | the version of its shape, from 1: an instance is kept with the one in which it began | `1` |
+/// | `starts = OrderCreated` | the event that begins an instance, published by the service that tracks the saga | required |
+/// | `completes = OrderConfirmed` | the event of a completed instance: the `emits` of the pivot or of a step after it | required |
+/// | `aborts = OrderCancelled` | the event of an aborted instance: the `emits` of the abort | required |
+/// | `deadline = "15m"` | how long an instance can be undecided, and how long the steps after the decision can take | required |
+/// | `version = 2` | the version of the saga's shape, from 1; an instance keeps the version with which it began | `1` |
 /// | `name = "PlaceOrder"` | the name in databases, paths and labels: 1 to 100 of `a-z A-Z 0-9 . _ -` | the enum's name |
-/// | `crate = path` | where this crate is, if it was renamed | `::sagas` |
+/// | `crate = path` | the path of the crate `sagas`, if you renamed it | `::sagas` |
 ///
 /// # Options of `#[step]`
 ///
 /// | option | meaning | default |
 /// |---|---|---|
-/// | `on = OrderCreated` | the one event that calls for it: the start, or the `emits` of another step | required |
-/// | `emits = InventoryReserved` | the event that says it was done | required |
-/// | `rejects = InventoryInsufficient` | the event that says it was refused; not of the pivot, nor after it | none |
-/// | `undo(on = .., emits = ..)`, `undo(on(.., ..), emits = ..)` | what calls for its compensation (refusals of later steps, what other undos publish, the abort's event), and the event that says it was undone | required before the pivot, or `no_undo` |
-/// | `no_undo` | nothing has to be undone; only before the pivot | |
-/// | `pivot` | its commit decides that the flow succeeds; one step has it | |
-/// | `deadline = "5m"` | how long it may take from when its `on` is known to the tracker; at most that of the flow | none |
+/// | `on = OrderCreated` | the one event that triggers the step: the start, or the `emits` of another step | required |
+/// | `emits = InventoryReserved` | the event that the step is done | required |
+/// | `rejects = InventoryInsufficient` | the event that the step is refused; not for the pivot or a step after it | none |
+/// | `undo(on = .., emits = ..)`, `undo(on(.., ..), emits = ..)` | the events that trigger its compensation (refusals of later steps, `emits` of other compensations, the abort's event), and the event that it is undone | required before the pivot, or `no_undo` |
+/// | `no_undo` | the step needs no compensation; only before the pivot | |
+/// | `pivot` | the commit of this step decides that the saga completes; one step has it | |
+/// | `deadline = "5m"` | how long the step can take, from the time when the tracker sees its `on`; at most the deadline of the saga | none |
 ///
 /// # Options of `#[abort]`
 ///
 /// | option | meaning | default |
 /// |---|---|---|
-/// | `on(InventoryInsufficient, InventoryReleased, cancel, deadline)` | what gives the flow up: refusals, what undos publish, [`UnitOfWork::abort`](crate::UnitOfWork::abort) (`cancel`), a deadline that passes before the decision (`deadline`) | required |
-/// | `emits = OrderCancelled` | the event that says it was given up | required |
+/// | `on(InventoryInsufficient, InventoryReleased, cancel, deadline)` | what aborts the saga: refusals, `emits` of compensations, [`UnitOfWork::abort`](crate::UnitOfWork::abort) (`cancel`), a deadline that passes before the decision (`deadline`) | required |
+/// | `emits = OrderCancelled` | the event that the instance is aborted | required |
 ///
-/// The first paragraph of the documentation of the enum and of each variant says what it is for, in the flow's pictures.
+/// The first paragraph of the documentation of the enum and of each variant is its description in the diagrams.
 ///
-/// # What is checked while compiling
-/// - There is one pivot and one abort; each event says one thing, and is published inside the flow.
-/// - The steps lead in one line from the start to the pivot. Those after the pivot may fork. There is no join, no alternative, no loop.
-/// - Each step before the pivot has an `undo` or says `no_undo`; none after it can be refused or undone.
-/// - Whichever step is refused, what was done before is undone and the abort is reached. Whenever a cancel or the deadline comes before
-///   the decision, what was done is undone.
-/// - All events have the saga's key type. Each is written by one path everywhere.
-/// - A handler that claims a step takes what calls for it and returns what it publishes: see [`handler`](macro@handler).
+/// # Checks at compile time
+/// - There is one pivot and one abort. Each event has one meaning, and is published within the saga.
+/// - The steps from the start to the pivot follow one another. Steps after the pivot can fork. There are no joins, alternatives
+///   or loops.
+/// - Each step before the pivot has `undo` or `no_undo`. The pivot and the steps after it cannot be refused or undone.
+/// - If a step is refused, all steps before it are undone and the abort is reached. If a cancel or the deadline comes before the
+///   decision, all done steps are undone.
+/// - All events have the key type of the saga. Each event is written with the same path everywhere.
+/// - A handler of a step takes the event that triggers the step, and returns what the step publishes: see
+///   [`handler`](macro@handler).
 ///
-/// Mistakes are reported together, each where it is, but for those that only follow from others; and the enum is emitted in any case. The
-/// rest is checked when the app starts: who tracks the flow, who does each step and undoes it, whether the pivot, the abort and the
-/// tracker are in one service, and, for [`App::saga`](crate::App::saga), whether everything that is published is heard.
+/// All mistakes are reported together, each at its place, except those that only follow from others. The enum is emitted in any
+/// case. The rest is checked when the app starts: which service tracks the saga, which services do and undo each step, whether
+/// the pivot, the abort and the tracker are in one service, and, with [`App::saga`](crate::App::saga), whether every event that
+/// is published is handled.
 ///
-/// A *no* whose writes have to stay is no refusal: return it as an event, by an enum of the step's `emits` and `rejects`, instead of
-/// [`Failure::Reject`](crate::Failure::Reject), which undoes what the handler has written.
+/// [`Failure::Reject`](crate::Failure::Reject) rolls back the handler's writes. If a *no* must keep its writes, return it as an
+/// event instead, in an enum of the step's `emits` and `rejects`.
 ///
 /// # Delivery
-/// What a service does at a step is recorded in the delivery's transaction, once per service, instance and step. From that record a
-/// compensation gets what the step left behind, and a second message for the step has no effect, under whatever id it comes. A
-/// compensation that comes before its step leaves a mark that bars the step, publishes nothing and is not called; so nothing may wait for
-/// it. Between topics there is no order, so all of this holds in whatever order the events of an instance come.
+/// A service records what it does in a step in the transaction of the delivery, once for each instance and step. From this step
+/// record, a compensation gets the event that the step published. A second message for the step has no effect, even with another
+/// message id. A compensation that comes before its step bars the step; its handler is not called and it publishes nothing, so
+/// nothing must wait for its event. There is no order between topics, so all of this holds for every order of an instance's
+/// events.
 ///
-/// The pivot, the abort, a cancel and the deadline are decided by those records in one service, in one transaction, so that one of them is
-/// first and the others have no effect. An abort happens once. An instance has ended when its end event is there and each step that was
-/// done before is done for good or undone; what cannot go on is shown as *needs attention*.
+/// The pivot, the abort, a cancel and the deadline use these records in the database of one service: the first of them that
+/// commits decides, and the others have no effect. An abort happens once. An instance has ended when its end event is published
+/// and each step that was done is either final or undone. An instance that cannot continue *needs attention*.
 ///
-/// The transaction locks its instances before the handlers are called, all of them in one order.
+/// The transaction locks its instances before it calls the handlers, in a fixed order.
 pub use saga_macros::saga;
 
-/// The handlers named, each by its path, as an array for [`Service::handlers`](crate::Service::handlers).
+/// Creates an array of the named handlers for [`Service::handlers`](crate::Service::handlers).
 ///
-/// A generic handler is named with its parameters. No local variable may have the name of a handler that is listed there.
+/// Each handler is named by its path, a generic handler with its type parameters. No local variable in scope can have the name of
+/// a listed handler.
 ///
 /// ```
 /// use sagas::prelude::*;
@@ -316,12 +362,17 @@ pub use saga_macros::saga;
 /// #[handler]
 /// async fn log<E: Event>(On(_event): On<E>) {}
 ///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
 /// assert_eq!(handlers![stock::reserve, log::<OrderCancelled>].len(), 2);
+/// # stock::reserve(On(stock::OrderCreated { order_id: 7 })).await;
+/// # log(On(OrderCancelled { order_id: 7 })).await;
+/// # }
 /// ```
 #[macro_export]
 macro_rules! handlers {
-    // What `#[handler]` adds to a fn is a type of its name. Where there is none, the name as a type is the one imported first, and what
-    // is said of that names the fn.
+    // `#[handler]` adds a type with the name of the fn. If there is no such type, the name resolves to the import of `NoHandler`,
+    // and the compiler's error names the fn.
     ($($($segment:ident)::+),* $(,)?) => {
         [$({
             #[allow(unused_imports)]
@@ -338,7 +389,7 @@ macro_rules! handlers {
     };
 }
 
-/// A fn in `handlers![..]`, as one expression, which is where the compiler points to.
+/// A fn in `handlers![..]` as a single expression, which the compiler's errors point to.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __listed {

@@ -1,8 +1,8 @@
-//! The rules of the house, checked on the source: which module may use which, what the engine may not touch, what the example
-//! may see, how long a file may be.
+//! The architecture rules, checked on the source: which module can use which, what the engine must not use, what the example can
+//! see, how long a file can be.
 //!
-//! Paths are read from the tokens of each file, so comments, strings and documentation do not count; the module's tests
-//! (`#[cfg(test)]`, `tests.rs`) do not either.
+//! Paths are read from the tokens of each file, so comments, strings and documentation are ignored, and so are the module's tests
+//! (`#[cfg(test)]`, `tests.rs`).
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,8 @@ use std::{
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// What a module of `saga-core` may use of its own crate. The most specific entry decides; a module without one is an error,
-/// so that a new module takes its place on purpose.
+/// The modules of `saga-core` that a module can use. The most specific entry applies. A module without an entry is an error, so
+/// that a new module is placed deliberately.
 const ARROWS: &[(&str, &[&str])] = &[
     // The vocabulary: plain data.
     ("failure", &[]),
@@ -24,20 +24,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("id", &["time"]),
     ("message", &["failure", "id", "time"]),
     ("saga", &["failure", "id", "message", "time"]),
-    // Decides, and does nothing.
+    // Pure decisions without I/O.
     ("engine", &["failure", "id", "message", "retry", "saga", "settings", "time"]),
-    // The ports, and beneath them what implements them.
+    // The ports, and their implementations below them.
     ("store", &["failure", "id", "message", "saga", "sqlite", "time"]),
     ("transport", &["id", "message", "sqlite", "time"]),
-    // How an async fn becomes a consumer.
+    // How an async fn becomes a handler.
     ("extract", &["failure", "handler", "id", "message", "saga", "store", "time"]),
     ("handler", &["extract", "failure", "id", "message", "retry", "saga", "store", "time"]),
-    // Carries out what the engine decides.
+    // Executes what the engine decides.
     (
         "runtime",
         &["engine", "extract", "failure", "handler", "id", "message", "retry", "saga", "settings", "store", "time", "transport"],
     ),
-    // What is built on it.
+    // Built on the runtime.
     ("http", &["failure", "id", "message", "runtime", "saga", "store", "time"]),
     (
         "testing",
@@ -61,13 +61,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("__private", &["extract", "failure", "handler", "message", "retry", "saga", "store", "time"]),
 ];
 
-/// Modules that may use one thing more: `App` serves what `http` makes of its services.
-const EXCEPTIONS: &[(&str, &str)] = &[("runtime::app", "http")];
+/// Modules with one additional dependency: `App` serves the routes that `http` creates for its services.
+const EXCEPTIONS: &[(&str, &str)] = &[("runtime::app::serving", "http")];
 
-/// Macros of `testing`, which as exported macros lie at the root of the crate.
+/// Macros of `testing` that are at the root of the crate, because they are exported.
 const EXPORTED_BY_TESTING: &[&str] = &["sharing_conformance", "store_conformance", "transport_conformance"];
 
-/// Paths that decide by themselves who may use them: implementations behind a port.
+/// Implementations behind a port, with the modules that can use them.
 const IMPLEMENTATIONS: &[(&str, &[&str])] = &[
     ("store::memory", &["store", "testing"]),
     ("store::sqlite", &["store", "testing", "transport::embedded"]),
@@ -76,7 +76,7 @@ const IMPLEMENTATIONS: &[(&str, &[&str])] = &[
     ("transport::embedded", &["transport", "testing"]),
 ];
 
-/// What the engine may not name: it has no I/O, no clock, no task and no chance of its own.
+/// What the engine must not use: it has no I/O, no clock, no tasks and no randomness of its own.
 const IMPURE: &[&str] = &[
     "tokio",
     "futures_util",
@@ -174,7 +174,7 @@ fn the_example_uses_only_the_public_api() {
 fn nothing_is_unsafe_but_calls_of_librdkafka() {
     let mut wrong = BTreeSet::new();
     for file in everything() {
-        // `#![forbid(unsafe_code)]` is another word; what the macros are tried on may say anything.
+        // `#![forbid(unsafe_code)]` is another word; the test cases of the macros can contain anything.
         let native = ["saga-kafka/src/member/native.rs", "saga-kafka/tests/mock/native.rs"];
         let may = file.shown.contains("tests/ui/") || native.iter().any(|native| file.shown.ends_with(native));
         if !may && file.has_word("unsafe") {
@@ -197,13 +197,13 @@ fn no_file_is_too_long() {
 #[test]
 fn every_module_says_what_it_is() {
     let mut silent = BTreeSet::new();
-    for root in ["src", "saga-core/src", "saga-macros/src", "saga-kafka/src", "examples/ecommerce/src"] {
+    for root in ["src", "saga-core/src", "saga-macros/src", "saga-kafka/src", "saga-schema/src", "examples/ecommerce/src"] {
         silent.extend(sources(root).into_iter().filter(|file| !file.text.starts_with("//! ")).map(|file| file.shown));
     }
     assert_eq!(silent, BTreeSet::new());
 }
 
-/// `scripts/test-real` runs what is ignored, and has these servers running.
+/// `scripts/test-real` runs the ignored tests and starts these servers.
 #[test]
 fn only_what_needs_a_server_is_ignored() {
     let known = ["scripts/kafka start", "scripts/postgres start"];
@@ -248,15 +248,15 @@ fn paths_are_read_from_tokens() {
 }
 
 struct SourceFile {
-    /// The path from the root of the workspace.
+    /// The path relative to the root of the workspace.
     shown: String,
-    /// The module, from the root of its crate.
+    /// The module path relative to the root of its crate.
     module: Vec<String>,
     text: String,
 }
 
 impl SourceFile {
-    /// Every path the code names, from `crate` where it is one of the crate's own.
+    /// Returns every path in the code; paths of its own crate begin with `crate`.
     fn paths(&self) -> BTreeSet<String> {
         let mut paths = BTreeSet::new();
         collect(self.tokens(), &mut |path| {
@@ -292,10 +292,13 @@ fn root() -> PathBuf {
 }
 
 fn everything() -> Vec<SourceFile> {
-    ["src", "saga-core", "saga-macros", "saga-kafka", "examples", "tests", "benches"].into_iter().flat_map(all).collect()
+    ["src", "saga-core", "saga-macros", "saga-kafka", "saga-schema", "examples", "tests", "benches"]
+        .into_iter()
+        .flat_map(all)
+        .collect()
 }
 
-/// The Rust files below `folder`, without those that are tests.
+/// Returns the Rust files below `folder`, without tests.
 fn sources(folder: &str) -> Vec<SourceFile> {
     all(folder).into_iter().filter(|file| !file.module.iter().any(|part| part == "tests")).collect()
 }
@@ -316,7 +319,7 @@ fn all(folder: &str) -> Vec<SourceFile> {
     files
 }
 
-/// `saga-core/src/store/memory/tx.rs` is `store::memory::tx`.
+/// Returns the module of a file: `saga-core/src/store/memory/tx.rs` is `store::memory::tx`.
 fn module(shown: &str) -> Vec<String> {
     let inside = shown.split_once("src/").map_or(shown, |(_, inside)| inside);
     let parts = inside.trim_end_matches(".rs").split('/').filter(|part| !["mod", "lib", "main"].contains(part));
@@ -327,7 +330,7 @@ fn is_within(path: &str, outer: &str) -> bool {
     path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Without what stands behind `#[cfg(test)]` or `#[cfg(all(test, ..))]`.
+/// Removes the items with `#[cfg(test)]` or `#[cfg(all(test, ..))]`.
 fn without_tests(tokens: TokenStream) -> TokenStream {
     let (mut kept, mut tokens) = (Vec::new(), tokens.into_iter());
     while let Some(token) = tokens.next() {
@@ -363,7 +366,7 @@ fn has_word(tokens: TokenStream, word: &str) -> bool {
     })
 }
 
-/// Calls `found` with every path of two segments or more, the groups of a `use` written out.
+/// Calls `found` with every path of two or more segments; groups of a `use` are expanded.
 fn collect(tokens: TokenStream, found: &mut impl FnMut(&[String])) {
     let tokens: Vec<_> = tokens.into_iter().collect();
     let mut at = 0;
@@ -379,7 +382,7 @@ fn collect(tokens: TokenStream, found: &mut impl FnMut(&[String])) {
     }
 }
 
-/// Reads the path that begins at `at`, inside `prefix`; gives the place behind it.
+/// Reads the path that begins at `at`, with `prefix` before it; returns the index after it.
 fn path(tokens: &[TokenTree], mut at: usize, prefix: &[String], found: &mut impl FnMut(&[String])) -> usize {
     let mut segments = prefix.to_vec();
     while let Some(TokenTree::Ident(ident)) = tokens.get(at) {

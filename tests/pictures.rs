@@ -1,6 +1,6 @@
-//! The pictures of flows in the documents are those that are drawn from the flows: `UPDATE_PICTURES=1` writes them anew.
+//! Checks that the diagrams of sagas in the documents match the sagas; `UPDATE_PICTURES=1` updates them.
 //!
-//! A picture stands between `<!-- picture: place-order-state -->` and `<!-- /picture -->`.
+//! A diagram is between `<!-- picture: place-order-state -->` and `<!-- /picture -->`.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,10 @@ use sagas::{prelude::*, saga::Chart};
 
 const END: &str = "<!-- /picture -->";
 
-/// Places where there are no documents of ours.
+/// Folders without documents of this repository.
 const NOT_OURS: [&str; 3] = ["target", "node_modules", ".git"];
 
-/// The example as it is, with services that run nowhere.
+/// Returns the saga of the example, with services that do not run.
 fn place_order() -> Chart {
     let mut app = App::new("ecommerce").saga::<PlaceOrder>();
     for name in ServiceName::ALL {
@@ -37,11 +37,11 @@ fn place_order() -> Chart {
     chart
 }
 
-/// The pictures, by the names under which documents want them.
+/// Returns the diagrams, by the names that documents use.
 fn pictures() -> BTreeMap<&'static str, String> {
     let chart = place_order();
     let mermaid = |text: String| format!("```mermaid\n{text}```\n");
-    // The document has a heading of its own.
+    // The document has its own heading.
     let canvas = chart.canvas().split_once("\n\n").expect("a heading").1.to_owned();
     BTreeMap::from([
         ("place-order-state", mermaid(chart.state_diagram())),
@@ -50,7 +50,7 @@ fn pictures() -> BTreeMap<&'static str, String> {
     ])
 }
 
-/// The Markdown files below `folder`.
+/// Collects the Markdown files below `folder`.
 fn documents(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
@@ -63,10 +63,10 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// `text` with each picture drawn anew, and the names of those that it has.
+/// Returns `text` with its diagrams updated, and their names.
 ///
 /// # Errors
-/// When a picture has no end, or there is none of its name.
+/// When a diagram has no end mark, or when its name is unknown.
 fn redrawn(text: &str, pictures: &BTreeMap<&'static str, String>) -> Result<(String, Vec<String>), String> {
     let (mut drawn, mut names, mut rest) = (String::new(), Vec::new(), text);
     while let Some((before, after)) = rest.split_once("<!-- picture: ") {

@@ -1,5 +1,5 @@
-//! The runbook keeps up with the code: every alert, every condition and every check of health has its section there, and none is there
-//! that is not. Every link to a section of it leads somewhere.
+//! Checks the runbook against the code: every alert, condition and health check has a section, no other section exists, and every
+//! link to a section is valid.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -18,7 +18,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files below `folder` whose names end in `ext`, with their texts.
+/// Returns the files below `folder` with the extension `ext`, and their texts.
 fn files(folder: &str, ext: &str) -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, ext: &str, found: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -37,7 +37,7 @@ fn files(folder: &str, ext: &str) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The headings of a page: level, text, and the anchor by which GitHub links to it.
+/// Returns the headings of a page: level, text, and GitHub's anchor.
 fn headings(page: &str) -> Vec<(usize, String, String)> {
     let mut seen = BTreeMap::<String, usize>::new();
     let mut fenced = false;
@@ -59,7 +59,7 @@ fn headings(page: &str) -> Vec<(usize, String, String)> {
     found
 }
 
-/// The sections below the chapter `chapter` of the runbook.
+/// Returns the sections below the chapter `chapter` of the runbook.
 fn sections(chapter: &str) -> BTreeSet<String> {
     let page = headings(&read("docs/runbook.md"));
     let below = page.iter().skip_while(|(level, text, _)| !(*level == 1 && text == chapter)).skip(1);
@@ -68,7 +68,7 @@ fn sections(chapter: &str) -> BTreeSet<String> {
     found
 }
 
-/// What stands between `before` and the next `"`, wherever `before` is in `text` but for spaces and line ends before the quote.
+/// Returns the texts between quotes that follow `before` in `text`, with white space in between.
 fn quoted_after(text: &str, before: &str) -> Vec<String> {
     let parts = text.split(before).skip(1);
     let quoted = parts.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
@@ -78,12 +78,12 @@ fn quoted_after(text: &str, before: &str) -> Vec<String> {
         .collect()
 }
 
-/// `source` without its tests.
+/// Returns `source` without its tests.
 fn without_tests(source: &str) -> &str {
     source.split("#[cfg(test)]\nmod ").next().unwrap()
 }
 
-/// The names of the conditions that the code raises.
+/// Returns the names of the conditions that the code raises.
 fn conditions() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let folders = ["saga-core/src/runtime", "saga-core/src/store", "saga-kafka/src"];
@@ -105,14 +105,14 @@ fn conditions() -> BTreeSet<String> {
         for made in source.split("Condition {").skip(1) {
             names.extend(quoted_after(made.split('}').next().unwrap(), "name:"));
         }
-        // A constant of the runtime or of the transport's own, a case of a `match`, or a list to go through.
+        // A constant of the runtime or the transport, an arm of a `match`, or an element of a list.
         names.extend(quoted_after(source, ": &str ="));
         names.extend(quoted_after(source, "=> ("));
         for list in source.split("for condition in [").skip(1) {
             names.extend(list.split(']').next().unwrap().split(',').map(|name| name.trim().trim_matches('"').to_owned()));
         }
     }
-    // The names of series are no conditions.
+    // Names of series are not conditions.
     names.retain(|name| !name.starts_with("sagas_"));
     names
 }
@@ -139,7 +139,7 @@ fn every_check_of_health_has_a_section() {
     let source = read("saga-core/src/runtime/upkeep.rs");
     let source = without_tests(&source);
     let mut checks: BTreeSet<String> = BTreeSet::new();
-    for call in ["health.check(", "health.watch("] {
+    for call in ["health.check(", "health.watch(", "health.check_memory(", "health.watch_memory("] {
         let parts = source.split(call).skip(1);
         checks.extend(parts.filter_map(|rest| Some(rest.trim_start().strip_prefix('"')?.split('"').next()?.to_owned())));
     }
@@ -164,7 +164,7 @@ fn every_link_to_the_runbook_leads_to_a_section() {
                 .strip_prefix("docs/runbook.md#")
                 .unwrap_or_else(|| panic!("{from}: {link} is no link to docs/runbook.md#…"))
             {
-                // One rule for all conditions, each with a section of its own.
+                // One rule covers all conditions, each with a section of its own.
                 "{{ $labels.condition }}" => conditions().iter().for_each(|condition| lead(condition, &from)),
                 anchor => lead(anchor, &from),
             }
@@ -175,7 +175,7 @@ fn every_link_to_the_runbook_leads_to_a_section() {
     }
 }
 
-/// The names of the series of each alert are those that services show.
+/// Every series in an alert is one that services export.
 #[test]
 fn every_series_of_the_rules_and_dashboards_is_one_that_services_show() {
     let mut shown = String::new();

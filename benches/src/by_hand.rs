@@ -1,5 +1,5 @@
-//! The loops as one would write them by hand: consume, claim in an inbox, update, write an outbox, commit, send, remove, and
-//! commit the offsets.
+//! The loops written by hand, without the framework: consume, claim in an inbox, update, write an outbox, commit, send, remove,
+//! and commit the offsets.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,28 +18,28 @@ use crate::{
     world::{INPUT, OUTPUT, Paid, World},
 };
 
-/// The most messages in a transaction; as many as the framework takes by default.
+/// The maximum number of messages in a transaction: the framework's default.
 const BATCH: usize = 256;
 
 const TABLES: &str = "
     CREATE TABLE inbox (source TEXT NOT NULL, id TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (source, id));
     CREATE TABLE outbox (id BIGSERIAL PRIMARY KEY, topic TEXT NOT NULL, key BYTEA, value BYTEA, headers BYTEA NOT NULL);";
 
-/// How a batch of payments is applied.
+/// How the payments of a batch are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Update {
-    /// One statement for each.
+    /// One statement for each payment.
     Each,
-    /// One statement for all.
+    /// One statement for all payments.
     Sum,
 }
 
-/// One message in a transaction.
+/// Measures the loop with one message in each transaction.
 pub(crate) async fn one(world: &World, messages: usize) -> Result<Measured, Error> {
     run(world, messages, 1, Update::Each).await
 }
 
-/// Many messages in a transaction.
+/// Measures the loop with many messages in each transaction.
 pub(crate) async fn many(world: &World, messages: usize, update: Update) -> Result<Measured, Error> {
     run(world, messages, BATCH, update).await
 }
@@ -63,7 +63,7 @@ async fn run(world: &World, messages: usize, most: usize, update: Update) -> Res
             start = Some(Moment::now());
         }
         done += worker.handle(&mut db, &batch).await?;
-        // Done: the reader may commit.
+        // The transaction is committed, so the reader can commit the offsets.
         let _ = commits.send(offsets_of(&batch)?);
         if done >= messages {
             break;
@@ -86,7 +86,7 @@ fn consumer(world: &World) -> Result<BaseConsumer, Error> {
     Ok(consumer)
 }
 
-/// Polls on a thread of its own.
+/// The consumer, which polls on its own thread.
 struct Reader {
     consumer: BaseConsumer,
     most: usize,
@@ -132,7 +132,7 @@ fn offsets_of(batch: &[OwnedMessage]) -> Result<TopicPartitionList, Error> {
 struct Worker {
     producer: FutureProducer,
     update: Update,
-    /// Outbox rows that were acknowledged, to be removed with the next transaction.
+    /// Ids of outbox rows that Kafka has acknowledged. The next transaction removes them.
     sent: Vec<i64>,
 }
 
@@ -229,7 +229,7 @@ impl Worker {
     }
 }
 
-/// The headers that the framework writes, too.
+/// Returns the headers that the framework also writes.
 fn output_headers(id: &str) -> [(&'static str, &str); 8] {
     [
         ("ce_specversion", "1.0"),

@@ -1,4 +1,4 @@
-//! The same with the framework.
+//! The variants with the framework.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -22,7 +22,7 @@ use crate::{
     world::{Applied, OUTPUT, PARTITIONS, Paid, World},
 };
 
-/// When the first message was handled.
+/// The time when the first message was handled.
 #[derive(Clone, Default)]
 struct Start(Arc<OnceLock<Moment>>);
 
@@ -47,7 +47,7 @@ async fn apply(On(paid): On<Paid>, mut tx: Tx, State(start): State<Start>) -> Re
 async fn apply_all(Batch(payments): Batch<Paid>, mut tx: Tx, State(start): State<Start>) -> Result<Vec<Applied>, Failure> {
     start.mark();
     let (accounts, amounts): (Vec<_>, Vec<_>) = payments.iter().map(|(paid, _)| (paid.account.clone(), paid.amount)).unzip();
-    // In the order of the accounts: two transactions must not wait for each other.
+    // The updated accounts are sorted, so that two transactions cannot deadlock.
     sqlx::query(
         "UPDATE accounts SET balance = balance + paid.amount FROM (
              SELECT account, SUM(amount)::bigint AS amount FROM UNNEST($1::text[], $2::bigint[]) AS p (account, amount)
@@ -61,12 +61,12 @@ async fn apply_all(Batch(payments): Batch<Paid>, mut tx: Tx, State(start): State
     Ok(payments.into_iter().map(|(paid, _)| Applied::from(paid)).collect())
 }
 
-/// One message at a time.
+/// Returns the handler that takes one message.
 pub(crate) fn handler() -> Vec<Handler> {
     handlers![apply].into_iter().collect()
 }
 
-/// What is waiting.
+/// Returns the handler that takes a batch.
 pub(crate) fn batch_handler() -> Vec<Handler> {
     handlers![apply_all].into_iter().collect()
 }
@@ -92,7 +92,7 @@ pub(crate) async fn run(world: &World, messages: usize, handlers: Vec<Handler>) 
     Ok(measured)
 }
 
-/// Looks at how much has been written to the output.
+/// Watches how many records the output topic contains.
 struct Watcher(BaseConsumer);
 
 impl Watcher {

@@ -1,11 +1,11 @@
-//! What the number of open instances costs whoever advances one: the same work for 1,000 open instances of a saga and for 100,000.
+//! Compares the cost of advancing an instance with 1,000 and with 100,000 open instances of a saga.
 //!
 //! ```text
 //! cargo run --release -p sagas-benches --bin open-instances
 //! cargo run --release -p sagas-benches --bin open-instances -- --database postgres://sagas:sagas@127.0.0.1:5432/sagas
 //! ```
 //!
-//! Both run in this process and in turn; what counts is the ratio of two neighbouring rounds.
+//! Both services run in this process, in turn. The result is the ratio within each pair of neighbouring rounds.
 
 #![allow(clippy::print_stdout)]
 
@@ -82,12 +82,12 @@ async fn expire(On(deadline): On<Deadline<PlaceOrder>>, _tx: Tx) -> Result<Cance
     Ok(Cancelled { id: deadline.key()? })
 }
 
-/// A service that tracks the flow, with so many open instances.
+/// A service that tracks the saga, with a number of open instances.
 struct World {
     app: Handle,
     order: ServiceHandle,
     stock: ServiceHandle,
-    /// The next instance to begin, and the next to advance: the one that began first.
+    /// The ids of the next instance to begin and of the next to advance. The oldest instance is advanced first.
     next: (u64, u64),
 }
 
@@ -96,7 +96,7 @@ impl World {
         let order = Service::new("order", Database::open(url).await?)
             .tracks(Tracker::of::<PlaceOrder>())
             .handlers(handlers![confirm, expire]);
-        // Says what the steps said, and reacts to nothing.
+        // Publishes the events of the steps, and handles none.
         let stock = Service::new("stock", Database::memory()).publishes::<Reserved>();
         let elsewhere = Remote::new("inventory").handlers(handlers![reserve, release]);
         let app = App::new("bench").services([order, stock]).remote(elsewhere).start(Arc::new(Memory::default())).await?;
@@ -107,7 +107,7 @@ impl World {
         Ok(world)
     }
 
-    /// Begins instances.
+    /// Begins `count` instances.
     async fn begin(&mut self, count: usize) -> Result<(), Error> {
         let first = self.next.0;
         self.next.0 += count as u64;
@@ -122,7 +122,7 @@ impl World {
         Ok(())
     }
 
-    /// Advances instances to their end, and says how long that took.
+    /// Advances `count` instances to their end, and returns how long that took.
     async fn advance(&mut self, count: usize) -> Result<Duration, Error> {
         let first = self.next.1;
         self.next.1 += count as u64;

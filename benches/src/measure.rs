@@ -1,4 +1,4 @@
-//! What a run took.
+//! The measurement of a run.
 
 use std::{fs, time::Duration};
 
@@ -6,32 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What one run took, from the first message that was received to the last record that was acknowledged.
+/// The result of one run, from the first received message to the last acknowledged record.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Measured {
-    /// Messages.
+    /// The number of messages.
     pub(crate) messages: usize,
     /// Wall time in seconds.
     pub(crate) seconds: f64,
-    /// Processor time of this process in seconds, user and system.
+    /// Processor time of this process in seconds, in user and in kernel mode.
     pub(crate) cpu_seconds: f64,
-    /// The most memory that was resident, in MiB.
+    /// The peak resident memory in MiB.
     pub(crate) memory_mib: f64,
 }
 
 impl Measured {
-    /// Messages per second.
+    /// Returns the messages per second.
     pub(crate) fn rate(&self) -> f64 {
         self.messages as f64 / self.seconds
     }
 
-    /// Microseconds of processor time per message.
+    /// Returns the processor time per message in microseconds.
     pub(crate) fn cpu_micros(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.messages as f64
     }
 }
 
-/// A moment, by wall clock and by processor time.
+/// A point in time, by the wall clock and by processor time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     wall: tokio::time::Instant,
@@ -39,12 +39,12 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// This moment.
+    /// Returns the current time.
     pub(crate) fn now() -> Self {
         Self { wall: tokio::time::Instant::now(), cpu: cpu().unwrap_or_default() }
     }
 
-    /// What has passed since.
+    /// Returns the time that has passed since, with the peak memory.
     pub(crate) fn measure(&self, messages: usize) -> Result<Measured, Error> {
         Ok(Measured {
             messages,
@@ -55,10 +55,10 @@ impl Moment {
     }
 }
 
-/// Processor time of this process so far: user and system, as Linux counts it, in ticks of 10 ms.
+/// Returns the processor time of this process so far, in user and kernel mode. Linux counts it in ticks of 10 ms.
 fn cpu() -> Result<Duration, Error> {
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // The second field is the name, in parentheses, which may hold spaces.
+    // The second field is the name in parentheses, which can contain spaces.
     let fields: Vec<&str> = stat.rsplit_once(')').ok_or("/proc/self/stat has another form")?.1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
     Ok(Duration::from_millis(ticks * 10))

@@ -1,4 +1,4 @@
-//! Runs every variant in turn, and prints how they compare.
+//! Runs every variant in turn, and prints the comparison.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use crate::{Error, Options, Variant, measure::Measured, world};
 
-/// Pairs whose ratio counts: the framework, and the loop that does the same by hand.
+/// The pairs to compare: a variant of the framework, and the loop by hand that does the same.
 const PAIRS: [(Variant, Variant); 4] = [
     (Variant::Handler, Variant::HandMany),
     (Variant::BatchHandler, Variant::HandSum),
@@ -14,7 +14,7 @@ const PAIRS: [(Variant, Variant); 4] = [
     (Variant::BatchHandler, Variant::HandOne),
 ];
 
-/// Runs all variants, `rounds` times.
+/// Runs all variants `rounds` times.
 pub(crate) async fn compare(options: &Options) -> Result<(), Error> {
     world::fill(&options.kafka, options.messages.max(options.messages_one)).await?;
     let mut runs: BTreeMap<Variant, Vec<Measured>> = BTreeMap::new();
@@ -42,7 +42,7 @@ pub(crate) async fn compare(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// A variant in a process of its own, so that what one leaves behind is nothing to the next.
+/// Runs a variant in its own process, so that it leaves nothing behind for the next.
 async fn child(options: &Options, variant: Variant) -> Result<Measured, Error> {
     let output = Command::new(std::env::current_exe()?)
         .args(["--variant", &name(variant)])

@@ -1,18 +1,18 @@
-//! What traces cost: a service that consumes, handles and publishes, with its spans told to a collector of all traces, of 1 % of them, of
-//! none; and, where a binary without the feature `otel` is given, without the feature.
+//! The cost of traces: a service consumes, handles and publishes, and sends the spans of all traces, of 1 % of them or of none to
+//! a collector. With a binary built without the feature `otel`, that is compared too.
 //!
 //! ```text
 //! cargo build --release -p sagas-benches --bin traced --target-dir target/untraced
 //! cargo run --release -p sagas-benches --bin traced --features otel -- --without target/untraced/release/traced
 //! ```
 //!
-//! Log and store are in memory, or the store is SQLite: what is compared is processor time of the service's process, and a broker would add none
-//! to that but hide what is asked for. Each variant runs in a process of its own, in turn, several rounds; the collector is a process of its own
-//! too. What counts is the ratio to the variant `off` of the same round.
+//! The log is in memory, and the store is in memory or SQLite. The result is processor time of the service's process, to which a
+//! broker would only add noise. Each variant runs in its own process, in turn, for several rounds; the collector is another
+//! process. The result is the ratio to the variant `off` of the same round.
 
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code, reason = "shared with another binary, which shows more of it")]
+#[allow(dead_code, reason = "shared with another binary, which uses more of it")]
 mod measure;
 
 use std::{
@@ -41,47 +41,47 @@ use crate::measure::{Measured, Moment};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What traces cost.
+/// The cost of traces.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "traced")]
 struct Options {
-    /// Messages of each run
+    /// Messages in each run
     #[arg(long, default_value_t = 30_000)]
     messages: usize,
-    /// How often each variant runs
+    /// Number of runs of each variant
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// This program, built without the feature `otel`
     #[arg(long)]
     without: Option<PathBuf>,
-    /// Run only this variant, in this process, and print what it measured
+    /// Run only this variant, in this process, and print its result
     #[arg(long, hide = true)]
     variant: Option<Variant>,
-    /// On this store
+    /// The store of the service
     #[arg(long, hide = true, default_value = "memory")]
     store: Kept,
-    /// Where spans go
+    /// The address of the collector
     #[arg(long, hide = true, default_value = "")]
     collector: String,
-    /// Be the collector, and print its address
+    /// Run the collector, and print its address
     #[arg(long, hide = true)]
     collect: bool,
 }
 
-/// What is compared.
+/// The variants that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Variant {
-    /// Without the feature.
+    /// Built without the feature.
     Without,
-    /// With the feature, and no collector.
+    /// Built with the feature, without a collector.
     Off,
-    /// One trace in a hundred is told.
+    /// One trace in a hundred is sent.
     Some,
-    /// All are.
+    /// All traces are sent.
     All,
 }
 
-/// Where the service keeps what it knows.
+/// The store of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Kept {
     Memory,
@@ -122,7 +122,7 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-/// One run: as many messages wait in the log, and the time is taken until what they lead to is there.
+/// Measures one run: the messages are in the log at the start, and the run ends when all their results are published.
 async fn run(options: &Options, variant: Variant) -> Result<Measured, Error> {
     let (clock, ids) = (Clock::system(), IdSource::random());
     let log = Arc::new(Memory::with_clock(clock.clone()));
@@ -131,7 +131,7 @@ async fn run(options: &Options, variant: Variant) -> Result<Measured, Error> {
     for first in (0..options.messages).step_by(500) {
         let records = (first..options.messages.min(first + 500)).map(|number| {
             let paid = Paid { account: format!("a{}", number % 1_000), amount: 1, note: "x".repeat(200) };
-            // As the traces of a service at which they begin: a part of them is told.
+            // Like a service that begins traces: it samples a part of them.
             let told = match variant {
                 Variant::All | Variant::Off | Variant::Without => true,
                 Variant::Some => number % 100 == 0,
@@ -167,7 +167,7 @@ async fn run(options: &Options, variant: Variant) -> Result<Measured, Error> {
     Ok(measured)
 }
 
-#[expect(clippy::print_stderr, reason = "beside what is measured")]
+#[expect(clippy::print_stderr, reason = "standard output has the measurements")]
 fn eprint(text: &str) {
     eprintln!("  {text}");
 }
@@ -186,7 +186,7 @@ fn with_traces(app: App, _: &str) -> Result<App, Error> {
     Ok(app)
 }
 
-/// Takes what it is sent, and forgets it.
+/// Accepts spans and discards them.
 async fn collect() -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
@@ -210,7 +210,7 @@ async fn compare(options: &Options) -> Result<(), Error> {
         let mut measured: BTreeMap<Variant, Vec<Measured>> = BTreeMap::new();
         for round in 0..=options.rounds {
             for at in 0..variants.len() {
-                // Each begins a round in its turn.
+                // The variants take turns in starting a round.
                 let variant = variants[(at + round) % variants.len()];
                 let program = options.without.as_ref().filter(|_| variant == Variant::Without).unwrap_or(&this);
                 let mut command = Command::new(program);
@@ -224,7 +224,7 @@ async fn compare(options: &Options) -> Result<(), Error> {
                 if !output.status.success() {
                     return Err(format!("{variant:?} ended with {}", output.status).into());
                 }
-                // The first round warms up.
+                // The first round is a warm-up.
                 if round > 0 {
                     measured.entry(variant).or_default().push(serde_json::from_slice(&output.stdout)?);
                 }

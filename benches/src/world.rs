@@ -1,4 +1,4 @@
-//! What all variants run on: a topic of payments, accounts, and a topic of what was applied.
+//! The topics and tables that all variants use: a topic of payments, accounts, and a topic of applied payments.
 
 use std::time::Duration;
 
@@ -17,31 +17,31 @@ use uuid::Uuid;
 
 use crate::{Error, Options, Variant, by_hand, framework, measure::Measured};
 
-/// Accounts, among which the payments are spread.
+/// The number of accounts among which the payments are spread.
 pub(crate) const ACCOUNTS: usize = 1_000;
-/// Partitions of each topic.
+/// The number of partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 6;
-/// Who published them.
+/// The source of the payments (`ce_source`).
 pub(crate) const SOURCE: &str = "bench";
 
-/// The topic with the payments.
+/// The topic of payments.
 pub(crate) const INPUT: &str = "sagas-bench-payments";
-/// The topic with what was applied.
+/// The topic of applied payments.
 pub(crate) const OUTPUT: &str = "sagas-bench-applied";
 
-/// What is paid into an account.
+/// A payment into an account.
 #[event(topic = "sagas-bench-payments", key = account)]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Paid {
     /// The account, which is also the key.
     pub(crate) account: String,
-    /// Minor units.
+    /// The amount in minor units.
     pub(crate) amount: i64,
-    /// What brings the record to the size of an everyday one.
+    /// Text that gives the record a typical size.
     pub(crate) note: String,
 }
 
-/// That it was.
+/// The event that a payment was applied.
 #[event(topic = "sagas-bench-applied", key = account)]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Applied {
@@ -59,7 +59,7 @@ impl From<Paid> for Applied {
     }
 }
 
-/// Runs one variant, in a schema and in a consumer group of its own.
+/// Runs one variant, in its own schema and consumer group.
 pub(crate) async fn run(options: &Options, variant: Variant) -> Result<Measured, Error> {
     let name = format!("bench_{}", Uuid::new_v4().simple());
     let world = World { kafka: options.kafka.clone(), postgres: options.postgres.clone(), name };
@@ -76,16 +76,16 @@ pub(crate) async fn run(options: &Options, variant: Variant) -> Result<Measured,
     Ok(measured)
 }
 
-/// Where one run works.
+/// The servers and names of one run.
 pub(crate) struct World {
     pub(crate) kafka: String,
     pub(crate) postgres: String,
-    /// The schema, and the consumer group.
+    /// The name of the schema and of the consumer group.
     pub(crate) name: String,
 }
 
 impl World {
-    /// A connection that works in the run's schema.
+    /// Connects to the run's schema.
     pub(crate) async fn connect(&self) -> Result<PgConnection, Error> {
         let mut connection = PgConnection::connect(&self.postgres).await?;
         let path = format!("SET search_path TO {}", self.name);
@@ -93,7 +93,7 @@ impl World {
         Ok(connection)
     }
 
-    /// Makes the schema and its accounts.
+    /// Creates the schema with its accounts.
     pub(crate) async fn prepare(&self) -> Result<PgConnection, Error> {
         let mut connection = PgConnection::connect(&self.postgres).await?;
         let schema = format!("CREATE SCHEMA IF NOT EXISTS {}", self.name);
@@ -110,12 +110,12 @@ impl World {
         Ok(connection)
     }
 
-    /// Every payment was applied, once.
+    /// Checks that every payment was applied.
     async fn check(&self, messages: usize) -> Result<(), Error> {
         let mut connection = self.connect().await?;
         let sum: i64 = sqlx::query_scalar("SELECT CAST(SUM(balance) AS BIGINT) FROM accounts").fetch_one(&mut connection).await?;
         let expected = i64::try_from(messages)?;
-        // A variant that stops in the middle of the topic may have taken a few more.
+        // A variant that stops in the middle of the topic may have applied a few more.
         if sum < expected {
             return Err(format!("the accounts hold {sum}, {expected} were paid in").into());
         }
@@ -134,7 +134,7 @@ fn account(number: usize) -> String {
     format!("account-{number:04}")
 }
 
-/// Makes the topics anew, the first with `messages` payments of 1, spread over the accounts.
+/// Recreates the topics, and writes `messages` payments of 1 to the first, spread over the accounts.
 pub(crate) async fn fill(kafka: &str, messages: usize) -> Result<(), Error> {
     remove(kafka).await?;
     for topic in [INPUT, OUTPUT] {
@@ -162,7 +162,7 @@ pub(crate) async fn fill(kafka: &str, messages: usize) -> Result<(), Error> {
 
 async fn create(kafka: &str, topic: &str) -> Result<(), Error> {
     let topics = [NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1))];
-    // A topic that was removed a moment ago is still there for a moment.
+    // A deleted topic still exists for a moment.
     for _ in 0..100 {
         match admin(kafka)?.create_topics(&topics, &AdminOptions::new()).await?.remove(0) {
             Ok(_) => return Ok(()),

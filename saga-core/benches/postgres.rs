@@ -54,7 +54,7 @@ async fn main() -> Outcome {
     store.migrate_set("bench", ACCOUNTS).await?;
     beside.execute(sqlx::raw_sql("SET search_path TO bench_sagas")).await?;
     let partition = TopicPartition::new("orders", 0);
-    let epoch = store.own("bench", std::slice::from_ref(&partition)).await?[0].epoch;
+    let epoch = store.acquire_partitions("bench", std::slice::from_ref(&partition)).await?[0].epoch;
     let database = Database::new(std::sync::Arc::new(store));
 
     println!("microseconds per statement or message, median of {ROUNDS} rounds (and how many of them this process computes)");
@@ -189,7 +189,7 @@ async fn units(
         drop(tx);
         let mut open = slot.take().ok_or("the transaction is gone")?.tx;
         open.append_outbox(service, &vec![record.clone(); size]).await?;
-        open.hold("bench", &[(partition.clone(), epoch)]).await?;
+        open.check_ownership("bench", &[(partition.clone(), epoch)]).await?;
         open.commit().await?;
     }
     Ok(begun.elapsed())

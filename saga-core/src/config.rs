@@ -1,4 +1,4 @@
-//! Settings of a program: defaults, overridden by a TOML file, by the environment, by flags, in that order.
+//! The configuration of a program: defaults, overridden by a TOML file, then by environment variables, then by flags.
 //!
 //! ```
 //! # use saga_core::config::load;
@@ -20,7 +20,7 @@
 //! # let path = folder.path().join("shop.toml");
 //! std::fs::write(&path, "data_dir = '/var/lib/shop'\nbase_port = 9000")?;
 //! let defaults = Config { data_dir: "data".into(), base_port: 8081, broker: None };
-//! // SHOP_BASE_PORT would come before the file, and the flag comes before both.
+//! // SHOP_BASE_PORT would override the file, and the flag overrides both.
 //! let config = load(defaults, Some(&path), "SHOP_", Flags { base_port: Some(9100) })?;
 //! assert_eq!(config, Config { data_dir: "/var/lib/shop".into(), base_port: 9100, broker: None });
 //! # Ok::<_, Box<dyn std::error::Error>>(())
@@ -40,62 +40,70 @@ const FILE: &str = "file";
 const ENVIRONMENT: &str = "environment";
 const FLAGS: &str = "flags";
 
-/// Why there is no configuration. Every message names the place and the fix; none repeats a text that was given, which may be a
-/// secret.
-#[derive(Debug, thiserror::Error)]
+/// Why the configuration could not be loaded.
+///
+/// Each message names the source and the fix. No message repeats a value, which may be a secret.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file that was named cannot be read.
+    /// The configuration file cannot be read.
     #[error("the configuration file {path} cannot be read: {error}; name another one, or none")]
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("the configuration file {path} is no TOML: {message}")]
     Syntax {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Where and why.
+        /// The line, and what is wrong there.
         message: String,
     },
-    /// A key that means nothing.
+    /// A key that does not exist.
     #[error("`{key}` in {place} is not known; known are {}", .known.join(", "))]
     UnknownKey {
         /// The key, as a path.
         key: String,
-        /// Where it was given.
+        /// The source that contains it.
         place: String,
-        /// The keys there are beside it.
+        /// The keys that exist at that place.
         known: Vec<String>,
     },
-    /// A value that does not fit.
+    /// A value that is missing, or that has the wrong type or range.
     #[error("`{key}` in {place} {message}")]
     Invalid {
         /// The key, as a path.
         key: String,
-        /// Where it was given.
+        /// The source that contains it.
         place: String,
-        /// What is wrong, as the rest of a sentence.
+        /// What is wrong, as the end of a sentence that begins with the key.
         message: String,
     },
 }
 
-/// The configuration `T`: `defaults`, overridden by the keys of `file`, those by environment variables, those by `flags`.
+/// Writes the same text as `Display`, because a `main` that returns the error prints it with `Debug`.
+impl std::fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Loads the configuration `T`: `defaults`, overridden by the keys of `file`, then by environment variables, then by `flags`.
 ///
-/// - `file` is TOML. A file that is named has to be there. Keys that `T` has not are errors; put `#[serde(deny_unknown_fields)]`
-///   on the structs inside `T`, too.
-/// - An environment variable is `env_prefix` and the key in capitals, with `__` between the parts of a path: with the prefix
-///   `SHOP_`, `SHOP_SETTINGS__LANES` is `settings.lanes`. Lists are written `[1, 2]`. Variables with the prefix that are no key
-///   are left alone, because platforms set such by themselves.
-/// - `flags` has fields named as `T`'s. `None` overrides nothing, so every flag is an `Option`.
+/// - `file` is TOML. If it is given, it must exist. Keys that `T` does not have are errors; put `#[serde(deny_unknown_fields)]` on the
+///   structs inside `T` too.
+/// - The name of an environment variable is `env_prefix` and the key in capitals, with `__` between the parts of a path: with the prefix
+///   `SHOP_`, `SHOP_SETTINGS__LANES` is `settings.lanes`. Lists are written `[1, 2]`. Variables with the prefix that are not keys are
+///   ignored, because platforms set such variables by themselves.
+/// - `flags` has fields with the names of `T`'s fields. `None` overrides nothing, so each flag is an `Option`.
 ///
-/// `T` has to serialize all of its fields, unset ones as `None`.
+/// `T` must serialize all of its fields, unset ones as `None`.
 ///
 /// # Errors
-/// When the file cannot be read, or anything in it, the environment or the flags is unknown or does not fit.
+/// Returns an error if the file cannot be read, or if a key of the file, the environment or the flags is unknown or has an invalid value.
 pub fn load<T>(defaults: T, file: Option<&Path>, env_prefix: &str, flags: impl Serialize) -> Result<T, ConfigError>
 where
     T: Serialize + DeserializeOwned,
@@ -103,10 +111,10 @@ where
     load_with(defaults, file, env_prefix, std::env::vars_os(), flags)
 }
 
-/// The same, with these `variables` instead of the environment of the process.
+/// Like [`load`], with `variables` instead of the environment of the process.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub fn load_with<T>(
     defaults: T,
     file: Option<&Path>,
@@ -128,7 +136,7 @@ where
     }
     let variables = variables_of(env_prefix, variables, &known)?;
 
-    // A text like `2024` reads as a number. Where a text is asked for, it is taken as it stands.
+    // A value like `2024` is parsed as a number. Where a string is expected, it is used unchanged.
     let mut literal = BTreeSet::new();
     loop {
         let figment = Figment::from(Serialized::defaults(&defaults))
@@ -167,13 +175,13 @@ fn layer_of(error: &figment::Error) -> Option<&str> {
 fn dict(value: &impl Serialize) -> Result<Dict, Box<figment::Error>> {
     match Value::serialize(value).map_err(Box::new)? {
         Value::Dict(_, dict) => Ok(dict),
-        // `()` says that there are none.
+        // `()` has no flags.
         Value::Empty(..) => Ok(Dict::new()),
         other => Err(Box::new(Kind::InvalidType(other.to_actual(), "a struct".to_owned()).into())),
     }
 }
 
-/// Without what is `None`.
+/// Removes the keys with the value `None`.
 fn given(dict: Dict) -> Dict {
     let given = dict.into_iter().filter_map(|(key, value)| match value {
         Value::Empty(..) => None,
@@ -187,13 +195,13 @@ fn read(path: &Path) -> Result<Dict, ConfigError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File { path: shown.clone(), error })?;
     Toml::from_str(&text).map_err(|error| {
-        // The text that toml shows around the mistake stays out of the message.
+        // The excerpt that toml adds to its message may contain secrets, so only its line and reason are kept.
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
         ConfigError::Syntax { path: shown, message: format!("line {line}: {}", error.message().replace('\n', ", ")) }
     })
 }
 
-/// The variables that are keys: path and value.
+/// Returns the environment variables that are keys: path and value.
 fn variables_of(
     prefix: &str,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -241,7 +249,7 @@ fn insert(dict: &mut Dict, path: &[String], value: Value) {
     }
 }
 
-/// What the sources are called in messages.
+/// The names of the sources in messages.
 struct Places<'a> {
     file: Option<&'a Path>,
     prefix: &'a str,
@@ -290,7 +298,7 @@ impl Places<'_> {
     }
 }
 
-/// What should have been given, in words. Other than Rust's numbers, serde says it in words itself.
+/// Describes the expected type. serde already describes types in words, except Rust's numbers.
 fn wanted(expected: &str) -> String {
     let most = match expected {
         "u8" => u64::from(u8::MAX),
@@ -304,7 +312,7 @@ fn wanted(expected: &str) -> String {
     format!("a whole number from 0 to {most}")
 }
 
-/// What was given, without a text's content.
+/// Describes the value that was given, without the content of a string, which may be a secret.
 fn kind_of(actual: &Actual) -> String {
     match actual {
         Actual::Str(_) => "a text".to_owned(),

@@ -1,11 +1,11 @@
-//! How a handler says no: a business refusal, *not now*, *never*, or a technical fault that is worth another attempt.
+//! The errors of handlers: a business refusal, *not now*, *never*, or a technical fault that is worth another attempt.
 
 use std::{error::Error, fmt, time::Duration};
 
-/// A technical fault: something broke that may work at the next attempt.
+/// A technical fault: something failed that may succeed at the next attempt.
 ///
-/// Any error becomes one by `?`, and it becomes a [`Failure`] by `?`, so helpers shared by several handlers return
-/// `Result<T, Fault>`. It is no [`Error`] itself: that is what lets both conversions exist.
+/// Any error converts into a `Fault` with `?`, and a `Fault` converts into a [`Failure`] with `?`, so a helper that several handlers
+/// share can return `Result<T, Fault>`. `Fault` does not implement [`Error`] itself: otherwise the two conversions would conflict.
 ///
 /// ```
 /// # use saga_core::failure::{Failure, Fault};
@@ -20,17 +20,17 @@ use std::{error::Error, fmt, time::Duration};
 pub struct Fault(Box<dyn Error + Send + Sync>);
 
 impl Fault {
-    /// A fault described by `message`.
+    /// Creates a fault with the text `message`.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into().into())
     }
 
-    /// A fault from an error that is boxed already.
+    /// Creates a fault from a boxed error.
     pub fn boxed(error: Box<dyn Error + Send + Sync>) -> Self {
         Self(error)
     }
 
-    /// The error itself.
+    /// Returns the underlying error.
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
     }
@@ -42,6 +42,20 @@ impl<E: Error + Send + Sync + 'static> From<E> for Fault {
     }
 }
 
+/// For programs that pass errors on as boxes.
+impl From<Fault> for Box<dyn Error + Send + Sync> {
+    fn from(fault: Fault) -> Self {
+        fault.0
+    }
+}
+
+/// For programs that pass errors on as boxes.
+impl From<Fault> for Box<dyn Error> {
+    fn from(fault: Fault) -> Self {
+        fault.0
+    }
+}
+
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
@@ -49,49 +63,56 @@ impl fmt::Debug for Fault {
 }
 
 impl fmt::Display for Fault {
-    /// The error and its causes, joined by colons.
+    /// Writes the error and its causes, joined by colons. A cause is omitted if the text before it already contains it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut told = self.0.to_string();
+        f.write_str(&told)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !told.contains(&text) {
+                write!(f, ": {text}")?;
+                told = text;
+            }
             cause = error.source();
         }
         Ok(())
     }
 }
 
-/// The refusal of a handler that refuses nothing. It has no value.
+/// The refusal type of a handler that cannot refuse. It has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusesNothing {}
 
-/// Why a handler did not do its work, and what is to happen now.
+/// Why a handler failed, and what happens to the message.
 ///
-/// `R` is the event (or events) that says a business *no*. Without it the handler has nothing to refuse.
+/// `R` is the event, or the enum of events, that is published as the business *no*. By default the handler cannot refuse.
 ///
 /// # Delivery
-/// In every case what the handler wrote in its transaction is undone.
+/// In every case, what the handler wrote in its transaction is rolled back.
 #[derive(Debug)]
 pub enum Failure<R = RefusesNothing> {
-    /// A business *no*: the refusal is published and the message is done.
+    /// A refusal, the business *no*: the event is published and the message is done.
     Reject(R), // to refuse with the event `E`, return `Result<.., Failure<E>>`
-    /// A technical fault: the message is tried again by the handler's retry policy, then dead-lettered.
+    /// A technical fault: the message is retried according to the handler's retry policy, and then becomes a dead letter.
     Retry(Fault),
-    /// *Not now*, for example behind an open circuit breaker: tried again after this long. Counts as no attempt.
-    /// For at most [`put_off_limit_s`](crate::settings::Settings::put_off_limit_s) from when the message was first seen: after that it
-    /// counts as a technical fault.
+    /// *Not now*, for example because a circuit breaker is open: the message is delivered again after this duration, without a counted
+    /// attempt.
+    ///
+    /// The limit is [`put_off_limit_s`](crate::settings::Settings::put_off_limit_s), measured from when the service first saw the message.
+    /// After that, it counts as a technical fault.
     Later(Duration),
-    /// Never: dead-lettered at once, for this reason.
+    /// *Never*: the message becomes a dead letter at once, with this reason.
     Dead(Fault),
 }
 
 impl<R> Failure<R> {
-    /// Dead-letters the message at once, with `reason`.
+    /// Makes the message a dead letter at once, with `reason`.
     pub fn dead(reason: impl Into<String>) -> Self {
         Self::Dead(Fault::new(reason))
     }
 
-    /// Tries the message again, with `reason`.
+    /// Retries the message, with `reason`.
     pub fn retry(reason: impl Into<String>) -> Self {
         Self::Retry(Fault::new(reason))
     }
@@ -109,17 +130,48 @@ impl<R> From<Fault> for Failure<R> {
     }
 }
 
-/// Turns an error that implements no [`Error`] (a boxed one, `anyhow`'s) into a technical fault: `.or_retry()?`.
+/// Converts an error that does not implement [`Error`] (a boxed error, `anyhow::Error`) into a technical fault: `.or_retry()?`.
 pub trait OrRetry<T> {
-    /// The value, or the error as a [`Fault`].
+    /// Returns the value, or converts the error into a [`Fault`].
     ///
     /// # Errors
-    /// The error, as a fault.
+    /// Returns the converted error.
     fn or_retry(self) -> Result<T, Fault>;
 }
 
 impl<T, E: Into<Box<dyn Error + Send + Sync>>> OrRetry<T> for Result<T, E> {
     fn or_retry(self) -> Result<T, Fault> {
         self.map_err(|error| Fault(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Told {
+        text: &'static str,
+        #[source]
+        cause: Option<Box<Told>>,
+    }
+
+    #[test]
+    fn it_goes_where_errors_are_boxed() {
+        fn boxed(fault: Fault) -> Result<(), Box<dyn Error>> {
+            Err(fault)?
+        }
+        assert_eq!(boxed(Fault::new("no paper")).expect_err("a fault").to_string(), "no paper");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let told = |texts: &[&'static str]| {
+            let error = texts.iter().rev().fold(None, |cause, text| Some(Box::new(Told { text, cause })));
+            Fault::from(*error.expect("a text")).to_string()
+        };
+        assert_eq!(told(&["the stock cannot be read", "no such table"]), "the stock cannot be read: no such table");
+        assert_eq!(told(&["answered: no such table", "no such table", "line 7"]), "answered: no such table: line 7");
     }
 }

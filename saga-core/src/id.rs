@@ -1,4 +1,4 @@
-//! Identities: of messages, and where new ones come from.
+//! Message ids, and the source of new ids and random numbers.
 //!
 //! ```
 //! use saga_core::{id::{IdSource, MessageId}, time::Timestamp};
@@ -8,7 +8,7 @@
 //! let id = MessageId::from(first.uuid(now));
 //! assert_eq!(id, again.uuid(now).into());
 //! assert_ne!(id, first.uuid(now).into());
-//! // UUIDs of version 7 begin with the time, so they sort by it to the millisecond.
+//! // UUIDs of version 7 begin with the time, so they sort by time, to the millisecond.
 //! assert!(id < first.uuid(now.after(std::time::Duration::from_millis(1))).into());
 //! ```
 
@@ -22,18 +22,18 @@ use uuid::Uuid;
 
 use crate::time::Timestamp;
 
-/// The identity of a message within its source: `ce_id`. Ours are UUIDs (version 7); a foreign producer's can be any text.
+/// The id of a message within its source: `ce_id`. The framework creates UUIDs (version 7); another producer's id can be any text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(Arc<str>);
 
 impl MessageId {
-    /// The identity written as `text`.
+    /// Creates an id from its text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The identity as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,7 +51,7 @@ impl From<Uuid> for MessageId {
     }
 }
 
-/// Where new identities and random numbers come from: seeded, so that a test or a simulation can be run again.
+/// A source of new ids and random numbers. It can be seeded, so that a test or a simulation is reproducible.
 #[derive(Clone, Debug)]
 pub struct IdSource(Arc<Mutex<fastrand::Rng>>);
 
@@ -62,35 +62,35 @@ impl Default for IdSource {
 }
 
 impl IdSource {
-    /// A source that no two processes share.
-    #[expect(clippy::disallowed_methods, reason = "the one place that draws an unseeded number")]
+    /// Creates a source with a random seed, different for each call.
+    #[expect(clippy::disallowed_methods, reason = "the only place that draws an unseeded random number")]
     pub fn random() -> Self {
         Self::seeded(Uuid::new_v4().as_u64_pair().0)
     }
 
-    /// The source that always gives the same identities for the same `seed`.
+    /// Creates a source that always returns the same sequence for the same `seed`.
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
-    /// A new UUID of version 7, made at `now`.
+    /// Returns a new UUID of version 7 with the time `now`.
     pub fn uuid(&self, now: Timestamp) -> Uuid {
         let mut bytes = [0; 10];
         self.0.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bytes);
         uuid::Builder::from_unix_timestamp_millis(u64::try_from(now.as_millis()).unwrap_or(0), &bytes).into_uuid()
     }
 
-    /// A number drawn evenly from `[0, 1)`.
+    /// Returns a random number from `[0, 1)`, uniformly distributed.
     pub fn fraction(&self) -> f64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 
-    /// A trace id (W3C Trace Context), which is never zero.
+    /// Returns a trace id (W3C Trace Context), never zero.
     pub(crate) fn trace_id(&self) -> u128 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).u128(1..)
     }
 
-    /// A span id (W3C Trace Context), which is never zero.
+    /// Returns a span id (W3C Trace Context), never zero.
     pub(crate) fn span_id(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).u64(1..)
     }

@@ -1,18 +1,19 @@
 //! The engine, the ports and the runtime of `sagas`.
 //!
-//! Users depend on the facade crate `sagas`, which re-exports what is here. The layout, from the inside out:
+//! Users depend on the facade crate `sagas`, which re-exports the public items of this crate. The layout, from the inside out:
 //!
 //! - [`message`], [`id`], [`time`], [`retry`], [`failure`]: the vocabulary, plain data.
-//! - [`saga`]: a flow across services, as data and as types.
-//! - [`engine`]: what a delivery means, decided without I/O, clock or runtime.
-//! - [`handler`] and [`extract`]: how an async fn becomes a consumer.
-//! - [`transport`] and [`store`]: the ports, with their implementations below them.
-//! - [`runtime`]: carries out what the engine decides.
-//! - `http`: health, metrics and dead letters as axum routers.
+//! - [`saga`]: a saga as data (its definition) and as types (the roles of its events).
+//! - [`engine`]: every decision about deliveries and sagas, without I/O, clock or async runtime.
+//! - [`handler`] and [`extract`]: how an async fn becomes a handler.
+//! - [`transport`] and [`store`]: the ports, each with its implementations.
+//! - [`runtime`]: executes what the engine decides.
+//! - `http`: health, metrics, dead letters and sagas as axum routers.
 //! - `testing`: the test pump, fault injection and the conformance suites.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 #[cfg(feature = "config")]
 pub mod config;

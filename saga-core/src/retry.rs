@@ -1,12 +1,12 @@
-//! How often and when a failed message is tried again: the policy that a handler states. When the next attempt is due is
-//! decided by [`crate::engine`].
+//! The retry policy of a handler: how often, and after which waits, a failed message is retried. [`crate::engine`] computes the time of the
+//! next attempt.
 
 use std::time::Duration;
 
-/// How a handler's technical errors are tried again.
+/// How a handler's technical errors are retried.
 ///
-/// The first retry comes after `first`, each further one after twice the wait before, never more than `longest`; every wait
-/// is drawn at random between its half and itself, so that many failures do not come back as one wave.
+/// The wait before the first retry is `first`. It doubles for each further retry, up to `longest`. Each actual wait is random, between half
+/// of that value and all of it, so that many messages that failed together are not retried together.
 ///
 /// ```
 /// # use saga_core::retry::RetryPolicy;
@@ -17,25 +17,26 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// Attempts in all, the first one included; at least 1.
+    /// The number of attempts, including the first one; at least 1.
     pub max_attempts: u32,
     /// The wait before the second attempt.
     pub first: Duration,
-    /// No wait is longer than this.
+    /// The longest wait.
     pub longest: Duration,
 }
 
 impl RetryPolicy {
-    /// Ten attempts, 200 ms to 30 s apart: about two minutes in all.
+    /// The default policy: ten attempts with nine waits, the first of at most 200 ms and the longest of at most 30 s. Together the waits last
+    /// from 40.5 s to 81 s; the time of the attempts is added.
     pub const DEFAULT: Self = Self { max_attempts: 10, first: Duration::from_millis(200), longest: Duration::from_secs(30) };
 
-    /// This policy with `attempts` attempts in all; 0 counts as 1.
+    /// Sets the number of attempts, including the first one. 0 is treated as 1.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = if attempts == 0 { 1 } else { attempts };
         self
     }
 
-    /// This policy with waits from `first` to `longest`.
+    /// Sets the first and the longest wait.
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first = first;
         self.longest = longest;

@@ -1,4 +1,4 @@
-//! Time as the framework sees it: UTC instants in milliseconds, read from a clock that tests can hold still.
+//! Time: UTC instants in milliseconds, and the clock that they are read from, which tests can control.
 
 mod clock;
 mod steady;
@@ -10,17 +10,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use clock::Clock;
 
-/// An instant in UTC, in milliseconds, from the year 0000 to the year 9999. Shown, and written in JSON, as RFC 3339 with milliseconds.
+/// An instant in UTC, in milliseconds, from the year 0000 to the year 9999. `Display` and JSON use RFC 3339 with milliseconds.
 ///
-/// Those are the years that RFC 3339 can write, so every instant can be written and read again. What is before or after them is the
-/// nearest bound: no constructor and no arithmetic fails or overflows.
+/// These are the years that RFC 3339 can represent, so every instant can be written and read again. Constructors and arithmetic saturate at
+/// the bounds: they never fail or overflow.
+///
 ///
 /// ```
 /// # use saga_core::time::Timestamp;
 /// let at = Timestamp::from_millis(1_700_000_000_123);
 /// assert_eq!(at.to_string(), "2023-11-14T22:13:20.123Z");
 /// assert_eq!("2023-11-14T22:13:20.123Z".parse::<Timestamp>().unwrap(), at);
-/// // Microseconds, taken for milliseconds:
+/// // Microseconds, mistaken for milliseconds:
 /// assert_eq!(Timestamp::from_millis(1_700_000_000_123_456).to_string(), "9999-12-31T23:59:59.999Z");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -29,10 +30,10 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The earliest instant: 0000-01-01T00:00:00.000Z.
     pub const MIN: Self = Self(-62_167_219_200_000);
-    /// The latest instant: 9999-12-31T23:59:59.999Z. What is due then waits for no time.
+    /// The latest instant: 9999-12-31T23:59:59.999Z. As a due time, it means never.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The instant `millis` milliseconds after 1970-01-01T00:00:00Z, or the bound that is nearest to it.
+    /// Creates the instant `millis` milliseconds after 1970-01-01T00:00:00Z, saturated at the bounds.
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
             Self::MIN
@@ -43,22 +44,22 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// This instant moved forward by `by`, at most to [`MAX`](Self::MAX).
+    /// Returns this instant moved forward by `by`, at most to [`MAX`](Self::MAX).
     pub fn after(self, by: Duration) -> Self {
         Self::from_millis(self.0.saturating_add(millis(by)))
     }
 
-    /// This instant moved back by `by`, at most to [`MIN`](Self::MIN).
+    /// Returns this instant moved back by `by`, at most to [`MIN`](Self::MIN).
     pub fn before(self, by: Duration) -> Self {
         Self::from_millis(self.0.saturating_sub(millis(by)))
     }
 
-    /// How long it is from `earlier` to this instant; zero if it is not earlier.
+    /// Returns the duration from `earlier` to this instant; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -86,16 +87,16 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text that is no RFC 3339 time.
+/// The error for a text that is not an RFC 3339 time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no RFC 3339 time; write it like 2026-01-31T12:00:00.000Z")]
 pub struct ParseTimestampError(String);
 
-/// The most characters of a text that a [`ParseTimestampError`] shows.
+/// The most characters of the text that a [`ParseTimestampError`] contains.
 const SHOWN: usize = 40;
 
 impl ParseTimestampError {
-    /// The text may come from anywhere: its beginning is shown, without what a terminal would take for a command.
+    /// Keeps the beginning of the text and escapes control characters: the text can come from anywhere, and a terminal may interpret them.
     fn of(text: &str) -> Self {
         let shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
         Self(if text.chars().nth(SHOWN).is_some() { format!("{shown}...") } else { shown })
@@ -105,8 +106,8 @@ impl ParseTimestampError {
 impl std::str::FromStr for Timestamp {
     type Err = ParseTimestampError;
 
-    /// Reads RFC 3339, with any offset. What its offset moves out of the years 0000 to 9999 is the nearest bound; a leap second is the
-    /// last millisecond before it.
+    /// Parses RFC 3339, with any offset. A time that its offset moves out of the years 0000 to 9999 becomes the nearest bound. A leap
+    /// second becomes the last millisecond before it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| ParseTimestampError::of(text))?;
         let millis = at.unix_timestamp_nanos().div_euclid(1_000_000);
@@ -126,27 +127,28 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// The timestamp of a record as its log has it: a number that should be milliseconds since 1970. Its producer sets it as it likes, so
-/// it may be of another unit, negative, or -1, which is Kafka's word for none. It is kept as it is, and is an instant only where
-/// [`time`](Self::time) says so.
+/// The timestamp of a record as the log stores it: a number that should be milliseconds since 1970.
+///
+/// The producer sets it, so it can have another unit or be negative. -1 is Kafka's value for no timestamp. The number is kept unchanged;
+/// [`time`](Self::time) returns the instant if it is a plausible one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogTime(i64);
 
 impl LogTime {
-    /// None.
+    /// No timestamp.
     pub const NONE: Self = Self(-1);
 
-    /// This number.
+    /// Creates the timestamp from the number in the log.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// The number, as it is.
+    /// Returns the number, unchanged.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The instant, if the number is one from 1970 to the year 9999.
+    /// Returns the instant, if the number is one from 1970 to the end of the year 9999.
     pub fn time(self) -> Option<Timestamp> {
         (0..=Timestamp::MAX.0).contains(&self.0).then_some(Timestamp(self.0))
     }

@@ -1,9 +1,22 @@
-//! What the client's errors mean, and what to do about them.
+//! The meaning of the client's errors, and how to fix them.
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 use saga_core::{message::TopicPartition, transport::TransportError};
 
-/// An error that may pass, with what was wanted and, where it is known, the fix.
+/// What an error of the connection to all brokers means.
+const NO_BROKER: &str = "no broker can be reached";
+
+/// Returns `error`. If it means that no broker can be reached, it names the addresses that were tried.
+pub(crate) fn with_addresses(error: TransportError, tried: &[String]) -> TransportError {
+    match error {
+        TransportError::Unavailable(text) => {
+            TransportError::Unavailable(text.replacen(NO_BROKER, &format!("{NO_BROKER} at {}", tried.join(", ")), 1))
+        }
+        error => error,
+    }
+}
+
+/// A transient error, with what was attempted and, where it is known, the fix.
 pub(crate) fn unavailable(what: &str, error: &KafkaError) -> TransportError {
     match code(error) {
         Some(code) => unavailable_by(what, code, ""),
@@ -11,7 +24,7 @@ pub(crate) fn unavailable(what: &str, error: &KafkaError) -> TransportError {
     }
 }
 
-/// The same of a bare code, with what the client said of it.
+/// The same for an error code, with the client's description of it.
 pub(crate) fn unavailable_by(what: &str, code: Code, reason: &str) -> TransportError {
     let mut text = format!("{what}: {}", describe(code));
     if !reason.is_empty() {
@@ -23,7 +36,7 @@ pub(crate) fn unavailable_by(what: &str, code: Code, reason: &str) -> TransportE
     TransportError::Unavailable(text)
 }
 
-/// The code in `error`, if it has one.
+/// The code of `error`, if it has one.
 pub(crate) fn code(error: &KafkaError) -> Option<Code> {
     match error {
         KafkaError::AdminOp(code) => Some(*code),
@@ -31,19 +44,19 @@ pub(crate) fn code(error: &KafkaError) -> Option<Code> {
     }
 }
 
-/// What librdkafka says of a code, without its number.
+/// librdkafka's description of a code, without its number.
 pub(crate) fn describe(code: Code) -> String {
     let text = code.to_string();
     let inner = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
     inner.map_or_else(|| text.clone(), ToOwned::to_owned)
 }
 
-/// Whether waiting does not help: somebody has to change something.
+/// Whether the error lasts until the configuration or the cluster is changed, so that waiting does not help.
 pub(crate) fn is_lasting(code: Code) -> bool {
     fix(code).is_some() && !matches!(code, Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve)
 }
 
-/// Whether it is an error of the connection to one broker: others may do the work.
+/// Whether the error concerns the connection to one broker, so that other brokers may still work.
 pub(crate) fn is_of_connection(code: Code) -> bool {
     matches!(
         code,
@@ -55,7 +68,7 @@ pub(crate) fn is_of_connection(code: Code) -> bool {
     )
 }
 
-/// Whether it is an error of what is fetched of a partition, and not of the connection, the group or the cluster.
+/// Whether the error concerns the records that were fetched from a partition, and not the connection, the group or the cluster.
 pub(crate) fn is_of_records(code: Code) -> bool {
     matches!(
         code,
@@ -74,13 +87,13 @@ pub(crate) fn is_of_records(code: Code) -> bool {
     )
 }
 
-/// What it means that the record at `next`, or the first one, of a partition cannot be read, and the fix.
+/// Explains that the record at `next` of a partition, or its oldest record, cannot be read, with the fix.
 pub(crate) fn unreadable(partition: &TopicPartition, next: Option<i64>, code: Code, reason: &str) -> String {
     let at = next.map_or_else(|| "the oldest record".to_owned(), |next| format!("record {next}"));
     let topic = &partition.topic;
     let fix = match code {
         Code::BadCompression | Code::NotImplemented | Code::UnsupportedCompressionType if reason.contains("codec 0x4") => {
-            "it is compressed by zstd: build with the feature `zstd` of `sagas`, which is on by default; if it is on, the record is \
+            "it is compressed by zstd: if the program is linked with a librdkafka of the system, take one that has zstd; else the record is \
              damaged: publish it again, and pass over this one"
                 .to_owned()
         }
@@ -98,7 +111,7 @@ pub(crate) fn unreadable(partition: &TopicPartition, next: Option<i64>, code: Co
     format!("{partition}: {at} and what follows cannot be read: {}{reason}; {fix}", describe(code))
 }
 
-/// What to do about it, where that is known.
+/// The fix for an error, where one is known.
 fn fix(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::Authentication | Code::SaslAuthenticationFailed => {
@@ -106,7 +119,9 @@ fn fix(code: Code) -> Option<&'static str> {
         }
         Code::UnsupportedSASLMechanism => "the cluster does not offer this `sasl.mechanism`",
         Code::SSL => "encryption could not be agreed on: see `ssl.ca.location`, and that the port is the one for TLS",
-        Code::TopicAuthorizationFailed => "the user may not use the topic: grant Read, Write, Describe and DescribeConfigs on it",
+        Code::TopicAuthorizationFailed => {
+            "the user may not use it: grant Describe and DescribeConfigs, Read where the service consumes it, and Write where it publishes"
+        }
         Code::GroupAuthorizationFailed => "the user may not use the group: grant Read and Describe on it",
         Code::ClusterAuthorizationFailed => "the user may not do this on the cluster: grant Create, or create the topics by hand",
         Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => {
@@ -141,6 +156,20 @@ mod tests {
         let error = unavailable("joining the group `billing`", &KafkaError::MessageConsumption(Code::GroupAuthorizationFailed));
         let text = error.to_string();
         assert!(text.contains("billing") && text.contains("Group authorization failed") && text.contains("grant Read"), "{text}");
+    }
+
+    #[test]
+    fn an_error_of_all_brokers_names_the_addresses_that_were_tried() {
+        let tried = ["kafka-1:9092".to_owned(), "kafka-2:9092".to_owned()];
+        for code in [Code::AllBrokersDown, Code::BrokerTransportFailure, Code::Resolve] {
+            let text = with_addresses(unavailable_by("asking the cluster", code, ""), &tried).to_string();
+            assert!(text.contains("no broker can be reached at kafka-1:9092, kafka-2:9092: see that they run"), "{text}");
+        }
+        let other = unavailable_by("asking the cluster", Code::RequestTimedOut, "");
+        assert_eq!(
+            with_addresses(other, &tried).to_string(),
+            unavailable_by("asking the cluster", Code::RequestTimedOut, "").to_string()
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Members of a group that are no instances of the service: what they are given, nobody handles.
+//! Members of a group that are not processes of the service: no handler runs for the records of their partitions.
 //!
-//! An instance is known by its `client.id`. Where it is not configured, every member with another one is foreign. Where it is, instances
-//! may have been given different ones, so that is only warned of.
+//! A process is recognized by its `client.id`. If it is not configured, every member with another `client.id` is foreign. If it
+//! is configured, the processes may have been given different ones, so a foreign member is only a warning.
 
 use std::{
     collections::BTreeMap,
@@ -21,14 +21,14 @@ use crate::{
     time::now,
 };
 
-/// How often the members of a group are asked for.
+/// How often the members of a group are listed.
 const ASK: Duration = Duration::from_secs(10);
 
-/// What was found of each group, and when.
+/// The result for each group, and its time.
 #[derive(Default)]
 pub(crate) struct Foreign(Mutex<BTreeMap<String, (Vec<Condition>, Instant)>>);
 
-/// A member that is none of ours.
+/// A member that is not a process of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stranger {
     client: String,
@@ -37,7 +37,7 @@ struct Stranger {
 }
 
 impl Foreign {
-    /// The foreign members of `group` that were given partitions, as of a few seconds ago.
+    /// Returns the foreign members of `group` that have partitions, as of a few seconds ago.
     pub(crate) async fn of(
         &self,
         config: &KafkaConfig,
@@ -77,7 +77,7 @@ impl Stranger {
 fn strangers(client: &Client, group: &str, own: &str) -> Result<Vec<Stranger>, TransportError> {
     let what = format!("asking for the members of the group `{group}`");
     let groups = client.fetch_group_list(Some(group), observer::PATIENCE).map_err(|error| unavailable(&what, &error))?;
-    // Of text that is not UTF-8 the client can tell nothing, and panics.
+    // rdkafka panics if a member's text is not UTF-8.
     let found = catch_unwind(AssertUnwindSafe(|| {
         let members = groups.groups().iter().filter(|known| known.name() == group).flat_map(|known| known.members());
         members
@@ -93,7 +93,8 @@ fn strangers(client: &Client, group: &str, own: &str) -> Result<Vec<Stranger>, T
     Ok(found.unwrap_or_default())
 }
 
-/// The partitions in an assignment of the protocol `consumer` of the classic groups: a version, and of each topic its name and numbers.
+/// Decodes the partitions of an assignment of the classic consumer protocol: a version, then each topic with its name and
+/// partitions.
 fn partitions(mut assignment: &[u8]) -> Option<Vec<String>> {
     fn take<'a>(from: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = from.split_at_checked(count)?;

@@ -1,4 +1,4 @@
-//! Which log a topic is: Kafka gives each topic an identity when it is created, and another one when it is created again.
+//! The identity of a topic: Kafka assigns an id to each topic when it is created, so a recreated topic has another id.
 
 use std::ffi::CString;
 
@@ -11,9 +11,9 @@ use crate::{
     observer::{self, Client},
 };
 
-/// Asks which logs `topics` are, with one request. Those that are not there are left out.
+/// Returns the identities of `topics`, with one request. Topics that do not exist are omitted.
 pub(crate) fn ask(client: &Client, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
-    // A name with a NUL is no topic's.
+    // A name that contains a NUL cannot be the name of a topic.
     let mut asked: Vec<_> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
     asked.retain(|topic| !topic.is_empty());
     asked.sort_unstable();

@@ -1,4 +1,4 @@
-//! The transport.
+//! The implementation of [`Transport`] for Kafka.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,46 +23,58 @@ use crate::{
     error::unavailable,
     foreign::Foreign,
     identity,
-    member::{self, Feed, Member},
+    member::{self, Feed, Members},
     observer::{self, Observer},
     producer::Producer,
-    statistics::Board,
+    statistics::StatsRegistry,
     time::now,
     topics::Topics,
 };
 
-/// How long closing may take, of the consumers together and then of the producer.
+/// The longest time that closing waits: once for all consumers together, then for the producer.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// A cluster of Apache Kafka brokers.
 ///
 /// # Delivery
-/// Records are stored by an idempotent producer, when all replicas that are in sync have them. Members of groups get what was
-/// committed, from where their service's database says, and commit what is durable there.
+/// An idempotent producer stores the records; a record counts as stored when all in-sync replicas have it. Group members read
+/// committed records only. They start at the offsets that the service's database has, and commit the offsets up to which messages
+/// are durable in that database.
 pub struct Kafka {
     config: KafkaConfig,
-    board: Arc<Board>,
+    board: Arc<StatsRegistry>,
     producer: Producer,
     topics: Topics,
-    /// Asks what concerns no group.
+    /// Makes the requests that concern no group.
     observer: Observer,
-    /// Those that ask for a group, made when they are needed; `None` when closed.
+    /// The observers of groups, created on first use; `None` when the transport is closed.
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
-    /// Asks where partitions end, made when it is needed.
+    /// Reads the ends of partitions, including records of open transactions; created on first use.
     uncommitted: Mutex<Option<Arc<Observer>>>,
     members: Mutex<Vec<Weak<Feed>>>,
     foreign: Foreign,
 }
 
 impl Kafka {
-    /// Connects to the cluster that `config` names.
+    /// Connects to the cluster that `config` describes.
     ///
     /// # Errors
-    /// When the configuration cannot work, or the cluster does not answer.
+    /// If the configuration is invalid, or the cluster does not answer.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, TransportError> {
+        let kafka = Self::connect_lazy(config)?;
+        kafka.check().await?;
+        Ok(kafka)
+    }
+
+    /// Checks `config`, and connects when the cluster is needed first. For an app that starts also while no broker can be reached:
+    /// [`App::allow_unreachable_log`](https://docs.rs/sagas/latest/sagas/struct.App.html#method.allow_unreachable_log).
+    ///
+    /// # Errors
+    /// When the configuration cannot work.
+    pub fn connect_lazy(config: KafkaConfig) -> Result<Arc<Self>, TransportError> {
         config.check()?;
-        let board = Arc::new(Board::default());
-        let kafka = Self {
+        let board = Arc::new(StatsRegistry::default());
+        Ok(Arc::new(Self {
             producer: Producer::new(&config, Arc::clone(&board))?,
             topics: Topics::new(&config),
             observer: Observer::new(&config, None)?,
@@ -72,16 +84,14 @@ impl Kafka {
             foreign: Foreign::default(),
             board,
             config,
-        };
-        kafka.check().await?;
-        Ok(Arc::new(kafka))
+        }))
     }
 
     fn observers(&self) -> MutexGuard<'_, Option<HashMap<String, Arc<Observer>>>> {
         self.observers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one that asks for `group`.
+    /// Returns the observer for `group`.
     fn observer(&self, group: &str) -> Result<Arc<Observer>, TransportError> {
         let mut observers = self.observers();
         let observers = observers.as_mut().ok_or(TransportError::Closed)?;
@@ -93,7 +103,7 @@ impl Kafka {
         Ok(observer)
     }
 
-    /// The one that asks where partitions end.
+    /// Returns the observer that reads the ends of partitions.
     fn uncommitted(&self) -> Result<Arc<Observer>, TransportError> {
         let mut made = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(observer) = &*made {
@@ -108,7 +118,7 @@ impl Kafka {
         self.observers().as_ref().map(drop).ok_or(TransportError::Closed)
     }
 
-    /// The numbers of partitions of `topics`, which all have to be there.
+    /// Returns the number of partitions of each of `topics`, all of which must exist.
     async fn partitions(&self, topics: &[String]) -> Result<BTreeMap<String, i32>, TransportError> {
         let found = self.topics.find_fresh(&self.observer, topics.iter().map(String::as_str)).await?;
         match topics.iter().find(|topic| !found.contains_key(*topic)) {
@@ -129,19 +139,20 @@ impl Transport for Kafka {
         if self.open().is_err() {
             return records.iter().map(|_| Err(TransportError::Closed)).collect();
         }
-        // The producer would create a topic that is not there, with a number of partitions that nobody wanted.
+        // Checked first, because a send to a topic that does not exist can create it, with the brokers' default number of
+        // partitions.
         let found = self.topics.find(&self.observer, records.iter().map(|record| &*record.topic)).await;
         let answers = self
             .producer
             .publish(&records, |topic| match &found {
-                Ok(found) if found.contains_key(topic) => None,
-                Ok(_) => Some(TransportError::UnknownTopic(topic.to_owned())),
-                Err(error) => Some(TransportError::Unavailable(error.to_string())),
+                Ok(found) => found.get(topic).copied().ok_or_else(|| TransportError::UnknownTopic(topic.to_owned())),
+                Err(error) => Err(TransportError::Unavailable(error.to_string())),
             })
             .await;
         for answer in &answers {
             if let Err(TransportError::UnknownTopic(topic)) = answer {
                 self.topics.forget(topic);
+                self.producer.forget(topic);
             }
         }
         answers
@@ -151,14 +162,18 @@ impl Transport for Kafka {
         self.open()?;
         self.partitions(topics).await?;
         let observer = self.observer(group)?;
-        let member = Member::join(&self.config, group, topics, observer, Arc::clone(&self.board))?;
+        let joined = Members::join(&self.config, group, topics, &observer, &self.board)?;
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         members.retain(|member| member.strong_count() > 0);
-        members.push(member.feed());
-        Ok(Box::new(member))
+        members.extend(joined.feeds());
+        Ok(Box::new(joined))
     }
 
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
+        // librdkafka rejects a request for no partitions.
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
         let observer = self.observer(group)?;
         let partitions = self.partitions(topics).await?;
         let (group, topics) = (group.to_owned(), partitions.clone());
@@ -170,7 +185,7 @@ impl Transport for Kafka {
         self.open()?;
         let mut found = self.topics.conditions(&self.observer, topics).await?;
         found.extend(self.board.conditions(group, now()));
-        // Whether its members may be asked for is another right than to be one.
+        // Listing the members of a group can be refused to a user that may consume; such a failure is not a condition.
         if let Ok(observer) = self.observer(group)
             && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await
         {
@@ -181,6 +196,9 @@ impl Transport for Kafka {
 
     async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
         self.open()?;
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
         let topics = topics.to_vec();
         self.observer.ask(move |client| identity::ask(client, &topics)).await
     }
@@ -207,7 +225,15 @@ impl Transport for Kafka {
             .await
     }
 
-    /// New every five seconds; a client that is younger than that is missing.
+    /// Brokers do not report their version to clients, so this contains the version of librdkafka.
+    async fn about(&self) -> Option<String> {
+        let asked = self.observer.ask(|client| Ok(client.client().fetch_cluster_id(observer::PATIENCE))).await;
+        let cluster = asked.ok().flatten().unwrap_or_else(|| "unknown".to_owned());
+        let (at, (_, librdkafka)) = (self.config.bootstrap.join(","), rdkafka::util::get_rdkafka_version());
+        Some(format!("Apache Kafka at {at}, cluster `{cluster}`, by librdkafka {librdkafka}"))
+    }
+
+    /// Updated every five seconds; a client without a first report is missing.
     fn statistics(&self) -> Vec<ClientStatistics> {
         self.board.all()
     }

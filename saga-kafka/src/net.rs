@@ -1,19 +1,19 @@
-//! A net under the threads of the clients: a panic ends what was being done, and not the thread that others wait for.
+//! Protection of the clients' threads: a panic ends the current operation, but not the thread, which other tasks depend on.
 
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// What `work` gives, or the text of its panic. What it has changed is to be given up then.
+/// Returns the result of `work`, or the message of its panic. The caller must then discard what `work` was changing.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic).to_owned())
 }
 
-/// Does something for a client that nobody waits for. A panic of it is told in the log.
+/// Runs an operation without a result. A panic is logged.
 pub(crate) fn held(what: &str, work: impl FnOnce()) {
     if let Err(panic) = caught(work) {
-        // It may have been the log that panicked.
+        // The panic may have come from the log subscriber.
         let _ = caught(|| tracing::error!(panic, "{what} panicked; the client goes on without it"));
     }
 }

@@ -1,7 +1,7 @@
-//! A client that only asks, on a thread of its own.
+//! A client that only makes requests, on a thread of its own.
 //!
-//! The questions of librdkafka block, some for longer than they were told to. So they are put to a thread that does nothing else,
-//! and whoever asks waits for the answer no longer than he likes.
+//! librdkafka's requests block, and some for longer than their timeout. They run on a thread that does nothing else, so that a
+//! caller can stop waiting at any time.
 
 use std::{
     sync::{
@@ -27,22 +27,24 @@ use crate::{
     net, settings,
 };
 
-/// How long one question may take.
+/// The timeout of one request.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Questions that may wait.
+/// The number of requests that can be queued.
 const WAITING: usize = 64;
 
-/// How often what the client has to say by itself is taken off its hands.
+/// How often the thread serves the client's callbacks while there are no requests.
 const IDLE: Duration = Duration::from_secs(1);
 
 pub(crate) type Client = BaseConsumer<Quiet>;
 
 type Question = Box<dyn FnOnce(&Client) + Send>;
 
-/// Asks, without a group or for one. Dropping it ends the thread.
+/// Makes requests, with or without a group. Dropping it ends the thread.
 pub(crate) struct Observer {
     questions: SyncSender<Question>,
+    /// The addresses of the brokers that it asks first.
+    bootstrap: Vec<String>,
 }
 
 impl Observer {
@@ -50,12 +52,12 @@ impl Observer {
         Self::of(config, settings::observer(config, group))
     }
 
-    /// One that sees what open transactions have written, too.
+    /// Creates an observer that also sees records of open transactions.
     pub(crate) fn uncommitted(config: &KafkaConfig) -> Result<Self, TransportError> {
         Self::of(config, settings::uncommitted(config))
     }
 
-    /// One that tries whether partitions of `group` can be fetched.
+    /// Creates an observer that tests whether partitions of `group` can be fetched.
     pub(crate) fn probing(config: &KafkaConfig, group: &str) -> Result<Self, TransportError> {
         Self::of(config, settings::probe(config, group))
     }
@@ -67,7 +69,7 @@ impl Observer {
         let spawned = thread.spawn(move || {
             loop {
                 match waiting.recv_timeout(IDLE) {
-                    // Who has asked learns of a panic by that there is no answer.
+                    // The caller notices a panic, because its channel is dropped without an answer.
                     Ok(question) => net::held("a question to the log", || question(&client)),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -76,22 +78,22 @@ impl Observer {
             }
         });
         spawned.map_err(|error| TransportError::Unavailable(format!("no thread for a client that asks: {error}")))?;
-        Ok(Self { questions })
+        Ok(Self { questions, bootstrap: config.bootstrap.clone() })
     }
 
-    /// Has `question` answered on the thread, when those before it are. `false`: too many wait.
+    /// Queues `question` for the thread. Returns `false` if the queue is full.
     pub(crate) fn put(&self, question: impl FnOnce(&Client) + Send + 'static) -> bool {
         self.questions.try_send(Box::new(question)).is_ok()
     }
 
-    /// Asks, and waits for the answer for at most a little longer than [`PATIENCE`].
+    /// Makes a request, and waits for its answer, at most a little longer than [`PATIENCE`].
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Client) -> Result<T, TransportError> + Send + 'static,
     ) -> Result<T, TransportError> {
         let (answer, answered) = oneshot::channel();
         let put = self.put(move |client| {
-            // Whoever has gone away wants no answer.
+            // A caller that has gone away needs no answer.
             if !answer.is_closed() {
                 let _ = answer.send(question(client).map_err(|error| reason(client).unwrap_or(error)));
             }
@@ -100,18 +102,19 @@ impl Observer {
             return Err(TransportError::Unavailable("too many questions wait for the log".into()));
         }
         match tokio::time::timeout(PATIENCE + IDLE, answered).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map_err(|error| error::with_addresses(error, &self.bootstrap)),
             Ok(Err(_)) => {
                 Err(TransportError::Unavailable("a question to the log ended by a panic, which the program's log has".into()))
             }
             Err(_) => {
-                Err(TransportError::Unavailable(format!("the log did not answer within {} s", (PATIENCE + IDLE).as_secs())))
+                let (seconds, at) = ((PATIENCE + IDLE).as_secs(), self.bootstrap.join(", "));
+                Err(TransportError::Unavailable(format!("the log at {at} did not answer within {seconds} s")))
             }
         }
     }
 }
 
-/// Has the client say what it has to say by itself, all of it: a poll that finds nothing to hand out may have called back.
+/// Serves all pending callbacks of the client. A poll that returns nothing may have called back, so the calls are counted.
 fn hear(client: &Client) {
     let calls = || client.context().calls.load(Ordering::Relaxed);
     let mut before = calls();
@@ -120,24 +123,24 @@ fn hear(client: &Client) {
     }
 }
 
-/// Why nothing can be answered, where waiting does not help. A question itself only runs out of time then.
+/// A lasting error that the client has reported. With such an error a request only times out, which hides the cause.
 fn reason(client: &Client) -> Option<TransportError> {
     hear(client);
     client.context().lasting.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Logs, and keeps what somebody has to change.
+/// Forwards the client's log, and keeps lasting errors.
 #[derive(Default)]
 pub(crate) struct Quiet {
     lasting: Mutex<Option<TransportError>>,
-    /// What the client said of its last error.
+    /// The client's description of its last error.
     reason: Mutex<String>,
-    /// Calls back so far.
+    /// The number of callbacks so far.
     calls: AtomicU64,
 }
 
 impl Quiet {
-    /// What the client said of the error that it gave last.
+    /// Takes the client's description of its last error.
     pub(crate) fn reason(&self) -> String {
         std::mem::take(&mut *self.reason.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -162,7 +165,7 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// A line of the client's log.
+/// Forwards a line of the client's log.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {

@@ -1,34 +1,39 @@
-//! How the clients are set up: defaults that the user may change, and what is fixed.
+//! The options of the clients: defaults that the user can change, and fixed options.
 //!
-//! librdkafka's defaults are made for throughput of one stream: a gigabyte of buffers, and seconds of waiting in places. Ours
-//! bound memory and let nothing wait longer than a person would.
+//! librdkafka's defaults are for the throughput of a single stream: buffers of a gigabyte, and waits of seconds in some places.
+//! These defaults limit the memory, and keep every wait short.
 
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use crate::config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names};
+use crate::{
+    config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names},
+    group_topic::GroupTopic,
+};
 
-/// How often a member says that it is there. It learns of a rebalance by the answer, so others wait this long for a partition.
+/// The interval of a member's heartbeats. A member learns of a rebalance from the reply to a heartbeat, so this delays the
+/// members that wait for a partition.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// The name of every client, unless another is configured.
+/// The default `client.id` of every client.
 pub(crate) const CLIENT_ID: &str = "sagas";
 
-/// What every client has.
+/// The defaults of every client.
 const COMMON: &[(&str, &str)] = &[
     ("client.id", CLIENT_ID),
     ("log.connection.close", "false"),
-    // A broker that is back is found again within two seconds.
+    // A broker that is available again is found within two seconds.
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "2000"),
     ("retry.backoff.ms", "50"),
-    // One that does not answer is given up after ten.
+    // A request that a broker does not answer fails after ten seconds.
     ("socket.timeout.ms", "10000"),
     ("socket.nagle.disable", "true"),
     ("statistics.interval.ms", "5000"),
     ("topic.metadata.refresh.fast.interval.ms", "50"),
-    // Partitions that were added are found within this time, by readers and by producers, which place keys by their number.
+    // The time within which added partitions are found, by consumers and by the producer, which maps keys to partitions by their
+    // number.
     ("topic.metadata.refresh.interval.ms", "10000"),
 ];
 
@@ -37,7 +42,7 @@ const PRODUCER: &[(&str, &str)] = &[
     ("batch.size", "1000000"),
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
-    // Whether a record is too large is for the topic to say.
+    // High, because the topic's own limit decides whether a record is too large.
     ("message.max.bytes", "50000000"),
     ("request.timeout.ms", "8000"),
 ];
@@ -46,7 +51,7 @@ const PRODUCER_FIXED: &[(&str, &str)] = &[
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("partitioner", "murmur2_random"),
-    // The call that waits gives up earlier, and all of a partition at once; this is the net below it.
+    // A safety net: the waiting call gives up earlier, and purges all records of a partition together.
     ("message.timeout.ms", "15000"),
 ];
 
@@ -55,15 +60,16 @@ const READER: &[(&str, &str)] = &[
     ("fetch.error.backoff.ms", "100"),
     ("fetch.queue.backoff.ms", "20"),
     ("fetch.max.bytes", "16777216"),
-    // Whatever of a partition is fetched when it is paused is fetched again later, so not too much at a time. A record that is
-    // larger comes alone.
+    // Fetched records of a partition that is paused are dropped and fetched again later, so the limit is low. A larger record is
+    // fetched alone.
     ("max.partition.fetch.bytes", "262144"),
     ("queued.min.messages", "4000"),
-    ("queued.max.messages.kbytes", "16384"),
 ];
 
-/// How often a member looks for topics that are there again, and for partitions that were added: else it is five minutes.
-const REFRESH: &str = "5000";
+/// How much all members of one group in this process can have fetched, in KiB, and the minimum for each member.
+const FETCHED: usize = 16_384;
+const FETCHED_AT_LEAST: usize = 2_048;
+const FETCHED_AT_MOST: &str = "queued.max.messages.kbytes";
 
 const READER_FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
@@ -74,18 +80,18 @@ const READER_FIXED: &[(&str, &str)] = &[
     ("allow.auto.create.topics", "false"),
 ];
 
-/// The producer.
+/// The options of the producer.
 pub(crate) fn producer(config: &KafkaConfig) -> ClientConfig {
     with(config, names::CONSUMER, PRODUCER, PRODUCER_FIXED)
 }
 
-/// A member of `group`.
-pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
+/// The options of one member of a group that has `siblings` members in this process.
+pub(crate) fn member(config: &KafkaConfig, member: &GroupTopic, siblings: usize) -> ClientConfig {
     let mut client = reader(config);
-    client.set("group.id", group).set("max.poll.interval.ms", millis(config.group.max_poll_interval));
-    if client.get("topic.metadata.refresh.interval.ms").is_none() {
-        client.set("topic.metadata.refresh.interval.ms", REFRESH);
+    if client.get(FETCHED_AT_MOST).is_none() {
+        client.set(FETCHED_AT_MOST, (FETCHED / siblings.max(1)).max(FETCHED_AT_LEAST).to_string());
     }
+    client.set("group.id", &member.group).set("max.poll.interval.ms", millis(config.group.max_poll_interval));
     match config.group.protocol {
         GroupProtocol::Consumer => {
             client.set("group.protocol", "consumer");
@@ -99,13 +105,13 @@ pub(crate) fn member(config: &KafkaConfig, group: &str) -> ClientConfig {
         }
     }
     if let Some(id) = &config.group.instance_id {
-        // Each group of a process is a member of its own, and a name counts within its group.
-        client.set("group.instance.id", id);
+        // An instance id must be unique within its group, and the process has one member for each topic.
+        client.set("group.instance.id", format!("{id}.{}", member.topic));
     }
     client
 }
 
-/// A client that only asks: for metadata and ends of partitions, and with a group for what it has committed.
+/// The options of a client for requests only: for metadata and the ends of partitions, and, with a group, for committed offsets.
 pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfig {
     let mut client = reader(config);
     client.set("statistics.interval.ms", "0");
@@ -115,21 +121,22 @@ pub(crate) fn observer(config: &KafkaConfig, group: Option<&str>) -> ClientConfi
     client
 }
 
-/// A client that only asks, and is told where partitions end with what open transactions have written.
+/// As [`observer`], but the ends of partitions include records of open transactions.
 pub(crate) fn uncommitted(config: &KafkaConfig) -> ClientConfig {
     let mut client = observer(config, None);
     client.set("isolation.level", "read_uncommitted");
     client
 }
 
-/// A client that tries whether partitions of `group` can be fetched: it is told of their ends, and fetches no more than it has to.
+/// The options of a client that tests whether partitions of `group` can be fetched. It reports the end of a partition, and
+/// prefetches as little as possible.
 pub(crate) fn probe(config: &KafkaConfig, group: &str) -> ClientConfig {
     let mut client = observer(config, Some(group));
     client.set("enable.partition.eof", "true").set("queued.min.messages", "1");
     client
 }
 
-/// The client that creates topics.
+/// The options of the client that creates topics.
 pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
     let mut client = with(config, names::CONSUMER, &[], &[]);
     client.set("statistics.interval.ms", "0");
@@ -138,12 +145,12 @@ pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
 
 fn reader(config: &KafkaConfig) -> ClientConfig {
     let mut client = with(config, names::PRODUCER, READER, READER_FIXED);
-    // It bounds what is sent; of a consumer it would only raise what has to be fetched at once.
+    // The option limits what is sent. In a consumer it would only raise `fetch.max.bytes`.
     client.remove("message.max.bytes");
     client
 }
 
-/// What the user says, without what is of `others`, with `defaults` where he says nothing, and what is fixed.
+/// The user's options except those in `others`, then `defaults` for what the user has not set, then the `fixed` options.
 fn with(config: &KafkaConfig, others: &[&str], defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
     let mut client = config.client_config();
     for name in others {
@@ -184,7 +191,7 @@ mod tests {
         let expected = [Some("5"), None, Some("r"), Some("20000000"), Some("shop"), Some("all"), None];
         assert_eq!(told(&producer(&config), &names), expected);
         let expected = [None, Some("9"), Some("r"), None, Some("shop"), None, Some("read_committed")];
-        assert_eq!(told(&member(&config, "billing"), &names), expected);
+        assert_eq!(told(&member(&config, &GroupTopic::new("billing", "orders"), 1), &names), expected);
         assert_eq!(told(&observer(&config, None), &names), expected);
     }
 
@@ -194,18 +201,37 @@ mod tests {
         for (url, expected) in [
             ("kafka://a", [None, Some("8000"), Some("cooperative-sticky"), None, Some("g")]),
             ("kafka://a?session.timeout.ms=30000", [None, Some("30000"), Some("cooperative-sticky"), None, Some("g")]),
-            ("kafka://a?group.protocol=consumer&group.instance.id=1", [Some("consumer"), None, None, Some("1"), Some("g")]),
+            (
+                "kafka://a?group.protocol=consumer&group.instance.id=1",
+                [Some("consumer"), None, None, Some("1.orders"), Some("g")],
+            ),
         ] {
-            assert_eq!(told(&member(&config(url), "g"), &names), expected, "{url}");
+            assert_eq!(told(&member(&config(url), &GroupTopic::new("g", "orders"), 1), &names), expected, "{url}");
         }
     }
 
     #[test]
     fn what_is_fixed_is_not_the_users_to_change() {
-        // Set past `check`, which refuses it.
+        // Bypasses `check`, which rejects these options.
         let config = config("kafka://a?acks=0&enable.idempotence=false&enable.auto.commit=true&auto.offset.reset=latest");
         assert_eq!(told(&producer(&config), &["acks", "enable.idempotence"]), [Some("all"), Some("true")]);
         let names = ["enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"];
-        assert_eq!(told(&member(&config, "g"), &names), [Some("false"), Some("false"), Some("error")]);
+        assert_eq!(
+            told(&member(&config, &GroupTopic::new("g", "orders"), 1), &names),
+            [Some("false"), Some("false"), Some("error")]
+        );
+    }
+
+    #[test]
+    fn the_members_of_a_process_share_what_may_be_fetched() {
+        for (url, siblings, expected) in [
+            ("kafka://a", 1, "16384"),
+            ("kafka://a", 4, "4096"),
+            ("kafka://a", 100, "2048"),
+            ("kafka://a?queued.max.messages.kbytes=9", 4, "9"),
+        ] {
+            let client = member(&config(url), &GroupTopic::new("g", "orders"), siblings);
+            assert_eq!(client.get(FETCHED_AT_MOST), Some(expected), "{url} {siblings}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the clients say of themselves, every few seconds.
+//! The statistics that the clients report every few seconds.
 
 use std::{
     collections::BTreeMap,
@@ -14,73 +14,82 @@ use saga_core::{
 
 use crate::{
     error,
+    group_topic::GroupTopic,
     refusals::Refusals,
     time::now,
     troubles::{GROUP_REFUSED, Troubles},
 };
 
-/// How long a group counts as read after its member last said so: longer than a rebalance takes, and than some statistics.
+/// How long a member counts as reading after its last report that it was: longer than a rebalance and several report intervals.
 const STEADY: Duration = Duration::from_secs(20);
 
-/// The latest statistics of every client, and what the members know to be wrong.
+/// The latest statistics of every client, and the known problems of the members.
 #[derive(Debug, Default)]
-pub(crate) struct Board {
-    clients: Mutex<BTreeMap<String, ClientStatistics>>,
-    /// How the members are with their groups.
-    groups: Mutex<BTreeMap<String, Membership>>,
+pub(crate) struct StatsRegistry {
+    /// The statistics of the members, and of the producer (`None`).
+    clients: Mutex<BTreeMap<Option<GroupTopic>, ClientStatistics>>,
+    /// The state of each member in its group.
+    members: Mutex<BTreeMap<GroupTopic, Membership>>,
     refusals: Mutex<Refusals>,
-    /// What the members of groups know to be wrong.
+    /// The known problems of the members.
     pub(crate) troubles: Troubles,
 }
 
-/// How a member is with its group, when it last said so.
+/// The last reported state of a member in its group.
 #[derive(Debug, Default)]
 struct Membership {
-    /// Whether a broker that coordinates the group is known.
+    /// Whether the coordinator of the group is known.
     coordinated: Option<bool>,
-    /// When no rebalance was under way.
+    /// When the member last had no rebalance in progress.
     steady: Option<Instant>,
-    /// It has joined and was given nothing, which the newer protocol calls by no state of its own.
+    /// Whether the member has joined and has no partitions; the newer protocol has no join state for this.
     idle: bool,
-    /// The partitions that it would read of brokers to which it has no connection, by the broker's address.
+    /// The partitions that the member should read from brokers to which it has no connection, by the broker's address.
     lacking: BTreeMap<String, Vec<TopicPartition>>,
 }
 
-impl Board {
-    fn groups(&self) -> MutexGuard<'_, BTreeMap<String, Membership>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+impl Membership {
+    /// Whether the member has been reading recently.
+    fn works(&self, now: Instant) -> bool {
+        self.idle || self.steady.is_some_and(|steady| now.duration_since(steady) < STEADY)
+    }
+}
+
+impl StatsRegistry {
+    fn members(&self) -> MutexGuard<'_, BTreeMap<GroupTopic, Membership>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A broker refuses the member of `group`, or the producer. Says whether that is new.
-    pub(crate) fn refused(&self, group: Option<&str>, code: Code, reason: &str, now: Instant) -> bool {
+    /// Records that a broker refuses a member, or the producer. Returns whether this is new.
+    pub(crate) fn refused(&self, member: Option<&GroupTopic>, code: Code, reason: &str, now: Instant) -> bool {
         let detail = error::unavailable_by("it refuses this process", code, reason).to_string();
-        self.refusals().heard(group, reason, detail, now)
+        self.refusals().heard(member, reason, detail, now)
     }
 
-    /// Whether the group has been read lately as it should be.
-    pub(crate) fn works(&self, group: &str, now: Instant) -> bool {
-        let is_lately = |steady| now.duration_since(steady) < STEADY;
-        self.groups().get(group).is_some_and(|known| known.idle || known.steady.is_some_and(is_lately))
+    /// Whether the member has been reading recently.
+    pub(crate) fn works(&self, member: &GroupTopic, now: Instant) -> bool {
+        self.members().get(member).is_some_and(|known| known.works(now))
     }
 
-    /// Whether the member of `group` has joined it and was given nothing.
-    pub(crate) fn idle(&self, group: &str, idle: bool) {
-        self.groups().entry(group.to_owned()).or_default().idle = idle;
+    /// Records whether the member has joined its group and has no partitions.
+    pub(crate) fn idle(&self, member: &GroupTopic, idle: bool) {
+        self.members().entry(member.clone()).or_default().idle = idle;
     }
 
-    /// What is wrong for the member of `group`.
+    /// The conditions of the members of `group`.
     pub(crate) fn conditions(&self, group: &str, now: Instant) -> Vec<Condition> {
         let mut found = self.troubles.of(group);
-        let works = self.works(group, now);
-        let groups = self.groups();
-        let lacking = |address| groups.get(group).and_then(|known| known.lacking.get(address)).map_or(&[][..], |lacking| lacking);
+        let members = self.members();
+        let of_group = || members.iter().filter(|(member, _)| member.group == group).map(|(_, known)| known);
+        let works = of_group().next().is_some() && of_group().all(|known| known.works(now));
+        let lacking = |address| of_group().filter_map(|known| known.lacking.get(address)).flatten().collect::<Vec<_>>();
         found.extend(self.refusals().of(group, now).into_iter().map(|(address, said)| {
             let lacking = lacking(address);
-            let meaning = match (lacking, works) {
+            let meaning = match (&*lacking, works) {
                 ([], true) => "the other brokers do the work meanwhile".to_owned(),
                 ([], false) => format!("the group `{group}` is not read"),
                 (lacking, _) => {
@@ -94,43 +103,43 @@ impl Board {
         found
     }
 
-    /// Whether a broker coordinates the group, where its member has said anything.
-    pub(crate) fn coordinates(&self, group: &str) -> Option<bool> {
-        self.groups().get(group).and_then(|known| known.coordinated)
+    /// Whether the coordinator of the member's group is known; `None` before the member's first report.
+    pub(crate) fn coordinates(&self, member: &GroupTopic) -> Option<bool> {
+        self.members().get(member).and_then(|known| known.coordinated)
     }
 
-    fn clients(&self) -> MutexGuard<'_, BTreeMap<String, ClientStatistics>> {
+    fn clients(&self) -> MutexGuard<'_, BTreeMap<Option<GroupTopic>, ClientStatistics>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn note(&self, group: Option<&str>, statistics: &Statistics) {
-        if let (Some(group), Some(said)) = (group, &statistics.cgrp) {
+    pub(crate) fn note(&self, member: Option<&GroupTopic>, statistics: &Statistics) {
+        if let (Some(member), Some(said)) = (member, &statistics.cgrp) {
             let coordinated = said.state == "up";
             let is_steady = coordinated && said.join_state == "steady";
-            let mut groups = self.groups();
-            let known = groups.entry(group.to_owned()).or_default();
+            let mut members = self.members();
+            let known = members.entry(member.clone()).or_default();
             (known.coordinated, known.lacking) = (Some(coordinated), lacking(statistics));
             if is_steady {
                 known.steady = Some(now());
             }
-            drop(groups);
+            drop(members);
             if is_steady {
-                self.troubles.clear(group, GROUP_REFUSED, group);
+                self.troubles.clear(member, GROUP_REFUSED, &member.group);
             }
         }
         for broker in statistics.brokers.values().filter(|broker| broker.state == "UP") {
-            self.refusals().connected(group, &broker.name);
+            self.refusals().connected(member, &broker.name);
         }
-        let known = client(group, statistics);
-        self.clients().insert(known.client.clone(), known);
+        let known = client(member.map(|member| &*member.group), statistics);
+        self.clients().insert(member.cloned(), known);
     }
 
-    /// Forgets the clients of `group`, which is not read any more.
-    pub(crate) fn forget(&self, group: &str) {
-        self.clients().retain(|_, client| client.group.as_deref() != Some(group));
-        self.groups().remove(group);
-        self.refusals().forget(group);
-        self.troubles.forget(group);
+    /// Removes a member that has left.
+    pub(crate) fn forget(&self, member: &GroupTopic) {
+        self.clients().remove(&Some(member.clone()));
+        self.members().remove(member);
+        self.refusals().forget(member);
+        self.troubles.forget(member);
     }
 
     pub(crate) fn all(&self) -> Vec<ClientStatistics> {
@@ -138,7 +147,7 @@ impl Board {
     }
 }
 
-/// The partitions that a member reads of each broker to which it has no connection for that.
+/// The partitions of a member for which it has no connection to the leader, by the leader's address.
 fn lacking(statistics: &Statistics) -> BTreeMap<String, Vec<TopicPartition>> {
     let without =
         statistics.brokers.values().filter(|broker| broker.source != "logical" && broker.nodeid >= 0 && broker.state != "UP");
@@ -203,7 +212,7 @@ fn partition(topic: &str, known: &rdkafka::statistics::Partition) -> PartitionSt
     }
 }
 
-/// A number that librdkafka gives with a sign though it cannot be negative.
+/// Converts a number that librdkafka declares as signed although it cannot be negative.
 fn count(number: i64) -> u64 {
     number.max(0).unsigned_abs()
 }
@@ -216,7 +225,7 @@ mod tests {
 
     const REASON: &str = "sasl_ssl://kafka-2:9093/2: SASL authentication error: refused";
 
-    /// What the member says of itself: its state in the group, and that of its connection to broker 2.
+    /// The report of a member: its state in the group, and the state of its connection to broker 2.
     fn said(join_state: &str, connection: &str, leader: i32) -> Statistics {
         let broker = |id: i32, state: &str| Broker {
             name: format!("sasl_ssl://kafka-{id}:9093/{id}"),
@@ -236,7 +245,11 @@ mod tests {
         }
     }
 
-    fn refused(board: &Board, at: Instant) -> Option<(String, bool)> {
+    fn member(group: &str, topic: &str) -> GroupTopic {
+        GroupTopic::new(group, topic)
+    }
+
+    fn refused(board: &StatsRegistry, at: Instant) -> Option<(String, bool)> {
         let mut found = board.conditions("order", at);
         assert!(found.len() < 2 && found.iter().all(|condition| condition.name == "broker_refuses"), "{found:?}");
         found.pop().map(|condition| (format!("{}: {}", condition.subject, condition.detail), condition.critical))
@@ -244,44 +257,64 @@ mod tests {
 
     #[test]
     fn a_broker_that_refuses_is_a_warning_while_the_others_do_the_work() {
-        let (board, start) = (Board::default(), now());
-        board.note(Some("order"), &said("steady", "AUTH_REQ", 1));
-        // It says the same every half minute, and the statistics come every five seconds.
+        let (board, start) = (StatsRegistry::default(), now());
+        board.note(Some(&member("order", "orders")), &said("steady", "AUTH_REQ", 1));
+        // The refusal is repeated every half minute, and the statistics come every five seconds.
         for second in 0..100 {
             let at = start + Duration::from_secs(second);
             if second % 32 == 0 {
-                assert_eq!(board.refused(Some("order"), Code::Authentication, REASON, at), second == 0);
+                assert_eq!(board.refused(Some(&member("order", "orders")), Code::Authentication, REASON, at), second == 0);
             }
             let (text, critical) = refused(&board, start + Duration::from_secs(second % 10)).expect("told all the time");
             assert!(text.starts_with("kafka-2:9093: ") && text.contains("refuses the credentials"), "{text}");
             assert!(text.contains("the other brokers do the work") && !critical, "{text}");
             if second % 5 == 0 {
-                board.note(Some("order"), &said("steady", "AUTH_REQ", 1));
+                board.note(Some(&member("order", "orders")), &said("steady", "AUTH_REQ", 1));
             }
         }
-        board.note(Some("order"), &said("steady", "UP", 1));
+        board.note(Some(&member("order", "orders")), &said("steady", "UP", 1));
         assert_eq!(refused(&board, start + Duration::from_secs(100)), None);
     }
 
     #[test]
     fn it_is_critical_where_the_group_is_not_read_or_lacks_partitions() {
-        let (board, start) = (Board::default(), now());
-        board.note(Some("order"), &said("wait-join", "AUTH_REQ", 1));
-        board.refused(Some("order"), Code::SSL, REASON, start);
+        let (board, start) = (StatsRegistry::default(), now());
+        board.note(Some(&member("order", "orders")), &said("wait-join", "AUTH_REQ", 1));
+        board.refused(Some(&member("order", "orders")), Code::SSL, REASON, start);
         assert!(refused(&board, start).is_some_and(|(text, critical)| critical && text.contains("`order` is not read")));
-        board.note(Some("order"), &said("steady", "AUTH_REQ", 2));
+        board.note(Some(&member("order", "orders")), &said("steady", "AUTH_REQ", 2));
         assert!(refused(&board, start).is_some_and(|(text, critical)| critical && text.contains("it leads orders-0")));
-        board.note(Some("order"), &said("steady", "AUTH_REQ", 1));
+        board.note(Some(&member("order", "orders")), &said("steady", "AUTH_REQ", 1));
         assert!(refused(&board, start).is_some_and(|(_, critical)| !critical));
-        // Who has joined and was given nothing has no part in it.
-        board.idle("payment", true);
-        board.refused(Some("payment"), Code::SSL, REASON, start);
+        // A member that has joined and has no partitions does not count.
+        let payment = member("payment", "orders");
+        board.idle(&payment, true);
+        board.refused(Some(&payment), Code::SSL, REASON, start);
         assert!(board.conditions("payment", start).iter().all(|told| !told.critical));
-        board.idle("payment", false);
+        board.idle(&payment, false);
         assert!(board.conditions("payment", start).iter().all(|told| told.critical));
-        // A rebalance is not yet a group that is not read.
-        board.note(Some("order"), &said("wait-join", "AUTH_REQ", 1));
+        // During a rebalance, the group does not yet count as not read.
+        board.note(Some(&member("order", "orders")), &said("wait-join", "AUTH_REQ", 1));
         assert!(refused(&board, start).is_some_and(|(_, critical)| !critical));
         assert!(refused(&board, start + STEADY + Duration::from_secs(1)).is_some_and(|(_, critical)| critical));
+    }
+
+    #[test]
+    fn a_group_works_when_all_of_its_members_do() {
+        let (board, start) = (StatsRegistry::default(), now());
+        let [orders, payments] = ["orders", "payments"].map(|topic| member("order", topic));
+        board.note(Some(&orders), &said("steady", "AUTH_REQ", 1));
+        board.note(Some(&payments), &said("wait-join", "AUTH_REQ", 1));
+        board.refused(Some(&payments), Code::SSL, REASON, start);
+        assert!(refused(&board, start).is_some_and(|(text, critical)| critical && text.contains("is not read")));
+        board.note(Some(&payments), &said("steady", "AUTH_REQ", 2));
+        assert!(refused(&board, start).is_some_and(|(text, critical)| critical && text.contains("it leads orders-0")));
+        board.note(Some(&payments), &said("steady", "AUTH_REQ", 1));
+        assert!(refused(&board, start).is_some_and(|(_, critical)| !critical));
+        // The connection of one client does not matter for that of another.
+        board.note(Some(&orders), &said("steady", "UP", 1));
+        assert!(refused(&board, start).is_some());
+        board.forget(&payments);
+        assert_eq!((refused(&board, start), board.all().len()), (None, 1));
     }
 }

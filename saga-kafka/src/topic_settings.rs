@@ -1,39 +1,39 @@
-//! Settings of topics against which a guarantee cannot hold.
+//! Settings of topics that break a guarantee.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use saga_core::transport::{TopicExpectation, TopicFinding, Weight};
 
-/// What a record's headers and its place in a batch may take, in bytes: as much as Kafka's own default of a mebibyte allows.
+/// How much `max.message.bytes` must exceed `max_record_bytes`. With 12 bytes, the defaults of the two limits fit each other.
 const OVERHEAD: u64 = 12;
 
-/// Of this many bytes a partition keeps what a service that was away has missed, unless it is a busy one.
+/// Below this size, `retention.bytes` is likely to remove records that a stopped service has not read.
 const FEW_BYTES: u64 = 1 << 30;
 
-/// How far the clocks of processes may be ahead of each other.
+/// How far the clock of one process can be ahead of that of another.
 const AHEAD: Duration = Duration::from_secs(300);
 
-/// A topic, as the cluster shows it.
+/// A topic, as the cluster describes it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown {
     pub(crate) partitions: u32,
-    /// On how many brokers the partition with the fewest copies is.
+    /// The number of replicas of the partition with the fewest.
     pub(crate) replicas: usize,
-    /// How many brokers there are.
+    /// The number of brokers.
     pub(crate) brokers: usize,
-    /// Its settings, with defaults; empty when they may not be asked for.
+    /// The settings, including defaults; empty if the user must not read them.
     pub(crate) settings: BTreeMap<String, String>,
 }
 
-/// What the client can do.
+/// What the client supports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Abilities {
-    /// The largest answer of a broker that it takes.
+    /// The largest response of a broker that it accepts.
     pub(crate) receives: u64,
     pub(crate) zstd: bool,
 }
 
-/// What is found in a topic.
+/// Returns the findings for a topic.
 pub(crate) fn findings(expected: &TopicExpectation, shown: &Shown, abilities: Abilities) -> Vec<TopicFinding> {
     let mut found = Found { topic: &expected.name, shown, findings: Vec::new() };
     found.shape(expected);
@@ -71,15 +71,14 @@ impl Found<'_> {
         let (partitions, wanted) = (self.shown.partitions, expected.partitions);
         if partitions < wanted {
             let detail = format!(
-                "it has {partitions} partitions and {wanted} are wanted (`topic_partitions`): no more members of a group than that have \
-                 work; lower the setting, or add partitions with `kafka-topics --alter --partitions`, which moves keys, so do it while \
-                 nothing of the topic is under way"
+                "it has {partitions} partitions; the app creates topics with {wanted} (`topic_partitions`): at most {partitions} processes of \
+                 a service handle its records"
             );
-            self.tell(Weight::Warning, "partitions", detail);
+            self.tell(Weight::Note, "partitions", detail);
         }
     }
 
-    /// Whether records stay until they are read.
+    /// Checks whether records are kept until they are read.
     fn kept(&mut self, expected: &TopicExpectation) {
         let compacts = self.text("cleanup.policy").is_some_and(|policy| policy.split(',').any(|part| part.trim() == "compact"));
         if compacts {
@@ -120,7 +119,7 @@ impl Found<'_> {
         }
     }
 
-    /// What the broker makes of the times of records.
+    /// Checks how the broker treats the timestamps of records.
     fn times(&mut self, expected: &TopicExpectation) {
         if self.text("message.timestamp.type") == Some("LogAppendTime") {
             let detail = "`message.timestamp.type` is `LogAppendTime`: a record has the time at which the broker stored it; events of \
@@ -168,13 +167,13 @@ impl Found<'_> {
             self.tell(Weight::Warning, "max.message.bytes", detail);
         }
         if self.text("compression.type") == Some("zstd") && !abilities.zstd {
-            let detail = "`compression.type` is `zstd`, which this build cannot read: build with the feature `zstd` of `sagas`, or set \
-                          another compression, before anything is published";
+            let detail = "`compression.type` is `zstd`, which the librdkafka that this program is linked with cannot read: take one that has zstd, or \
+                          set another compression, before anything is published";
             self.tell(Weight::Error, "compression.type", detail.to_owned());
         }
     }
 
-    /// How many copies of a record there are when it counts as stored.
+    /// Checks how many replicas have a record when it counts as stored.
     fn copies(&mut self) {
         let Shown { replicas, brokers, .. } = *self.shown;
         if replicas == 1 && brokers > 1 {
@@ -254,6 +253,22 @@ mod tests {
         for (setting, value) in [("retention.ms", "-1"), ("retention.bytes", "2000000000"), ("compression.type", "lz4")] {
             assert_eq!(of(&[(setting, value)], 3, false), [], "{setting}={value}");
         }
+    }
+
+    #[test]
+    fn fewer_partitions_than_new_topics_get_are_a_note() {
+        let shown = Shown { partitions: 3, replicas: 1, brokers: 1, settings: BTreeMap::new() };
+        let expected = TopicExpectation {
+            name: "orders".into(),
+            partitions: 6,
+            record_bytes: 1 << 20,
+            outage: Duration::from_secs(86_400),
+            copies: false,
+        };
+        let found = findings(&expected, &shown, Abilities { receives: 100_000_000, zstd: false });
+        assert!(matches!(&found[..], [one] if one.weight == Weight::Note && one.setting == "partitions"), "{found:?}");
+        let more = Shown { partitions: 12, ..shown };
+        assert_eq!(findings(&expected, &more, Abilities { receives: 100_000_000, zstd: false }), []);
     }
 
     #[test]

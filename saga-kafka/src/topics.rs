@@ -1,4 +1,4 @@
-//! Topics: which are there, and making those that are not.
+//! The topics of the cluster: which exist, and the creation of missing ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,47 +24,45 @@ use crate::{
     topic_settings::{self, Abilities, Shown},
 };
 
-/// The settings of a topic by name, or why they cannot be asked for.
-type Described = Result<BTreeMap<String, String>, Code>;
-
-/// How long creating topics may take, and how long until they can be used.
+/// The timeout of the creation of topics, and of the wait until they are usable.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long until a topic that was made is looked at again.
+/// How often a created topic is checked until it is usable.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The largest answer of a broker that the client takes, unless it is told otherwise.
+/// librdkafka's default of `receive.message.max.bytes`.
 const RECEIVES: u64 = 100_000_000;
 
-/// The longest name that a topic can have.
+/// The longest name of a topic.
 const LONGEST_NAME: usize = 249;
 
-/// After how long a topic is looked at again by whoever needs its number of partitions: somebody may have added some.
+/// The age at which a cached number of partitions is read again where it must be current: an operator may have added partitions.
 const STALE: Duration = Duration::from_secs(60);
 
-/// The same for whoever asks whether topics are still there.
+/// The same for checks whether topics still exist.
 const RECENT: Duration = Duration::from_secs(5);
 
-/// What is known of the topics of the cluster.
+/// The known topics of the cluster.
 pub(crate) struct Topics {
     config: KafkaConfig,
     abilities: Abilities,
-    /// The number of partitions of every topic that was seen, and when it was.
+    /// The number of partitions of each topic, and when it was read.
     known: Mutex<BTreeMap<String, (i32, Instant)>>,
-    /// The same of topics that may be gone: made anew, they get it again, so that a key stays in its partition.
+    /// The last number of partitions of each topic, also of deleted ones: a topic is recreated with it, so that keys keep their
+    /// partitions.
     had: Mutex<BTreeMap<String, u32>>,
 }
 
-/// What a look at a topic shows.
+/// The state of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Missing,
-    /// It is there, but not every partition has a leader yet.
+    /// The topic exists, but not every partition has a leader yet.
     Forming,
     Ready {
         partitions: i32,
     },
-    /// It cannot be looked at, and waiting does not help.
+    /// The topic cannot be read, and waiting does not help.
     Refused(Code),
 }
 
@@ -75,7 +73,7 @@ impl Topics {
         Self { config: config.clone(), abilities, known: Mutex::default(), had: Mutex::default() }
     }
 
-    /// Those of `topics` that are there, with their numbers of partitions. A topic that is known to be there is not looked at.
+    /// Returns the numbers of partitions of those `topics` that exist. Known topics are not requested.
     pub(crate) async fn find(
         &self,
         observer: &Observer,
@@ -84,7 +82,7 @@ impl Topics {
         self.find_since(observer, topics, None).await
     }
 
-    /// The same, with numbers of partitions that are not long ago.
+    /// As [`find`](Self::find), with numbers of partitions that are at most [`STALE`] old.
     pub(crate) async fn find_fresh(
         &self,
         observer: &Observer,
@@ -124,7 +122,7 @@ impl Topics {
         Ok(found)
     }
 
-    /// What is wrong with `topics` as a whole. A topic that was seen a few seconds ago is not looked at.
+    /// Returns the conditions of `topics`. A topic that was seen a few seconds ago is not requested.
     pub(crate) async fn conditions(&self, observer: &Observer, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
         let since = now().checked_sub(RECENT);
         let unseen: Vec<_> = {
@@ -133,20 +131,21 @@ impl Topics {
             topics.iter().filter(|topic| !is_recent(topic)).cloned().collect()
         };
         let looked = self.look(observer, unseen).await?;
-        Ok(looked.into_iter().filter_map(|(topic, seen)| condition(topic, seen)).collect())
+        let creates = self.config.topic.create;
+        Ok(looked.into_iter().filter_map(|(topic, seen)| condition(topic, seen, creates)).collect())
     }
 
-    /// Forgets that a topic is there: something said that it is not.
+    /// Removes a topic from the known ones, because a request has reported that it does not exist.
     pub(crate) fn forget(&self, topic: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);
     }
 
-    /// A topic that is known to be there.
+    /// Returns a topic that is known to exist.
     pub(crate) fn any(&self) -> Option<String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).keys().next().cloned()
     }
 
-    /// Looks for settings against which a guarantee cannot hold.
+    /// Finds settings of topics that break a guarantee.
     pub(crate) async fn check(
         &self,
         observer: &Observer,
@@ -159,45 +158,51 @@ impl Topics {
         let described = self.describe(expected).await?;
         let mut findings = Vec::new();
         for (topic, settings) in described {
-            match (settings, shown.get_mut(&topic)) {
-                (Ok(settings), Some(shown)) => shown.settings = settings,
-                (Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed), _) => findings.push(TopicFinding {
-                    detail: "its settings cannot be checked, because the user may not ask for them: grant DescribeConfigs on it"
-                        .to_owned(),
+            // `conditions` reports topics that do not exist.
+            let Some(shown) = shown.get_mut(&topic).filter(|shown| shown.partitions > 0) else { continue };
+            // The client does not report why there are no settings; an existing topic always has some.
+            if settings.is_empty() {
+                findings.push(TopicFinding {
+                    detail:
+                        "its settings cannot be checked, because the user may not ask for them, so one that loses events, as \
+                             `cleanup.policy=compact`, is not noticed: grant DescribeConfigs on it"
+                            .to_owned(),
                     setting: "DescribeConfigs".to_owned(),
-                    weight: Weight::Note,
+                    weight: Weight::Warning,
                     topic,
-                }),
-                // It is not there, which is told as a condition of its own.
-                _ => {}
+                });
             }
+            shown.settings = settings;
         }
         let of = |topic: &TopicExpectation| {
             let shown = shown.get(&topic.name).filter(|shown| shown.partitions > 0)?;
-            Some(topic_settings::findings(topic, shown, self.abilities))
+            // An app that does not create topics accepts any number of partitions.
+            let partitions = if self.config.topic.create { topic.partitions } else { 1 };
+            Some(topic_settings::findings(&TopicExpectation { partitions, ..topic.clone() }, shown, self.abilities))
         };
         findings.extend(expected.iter().filter_map(of).flatten());
         Ok(findings)
     }
 
-    /// The settings of each topic, or why they cannot be asked for.
-    async fn describe(&self, topics: &[TopicExpectation]) -> Result<Vec<(String, Described)>, TransportError> {
+    /// Returns the settings of each topic; empty where the user must not read them.
+    async fn describe(&self, topics: &[TopicExpectation]) -> Result<Vec<(String, BTreeMap<String, String>)>, TransportError> {
         let asked = topics.iter().filter(|topic| illegal(&topic.name).is_none());
         let asked: Vec<_> = asked.map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
         let admin = self.admin()?;
         let patience = AdminOptions::new().request_timeout(Some(observer::PATIENCE));
         let described = tokio::time::timeout(PATIENCE, admin.describe_configs(&asked, &patience)).await;
-        // Dropping it waits for a thread.
+        // Dropping the client joins a thread.
         tokio::task::spawn_blocking(move || drop(admin));
         let what = "asking for the settings of topics";
         let described = described
             .map_err(|_| TransportError::Unavailable(format!("{what} took more than {} s", PATIENCE.as_secs())))?
             .map_err(|error| unavailable(what, &error))?;
         let of = |(topic, described): (&TopicExpectation, Result<ConfigResource, Code>)| {
-            let settings = described.map(|described| {
-                described.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect::<BTreeMap<_, _>>()
-            });
-            (topic.name.clone(), settings)
+            let entries = described.map_or_else(|_| Vec::new(), |described| described.entries);
+            (topic.name.clone(), entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
         };
         Ok(topics.iter().filter(|topic| illegal(&topic.name).is_none()).zip(described).map(of).collect())
     }
@@ -231,7 +236,7 @@ impl Topics {
         Ok(looked)
     }
 
-    /// Creates what is missing, checks what is there, and waits until all can be used.
+    /// Creates the missing topics, and waits until all are usable.
     pub(crate) async fn ensure(&self, observer: &Observer, specs: &[TopicSpec]) -> Result<(), TransportError> {
         for spec in specs {
             let invalid = |reason: String| TransportError::InvalidTopic { topic: spec.name.clone(), reason };
@@ -245,20 +250,25 @@ impl Topics {
         let names: Vec<_> = specs.iter().map(|spec| spec.name.clone()).collect();
         let looked = self.look(observer, names).await?;
         let missing: BTreeSet<_> = looked.iter().filter(|(_, seen)| *seen == Seen::Missing).map(|(topic, _)| topic).collect();
-        if let Some((topic, code)) = looked.iter().find_map(|(topic, seen)| match seen {
-            Seen::Refused(code) => Some((topic, *code)),
+        let refused = looked.iter().filter_map(|(topic, seen)| match seen {
+            Seen::Refused(code) => Some((topic.as_str(), *code)),
             _ => None,
-        }) {
-            return Err(unavailable_by(&asking_for(topic), code, ""));
+        });
+        let (refused, codes): (Vec<_>, Vec<_>) = refused.unzip();
+        if let Some(code) = codes.first() {
+            return Err(unavailable_by(&asking_for(&refused.join("`, `")), *code, ""));
         }
         if !missing.is_empty() {
             let specs = specs.iter().filter(|spec| missing.contains(&spec.name));
+            if !self.config.topic.create {
+                return Err(not_there(specs));
+            }
             self.create(specs.map(|spec| self.as_before(spec)).collect()).await?;
         }
         self.usable(observer, specs).await
     }
 
-    /// What a topic that is missing is made as.
+    /// The specification for a missing topic: a recreated topic gets its previous number of partitions.
     fn as_before(&self, spec: &TopicSpec) -> TopicSpec {
         let had = self.had.lock().unwrap_or_else(PoisonError::into_inner).get(&spec.name).copied();
         if let Some(had) = had.filter(|had| *had != spec.partitions) {
@@ -289,7 +299,7 @@ impl Topics {
             .collect();
         let patience = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let created = tokio::time::timeout(PATIENCE, admin.create_topics(&topics, &patience)).await;
-        // Dropping it waits for a thread.
+        // Dropping the client joins a thread.
         tokio::task::spawn_blocking(move || drop(admin));
         let created = created
             .map_err(|_| TransportError::Unavailable(format!("creating topics took more than {} s", PATIENCE.as_secs())))?
@@ -336,7 +346,7 @@ impl Topics {
     }
 }
 
-/// How a topic is, but for its settings.
+/// Reads the partitions and replicas of a topic, without its settings.
 fn shape(client: &Client, topic: String) -> Result<(String, Shown), TransportError> {
     let metadata =
         client.fetch_metadata(Some(&topic), observer::PATIENCE).map_err(|error| unavailable(&asking_for(&topic), &error))?;
@@ -351,19 +361,34 @@ fn shape(client: &Client, topic: String) -> Result<(String, Shown), TransportErr
     Ok((topic, shown))
 }
 
+/// The error for missing topics that this program does not create.
+fn not_there<'s>(missing: impl Iterator<Item = &'s TopicSpec>) -> TransportError {
+    let create = |spec: &TopicSpec| format!("`kafka-topics --create --topic {} --partitions {}`", spec.name, spec.partitions);
+    let missing: Vec<_> = missing.collect();
+    TransportError::InvalidTopic {
+        topic: missing.first().map(|spec| spec.name.clone()).unwrap_or_default(),
+        reason: format!(
+            "this program creates none (`topic.create` is false); have those created that are missing: {}; or let the user describe \
+             them, where they are there",
+            missing.iter().map(|spec| create(spec)).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
 fn asking_for(topic: &str) -> String {
     format!("asking for the topic `{topic}`")
 }
 
-/// What is wrong with a topic that looks like this.
-fn condition(topic: String, seen: Seen) -> Option<Condition> {
+/// The condition of a topic in this state.
+fn condition(topic: String, seen: Seen, creates: bool) -> Option<Condition> {
     let (name, detail) = match seen {
         Seen::Ready { .. } => return None,
         Seen::Missing => (
             "topic_missing",
             format!(
                 "there is no topic `{topic}`: it was deleted, or the user may not know of it; create it again with the partitions that \
-                 it had, or restart a service that uses it, which creates it"
+                 it had{}",
+                if creates { ", or restart a service that uses it, which creates it" } else { "" }
             ),
         ),
         Seen::Forming => (
@@ -399,7 +424,7 @@ fn look_at(client: &Client, topic: String) -> Result<(String, Seen), TransportEr
     Ok((topic, seen))
 }
 
-/// Why no topic can have this name.
+/// Why this is not a valid name of a topic.
 fn illegal(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         return Some("the name is empty");

@@ -1,6 +1,6 @@
 //! What every transport does, on a real Apache Kafka.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, env, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -8,8 +8,9 @@ use rdkafka::{
     client::DefaultClientContext,
 };
 use saga_core::{
-    message::TopicPartition,
+    message::{Record, TopicPartition},
     testing::conformance::transport,
+    time::LogTime,
     transport::{TopicSpec, Transport},
 };
 use saga_kafka::{Kafka, KafkaConfig, config::GroupProtocol};
@@ -58,6 +59,36 @@ async fn kafka_is_a_transport() {
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn kafka_is_a_transport_with_the_newer_group_protocol() {
     transport::all(async || make(config().group_protocol(GroupProtocol::Consumer)).await).await;
+}
+
+/// A broker that is about to lead a new partition may refuse a request and take the next.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn what_is_published_to_new_topics_is_where_the_answers_say() {
+    let kafka = make(config()).await;
+    for round in 0..40 {
+        let topic = format!("new-{}-{round}", std::process::id());
+        kafka.ensure_topics(&[TopicSpec { name: topic.clone(), partitions: 6 }]).await.expect("the topic is made");
+        let record = |number: usize| Record {
+            topic: topic.clone(),
+            key: Some(format!("key-{}", number % 17).into()),
+            value: Some(number.to_string().into()),
+            headers: vec![],
+            timestamp: LogTime::from_millis(1_700_000_000_000),
+        };
+        let half = |numbers: std::ops::Range<usize>| kafka.publish(numbers.map(record).collect());
+        let (one, other) = tokio::join!(half(0..60), half(60..120));
+        let places: BTreeSet<_> = one
+            .into_iter()
+            .chain(other)
+            .map(|answer| answer.expect("the record is stored"))
+            .map(|position| (position.partition, position.offset))
+            .collect();
+        assert_eq!(places.len(), 120, "each has a place of its own");
+        let ends = kafka.offsets(&topic, None).await.expect("offsets");
+        assert_eq!(ends.iter().map(|offsets| offsets.end).sum::<i64>(), 120, "all are in the log, in round {round}");
+    }
+    kafka.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

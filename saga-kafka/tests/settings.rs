@@ -102,7 +102,7 @@ fn what_does_not_fit_names_the_place_and_the_fix() {
         (
             "",
             &[("SHOP_KAFKA__TOPIC__REPLICAS", "3")],
-            "`kafka.topic.replicas` in the environment variable SHOP_KAFKA__TOPIC__REPLICAS is not known; known are replication,",
+            "`kafka.topic.replicas` in the environment variable SHOP_KAFKA__TOPIC__REPLICAS is not known; known are create, replication,",
         ),
         (
             "",

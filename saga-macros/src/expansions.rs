@@ -1,6 +1,6 @@
-//! What the macros generate, checked in: every `tests/expand/**/NAME.rs` beside the `NAME.expanded.rs` it becomes.
+//! Compares the generated code with files: each `tests/expand/**/NAME.rs` must expand to `NAME.expanded.rs`.
 //!
-//! `UPDATE_EXPECT=1 cargo test -p saga-macros` writes the expanded files anew.
+//! `UPDATE_EXPECT=1 cargo test -p saga-macros` writes the expanded files again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,8 +30,8 @@ fn expansions_are_those_checked_in() {
     assert!(changed.is_empty(), "{}\nwhen it is right, run UPDATE_EXPECT=1 cargo test -p saga-macros", changed.join("\n"));
 }
 
-/// The example, as a whole, has nothing in it that this does not expand. `SAGAS_EXPAND_TO` names a folder for what it becomes, in
-/// which `scripts/macro-cost` compiles it.
+/// Checks that the whole example expands. With `SAGAS_EXPAND_TO`, writes the result to that folder, where `scripts/macro-cost`
+/// compiles it.
 #[test]
 fn the_example_expands() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ecommerce/src");
@@ -91,7 +91,7 @@ fn item(mut item: Item) -> TokenStream {
     run(options, item.into_token_stream())
 }
 
-/// A macro: of its options and its item, what they become.
+/// A macro: generates code from its options and its item.
 type Macro = fn(TokenStream, TokenStream) -> TokenStream;
 
 /// The macro that `attribute` calls.

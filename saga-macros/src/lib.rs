@@ -1,10 +1,11 @@
 //! The attribute macros of `sagas`.
 //!
-//! Each macro is a folder of phases: `parse` turns tokens into syntax, `validate` holds the rules and turns syntax into the
-//! `model`, `expand` writes the code for a model, and `fallback` what is emitted when a rule was broken. A phase reports every
-//! mistake it sees and goes on. What is generated is data and calls; whatever loops or awaits is in `saga-core`.
+//! Each macro is a folder of phases: `parse` turns tokens into syntax, `validate` checks the rules and turns syntax into the
+//! `model`, `expand` generates the code for a model, and `fallback` generates what is emitted when a rule is broken. A phase
+//! reports every mistake that it finds, and continues. The generated code consists of data and calls; code that loops or awaits
+//! is in `saga-core`.
 //!
-//! The macros are documented where `sagas` re-exports them, so that the examples there are tested against the real crate.
+//! The macros are documented where `sagas` re-exports them, so that their examples are tested against the real crate.
 
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "documented at the re-export in `sagas`")]

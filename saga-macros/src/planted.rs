@@ -1,4 +1,4 @@
-//! Mistakes planted in the flow of the example: each is told where it is, in words of the flow.
+//! Deliberate mistakes in the saga of the example: each is reported at its place, in terms of the saga.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,13 +8,13 @@ use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{Item, Meta};
 
-/// The example's flow.
+/// The saga of the example.
 fn place_order() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ecommerce/src/contracts/place_order.rs");
     fs::read_to_string(path).unwrap()
 }
 
-/// What `#[saga]` says of `source`.
+/// The mistakes that `#[saga]` reports for `source`.
 fn mistakes(source: &str) -> Vec<String> {
     let file = syn::parse_file(source).unwrap();
     let mut flow = file.items.into_iter().find_map(|item| if let Item::Enum(flow) = item { Some(flow) } else { None }).unwrap();
@@ -105,7 +105,7 @@ fn each_is_told_once_and_in_words_of_the_flow() {
         assert!(flow.contains(right), "{what}: the flow does not say `{right}` any more");
         let said = mistakes(&flow.replacen(right, wrong, 1));
         assert!(said.iter().any(|message| message.starts_with(expected)), "{what}: {said:#?}");
-        // An event that is published with two meanings is missing with the other.
+        // An event that is published with two meanings is missing for one of them.
         let most = if what == "an event with two meanings" { 2 } else { 1 };
         assert!(said.len() <= most, "{what} is told more than once: {said:#?}");
     }

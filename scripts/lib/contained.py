@@ -1,4 +1,4 @@
-"""Runs the services of compose.yaml as their containers would run, and tries them. See scripts/containers."""
+"""Runs the services of compose.yaml as in their containers, and tests them. See scripts/containers."""
 
 import argparse
 import json
@@ -15,17 +15,17 @@ import watched
 from watched import OPENER, SERVICES, end_on_sigterm, free_port, http, until
 
 watched.SCRIPT = "containers"
-# One that nothing else on this machine uses is taken.
+# The first one that nothing else on this machine uses is taken.
 SUBNETS = ["10.89.77", "10.213.77", "172.29.77", "192.168.213"]
-# How this ends where containers have no network: scripts/containers goes on without them.
+# The exit code when containers have no network: scripts/containers continues without them.
 NO_NETWORK = 75
-# The longest that a command of podman takes, in seconds.
+# The time limit of a podman command, in seconds.
 LIMIT = 120
 TOKEN = "the-token-of-a-run-of-the-script"
 
 
 def forward(address, port, to):
-    """Carries what is sent to `address` on to a server of this machine: where the containers look for kafka and postgres."""
+    """Forwards connections from `address`, where the containers expect kafka and postgres, to a server of this machine."""
 
     def pump(one, other):
         try:
@@ -52,7 +52,7 @@ def forward(address, port, to):
 
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # The address comes with the first container.
+    # The address exists from the first container on.
     listener.setsockopt(socket.SOL_IP, getattr(socket, "IP_FREEBIND", 15), 1)
     listener.bind((address, port))
     listener.listen(200)
@@ -60,7 +60,7 @@ def forward(address, port, to):
 
 
 def environment(compose, service):
-    """What compose.yaml says of a service, with `SERVICE=..` as a dictionary."""
+    """Returns the environment of a service in compose.yaml as a dictionary."""
     said = compose["services"][service]["environment"]
     return said if isinstance(said, dict) else dict(one.split("=", 1) for one in said)
 
@@ -78,7 +78,7 @@ class Containers:
         self.token.chmod(0o644)
 
     def begin(self):
-        """Makes the network, and tries it by a container that only sleeps: to the servers, and from here to the container."""
+        """Creates the network, and tests it with a container that only sleeps: to the servers, and from here to the container."""
         for self.subnet in SUBNETS:
             try:
                 run("podman", "network", "create", "--subnet", f"{self.subnet}.0/24", "--gateway", f"{self.subnet}.1", self.prefix)
@@ -97,19 +97,19 @@ class Containers:
         try:
             socket.create_connection((self.addresses["probe"], 8081), timeout=10).close()
         except ConnectionRefusedError:
-            # Nobody listens there: it was reached.
+            # No server listens there, but the machine was reached.
             pass
         self.remove("probe")
         self.addresses.clear()
 
     def start(self, name, service, *instead):
-        """Runs the service, or `instead` in its container."""
+        """Runs the service, or the command `instead` in its container."""
         said = self.compose["services"][service]
         net = self.subnet
         self.addresses[name] = f"{net}.{19 if instead else 20 + len(self.addresses)}"
         hosts = {"kafka": f"{net}.1", "postgres": f"{net}.1", "inventory": f"{net}.21", "payment": f"{net}.22"}
         command = ["podman", "run", "--detach", "--name", f"{self.prefix}-{name}", "--network", self.prefix, "--ip", self.addresses[name]]
-        # Compose passes on no proxy either, and the image is here.
+        # Like compose, without a proxy; and the image exists here.
         command += ["--http-proxy=false", "--pull=never"]
         command += [f"--add-host={host}:{address}" for host, address in hosts.items()]
         command += [f"--env={key}={value}" for key, value in environment(self.compose, service).items()]
@@ -151,7 +151,7 @@ class Containers:
 
 
 class ByHand:
-    """The services as processes of the image's user, with the environment of compose.yaml and nothing else of this one's."""
+    """The services as processes of the image's user, with only the environment of compose.yaml."""
 
     what = "processes by hand, an unprivileged user"
 
@@ -163,7 +163,7 @@ class ByHand:
         self.token.chmod(0o644)
 
     def begin(self):
-        """Nothing is needed beforehand."""
+        """No preparation is needed."""
 
     def start(self, name, service):
         base = self.base if name == service else free_port()
@@ -236,7 +236,7 @@ def healthy(world, names):
 
 
 def surface(world):
-    """What is open, and what takes the operator's token."""
+    """Checks which routes are open, and which need the operator's token."""
     import urllib.request
 
     url = world.url("order", "order")
@@ -249,7 +249,7 @@ def surface(world):
 
 
 def place(world, number):
-    """Of five orders one is declined by the bank, and one is out of stock."""
+    """Places an order. Of five orders, one is declined and one is out of stock."""
     product, price = {1: ("sold-out", 19.0), 3: ("coffee", 5000.01)}.get(number % 5, ("tea", 9.9))
     item = {"productId": product, "quantity": 1, "unitPrice": price}
     answer = http(f"{world.url('order', 'order')}/orders", {"customerId": f"c-{number}", "items": [item]})
@@ -315,7 +315,7 @@ def main():
         surface(world)
         ended_in_order(world, {0: place(world, 0)})
         print("  an order has completed", flush=True)
-        # Members come and go while orders run.
+        # Members join and leave while orders run.
         orders = {number: place(world, number) for number in range(10, 60)}
         until("the second inventory works, too", 60, lambda: handled(world, "inventory-2") > 0)
         grace = int(compose["services"]["order"]["stop_grace_period"].rstrip("s"))
@@ -330,7 +330,7 @@ def main():
             stops(world, name, grace)
         print(f"  SIGTERM has ended each with 0, within {grace} s", flush=True)
     except BaseException as why:
-        # Who has ended it by a signal asks for no reasons.
+        # After a signal, the caller needs no reasons.
         for name in [] if getattr(why, "code", None) == 143 else names:
             try:
                 print(f"--- {name}\n{world.logs(name)[-1500:]}", flush=True)

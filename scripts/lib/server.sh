@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# What `scripts/kafka` and `scripts/postgres` have in common: options, folders, ports, installing, waiting. Sourced by them; each
-# sets `name` (shown), `kind` (names the default folder) and `default_port` first.
+# Shared parts of `scripts/kafka`, `scripts/postgres` and `scripts/registry`: options, folders, ports, installation, waiting. Sourced by
+# them. Each sets `name` (shown), `kind` (names the default folder) and `default_port` first.
 #
-# A server is a folder: its data, its settings, its log and its pid lie there, so that several run side by side.
+# A server is a folder with its data, its settings, its log and its pid, so that several can run in parallel.
 # shellcheck disable=SC2034,SC2154 # Set here and used there, and the other way round.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 servers=${CARGO_TARGET_DIR:-$root/target}/servers
 [[ $servers == /* ]] || servers=$PWD/$servers
 
-# How long a server may take to answer, and to stop before it is killed, in seconds.
+# How long a server can take to answer, and to stop before it is killed, in seconds.
 start_deadline=${SAGAS_SERVER_START_SECONDS:-90}
 stop_deadline=${SAGAS_SERVER_STOP_SECONDS:-30}
 
@@ -18,8 +18,8 @@ die() {
     exit "${2:-1}"
 }
 
-# in_background COMMAND..: runs the command and waits for it. A trap waits for what runs in front, and not for this; it ends it then by
-# `end_background`.
+# in_background COMMAND..: runs the command and waits for it. Bash runs a trap only after a foreground command has ended, but interrupts
+# this wait; the trap then ends the command with `end_background`.
 in_background() {
     local code=0
     "$@" &
@@ -35,7 +35,7 @@ end_background() {
     { kill "$background" && wait "$background"; } 2>/dev/null || true
 }
 
-# read_options "$@": sets `command`, `data` (absolute), `asked_port` (empty when not asked for), `now` and `set_values` (NAME=VALUE ..).
+# read_options "$@": sets `command`, `data` (absolute), `asked_port` (empty if not given), `now` and `set_values` (NAME=VALUE ..).
 read_options() {
     command='' data='' asked_port='' now='' set_values=()
     while (($#)); do
@@ -69,13 +69,13 @@ read_options() {
         data=$servers/$kind-${asked_port:-$default_port}
     fi
     [[ $data == /* ]] || data=$PWD/$data
-    # Without `.` and `..`, as far as it exists: the same folder has one name.
+    # Without `.` and `..`, as far as the path exists, so that a folder has only one name.
     [[ ! -d $data ]] || data=$(cd "$data" && pwd -P)
 }
 
-# Makes the folder, or sees that it is one of ours: nothing else is written to or wiped.
+# Creates the folder, or checks that this script has created it: no other folder is written to or wiped.
 claim_folder() {
-    # A small system has neither.
+    # Minimal systems have neither.
     { command -v ps && command -v pgrep; } >/dev/null || install 'ps and pgrep' procps procps-ng procps
     [[ ! -e $data || -d $data ]] || die "$data is no folder"
     if [[ ! -e $data/.sagas-$kind ]]; then
@@ -90,17 +90,17 @@ is_ours() {
     [[ -e $data/.sagas-$kind ]]
 }
 
-# listens PORT: whether somebody accepts connections there.
+# listens PORT: succeeds if a process accepts connections there.
 listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# The kernel closes the port of a process that was killed a moment after the process seems to be gone.
+# The kernel closes the port of a killed process a moment after the process has ended.
 is_free() {
     ! listens "$1"
 }
 
-# A free port below those that the system gives to outgoing connections, so that it is still free after a restart.
+# Chooses a free port below the range for outgoing connections, so that it is still free after a restart.
 free_port() {
     local port
     for _ in {1..200}; do
@@ -113,12 +113,12 @@ free_port() {
     die 'found no free port from 12000 to 31999'
 }
 
-# The port of the server in the folder: the one it has had, when none is asked for.
+# Prints the port of the server in the folder: the previous one, unless another is requested.
 known_port() {
     if [[ -s $data/port ]]; then cat "$data/port"; else printf '%s\n' "$default_port"; fi
 }
 
-# Decides on `port` for a server that does not run, and sees that it is free.
+# Sets `port` for a server that is not running, and checks that it is free.
 choose_port() {
     port=${asked_port:-$(known_port)}
     [[ $port != 0 ]] || port=$(free_port)
@@ -127,21 +127,21 @@ choose_port() {
     printf '%s\n' "$port" >"$data/port"
 }
 
-# It runs already: fine, unless another port was asked for.
+# Succeeds if the server already runs, unless another port is requested.
 runs_already() {
     port=$(known_port)
     [[ -z $asked_port || $asked_port == 0 || $asked_port == "$port" ]] ||
         die "$name in $data runs on port $port already: stop it first, or give another --data"
 }
 
-# Whether `pid` is a live process (a zombie that nobody has reaped is none) with `mark` in its command line: pids are used again.
+# alive PID MARK: succeeds if `pid` is a live process (not a zombie) with `mark` in its command line, because pids are reused.
 alive() {
     local pid=$1 mark=$2 line
     line=$(ps -o stat=,args= -p "$pid" 2>/dev/null) || return 1
     [[ $line != Z* && $line == *"$mark"* ]]
 }
 
-# within SECONDS COMMAND..: runs the command until it succeeds; fails when it has not by then.
+# within SECONDS COMMAND..: repeats the command until it succeeds; fails after that time.
 within() {
     local end=$((SECONDS + $1))
     shift
@@ -151,7 +151,7 @@ within() {
     done
 }
 
-# end_process PID MARK [SIGNAL]: asks it to stop, and kills it when it has not by the deadline. One that is frozen is woken for that.
+# end_process PID MARK [SIGNAL]: asks the process to stop, and kills it after the time limit. A frozen process is resumed for that.
 end_process() {
     kill -"${3:-TERM}" "$1" 2>/dev/null || return 0
     kill -CONT "$1" 2>/dev/null || true
@@ -161,7 +161,7 @@ end_process() {
     fi
 }
 
-# Kills it and its children, and sees that they are gone: what starts next finds nothing of them.
+# Kills the process and its children, and checks that they have ended, so that the next start is not disturbed.
 kill_process() {
     local children child
     children=$(pgrep -P "$1" || true)
@@ -177,7 +177,7 @@ gone() {
     ! alive "$@"
 }
 
-# fail_with_log FILE WHAT: says what went wrong, and what the server said last.
+# fail_with_log FILE WHAT: prints what went wrong and the end of the server's log.
 fail_with_log() {
     {
         printf -- '--- the last lines of %s\n' "$1"
@@ -187,8 +187,8 @@ fail_with_log() {
     die "$2"
 }
 
-# install WHAT APT DNF BREW: installs a missing package where that takes no questions (apt-get, as root or by a sudo that asks for no
-# password), else says which one to install.
+# install WHAT APT DNF BREW: installs a missing package if that needs no input (apt-get, as root or with a sudo that needs no password);
+# otherwise prints which package to install.
 install() {
     local what=$1 apt=$2 dnf=$3 brew=$4 sudo=()
     if command -v apt-get >/dev/null; then
@@ -197,7 +197,7 @@ install() {
             printf '%s: installing %s (apt-get install %s)\n' "${0##*/}" "$what" "$apt" >&2
             local get=(${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get)
             "${get[@]}" install -qq -y --no-install-recommends "$apt" >&2 && return
-            # The lists of packages are missing or old.
+            # The package lists are missing or old.
             if "${get[@]}" update -qq >&2 && "${get[@]}" install -qq -y --no-install-recommends "$apt" >&2; then return; fi
             die "apt-get could not install $apt: install $what by hand"
         fi

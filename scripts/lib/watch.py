@@ -1,4 +1,4 @@
-"""Makes the fault that each alert is for, and waits for the alert; then asks every query of every dashboard. See scripts/watch."""
+"""Causes a fault for each alert and waits for the alert; then runs every query of every dashboard. See scripts/watch."""
 
 import argparse
 import json
@@ -14,23 +14,24 @@ from watched import OPENER, ROOT, SERVICES, World, end_on_sigterm, free_port, ht
 
 LAG = "sagas_consumer_lag_records"
 
-# What becomes of a service that is frozen, or is told little, shows there: it is only told of by the log, and nothing waits for it.
+# Effects on a service that is frozen or limited show in analytics: it only consumes, and nothing waits for it.
 ANALYTICS = {
-    # Its own name, which a quota of the broker is for, and the shortest time that a broker lets a member be silent.
+    # A client id of its own, to which a quota of the broker applies, and the shortest session timeout that a broker allows.
     "broker": "?client.id=analytics&session.timeout.ms=6000",
-    # A queue is full soon, and a partition is missed soon.
+    # The queue is soon full, and a stalled partition is soon reported.
     "ECOMMERCE_LIMITS__QUEUE_MESSAGES": "16",
     "ECOMMERCE_LIMITS__STALL_WARNING_S": "10",
 }
-# Orders at a rate that any machine keeps up with, and as fast as it goes.
+# A rate of orders that every machine can handle, and as fast as possible.
 STEADILY = ["--orders", "60", "--rate", "15", "--connections", "8"]
 AT_ONCE = ["--orders", "300", "--connections", "16"]
 
-# Windows and limits of the rules, in the copy that is tried: seconds instead of minutes, a few instead of thousands.
+# Windows and limits of the rules in the copy under test: seconds instead of minutes, a few instead of thousands.
 SHORTER = [
     (r"for: [1-9]\d*m", "for: 1s"),
     (r"\[(1|5|10)m\]", "[12s]"),
     (r"\[15m\]", "[20s]"),
+    (r"\[15m:1m\]\) > 7", "[20s:2s]) > 3"),
     (r"offset 15m", "offset 20s"),
     (r"put_off_oldest_seconds\) > 600", "put_off_oldest_seconds) > 3"),
     (r"row_age_seconds\) > 30", "row_age_seconds) > 5"),
@@ -57,7 +58,7 @@ class Watch:
         self.expected, self.since = set(), self.began
 
     def expects(self, *names):
-        """Waits until none of these alerts fires: what fires from now on is of the fault that comes next, and not of one before."""
+        """Waits until none of these alerts fires, so that alerts from now on are caused by the next fault and not by an earlier one."""
         for name in names:
             if name not in self.alerts:
                 raise SystemExit(f"watch: there is no alert {name}")
@@ -65,7 +66,7 @@ class Watch:
         self.expected, self.since = set(names), time.time()
 
     def fires(self, *names, seconds=90):
-        """Waits until each of these alerts, which were expected, has fired since."""
+        """Waits until each of these expected alerts has fired since then."""
         for name in names:
             assert name in self.expected, name
             until(f"{name} fires", seconds, lambda name=name: self.has_fired(name), self.world.and_firing)
@@ -85,7 +86,7 @@ def say(text):
 
 def healthy(world, watch):
     say("in health no alert fires")
-    # As much as all that follows can sell.
+    # Enough stock for everything that follows.
     http(world.url("inventory", "/products/tea/restock"), {"quantity": 1_000_000})
     code = world.bench(*STEADILY).wait(300)
     if code:
@@ -97,8 +98,8 @@ def healthy(world, watch):
         said = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False, timeout=30)
         if said.returncode or said.stdout or said.stderr:
             raise SystemExit(f"watch: promtool check metrics of {name}: {said.stdout}{said.stderr}")
-    # What the load has moved comes to rest; then nothing fires, and stays so. The numbers are older than the rest by a scrape and by what a
-    # service takes to count its rows anew.
+    # Wait until the load has been handled; then no alert fires, and none fires for a while. The metrics are late by a scrape, and by the
+    # time until a service counts its rows again.
     rest = time.monotonic()
     until("nothing fires for ten seconds", 120, lambda: time.monotonic() > rest + 10 and not world.fired_within(10), world.and_firing)
 
@@ -119,7 +120,7 @@ def readers(world, watch):
     silent = []
     for _ in range(12):
         reader = socket.socket()
-        # Small segments and a small window: little is under way.
+        # Small segments and a small window, so that little data is in flight.
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         reader.connect(("127.0.0.1", world.ports["analytics"]))
@@ -155,7 +156,7 @@ def freezing(world, watch):
     world.processes["analytics"].send_signal(signal.SIGSTOP)
     until("the other has all partitions", 120, lambda: world.sum(LAG, "analytics-2")[1] == read)
     world.processes["analytics"].send_signal(signal.SIGCONT)
-    # Its numbers from before are seen, so that it is seen that they grow.
+    # Prometheus must have its earlier values, to detect that they grow.
     until("the first answers again", 120, lambda: world.sum("up", "analytics")[0] == 1)
     world.let_go()
     watch.fires("SagasFencedOften")
@@ -182,14 +183,14 @@ def records_and_settings(world, watch):
     perf = ["org.apache.kafka.tools.ProducerPerformance", "--topic", "orders", "--record-size", "20"]
     properties = ["--producer-props", f"bootstrap.servers={world.asked.kafka}"]
     world.java(*perf, "--num-records", "1", "--throughput", "-1", *properties)
-    # Thirty seconds of records in one transaction.
+    # Records of thirty seconds in one transaction.
     open_for = ["--num-records", "60", "--throughput", "2", "--transaction-duration-ms", "60000"]
     world.java(*perf, *open_for, *properties, "transactional.id=left-open", wait=False)
     world.sql("ALTER ROLE sagas SET synchronous_commit = off")
-    # It also tells its traces to a collector that is not there: all of them, since the others tell none and choose none.
+    # It also sends all its traces to a collector that does not exist; the others send none.
     traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "always_on"}
     world.start("notification", "notification-2", **traced)
-    # Some of them wait behind the transaction, and some are told of by the instance whose collector is missing.
+    # Some orders wait behind the transaction, and some are handled by the process whose collector is missing.
     orders = []
 
     def dropped():
@@ -226,7 +227,7 @@ def flows(world, watch):
     until("the stock is held", 60, lambda: all(world.status(order) == "INVENTORY_RESERVED" for order in waiting))
     world.stop("inventory", signal.SIGKILL)
     watch.fires("EcommercePaymentBreakerOpen", "SagasParkedKeys", "SagasMessagesPutOff", "SagasInstanceDown")
-    # Their deadline passes, and nothing is given back in time.
+    # Their deadline passes, and the compensations do not happen in time.
     watch.fires("SagasInstancesNeedAttention")
     world.start("inventory")
     http(world.url("payment", "/gateway"), {"outage": False, "latencyMs": 7000}, "PUT")
@@ -343,7 +344,7 @@ def main():
     with World(parser.parse_args()) as world:
         world.prometheus(rules)
         for service in SERVICES:
-            # A flow is late soon.
+            # A short deadline, so that an instance is soon overdue.
             more = {"order": {"arguments": ["--order-deadline", "16s"]}, "analytics": ANALYTICS}.get(service, {})
             world.start(service, **more)
         until("all are ready", 120, lambda: len(world.query("sagas_ready == 1")) == len(SERVICES))

@@ -1,4 +1,4 @@
-"""The example, its servers and a Prometheus that watches them, as processes: what scripts/lib/watch.py makes its faults with."""
+"""The example, its servers and a Prometheus that scrapes them, as processes in which scripts/lib/watch.py causes faults."""
 
 import json
 import os
@@ -14,19 +14,19 @@ import urllib.parse
 import urllib.request
 from http.client import HTTPException
 
-# The script that runs, as its failures name it.
+# The script in whose name failures are reported.
 SCRIPT = "watch"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SERVICES = ["order", "inventory", "payment", "notification", "analytics"]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-# What the caller has set for the services is not for these, and a session to a database that hangs is given up.
+# Remove the caller's settings for services, and limit the wait for a database that does not answer.
 for name in [name for name in os.environ if name.startswith(("ECOMMERCE_", "OTEL_"))]:
     del os.environ[name]
 os.environ["PGCONNECT_TIMEOUT"] = "20"
 
 
 def end_on_sigterm():
-    """Has SIGTERM end this process as an exception does, so that what it has started ends, too; a second one does not disturb that."""
+    """Makes SIGTERM raise an exception, so that started processes are ended too. Further signals are ignored."""
 
     def end(*_):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -35,7 +35,7 @@ def end_on_sigterm():
 
 
 def http(url, body=None, method=None, timeout=10):
-    """The JSON that `url` answers; of a refusal its status. Raises OSError where nobody answers."""
+    """Returns the JSON answer of `url`, or the status of an error. Raises OSError if there is no answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
     try:
@@ -47,13 +47,13 @@ def http(url, body=None, method=None, timeout=10):
 
 
 def until(what, seconds, look, seen=lambda: ""):
-    """Waits until `look` gives something true, and gives that. A failure adds what `seen` gives."""
+    """Waits until `look` returns a true value, and returns it. An error message includes the result of `seen`."""
     end = time.monotonic() + seconds
     while True:
         try:
             found = look()
         except (OSError, HTTPException, ValueError):
-            # No answer, or half of one.
+            # No answer, or an incomplete one.
             found = None
         if found:
             return found
@@ -62,12 +62,12 @@ def until(what, seconds, look, seen=lambda: ""):
         time.sleep(0.25)
 
 
-# In another order each time, so that two runs side by side do not meet.
+# In random order, so that parallel runs do not use the same ports.
 BASES = iter(random.sample(range(23000, 30000, 10), 700))
 
 
 def free_port(beside=5):
-    """A port with free ones behind it, given once."""
+    """Returns a port that is followed by free ports. Each is returned once."""
     for base in BASES:
         sockets = [socket.socket() for _ in range(beside)]
         try:
@@ -83,7 +83,7 @@ def free_port(beside=5):
 
 
 class World:
-    """All processes. They end with it."""
+    """All processes. They end together with this object."""
 
     def __init__(self, asked):
         self.asked, self.data = asked, pathlib.Path(asked.data)
@@ -96,7 +96,7 @@ class World:
     def __exit__(self, failed, *_):
         try:
             if failed:
-                # Before the reason, which is what a reader looks for at the end.
+                # Before the reason, which a reader expects at the end.
                 for name in self.processes:
                     print(f"--- the last lines of {name}\n{(self.data / f'{name}.log').read_text(errors='replace')[-1500:]}", flush=True)
         finally:
@@ -112,14 +112,14 @@ class World:
         )
 
     def start(self, service, name=None, arguments=(), broker="", wait=True, **environment):
-        """Starts an instance of a service, and waits until it answers. `broker` is added to the log's URL."""
+        """Starts a process of a service, and waits until it answers. `broker` is appended to the log's URL."""
         name = name or service
         if name not in self.ports:
             base = self.base if name == service else free_port()
             self.ports[name] = base + SERVICES.index(service)
         base = self.ports[name] - SERVICES.index(service)
         command = [os.path.abspath(self.asked.program), "--no-demo", "--base-port", str(base), "--services", service]
-        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}{broker}", "--database", f"{self.asked.postgres}?pool=4"]
+        command += ["--data-dir", str(self.data / name), "--broker", f"kafka://{self.asked.kafka}{broker}", "--database", f"{self.asked.postgres}?pool=9"]
         self.spawn(name, command + list(arguments), **environment)
         if wait:
             until(f"{name} answers", 120, lambda: http(self.url(name, "/health/live")))
@@ -133,7 +133,7 @@ class World:
             raise SystemExit(f"watch: {name} ended with {code} after SIGTERM")
 
     def forget(self, name, how=signal.SIGTERM):
-        """Stops an instance, and has Prometheus ask it no more."""
+        """Stops a process, and removes it from the targets of Prometheus."""
         self.stop(name, how)
         del self.ports[name]
         self.scrape()
@@ -142,7 +142,7 @@ class World:
         return f"http://127.0.0.1:{self.ports[name]}{path}"
 
     def server(self, kind, *command, **environment):
-        """scripts/kafka or scripts/postgres, on the servers of this run."""
+        """Runs scripts/kafka or scripts/postgres on the servers of this run."""
         done = subprocess.run(
             [ROOT / "scripts" / kind, *command, "--data", str(self.data / kind)],
             capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=240,
@@ -152,7 +152,7 @@ class World:
         return done.stdout.strip()
 
     def java(self, kind, *arguments, wait=True):
-        """A tool of Apache Kafka's own."""
+        """Runs a tool of Apache Kafka."""
         command = ["java", "-cp", f"{self.asked.jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", kind, *arguments]
         if not wait:
             self.spawn("java", command)
@@ -162,7 +162,7 @@ class World:
             raise SystemExit(f"watch: {kind}: {done.stdout}{done.stderr}")
 
     def publish(self, topic, line):
-        """A record: its headers, key and value, with tabs between them."""
+        """Publishes a record: headers, key and value, separated by tabs."""
         properties = ["parse.headers=true", "parse.key=true", "headers.separator=;", "headers.key.separator=="]
         command = ["java", "-cp", f"{self.asked.jars}/*", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
         command += ["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", self.asked.kafka, "--topic", topic]
@@ -179,15 +179,15 @@ class World:
         return command
 
     def sql(self, text):
-        """Statements, one after the other."""
+        """Runs statements one after another."""
         subprocess.run(self.psql(text), check=True, stdout=subprocess.DEVNULL, timeout=60)
 
     def hold(self, text):
-        """The same in a session that goes on, until it is let go."""
+        """Runs statements in a session that stays open until `let_go`."""
         self.spawn(f"psql-{len(self.processes)}", self.psql(text))
 
     def let_go(self):
-        # A session whose client is gone sleeps on, and keeps its locks.
+        # A session whose client has ended continues to sleep, and keeps its locks.
         self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
 
     # ---- orders --------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class World:
         return answer["status"] if isinstance(answer, dict) else None
 
     def bench(self, *options):
-        """Drives many orders, as a process of its own."""
+        """Runs the benchmark in a process of its own."""
         self.spawn("bench", [os.path.abspath(self.asked.program), "bench", "--base-port", str(self.base), *options])
         return self.processes["bench"]
 
@@ -215,7 +215,7 @@ class World:
     # ---- Prometheus ----------------------------------------------------------------------------
 
     def scrape(self):
-        """Tells Prometheus of every instance that was ever started: one that is gone is down."""
+        """Writes the targets of Prometheus: all processes that were started, so that one that has ended is down."""
         targets = [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"service": name.split("-")[0]}} for name, port in self.ports.items()
         ]
@@ -224,13 +224,13 @@ class World:
         path.with_suffix(".new").rename(path)
 
     def prometheus(self, rules):
-        """Starts it, with these texts as rules."""
+        """Starts Prometheus with these rules."""
         for name, text in rules.items():
             (self.data / name).write_text(text)
         (self.data / "prometheus.yml").write_text(
             json.dumps(
                 {
-                    # A scrape takes up to two seconds while something hangs: it asks whether the service is ready.
+                    # A scrape takes up to two seconds while the service does not respond, because it checks whether the service is ready.
                     "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
                     "rule_files": list(rules),
                     "scrape_configs": [
@@ -252,14 +252,14 @@ class World:
         until("Prometheus answers", 60, lambda: self.query("vector(1)"))
 
     def query(self, text, **times):
-        """What a query gives: at this moment, or with start, end and step over a time."""
+        """Returns the result of a query: now, or over a period with start, end and step."""
         kind = "query_range" if times else "query"
         asked = urllib.parse.urlencode({"query": text, **times})
         with OPENER.open(f"http://127.0.0.1:{self.watcher}/api/v1/{kind}?{asked}", timeout=10) as answer:
             return json.load(answer)["data"]["result"]
 
     def sum(self, series, name):
-        """The sum of a series of one instance, and of how many it is one. Nothing is 0."""
+        """Returns the sum of a series of one process, and the number of series. Without a series, both are 0."""
         of = f'{series}{{instance="127.0.0.1:{self.ports[name]}"}}'
         return [float(found[0]["value"][1]) if (found := self.query(f"{what}({of})")) else 0 for what in ("sum", "count")]
 
@@ -271,5 +271,5 @@ class World:
         return {found["metric"]["alertname"] for found in self.query('ALERTS{alertstate="firing"}')}
 
     def and_firing(self):
-        """For a failure."""
+        """Returns the text that is added to an error."""
         return f"; these alerts fire: {', '.join(sorted(self.firing())) or 'none'}"

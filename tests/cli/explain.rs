@@ -1,4 +1,4 @@
-//! `sagas explain`.
+//! The command `sagas explain`.
 
 use sagas::saga::{Definition, StepState};
 use serde_json::json;
@@ -138,6 +138,22 @@ async fn a_participant_that_is_ahead_or_missing_is_told() {
 }
 
 #[tokio::test]
+async fn who_only_knows_that_a_flow_was_given_up_has_done_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = Services::in_folder(folder.path()).await;
+    services.keep(&services.instance("given-up", MINUTE, &["InventoryReserved", "OrderCancelled"])).await;
+    services.step("inventory", "given-up", "ReserveInventory", StepState::Undone, services.now, None).await;
+    for service in ["inventory", "payment", "order"] {
+        services.step(service, "given-up", "CancelOrder", StepState::Done, services.now, None).await;
+    }
+    services.stop().await;
+    let [story] = &values(folder.path(), &["explain", "given-up"], 0).await[..] else { panic!("not one value") };
+    let mut steps: Vec<_> = story["steps"].as_array().unwrap().iter().map(|step| (&step["service"], &step["step"])).collect();
+    steps.sort_by_key(|(service, _)| service.as_str());
+    assert_eq!(steps, [(&json!("inventory"), &json!("ReserveInventory")), (&json!("order"), &json!("CancelOrder"))]);
+}
+
+#[tokio::test]
 async fn an_identity_that_is_not_there_is_named() {
     let folder = one_of_each().await;
     let unknown = |args: &[&str]| {
@@ -150,6 +166,31 @@ async fn an_identity_that_is_not_there_is_named() {
     let elsewhere = unknown(&["running", "--saga", "PlaceOrder", "--service", "inventory"]);
     is_refused(elsewhere, 1, &["no service here tracks", "ReserveInventory (done at inventory)"]).await;
     is_refused(unknown(&[]), 2, &["<ID>"]).await;
+}
+
+#[tokio::test]
+async fn a_key_without_an_instance_whose_message_was_given_up_names_the_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let services = Services::in_folder(folder.path()).await;
+    services.bury("payment", "letter-1", "mail-7", "InvoiceIssued", "invoices", "no mail server").await;
+    services.stop().await;
+    let explain = |key: &str| {
+        let mut command = sagas(["explain", key, "--data"]);
+        command.arg(folder.path());
+        command
+    };
+    let see = "; a dead letter of this key is open, see `sagas letters list --key mail-7`; it is letter-1, InvoiceIssued at payment: no mail server";
+    is_refused(explain("mail-7"), 1, &["there is no instance `mail-7` in what these services keep", see]).await;
+    let other = is_refused(explain("mail-8"), 1, &["there is no instance `mail-8`"]).await;
+    assert!(!other.stderr.contains("dead letter"), "{other:#?}");
+
+    let payment = super::records::file(folder.path(), "payment").await;
+    let mut tx = payment.store().begin().await.unwrap();
+    tx.insert_dead_letters("payment", &[super::letters::letter(2, "orders", "mail-7", "a timeout")]).await.unwrap();
+    tx.commit().await.unwrap();
+    payment.store().close().await;
+    let several = ["; 2 dead letters of this key are open, see `sagas letters list --key mail-7`; the newest is "];
+    is_refused(explain("mail-7"), 1, &several).await;
 }
 
 #[tokio::test]

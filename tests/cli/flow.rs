@@ -1,4 +1,4 @@
-//! The flow of the tests.
+//! The saga of the tests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,7 +22,7 @@ fn step(name: &str, on: &str, emits: &str) -> Step {
     Step { name: name.to_owned(), about: String::new(), on, emits, rejects: None, undo: None, pivot: false, deadline: None }
 }
 
-/// `order` tracks it, `inventory` reserves, `payment` charges.
+/// Returns the saga: `order` tracks it, `inventory` reserves, `payment` charges.
 pub fn place_order() -> Chart {
     let undo = |on: &[&str], emits| Some(Undo { on: events(on), emits: event(emits) });
     let definition = Definition {
@@ -55,6 +55,7 @@ pub fn place_order() -> Chart {
             deadline: true,
             emits: event("OrderCancelled"),
         },
+        former: BTreeMap::from([("InventoryReserved".to_owned(), vec!["StockReserved".to_owned()])]),
     };
     let by = |services: &[(&str, &str)]| services.iter().map(|(step, by)| ((*step).to_owned(), (*by).to_owned())).collect();
     let undone_by: BTreeMap<_, _> = by(&[("ReserveInventory", "inventory"), ("ProcessPayment", "payment")]);

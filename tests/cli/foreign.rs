@@ -1,4 +1,4 @@
-//! Instances whose key and events come from anyone.
+//! Instances whose keys and events come from outside.
 
 use sagas::time::Timestamp;
 
@@ -7,7 +7,7 @@ use super::{
     records::{MINUTE, Services},
 };
 
-/// What a terminal would take for commands, and times at the ends of time.
+/// Text that a terminal would interpret as commands, and times at the limits of the range.
 #[tokio::test]
 async fn nothing_foreign_reaches_the_terminal_as_a_command() {
     let folder = tempfile::tempdir().unwrap();
@@ -15,8 +15,8 @@ async fn nothing_foreign_reaches_the_terminal_as_a_command() {
     let id = "a\u{1b}[2J\u{9b}31m\u{7}\nb";
     for (number, stated) in [Timestamp::MIN, Timestamp::MAX].into_iter().enumerate() {
         let (mut instance, mut history) = services.instance(&format!("{id}{number}"), MINUTE, &["InventoryReserved"]);
-        instance.call_for_attention("because of \u{1b}]0;x\u{7}", services.now);
-        for seen in instance.known.seen.values_mut() {
+        instance.set_attention("because of \u{1b}]0;x\u{7}", services.now);
+        for seen in instance.body.seen.values_mut() {
             (seen.id, seen.at) = (format!("m{id}"), stated);
         }
         for entry in &mut history {

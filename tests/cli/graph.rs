@@ -1,4 +1,4 @@
-//! `sagas graph`.
+//! The command `sagas graph`.
 
 use super::{
     flow::place_order,

@@ -1,4 +1,4 @@
-//! Dead letters: looked for, shown, and settled, in the database of a service that runs or of one that has stopped.
+//! The command `sagas letters`: it finds, shows and settles dead letters in the database of a running or a stopped service.
 
 use std::{path::Path, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
 
 const SERVICE: [&str; 2] = ["--service", "payment"];
 
-/// A letter of `topic`, given up at so many seconds.
+/// Returns a dead letter of `topic`, given up `number` seconds after a fixed time.
 pub fn letter(number: i64, topic: &str, key: &str, error: &str) -> DeadLetter {
     let record = Record {
         topic: topic.into(),
@@ -43,11 +43,11 @@ pub fn letter(number: i64, topic: &str, key: &str, error: &str) -> DeadLetter {
 
 async fn bury(database: &Database, letters: &[DeadLetter]) {
     let mut tx = database.store().begin().await.unwrap();
-    tx.bury("payment", letters).await.unwrap();
+    tx.insert_dead_letters("payment", letters).await.unwrap();
     tx.commit().await.unwrap();
 }
 
-/// A folder with a service that has stopped, and has four letters.
+/// Creates a folder with the database of a stopped service that has four dead letters.
 async fn stopped() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let payment = file(folder.path(), "payment").await;
@@ -109,7 +109,7 @@ async fn letters_are_settled_by_a_filter() {
     let discarded = text(folder, &[&["letters", "discard", "--all"][..], &SERVICE].concat(), 0).await;
     assert!(discarded.contains("payment: 2 dead letters given up"), "{discarded}");
     assert_eq!(ids(folder, &[]).await.len(), 0);
-    // There is nothing left to do.
+    // Nothing is left to settle.
     let nothing = text(folder, &[&["letters", "discard", "--all"][..], &SERVICE].concat(), 1).await;
     assert!(nothing.contains("no open dead letter"), "{nothing}");
 
@@ -165,12 +165,12 @@ async fn take(On(placed): On<Placed>, State(taken): State<std::sync::Arc<std::sy
     taken.lock().unwrap().push(placed.number);
 }
 
-/// The service holds the file, handles messages, and is written to from outside meanwhile.
+/// The service has the file open and handles messages while the program writes to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_service_takes_up_what_the_program_gives_back() {
     let folder = tempfile::tempdir().unwrap();
     let payment = file(folder.path(), "payment").await;
-    // Given up just now: letters of long ago are forgotten when the service starts.
+    // Given up just now: the service removes old dead letters when it starts.
     let at = Clock::system().now();
     let letter = |number| DeadLetter { at, ..letter(number, "orders", &format!("k{}", number % 50), "nonsense") };
     bury(&payment, &(0..5_000).map(letter).collect::<Vec<_>>()).await;

@@ -1,6 +1,7 @@
-//! The program `sagas` as its users meet it: on the databases of services that run, that have stopped, and that are none.
+//! The program `sagas` as its users run it: on the databases of running and of stopped services, and on files that are no such
+//! databases.
 //!
-//! The databases are written through the store, as a tracker and the participants of a flow write them.
+//! The databases are written through the store, as the tracker and the participants of a saga write them.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -11,6 +12,7 @@ mod flow;
 mod foreign;
 mod graph;
 mod letters;
+mod migrations;
 mod mistakes;
 mod postgres;
 mod program;

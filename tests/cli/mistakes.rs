@@ -1,4 +1,4 @@
-//! What cannot work is said: what is wrong, where, and what to do; with the exit code that belongs to it.
+//! Errors of the program state what is wrong, where, and what to do, and have the right exit code.
 
 use std::{ffi::OsStr, fs, path::Path};
 
@@ -11,9 +11,9 @@ use super::{
     records::{Services, file, one_of_each},
 };
 
-/// Flags or a URL cannot be used.
+/// A flag or URL is invalid.
 const WRONG_USE: i32 = 2;
-/// Anything else.
+/// Any other error.
 const FAILED: i32 = 1;
 
 fn ps(folder: impl AsRef<OsStr>) -> Command {

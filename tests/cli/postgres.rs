@@ -10,14 +10,14 @@ use super::{
     records::Services,
 };
 
-/// A database of the test's own.
+/// A database of one test.
 struct Own {
     server: String,
     name: String,
 }
 
 impl Own {
-    /// One that is not made yet.
+    /// Chooses a name for a database, which is created later.
     fn fresh() -> Self {
         let server =
             std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into());
@@ -72,7 +72,7 @@ async fn every_schema_is_read_or_the_one_that_is_named() {
     let (code, story, wrong) = run(&own.url(), &["explain", "attention"]).await;
     assert!(code == Some(0) && story.contains("letter-1") && story.contains("waiting for payment"), "{story} {wrong}");
     let (code, found, wrong) = run(&own.url(), &["check"]).await;
-    assert!(code == Some(1) && found.contains("6 findings"), "{found} {wrong}");
+    assert!(code == Some(1) && found.contains("7 findings"), "{found} {wrong}");
     let (code, story, wrong) = run(&own.schema("order"), &["explain", "attention"]).await;
     assert!(code == Some(0) && story.contains("the database of that service was not read"), "{story} {wrong}");
 
@@ -86,12 +86,12 @@ async fn letters_are_settled_in_the_schema_of_their_service() {
     let own = Own { name: format!("{}_letters", Own::fresh().name), ..Own::fresh() };
     own.run(format!("CREATE DATABASE {}", own.name)).await;
     let payment = own.open("payment").await;
-    // Another service, whose letters are not meant.
+    // Another service, whose dead letters must not be touched.
     let order = own.open("order").await;
     let letters: Vec<_> = (0..5_000).map(|number| letter(number, "orders", &format!("k{}", number % 50), "nonsense")).collect();
     for (service, database) in [("payment", &payment), ("order", &order)] {
         let mut tx = database.store().begin().await.unwrap();
-        tx.bury(service, &letters).await.unwrap();
+        tx.insert_dead_letters(service, &letters).await.unwrap();
         tx.commit().await.unwrap();
     }
     let run = async |args: &[&str]| {

@@ -1,4 +1,4 @@
-//! `sagas ps`.
+//! The command `sagas ps`.
 
 use sagas_tests::process::{Program, eventually};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
-//! What the services of the flow have written.
+//! The rows that the services of the saga have written.
 
 use std::{path::Path, time::Duration};
 
-use saga_core::engine::saga::{GivenUp, Instance, Sighting, Taken};
+use saga_core::engine::saga::{EventSeen, GivenUp, Instance, Observation};
 use sagas::{
     id::MessageId,
     message::{Received, Record},
@@ -18,7 +18,7 @@ use super::flow::place_order;
 
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// The database of `service` in `folder`, with tables.
+/// Opens the database of `service` in `folder`, with its tables.
 pub async fn file(folder: &Path, service: &str) -> Database {
     let path = folder.join(format!("{service}.sqlite"));
     let database = Database::new(std::sync::Arc::new(SqliteStore::open(SqliteOptions::file(path)).await.unwrap()));
@@ -26,7 +26,7 @@ pub async fn file(folder: &Path, service: &str) -> Database {
     database
 }
 
-/// What the services write, as they would.
+/// Writes rows as the services would.
 pub struct Services {
     pub chart: Chart,
     pub now: Timestamp,
@@ -36,7 +36,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// Services with a file each in `folder`, whose tracker has left its flow.
+    /// Creates services with a file each in `folder`; the tracker has stored its definition.
     pub async fn in_folder(folder: &Path) -> Self {
         let (order, inventory, payment) =
             (file(folder, "order").await, file(folder, "inventory").await, file(folder, "payment").await);
@@ -60,20 +60,20 @@ impl Services {
         self.now.before(time)
     }
 
-    /// An instance that began so long ago, and has seen these events since, a second apart.
+    /// Returns an instance that began `age` ago and has seen these events since, one second apart.
     pub fn instance(&self, id: &str, age: Duration, events: &[&str]) -> (Instance, Vec<HistoryEntry>) {
         let (definition, start) = (&self.chart.definition, self.ago(age));
         let message = |event: &str| format!("{id}/{event}");
         let begun = message("OrderCreated");
-        let sighting = Sighting { event: "OrderCreated", id: &begun, at: start };
+        let sighting = EventSeen { event: "OrderCreated", id: &begun, at: start };
         let mut instance =
             Instance::begin(definition, id, sighting, &format!("correlation of {id}"), sighting.at, definition.deadline);
         let mut history = vec![entry(&instance, "OrderCreated", &begun, start)];
         for (event, second) in events.iter().zip(1..) {
             let (at, name) = (start.after(Duration::from_secs(second)), message(event));
-            let taken = instance.take(definition, Sighting { event, id: &name, at }, at, definition.deadline);
+            let taken = instance.observe(definition, EventSeen { event, id: &name, at }, at, definition.deadline);
             let note = match taken {
-                Taken::NotAllowed(reason) => Some(format!("not allowed: {reason}")),
+                Observation::NotAllowed(reason) => Some(format!("not allowed: {reason}")),
                 _ => None,
             };
             history.push(HistoryEntry { note, ..entry(&instance, event, &name, at) });
@@ -81,7 +81,7 @@ impl Services {
         (instance, history)
     }
 
-    /// The tracker keeps it.
+    /// Stores the instance as the tracker does.
     pub async fn keep(&self, (instance, history): &(Instance, Vec<HistoryEntry>)) {
         let mut tx = self.order.store().begin().await.unwrap();
         tx.save_instances("order", &[instance.record()]).await.unwrap();
@@ -89,7 +89,7 @@ impl Services {
         tx.commit().await.unwrap();
     }
 
-    /// A participant keeps a step.
+    /// Stores a step record as a participant does.
     pub async fn step(&self, service: &str, id: &str, step: &str, state: StepState, at: Timestamp, until: Option<Timestamp>) {
         let instance = InstanceKey { saga: "PlaceOrder".into(), id: id.into() };
         let message_id = MessageId::new(format!("call of {step}"));
@@ -99,7 +99,7 @@ impl Services {
         tx.commit().await.unwrap();
     }
 
-    /// A participant has given a message up.
+    /// Stores a dead letter as a participant does.
     pub async fn bury(&self, service: &str, letter: &str, id: &str, event: &str, topic: &str, error: &str) {
         let record = Record {
             topic: topic.into(),
@@ -119,7 +119,7 @@ impl Services {
             unpublished: None,
         };
         let mut tx = self.database(service).store().begin().await.unwrap();
-        tx.bury(service, &[letter]).await.unwrap();
+        tx.insert_dead_letters(service, &[letter]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -131,7 +131,7 @@ impl Services {
         }
     }
 
-    /// One of each: `running` and `done` are as they should be; `overdue`, `attention`, `odd` and `old` are not.
+    /// Creates one instance of each kind: `running` and `done` are correct; `overdue`, `attention`, `odd` and `old` are not.
     pub async fn one_of_each(&self) {
         self.keep(&self.instance("running", MINUTE, &["InventoryReserved"])).await;
         self.step("inventory", "running", "ReserveInventory", StepState::Done, self.ago(MINUTE), None).await;
@@ -156,7 +156,7 @@ impl Services {
         self.bury("payment", "letter-1", "attention", "InventoryReserved", "inventory", "no such card").await;
         self.bury("payment", "letter-2", "attention", "Unrelated", "elsewhere", "no part of a flow").await;
 
-        // What was refused was reserved nevertheless.
+        // The step was refused, but is reserved nevertheless.
         self.keep(&self.instance("odd", 3 * MINUTE, &["InventoryInsufficient", "InventoryReserved"])).await;
 
         let (mut instance, history) = self.instance("old", 4 * MINUTE, &[]);
@@ -164,7 +164,7 @@ impl Services {
         self.keep(&(instance, history)).await;
     }
 
-    /// They stop.
+    /// Closes the databases.
     pub async fn stop(self) {
         for database in [self.order, self.inventory, self.payment] {
             database.store().close().await;
@@ -190,7 +190,7 @@ fn entry(instance: &Instance, event: &str, id: &str, at: Timestamp) -> HistoryEn
     }
 }
 
-/// A folder in which services with one of each have stopped.
+/// Creates a folder with the databases of stopped services, which have one instance of each kind.
 pub async fn one_of_each() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let services = Services::in_folder(folder.path()).await;

@@ -1,4 +1,4 @@
-//! Replays that are asked for from outside: in the database of a service that runs, or of one that has stopped.
+//! Replays requested from outside, in the database of a running or a stopped service.
 
 use std::{
     path::Path,
@@ -78,7 +78,7 @@ async fn a_service_reads_a_range_once_more_that_the_program_asks_for() {
     let app = start(folder, &log, &taken).await;
     publish(&log, 0..20).await;
     assert_eq!(handled(&taken, 20).await, (0..20).collect::<Vec<_>>());
-    // How far each partition is applied is in the database.
+    // The applied offset of each partition is in the database.
     eventually("all is noted", async || {
         let dry = values(folder, &[&ASK[..], &["--from-offset", "0", "--dry-run"]].concat(), 0).await;
         let applied: i64 = dry.iter().map(|replay| replay["applied"].as_i64().unwrap_or_default()).sum();
@@ -88,7 +88,7 @@ async fn a_service_reads_a_range_once_more_that_the_program_asks_for() {
     .await;
     assert_eq!(text(folder, &["replays", "list"], 0).await.trim(), "There are no such replays.");
 
-    // What is known has no effect; what is asked for again has.
+    // Handled messages have no effect; messages that are requested again have.
     let asked = values(folder, &[&ASK[..], &["--from-offset", "0"]].concat(), 0).await;
     assert!(
         !asked.is_empty() && asked.iter().all(|replay| replay["state"] == "waiting" && replay["id"].is_string()),
@@ -110,7 +110,7 @@ async fn a_service_reads_a_range_once_more_that_the_program_asks_for() {
     done(asked.len() * 2).await;
     app.stop().await;
 
-    // The service has stopped: it is done when it starts.
+    // The service is stopped: the replay is done when it starts.
     let partition = asked[0]["partition"].to_string();
     let later = values(folder, &[&ASK[..], &["--from-offset", "0", "--partition", &partition, "--again"]].concat(), 0).await;
     let busy = [&ASK[..], &["--from-offset", "0", "--partition", &partition]].concat();

@@ -1,4 +1,4 @@
-//! Nothing is changed by looking, and nobody is hindered.
+//! Commands that only read change nothing and block nothing.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     records::{MINUTE, Services, one_of_each},
 };
 
-/// All but those that settle dead letters.
+/// All commands except those that settle dead letters.
 const COMMANDS: [&[&str]; 10] = [
     &["ps", "--all"],
     &["ps", "--stuck", "--json"],
@@ -54,7 +54,7 @@ async fn what_killed_services_have_left_is_read_and_stays_as_it_is() {
     for args in COMMANDS {
         on(killed.path(), args).await;
     }
-    // SQLite's index of the log is made anew by whoever reads first.
+    // The first reader recreates SQLite's index of the write-ahead log.
     let mut after = files(killed.path());
     for kept in [&mut before, &mut after] {
         kept.retain(|name, _| !name.ends_with("-shm"));
@@ -76,7 +76,7 @@ async fn services_that_run_are_read_and_go_on() {
     let listed = reading.await.unwrap();
     assert!(!listed.is_empty() && written > 1, "{} of {written}", listed.len());
 
-    // What is being written is neither waited for nor seen.
+    // A transaction in progress is neither waited for nor visible.
     let mut open = services.order.store().begin().await.unwrap();
     let (instance, _) = services.instance("open", Duration::ZERO, &[]);
     open.save_instances("order", &[instance.record()]).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a handler has registered is called once its transaction has committed: once, or not at all.
+//! A hook that a handler registers is called after its transaction has committed: once, or not at all.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,7 @@ use crate::support::{
     *,
 };
 
-/// The hooks that handlers have given, and what became of them.
+/// The hooks that handlers have registered, and what happened to them.
 #[derive(Clone, Default)]
 struct Hooks(Arc<Mutex<Known>>);
 
@@ -26,7 +26,7 @@ struct Hooks(Arc<Mutex<Known>>);
 struct Known {
     given: usize,
     dropped: usize,
-    /// Those that were called, in order: key, number, attempt.
+    /// The hooks that were called, in order: key, number, attempt.
     called: Vec<(String, u32, u32)>,
 }
 
@@ -38,14 +38,14 @@ impl Hooks {
         tx.after_commit(move || hook.call(key, number, attempt));
     }
 
-    /// The numbers of those that were called, sorted.
+    /// Returns the numbers of the called hooks, sorted.
     fn called(&self) -> Vec<u32> {
         let mut called: Vec<_> = self.0.lock().unwrap().called.iter().map(|(_, number, _)| *number).collect();
         called.sort_unstable();
         called
     }
 
-    /// How many were given and are neither called nor dropped.
+    /// Returns how many hooks are registered and neither called nor dropped.
     fn kept(&self) -> usize {
         let known = self.0.lock().unwrap();
         known.given - known.dropped - known.called.len()
@@ -55,7 +55,7 @@ impl Hooks {
         self.0.lock().unwrap().dropped
     }
 
-    /// The calls of each key came in its order.
+    /// Checks that the hooks of each key were called in the order of the key.
     fn assert_in_order(&self) {
         let mut of_keys: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         for (key, number, _) in &self.0.lock().unwrap().called {
@@ -97,7 +97,7 @@ async fn end<R>(step: Step, placed: Placed, refusal: impl FnOnce(Placed) -> R) -
     }
 }
 
-/// Without a savepoint.
+/// Runs without a savepoint.
 #[handler(retry(max = 3, backoff = "1s..4s"), timeout = "1h", exhausted = give_up)]
 async fn held(
     On(placed): On<Placed>,
@@ -111,12 +111,12 @@ async fn held(
     end(plan.step(&placed, &meta), placed, |_| unreachable!("it cannot refuse")).await
 }
 
-/// The last words of the three, which have a hook of their own: that of a thousand more.
+/// The exhausted handler of the three handlers. It registers a hook of its own, with a number increased by 1,000.
 async fn give_up(On(placed): On<Placed>, mut tx: Tx, State(hooks): State<Hooks>) {
     hooks.give(&mut tx, &Placed { number: placed.number + 1_000, ..placed }, 0);
 }
 
-/// Under a savepoint.
+/// Runs under a savepoint.
 #[handler(retry(max = 3, backoff = "1s..4s"), timeout = "1h", exhausted = give_up)]
 async fn declining(
     On(placed): On<Placed>,
@@ -146,7 +146,7 @@ async fn detached(
     end(step, placed, declined).await
 }
 
-/// Many at a time.
+/// Takes a batch.
 #[handler(retry(max = 3, backoff = "1s..4s"), timeout = "1h", exhausted = give_up)]
 async fn batched(
     Batch(batch): Batch<Placed>,
@@ -174,7 +174,7 @@ fn all() -> [(&'static str, Vec<Handler>); 4] {
 
 const MESSAGES: u32 = 40;
 
-/// A service that finds 40 messages of 8 keys when it begins.
+/// Starts a service for which 40 messages of 8 keys are waiting.
 async fn started(database: &Database, plan: &Plan, hooks: &Hooks, handlers: Vec<Handler>) -> Pump {
     let clock = clock();
     let log = Arc::new(Memory::with_clock(clock.clone()));
@@ -192,7 +192,7 @@ fn but(without: u32) -> Vec<u32> {
     (0..MESSAGES).filter(|number| *number != without).collect()
 }
 
-/// The database with SQL last: it alone has rows.
+/// The databases. Only the last one, which has SQL, gets rows.
 async fn stacks() -> [(Database, fn(Plan) -> Plan); 2] {
     [(Database::memory(), |plan| plan), (sqlite().await, Plan::rows)]
 }
@@ -211,7 +211,7 @@ async fn each_is_called_once_and_in_the_order_of_its_key() {
     }
 }
 
-/// A hook that reads finds what its transaction has written, and no hook is called before.
+/// A hook can read what its transaction has written, and no hook is called earlier.
 #[tokio::test]
 async fn what_was_written_is_there_when_it_is_called() {
     #[derive(Clone)]
@@ -250,7 +250,8 @@ async fn what_was_written_is_there_when_it_is_called() {
     pump.stop().await;
 }
 
-/// One of many fails in whatever way. Its hook is dropped; the hooks of the others, which are run again, are called once.
+/// One message of many fails, in each possible way. Its hook is dropped; the hooks of the others, which run again, are called
+/// once.
 #[tokio::test]
 async fn that_of_a_failure_is_dropped_and_that_of_its_retry_is_called() {
     const OFFENDER: u32 = 19;
@@ -259,7 +260,7 @@ async fn that_of_a_failure_is_dropped_and_that_of_its_retry_is_called() {
             for (database, with) in stacks().await {
                 let failed = Arc::new(AtomicUsize::new(0));
                 let count = failed.clone();
-                // It fails as often as it is run in the first moments, in a batch and alone.
+                // The message fails every time within the first moments, in a batch and alone.
                 let first = Mutex::new(None);
                 let plan = with(Plan::new(move |placed, meta| match placed.number {
                     OFFENDER if meta.now.since(*first.lock().unwrap().get_or_insert(meta.now)) < Duration::from_millis(400) => {
@@ -284,7 +285,7 @@ async fn that_of_a_failure_is_dropped_and_that_of_its_retry_is_called() {
     }
 }
 
-/// Takes longer than it may, once. The clock of this test runs ahead of a database, so others of its calls may too.
+/// Exceeds its timeout once. The clock of this test runs ahead of the database, so other calls can exceed it too.
 #[handler(retry(max = 1000, backoff = "1s..4s"), timeout = "1s")]
 async fn slow(
     On(placed): On<Placed>,
@@ -326,7 +327,7 @@ async fn that_of_a_refusal_is_dropped() {
     }
 }
 
-/// What is given up has no hook but that of its last words, whose transaction commits.
+/// A message that is given up has only the hook of its exhausted handler, whose transaction commits.
 #[tokio::test]
 async fn that_of_the_last_words_is_called_with_the_letter() {
     const OFFENDER: u32 = 19;
@@ -345,7 +346,7 @@ async fn that_of_the_last_words_is_called_with_the_letter() {
     }
 }
 
-/// Commits fail at first. The transaction runs again, and the hooks of the run that has committed are called.
+/// The first commits fail. The transaction runs again, and the hooks of the committed run are called.
 #[tokio::test]
 async fn those_of_a_commit_that_fails_are_dropped() {
     for (name, handlers) in all() {
@@ -364,8 +365,8 @@ async fn those_of_a_commit_that_fails_are_dropped() {
     }
 }
 
-/// The database has committed and did not say so: whether the hooks are due is not known, so they are not called, also not when the
-/// message is delivered again and turns out to be handled.
+/// The database has committed, but its answer was lost. Whether the hooks are due is unknown, so they are not called, not even
+/// when the message is delivered again and found to be handled.
 #[tokio::test]
 async fn those_of_a_commit_without_an_answer_are_not_called() {
     for (name, handlers) in all() {
@@ -386,7 +387,7 @@ async fn those_of_a_commit_without_an_answer_are_not_called() {
     }
 }
 
-/// No transaction commits that has a message of this key, so that each message is run alone.
+/// No transaction with a message of this key commits, so the messages run one by one.
 #[tokio::test]
 async fn those_of_a_transaction_that_is_run_message_by_message_are_called_once() {
     for (name, handlers) in all() {
@@ -492,7 +493,7 @@ async fn poll_and_drop<F: Future>(future: F, times: usize) {
     .await;
 }
 
-/// A client that goes away leaves a commit that goes on, and its hooks are called, or neither is.
+/// A client that disconnects leaves either a commit that completes with its hooks, or neither.
 #[tokio::test]
 async fn a_commit_that_nobody_waits_for_calls_its_own_too() {
     for times in 0..12 {
@@ -506,7 +507,7 @@ async fn a_commit_that_nobody_waits_for_calls_its_own_too() {
     }
 }
 
-/// Waits for the test, with a hook already given.
+/// Waits for the test, after it has registered a hook.
 #[handler(timeout = "1h")]
 async fn gated(
     On(placed): On<Placed>,

@@ -1,4 +1,4 @@
-//! What is taken and not done is bounded, and so is the outbox.
+//! The number of unfinished messages is limited, and so is the outbox.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ async fn a_full_outbox_refuses_work_and_pauses_consumption_until_the_log_takes_r
         until("publishing is refused", || async { payments.begin().await.is_err() }).await;
         let refusal = payments.begin().await.err().unwrap().to_string();
         assert!(refusal.contains("outbox_rows"), "{refusal}");
-        // Four lanes of five messages may have begun before.
+        // Four lanes with five messages each may have begun earlier.
         until("nothing runs", || async { metric(payments, "sagas_deliveries_total", "outcome=\"done\"") >= 10.0 }).await;
         assert!(plan.calls().len() <= 30, "{} messages were handled meanwhile", plan.calls().len());
         log.set(Faults::default());

@@ -1,4 +1,4 @@
-//! Many messages in one call.
+//! Handlers that take a batch.
 
 use std::{
     sync::{Arc, Mutex},
@@ -32,7 +32,7 @@ async fn project(
     Ok(charged)
 }
 
-/// Publishes 60 messages of 6 keys before the service looks.
+/// Publishes 60 messages of 6 keys before the service reads them.
 async fn run(plan: Plan) -> (Database, Sizes, Pump) {
     let (database, sizes) = (sqlite().await, Sizes::default());
     let log = Arc::new(sagas::transport::memory::Memory::with_clock(clock()));
@@ -75,7 +75,7 @@ async fn a_refusal_concerns_one_message() {
 async fn a_retry_concerns_one_key_and_keeps_its_order() {
     let plan = Plan::new(|placed, meta| if placed.number == 12 && meta.attempt == 1 { Step::Retry } else { Step::Done }).rows();
     let (database, _, pump) = run(plan).await;
-    // 12 is the third of ten of its key.
+    // Number 12 is the third of the ten messages of its key.
     assert_eq!(rows(&database).await.len(), 52);
     pump.advance(Duration::from_secs(1)).await;
     assert_eq!(rows(&database).await.len(), 60);

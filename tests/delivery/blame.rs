@@ -1,4 +1,4 @@
-//! What the database does not take is the failure of the message that asked for it, and of no other.
+//! When the database rejects a statement, only the message whose handler ran it fails.
 
 use sagas::{prelude::*, store::Migration, testing::Pump, time::Clock};
 use sagas_tests::eventually;
@@ -42,7 +42,7 @@ async fn begin_later(On(placed): On<Placed>, work: Work) -> Result<(), Failure> 
 async fn what_the_commit_refuses(handlers: [sagas::handler::Handler; 1]) {
     let database = Database::open("sqlite::memory:").await.unwrap();
     let service = Service::new("orders", database.clone()).migrations(SCHEMA).handlers(handlers);
-    // The database's refusal may concern several transactions that were committed together; they try again by the clock.
+    // The rejection can affect several transactions that were committed together; they try again after a wait on the clock.
     let pump = Pump::of([service]).clock(Clock::system()).start().await;
     for number in 0..10 {
         let customer = if number == 4 { "nobody" } else { "ada" };

@@ -1,5 +1,5 @@
-//! A record whose trace context is broken is handled, parked, read back after a restart, given up and retried like any other: a trace is
-//! no reason to fail.
+//! A record with an invalid trace context is handled, parked, read back after a restart, dead-lettered and retried like any
+//! other: a trace never causes a failure.
 
 use std::{
     sync::{
@@ -23,7 +23,7 @@ use crate::support::*;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// The headers of a trace context, each in another way broken.
+/// Headers of trace contexts, each invalid in another way.
 fn broken() -> Vec<Vec<Header>> {
     let parent = |value: &[u8]| Header { name: "traceparent".to_owned(), value: Some(Bytes::copy_from_slice(value)) };
     let state = |value: &[u8]| Header { name: "tracestate".to_owned(), value: Some(Bytes::copy_from_slice(value)) };
@@ -40,12 +40,12 @@ fn broken() -> Vec<Vec<Header>> {
     ]
 }
 
-/// The headers of the trace context among `headers`.
+/// Returns the trace context headers among `headers`.
 fn traced(headers: &[Header]) -> Vec<Header> {
     headers.iter().filter(|header| header.name.starts_with("trace")).cloned().collect()
 }
 
-/// On `database`, and after a restart on the same, or on `again` if it is opened anew.
+/// Runs the test on `database`, and after a restart on the same database or, if it can be reopened, on `again`.
 async fn goes_on(database: Database, again: Option<Database>) {
     let fails = Arc::new(AtomicBool::new(true));
     let it = fails.clone();
@@ -65,7 +65,7 @@ async fn goes_on(database: Database, again: Option<Database>) {
     }
     pump.run_until_quiet().await;
     assert_eq!(plan.calls().len(), all.len());
-    // What is parked is read back.
+    // Parked messages are read back.
     let pump = if let Some(again) = again {
         pump.stop().await;
         start(&again, 2).await

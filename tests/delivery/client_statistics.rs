@@ -1,4 +1,4 @@
-//! What the log's clients say of themselves is among the metrics of a service.
+//! The statistics of the log's clients are among the metrics of a service.
 
 use std::sync::{
     Arc,
@@ -15,7 +15,7 @@ use sagas::{
 
 use crate::support::*;
 
-/// A log with a client that says how much waits in it.
+/// A log with a client that reports how many messages wait in it.
 struct WithClient {
     log: Memory,
     queued: AtomicU64,

@@ -1,4 +1,4 @@
-//! The system's clock is set while a service runs, and while it does not; clocks of processes differ.
+//! The system's clock is set while a service runs, and while it is stopped; the clocks of processes differ.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,7 +38,7 @@ async fn condition(handle: &sagas::Handle, name: &str) -> Option<String> {
         .map(|condition| condition["detail"].as_str().unwrap().to_owned())
 }
 
-/// Twenty minutes are two rounds of what removes old rows.
+/// Twenty minutes are two rounds of the task that removes old rows.
 #[tokio::test(start_paused = true)]
 async fn a_jump_forward_while_a_service_runs_forgets_nothing_and_is_in_health() {
     let (database, log, clock) = (Database::memory(), Memory::new(), Clock::wrong_by(0));
@@ -64,7 +64,7 @@ async fn a_jump_back_delays_no_parked_message() {
         until("it has failed", || async { plan.numbers("a") == [1] }).await;
         let began = Instant::now();
         clock.set_wrong_by(jump);
-        // Something else to do, so that what is waited for is looked at again.
+        // Another message, so that the condition is checked again.
         publish(&log, "b", 2).await;
         while plan.numbers("a") != [1, 1] {
             sleep(Duration::from_millis(10)).await;
@@ -75,7 +75,7 @@ async fn a_jump_back_delays_no_parked_message() {
     }
 }
 
-/// A stop is long or short; after it the clock is 30 days ahead.
+/// The stop is long or short; after it the clock is 30 days ahead.
 #[tokio::test(start_paused = true)]
 async fn a_jump_forward_while_a_service_is_stopped_forgets_nothing() {
     let (database, log) = (failing(&Database::memory(), &Faults::default()), Memory::new());
@@ -88,12 +88,12 @@ async fn a_jump_forward_while_a_service_is_stopped_forgets_nothing() {
     assert!(remembers(&database, "a", 1).await, "nobody knows that it is 30 days old");
     let retention = Duration::from_secs(7 * 24 * 60 * 60);
     let service = handle.service("payments").unwrap();
-    // A minute has passed since, by a clock that does not stand still as the test's wall clock does.
+    // A minute has passed since then, by a clock that advances while the test's wall clock stands still.
     assert!(service.older_than(retention) < Clock::wrong_by(0).now().before(retention).after(Duration::from_secs(120)));
     assert!(handle.stop().await);
 }
 
-/// What the clock noted last is kept for the next process, and a clock that was set back is followed.
+/// The last recorded time is kept for the next process, and a clock that was set back is followed.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_ahead_at_the_last_start_is_put_right_at_the_next() {
     let (database, log) = (failing(&Database::memory(), &Faults::default()), Memory::new());

@@ -1,4 +1,4 @@
-//! Handlers that call out before they begin their transaction.
+//! Handlers that call another system before they begin their transaction.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::*;
 
-/// The world outside: who is calling now, and under which keys it was called. A call waits for the test.
+/// The other system: the keys of running calls, and the keys it was called with. A call waits for the test.
 #[derive(Clone)]
 struct Gateway {
     go: Arc<Semaphore>,
@@ -47,7 +47,7 @@ impl Gateway {
     }
 }
 
-/// Leaves when the call ends, also when its handler is ended by a crash.
+/// Removes the running call when it ends, also when a crash ends its handler.
 struct Left<'c>(&'c Gateway, &'c str);
 
 impl Drop for Left<'_> {
@@ -117,7 +117,7 @@ async fn a_duplicate_that_runs_at_the_same_time_is_found_when_it_begins() {
     for database in databases().await {
         let (plan, gateway) = (Plan::done(), Gateway::new(0));
         let pump = Pump::of([service(&database, &plan).state(gateway.clone()).handlers(handlers![pay])]).start().await;
-        // Two keys, one identity: both are called, and one commits.
+        // Two keys with the same message id: both are called, and one commits.
         for key in ["a", "b"] {
             let value = format!(r#"{{"order_id":"{key}","number":1}}"#);
             let headers = [("ce_id", "m1"), ("ce_source", "s")];

@@ -1,4 +1,4 @@
-//! Every message comes twice, and late: its effects happen once.
+//! Every message is delivered twice, and late: its effects happen once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A topic that takes nothing holds up no other.
+//! A topic that accepts no records delays no other topic.
 
 use std::sync::{
     Arc,
@@ -17,7 +17,7 @@ use sagas_tests::eventually;
 
 use crate::support::*;
 
-/// A log that stores nothing of the topic `orders` while it is down.
+/// A log that stores nothing in the topic `orders` while it is down.
 struct OneTopicDown {
     log: Memory,
     down: AtomicBool,
@@ -73,7 +73,7 @@ async fn what_other_topics_take_is_sent_meanwhile_and_the_rest_afterwards() {
     work.publish(&Charged { order_id: "a".into(), number: 1 }).unwrap();
     work.commit().await.unwrap();
 
-    // The clock stands still: whatever waited for the topic that is down would wait for ever.
+    // The clock stands still: anything that waited for the failing topic would wait for ever.
     eventually("the event of the other topic", async || (pump.published::<Charged>().await.len() == 1).then_some(())).await;
     assert!(pump.published::<Placed>().await.is_empty());
 
@@ -83,7 +83,7 @@ async fn what_other_topics_take_is_sent_meanwhile_and_the_rest_afterwards() {
     pump.stop().await;
 }
 
-/// Charges `order_id`, whose topic is well, and waits until the event has left.
+/// Charges `order_id`, whose topic is healthy, and waits until the event is sent.
 async fn charge(pump: &Pump, order_id: &str, number: u32) {
     let mut work = pump.service("payments").begin().await.unwrap();
     work.publish(&Charged { order_id: order_id.to_owned(), number }).unwrap();
@@ -107,7 +107,7 @@ async fn what_commits_while_a_topic_waits_is_sent_and_removed_at_once() {
         work.publish(&placed("a", 1)).unwrap();
         work.commit().await.unwrap();
 
-        // The clock stands still, so the topic waits for its next attempt all the time.
+        // The clock stands still, so the topic stays in its wait for the next attempt.
         for number in 1..=20 {
             charge(&pump, "a", number).await;
         }

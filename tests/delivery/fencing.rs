@@ -1,4 +1,4 @@
-//! What a member does that has lost its partition has no effect, and a partition that was taken away wrongly is taken back.
+//! A member that has lost its partition has no effect, and a partition that was taken away wrongly is acquired again.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ async fn gated(
     Ok(plan.write(&mut tx, &placed).await?)
 }
 
-/// The numbers of each order, in the order in which they were written.
+/// Returns the numbers of each order, in the order in which they were written.
 async fn written(database: &Database) -> BTreeMap<String, Vec<i64>> {
     let rows = sqlx::query_as::<sqlx::Any, (String, i64)>("SELECT order_id, number FROM entries ORDER BY rowid");
     let mut orders = BTreeMap::<_, Vec<_>>::new();
@@ -38,7 +38,7 @@ async fn written(database: &Database) -> BTreeMap<String, Vec<i64>> {
 
 #[tokio::test]
 async fn what_a_frozen_member_does_late_has_no_effect() {
-    // Not closed by the first that stops.
+    // A wrapper, so that the first process that stops does not close it.
     let database = failing(&sqlite().await, &Faults::default());
     let clock = clock();
     let log = Memory::with_clock(clock.clone());
@@ -81,7 +81,7 @@ async fn what_a_frozen_member_does_late_has_no_effect() {
     assert!(frozen.handle.stop().await && other.handle.stop().await);
 }
 
-/// A member that came too late has raised the epochs, and then it is gone.
+/// A member that came too late has raised the epochs, and then stops.
 #[tokio::test]
 async fn a_partition_that_was_taken_away_wrongly_is_taken_back() {
     for handlers in [handlers![writing].to_vec(), handlers![refusing].to_vec(), handlers![calling].to_vec()] {
@@ -96,7 +96,7 @@ async fn a_partition_that_was_taken_away_wrongly_is_taken_back() {
         }
         member.quiet().await;
         let taken = [0, 1].map(|partition| TopicPartition::new("orders", partition));
-        let before = database.store().own("payments", &taken).await.unwrap();
+        let before = database.store().acquire_partitions("payments", &taken).await.unwrap();
 
         for number in 8..40 {
             publish(&log, &format!("o{}", number % 8), number).await;
@@ -118,13 +118,13 @@ async fn a_partition_that_was_taken_away_wrongly_is_taken_back() {
             assert_eq!(numbers, (0..5).map(|turn| first + turn * 8).collect::<Vec<_>>(), "{order}");
         }
         assert!(plan.calls().iter().all(|(.., attempt)| *attempt == 1), "no attempt is burnt");
-        let after = database.store().own("payments", &taken).await.unwrap();
+        let after = database.store().acquire_partitions("payments", &taken).await.unwrap();
         assert!(after.iter().zip(&before).all(|(after, before)| after.epoch == before.epoch + 2), "{before:?} {after:?}");
         assert!(member.handle.stop().await);
     }
 }
 
-/// The retry of a message whose partition is another's does not happen here, and is no failure.
+/// The retry of a message whose partition has another owner does not happen here, and is not a failure.
 #[tokio::test]
 async fn a_parked_message_of_a_lost_partition_is_left_to_its_owner() {
     for handlers in [handlers![writing].to_vec(), handlers![calling].to_vec()] {
@@ -136,7 +136,7 @@ async fn a_parked_message_of_a_lost_partition_is_left_to_its_owner() {
         publish(&log, "a", 0).await;
         member.quiet().await;
         clock.advance(Duration::from_secs(1));
-        // Once the database knows how far the partition is, only the retry can tell that it is another's.
+        // Once the applied offset is stored, only the retry can find out that the partition has another owner.
         let applied = || async {
             let applied =
                 sqlx::query_scalar::<sqlx::Any, Option<i64>>("SELECT applied FROM sagas_partitions WHERE topic = 'orders'");
@@ -144,7 +144,7 @@ async fn a_parked_message_of_a_lost_partition_is_left_to_its_owner() {
         };
         until("it has failed again", applied).await;
         member.quiet().await;
-        database.store().own("payments", &[TopicPartition::new("orders", 0)]).await.unwrap();
+        database.store().acquire_partitions("payments", &[TopicPartition::new("orders", 0)]).await.unwrap();
         clock.advance(Duration::from_secs(2));
         until("the retry is refused", || async { member.fenced() >= 1.0 }).await;
         let parked = database.store().parked("payments", "orders", b"a", 10).await.unwrap();

@@ -1,4 +1,4 @@
-//! Records that were not read yet are missing in the log.
+//! The log removed records before they were read.
 
 use sagas::{
     message::TopicPartition, prelude::*, runtime::health::Status, settings::OnGap, time::Clock, transport::memory::Memory,
@@ -16,7 +16,7 @@ async fn start(database: &Database, plan: &Plan, log: &Memory, clock: &Clock, on
     Instance::start(service(database, plan).handlers(handlers![bare]).settings(settings), log, clock, 1).await
 }
 
-/// A service that has read the first five records of a topic, and has stopped.
+/// Starts a service, which reads the first five records of a topic and stops.
 async fn five_read() -> (Database, Plan, Memory, Clock) {
     let (database, plan, clock) = (failing(&Database::memory(), &Faults::default()), Plan::done(), clock());
     let log = Memory::with_clock(clock.clone());
@@ -29,7 +29,7 @@ async fn five_read() -> (Database, Plan, Memory, Clock) {
     (database, plan, log, clock)
 }
 
-/// Why the service is not ready.
+/// Returns why the service is not ready.
 async fn complaint(member: &Instance) -> Option<String> {
     let ready = member.service().health().ready().await;
     assert_eq!(ready.status == Status::Up, ready.checks["consumer"].detail.is_none());
@@ -86,7 +86,7 @@ async fn a_topic_made_anew_stops_the_partition_until_it_may_be_read_from_its_beg
     let member = start(&database, &plan, &log, &clock, OnGap::Oldest).await;
     until("it is read from its beginning", || async { plan.calls().len() == 7 }).await;
     assert!(member.handle.stop().await);
-    // The database has the new offsets: as many more as it had before are not passed over.
+    // The database has the new offsets: as many records as it had before are not skipped.
     for number in 102..108 {
         publish(&log, "a", number).await;
     }
@@ -97,7 +97,7 @@ async fn a_topic_made_anew_stops_the_partition_until_it_may_be_read_from_its_beg
     assert!(member.handle.stop().await);
 }
 
-/// What was read before the gap is done first, and nothing of it is lost by going on behind it.
+/// Records read before the gap are finished first, and none of them is lost by continuing behind the gap.
 #[tokio::test]
 async fn records_that_go_while_others_are_read_are_passed_over_only_afterwards() {
     let (database, clock) = (failing(&Database::memory(), &Faults::default()), clock());

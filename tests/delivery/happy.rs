@@ -1,4 +1,4 @@
-//! A message is handled once, and what its handler returns is published.
+//! A message is handled once, and the event that its handler returns is published.
 
 use sagas::{prelude::*, testing::Pump};
 use serde::{Deserialize, Serialize};

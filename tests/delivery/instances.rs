@@ -1,4 +1,4 @@
-//! Several instances of a service on one database share the sending of its outbox, and keep the order of every key.
+//! Several processes of a service on one database share the sending of its outbox, and keep the order of every key.
 
 mod log;
 mod model;
@@ -11,7 +11,7 @@ use sagas::{App, Settings, prelude::*};
 pub use self::log::Log;
 use crate::support::*;
 
-/// An instance of the service `shop`, and the log as it sees it.
+/// A process of the service `shop`, with its view of the log.
 pub struct Instance {
     pub handle: Option<sagas::Handle>,
     pub log: std::sync::Arc<Log>,
@@ -46,13 +46,13 @@ impl Instance {
     }
 }
 
-/// The first occurrences in the log of what has this key, in their order.
+/// Returns the first occurrences of the records with this key in the log, in their order.
 pub fn firsts(log: &Log, key: &str) -> Vec<u32> {
     let mut seen = std::collections::HashSet::new();
     log.records().into_iter().filter(|(of, number)| of == key && seen.insert(*number)).map(|(_, number)| number).collect()
 }
 
-/// How often each record is in the log beyond the first time.
+/// Returns the number of repeated records in the log.
 pub fn twice(log: &Log) -> usize {
     let mut counts: HashMap<(String, u32), usize> = HashMap::new();
     log.records().into_iter().for_each(|record| *counts.entry(record).or_default() += 1);
@@ -65,7 +65,7 @@ pub async fn nothing_left(database: &Database) {
         .await;
 }
 
-/// Two instances commit in turn what has the same keys; each key is in the log in the order of the commits.
+/// Two processes commit events with the same keys in turn; each key is in the log in the order of the commits.
 pub async fn in_turn(instances: [&Instance; 2], keys: u32, numbers: std::ops::Range<u32>) {
     for number in numbers {
         for key in 0..keys {

@@ -1,4 +1,4 @@
-//! What Kafka's log has beside records, and whether a topic is still the one that was read: on a real Apache Kafka.
+//! Offsets of Kafka's log that are not records, and the detection of a recreated topic: on a real Apache Kafka.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use sagas_tests::{Prefixed, eventually};
 
 use crate::support::{instance::partitions, *};
 
-/// How long nothing may happen that would be wrong.
+/// How long the test waits for something that must not happen.
 const SILENCE: Duration = Duration::from_secs(8);
 
-/// The topic of a test's own, with two partitions, and the service that reads it.
+/// A topic with two partitions for one test, and the service that reads it.
 struct Log {
     prefix: String,
     plan: Plan,
@@ -59,7 +59,7 @@ impl Log {
         self.client().create().unwrap()
     }
 
-    /// A producer; with a transaction that has begun.
+    /// Returns a producer, with an open transaction if `transactional`.
     fn producer(&self, transactional: bool) -> BaseProducer {
         let mut client = self.client();
         if transactional {
@@ -73,7 +73,7 @@ impl Log {
         producer
     }
 
-    /// Sends an order with each of these numbers to each partition; those of another type are handled by nobody.
+    /// Sends an order with each of these numbers to each partition. Records of another `kind` have no handler.
     fn send(&self, producer: &BaseProducer, numbers: std::ops::Range<u32>, kind: &str) {
         for (number, partition) in numbers.flat_map(|number| [(number, 0), (number, 1)]) {
             let order = format!("p{partition}");
@@ -100,7 +100,7 @@ impl Log {
         .await;
     }
 
-    /// Numbers of both partitions together, in order of size.
+    /// Returns the numbers of both partitions, sorted.
     fn handled(&self) -> Vec<u32> {
         let mut all: Vec<_> = self.plan.calls().into_iter().map(|(_, number, _)| number).collect();
         all.sort_unstable();
@@ -118,7 +118,7 @@ fn bootstrap() -> String {
     std::env::var("SAGAS_TEST_KAFKA").unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
 }
 
-/// How many records are readable and not done, and how many offsets wait behind open transactions.
+/// Returns how many records are readable and not done, and how many offsets wait behind open transactions.
 async fn lag(handle: &Handle) -> (i64, i64) {
     let report = handle.service("payments").unwrap().health().report().await;
     let number = |name: &str| report.checks["lag"].values.get(name).and_then(serde_json::Value::as_i64).unwrap_or(-1);
@@ -158,7 +158,7 @@ async fn ends_of_transactions_are_no_missing_records_and_in_no_lag() {
     producer.commit_transaction(Duration::from_secs(20)).unwrap();
     log.handles(&[1]).await;
     lag_becomes(&handle, (0, 0)).await;
-    // Of a type that nobody handles; and some that are aborted.
+    // Records of a type without a handler, and records of an aborted transaction.
     producer.begin_transaction().unwrap();
     log.send(&producer, 2..5, "Else");
     producer.commit_transaction(Duration::from_secs(20)).unwrap();
@@ -203,7 +203,7 @@ async fn what_waits_behind_an_open_transaction_is_shown_apart() {
     assert!(handle.stop().await);
 }
 
-/// A replay goes back over what the client has passed, and what was passed is passed again, no record with it.
+/// A replay goes back over offsets that the client skipped, and they are skipped again without losing a record.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn a_replay_over_ends_of_transactions_leaves_nothing_out() {

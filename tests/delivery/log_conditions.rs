@@ -1,5 +1,5 @@
-//! What keeps the log from being read or written, and lasts, is a condition: in health by name, in the metrics, with one line at its
-//! beginning and one at its end.
+//! A lasting problem with reading or writing the log is a condition: in health by name, in the metrics, and with one log line at
+//! its beginning and one at its end.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// A log that says of itself and of its topics what a test wants, and takes nothing of some topics.
+/// A log whose conditions and topic findings a test sets, and that rejects records of some topics.
 struct Told {
     log: Arc<dyn Transport>,
     conditions: Mutex<Vec<Condition>>,
@@ -105,7 +105,7 @@ async fn start(log: Arc<dyn Transport>, clock: &Clock, settings: Settings) -> Ha
     App::new("shop").service(service).clock(clock.clone()).start(log).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The condition of this name: its subject, severity and detail.
+/// Returns the condition with this name: its subject, severity and detail.
 async fn condition(handle: &Handle, name: &str) -> Option<(String, String, String)> {
     let report = handle.service("payments").unwrap().health().report().await;
     let all = report.checks["conditions"].values["conditions"].clone();
@@ -123,7 +123,7 @@ fn gauge(handle: &Handle, name: &str) -> f64 {
     metric(handle.service("payments").unwrap(), "sagas_conditions", &format!("condition=\"{name}\""))
 }
 
-/// Steps of this clock, each with time for everything that waits for it.
+/// Advances the clock in steps, each with time for the tasks that wait for it.
 async fn pass(clock: &Clock, seconds: u64) {
     for _ in 0..seconds * 2 {
         clock.advance(Duration::from_millis(500));
@@ -133,7 +133,7 @@ async fn pass(clock: &Clock, seconds: u64) {
     }
 }
 
-/// The lines of a condition in the log: of its beginning, and of its end.
+/// Counts the log lines of a condition: at its beginning, and at its end.
 fn lines(lines: &Lines, name: &str) -> (usize, usize) {
     let of = lines.with(&format!("condition=\"{name}\""));
     let over = of.iter().filter(|line| line.contains("the condition is over")).count();
@@ -265,7 +265,7 @@ async fn a_partition_of_a_member_that_does_not_read_is_a_warning() {
     let clock = clock();
     let memory = Memory::with_clock(clock.clone());
     let handle = start(Arc::new(memory.clone()), &clock, partitions(2)).await;
-    // A member of the group that is no instance of the service, and does nothing.
+    // A member of the group that is not a process of the service, and does nothing.
     let mut foreign = memory.subscribe("payments", &["orders".to_owned()]).await.unwrap();
     let asking = tokio::spawn(async move {
         let _ = foreign.next().await;
@@ -301,7 +301,7 @@ async fn what_the_transport_knows_is_told_when_it_lasts() {
         detail: "there is no topic `orders`".to_owned(),
     };
     for critical in [true, false] {
-        // Whoever looks in two ways sees it twice.
+        // The condition is found in two ways, and must be reported once.
         *log.conditions.lock().unwrap() = vec![missing(critical), missing(critical)];
         pass(&clock, 1).await;
         assert_eq!(condition(&handle, "topic_missing").await, None, "it may pass");
@@ -332,7 +332,7 @@ async fn records_behind_a_transaction_that_stays_open_are_told() {
         blocked,
     };
     for round in 0..30 {
-        // Transactions that come one after the other.
+        // Transactions that follow one another.
         *log.blocked.lock().unwrap() = Some(blocked(round, 7));
         pass(&clock, 2).await;
         assert_eq!(condition(&handle, "open_transaction").await, None);
@@ -360,7 +360,7 @@ async fn settings_of_topics_refuse_the_start_or_are_told_by_their_weight() {
     let errors = vec![finding("cleanup.policy", Weight::Error), finding("compression.type", Weight::Error)];
     *log.findings.lock().unwrap() = errors.clone();
     let service = service(&Database::memory(), &Plan::done()).handlers(handlers![bare]);
-    let refused = App::new("shop").service(service).clock(clock.clone()).start(log.clone()).await.err().expect("it is refused");
+    let refused = App::new("shop").service(service).clock(clock.clone()).start(log.clone()).await.expect_err("it is refused");
     assert_eq!(refused.problems.len(), 2, "{refused}");
     assert!(refused.problems[0].contains("topic `orders`: `cleanup.policy` does not fit"), "{refused}");
 
@@ -371,7 +371,7 @@ async fn settings_of_topics_refuse_the_start_or_are_told_by_their_weight() {
     assert_eq!((subject.as_str(), severity.as_str()), ("orders retention.ms", "WARNING"));
     assert!(is_ready(&handle).await);
 
-    // Somebody changes it while the service runs.
+    // The settings change while the service runs.
     *log.findings.lock().unwrap() = vec![errors[0].clone()];
     pass(&clock, 310).await;
     let (subject, severity, _) = condition(&handle, "topic_setting").await.expect("it is told");

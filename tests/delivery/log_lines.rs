@@ -1,4 +1,4 @@
-//! What the log says of a delivery that did not end well.
+//! The log lines about a delivery that failed.
 
 use std::{
     io::Write,
@@ -6,17 +6,25 @@ use std::{
     time::Duration,
 };
 
-use sagas::{prelude::*, testing::Pump};
+use sagas::{
+    Operators,
+    prelude::*,
+    testing::Pump,
+    transport::{
+        embedded::{Embedded, EmbeddedOptions},
+        memory::Memory,
+    },
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::*;
 
-/// What was logged.
+/// The captured log lines.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    /// Those of this thread from here on, while the guard lives.
+    /// Captures the lines of this thread while the guard lives.
     pub fn heard(level: tracing::Level) -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false).with_max_level(level);
@@ -24,7 +32,7 @@ impl Lines {
         (lines, guard)
     }
 
-    /// The lines that have `what` in them.
+    /// Returns the lines that contain `what`.
     pub fn with(&self, what: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
@@ -135,7 +143,37 @@ async fn a_service_says_what_it_is_when_it_starts_and_that_it_has_stopped() {
     pump.stop().await;
     let (started, stopped) = (lines.with("the service has started"), lines.with("the service has stopped"));
     assert_eq!((started.len(), stopped.len()), (1, 1), "{started:?} {stopped:?}");
-    let said =
-        format!("reads=[\"{}\"] database=\"memory\" listener=\"none\" sagas=\"{}\"", Placed::TOPIC, env!("CARGO_PKG_VERSION"));
+    let said = format!(
+        "group=\"speaker\" reads=[\"{}\"] log=\"memory\" database=\"memory\" database_version=\"unknown\" listener=\"none\" \
+         operators=\"none\" sagas=\"{}\"",
+        Placed::TOPIC,
+        env!("CARGO_PKG_VERSION")
+    );
     assert!(started[0].contains("service=\"speaker\"") && started[0].contains(&said), "{started:?}");
+}
+
+#[tokio::test]
+async fn a_start_says_that_a_program_mounts_the_routes_of_operators_itself() {
+    let (lines, _guard) = Lines::heard(tracing::Level::INFO);
+    let operators = Operators::mounted().token("a-token-of-thirty-two-characters");
+    let service = Service::new("speaker", Database::memory()).handlers(handlers![speak]).operators(operators);
+    App::new("said").service(service).start(Arc::new(Memory::new())).await.unwrap().stop().await;
+    let started = lines.with("the service has started");
+    assert!(started[0].contains("operators=\"where the program mounts them\""), "{started:?}");
+}
+
+#[tokio::test]
+async fn a_start_says_the_versions_of_its_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lines, _guard) = Lines::heard(tracing::Level::INFO);
+    let database = Database::open("sqlite::memory:").await.unwrap();
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&database).await.unwrap();
+    let log = Embedded::open(folder.path(), EmbeddedOptions::default()).await.unwrap();
+    let running =
+        App::new("said").service(Service::new("speaker", database).handlers(handlers![speak])).start(log).await.unwrap();
+    running.stop().await;
+    let started = lines.with("the service has started");
+    assert_eq!(started.len(), 1, "{started:?}");
+    assert!(started[0].contains(&format!("log=\"embedded, in {}\"", folder.path().display())), "{started:?}");
+    assert!(started[0].contains(&format!("database_version=\"{version}\"")), "{started:?}");
 }

@@ -1,4 +1,4 @@
-//! The delivery path, driven by the test pump: what becomes of a message, whatever its handler, its database and its log do.
+//! The delivery path, driven by the test pump: the result of a message, whatever its handler, its database and its log do.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -9,6 +9,8 @@ mod backpressure;
 mod batches;
 mod blame;
 mod broken_traces;
+mod changed_events;
+mod changed_handlers;
 mod check;
 mod client_statistics;
 mod clocks;
@@ -19,15 +21,20 @@ mod failed_start;
 mod failing_topic;
 mod fencing;
 mod gaps;
+mod handed_over;
 mod happy;
+mod health;
 mod instances;
 mod kafka_log;
+mod kafka_topics;
+mod listeners;
 mod log_conditions;
 mod log_lines;
 mod markers;
 mod memory;
 mod misbehaviour;
 mod moving;
+mod names;
 mod open_transaction;
 mod outages;
 mod outcomes;
@@ -37,10 +44,12 @@ mod panics;
 mod panics_of_flows;
 mod parked;
 mod progress;
+mod publish_in;
 mod pumps;
 mod putting_off;
 mod quiet;
 mod random;
+mod raw;
 mod readers;
 mod recreated;
 mod refused;
@@ -49,6 +58,7 @@ mod replay;
 mod replayed;
 mod restart;
 mod retries;
+mod rolled_back;
 mod statement;
 mod stop;
 mod suspicion;
@@ -56,3 +66,6 @@ mod take_back;
 mod timeouts;
 mod unfit;
 mod unit_of_work;
+mod unwritable;
+mod unwritable_in_sagas;
+mod without_log;

@@ -1,4 +1,4 @@
-//! What a service has in memory is bounded in bytes, however much waits and however slow its handlers are.
+//! The memory of a service is limited in bytes, however many messages wait and however slow its handlers are.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -17,7 +17,7 @@ use crate::support::{
     *,
 };
 
-/// What one delivery of the log in memory has at most.
+/// The maximum size of one delivery of the in-memory log.
 const DELIVERY: usize = 1 << 20;
 
 #[handler(timeout = "1h")]
@@ -33,7 +33,7 @@ async fn detached(On(placed): On<Placed>, work: Work, State(gate): State<Arc<Sem
     plan.note(&placed, &meta);
 }
 
-/// Opens `gate` step by step until `plan` has seen `messages`, and says how much of `watch` was in memory at most.
+/// Opens `gate` step by step until `plan` has seen `messages`, and returns the peak of `watch`.
 async fn peak(watch: &Watch, gate: &Semaphore, plan: &Plan, messages: usize) -> usize {
     let peak = Cell::new(0);
     let look = || peak.set(peak.get().max(watch.bytes()));
@@ -90,7 +90,7 @@ async fn a_backlog_before_a_slow_call_stays_in_the_log() {
     a_backlog(handlers![detached]).await;
 }
 
-/// Fails once with the first message of each key, so that the others are parked behind it, and waits for the gate afterwards.
+/// Fails once at the first message of each key, so that the others are parked behind it, and then waits for the gate.
 #[handler(retry(max = 3, backoff = "1s..1s"), timeout = "1h")]
 async fn failing_first(
     On(placed): On<Placed>,
@@ -131,7 +131,7 @@ async fn parked_messages_that_are_all_due_stay_in_the_database() {
         pump.clock().advance(std::time::Duration::from_secs(1));
         let peak = peak(&faults.parked, &gate, &plan, (KEYS * PER_KEY) as usize).await;
         pump.run_until_quiet().await;
-        // The keys are read one after the other; the last one may go beyond.
+        // The keys are read one after another; the last one can exceed the limit.
         let key = PER_KEY as usize * (SIZE + 200);
         assert!(peak >= limit, "it used what it may: {peak} bytes");
         assert!(peak <= limit + key, "{peak} bytes were in memory at once, with `queue_bytes` at {limit}");

@@ -1,4 +1,4 @@
-//! Handlers that panic, hang, or do with their transaction what they must not.
+//! Handlers that panic, hang, or misuse their transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +52,7 @@ async fn a_handler_that_takes_too_long_is_a_failed_attempt() {
     }
 }
 
-/// Moves its transaction into a task that keeps it until the test lets go.
+/// Moves its transaction into a task that keeps it until the test releases it.
 #[handler(retry(max = 2, backoff = "1s..1s"))]
 async fn moving(
     On(placed): On<Placed>,
@@ -99,7 +99,7 @@ async fn sql_on_a_store_without_sql_fails_by_name() {
     assert!(letters[0].error.contains("this store speaks no SQL"), "{}", letters[0].error);
 }
 
-/// Number 1 ends the transaction that it was lent.
+/// Number 1 ends the transaction that it borrows.
 async fn end_it(tx: &mut Tx, placed: &Placed, natively: bool) -> Result<(), Failure> {
     if placed.number == 1 {
         match natively {
@@ -110,7 +110,7 @@ async fn end_it(tx: &mut Tx, placed: &Placed, natively: bool) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether it is done on SQLite's own connection.
+/// Whether the transaction is ended on SQLite's own connection.
 #[derive(Clone, Copy)]
 struct Natively(bool);
 

@@ -1,5 +1,5 @@
-//! Two instances of a service whose partitions move to and fro, while members freeze, crash and come back, and the log and the
-//! database fail, drawn from a seed: every effect happens once, in the order of its key.
+//! Two processes of a service whose partitions move between them, while members freeze, crash and return, and the log and the
+//! database fail, at random from a seed: every effect happens once, in the order of its key.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +19,7 @@ use crate::support::{
     *,
 };
 
-/// What a handler draws when it is called.
+/// The random source of handlers.
 #[derive(Clone)]
 struct Chance(Arc<Mutex<fastrand::Rng>>);
 
@@ -87,7 +87,7 @@ impl World {
                     self.slots[slot] = Some(Instance { handle, log });
                     return;
                 }
-                // A database that fails at this moment is a reason not to start.
+                // A database fault at this moment makes the start fail.
                 Err(error) => assert!(error.to_string().contains("a fault that the test asked for"), "{error}"),
             }
         }
@@ -148,7 +148,7 @@ async fn run(seed: u64) {
         match (rng.u8(0..100), &world.slots[slot]) {
             (0..20, Some(instance)) => instance.log.freeze(),
             (20..45, Some(instance)) => instance.log.thaw(),
-            // Whoever is frozen now loses its partitions.
+            // A frozen member loses its partitions.
             (45..60, _) => world.pass(Duration::from_secs(31)).await,
             (60..70, Some(_)) => world.slots[slot] = None,
             (70..75, Some(_)) => {

@@ -1,4 +1,4 @@
-//! A row behind one whose transaction has not ended here waits for it, and the relay rests meanwhile.
+//! A row behind a row whose transaction has not ended in this process waits for it, and the relay is idle meanwhile.
 
 use std::{
     sync::{
@@ -25,7 +25,7 @@ async fn commit(pump: &Pump, number: u32) {
 }
 
 async fn scenario() {
-    // The first commit is answered when the gate opens. Its row is in the database before; the relay has not heard of it.
+    // The first commit is answered when the gate opens. Its row is in the database earlier, but the relay does not know of it.
     let (gate, first) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(true)));
     let database = slow_to_answer(&Database::memory(), &Faults::default(), {
         let gate = gate.clone();
@@ -44,7 +44,7 @@ async fn scenario() {
     tokio::join!(commit(&pump, 1), async {
         eventually("the first is in the database", async || (left().await == 1).then_some(())).await;
         commit(&pump, 2).await;
-        // One thread runs all of it: were the relay to turn without rest, nothing below would ever run.
+        // One thread runs everything: if the relay span in a loop, nothing below would run.
         let metrics = tokio::runtime::Handle::current().metrics();
         let rests = metrics.worker_park_count(0);
         eventually("the thread rests", async || (metrics.worker_park_count(0) > rests + 3).then_some(())).await;

@@ -1,4 +1,4 @@
-//! A database or a log that fails: nothing is lost, skipped, doubled, reordered, or burnt through its retries.
+//! The database or the log fails: no message is lost, skipped, handled twice or out of order, and no attempt is used up.
 
 use std::{
     sync::{
@@ -66,7 +66,7 @@ async fn publishing_is_unavailable_while_the_database_is_down() {
     assert!(pump.service("payments").begin().await.is_ok());
 }
 
-/// The message that is parked by a commit whose answer is lost is parked all the same.
+/// A message whose parking commits but whose answer is lost is tried again.
 #[tokio::test]
 async fn what_a_commit_without_an_answer_has_parked_is_tried_again() {
     for handlers in both() {
@@ -160,7 +160,8 @@ async fn a_log_that_takes_records_now_and_then_gets_them_in_order() {
                 let order = format!("o{key}");
                 let mut published: Vec<_> =
                     pump.published::<Charged>().await.into_iter().filter(|c| c.order_id == order).map(|c| c.number).collect();
-                // A record whose answer was lost comes again, with those behind it; the first of each is in order.
+                // A record whose acknowledgement was lost is sent again, with those behind it; the first occurrences are in
+                // order.
                 let mut seen = std::collections::HashSet::new();
                 published.retain(|number| seen.insert(*number));
                 assert_eq!(published, expected, "{what}");

@@ -1,4 +1,4 @@
-//! Whatever a handler returns, on every database.
+//! Every outcome of a handler, on every database.
 
 use sagas::{message::Received, prelude::*, testing::Pump};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ async fn hear(On(verdict): On<Verdict>) -> Heard {
     }
 }
 
-/// Publishes by hand, and says in the event under which identity.
+/// Publishes with `Tx::publish`, and returns the id of the published event in another event.
 #[handler]
 async fn by_hand(On(placed): On<Placed>, mut tx: Tx) -> Result<Heard, Failure> {
     let id = tx.publish(&Charged { order_id: placed.order_id, number: placed.number })?;

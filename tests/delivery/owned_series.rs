@@ -1,4 +1,4 @@
-//! An instance shows the gauges of the partitions that it reads, and no others.
+//! A process shows the gauges of its own partitions only.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ async fn charge(On(placed): On<Placed>, meta: Meta, State(plan): State<Plan>) ->
     Ok(())
 }
 
-/// The partitions of `name` that are shown.
+/// Returns the partitions in the series `name`.
 fn shown(instance: &Instance, name: &str) -> BTreeSet<String> {
     let text = instance.service().metrics().render();
     let series = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains("topic=\"orders\""));

@@ -1,4 +1,4 @@
-//! Several instances of a service on one database: what is parked belongs to the owner of the partition.
+//! Several processes of a service on one database: parked messages belong to the owner of their partition.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use crate::support::{
     *,
 };
 
-/// Keeps its key when a message is given up.
+/// Holds its key when a message is given up.
 #[handler(retry(max = 1, backoff = "1s..4s"), on_dead = "hold")]
 async fn holding(On(placed): On<Placed>, meta: Meta, State(plan): State<Plan>) -> Result<(), Failure> {
     match plan.step(&placed, &meta) {
@@ -29,7 +29,7 @@ async fn parked_keys(instance: &Instance) -> u64 {
     instance.service().health().report().await.checks["parkedKeys"].values["keys"].as_u64().unwrap()
 }
 
-/// Two instances, an order that the first has given up, and what both do.
+/// Starts two processes and an order that the first has given up; returns them with the plans of both.
 async fn given_up(handlers: Vec<Handler>) -> ([Instance; 2], [Plan; 2], String, Memory, sagas::time::Clock, Arc<AtomicBool>) {
     let (database, clock) = (failing(&sqlite().await, &Faults::default()), clock());
     let log = Memory::with_clock(clock.clone());
@@ -51,7 +51,7 @@ async fn given_up(handlers: Vec<Handler>) -> ([Instance; 2], [Plan; 2], String, 
         plans.iter().all(|plan| !plan.calls().is_empty())
     })
     .await;
-    // Those that the second has are its own; whatever else there is has the first.
+    // The orders that the second process has handled are its own; all others belong to the first.
     instances[0].quiet().await;
     let others: Vec<_> = plans[1].calls().into_iter().map(|(order, ..)| order).collect();
     let order = (0..8).map(|order| format!("o{order}")).find(|order| !others.contains(order)).unwrap();
@@ -85,7 +85,7 @@ async fn a_dead_letter_retried_through_another_instance_is_found_by_the_owner() 
     }
 }
 
-/// A key that is held for a dead letter goes on when another instance discards that.
+/// A key that is held for a dead letter continues when another process discards the dead letter.
 #[tokio::test]
 async fn a_dead_letter_discarded_through_another_instance_lets_its_key_go_on() {
     let (instances, plans, order, log, clock, _) = given_up(handlers![holding].to_vec()).await;
@@ -101,7 +101,7 @@ async fn a_dead_letter_discarded_through_another_instance_lets_its_key_go_on() {
     }
 }
 
-/// What one instance has parked, the next owner of the partition tries again.
+/// A message that one process has parked is tried again by the next owner of the partition.
 #[tokio::test]
 async fn parked_messages_move_with_their_partition() {
     let (database, clock) = (failing(&sqlite().await, &Faults::default()), clock());

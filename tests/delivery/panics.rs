@@ -1,5 +1,5 @@
-//! A panic outside handlers, of the framework's own part or of code that it calls, is the failure of the message that causes it, and of
-//! no other; a task that panics is begun anew.
+//! A panic outside handlers, in the framework or in code that it calls, fails only the message that causes it; a task that panics
+//! restarts.
 
 use std::{
     sync::{
@@ -26,10 +26,10 @@ use crate::support::{
 };
 
 const MESSAGES: u32 = 20;
-/// The key of the message by which something goes wrong, and its identity.
+/// The key and the message id of the message that causes the problem.
 const POISON: (&str, &str) = ("o7", "m-7");
 
-/// A service of `handlers` on one partition, which has not begun to read when its 20 messages are there.
+/// Starts a service of `handlers` on one partition, for which 20 messages wait.
 async fn started(database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
     let clock = clock();
     let log = Arc::new(Memory::with_clock(clock.clone()));
@@ -51,7 +51,7 @@ async fn is_ready(pump: &Pump) -> bool {
     pump.service("payments").health().ready().await.status != Status::Down
 }
 
-/// The only open dead letter, once there is one.
+/// Waits for the single open dead letter.
 async fn letter(pump: &Pump) -> DeadLetter {
     let payments = pump.service("payments");
     advance_until(pump.clock(), "a dead letter", || async { payments.dead_letters(0, 1).await.unwrap().1 > 0 }).await;
@@ -60,7 +60,7 @@ async fn letter(pump: &Pump) -> DeadLetter {
     letters.remove(0)
 }
 
-/// The message of this key comes to `trouble` in the call `call`, whatever is tried.
+/// The message of this key causes `trouble` in the call `call`, every time.
 async fn one_of_twenty(
     handlers: [Handler; 1],
     database: &Database,
@@ -78,7 +78,7 @@ async fn one_of_twenty(
     advance_until(pump.clock(), "the others are done", others).await;
     let letter = letter(&pump).await;
     assert_eq!(letter.received.record.key.as_deref(), Some(POISON.0.as_bytes()));
-    // The service goes on, with this key too.
+    // The service continues, also with this key.
     faults.clear();
     pump.publish(&placed(POISON.0, 100)).await;
     let more = || async { pump.published::<Charged>().await.iter().any(|charged| charged.number == 100) };
@@ -93,7 +93,7 @@ async fn one_of_twenty(
     letter
 }
 
-/// The calls that the framework makes for a message, in which something of the message may go wrong.
+/// The calls of the framework for a message in which the message can cause a failure.
 const CALLS: [&str; 2] = ["claim", "append_outbox"];
 
 #[tokio::test]
@@ -121,7 +121,8 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
     }
 }
 
-/// A statement that the database gives up counts too, after a few tries; a handler that calls out is not called again to try.
+/// A statement that the database cancels also counts, after a few tries; a handler that calls another system is not called again
+/// for this.
 #[tokio::test]
 async fn a_statement_that_is_given_up_for_one_message_is_its_failure_alone() {
     for (handlers, most) in [(handlers![bare], 24), (handlers![calling], 3)] {
@@ -132,13 +133,13 @@ async fn a_statement_that_is_given_up_for_one_message_is_its_failure_alone() {
             assert_eq!((letter.attempts, letter.error.contains("it took too long")), (3, true), "{}", letter.error);
             let calls =
                 plan.calls().iter().filter(|(order, number, attempt)| order == POISON.0 && *number == 7 && *attempt <= 3).count();
-            // And once more when the letter is retried.
+            // One more call for the retry of the dead letter.
             assert!(calls <= most + 1, "{calls} calls");
         }
     }
 }
 
-/// So it is where all of a batch were parked, and are tried again together.
+/// The same for messages that were all parked, and are tried again in one batch.
 #[tokio::test]
 async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
     for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
@@ -162,7 +163,7 @@ async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
     }
 }
 
-/// What cannot be parked for its next attempt is given up at once: the order of its key could not be kept.
+/// A message that can be neither committed nor parked is given up at once: the order of its key could not be kept.
 #[tokio::test]
 async fn what_can_neither_be_committed_nor_parked_is_a_dead_letter() {
     for handlers in [handlers![bare], handlers![calling]] {
@@ -181,7 +182,8 @@ async fn what_can_neither_be_committed_nor_parked_is_a_dead_letter() {
     }
 }
 
-/// A message whose dead letter the database refuses too keeps neither its lane nor others; it waits, in sight, and is handled in order.
+/// A message whose dead letter the database also rejects delays neither its lane nor others; it waits, visibly, and is handled in
+/// order.
 #[tokio::test]
 async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
     for handlers in [handlers![bare], handlers![calling]] {
@@ -214,7 +216,7 @@ async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
     }
 }
 
-/// A record that is a dead letter before any handler sees it, and whose copy the database does not let into the outbox.
+/// A record becomes a dead letter before any handler is called, and the database rejects its copy in the outbox.
 #[tokio::test]
 async fn an_unfit_record_of_which_only_the_letter_can_be_written_is_one() {
     for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
@@ -240,7 +242,7 @@ async fn an_unfit_record_of_which_only_the_letter_can_be_written_is_one() {
     }
 }
 
-/// An error whose text cannot be had.
+/// An error whose `Display` panics.
 #[derive(Debug)]
 struct Mute;
 
@@ -273,7 +275,7 @@ async fn an_error_whose_text_panics_is_a_failed_attempt() {
     pump.stop().await;
 }
 
-/// Every part of the runtime that asks the database goes on after it has panicked there.
+/// Every task of the runtime that uses the database continues after a panic there.
 #[tokio::test]
 async fn what_asks_the_database_goes_on_after_a_panic() {
     for call in ["own", "advance", "parked_keys", "parked", "prune", "commit"] {
@@ -285,7 +287,7 @@ async fn what_asks_the_database_goes_on_after_a_panic() {
                     at == call && met.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
                 panics.then_some(Comes::ToPanic)
             });
-            // Each fails once, so that it is parked and read back.
+            // Each message fails once, so that it is parked and read back.
             let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
             let pump = started(&database, &faults, &plan, handlers![bare]).await;
             let done =
@@ -298,7 +300,7 @@ async fn what_asks_the_database_goes_on_after_a_panic() {
     }
 }
 
-/// As `advance_until`, in larger steps.
+/// Like `advance_until`, in larger steps.
 async fn advance_until_slowly<F: Future<Output = bool>>(pump: &Pump, what: &str, mut condition: impl FnMut() -> F) {
     until(what, || {
         pump.clock().advance(Duration::from_millis(200));
@@ -315,8 +317,8 @@ async fn a_long_task_that_panics_is_begun_anew() {
         ("closed", ""),
         ("commit", "consumer"),
         ("publish", "relay"),
-        ("conditions", "lookout"),
-        // Asked for by two tasks.
+        ("conditions", "log_monitor"),
+        // Two tasks query it.
         ("statistics", "task="),
     ] {
         let (clock, trips, plan) = (clock(), Trips::default(), Plan::done());
@@ -326,7 +328,7 @@ async fn a_long_task_that_panics_is_begun_anew() {
         trips.set(call, 3);
         let inner = pump.service("payments").clone();
         for number in 0..MESSAGES {
-            // Not through the log that panics.
+            // With a unit of work, not through the log, which panics.
             let mut work = inner.begin().await.unwrap();
             work.publish(&placed(&format!("o{number}"), number)).unwrap();
             work.commit().await.unwrap();
@@ -366,7 +368,7 @@ async fn a_job_that_panics_is_called_again() {
     pump.stop().await;
 }
 
-/// Messages of a key that cannot be read back wait, in sight, and no other waits for them.
+/// Parked messages of a key that cannot be read back wait, visibly, and delay no other.
 #[tokio::test]
 async fn parked_messages_that_cannot_be_read_back_are_told_and_stop_no_other() {
     for trouble in [Comes::ToPanic, Comes::To(StoreError::Incompatible("a row holds what this program did not write".into()))] {

@@ -1,4 +1,4 @@
-//! What fails in the framework's own part of a flow, in reading or writing of one instance, concerns that instance and no other.
+//! A failure in the framework's own part of a saga, when it reads or writes one instance, affects only that instance.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub enum Deal {
     GiveUp,
 }
 
-/// Those above wait for longer than the deadline.
+/// Instances with this id or a higher one wait for longer than the deadline.
 const SLOW: u64 = 100;
 
 #[handler(step = Deal::Agree, retry(max = 3, backoff = "1s..4s"))]
@@ -111,7 +111,7 @@ async fn a_deadline_that_panics_stops_no_other_and_is_carried_out_later() {
     }
 }
 
-/// The task that waits for deadlines is begun anew.
+/// The task that waits for deadlines restarts after a panic.
 #[tokio::test]
 async fn deadlines_are_carried_out_though_their_task_has_panicked() {
     let (database, faults) = (Database::memory(), Faults::default());

@@ -15,7 +15,7 @@ use crate::support::{
     *,
 };
 
-/// Damages, or repairs, what is parked of `key`.
+/// Damages or repairs the parked messages of `key`.
 async fn damage(pump: &Pump, key: &str, damaged: bool) {
     let mut work = pump.service("payments").begin().await.unwrap();
     let sql = if damaged {
@@ -49,12 +49,12 @@ async fn a_parked_message_that_cannot_be_read_stops_no_other_and_is_read_again_l
     })
     .await;
     let waited = pump.clock().now().since(clock().now());
-    // The clock goes on while it is read.
+    // The clock advances while they are read.
     assert!((Duration::from_secs(60)..Duration::from_secs(600)).contains(&waited), "{waited:?}");
     pump.stop().await;
 }
 
-/// Fails once with number 0, and waits for the gate with number 1. Holds no transaction meanwhile.
+/// Fails once with number 0, and waits for the gate with number 1, without a transaction.
 #[handler(retry(max = 3, backoff = "1s..1s"), timeout = "1h")]
 async fn parking(
     On(placed): On<Placed>,
@@ -99,14 +99,14 @@ async fn nothing_parked_of_a_partition_begins_once_another_member_wants_it() {
         let parked = publish(&log, (0..8).map(|number| format!("p{number}")), 0).await;
         assert!(parked.contains(&0) && parked.contains(&1));
         first.run_until_quiet().await;
-        // … and a message of each that runs, so that neither can be given up.
+        // … and a running message of each, so that neither partition can be released.
         let running = publish(&log, (0..8).map(|number| format!("r{number}")), 1).await;
         assert!(running.contains(&0) && running.contains(&1));
         until("all run", || async { old.calls().len() == 16 }).await;
-        // What is parked is due, and is being read …
+        // The parked messages are due, and are being read …
         faults.set(|fault| fault == Fault::Read);
         clock.advance(Duration::from_secs(1));
-        // … when another member comes. It waits for its partition.
+        // … when another member joins. It waits for its partition.
         let second = member(&database, &new, 2).await;
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
@@ -115,7 +115,7 @@ async fn nothing_parked_of_a_partition_begins_once_another_member_wants_it() {
         let keys =
             |partition: i32| (0..8).filter(|number| parked[*number] == partition).map(|number| format!("p{number}")).collect();
         let keys: [Vec<String>; 2] = [keys(0), keys(1)];
-        // How many of the keys of each partition have been tried again.
+        // The number of keys of each partition that have been tried again.
         let tried =
             |plan: &Plan| [0, 1].map(|at| keys[at].iter().filter(|key| plan.calls().contains(&((*key).clone(), 0, 2))).count());
         let stays = || async { [0, 1].into_iter().any(|at| tried(&old)[at] == keys[at].len()) };

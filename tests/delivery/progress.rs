@@ -1,4 +1,4 @@
-//! How far a service has come is in its database: that is where it goes on.
+//! The applied offset is stored in the service's database, and the service continues from it.
 
 use std::{
     path::Path,
@@ -31,7 +31,7 @@ async fn start(database: &Database, plan: &Plan, log: &Memory, clock: &Clock, se
     Instance::start(service, log, clock, seed).await
 }
 
-/// How far the database has come.
+/// Returns the applied offset.
 async fn applied(database: &Database) -> Option<i64> {
     let applied = sqlx::query_scalar::<sqlx::Any, Option<i64>>("SELECT applied FROM sagas_partitions WHERE topic = 'orders'");
     applied.fetch_one(database).await.unwrap()
@@ -69,7 +69,7 @@ async fn a_database_restored_from_a_backup_skips_nothing() {
     assert!(member.handle.stop().await);
 }
 
-/// Not even the inbox is needed for what the database was told, whatever the log has committed.
+/// With the applied offset in the database, not even the inbox is needed, whatever offset the log has committed.
 #[tokio::test]
 async fn a_log_that_is_behind_delivers_nothing_again() {
     for crash in [false, true] {
@@ -83,7 +83,7 @@ async fn a_log_that_is_behind_delivers_nothing_again() {
         }
         until("all is done", || async { rows(&outside).await.len() == 10 }).await;
         if crash {
-            // Of what was done in the last second the database need not know how far it is.
+            // The applied offset is written once a second, so it can lack what was done in the last second.
             clock.advance(Duration::from_secs(1));
             until("the database knows", || async { applied(&outside).await == Some(10) }).await;
             drop(member);
@@ -123,7 +123,7 @@ async fn the_database_is_told_once_a_second() {
         clock.advance(Duration::from_secs(1));
         until("it is told of the rest", || async { told.load(Ordering::SeqCst) > second as usize }).await;
     }
-    // One that does not answer is told again.
+    // A log that does not acknowledge the commit of an offset gets it again.
     fails.store(1, Ordering::SeqCst);
     publish(&log, "a", 1_000).await;
     member.quiet().await;

@@ -1,4 +1,4 @@
-//! Pumps that share a log.
+//! Several pumps on one log.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -6,7 +6,7 @@ use sagas::{prelude::*, testing::Pump, transport::memory::Memory};
 
 use crate::support::*;
 
-/// The identities that two instances of a service publish under, one after the other, and a third after a restart.
+/// Returns the ids that two processes of a service publish with, one after the other, and a third after a restart.
 async fn identities(seed: u64) -> Vec<String> {
     let (log, clock) = (Arc::new(Memory::with_clock(clock())), clock());
     let instance = async || {

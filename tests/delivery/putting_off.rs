@@ -1,4 +1,5 @@
-//! What puts a message off without counting an attempt has an end, measured from when the service first saw the message, and is told.
+//! Putting a message off without counting an attempt is limited in time, from when the service first saw the message, and is
+//! reported.
 
 use std::{
     sync::{
@@ -38,7 +39,7 @@ async fn limited(limit: u64, database: &Database, faults: &Faults, plan: &Plan, 
     Pump::of([service(&failing(database, faults), plan).handlers(handlers).settings(settings)]).clock(clock()).start().await
 }
 
-/// Moves the clock on by a minute at a time until there is a dead letter; says how long that took.
+/// Advances the clock by a minute at a time until there is a dead letter; returns how long that took.
 async fn given_up(pump: &Pump) -> (DeadLetter, Duration) {
     let began = pump.clock().now();
     for _ in 0..400 {
@@ -73,7 +74,8 @@ async fn what_its_handler_puts_off_for_ever_is_given_up_after_the_limit() {
     }
 }
 
-/// A database that is well and does not commit what a message does: it is put off, also for a handler that calls out, and not for ever.
+/// A healthy database that does not commit the effect of a message: the message is put off, also for a handler that calls another
+/// system, but not for ever.
 #[tokio::test]
 async fn what_the_database_never_commits_is_given_up_after_the_limit() {
     for handlers in [handlers![bare], handlers![calling]] {
@@ -98,7 +100,7 @@ async fn what_the_database_never_commits_is_given_up_after_the_limit() {
     }
 }
 
-/// The time from first sight goes on over a restart, and begins anew when an operator gives a letter back.
+/// The time since the first sight continues over a restart, and begins again when an operator retries a dead letter.
 #[tokio::test]
 async fn first_sight_outlives_a_restart_and_begins_anew_with_a_retry() {
     for database in databases().await {
@@ -139,7 +141,7 @@ async fn first_sight_outlives_a_restart_and_begins_anew_with_a_retry() {
     }
 }
 
-/// It is told more and more seldom while it lasts, in health and in the metrics, and no more when it is over.
+/// It is logged less and less often while it lasts, shown in health and metrics, and no longer shown when it is over.
 #[tokio::test]
 async fn what_is_put_off_is_told() {
     let (lines, _guard) = Lines::heard(tracing::Level::WARN);
@@ -173,7 +175,7 @@ async fn what_is_put_off_is_told() {
     pump.stop().await;
 }
 
-/// A database that is down is waited for: the limit is no reason to give up what could not even be tried.
+/// While the database is down, messages wait: the limit does not give up messages that could not be tried.
 #[tokio::test]
 async fn an_outage_longer_than_the_limit_gives_nothing_up() {
     for database in databases().await {

@@ -1,4 +1,4 @@
-//! The pump is quiet when nothing is left to do, and not before.
+//! The pump is quiet when no work is left, and not earlier.
 
 use sagas::{prelude::*, testing::Pump};
 

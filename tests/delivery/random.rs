@@ -1,5 +1,5 @@
-//! A chain of services under everything that goes wrong at once, drawn from a seed: every effect happens once, in the order of
-//! its key, and nothing is left behind. A test that fails shows the seed it failed with.
+//! A chain of services under all faults at once, at random from a seed: every effect happens once, in the order of its key, and
+//! nothing is left over. A failing test prints its seed.
 
 use std::{
     sync::{Arc, Mutex},
@@ -29,7 +29,7 @@ struct Shipped {
     number: u32,
 }
 
-/// What a handler draws when it is called.
+/// The random source of handlers.
 #[derive(Clone)]
 struct Chance(Arc<Mutex<fastrand::Rng>>);
 
@@ -100,7 +100,7 @@ impl World {
                 service.state(self.chance.clone()).handlers(handlers)
             });
             let pump = Pump::of(services.collect::<Vec<_>>()).on(self.log.clone()).clock(self.clock.clone());
-            // A database that fails at this moment is a reason not to start.
+            // A database fault at this moment makes the start fail.
             match pump.seed(self.starts).try_start(&[]).await {
                 Ok(pump) => return pump,
                 Err(error) => assert!(error.to_string().contains("a fault that the test asked for"), "{error}"),

@@ -1,4 +1,4 @@
-//! A topic is deleted and created again: the offsets that are known are of another log.
+//! A topic is deleted and created again: the known offsets belong to another log.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ use crate::support::{
     *,
 };
 
-/// A service, its log and its database.
+/// A service with its log and its database.
 struct World {
     database: Database,
     faults: Faults,
@@ -54,14 +54,14 @@ impl World {
         Instance::start(self.service(on_gap), &self.log, &self.clock, seed).await
     }
 
-    /// With a log that is faulty from the start.
+    /// Starts the service with a log that has faults from the start.
     async fn start_with(&self, on_gap: OnGap, seed: u64, faults: LogFaults) -> Instance {
         let log = Arc::new(Faulty::new(Arc::new(self.log.clone()), faults, seed, self.clock.clone()));
         let app = App::new("shop").service(self.service(on_gap)).clock(self.clock.clone());
         Instance { handle: app.start(log.clone()).await.unwrap(), log }
     }
 
-    /// Publishes orders with these numbers, to all partitions.
+    /// Publishes orders with these numbers to all partitions.
     async fn publish(&self, numbers: std::ops::Range<u32>) {
         for number in numbers {
             publish(&self.log, &format!("o{number}"), number).await;
@@ -84,7 +84,7 @@ impl World {
     }
 }
 
-/// Why the service is not ready.
+/// Returns why the service is not ready.
 async fn complaint(member: &Instance) -> Option<String> {
     let ready = member.service().health().ready().await;
     ready.checks["consumer"].detail.clone()
@@ -92,11 +92,11 @@ async fn complaint(member: &Instance) -> Option<String> {
 
 async fn complains(world: &World, member: &Instance) {
     let said = "the topic was deleted and created again";
-    // The log itself may say before that it is shorter.
+    // The log itself may report earlier that it is shorter.
     advance_until(&world.clock, "it says so", async || complaint(member).await.is_some_and(|text| text.contains(said))).await;
 }
 
-/// Twelve were read before; of the new one there are more, as many on each partition at least, or fewer.
+/// Twelve records of the old topic were read; the new one has more, at least as many on each partition, or fewer.
 #[tokio::test]
 async fn one_made_anew_while_the_service_is_stopped_is_noticed_whatever_its_length() {
     for count in [2, 12, 60] {
@@ -120,7 +120,7 @@ async fn one_made_anew_while_the_service_is_stopped_is_noticed_whatever_its_leng
         assert_eq!(complaint(&member).await, None);
         assert!(member.handle.stop().await);
 
-        // The database has the new one: it goes on where it was.
+        // The database knows the new topic: the service continues where it was.
         world.publish(200..210).await;
         let member = world.start(OnGap::Stop, 4).await;
         let all: Vec<_> = all.into_iter().chain(200..210).collect();
@@ -149,7 +149,7 @@ async fn one_made_anew_while_the_service_runs_is_noticed_by_every_instance() {
                         complains(&world, member).await;
                     }
                     world.passes(10).await;
-                    // What lies at the offsets of before may have been read until then; no more follows.
+                    // Records at the old offsets may have been read until then; no more follow.
                     let handled = world.handled();
                     world.publish(300..320).await;
                     world.passes(30).await;
@@ -173,7 +173,7 @@ async fn one_made_anew_while_the_service_runs_is_noticed_by_every_instance() {
     }
 }
 
-/// Nobody answers which log it is until the partition has been read for a while, at the offsets of before.
+/// The identity of the topic cannot be read until the partition has been read for a while at the old offsets.
 #[tokio::test]
 async fn one_that_is_noticed_late_is_read_from_its_beginning_all_the_same() {
     for restarts in [0, 2] {
@@ -203,7 +203,7 @@ async fn one_that_is_noticed_late_is_read_from_its_beginning_all_the_same() {
     }
 }
 
-/// How far it was in the old one is told to nobody any more, also by messages that end afterwards.
+/// The offset in the old topic is no longer committed anywhere, not even by messages that end later.
 #[tokio::test]
 async fn what_runs_is_finished_and_moves_nothing_in_the_new_one() {
     let gate = Arc::new(AtomicBool::new(false));
@@ -233,7 +233,7 @@ async fn what_runs_is_finished_and_moves_nothing_in_the_new_one() {
     assert!(member.handle.stop().await);
 }
 
-/// A database of a version that knew no identities, or a log that tells none: it is learned when it can be.
+/// A database of a version without topic identities, or a log that reports none: the identity is stored when it becomes known.
 #[tokio::test]
 async fn an_identity_that_was_not_known_is_noted_when_it_is_learned() {
     let world = World::new(Plan::done(), 1);
@@ -255,7 +255,7 @@ async fn an_identity_that_was_not_known_is_noted_when_it_is_learned() {
     assert!(member.handle.stop().await);
 }
 
-/// Records that are known by their place and what they are.
+/// Records that are identified by their position.
 #[tokio::test]
 async fn records_without_an_identity_are_not_taken_for_those_of_before() {
     let world = World::new(Plan::done(), 1);
@@ -288,7 +288,7 @@ async fn replay(handle: &Handle, from: i64) {
     handle.service("payments").unwrap().replay(&request).await.unwrap();
 }
 
-/// One that has begun, and one that has not, whatever becomes of the first attempts to note it.
+/// A replay that has begun and one that has not, whether or not the first attempts to record the refusal fail.
 #[tokio::test]
 async fn a_replay_of_the_log_before_is_refused() {
     for (running, fails) in [(true, false), (true, true), (false, false), (false, true)] {
@@ -311,7 +311,7 @@ async fn a_replay_of_the_log_before_is_refused() {
                 until("it hangs within the range", async || world.plan.calls().len() >= 8).await;
                 Some(member)
             } else {
-                // Nobody reads the partition: it waits.
+                // No process reads the partition, so the replay waits.
                 assert!(member.handle.stop().await);
                 let silent = world.start(OnGap::Stop, 7).await;
                 silent.log.freeze();
@@ -353,8 +353,8 @@ async fn a_replay_of_the_log_before_is_refused() {
     }
 }
 
-/// Topics that are made anew at any time, members that come and go, faults of the log and the database, from a seed: all of the last one is
-/// handled, and nothing of one identity twice.
+/// Topics are recreated at any time, members come and go, the log and the database have faults, at random from a seed: every
+/// record of the last topic is handled, and none with the same id twice.
 #[tokio::test]
 async fn whenever_it_is_made_anew_all_of_the_last_one_is_handled() {
     for seed in 0..16 {

@@ -1,4 +1,4 @@
-//! What the log does not take: a dead letter makes no dead letter, and a topic that takes nothing shows.
+//! Records that the log rejects: a dead letter does not cause another dead letter, and a topic that rejects records is reported.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ async fn a_dead_letter_whose_copy_the_topic_does_not_take_stays_one_letter() {
     for database in databases().await {
         let (clock, plan) = (clock(), Plan::new(|_, _| Step::Dead));
         let log = log(&clock);
-        // The event fits, and the letter with its headers does not.
+        // The event fits, but the dead letter with its additional headers does not.
         log.refuse("payments.dlt", Refusal::LargerThan(600));
         let service = service(&database, &plan).handlers(handlers![bare]);
         let pump = Pump::of([service]).on(log.clone()).clock(clock).start().await;
@@ -53,7 +53,7 @@ async fn a_dead_letter_whose_copy_the_topic_does_not_take_stays_one_letter() {
         assert!(pump.records("payments.dlt").await.is_empty());
         assert_eq!(database.store().outbox("payments", 0, 10).await.unwrap(), []);
 
-        // The next one is on the topic again, and says so.
+        // The next one is in the topic again, as the dead letter shows.
         log.take("payments.dlt");
         let letter = letters(&pump).await.remove(0);
         assert!(pump.service("payments").retry_dead_letter(&letter.id).await.unwrap());
@@ -151,7 +151,7 @@ async fn a_log_that_is_away_is_no_condition_of_a_topic() {
     let log = log(&clock);
     let service = Service::new("payments", Database::memory());
     let pump = Pump::of([service]).on(log.clone()).clock(clock.clone()).try_start(&["orders", "payments"]).await.unwrap();
-    // Publishing fails now and then, as while brokers change places.
+    // Publishing fails now and then, as while brokers change.
     log.set(Faults { fail_publish: 0.7, ..Faults::default() });
     for number in 0..20 {
         let mut work = pump.service("payments").begin().await.unwrap();
@@ -179,7 +179,7 @@ async fn a_row_of_the_outbox_that_cannot_be_read_is_a_dead_letter_and_the_others
     };
     let pump = start().await;
     let mut work = pump.service("payments").begin().await.unwrap();
-    // The headers of the first are none of ours, the second has none. Both are of one key.
+    // The headers of the first row are invalid, the second has none. Both have the same key.
     let rows = "INSERT INTO sagas_outbox (service, topic, key, value, headers, timestamp) VALUES \
                 ('payments', 'payments', CAST('a' AS BLOB), CAST('1' AS BLOB), CAST('no' AS BLOB), 0), \
                 ('payments', 'payments', CAST('a' AS BLOB), CAST('2' AS BLOB), X'0100', 0)";

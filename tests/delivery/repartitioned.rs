@@ -1,4 +1,5 @@
-//! Partitions of a topic are added, or are gone: what is parked of a key stays one queue, in order, whoever owns which partition.
+//! Partitions of a topic are added or removed: the parked messages of a key stay one queue, in order, whichever process owns
+//! which partition.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,7 @@ fn orders() -> impl Iterator<Item = String> {
     (0..ORDERS).map(|order| format!("o{order}"))
 }
 
-/// A service in which orders with the number 1 wait as long as `outage` says.
+/// A service in which orders with the number 1 wait as long as `outage` is set.
 struct World {
     database: Database,
     clock: Clock,
@@ -50,7 +51,7 @@ impl World {
         Instance::start(service, &self.log, &self.clock, seed).await
     }
 
-    /// Publishes this number of every order; gives their partitions.
+    /// Publishes this number of every order; returns the partitions.
     async fn publish(&self, number: u32) -> BTreeMap<String, i32> {
         let mut places = BTreeMap::new();
         for order in orders() {
@@ -64,7 +65,7 @@ impl World {
         self.database.store().parked_keys("payments").await.unwrap().iter().map(|key| key.count).sum()
     }
 
-    /// Ends the outage, and waits until everything is handled, each order in order.
+    /// Ends the outage, and waits until everything is handled, each order in its order.
     async fn ends(&self, numbers: &[u32]) {
         self.outage.store(false, Ordering::SeqCst);
         advance_until(&self.clock, "everything is handled", || async { self.parked().await == 0 }).await;
@@ -108,7 +109,7 @@ async fn a_key_that_moves_to_a_new_partition_is_handled_in_order_by_one_instance
     }
 }
 
-/// The old partition is one instance's and the new one is another's, which has nothing of the key in its index.
+/// One process owns the old partition and another the new one, whose index does not contain the key.
 #[tokio::test]
 async fn a_key_that_moves_to_the_partition_of_another_instance_waits_there() {
     for handlers in [handlers![bare], handlers![calling]] {
@@ -135,7 +136,7 @@ async fn a_key_that_moves_to_the_partition_of_another_instance_waits_there() {
     }
 }
 
-/// The topic is recreated with fewer partitions: what is parked of those that are gone is tried all the same, and so is a dead letter.
+/// The topic is recreated with fewer partitions: parked messages of removed partitions are still tried, and so is a dead letter.
 #[tokio::test]
 async fn what_is_parked_of_a_partition_that_is_gone_is_handled() {
     for instances in 1..=2 {
@@ -157,8 +158,8 @@ async fn what_is_parked_of_a_partition_that_is_gone_is_handled() {
     }
 }
 
-/// Two instances that come and go, failing handlers, and a topic that is doubled while keys are parked, from a seed. What was published
-/// before it grows is taken before: between partitions the log has no order.
+/// Two processes that come and go, failing handlers, and a topic whose partitions are doubled while keys are parked, at random
+/// from a seed. All messages published before the change are consumed before it, because the log has no order between partitions.
 async fn grows(seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (clock, draws) = (clock(), std::sync::Mutex::new(rng.fork()));

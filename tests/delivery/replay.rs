@@ -1,4 +1,4 @@
-//! A range of a topic is read once more, for one service.
+//! A service handles a range of a topic again.
 
 use std::{
     sync::{
@@ -41,7 +41,7 @@ fn again(offset: i64) -> ReplayRequest {
     ReplayRequest { again: true, ..from(offset) }
 }
 
-/// A service that has handled orders a and b, numbers 0 to 4 of each.
+/// Starts a service that has handled orders a and b, numbers 0 to 4 of each.
 async fn handled(database: &Database, plan: &Plan, handlers: impl IntoIterator<Item = sagas::handler::Handler>) -> Pump {
     let pump = Pump::of([service(database, plan).handlers(handlers).settings(settings())]).start().await;
     for number in 0..5 {
@@ -92,7 +92,7 @@ async fn what_was_handled_is_handled_again_in_the_order_of_its_key() {
         let pump = handled(&database, &plan, handlers![writing]).await;
         pump.publish(&placed("a", 5)).await;
         pump.run_until_quiet().await;
-        // Offsets 2 to 9: numbers 1 to 4 of both.
+        // Offsets 2 to 9 are the numbers 1 to 4 of both.
         let request = ReplayRequest { to: Some(ReplayPoint::Offset(10)), ..again(2) };
         let dry = pump.service("payments").plan_replay(&request).await.unwrap();
         assert_eq!((dry[0].from, dry[0].to, dry[0].records(), &dry[0].id), (2, 10, 8, &None));
@@ -103,7 +103,7 @@ async fn what_was_handled_is_handled_again_in_the_order_of_its_key() {
         assert_eq!(plan.numbers("b"), [0, 1, 2, 3, 4, 1, 2, 3, 4]);
         assert_eq!((replay.resume, replay.applied), (Some(11), Some(11)));
         assert_eq!(pump.published::<Charged>().await.len(), 11 + 8, "its events are published again");
-        // Once more is once more.
+        // A second replay handles the range a second time.
         pump.service("payments").replay(&ReplayRequest { to: Some(ReplayPoint::Offset(3)), ..again(2) }).await.unwrap();
         until_ended(&pump, ReplayState::Done).await;
         assert_eq!(plan.numbers("a").len() + plan.numbers("b").len(), 11 + 8 + 1);
@@ -138,7 +138,7 @@ async fn what_was_never_handled_is_handled() {
         let clock = clock();
         let log = Arc::new(Memory::with_clock(clock.clone()));
         let plan = Plan::done();
-        // A program that does not know the type skips it.
+        // A program that does not know the type skips the record.
         let of = |handlers: Vec<sagas::handler::Handler>| service(&database, &plan).handlers(handlers).settings(settings());
         let pump = Pump::of([of(handlers![noting].into())]).on(log.clone()).clock(clock.clone()).start().await;
         for number in 0..3 {
@@ -173,7 +173,7 @@ async fn what_is_parked_is_handled_once() {
         for _ in 0..3 {
             pump.advance(Duration::from_secs(5)).await;
         }
-        // 0 to 2 wait behind what is parked, and follow it.
+        // 0 to 2 wait behind the parked message, and follow it.
         assert_eq!(plan.numbers("a"), [0, 1, 2, 3, 3, 4, 0, 1, 2]);
         assert_eq!(plan.numbers("b"), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
         pump.stop().await;
@@ -267,7 +267,7 @@ async fn a_replay_that_is_broken_off_goes_on_after_a_start_and_does_nothing_twic
         let payments = handle.service("payments").unwrap().clone();
         until("it is done", async || payments.replays(true, 1).await.unwrap().is_empty()).await;
         let numbers = plan.numbers("a");
-        // What had committed is known, though its claim is of the replay.
+        // A committed message is known, although its claim belongs to the replay.
         assert!(numbers == [2, 3, 4] || numbers == [0, 1, 2, 3, 4] && numbers.len() == 5, "{numbers:?}");
         let replay = payments.replays(false, 1).await.unwrap().remove(0);
         assert_eq!((replay.state, replay.applied), (ReplayState::Done, Some(5)));
@@ -276,7 +276,7 @@ async fn a_replay_that_is_broken_off_goes_on_after_a_start_and_does_nothing_twic
     }
 }
 
-/// Waits at the gate before it begins its transaction, where the plan has it hang.
+/// Waits at the gate before it begins its transaction, where the plan makes it hang.
 #[handler(timeout = "1h")]
 async fn waiting(
     On(placed): On<Placed>,
@@ -320,7 +320,7 @@ async fn it_can_be_cancelled_and_the_partition_goes_on_where_it_was() {
     pump.run_until_quiet().await;
     assert_eq!(plan.numbers("a").last(), Some(&9));
     let replay = replays(&pump).await.remove(0);
-    // What was taken of the range is done: that was all of it, or not.
+    // The messages taken from the range are done: all of the range, or a part of it.
     assert!(matches!(replay.state, ReplayState::Cancelled | ReplayState::Done), "{replay:?}");
     assert_eq!((replay.resume, replay.applied.unwrap() >= 5), (Some(5), true));
     pump.stop().await;
@@ -337,7 +337,7 @@ async fn another_instance_carries_it_out_and_takes_it_over() {
         publisher.publish(&placed("a", number)).await;
     }
     until("all are handled", async || plan.numbers("a").len() == 5).await;
-    // The second has no partition, and is asked.
+    // The second process has no partition, and receives the request.
     let second = start(&database, &plan, &clock, log.clone()).await;
     second.service("payments").unwrap().replay(&again(3)).await.unwrap();
     let payments = second.service("payments").unwrap().clone();
@@ -378,7 +378,7 @@ async fn faults_of_the_log_and_the_database_make_a_replay_neither_less_nor_more(
     }
 }
 
-/// The database takes the refusal late, and records come meanwhile.
+/// The database writes the refusal late, and records arrive meanwhile.
 #[tokio::test]
 async fn a_partition_is_read_on_while_its_replay_is_refused() {
     let (faults, clock, plan) = (store::Faults::default(), clock(), Plan::done());
@@ -392,7 +392,7 @@ async fn a_partition_is_read_on_while_its_replay_is_refused() {
         pump.publish(&placed("a", number)).await;
     }
     pump.run_until_quiet().await;
-    // Asked for from outside, which does not look at the log: there is nothing as young.
+    // A request from outside, which does not check the log: no record is as recent as its start.
     let replay = Replay {
         id: sagas::store::ReplayId::new("r"),
         partition: sagas::message::TopicPartition::new("orders", 0),

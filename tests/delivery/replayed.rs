@@ -1,4 +1,4 @@
-//! The message of a dead letter, produced again under its own identity: it was never handled, so it is no duplicate.
+//! The message of a dead letter, produced again with its own id: it was never handled, so it is not a duplicate.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::support::{
     *,
 };
 
-/// A record of an order as another system publishes it. `number` 0 is what handlers give up.
+/// A record of an order as another system publishes it. Handlers give up `number` 0.
 fn foreign(id: &str, key: &str, number: u32) -> Record {
     let value = format!(r#"{{"order_id":"{key}","number":{number}}}"#);
     let named = [("ce_id", id), ("ce_source", "elsewhere"), ("ce_type", "Placed")];
@@ -68,7 +68,7 @@ async fn a_mended_copy_is_handled_once_and_settles_the_letter() {
             assert_eq!(metric(payments, "sagas_dead_letters_open", ""), 0.0);
             assert_eq!(metric(payments, "sagas_dead_letters_settled_total", "how=\"replayed\""), 1.0);
 
-            // A further copy is a duplicate, as the inbox says.
+            // A further copy is a duplicate according to the inbox.
             publish(&pump, foreign("m-1", "a", 8)).await;
             assert_eq!(plan.numbers("a"), [0, 7]);
             assert_eq!(metric(payments, "sagas_deliveries_total", "outcome=\"duplicate\""), 1.0);
@@ -108,7 +108,7 @@ async fn the_headers_of_a_letter_do_not_grow_however_often_its_copy_fails_again(
     publish(&pump, foreign("m-1", "a", 0)).await;
     let mut sizes = Vec::new();
     for _ in 0..4 {
-        // The record of the dead letter topic, as a script of an operator produces it back.
+        // The record of the dead letter topic, as an operator's script produces it again.
         let letter = pump.records("payments.dlt").await.pop().unwrap();
         let mut names: Vec<_> = letter.record.headers.iter().map(|header| header.name.clone()).collect();
         sizes.push(names.len());
@@ -185,12 +185,12 @@ async fn of_two_copies_one_is_handled() {
             let plan = giving_up();
             let pump = start(&database, &plan, handlers.clone()).await;
             publish(&pump, foreign("m-1", "a", 0)).await;
-            // Under two keys, so that nothing but the letter keeps them apart.
+            // With two keys, so that only the dead letter serializes them.
             for key in ["a", "b", "c", "d"] {
                 pump.publish_record(foreign("m-1", key, 1)).await;
             }
             pump.run_until_quiet().await;
-            // Handlers without a transaction are called side by side, and one of them begins its transaction.
+            // Handlers without a transaction are called in parallel, and one of them begins its transaction.
             assert!(plan.calls().len() >= 2);
             assert_eq!(pump.published::<Charged>().await.len(), 1);
             assert_eq!(states(&pump).await, [DeadLetterState::Replayed]);
@@ -211,7 +211,7 @@ async fn a_copy_of_what_was_retried_and_handled_is_a_duplicate() {
             broken.store(false, Ordering::SeqCst);
             let id = letters(&pump).await[0].id.clone();
             assert!(pump.service("payments").retry_dead_letter(&id).await.unwrap());
-            // The retry is not done yet when the copy comes.
+            // The retry is not finished yet when the copy arrives.
             publish(&pump, foreign("m-1", "a", 2)).await;
             assert_eq!((plan.numbers("a"), states(&pump).await), (vec![1, 1], vec![DeadLetterState::Retried]));
             assert_eq!(pump.published::<Charged>().await.len(), 1);
@@ -296,7 +296,7 @@ async fn a_copy_under_another_key_frees_the_one_that_was_held() {
     }
 }
 
-/// Every second call of the database fails at the place that the test names: the copy is handled once all the same.
+/// Every second call of the database fails at the place that the test names: the copy is still handled once.
 #[tokio::test]
 async fn faults_between_the_claim_and_the_letter_handle_it_once() {
     for fault in [Fault::Claim, Fault::Append, Fault::Commit, Fault::LoseAnswer, Fault::Begin] {
@@ -326,7 +326,7 @@ async fn faults_between_the_claim_and_the_letter_handle_it_once() {
     }
 }
 
-/// An operator retries the letter while its copy comes: one of the two is handled.
+/// An operator retries the dead letter while its copy arrives: one of the two is handled.
 #[tokio::test]
 async fn a_retry_at_the_same_moment_handles_it_once() {
     for handlers in [handlers![bare], handlers![calling]] {
@@ -369,7 +369,7 @@ async fn a_copy_that_waits_for_its_retry_is_handled_when_that_comes() {
             let pump = start(&database, &plan, handlers.clone()).await;
             publish(&pump, foreign("m-1", "a", 0)).await;
             publish(&pump, foreign("m-1", "a", 3)).await;
-            // While it waits it is claimed: nothing answers a letter any more.
+            // It is claimed while it waits, so no copy settles a dead letter any more.
             publish(&pump, foreign("m-1", "a", 4)).await;
             pump.advance(Duration::from_secs(4)).await;
             assert_eq!((plan.numbers("a"), states(&pump).await), (vec![0, 3, 3], vec![DeadLetterState::Replayed]));

@@ -1,4 +1,4 @@
-//! An app that ends and starts again on what it left.
+//! An app stops, and starts again on the data that it left.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ async fn parked_messages_are_carried_on_with() {
         let plan = Plan::new(|placed, meta| if placed.number == 0 && meta.attempt < 3 { Step::Retry } else { Step::Done });
         let clock = clock();
         let log = Arc::new(Memory::with_clock(clock.clone()));
-        // Another seed for each, or the second would give its messages the identities of the first's.
+        // Another seed for each start; otherwise the second would use the message ids of the first.
         let start = |seed| {
             let service = service(&database, &plan).handlers(handlers![bare]);
             Pump::of([service]).on(log.clone()).clock(clock.clone()).seed(seed).start()

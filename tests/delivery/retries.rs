@@ -1,4 +1,4 @@
-//! A message that fails is tried again later, and its key waits for it.
+//! A failed message is tried again later, and its key waits for it.
 
 use std::time::Duration;
 

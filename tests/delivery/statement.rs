@@ -1,5 +1,5 @@
-//! A statement that PostgreSQL gives up, while it is well, is a failed attempt of the message whose handler ran it, and of no other; the
-//! outside is not called again and again for it.
+//! A statement that a healthy PostgreSQL cancels is a failed attempt of the message whose handler ran it, and of no other; the
+//! other system is not called repeatedly for it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::*;
 
 const SLOW: &str = "slow";
 
-/// Rows of the key `slow` take longer than a statement may: those of the handler, or those of the framework.
+/// Rows with the key `slow` exceed the statement timeout: those of the handler, or those of the framework.
 const TABLES: [&[Migration]; 2] = [
     &[Migration {
         version: 1,
@@ -30,7 +30,7 @@ const TABLES: [&[Migration]; 2] = [
     }],
 ];
 
-/// How often the slow message's handler was called until it was given up.
+/// Returns how often the handler of the slow message was called until the message was given up.
 async fn calls_of_the_slow_one(handlers: [Handler; 1], tables: &'static [Migration]) -> usize {
     let schema = Schema::new();
     let database = Database::open(&format!("{}&options=-c%20statement_timeout%3D300", schema.url())).await.unwrap();

@@ -1,14 +1,17 @@
-//! A stop is bounded in time, and what it leaves is done after the next start.
+//! A stop ends in bounded time, and the work that it leaves is done after the next start.
 
 use std::sync::Arc;
 
 use sagas::{App, Settings, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::Semaphore;
 
-use crate::support::{
-    instance::{Instance, publish},
-    store::{Fault, Faults, failing},
-    *,
+use crate::{
+    log_lines::Lines,
+    support::{
+        instance::{Instance, publish},
+        store::{Fault, Faults, failing},
+        *,
+    },
 };
 
 #[handler(timeout = "1h")]
@@ -49,7 +52,11 @@ async fn what_is_not_finished_in_time_is_done_after_the_next_start() {
     }
     until("a handler runs", || async { !plan.calls().is_empty() }).await;
     let began = tokio::time::Instant::now();
+    let (lines, guard) = Lines::heard(tracing::Level::WARN);
     assert!(!handle.stop().await, "it says that not everything ended");
+    drop(guard);
+    let left = lines.with("the service has stopped before it had finished");
+    assert!(left.len() == 1 && left[0].contains("being handled"), "{left:?}");
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
 
     gate.add_permits(1_000);
@@ -76,7 +83,7 @@ async fn what_runs_is_finished_and_committed() {
     assert_eq!(plan.calls().len(), 1);
 }
 
-/// Nothing is waited for that does not come: what could not be written is given back.
+/// A stop does not wait for a database that is down: what could not be written is returned.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_database_that_is_down() {
     for handlers in [handlers![writing].to_vec(), handlers![calling].to_vec()] {

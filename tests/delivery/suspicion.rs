@@ -1,4 +1,5 @@
-//! A database that does not commit a certain message, says that it is well, and says of no commit whose fault it is.
+//! A database does not commit the effect of a certain message, although it reports that it is healthy, and no commit shows which
+//! message is the cause.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::support::{
 
 const MESSAGES: u32 = 10;
 
-/// Messages of ten keys, one of which has an effect that never commits, at once.
+/// Starts a service with messages of ten keys at once, one of which has an effect that never commits.
 async fn one_of_them_poisoned(database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
     let clock = clock();
     let log = Arc::new(Memory::with_clock(clock.clone()));
@@ -43,7 +44,7 @@ async fn a_batch_that_fails_while_the_database_is_well_is_run_one_by_one() {
             let pump = one_of_them_poisoned(&database, &faults, &plan, handlers.clone()).await;
             let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize - 1 };
             advance_until(pump.clock(), "the others are done", others).await;
-            // It is put off, so that it takes nobody's place.
+            // The message is put off, so that it takes no place of others.
             let parked = || async { database.store().parked_keys("payments").await.unwrap().len() == 1 };
             advance_until(pump.clock(), "it waits", parked).await;
             let parked = database.store().parked("payments", "orders", b"o4", 1).await.unwrap();

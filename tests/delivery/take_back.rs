@@ -1,4 +1,4 @@
-//! A message that fails after it has written takes back its own writes and nobody else's.
+//! A message that fails after it has written loses its own writes only.
 
 use std::time::Duration;
 

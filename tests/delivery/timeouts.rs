@@ -1,4 +1,4 @@
-//! A handler that is still in a statement when its time is up.
+//! A handler that is in the middle of a statement when its time is up.
 
 use std::sync::{
     Arc,
@@ -14,13 +14,13 @@ use sagas::{
 
 use crate::support::*;
 
-/// A statement without an end, and whether it has begun.
+/// A statement that does not end, and whether it has begun.
 #[derive(Clone)]
 struct Endless(&'static str, Arc<AtomicBool>);
 
 impl Endless {
     async fn run(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
-        // Nothing is awaited between here and the statement.
+        // Nothing is awaited between this line and the statement.
         self.1.store(true, Ordering::SeqCst);
         sqlx::query::<sqlx::Any>(self.0).execute(tx).await?;
         Ok(())
@@ -88,7 +88,7 @@ async fn a_statement_that_is_running_when_the_time_is_up_is_broken_off_with_its_
     }
 }
 
-/// Fails, and its last words never end either, the first time.
+/// Fails, and its exhausted handler does not end either, the first time.
 #[handler(retry(max = 1), timeout = "30s", exhausted = never_ending)]
 async fn failing(On(placed): On<Placed>, mut tx: Tx, meta: Meta, State(plan): State<Plan>) -> Result<(), Failure> {
     plan.write(&mut tx, &placed).await?;
@@ -123,7 +123,7 @@ async fn so_are_the_last_words_of_a_message() {
         }
         until("the statement runs", || async { began.load(Ordering::SeqCst) }).await;
         clock.advance(std::time::Duration::from_secs(30));
-        // Whoever shared the commit with it tries again by the clock.
+        // The messages that shared the commit try again after a wait on the clock.
         let others = || async { rows(&database).await == [("o0".to_owned(), 0), ("o2".to_owned(), 2)] };
         advance_until(&clock, "the others are done", others).await;
         let parked = || async { !database.store().parked("payments", "orders", b"o1", 1).await.unwrap().is_empty() };

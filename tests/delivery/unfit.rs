@@ -1,4 +1,4 @@
-//! Records that do not fit: each as the wire rules say, and the flow goes on behind them.
+//! Invalid records: each is treated by the rules of the record format, and later records are handled.
 
 use sagas::{Settings, message::Record, prelude::*, testing::Pump};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -18,8 +18,8 @@ async fn cancel(On(cancelled): On<Cancelled>, State(plan): State<Plan>, meta: Me
 
 const GOOD: &[u8] = br#"{"order_id":"a","number":7}"#;
 
-/// What becomes of a bad record that is followed by a good one of the same key: whether the good one came through, the
-/// reasons in the dead letter topic, and the numbers handled.
+/// Publishes a bad record followed by a good one of the same key. Returns the reasons in the dead letter topic, and the numbers
+/// handled.
 async fn beside_a_good_one(database: Database, handlers: Vec<sagas::handler::Handler>, bad: Record) -> (Vec<String>, Vec<u32>) {
     let plan = Plan::done();
     let mut settings = Settings::default();
@@ -42,7 +42,7 @@ async fn beside_a_good_one(database: Database, handlers: Vec<sagas::handler::Han
     (reasons, plan.numbers("a"))
 }
 
-/// What it is, the handlers, the record, the reasons of its dead letters, and the numbers that are handled.
+/// A test case: its name, the handlers, the record, the reasons of its dead letters, and the numbers that are handled.
 type Case = (&'static str, Vec<sagas::handler::Handler>, Record, &'static [&'static str], &'static [u32]);
 
 #[tokio::test]

@@ -28,6 +28,23 @@ async fn rows_and_events_commit_together() {
     assert_eq!(pump.published::<Charged>().await.iter().map(|charged| charged.number).collect::<Vec<_>>(), [1, 2]);
 }
 
+/// `&mut work` is an executor, as `&mut *work` is.
+#[tokio::test]
+async fn statements_run_on_it_as_on_its_transaction() {
+    let database = sqlite().await;
+    let pump = pump(&database).await;
+    let mut work = pump.service("payments").begin().await.unwrap();
+    let insert = "INSERT INTO entries (order_id, number) VALUES ($1, 1)";
+    sqlx::query::<sqlx::Any>(insert).bind("a").execute(&mut work).await.unwrap();
+    sqlx::query::<sqlx::Any>(insert).bind("b").execute(&mut *work).await.unwrap();
+    let count = "SELECT count(*) FROM entries";
+    assert_eq!(sqlx::query_scalar::<sqlx::Any, i64>(count).fetch_one(&mut work).await.unwrap(), 2);
+    assert_eq!(rows(&database).await.len(), 0, "not before the commit");
+    work.commit().await.unwrap();
+    assert_eq!(rows(&database).await.len(), 2);
+    pump.stop().await;
+}
+
 #[tokio::test]
 async fn dropped_it_did_nothing() {
     let database = sqlite().await;
@@ -43,20 +60,20 @@ async fn dropped_it_did_nothing() {
     assert_eq!(pump.published::<Placed>().await, [placed("a", 2)]);
 }
 
-/// Polls `future` at most `times` times, then drops it.
-async fn poll_and_drop<F: Future>(future: F, times: usize) {
+/// Polls `future` at most `times` times, then drops it. Returns whether it was dropped before its end.
+pub async fn poll_and_drop<F: Future>(future: F, times: usize) -> bool {
     let mut future = Box::pin(future);
     let mut left = times;
     std::future::poll_fn(|cx| {
         if left == 0 {
-            return std::task::Poll::Ready(());
+            return std::task::Poll::Ready(true);
         }
         left -= 1;
-        let _ = future.as_mut().poll(cx).map(|_| left = 0);
+        let ended = future.as_mut().poll(cx).map(|_| false);
         cx.waker().wake_by_ref();
-        std::task::Poll::Pending
+        ended
     })
-    .await;
+    .await
 }
 
 #[tokio::test]
@@ -67,7 +84,7 @@ async fn a_commit_that_is_dropped_midway_is_all_or_nothing() {
         let mut work = pump.service("payments").begin().await.unwrap();
         place(&mut work, 1).await;
         poll_and_drop(work.commit(), times).await;
-        // Whatever became of it, it has ended when the next one begins.
+        // Whether or not it committed, it has ended when the next one begins.
         let mut work = pump.service("payments").begin().await.unwrap();
         place(&mut work, 2).await;
         work.commit().await.unwrap();

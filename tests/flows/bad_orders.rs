@@ -1,31 +1,31 @@
-//! Orders that cannot be placed: each is answered with what is wrong with it, and leaves nothing behind.
+//! Orders that cannot be placed: each answer states what is wrong, and nothing is stored.
 
 use reqwest::Method;
 use sagas_tests::{Answer, Shop, TOPICS};
 
-/// An order with `item` in place of its only item.
+/// Returns an order with `item` in place of its only item.
 fn with_item(item: &str) -> String {
     format!(r#"{{"customerId": "ada", "items": [{item}]}}"#)
 }
 
-/// An order with one field of its only item written like this.
+/// Returns an order with one field of its only item replaced.
 fn item_with(field: &str, value: &str) -> String {
     let fields = [("productId", r#""tea""#), ("quantity", "1"), ("unitPrice", "9.90")];
     let fields = fields.map(|(name, usual)| format!(r#""{name}": {}"#, if name == field { value } else { usual }));
     with_item(&format!("{{{}}}", fields.join(", ")))
 }
 
-/// An order with `more` behind its other fields.
+/// Returns an order with `more` after its other fields.
 fn and(more: &str) -> String {
     format!(r#"{{"customerId": "ada", "items": [{{"productId": "tea", "quantity": 1, "unitPrice": 9.90}}], {more}}}"#)
 }
 
-/// An order of so many items.
+/// Returns an order with `count` items.
 fn items(count: usize) -> String {
     with_item(&vec![r#"{"productId": "tea", "quantity": 1, "unitPrice": 0.01}"#; count].join(","))
 }
 
-/// An order of this customer.
+/// Returns an order of this customer.
 fn of(customer: &str) -> String {
     item_with("", "").replace(r#""ada""#, customer)
 }
@@ -89,7 +89,7 @@ async fn what_does_not_fit_names_its_field() {
         (and(r#""paymentMethod": 7"#), "paymentMethod"),
         (and(r#""paymentMethod": {"PAYPAL": null}"#), "paymentMethod"),
         (and(r#""customerId": "bob""#), "customerId"),
-        // What is small by itself and too much together.
+        // Amounts that are valid individually but too large in total.
         (with_item(r#"{"productId": "tea", "quantity": 4294967295, "unitPrice": 92233720368547.00}"#), "items"),
         (with_item(&[r#"{"productId": "tea", "quantity": 1, "unitPrice": 92233720368547758.07}"#; 2].join(",")), "items"),
     ];

@@ -1,4 +1,4 @@
-//! Requests that no service can answer: wrong paths, methods and media types.
+//! Requests that no service can answer: invalid paths, methods and media types.
 
 use reqwest::Method;
 use sagas_tests::{Answer, SERVICES, Shop, TOPICS};
@@ -16,7 +16,8 @@ async fn a_body_of_another_media_type_is_refused() {
             (Method::PUT, "payment", "/gateway"),
             (Method::PUT, "notification", "/providers"),
         ] {
-            // What a page of another site can send without asking is refused first where only operators act.
+            // A request that a page of another site can send without a preflight request is first rejected as forbidden, on
+            // routes for operators.
             let form = content_type.is_some_and(|kind| kind == "text/plain" || kind.ends_with("form-urlencoded"));
             let (status, code) = if form && method == Method::PUT { (403, "FORBIDDEN") } else { (415, "UNSUPPORTED_MEDIA_TYPE") };
             let mut request = shop.request(method, service, path).body(order.clone());

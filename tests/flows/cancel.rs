@@ -1,4 +1,4 @@
-//! Flow 5: the customer cancels while the flow runs.
+//! Scenario 5: the customer cancels while the saga runs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Row, SqliteConnection};
 use tokio::time::Instant;
 
-/// Cancels an order, without a body.
+/// Cancels an order without a request body.
 async fn cancel(shop: &Shop, order_id: &str) -> Answer {
     Answer::to(shop.request(Method::POST, "order", &format!("/orders/{order_id}/cancel"))).await
 }
@@ -29,6 +29,11 @@ async fn an_order_cancelled_while_the_gateway_is_asked_ends_at_once_and_is_refun
     shop.put("payment", "/gateway", &json!({"latencyMs": 1_000})).await.is(200);
     let order_id = shop.place("ada", "tea", 2, 9.9).await;
     payment_is(&shop, &order_id, "PROCESSING").await;
+    // The order service receives the stock's event independently.
+    eventually("the order knows that its stock is reserved", async || {
+        shop.history_types(&order_id).await.contains(&"InventoryReserved".to_owned()).then_some(())
+    })
+    .await;
     let reason = json!({"reason": "changed my mind"});
     let cancelled = shop.post("order", &format!("/orders/{order_id}/cancel"), &reason).await.is(202);
     assert_eq!((&cancelled["status"], &cancelled["reason"]), (&json!("CANCELLED"), &json!("changed my mind")));
@@ -108,14 +113,14 @@ async fn what_cannot_be_cancelled_says_why() {
     shop.close().await;
 }
 
-/// Orders in the race.
+/// The number of orders in the race.
 const RACES: u64 = 500;
-/// Orders that are on their way at the same time: on real servers fewer, for other shops share them.
+/// The number of concurrent orders: fewer on real servers, which other shops share.
 fn side_by_side() -> usize {
     if on_real_servers() { 6 } else { 16 }
 }
 
-/// The median, here and now, with as many at a time as in the race.
+/// Measures the median duration, with as many concurrent orders as in the race.
 async fn how_long_a_flow_takes(shop: &Shop) -> Duration {
     let flows = stream::iter(0..side_by_side() * 4).map(async |_| {
         let began = Instant::now();
@@ -131,8 +136,8 @@ async fn how_long_a_flow_takes(shop: &Shop) -> Duration {
     took[took.len() / 2]
 }
 
-/// Each of many customers cancels at some moment of the flow: what was answered 202 ends cancelled, what was answered 409 stands,
-/// and money and stock are where they should be.
+/// Each of many customers cancels at some time during the saga. An order whose cancel was answered 202 ends cancelled, one
+/// answered 409 stays confirmed, and money and stock are correct.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancel_wins_or_loses_its_race_against_the_payment() {
     let shop = Shop::open().await;
@@ -191,7 +196,7 @@ async fn a_cancel_wins_or_loses_its_race_against_the_payment() {
     shop.close().await;
 }
 
-/// How many charges the gateway keeps, by its own ledger.
+/// Returns the number of charges that the gateway keeps, from its ledger.
 async fn kept_by_the_gateway(shop: &Shop) -> u64 {
     const KEPT: &str = "SELECT COUNT(*) FROM gateway_charges WHERE declined IS NULL
                         AND idempotency_key NOT IN (SELECT idempotency_key FROM gateway_refunds)";

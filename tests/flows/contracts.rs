@@ -1,4 +1,4 @@
-//! The shape of every event, as other programs read it.
+//! The fields of every event, as other programs read them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,7 +6,7 @@ use sagas::time::{Clock, Timestamp};
 use sagas_tests::{Shop, TOPICS, event_type, payload};
 use serde_json::{Value, json};
 
-/// Topic, source and fields of every event that the flows here publish.
+/// Topic, source and fields of every event that the sagas here publish.
 const EVENTS: [(&str, &str, &str, &[&str]); 11] = [
     ("OrderCreated", "orders", "order", &["order_id", "customer_id", "items", "total", "payment_method"]),
     ("OrderConfirmed", "orders", "order", &["order_id", "customer_id", "total"]),
@@ -29,7 +29,7 @@ fn assert_fields(what: &str, value: &Value, expected: &[&str]) {
     assert_eq!(fields, expected, "{what}: {value}");
 }
 
-/// Flows 1, 2 and 3, a shipment, and a text message that cannot be sent.
+/// Plays scenarios 1, 2 and 3, a shipment, and a text message that cannot be sent.
 async fn play(shop: &Shop) {
     shop.put("notification", "/providers", &json!({"sms": {"outage": true}})).await.is(200);
     let happy = shop.place("ada", "tea", 2, 9.9).await;

@@ -1,4 +1,4 @@
-//! Flow 3: the customer cannot pay.
+//! Scenario 3: the payment is declined.
 
 use sagas_tests::Shop;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::trace::assert_traced;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_cannot_be_paid_is_cancelled_and_the_stock_returned() {
     let shop = Shop::open().await;
-    // 103 × 49.00 is above what the gateway accepts; 102 is not.
+    // 103 × 49.00 exceeds the limit of the gateway; 102 × 49.00 does not.
     shop.post("inventory", "/products/teapot/restock", &json!({"quantity": 200})).await.is(200);
     let order_id = shop.place("ada", "teapot", 103, 49.0).await;
     let cancelled = shop.order_is(&order_id, "CANCELLED").await;

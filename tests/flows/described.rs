@@ -1,4 +1,4 @@
-//! What the services say of themselves at `/openapi.json`, held against what they do. `scripts/openapi` does the same with requests of
+//! Compares the services' descriptions at `/openapi.json` with their behaviour. `scripts/openapi` does the same with requests of
 //! every kind.
 
 use std::{
@@ -11,10 +11,10 @@ use reqwest::Method;
 use sagas_tests::{Answer, SERVICES, Shop};
 use serde_json::{Value, json};
 
-/// Headers of every HTTP answer, which nobody describes.
+/// Headers of every HTTP answer, which descriptions omit.
 const USUAL: [&str; 4] = ["content-length", "content-type", "date", "transfer-encoding"];
 
-/// The description of a service.
+/// The OpenAPI description of a service.
 struct Described(Value);
 
 impl Described {
@@ -24,7 +24,7 @@ impl Described {
         Self(document)
     }
 
-    /// The methods of each path.
+    /// Returns the methods of each path.
     fn routes(&self) -> BTreeMap<String, BTreeSet<String>> {
         let paths = self.0["paths"].as_object().unwrap().iter();
         paths
@@ -32,7 +32,7 @@ impl Described {
             .collect()
     }
 
-    /// `answer` is one that the operation can give, down to its last field and header.
+    /// Checks that the description of the operation covers `answer`, including its fields and headers.
     fn has(&self, method: &Method, path: &str, answer: &Answer) {
         let what = format!("{method} {path}: {} {}", answer.status, answer.text);
         let mut at = format!(
@@ -85,7 +85,7 @@ impl Described {
     }
 }
 
-/// Makes every schema refuse fields that it does not name. What is put together of several is closed where it is put together.
+/// Makes every schema reject fields that it does not name. A combination of schemas is closed as a whole.
 fn close(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(close),
@@ -126,7 +126,7 @@ async fn every_route_is_described_and_no_other() {
         }
     }
     shop.close().await;
-    // The paths themselves: a route that is made by `routes!` is described, and there is no other.
+    // The paths in the source: a route made by `routes!` is described, and there are no other routes.
     let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ecommerce/src/services");
     for service in SERVICES {
         let source = fs::read_to_string(services.join(service).join("http.rs")).unwrap();
@@ -224,7 +224,7 @@ async fn answers_are_as_they_are_described() {
         let answer = Answer::to(request).await;
         assert_eq!(answer.status, status, "{method} {service}{path}: {}", answer.text);
         documents[service].has(&method, path, &answer);
-        // A body that nobody asked for is taken in, and may be too large.
+        // An unexpected body is read, and can be too large.
         let large = shop.request(method.clone(), service, &asked).header("content-type", "application/json");
         let refused = Answer::to(large.body(vec![b' '; (1 << 20) + 1])).await;
         refused.is_problem(413, "PAYLOAD_TOO_LARGE");
@@ -236,13 +236,13 @@ async fn answers_are_as_they_are_described() {
             documents[service].has(&method, path, &refused);
         }
     }
-    // What a page of another site sends, whose name was made to stand for this machine.
+    // A request with a foreign host name, as from a page of another site after DNS rebinding.
     for (service, path) in [("order", "/dead-letters"), ("order", "/check"), ("payment", "/gateway")] {
         let misdirected = Answer::to(shop.request(Method::GET, service, path).header("host", "evil.example")).await;
         misdirected.is_problem(421, "MISDIRECTED_REQUEST");
         documents[service].has(&Method::GET, path, &misdirected);
     }
-    // One that does not end: its head only.
+    // The stream does not end, so only its head is checked.
     let stream = shop.request(Method::GET, "analytics", "/analytics/stream").send().await.unwrap();
     let head = Answer { status: stream.status().as_u16(), headers: stream.headers().clone(), text: String::new() };
     documents["analytics"].has(&Method::GET, "/analytics/stream", &head);

@@ -1,4 +1,4 @@
-//! Flow 6, its first half: the payment gateway is down, orders wait, and complete when it is back.
+//! Scenario 6, first half: the payment gateway is down, orders wait, and complete when it is available again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Flow 1: goods are there, money is there, the order stands; then it is shipped.
+//! Scenario 1: goods and payment are available, the order is confirmed and then shipped.
 
 use futures_util::future::join_all;
 use reqwest::Method;

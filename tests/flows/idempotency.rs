@@ -1,4 +1,4 @@
-//! An order that is placed again under its idempotency key.
+//! An order that is placed again with its idempotency key.
 
 use std::time::Duration;
 

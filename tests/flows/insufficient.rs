@@ -1,4 +1,4 @@
-//! Flow 2: the goods are not there.
+//! Scenario 2: the goods are not available.
 
 use sagas_tests::Shop;
 use serde_json::json;

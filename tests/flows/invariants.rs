@@ -1,4 +1,4 @@
-//! The invariants hold at any time, not only when everything is quiet.
+//! The invariants hold at any time, not only when the system is idle.
 
 use futures_util::future::join_all;
 use sagas_tests::{Shop, eventually};

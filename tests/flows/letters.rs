@@ -1,4 +1,4 @@
-//! What an operator does about many dead letters, and about one whose message is mended.
+//! How an operator settles many dead letters, and one whose message is repaired.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sagas::{
 use sagas_tests::{Shop, eventually, payload};
 use serde_json::json;
 
-/// Services that handle OrderCreated.
+/// The services that handle OrderCreated.
 const READERS: [&str; 3] = ["inventory", "notification", "analytics"];
 
 fn created(id: &str, key: &str, value: String) -> Record {
@@ -42,9 +42,9 @@ async fn five_thousand_letters_are_settled_by_a_filter() {
     let looked = settle("retry", json!({"key": "key-7", "dryRun": true})).await;
     assert_eq!((&looked["matching"], looked["samples"].as_array().map(Vec::len)), (&json!(50), Some(10)));
     assert_eq!(settle("discard", json!({"key": "key-7"})).await, json!({"settled": 50, "left": 0}));
-    // What is given back is nonsense still, and open again.
+    // The retried messages are still invalid, so their dead letters are open again.
     let error = shop.list("inventory", "/dead-letters").await[0]["error"].clone();
-    // A portion at a time: an answer comes within seconds.
+    // One batch at a time, so that each answer arrives within seconds.
     for _ in 0..10 {
         assert_eq!(settle("retry", json!({"error": error, "limit": 300})).await["settled"], 300);
     }
@@ -89,7 +89,7 @@ async fn a_letter_whose_message_is_mended_and_produced_again_is_handled() {
         eventually(&what, async || (shop.count(service, "/dead-letters?state=replayed").await == 1).then_some(())).await;
         assert_eq!(shop.count(service, "/dead-letters").await, 0, "{service}");
     }
-    // Once more is a duplicate.
+    // A further copy is a duplicate.
     let after = shop.stock("tea").await;
     shop.publish(created("the-message", &order_id, value.to_string())).await;
     tokio::time::timeout(Duration::from_secs(60), shop.rest()).await.unwrap();

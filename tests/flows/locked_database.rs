@@ -1,4 +1,4 @@
-//! A database, or the log, that cannot be written for a while: somebody else holds its lock.
+//! A database, or the log, that cannot be written for a while because another connection holds its lock.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ enum Lock {
     Postgres(PgConnection),
 }
 
-/// Takes the lock of a service's database, until it is given back: nobody else can write.
+/// Locks a service's database, so that no other connection can write.
 async fn lock(shop: &Shop, service: &str) -> Lock {
     match shop.postgres().await {
         None => lock_file(shop, &format!("{service}.sqlite")).await,
@@ -27,7 +27,7 @@ async fn lock(shop: &Shop, service: &str) -> Lock {
     }
 }
 
-/// Takes the lock of a SQLite file.
+/// Locks a SQLite file.
 async fn lock_file(shop: &Shop, file: &str) -> Lock {
     let mut connection = SqliteConnectOptions::new().filename(shop.folder().join(file)).connect().await.unwrap();
     connection.execute("BEGIN IMMEDIATE").await.unwrap();
@@ -71,11 +71,11 @@ async fn requests_are_refused_in_time_and_taken_when_it_is_back() {
     let order_id = shop.post("order", "/orders", &order).await.is(202)["orderId"].as_str().unwrap().to_owned();
     shop.order_is(&order_id, "COMPLETED").await;
     assert_eq!(shop.count("order", "/orders").await, 1, "what was refused is not there");
-    assert_eq!(shop.get("order", "/health/ready").await.status, 200);
+    eventually("it is ready again", async || (shop.get("order", "/health/ready").await.status == 200).then_some(())).await;
     shop.close().await;
 }
 
-/// Longer than any single attempt waits: the flow stands still, nothing of it is given up.
+/// Longer than any single attempt waits: the saga stops, and nothing of it is given up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flow_goes_on_where_it_stood() {
     let shop = Shop::open().await;

@@ -1,4 +1,4 @@
-//! The example system over HTTP, in one process: every flow, and whatever is done to it.
+//! The example over HTTP, in one process: every scenario, and what can go wrong.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -1,4 +1,4 @@
-//! Mistakes planted in the app of the example: it does not start, and each is told with its fix.
+//! Errors planted in the app of the example: it does not start, and each error is reported with its fix.
 
 use ecommerce::{
     contracts::{OrderShipped, PlaceOrder},
@@ -6,7 +6,7 @@ use ecommerce::{
 };
 use sagas::{handler::Handler, prelude::*};
 
-/// The app, of its handlers and nothing else.
+/// The app with its handlers only.
 struct Parts {
     order: Vec<Handler>,
     inventory: Vec<Handler>,
@@ -30,7 +30,7 @@ impl Parts {
         }
     }
 
-    /// What is wrong with the app, but for the values that its handlers share.
+    /// Returns the errors of the app, without those about the missing state of handlers.
     fn problems(self) -> Vec<String> {
         let services = [
             ("order", self.order),
@@ -156,7 +156,7 @@ fn all_are_told_at_once() {
     }
 }
 
-/// What runs elsewhere and is declared as such is part of the whole.
+/// A service in another program that is declared is part of the saga.
 #[test]
 fn a_service_that_runs_elsewhere_is_declared() {
     let mut parts = Parts::new();

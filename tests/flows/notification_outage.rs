@@ -1,4 +1,4 @@
-//! Flow 4: the customer cannot be told.
+//! Scenario 4: the customer cannot be notified.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::trace::assert_traced;
 
-/// A shop whose e-mails do not go out, and an order in it whose notifications have failed.
+/// Opens a shop whose e-mails cannot be sent, with an order whose notifications have failed.
 async fn shop_with_failed_notifications() -> (Shop, String, Duration) {
     let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
     let shop = Shop::opening().clock(clock).open().await;
@@ -28,7 +28,7 @@ fn sent(kind: &str) -> (String, String) {
     (kind.to_owned(), "SENT".to_owned())
 }
 
-/// The dead letter about `topic`.
+/// Returns the dead letter of a message of `topic`.
 async fn dead_letter(shop: &Shop, topic: &str) -> Value {
     let letters = shop.list("notification", "/dead-letters").await;
     letters.into_iter().find(|letter| letter["topic"] == topic).unwrap()
@@ -45,7 +45,7 @@ async fn a_notification_fails_after_five_attempts_within_a_minute() {
         let letter = dead_letter(&shop, topic).await;
         let mut names: Vec<_> = letter.as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["at", "attempts", "error", "id", "key", "offset", "partition", "topic", "type"]);
+        assert_eq!(names, ["at", "attempts", "error", "handler", "id", "key", "offset", "partition", "topic", "type"]);
         assert_eq!((&letter["type"], &letter["key"]), (&json!(event), &json!(order_id)));
         assert_eq!(letter["attempts"], 5, "{letter}");
         assert!(letter["error"].as_str().unwrap().contains("EMAIL"), "{letter}");
@@ -60,7 +60,7 @@ async fn a_notification_fails_after_five_attempts_within_a_minute() {
         assert!(payload(&record)["error"].as_str().unwrap().contains("EMAIL"));
     }
 
-    // Nothing but the notifications is touched.
+    // Only the notifications are affected.
     let correlation_id = shop.order(&order_id).await["correlationId"].as_str().unwrap().to_owned();
     assert_traced(&shop, &order_id, &correlation_id).await;
     assert_eq!(shop.stock("tea").await, (999, 0, 1));

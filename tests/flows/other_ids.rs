@@ -1,9 +1,9 @@
-//! An event of an order comes again under another event id, as from a producer that forgot what it had sent.
+//! An event of an order arrives again with another event id, as from a producer that has lost its state.
 
 use sagas::message::{Header, Record};
 use sagas_tests::Shop;
 
-/// `record` as another event.
+/// Returns `record` with another event id.
 fn under_another_id(shop: &Shop, record: &Record) -> Record {
     let mut record = record.clone();
     record.headers.retain(|header| header.name != "ce_id");
@@ -20,7 +20,7 @@ async fn comes_again(product: &str, quantity: u32, price: f64, end: &str, topic:
     let (told, payments) = (shop.notifications(&order_id).await, shop.list("payment", "/payments").await);
     let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
 
-    // More in stock than at the first time: what was refused then would be there now.
+    // More stock than the first time: what was refused then would be available now.
     let restock = serde_json::json!({"quantity": 1000});
     shop.post("inventory", &format!("/products/{product}/restock"), &restock).await.is(200);
     let record = shop.records_of(topic, &order_id).await[number].clone();

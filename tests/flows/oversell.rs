@@ -1,10 +1,10 @@
-//! More is wanted than there is.
+//! More units are ordered than are available.
 
 use futures_util::future::join_all;
 use sagas_tests::{Shop, eventually};
 use serde_json::json;
 
-/// Of 200 orders for one of 50 units each, 50 are completed. Nothing is lost or doubled on the way.
+/// Of 200 orders for one of 50 units each, 50 are completed. Nothing is lost or duplicated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_as_many_orders_complete_as_there_are_units() {
     let shop = Shop::open().await;
@@ -26,7 +26,7 @@ async fn exactly_as_many_orders_complete_as_there_are_units() {
         assert!(order["reason"].as_str().unwrap().contains("teapot"), "{order}");
         assert!(orders.contains(&order["orderId"].as_str().unwrap().to_owned()));
     }
-    // Two notifications to each customer, whatever became of the order.
+    // Two notifications for each customer, whatever the result of the order.
     assert_eq!(shop.count("notification", "/notifications").await, 400);
     let metrics = shop.get("analytics", "/analytics/metrics").await;
     assert!(metrics.text.contains(r#""revenue":2450.00"#), "{}", metrics.text);

@@ -1,8 +1,8 @@
-//! Lists, page by page.
+//! Lists and their pages.
 
 use sagas_tests::{SERVICES, Shop};
 
-/// Every list there is.
+/// Every list of the services.
 const LISTS: [(&str, &str); 5] = [
     ("order", "/orders"),
     ("inventory", "/products"),

@@ -1,4 +1,4 @@
-//! An event of an order that nobody here knows is waited with for a minute from when it came, whatever time its sender states.
+//! An event of an unknown order waits for a minute from when it was first seen, whatever time its producer states.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use sagas::{
 use sagas_tests::Shop;
 use serde_json::json;
 
-/// As seen from a clock of 2026: the year 2099.
+/// The year 2099, seen from a clock of 2026.
 const FAR: i64 = 4_070_908_800_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,7 +30,7 @@ async fn an_event_of_an_unknown_order_is_given_up_a_minute_after_it_came() {
         key: Some(order_id.clone().into()),
         value: Some(shipped.into()),
         headers: headers.into_iter().map(|(name, value)| Header::text(name, value)).collect(),
-        // A broker takes no record of that time.
+        // A broker rejects records with that time.
         timestamp: if sagas_tests::on_real_servers() { clock.now().into() } else { LogTime::from_millis(FAR) },
     };
     shop.publish(record).await;
@@ -41,7 +41,7 @@ async fn an_event_of_an_unknown_order_is_given_up_a_minute_after_it_came() {
     let error = letters[0]["error"].as_str().unwrap();
     assert_eq!(error, format!("nobody has said who placed order {order_id}"));
 
-    // Its key is free.
+    // The key can be used.
     let next = shop.place("bob", "tea", 1, 9.9).await;
     let done = async || (shop.order(&next).await["status"] == "COMPLETED").then_some(());
     shop.pass(Duration::from_secs(1), done).await;

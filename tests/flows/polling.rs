@@ -1,10 +1,10 @@
-//! What somebody sees who looks at an order all the time.
+//! What a client sees that polls an order continuously.
 
 use futures_util::future::join_all;
 use sagas_tests::{Shop, eventually};
 use serde_json::json;
 
-/// How far a status is.
+/// Returns the rank of a status.
 fn rank(status: &str) -> u32 {
     match status {
         "CREATED" => 0,
@@ -16,7 +16,7 @@ fn rank(status: &str) -> u32 {
     }
 }
 
-/// Follows an order to its end.
+/// Polls an order until its end.
 async fn follow(shop: &Shop, order_id: &str) {
     let (mut seen, mut updated_at) = (vec!["CREATED".to_owned()], String::new());
     eventually("the order ends", async || {
@@ -28,7 +28,7 @@ async fn follow(shop: &Shop, order_id: &str) {
         if seen[seen.len() - 1] != status {
             seen.push(status.to_owned());
         }
-        // The list tells the same story.
+        // The list must agree.
         let order = shop.order(order_id).await;
         assert!(rank(order["status"].as_str().unwrap()) >= rank(status));
         (rank(status) == 3).then_some(())

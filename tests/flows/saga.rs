@@ -1,4 +1,4 @@
-//! What the order service says about the flow of an order.
+//! The order service's view of an order's saga instance.
 
 use sagas_tests::{Shop, eventually};
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ async fn every_event_of_the_flow_is_in_its_history_with_what_led_to_it() {
     shop.close().await;
 }
 
-/// What an operator does at 3 a.m.
+/// An operator gives an instance up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flow_can_be_given_up_by_hand() {
     let shop = Shop::open().await;

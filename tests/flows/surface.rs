@@ -1,4 +1,4 @@
-//! What every service shows about itself.
+//! The operational routes of every service.
 
 use reqwest::{
     Method,

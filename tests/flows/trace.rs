@@ -1,4 +1,4 @@
-//! What every record of an order's flow must say about itself.
+//! The headers of every record of an order's saga.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,10 +7,10 @@ use sagas_tests::{SERVICES, Shop, TOPICS, event_type, header, key, payload};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// Events that nothing but a request leads to.
+/// Events that only a request causes.
 const BEGINNINGS: [&str; 2] = ["OrderCreated", "OrderShipped"];
 
-/// Checks every record of the order on every topic, and gives the names of the events, by topic and in order.
+/// Checks every record of the order on every topic, and returns the names of the events by topic, in order.
 pub(crate) async fn assert_traced(shop: &Shop, order_id: &str, correlation_id: &str) -> BTreeMap<&'static str, Vec<String>> {
     let mut by_topic = BTreeMap::new();
     let mut all = BTreeMap::new();
@@ -47,7 +47,7 @@ fn assert_complete(record: &Record, order_id: &str, correlation_id: &str) {
     assert_eq!(payload(record)["order_id"], order_id, "{name}");
 }
 
-/// A record names what led to it, and belongs to the same trace.
+/// Checks that a record names its cause and belongs to the same trace.
 fn assert_caused(record: &Record, all: &BTreeMap<String, Arc<Record>>) {
     let name = event_type(record);
     let Some(cause) = record.header("ce_causationid") else {
@@ -64,7 +64,7 @@ fn trace(record: &Record) -> &str {
     header(record, "traceparent").split('-').nth(1).unwrap()
 }
 
-/// The history shows the records that changed the order, each under its id.
+/// Checks that the history contains the records that changed the order, each with its id.
 async fn assert_history_agrees(shop: &Shop, order_id: &str, correlation_id: &str, all: &BTreeMap<String, Arc<Record>>) {
     let mut last = String::new();
     for event in shop.history(order_id).await {

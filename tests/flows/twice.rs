@@ -1,4 +1,4 @@
-//! Every message comes twice, and late, from a log that fails now and then: effects happen once.
+//! Every message is delivered twice and late, from a log that fails now and then: effects happen once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use sagas::{
 use sagas_tests::{SERVICES, Shop, event_type, eventually};
 use serde_json::json;
 
-/// Everything comes twice, the second time behind other things, and much of it late.
+/// Everything is delivered twice, the second time behind other messages, and much of it late.
 fn twice_and_late() -> Faults {
     Faults {
         duplicate: 1.0,
@@ -21,7 +21,7 @@ fn twice_and_late() -> Faults {
     }
 }
 
-/// A shop on a log with `faults`.
+/// Opens a shop on a log with `faults`.
 async fn shop(faults: Faults, seed: u64) -> (Shop, Arc<Faulty>) {
     let (give, mut take) = tokio::sync::oneshot::channel();
     let wrap = move |log| {
@@ -33,7 +33,7 @@ async fn shop(faults: Faults, seed: u64) -> (Shop, Arc<Faulty>) {
     (shop, take.try_recv().unwrap())
 }
 
-/// Waits until everything has come for the second time too.
+/// Waits until everything has also been delivered the second time.
 async fn all_has_come(shop: &Shop, faulty: &Faulty) {
     eventually("nothing is held back", async || {
         shop.quiet().await;
@@ -89,7 +89,7 @@ async fn each_flow_has_its_effects_once() {
     shop.close().await;
 }
 
-/// The events of the order are published once each, and its history holds each of them once.
+/// Checks that the events of the order are published once each, and that its history contains each once.
 async fn assert_history(shop: &Shop, order_id: &str, flow: &[&str]) {
     assert_eq!(shop.history_types(order_id).await, flow);
     let mut published = Vec::new();
@@ -103,14 +103,14 @@ async fn assert_history(shop: &Shop, order_id: &str, flow: &[&str]) {
     assert_eq!(published, expected);
 }
 
-/// The customer was told of each of these once.
+/// Checks that the customer received each of these notifications once.
 async fn assert_told(shop: &Shop, order_id: &str, kinds: &[&str]) {
     let expected: Vec<_> = kinds.iter().map(|kind| ((*kind).to_owned(), "SENT".to_owned())).collect();
     assert_eq!(shop.notifications(order_id).await, expected);
     assert_eq!(shop.records_of("notifications", order_id).await.len(), kinds.len());
 }
 
-/// What is published more than once, because nobody said that it was stored, has the same id each time.
+/// A record that is published more than once, because it was not acknowledged, has the same id each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_fails_and_does_not_say_what_it_has_stored_changes_nothing() {
     let faults =
@@ -132,12 +132,12 @@ async fn a_log_that_fails_and_does_not_say_what_it_has_stored_changes_nothing() 
     }
     assert_eq!(shop.stock("tea").await, (995, 0, 5));
     assert_eq!(shop.stock("mug").await, (500, 0, 0));
-    // Two for each order that was completed or for what is short, one for each that was declined.
+    // Two for each order that was completed or out of stock, one for each that was declined.
     assert_eq!(shop.count("notification", "/notifications").await, 25);
     let metrics = shop.get("analytics", "/analytics/metrics").await.is(200);
     assert_eq!(metrics["orders"], json!({"created": 15, "completed": 5, "cancelled": 10, "inFlight": 0}));
     for service in SERVICES {
-        // On a shared database the backlog is measured now and then.
+        // On a shared database, the backlog is measured only now and then.
         eventually(&format!("{service} has nothing left to send"), async || {
             let health = shop.get(service, "/health").await.is(200);
             (health["checks"]["outbox"]["rows"] == 0).then_some(())

@@ -1,4 +1,4 @@
-//! Records that nobody should have published: they never block, and are never lost.
+//! Invalid records: they never block a key, and are never lost.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use reqwest::Method;
@@ -7,7 +7,7 @@ use sagas::time::LogTime;
 use sagas_tests::{Answer, SERVICES, Shop, header, on_real_servers, payload};
 use serde_json::{Value, json};
 
-/// Who reads which topic.
+/// The topics, and the services that consume each.
 const READERS: [(&str, &[&str]); 4] = [
     ("orders", &["inventory", "payment", "notification", "analytics"]),
     ("inventory", &["order", "payment", "notification", "analytics"]),
@@ -25,7 +25,7 @@ fn record(topic: &str, key: &[u8], value: impl Into<Vec<u8>>, headers: &[(&str, 
     }
 }
 
-/// The service's dead letters of a topic, whole.
+/// Returns the service's dead letters of a topic, complete.
 async fn dead_letters(shop: &Shop, service: &str, topic: &str) -> Vec<Value> {
     let mut whole = Vec::new();
     for letter in shop.list(service, "/dead-letters?size=500").await {
@@ -37,7 +37,7 @@ async fn dead_letters(shop: &Shop, service: &str, topic: &str) -> Vec<Value> {
     whole
 }
 
-/// The bytes that a dead letter shows.
+/// Returns the bytes that a dead letter shows.
 fn bytes_of(letter: &Value) -> Vec<u8> {
     match letter["value"].as_str() {
         Some(text) => text.as_bytes().to_vec(),
@@ -45,7 +45,8 @@ fn bytes_of(letter: &Value) -> Vec<u8> {
     }
 }
 
-/// The service has given `record` up: its dead letters show it, and its dead letter topic has it as it was. Gives the error.
+/// Checks that the service has given `record` up: its dead letters and its dead letter topic have it unchanged. Returns the
+/// error.
 async fn assert_given_up(shop: &Shop, service: &str, record: &Record) -> String {
     let value = record.value.as_ref().unwrap();
     let letters = dead_letters(shop, service, &record.topic).await;
@@ -81,7 +82,7 @@ async fn garbage_on_every_topic_is_dead_lettered_and_the_flow_goes_on() {
             published.push((record, readers));
         }
     }
-    // The same key, behind the garbage.
+    // The same key, behind the invalid record.
     shop.post("order", &format!("/orders/{order_id}/ship"), &json!({"trackingNumber": "T"})).await.is(202);
     let next = shop.place("bob", "tea", 1, 9.9).await;
     shop.order_is(&next, "COMPLETED").await;
@@ -173,7 +174,7 @@ async fn an_unknown_type_is_skipped_and_counted() {
     shop.close().await;
 }
 
-/// An order's first event, as somebody else would publish it.
+/// Returns an order's first event, as another producer would publish it.
 async fn foreign_order(shop: &Shop) -> Record {
     let order_id = shop.place("ada", "tea", 1, 9.9).await;
     shop.order_is(&order_id, "COMPLETED").await;
@@ -211,9 +212,9 @@ async fn a_record_without_headers_is_consumed_where_its_type_is_known() {
     let reserved = record("inventory", value["order_id"].as_str().unwrap().as_bytes(), value.to_string(), &[]);
     shop.publish(bare.clone()).await;
     shop.publish(reserved.clone()).await;
-    // The notification service waits for somebody to say who placed an order that nobody placed.
+    // The notification service waits for the customer of an order that was never placed.
     shop.rest().await;
-    // All of these handle several types of the topic, so they cannot know which one it is.
+    // These services handle several types of the topic, so they cannot determine which one the record is.
     for service in ["inventory", "notification", "analytics"] {
         let error = assert_given_up(&shop, service, &bare).await;
         assert!(error.contains("ce_type"), "{service}: {error}");
@@ -222,7 +223,7 @@ async fn a_record_without_headers_is_consumed_where_its_type_is_known() {
         let error = assert_given_up(&shop, service, &reserved).await;
         assert!(error.contains("ce_type"), "{service}: {error}");
     }
-    // To the payment service that topic has one type.
+    // The payment service handles one type of that topic.
     let order_id = value["order_id"].as_str().unwrap();
     assert_eq!(shop.list("payment", &format!("/payments?orderId={order_id}")).await.len(), 1);
     shop.close().await;
@@ -231,7 +232,7 @@ async fn a_record_without_headers_is_consumed_where_its_type_is_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_of_20_megabytes_is_dead_lettered_whole() {
     if on_real_servers() {
-        // A broker refuses it, unless its topic allows such records.
+        // A broker rejects it, unless its topic allows such records.
         return;
     }
     let shop = Shop::open().await;

@@ -18,19 +18,19 @@ pub struct Printed {
     pub value: String,
 }
 
-/// The brokers that the tests are given.
+/// Returns the brokers for the tests.
 pub fn brokers() -> String {
     std::env::var("SAGAS_TEST_KAFKA").unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
 }
 
-/// A name that no run has used before.
+/// Returns a name that no other run uses.
 pub fn unique(name: &str) -> String {
-    #[expect(clippy::disallowed_methods, reason = "the runs share a broker, and remember nothing of each other")]
+    #[expect(clippy::disallowed_methods, reason = "the runs share a broker, so each needs other names")]
     let run = uuid::Uuid::new_v4();
     format!("{name}-{}", run.simple())
 }
 
-/// The transport under test, and these topics, new and empty, with three partitions each.
+/// Connects the transport under test, with these topics, new and empty, with three partitions each.
 pub async fn fresh(topics: &[&str]) -> Arc<Kafka> {
     let config: KafkaConfig = format!("kafka://{}", brokers()).parse().unwrap();
     let kafka = Kafka::connect(config).await.unwrap_or_else(|error| panic!("{error}; scripts/kafka start"));
@@ -45,20 +45,20 @@ pub async fn fresh(topics: &[&str]) -> Arc<Kafka> {
     kafka
 }
 
-/// Sends `lines`, as the console producer reads them.
+/// Sends `lines`, in the format of the console producer.
 pub async fn produce(topic: &str, properties: &[&str], lines: &str) {
     let mut arguments = vec!["--topic", topic];
     arguments.extend(properties.iter().flat_map(|property| ["--property", property]));
     run("ConsoleProducer", &arguments, lines).await;
 }
 
-/// The first `count` records of `topic`.
+/// Returns the first `count` records of `topic`.
 pub async fn consume(topic: &str, count: usize) -> Vec<Printed> {
     let printed = print(topic, count).await;
     printed.lines().map(|line| read(line).unwrap_or_else(|| panic!("{line:?}"))).collect()
 }
 
-/// The first `count` records of `topic`, as the console consumer prints them. Headers may be binary.
+/// Returns the first `count` records of `topic` as the console consumer prints them. Headers can be binary.
 pub async fn print(topic: &str, count: usize) -> String {
     let count = count.to_string();
     let mut arguments = vec!["--topic", topic, "--from-beginning", "--max-messages", &count, "--timeout-ms", "20000"];
@@ -68,7 +68,7 @@ pub async fn print(topic: &str, count: usize) -> String {
     run("consumer.ConsoleConsumer", &arguments, "").await
 }
 
-/// `Partition:0 <tab> name:value,.. <tab> key <tab> value`.
+/// Parses a line `Partition:0 <tab> name:value,.. <tab> key <tab> value`.
 fn read(line: &str) -> Option<Printed> {
     let mut parts = line.splitn(4, '\t');
     let partition = parts.next()?.strip_prefix("Partition:")?.parse().ok()?;
@@ -83,7 +83,7 @@ fn read(line: &str) -> Option<Printed> {
     Some(Printed { partition, headers, key: parts.next()?.to_owned(), value: parts.next()?.to_owned() })
 }
 
-/// Runs the tool `class` with `input`, and gives what it prints.
+/// Runs the tool `class` with `input`, and returns its output.
 async fn run(class: &str, arguments: &[&str], input: &str) -> String {
     let jars = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/kafka")).arg("jars").output().await.unwrap();
     assert!(jars.status.success(), "scripts/kafka jars: {}", String::from_utf8_lossy(&jars.stderr));

@@ -1,4 +1,4 @@
-//! Records of producers that never heard of us.
+//! Records of producers that do not use this framework.
 
 use std::sync::{Arc, Mutex};
 
@@ -27,7 +27,7 @@ struct Delivered {
     parcel_id: String,
 }
 
-/// What a handler was called with: the type, the key, where it came from.
+/// A call of a handler: the type, the key, and the origin of the message.
 type Call = (&'static str, String, String);
 
 #[derive(Debug, Clone, Default)]
@@ -78,7 +78,7 @@ async fn delivered(On(delivered): On<Delivered>, meta: Meta, State(seen): State<
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn each_is_handled_passed_over_or_a_dead_letter() {
     let kafka = console::fresh(&["interop-payments", "interop-parcels"]).await;
-    // One event of the topic: no header is needed.
+    // The topic has one event, so no header is needed.
     console::produce(
         "interop-payments",
         &["parse.key=true", "null.marker=NULL"],
@@ -89,7 +89,7 @@ async fn each_is_handled_passed_over_or_a_dead_letter() {
          p-5\t{\"payment_id\":\"p-5\"}\n",
     )
     .await;
-    // Several events of the topic: the type decides.
+    // The topic has several events, so the type header decides.
     console::produce(
         "interop-parcels",
         &["parse.key=true", "parse.headers=true", "null.marker=NULL"],
@@ -114,7 +114,7 @@ async fn each_is_handled_passed_over_or_a_dead_letter() {
         at("Delivered", "c-1", "carrier"),
         at("Paid", "p-1:250", "interop-payments"),
         at("Paid", "p-2:1", "interop-payments"),
-        // The second one is the first one again.
+        // The second record is a copy of the first.
         at("Sent", "c-1", "warehouse"),
     ];
     eventually("every record to be dealt with", async || {

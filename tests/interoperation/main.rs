@@ -8,7 +8,7 @@ mod readable;
 
 use sagas::ServiceHandle;
 
-/// The sum of the series `name` whose labels contain `label`.
+/// Returns the sum of the series `name` whose labels contain `label`.
 pub fn metric(service: &ServiceHandle, name: &str, label: &str) -> f64 {
     let text = service.metrics().render();
     let series = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));

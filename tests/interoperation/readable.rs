@@ -1,4 +1,4 @@
-//! What a service publishes is read by whoever reads Kafka.
+//! Published records can be read by any Kafka consumer.
 
 use sagas::{message::Record, prelude::*, time::Clock, transport::Transport};
 use sagas_tests::eventually;
@@ -40,7 +40,7 @@ fn is_time(text: &str) -> bool {
     text.len() >= 20 && text.as_bytes()[10] == b'T' && text.ends_with('Z')
 }
 
-/// `00-<32 hexadecimal digits>-<16>-<2>`, not all of them 0.
+/// Returns whether `text` has the form `00-<32 hexadecimal digits>-<16>-<2>`, with ids that are not all zeros.
 fn is_traceparent(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
     let digits = |part: &str, count| part.len() == count && part.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
@@ -81,7 +81,7 @@ async fn the_console_consumer_shows_key_json_and_headers() {
         assert!(uuid::Uuid::parse_str(header("ce_id")).is_ok_and(|id| id.get_version_num() == 7), "{ordered:#?}");
         assert!(is_time(header("ce_time")) && is_traceparent(header("traceparent")), "{ordered:#?}");
 
-        // What followed from it is of the same flow and trace.
+        // The record that follows from it belongs to the same saga and trace.
         let invoiced = invoices.iter().find(|record| record.key == key).unwrap();
         let follows = |name: &str| invoiced.headers.get(name).map_or("", String::as_str);
         assert_eq!((follows("ce_type"), follows("ce_causationid")), ("Invoiced", header("ce_id")));
@@ -143,4 +143,15 @@ async fn a_key_has_the_partition_that_javas_clients_give_it() {
         assert!(of("ours").is_some(), "{key}");
         assert_eq!(of("ours"), of("theirs"), "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka: scripts/kafka start"]
+async fn a_start_says_which_cluster_it_is() {
+    let kafka = console::fresh(&[]).await;
+    let about = kafka.about().await.unwrap();
+    let said = format!("Apache Kafka at {}, cluster `", console::brokers());
+    let cluster = about.strip_prefix(&said).and_then(|rest| rest.split_once("`, by librdkafka ")).map(|(cluster, _)| cluster);
+    assert!(cluster.is_some_and(|cluster| !cluster.is_empty() && cluster != "unknown"), "{about}");
+    kafka.close().await;
 }

@@ -1,4 +1,4 @@
-//! `ecommerce check` and `ecommerce bench`.
+//! The commands `ecommerce check` and `ecommerce bench`.
 
 use std::{path::Path, time::Duration};
 
@@ -30,7 +30,7 @@ async fn check_asks_the_running_system_and_reads_the_data_of_a_stopped_one() {
         })
         .await;
     }
-    // It is asked, and not its folder: another one is named.
+    // The running system is queried, not the data folder: another folder is given.
     let elsewhere = folder.path().join("elsewhere");
     let (running, while_running) = check(&elsewhere, base_port).await;
     assert_eq!(running.status.code(), Some(0), "{running:#?}");

@@ -1,6 +1,6 @@
-//! `kill -9`, at any moment, again and again: whatever was acknowledged happens, and happens once.
+//! `kill -9` at random times, repeatedly: every acknowledged order takes effect, exactly once.
 //!
-//! `SAGAS_TEST_SEED` chooses other moments.
+//! `SAGAS_TEST_SEED` selects other times.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -18,22 +18,22 @@ use super::{
 
 const KILLS: usize = 20;
 const ORDERS: usize = 500;
-/// How long a bounded piece of work may take on a busy machine.
+/// How long one phase of the test can take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// When the process is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// While it starts, and takes up what the last kill left.
+    /// During the start, while it recovers from the last kill.
     Starting,
-    /// While orders are on their way.
+    /// While orders are in flight.
     Working,
-    /// When nothing is left to do.
+    /// When no work is left.
     Idle,
 }
 
 impl Moment {
-    /// Six while starting, eleven while working, three while idle, shuffled.
+    /// Returns six kills during the start, eleven during work and three when idle, shuffled.
     fn all(rng: &mut fastrand::Rng) -> Vec<Self> {
         let mut all = [vec![Self::Starting; 6], vec![Self::Working; 11], vec![Self::Idle; 3]].concat();
         assert_eq!(all.len(), KILLS);
@@ -139,7 +139,7 @@ async fn an_order_that_waits_for_the_gateway_waits_through_the_kill() {
     .await;
     program.kill().await;
 
-    // The simulated gateway is started with the program, and its outage is over.
+    // The simulated gateway starts together with the program, and without its outage.
     let mut program = Program::start(&mut serve(folder.path(), base_port));
     program.serving().await;
     ends_as(&shop, &order_id, "COMPLETED").await;

@@ -1,4 +1,4 @@
-//! What lies in the data folder of a system that does not run.
+//! Reads the data folder of a system that is not running.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 
 pub const SERVICES: [&str; 5] = ["order", "inventory", "payment", "notification", "analytics"];
 
-/// Opens the database in `data_dir/file`, for reading.
+/// Opens the database `data_dir/file` for reading.
 async fn open(data_dir: &Path, file: &str) -> SqliteConnection {
     let path = data_dir.join(file);
     let opened = SqliteConnectOptions::new().filename(&path).connect().await;
@@ -29,7 +29,7 @@ async fn number(db: &mut SqliteConnection, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(db).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// Whatever is left to do in each service's database, as `service: 3 in sagas_outbox`; nothing when all is done.
+/// Returns the unfinished work in each service's database, as `service: 3 in sagas_outbox`; nothing when all is done.
 pub async fn leftovers(data_dir: &Path) -> Vec<String> {
     let mut left = Vec::new();
     for service in SERVICES {
@@ -48,14 +48,14 @@ pub async fn leftovers(data_dir: &Path) -> Vec<String> {
     left
 }
 
-/// What the payment gateway, an outside system with a memory of its own, was asked.
+/// The requests to the payment gateway, an external system with its own storage.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Charges {
-    /// Charges, taken or declined.
+    /// The number of requested charges.
     pub asked: i64,
-    /// Orders they were for.
+    /// The number of orders they were for.
     pub orders: i64,
-    /// Charges that were taken.
+    /// The number of charges that were made.
     pub taken: i64,
 }
 
@@ -68,19 +68,19 @@ pub async fn charges(data_dir: &Path) -> Charges {
     }
 }
 
-/// How many events of each type the analytics service has counted. It adds each up blindly: only the inbox keeps an event that is
-/// delivered again from being counted again.
+/// Returns how many events of each type the analytics service has counted. It adds without checking: only the inbox prevents a
+/// redelivered event from being counted again.
 pub async fn counted(data_dir: &Path) -> BTreeMap<String, usize> {
     let mut db = open(data_dir, "analytics.sqlite").await;
     let totals: Vec<(String, i64)> = sqlx::query_as("SELECT type, total FROM event_totals").fetch_all(&mut db).await.unwrap();
     totals.into_iter().map(|(name, total)| (name, usize::try_from(total).unwrap())).collect()
 }
 
-/// What was said about an order: the event's type, and for a notification its kind.
+/// An event about an order: its type, and for a notification its kind.
 pub type Said = (String, String);
 
-/// Every event in the log by order and what it says, with the identities it was published under. A crash may put a record
-/// into the log twice; that is one event as long as its identity is the same.
+/// Returns every event in the log by order and content, with the ids it was published with. A crash can store a record in the log
+/// twice; it is one event if the id is the same.
 pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<String>> {
     let topics = ["orders", "inventory", "payments", "notifications"].map(str::to_owned);
     let log = Embedded::open(data_dir.join("log"), EmbeddedOptions::default()).await.unwrap();
@@ -114,7 +114,7 @@ pub async fn published(data_dir: &Path) -> BTreeMap<(String, Said), BTreeSet<Str
     events
 }
 
-/// Steals a unit of a product.
+/// Removes a unit of a product from the stock.
 pub async fn take_a_unit(data_dir: &Path, product_id: &str) {
     let mut db = open(data_dir, "inventory.sqlite").await;
     let taken =

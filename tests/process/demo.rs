@@ -1,4 +1,4 @@
-//! The first thing that a visitor runs: the demo, and what the program says around it.
+//! The first thing that a new user runs: the demo, and the output of the program around it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn json_lines(ended: &Ended) -> Vec<Value> {
     ended.stdout.iter().map(parse).collect()
 }
 
-/// One event of each flow that no other flow has, in the order of the demo.
+/// One event of each scenario that no other scenario has, in the order of the demo.
 const FLOWS: [&str; 3] = ["OrderConfirmed", "InventoryInsufficient", "PaymentFailed"];
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn once_plays_each_flow_though_what_it_orders_was_sold_out_before() {
 async fn once_for_machines_prints_one_json_value_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = ecommerce(["--once", "--json", "--base-port", "0", "--data-dir"]);
-    // However much is logged: logs go elsewhere.
+    // Logs do not go to standard output, however much is logged.
     let ended = Program::run(command.arg(folder.path()).env("RUST_LOG", "info"), PATIENCE).await;
     assert_eq!(ended.status.code(), Some(0), "{ended:#?}");
     let lines = json_lines(&ended);

@@ -1,7 +1,7 @@
-//! A disk without room, at the moment of a commit: the services wait, say so, and go on by themselves when there is room.
+//! The disk is full at a commit: the services wait, report it, and continue by themselves when there is space.
 //!
-//! The system refuses the process every write to a file, as it does when a quota is used up. A statement of SQLite changes pages in
-//! memory; they are written when the transaction commits, so it is the commit that fails.
+//! The operating system rejects every write of the process to a file, as when a quota is exceeded. A statement of SQLite changes
+//! pages in memory; they are written when the transaction commits, so the commit fails.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use serde_json::json;
 use super::program::serve;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Within this time of there being room, the services are ready.
+/// The services must be ready within this time after space is available.
 const RECOVERY: Duration = Duration::from_secs(15);
 const ORDERS: usize = 120;
 const SERVICES: [Service; 5] = [Service::Order, Service::Inventory, Service::Payment, Service::Notification, Service::Analytics];
 
-/// Whether the process may write to files.
+/// Sets whether the process can write to files.
 fn set_full(program: &Program, full: bool) {
     let pid = Pid::from_raw(program.pid().try_into().unwrap());
     let limit = Rlimit { current: full.then_some(0), maximum: None };
@@ -33,7 +33,8 @@ async fn a_full_disk_is_waited_for_and_costs_nothing() {
     let (folder, base_port) = (tempfile::tempdir().unwrap(), free_base_port());
     let shop = Site::at(base_port);
     let served = serve(folder.path(), base_port);
-    // A write beyond the limit is to be an error and no signal; what is ignored stays so in the program that follows.
+    // A write beyond the limit must be an error and not a signal. An ignored signal stays ignored in the program that is
+    // executed.
     let mut without_signal = command("sh", ["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
     without_signal.arg(served.as_std().get_program()).args(served.as_std().get_args());
     let mut program = Program::start(&mut without_signal);
@@ -57,7 +58,7 @@ async fn a_full_disk_is_waited_for_and_costs_nothing() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
     let placed = customers.placed();
     assert!(placed < ORDERS, "nothing is acknowledged that cannot be kept");
-    // What is there can be read meanwhile.
+    // Existing data can be read meanwhile.
     assert!(shop.count(Service::Order, "/orders").await.unwrap() >= placed);
 
     set_full(&program, false);

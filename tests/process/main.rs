@@ -1,5 +1,5 @@
-//! The example as its users meet it: a process that is started, signalled, killed, and started again on the same folder; and a program
-//! that is nothing but `App::run`.
+//! The example as its users run it, a process that is started, signalled, killed, and started again on the same folder; and a
+//! program that consists of `App::run` only.
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]

@@ -1,4 +1,4 @@
-//! What cannot work is said at once: what is wrong, where, and what to do; with the exit code that belongs to it.
+//! Errors are reported at once: what is wrong, where, and what to do, with the right exit code.
 
 use std::{fs, net::TcpListener, time::Duration};
 
@@ -7,14 +7,15 @@ use tokio::process::Command;
 
 use super::program::{ecommerce, serve};
 
-/// At once, on a machine that is busy with other tests.
+/// The time limit for an immediate error, on a machine that also runs other tests.
 const AT_ONCE: Duration = Duration::from_secs(10);
-/// Flags, settings, ports or URLs are wrong.
+/// A flag, a setting, a port or a URL is invalid.
 const WRONG_USE: i32 = 2;
-/// Anything else.
+/// Any other error.
 const FAILED: i32 = 1;
 
-/// The command ends at once with `code`, and says all of `told` on stderr; on stdout, which is for results, nothing.
+/// Checks that the command ends at once with `code`, writes all of `told` to stderr, and writes nothing to stdout, which is for
+/// results.
 async fn is_refused(mut command: Command, code: i32, told: &[&str]) -> Ended {
     let ended = Program::run(&mut command, AT_ONCE).await;
     assert_eq!(ended.status.code(), Some(code), "{ended:#?}");

@@ -1,4 +1,4 @@
-//! What operators may do on an address that others can reach, and what a container asks of its own service.
+//! The rights of operators on an address that others can reach, and the health check of a container.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -17,7 +17,7 @@ use super::program::{ecommerce, serve};
 const TOKEN: &str = "a-token-that-a-test-has-made-up";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What reads messages or acts: a call of each kind of route.
+/// Calls that read messages or act: one of each kind of route.
 const OPERATED: [(Service, Method, &str); 8] = [
     (Service::Order, Method::GET, "/check"),
     (Service::Order, Method::GET, "/dead-letters"),
@@ -40,7 +40,7 @@ const OPEN: [(Service, &str); 8] = [
     (Service::Payment, "/api/v1/docs"),
 ];
 
-/// The services on every address of this machine.
+/// Returns the command that serves on every address of this machine.
 fn open_to_others(data_dir: &Path, base_port: u16) -> Command {
     let mut command = serve(data_dir, base_port);
     command.args(["--host", "0.0.0.0"]);
@@ -58,7 +58,7 @@ async fn status(shop: &Site, (service, method, path): &(Service, Method, &str), 
     request.send().await.unwrap().status()
 }
 
-/// The paths that the order service describes, and whether it tells of a token for them.
+/// Returns the paths in the description of the order service, and whether it declares a token for them.
 async fn described(shop: &Site) -> (BTreeSet<String>, bool) {
     let document: Value = shop.http.get(shop.url(Service::Order, "/openapi.json")).send().await.unwrap().json().await.unwrap();
     let paths = document["paths"].as_object().unwrap();
@@ -88,7 +88,7 @@ async fn on_an_open_address_what_acts_takes_the_token() {
     }
     let (paths, with_a_token) = described(&shop).await;
     assert!(with_a_token && paths.contains("/check") && paths.contains("/dead-letters"), "{paths:?}");
-    // The order service asks the others with the token that it has.
+    // The order service queries the others with its own token.
     let (asked, refused) =
         (check(base_port, &["--operator-token-file", file.to_str().unwrap()]).await, check(base_port, &[]).await);
     assert_eq!(asked.status.code(), Some(0), "{asked:#?}");
@@ -137,7 +137,7 @@ async fn on_a_loopback_address_only_pages_of_other_sites_are_refused() {
     assert_eq!(own.status(), 200);
 }
 
-/// The status of the answer to a request for `target` with these header lines, and its body.
+/// Sends a request line with these header lines, and returns the status and body of the answer.
 async fn raw(shop: &Site, request: &str, headers: &str) -> (u16, String) {
     let url = reqwest::Url::parse(&shop.url(Service::Order, "/")).unwrap();
     let mut connection = TcpStream::connect(("127.0.0.1", url.port().unwrap())).await.unwrap();
@@ -171,15 +171,15 @@ async fn on_a_loopback_address_a_page_whose_name_stands_for_it_is_refused() {
         ("GET http://evil.example/dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\n"), 421),
         ("GET http://evil.example/api/v1/dead-letters HTTP/1.1", format!("Host: 127.0.0.1:{port}\r\n"), 421),
         ("GET /api/v1/sagas HTTP/1.1", "Host: evil.example\r\n".to_owned(), 421),
-        // Its requests are its own to the browser.
+        // The browser treats its requests as same-origin.
         (
             "POST /dead-letters/discard HTTP/1.1",
             format!("Host: evil.example:{port}\r\nOrigin: http://evil.example:{port}\r\nSec-Fetch-Site: same-origin\r\n"),
             421,
         ),
-        // A proxy on this machine, by which an operator comes.
+        // A proxy on this machine, through which an operator connects.
         ("GET /dead-letters HTTP/1.1", format!("Host: shop.example\r\nAuthorization: Bearer {TOKEN}\r\n"), 200),
-        // What is for everybody.
+        // Routes for everyone.
         ("GET /orders HTTP/1.1", "Host: shop.example\r\n".to_owned(), 200),
         ("GET /health/ready HTTP/1.1", "Host: order:8081\r\n".to_owned(), 200),
         ("GET /metrics HTTP/1.1", "Host: order:8081\r\n".to_owned(), 200),

@@ -1,6 +1,6 @@
-//! A program that is nothing but `App::run`, as an executable that the tests of this package can start and stop.
+//! A program that consists of `App::run` only, as an executable that the tests of this package can start and stop.
 //!
-//! `serves` has nothing to do; `starts` never comes to the end of its start; `handles` never comes to the end of a delivery.
+//! `serves` has no work; `starts` never finishes its start; `handles` never finishes a delivery.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -74,7 +74,7 @@ async fn serves(_: ServiceHandle) {
     println!("serving");
 }
 
-/// One whose stop waits an hour for what runs.
+/// Sets a stop timeout of an hour.
 fn patient(service: Service) -> Service {
     let mut settings = sagas::Settings::default();
     settings.stop_timeout_ms = 3_600_000;

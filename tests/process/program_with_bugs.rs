@@ -1,5 +1,6 @@
-//! A service with two bugs, as users write them: a handler that divides by a count which may be 0, and a job that takes the first of
-//! what may be nothing. `scripts/watch` sees by it that the alerts about panics are fired by panics. Its log and its database are in memory.
+//! A service with two bugs that users could write: a handler that divides by a count that can be 0, and a job that takes the
+//! first element of a list that can be empty. `scripts/watch` uses it to check that panics fire the alerts about panics. Its log
+//! and database are in memory.
 //!
 //! `bugs-under-test PORT`
 
@@ -7,7 +8,7 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use sagas::{prelude::*, transport::memory::Memory};
+use sagas::{Operators, prelude::*, transport::memory::Memory};
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "measurements", key = sensor)]
@@ -49,6 +50,7 @@ async fn main() {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("bugs-under-test PORT");
     let sensors = Service::new("sensors", Database::memory())
         .listen(TcpListener::bind(("127.0.0.1", port)).unwrap())
+        .operators(Operators::beside_the_routes().open_on_loopback())
         .handlers(handlers![average])
         .job(measure);
     assert!(App::new("bugs").services([sensors]).run(Arc::new(Memory::default())).await.unwrap(), "it did not end in time");

@@ -1,4 +1,4 @@
-//! `App::run` is told to stop: by what containers send and by Ctrl-C, while it serves, while it starts and while it stops.
+//! `App::run` stops on the signal of containers and on Ctrl-C, while it serves, while it starts and while it stops.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sagas_tests::process::{Program, command, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The program, as far as it says `line`.
+/// Starts the program and waits until it prints `line`.
 async fn that_says(line: &str, does: &str) -> Program {
     let program = Program::start(&mut command(env!("CARGO_BIN_EXE_app-under-test"), [does]));
     eventually(PATIENCE, line, async || match program.printed() {
@@ -44,7 +44,7 @@ async fn an_app_that_starts_stops_when_it_is_told() {
 #[tokio::test]
 async fn a_second_signal_ends_a_stop_that_takes_long() {
     let program = that_says("handling", "handles").await;
-    // One that comes before the stop has begun is none more than the first.
+    // A second signal before the stop has begun has no further effect.
     let pid = program.pid();
     let insisting = tokio::spawn(async move {
         loop {

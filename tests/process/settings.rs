@@ -1,4 +1,4 @@
-//! Where settings come from, and which comes before which.
+//! The sources of settings and their precedence.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use super::program::ecommerce;
 
-/// The data folder that the command wants, as it says when it cannot have it: each one here is below a regular file.
+/// Returns the data folder that the command uses, from its error that it cannot: each folder here is below a regular file.
 async fn wanted_data_dir(command: &mut Command) -> String {
     let ended = Program::run(command, Duration::from_secs(10)).await;
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");

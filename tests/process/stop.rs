@@ -1,4 +1,4 @@
-//! Being told to stop in the middle of work: it ends soon and well, and the next start finishes what was open.
+//! A stop in the middle of work: it ends soon and successfully, and the next start finishes the open work.
 
 use std::{
     path::{Path, PathBuf},
@@ -39,14 +39,14 @@ async fn stops_under_load_and_finishes_later(signal: &str) {
     }
 }
 
-/// What SQLite leaves beside a database that was not closed.
+/// Returns the files that SQLite leaves next to a database that was not closed.
 fn open_files(data_dir: &Path) -> Vec<PathBuf> {
     let folders = [data_dir.to_owned(), data_dir.join("log")];
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path());
     files.filter(|path| path.to_string_lossy().ends_with("-wal")).collect()
 }
 
-/// A program that is in the middle of a charge, which takes longer than any stop.
+/// Starts a program that is in the middle of a charge, which takes longer than any stop.
 async fn charging(shop: &Site, data_dir: &Path, base_port: u16) -> (Program, String) {
     let mut program = Program::start(&mut serve(data_dir, base_port));
     program.serving().await;
@@ -94,6 +94,7 @@ async fn a_second_ctrl_c_ends_it_at_once() {
     program.signal("INT").await;
     let ended = program.ends_within(Duration::from_secs(3)).await;
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    assert!(ended.stderr.contains("a second signal has ended the stop"), "{ended:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! A reader of the stream of events, while the process is killed again and again.
+//! A reader of the event stream, while the process is killed repeatedly.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -39,7 +39,7 @@ async fn five_kills_hide_nothing_and_repeat_nothing() {
         customers.allow(ORDERS / KILLS);
         customers.have_placed(kill * ORDERS / KILLS - 5, PATIENCE).await;
         program.kill().await;
-        // What was on its way when it was killed may still come.
+        // Events that were in flight at the kill may still arrive.
         while let Some(event) = stream.next().await {
             told.extend(Some(event).filter(|event| event.name == "order"));
         }
@@ -54,7 +54,7 @@ async fn five_kills_hide_nothing_and_repeat_nothing() {
     let orders = customers.leave().await;
     all_have_ended(&shop, PATIENCE).await;
 
-    // Every event that the orders have been through, once.
+    // Every event of the orders, once.
     let mut expected = 0;
     for order_id in orders.values() {
         let history = shop.get(Service::Order, &format!("/orders/{order_id}/events")).await.unwrap();
@@ -75,7 +75,7 @@ async fn five_kills_hide_nothing_and_repeat_nothing() {
         assert_eq!(last.text("status"), shop.status(order_id).await.unwrap());
     }
 
-    // And told to stop with a reader there, it does.
+    // A stop with a connected reader ends in time.
     program.signal("TERM").await;
     let ended = program.ends_within(Duration::from_secs(10)).await;
     assert_eq!(ended.status.code(), Some(0), "{ended:#?}");

@@ -1,4 +1,4 @@
-//! A collector of traces that is not there, comes, and is told the rest at the end.
+//! A collector of traces that is unavailable, becomes available, and receives the remaining spans at the stop.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::program::serve;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether health shows that the collector takes nothing.
+/// Returns whether health shows that the collector accepts nothing.
 async fn is_away(shop: &Site) -> Result<bool, String> {
     let health = shop.get(Service::Order, "/health").await?;
     Ok(health["checks"]["conditions"].to_string().contains("traces_not_taken"))
@@ -53,7 +53,7 @@ async fn a_collector_that_is_away_is_one_warning_and_takes_what_comes_when_it_is
         lines.filter(|line| line.contains(what)).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!((of_order("WARN").len(), of_order("the condition is over").len()), (1, 1), "{}", ended.stderr);
-    // The last spans of an order are told at the stop, if not before.
+    // The last spans of an order are exported at the stop, if not earlier.
     let spans = receiver.spans();
     let is_its = |span: &&Told| span.kind == "producer" && span.attribute("messaging.kafka.message.key") == order;
     let confirmed = spans.0.iter().filter(is_its).find(|span| span.attribute("sagas.event") == "OrderConfirmed");

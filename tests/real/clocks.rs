@@ -1,6 +1,6 @@
-//! Clocks of processes on one PostgreSQL differ.
+//! Several processes on one PostgreSQL with different clocks.
 //!
-//! Both processes are apps in this one, each with a clock of its own; the clock of one is five minutes ahead.
+//! Both processes are apps in this process, each with its own clock; one clock is five minutes ahead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ impl World {
     async fn start(&self, services: &[ServiceName], clock: Clock, deadline: Duration) -> Running {
         let (place, _) = self.server.rsplit_once('/').unwrap();
         let config =
-            Config::new(self.folder.path()).storage(Storage::Postgres(format!("{place}/{}?pool=6", self.name).parse().unwrap()));
+            Config::new(self.folder.path()).storage(Storage::Postgres(format!("{place}/{}?pool=9", self.name).parse().unwrap()));
         let mut config = config.transport(self.log.clone()).clock(clock).order_deadline(deadline);
         config.services = services.to_vec();
         ecommerce::start(config).await.unwrap_or_else(|error| panic!("{error}"))
@@ -103,7 +103,7 @@ async fn no_order_is_cancelled_because_the_clock_of_another_instance_is_ahead() 
     world.end().await;
 }
 
-/// The clock of an instance is set while it runs: its deadlines end when they should.
+/// The clock of a process is set while it runs: its deadlines still end in time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_clock_that_is_set_moves_no_deadline() {

@@ -1,4 +1,4 @@
-//! More is wanted than there is, of two inventories that share the stock.
+//! More units are ordered than are available, from two inventory processes that share the stock.
 
 use futures_util::{StreamExt, stream};
 use sagas_tests::process::{Service, Site, all_have_ended, eventually, place};
@@ -16,8 +16,8 @@ async fn two_inventories_sell_exactly_what_there_is() {
     let split = Service::ALL.map(|service| (0, vec![service]));
     let mut fleet = Fleet::of(&servers, split.into_iter().chain([(1, vec![Service::Inventory])])).await;
     fleet.start_all().await;
-    let warm_up = both_take_part(&mut fleet).await;
     let site = fleet.site();
+    let warm_up = both_take_part(&fleet.sites).await;
     stream::iter(0..ORDERS).for_each_concurrent(16, async |number| order(site, number).await).await;
     all_have_ended(site, PATIENCE).await;
 
@@ -43,38 +43,26 @@ async fn two_inventories_sell_exactly_what_there_is() {
     }
 }
 
-/// Orders what is sold out until each inventory has been asked at some time; how many orders that took. The assignment of a group counts
-/// partitions, and not what is in them: one member may have those of `orders`, and the other those of a topic in which nothing is. So where
-/// one has had nothing for a while, the second comes and goes once more, and they are shared out anew.
-async fn both_take_part(fleet: &mut Fleet) -> usize {
-    /// An order of [`Fate::OutOfStock`], by its number.
+/// Orders a sold-out product until both inventory processes have handled an order; returns how many orders that took.
+async fn both_take_part(sites: &[Site]) -> usize {
+    /// The number of an order of [`Fate::OutOfStock`].
     const SOLD_OUT: usize = 1;
-    /// Orders, after which the second comes and goes.
-    const PATIENT: usize = 100;
-    let second = fleet.members.len() - 1;
-    let mut asked = [false; 2];
-    for orders in 1..=20 * PATIENT {
-        place(fleet.site(), SOLD_OUT + 5 * orders).await;
-        for (asked, inventory) in asked.iter_mut().zip(&fleet.sites) {
-            *asked |= handled(inventory).await > 0.0;
-        }
-        if asked == [true; 2] {
-            return orders;
-        }
-        if orders % PATIENT == 0 {
-            fleet.stop(second, PATIENCE).await;
-            fleet.launch(second);
-            fleet.all_serve().await;
-        }
-    }
-    panic!("one of two inventories is never asked: {asked:?}");
+    let mut orders = 0;
+    eventually(PATIENCE, "both inventories take part", async || {
+        place(&sites[0], SOLD_OUT + 5 * orders).await;
+        orders += 1;
+        let (first, second) = (handled(&sites[0]).await, handled(&sites[1]).await);
+        (first > 0.0 && second > 0.0).then_some(()).ok_or_else(|| format!("{orders} orders, {first} and {second} messages"))
+    })
+    .await;
+    orders
 }
 
 async fn handled(inventory: &Site) -> f64 {
     oracle::counted(inventory, Service::Inventory, "sagas_deliveries_total", "").await
 }
 
-/// Places an order, asking again under the same key while the service is busy.
+/// Places an order, and repeats it with the same key while the service is overloaded.
 async fn order(site: &Site, number: usize) {
     let item = json!({"productId": "teapot", "quantity": 1, "unitPrice": 49.0});
     let order = json!({"customerId": format!("customer-{number}"), "items": [item]});

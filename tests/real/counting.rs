@@ -1,4 +1,4 @@
-//! The order of a key, with many events of each key on their way and several instances that publish and handle them.
+//! The order within a key, with many events of each key in flight and several processes that publish and handle them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,8 +17,8 @@ const KILLS: usize = 10;
 const KEYS: i64 = 40;
 const LIMIT: i64 = 250;
 
-/// Three processes count the same keys up, and publish each count; the same three take the counts down. Ten times, one of them is
-/// killed and started again.
+/// Three processes increment counters by key and publish each count; the same three record the counts. One of them is killed and
+/// restarted ten times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Apache Kafka and PostgreSQL: scripts/kafka start, scripts/postgres start"]
 async fn what_several_instances_publish_of_a_key_keeps_its_order_through_kills() {
@@ -33,7 +33,7 @@ async fn what_several_instances_publish_of_a_key_keeps_its_order_through_kills()
     let began = Instant::now();
     eventually(PATIENCE, "they count", async || (sum(&database, "sink.seen").await? > 0).then_some(()).ok_or("0".into())).await;
     for kill in 1..=KILLS {
-        // At any moment, of the start too.
+        // At any time, also during the start.
         sleep(Duration::from_millis(rng.u64(200..2_500))).await;
         let victim = rng.usize(0..instances.len());
         let (up, down) = (sum(&database, "source.counters").await.unwrap(), sum(&database, "sink.seen").await.unwrap());
@@ -70,7 +70,7 @@ async fn surprises(database: &str) -> Vec<(String, i64, i64)> {
     sqlx::query_as("SELECT key, last, n FROM sink.surprises").fetch_all(&mut db).await.unwrap()
 }
 
-/// Where a record is in the topic again, after a crash, it is the same one, and only its first place counts.
+/// After a crash, a record can be in the topic twice with the same id; only its first position counts.
 fn every_key_counts_up(records: &[Published]) {
     let (mut last, mut ids) = (BTreeMap::<_, i64>::new(), BTreeMap::new());
     for record in records {

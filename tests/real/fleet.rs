@@ -1,4 +1,4 @@
-//! Processes of the example on the same servers, which come and go by a test's wish.
+//! Processes of the example on shared servers, which a test starts and stops.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,17 +8,17 @@ use super::servers::Servers;
 
 /// Processes on the same servers.
 pub struct Fleet {
-    /// Where each set of the services answers.
+    /// The base ports of each set of services.
     pub sites: Vec<Site>,
     pub members: Vec<Member>,
     broker: String,
     database: String,
     data_dir: PathBuf,
-    /// Where spans go: of the members in turn to each of these.
+    /// The collectors of spans: the members use them in turn.
     collectors: Vec<String>,
 }
 
-/// A process, and what it is to run.
+/// A process and its configuration.
 pub struct Member {
     pub site: usize,
     pub services: Vec<Service>,
@@ -30,7 +30,7 @@ impl Member {
         self.program.is_some()
     }
 
-    /// What it runs, for people: `inventory of site 1`.
+    /// Returns its name for people: `inventory of site 1`.
     pub fn name(&self) -> String {
         let names: Vec<_> = self.services.iter().map(|service| service.name()).collect();
         format!("{} of site {}", names.join("+"), self.site)
@@ -38,7 +38,7 @@ impl Member {
 }
 
 impl Fleet {
-    /// One process for each entry: the services it runs, of which site. Nothing is started yet.
+    /// Creates one process for each entry, with its site and its services. None is started.
     pub async fn of(servers: &Servers, members: impl IntoIterator<Item = (usize, Vec<Service>)>) -> Self {
         let members: Vec<_> = members.into_iter().map(|(site, services)| Member { site, services, program: None }).collect();
         let sites = members.iter().map(|member| member.site + 1).max().unwrap_or(0);
@@ -53,36 +53,36 @@ impl Fleet {
         }
     }
 
-    /// A process for each service of each of this many sites.
+    /// Creates a process for each service of each site.
     pub async fn split(servers: &Servers, sites: usize) -> Self {
         let members = (0..sites).flat_map(|site| Service::ALL.map(|service| (site, vec![service])));
         Self::of(servers, members).await
     }
 
-    /// All services of each of this many sites in one process.
+    /// Creates a process with all services for each site.
     pub async fn whole(servers: &Servers, sites: usize) -> Self {
         Self::of(servers, (0..sites).map(|site| (site, Service::ALL.to_vec()))).await
     }
 
-    /// Where the services are asked.
+    /// Returns the site to send requests to.
     pub fn site(&self) -> &Site {
         &self.sites[0]
     }
 
-    /// With these options in the broker's URL, of what is started from now on.
+    /// Adds these options to the broker's URL for processes started from now on.
     #[must_use]
     pub fn kafka_options(mut self, options: &str) -> Self {
         self.broker = format!("{}?{options}", self.broker);
         self
     }
 
-    /// With the spans of the members in turn to each of these collectors.
+    /// Lets the members in turn send their spans to these collectors.
     #[must_use]
     pub fn collectors(self, collectors: impl IntoIterator<Item = String>) -> Self {
         Self { collectors: collectors.into_iter().collect(), ..self }
     }
 
-    /// Starts those that are not there, side by side, and waits until they serve.
+    /// Starts all members that are not running, in parallel, and waits until they serve.
     pub async fn start_all(&mut self) {
         for index in 0..self.members.len() {
             if !self.members[index].is_up() {
@@ -92,7 +92,7 @@ impl Fleet {
         self.all_serve().await;
     }
 
-    /// Starts a member, without waiting for it.
+    /// Starts a member without waiting for it.
     pub fn launch(&mut self, index: usize) {
         let member = &self.members[index];
         assert!(!member.is_up(), "{} runs", member.name());
@@ -107,19 +107,19 @@ impl Fleet {
         self.members[index].program = Some(Program::start(&mut command));
     }
 
-    /// Waits until all that run serve.
+    /// Waits until all running members serve.
     pub async fn all_serve(&mut self) {
         for program in self.members.iter_mut().filter_map(|member| member.program.as_mut()) {
             program.serving().await;
         }
     }
 
-    /// `kill -9`.
+    /// Kills a member with `SIGKILL`.
     pub async fn kill(&mut self, index: usize) {
         self.take(index).kill().await;
     }
 
-    /// Tells a member to stop, which it has to do well and within `limit`.
+    /// Stops a member, which must end successfully within `limit`.
     pub async fn stop(&mut self, index: usize, limit: Duration) {
         let program = self.take(index);
         program.signal("TERM").await;
@@ -127,12 +127,12 @@ impl Fleet {
         assert_eq!(ended.status.code(), Some(0), "{}: {ended:#?}", self.members[index].name());
     }
 
-    /// Sends `STOP`, `CONT`, ...
+    /// Sends a signal: `STOP`, `CONT`, ...
     pub async fn signal(&self, index: usize, name: &str) {
         self.members[index].program.as_ref().expect("it runs").signal(name).await;
     }
 
-    /// The process of a member, which does not run any more for the fleet.
+    /// Takes the process of a member, which no longer belongs to the fleet.
     pub fn take(&mut self, index: usize) -> Program {
         self.members[index].program.take().expect("it runs")
     }

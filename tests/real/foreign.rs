@@ -1,4 +1,4 @@
-//! What others send to the example on Apache Kafka, and do to its topics.
+//! What other programs send to the example on Apache Kafka, and do to its topics.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use tokio::{
 
 use super::servers::{Server, folder, turn};
 
-/// How long the broker, its client and five services may take to notice something.
+/// How long the broker, its client and five services can take to notice a change.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The example with SQLite on a broker of the test's own.
+/// The example with SQLite, on a broker for one test.
 struct Shop {
     site: Site,
     program: Program,
@@ -71,7 +71,7 @@ impl Shop {
         .await;
     }
 
-    /// Whether a service is ready, and what it says.
+    /// Returns whether a service is ready, with its answer.
     async fn readiness(&self, service: Service) -> (bool, String) {
         let answer = self.site.http.get(self.site.url(service, "/health/ready")).send().await.unwrap();
         let ready = answer.status().is_success();
@@ -106,7 +106,7 @@ async fn what_a_topic_does_not_take_is_told_at_once_and_is_one_letter() {
     let first = shop.place().await;
     shop.completed(&first).await;
 
-    // 5 MB that become a few kB: the topic of orders takes them, the dead letter topics do not take their copies.
+    // 5 MB that compress to a few kB: the topic of orders accepts them, the dead letter topics reject their copies.
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &shop.address).set("compression.type", "gzip").set("message.max.bytes", "8000000");
     let producer: BaseProducer = config.create().unwrap();
@@ -136,7 +136,7 @@ async fn what_a_topic_does_not_take_is_told_at_once_and_is_one_letter() {
     }
     assert_eq!(shop.letters(Service::Inventory).await.len(), 1);
 
-    // An event of the flow that its topic does not take: the instance says so, long before its deadline.
+    // A topic rejects an event of the saga: the instance reports it, long before its deadline.
     shop.alter("payments", "max.message.bytes", "600").await;
     let stuck = shop.place().await;
     let asked = Instant::now();
@@ -152,7 +152,7 @@ async fn what_a_topic_does_not_take_is_told_at_once_and_is_one_letter() {
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     let id = shop.letters(Service::Payment).await[0]["id"].as_str().unwrap().to_owned();
     shop.alter("payments", "max.message.bytes", "1048588").await;
-    // The broker and its client learn of it within seconds: a retry before that is refused again.
+    // The broker and its client learn of the change within seconds; an earlier retry is rejected again.
     soon("the payment is taken", async || {
         if let Some(letter) = shop.letters(Service::Payment).await.first() {
             let id = letter["id"].as_str().unwrap_or(&id);
@@ -185,7 +185,7 @@ async fn a_topic_that_is_deleted_makes_every_service_on_it_unready_until_it_is_b
     }
     let payments = NewTopic::new("payments", 6, TopicReplication::Fixed(1));
     shop.admin().create_topics([&payments], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    // All that was there was handled: nothing is missing, or it is told as a gap.
+    // All records were handled: there is no gap, or it is reported as one.
     for service in on_it {
         soon("ready again", async || match shop.readiness(service).await {
             (true, _) => Ok(()),

@@ -1,4 +1,4 @@
-//! Who is frozen does not answer, and does not hang up either.
+//! A frozen server or process does not answer, and does not close its connections either.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{PATIENCE, fleet::Fleet, oracle, servers::Servers};
 
-/// The default of `stop_timeout_ms`, and what closing files and connections may take besides.
+/// The default of `stop_timeout_ms`, plus the time to close files and connections.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +31,7 @@ async fn a_frozen_broker_does_not_hold_up_the_stop() {
     oracle::all_is_well(&servers, &fleet, &orders, PATIENCE).await;
 }
 
-/// It is taken for dead; when it wakes up in the middle of its work, what it does is refused.
+/// The process is presumed dead; when it resumes in the middle of its work, its transactions are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Apache Kafka and PostgreSQL: scripts/kafka start, scripts/postgres start"]
 async fn a_process_that_is_frozen_past_its_poll_interval_does_nothing_twice() {

@@ -1,4 +1,4 @@
-//! `kill -9` of service processes, at any moment, again and again, with two instances of each service.
+//! `kill -9` of service processes at random times, repeatedly, with two processes of each service.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn twenty_kills_among_two_instances_of_each_service_lose_nothing_and_doubl
     for kill in 1..=KILLS {
         let allowed = ORDERS * kill / KILLS;
         customers.allow(allowed - ORDERS * (kill - 1) / KILLS);
-        // Anywhere from the first of these orders to the last, and a little behind it.
+        // Between the first and the last of these orders, or a little later.
         let some = rng.usize(1..=ORDERS / KILLS);
         customers.have_placed(allowed - ORDERS / KILLS + some, PATIENCE).await;
         let (victim, delay) = (rng.usize(0..fleet.members.len()), Duration::from_millis(rng.u64(0..2_500)));

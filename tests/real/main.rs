@@ -1,11 +1,11 @@
-//! The example on a real Apache Kafka and a real PostgreSQL, in several processes, while processes and servers are killed, frozen,
-//! stopped and started again under load.
+//! The example on a real Apache Kafka and a real PostgreSQL, in several processes, while processes and servers are killed,
+//! frozen, stopped and restarted under load.
 //!
-//! Every test starts servers of its own through `scripts/kafka` and `scripts/postgres`, and the tests take turns: they are about
-//! times, and each wants the whole machine. `SAGAS_TEST_SEED` chooses other moments and other victims; `SAGAS_TEST_OUTAGE_SECONDS` makes
-//! the broker stay away for longer.
+//! Every test starts its own servers with `scripts/kafka` and `scripts/postgres`. The tests run one at a time, because they
+//! measure times and each needs the whole machine. `SAGAS_TEST_SEED` selects other times and victims; `SAGAS_TEST_OUTAGE_SECONDS`
+//! extends the outage of the broker.
 //!
-//! Run them by `scripts/test-real -p sagas-tests --test real`.
+//! Run them with `scripts/test-real -p sagas-tests --test real`.
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, unreachable_pub)]
@@ -23,6 +23,7 @@ mod outages;
 mod repartitioned;
 mod scripts;
 mod servers;
+mod starts;
 mod storm;
 mod takeover;
 mod topics;
@@ -30,10 +31,10 @@ mod traces;
 
 use std::time::Duration;
 
-/// How long a bounded piece of work may take on a busy machine.
+/// How long one phase of a test can take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A generator from the seed of this run, which is printed.
+/// Returns a generator from the seed of this run, and prints the seed.
 fn seeded() -> fastrand::Rng {
     let seed = std::env::var("SAGAS_TEST_SEED").map_or(1, |seed| seed.parse().expect("SAGAS_TEST_SEED is a number"));
     println!("SAGAS_TEST_SEED={seed}");

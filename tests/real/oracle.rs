@@ -1,4 +1,4 @@
-//! What must be true when the dust has settled, whatever was killed, frozen or restarted.
+//! The checks after a test, whatever was killed, frozen or restarted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,8 +22,8 @@ use super::{
     topics::{Published, published},
 };
 
-/// Every acknowledged order ends as it should, stock and money are conserved, nothing is left to do, nothing was done twice, and
-/// the events of each key are on their topic in the order in which they were published.
+/// Checks that every acknowledged order ends as expected, stock and money are conserved, no work is left, nothing was done twice,
+/// and the events of each key are in their topic in the order in which they were published.
 pub async fn all_is_well(servers: &Servers, fleet: &Fleet, orders: &Acknowledged, patience: Duration) {
     let site = fleet.site();
     all_have_ended(site, patience).await;
@@ -47,7 +47,7 @@ pub async fn all_is_well(servers: &Servers, fleet: &Fleet, orders: &Acknowledged
     }
 }
 
-/// Nothing waits to be sent, to be tried again, or to be looked at.
+/// Checks that no event waits to be sent, no message is parked, and there is no dead letter.
 async fn nothing_is_left(site: &Site, service: Service, patience: Duration) {
     eventually(patience, "nothing is left", async || {
         let health = site.get(service, "/health").await?;
@@ -58,7 +58,7 @@ async fn nothing_is_left(site: &Site, service: Service, patience: Duration) {
     .await;
 }
 
-/// The gateway, an outside system with a memory of its own, was asked for each order that got that far, once.
+/// Checks that the gateway, an external system with its own storage, was called once for each order that got that far.
 async fn everybody_was_charged_once(database: &str, orders: &Acknowledged) {
     let [completed, _, declined] = fates(orders).map(|count| i64::try_from(count).unwrap());
     let mut db = PgConnection::connect(database).await.unwrap();
@@ -67,8 +67,8 @@ async fn everybody_was_charged_once(database: &str, orders: &Acknowledged) {
     assert_eq!(counts, (completed + declined, completed + declined, completed), "charges, orders charged, charges taken");
 }
 
-/// The events of an order on a topic, in order. A crash may put a record into the log twice, under the same identity: only its first
-/// place counts.
+/// Checks the events of an order in a topic, in order. A crash can store a record in the log twice with the same id: only its
+/// first position counts.
 fn the_topics_tell_each_story_once(records: &[Published], orders: &Acknowledged) {
     let (mut told, mut places) = (BTreeMap::<_, Vec<&str>>::new(), BTreeMap::new());
     let (mut ids, mut kinds) = (BTreeSet::new(), BTreeSet::new());
@@ -92,7 +92,8 @@ fn the_topics_tell_each_story_once(records: &[Published], orders: &Acknowledged)
     assert_eq!(ids.len(), all_events(orders), "events in all topics");
 }
 
-/// What an order of this fate makes its services say, by topic. Notifications have no order: they follow several topics.
+/// Returns the events of an order with this fate, by topic. Notifications have no order, because they are caused by several
+/// topics.
 fn story(fate: Fate) -> [(&'static str, &'static [&'static str]); 3] {
     match fate {
         Fate::Completes => [
@@ -111,7 +112,7 @@ fn story(fate: Fate) -> [(&'static str, &'static [&'static str]); 3] {
     }
 }
 
-/// The sum of a service's counter over its series with this in their labels, as `outcome="duplicate"`.
+/// Returns the sum of the service's counter over the series whose labels contain `label`, such as `outcome="duplicate"`.
 pub async fn counted(site: &Site, service: Service, counter: &str, label: &str) -> f64 {
     let response = site.http.get(site.url(service, "/metrics")).send().await.unwrap();
     let text = response.text().await.unwrap();
@@ -119,7 +120,7 @@ pub async fn counted(site: &Site, service: Service, counter: &str, label: &str) 
     of_it.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Waits until every service of a site says of itself that it is ready (`UP`), or not (`DOWN`).
+/// Waits until every service of a site reports that it is ready (`UP`), or not (`DOWN`).
 pub async fn all_say(site: &Site, status: &str, patience: Duration) {
     for service in Service::ALL {
         eventually(patience, &format!("{} says {status}", service.name()), async || {
@@ -136,7 +137,7 @@ async fn readiness(site: &Site, service: Service) -> Result<Value, String> {
     response.json().await.map_err(|error| format!("GET {url}: {error}"))
 }
 
-/// How long it takes until an order that is placed now has ended.
+/// Measures how long an order that is placed now takes to end.
 pub async fn time_to_serve(site: &Site, customers: &mut Customers, patience: Duration) -> Duration {
     let began = Instant::now();
     let before = customers.placed();

@@ -1,4 +1,4 @@
-//! Apache Kafka or PostgreSQL goes away under load, and comes back.
+//! Apache Kafka or PostgreSQL becomes unavailable under load, and then available again.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::{
 
 const RESTARTS: usize = 3;
 
-/// How long the broker is gone in [`a_broker_that_is_gone_for_long_is_waited_for`], in seconds; `SAGAS_TEST_OUTAGE_SECONDS=60` for a
-/// minute.
+/// How long the broker is stopped in [`a_broker_that_is_gone_for_long_is_waited_for`], in seconds; `SAGAS_TEST_OUTAGE_SECONDS=60`
+/// for a minute.
 const OUTAGE_SECONDS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,7 +32,7 @@ async fn three_database_restarts_under_load_lose_nothing_and_double_nothing() {
     restarts(&servers, &servers.postgres, "the database").await;
 }
 
-/// Restarts `server` in the middle of work; the second time as in a crash.
+/// Restarts `server` in the middle of work; the second time as after a crash.
 async fn restarts(servers: &Servers, server: &Server, name: &str) {
     let mut rng = seeded();
     let mut fleet = Fleet::whole(servers, 2).await;
@@ -66,7 +66,7 @@ async fn a_broker_that_is_gone_for_long_is_waited_for() {
     customers.allow(50);
     customers.have_placed(25, PATIENCE).await;
     outage(&servers.kafka, fleet.site(), "the broker", Duration::from_secs(seconds), async || {
-        // The outbox takes what is ordered meanwhile.
+        // The outbox takes the events meanwhile.
         customers.have_placed(50, PATIENCE).await;
     })
     .await;
@@ -91,7 +91,8 @@ async fn a_database_that_is_gone_is_waited_for() {
     oracle::all_is_well(&servers, &fleet, &orders, PATIENCE).await;
 }
 
-/// Stops a server for this long. Every service says that it is not ready, and, when the server is back, that it is.
+/// Stops a server for `length`. Every service must report that it is not ready and, when the server is available again, that it
+/// is.
 async fn outage(server: &Server, site: &Site, name: &str, length: Duration, meanwhile: impl AsyncFnOnce()) {
     server.run(&["stop"]).await;
     let began = Instant::now();

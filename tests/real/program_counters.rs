@@ -1,6 +1,6 @@
-//! Two services for the tests in `real` to start, any number of times, on the same servers. `source` counts keys up, and publishes
-//! each count in the transaction that made it; `sink` takes the counts of a key down, and notes every one that did not follow the
-//! one before.
+//! Two services that the tests in `real` start any number of times on the same servers. `source` increments counters by key, and
+//! publishes each count in the same transaction; `sink` consumes the counts, and records every count that does not follow its
+//! predecessor.
 //!
 //! `counters-under-test BROKER DATABASE KEYS LIMIT SEED`
 
@@ -48,7 +48,8 @@ const SINK: &[Migration] = &[Migration {
           CREATE TABLE surprises (key TEXT NOT NULL, last BIGINT NOT NULL, n BIGINT NOT NULL)",
 }];
 
-/// Counts one key up, unless it is there: whoever else counts it waits for this commit, and is published behind it.
+/// Increments one key, unless it has reached the limit. A concurrent increment waits for this commit, and its event is published
+/// later.
 async fn count_up(source: &ServiceHandle, key: &str, limit: i64) -> Result<(), Fault> {
     let mut work = source.begin().await?;
     sqlx::query("INSERT INTO counters VALUES ($1, 0) ON CONFLICT (key) DO NOTHING").bind(key).execute(&mut *work).await?;

@@ -73,7 +73,7 @@ impl World {
         (handle, kafka)
     }
 
-    /// Publishes this number of every key, as a producer that has just looked how many partitions there are.
+    /// Publishes this number of every key, with a new producer that knows the current partitions.
     async fn publish(&self, number: u32) {
         let kafka = self.kafka().await;
         let record = |key: u32| Record {
@@ -139,7 +139,7 @@ async fn keys_that_move_to_new_partitions_are_handled_in_order() {
     })
     .await;
 
-    // While it runs: the new partitions are found, and read from their first record.
+    // While the service runs, the new partitions are found and read from their first record.
     let began = tokio::time::Instant::now();
     world.grow(24).await;
     world.publish(3).await;

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener};
 
 use super::servers::{Server, folder, turn};
 
-/// What a script says of a server that does not run.
+/// The exit code of a script whose server is not running.
 const NOT_RUNNING: i32 = 3;
 
 async fn starts_and_stops(script: &str, address: &str) {
@@ -19,7 +19,7 @@ async fn starts_and_stops(script: &str, address: &str) {
     assert!(again.contains("runs already") && again.contains(&pid), "a start of what runs is fine: {again}");
     assert!(server.run(&["status"]).await.contains(&pid));
 
-    // A crash and a stop keep data and port.
+    // Data and port are kept over a crash and a stop.
     for stop in [&["stop"][..], &["stop", "--now"]] {
         server.run(stop).await;
         assert_eq!(server.try_to(&["status"]).await.0, Some(NOT_RUNNING));

@@ -1,4 +1,4 @@
-//! An Apache Kafka and a PostgreSQL of a test's own, through the scripts that users have.
+//! An Apache Kafka and a PostgreSQL for one test, started by the scripts for users.
 
 use std::{
     fs,
@@ -10,22 +10,22 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Whose turn it is.
+/// The lock for the use of the machine.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Waits for the turn to use the machine.
+/// Waits for exclusive use of the machine.
 pub async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
-/// A folder that the user `postgres` may go through to its own.
+/// Creates a folder that the user `postgres` can traverse to reach its own.
 pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     folder
 }
 
-/// Both servers, and the turn to use the machine. They end with it.
+/// Both servers, with exclusive use of the machine. Dropping this stops them.
 pub struct Servers {
     pub kafka: Server,
     pub postgres: Server,
@@ -34,7 +34,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Waits for its turn, and starts them on free ports.
+    /// Waits for exclusive use of the machine, and starts the servers on free ports.
     pub async fn start() -> Self {
         let (turn, folder) = (turn().await, folder());
         let (kafka, postgres) = (Server::new("kafka", folder.path()), Server::new("postgres", folder.path()));
@@ -42,46 +42,46 @@ impl Servers {
         Self { kafka, postgres, folder, _turn: turn }
     }
 
-    /// A folder beside the servers' data.
+    /// Returns a folder next to the servers' data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// `host:port` of Kafka.
+    /// Returns `host:port` of Kafka.
     pub async fn bootstrap(&self) -> String {
         self.kafka.run(&["address"]).await
     }
 
-    /// The URL of the database.
+    /// Returns the URL of the database.
     pub async fn database(&self) -> String {
         self.postgres.run(&["url"]).await
     }
 }
 
-/// A server with its data in a folder of its own. Removed when dropped.
+/// A server with its data in its own folder. Dropping it removes both.
 pub struct Server {
     script: PathBuf,
     data: PathBuf,
 }
 
 impl Server {
-    /// The server of that script, in a folder of its own below `folder`. It does not run yet.
+    /// Returns the server of that script, in a new folder below `folder`. It is not started.
     pub fn new(script: &str, folder: &Path) -> Self {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
         Self { script: scripts.join(script), data: folder.join(script) }
     }
 
-    /// Runs the script with these arguments, and gives what it says.
+    /// Runs the script with these arguments, and returns its output.
     ///
     /// # Panics
-    /// When it fails: no server can be started here.
+    /// Panics when the script fails: no server can be started here.
     pub async fn run(&self, args: &[&str]) -> String {
         let (code, said) = self.try_to(args).await;
         assert_eq!(code, Some(0), "{} {args:?}: {said}", self.script.display());
         said.trim_end().to_owned()
     }
 
-    /// Runs the script with these arguments; its exit code, and what it says: of a failure, the complaint.
+    /// Runs the script with these arguments; returns its exit code and its output or, after a failure, its error.
     pub async fn try_to(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = self.command(args);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -89,12 +89,12 @@ impl Server {
         (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Where its data lie.
+    /// Returns the folder of its data.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Sends `STOP`, `CONT`, .. to its process. PostgreSQL's sessions are processes of their own, and stay awake.
+    /// Sends a signal, such as `STOP` or `CONT`, to its process. Sessions of PostgreSQL are separate processes, and continue.
     pub async fn signal(&self, name: &str) {
         let pid = self.run(&["pid"]).await;
         let sent = tokio::process::Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await.unwrap();

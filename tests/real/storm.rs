@@ -1,4 +1,4 @@
-//! Members of the groups come and go, all the time.
+//! Members join and leave the groups continuously.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const ORDERS_PER_CHANGE: usize = 10;
 async fn members_that_come_and_go_under_load_lose_nothing_and_double_nothing() {
     let mut rng = seeded();
     let servers = Servers::start().await;
-    // The first stays; of the others, each is there or not.
+    // The first member stays; each of the others runs or not.
     let mut fleet = Fleet::whole(&servers, 4).await;
     fleet.launch(0);
     fleet.all_serve().await;
@@ -29,7 +29,7 @@ async fn members_that_come_and_go_under_load_lose_nothing_and_double_nothing() {
         println!("change {change:>2}: site {index} {}", if comes { "comes" } else { "goes" });
         if comes {
             fleet.launch(index);
-            // Into the middle of what the others do about it, or after it.
+            // During the rebalance of the others, or after it.
             sleep(Duration::from_millis(rng.u64(0..1_500))).await;
         } else {
             fleet.all_serve().await;
@@ -50,7 +50,7 @@ async fn members_that_come_and_go_under_load_lose_nothing_and_double_nothing() {
     println!("{CHANGES} changes and {all} orders in {:.1?}; {redelivered} messages were delivered again", began.elapsed());
 }
 
-/// The messages that an instance has seen although they had been handled.
+/// Returns the number of messages that a process has received although they had been handled.
 async fn repeats(fleet: &Fleet, index: usize) -> f64 {
     let mut sum = 0.0;
     for service in Service::ALL {

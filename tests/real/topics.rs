@@ -1,4 +1,4 @@
-//! What lies in the topics, as a plain consumer reads it.
+//! The contents of the topics, as a plain consumer reads them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,23 +10,23 @@ use rdkafka::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// How long the broker may take to give all there is.
+/// How long the broker can take to deliver all records.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A record.
+/// A published record.
 #[derive(Debug, Clone)]
 pub struct Published {
     pub topic: &'static str,
     pub partition: i32,
     pub key: String,
-    /// The identity, `ce_id`.
+    /// The message id, `ce_id`.
     pub id: String,
-    /// The event, `ce_type`.
+    /// The event's name, `ce_type`.
     pub name: String,
     pub value: Value,
 }
 
-/// All that has been published on these topics; what is of one partition in order.
+/// Returns all records of these topics; records of one partition are in order.
 pub async fn published(bootstrap: String, topics: &'static [&'static str]) -> Vec<Published> {
     let read = move || topics.iter().flat_map(|topic| read(&bootstrap, topic)).collect();
     tokio::task::spawn_blocking(read).await.unwrap()

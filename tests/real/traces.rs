@@ -9,10 +9,10 @@ use sagas_tests::{
 
 use super::{PATIENCE, fleet::Fleet, servers::Servers};
 
-/// An order that the bank declines, as [`sagas_tests::process::Fate`] has it.
+/// The number of an order whose payment is declined, according to [`sagas_tests::process::Fate`].
 const DECLINED: usize = 3;
 
-/// What is published of such an order, and the service that does, in the order of cause and effect.
+/// The events of such an order with the services that publish them, in the order of cause and effect.
 const FLOW: [(&str, &str); 5] = [
     ("order", "OrderCreated"),
     ("inventory", "InventoryReserved"),
@@ -26,7 +26,7 @@ const FLOW: [(&str, &str); 5] = [
 async fn an_order_that_is_given_up_is_one_trace_over_five_processes() {
     let servers = Servers::start().await;
     let receiver = Receiver::listen().await;
-    // Some of the processes speak gRPC, and the others HTTP.
+    // Some of the processes use gRPC, and the others HTTP.
     let mut fleet = Fleet::split(&servers, 1).await.collectors([receiver.grpc(), receiver.http()]);
     fleet.start_all().await;
     let site = fleet.site().clone();
@@ -40,7 +40,7 @@ async fn an_order_that_is_given_up_is_one_trace_over_five_processes() {
         done.then_some(()).ok_or_else(|| format!("{status}, {metrics}"))
     })
     .await;
-    // What waits for the collector is given to it before the end.
+    // A stop exports the remaining spans.
     for index in 0..fleet.members.len() {
         fleet.stop(index, Duration::from_secs(30)).await;
     }
@@ -74,7 +74,7 @@ async fn an_order_that_is_given_up_is_one_trace_over_five_processes() {
         assert_eq!(spans.parent(delivery).span, cause.span, "{steps:?}");
         assert!(delivery.attribute("messaging.kafka.offset").parse::<i64>().is_ok(), "{delivery:?}");
     }
-    // What was published was sent, and the broker said where it is.
+    // Each published event was sent, and the broker returned its position.
     for made in spans.0.iter().filter(|span| span.kind == "producer") {
         let sent = |span: &&Told| span.kind == "client" && span.parent.as_ref() == Some(&made.span);
         assert_eq!(spans.0.iter().filter(sent).count(), 1, "{made:?}");
@@ -82,7 +82,7 @@ async fn an_order_that_is_given_up_is_one_trace_over_five_processes() {
     assert!(!spans.of("notification", "process orders").is_empty() && !spans.of("analytics", "process orders").is_empty());
 }
 
-/// Writes the trace, and a picture of it, where the documentation's are taken from.
+/// Writes the trace and its picture to the folder from which the documentation takes them.
 fn keep(spans: &Spans) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("traces");
     fs::create_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! The macros in a package that depends on `sagas` under another name: nothing that is generated says `sagas` of itself.
+//! The macros in a package that depends on `sagas` under another name: the generated code never uses the name `sagas`.
 
 use flows::{handler::IntoPublished, message::EventSet, prelude::*};
 use serde::{Deserialize, Serialize};

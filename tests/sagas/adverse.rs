@@ -1,4 +1,4 @@
-//! Flows under mistakes: of handlers, of callers, and of strangers on a topic.
+//! Sagas under errors of handlers, of callers, and of other producers on a topic.
 
 use std::{
     sync::{
@@ -47,15 +47,15 @@ pub enum Place {
 }
 
 const DAY: u64 = 86_400;
-/// Instances whose pivot waits for long.
+/// Instances whose pivot waits for a long time.
 const SLOW: u64 = 100;
-/// Those whose reservation cannot be given back.
+/// Instances whose reservation cannot be released.
 const STUCK: u64 = 200;
-/// Those whose deadline's handler writes what the database refuses at the commit.
+/// Instances whose deadline handler makes a write that the database rejects at the commit.
 const POISON: u64 = 300;
-/// Those whose pivot is given up, and whose money is not given back for long.
+/// Instances whose pivot is given up, and whose refund is late.
 const BLIND: u64 = 500;
-/// Those whose pivot says so under the next instance's key.
+/// Instances whose pivot publishes its event with the next instance's key.
 const ASTRAY: u64 = 400;
 
 #[handler(step = Place::Reserve)]
@@ -99,7 +99,7 @@ async fn confirm(On(paid): On<Paid>, _tx: Tx, meta: Meta) -> Result<Confirmed, F
     }
 }
 
-/// The instances whose deadlines have been committed, as the hooks of the handler say.
+/// The instances whose deadline transactions have committed, according to the hooks of the handler.
 #[derive(Clone, Default)]
 struct Expired(Arc<Mutex<Vec<u64>>>);
 
@@ -154,7 +154,7 @@ async fn cancel(pump: &Pump, id: u64) -> Aborting {
     answer
 }
 
-/// What the only dead letter of the order service says.
+/// Returns the error of the single dead letter of the order service.
 async fn dead_letter(pump: &Pump) -> String {
     let (letters, open) = pump.service("order").dead_letters(0, 10).await.unwrap();
     assert_eq!(open, 1, "{letters:?}");
@@ -165,7 +165,8 @@ async fn view(pump: &Pump, id: u64) -> sagas::runtime::InstanceView {
     pump.service("order").sagas().find("Place", &id.to_string()).await.unwrap().unwrap()
 }
 
-/// The records of the steps are forgotten after the inbox's 14 days, the instance after 30: between, a cancel wins against a pivot.
+/// Step records are removed after 14 days like the inbox, instances after 30 days. In between, a cancel must not win against a
+/// pivot.
 #[tokio::test]
 async fn a_cancel_loses_against_a_pivot_however_long_ago() {
     let pump = pump().await;
@@ -174,7 +175,7 @@ async fn a_cancel_loses_against_a_pivot_however_long_ago() {
     assert_eq!(cancel(&pump, 1).await, Aborting::TooLate);
     for _ in 0..4 {
         pump.advance(Duration::from_secs(5 * DAY)).await;
-        // What forgets runs beside.
+        // Retention runs in parallel.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(view(&pump, 1).await.state, InstanceState::Completed, "it is still there");
@@ -182,7 +183,8 @@ async fn a_cancel_loses_against_a_pivot_however_long_ago() {
     assert_eq!(pump.published::<Cancelled>().await, []);
 }
 
-/// `abort` said `Now`, and the caller forgot to publish the abort event: nothing could move the instance, and nobody would be told.
+/// `abort` returned `Now`, and the caller did not publish the abort event: nothing would move the instance, and no operator would
+/// be notified.
 #[tokio::test]
 async fn an_abort_without_its_event_is_refused() {
     let pump = pump().await;
@@ -194,7 +196,7 @@ async fn an_abort_without_its_event_is_refused() {
     assert_eq!(view(&pump, SLOW).await.state, InstanceState::Running);
 }
 
-/// A pivot that publishes under another instance's key.
+/// A pivot that publishes with another instance's key.
 #[tokio::test]
 async fn a_pivot_under_another_key_is_given_up() {
     let pump = pump().await;
@@ -206,7 +208,7 @@ async fn a_pivot_under_another_key_is_given_up() {
     assert_eq!(pump.published::<Confirmed>().await, []);
 }
 
-/// A record whose key is not the key that its value says.
+/// A record whose key is not the key in its value.
 #[tokio::test]
 async fn a_record_under_another_key_confirms_nobody() {
     let pump = pump().await;
@@ -220,12 +222,15 @@ async fn a_record_under_another_key_confirms_nobody() {
     };
     pump.publish_record(record).await;
     pump.run_until_quiet().await;
-    assert_eq!(dead_letter(&pump).await, "the record's key is `8`, and the key of the Paid in it `7`");
+    assert_eq!(
+        dead_letter(&pump).await,
+        "the record's key is `8`, and the key of the Paid in it `7`; it was published by `stranger`"
+    );
     place(&pump, 7).await;
     assert_eq!(pump.published::<Confirmed>().await, [Confirmed { id: 7 }]);
 }
 
-/// One instance whose deadline cannot be committed keeps no other from its own, and calls no hook.
+/// An instance whose deadline cannot be committed delays no other instance, and calls no hook.
 #[tokio::test]
 async fn a_deadline_that_cannot_be_committed_stops_no_other() {
     let expired = Expired::default();
@@ -241,7 +246,7 @@ async fn a_deadline_that_cannot_be_committed_stops_no_other() {
     assert_eq!(*expired.0.lock().unwrap(), [POISON + 1]);
 }
 
-/// Another participant's event takes away the note that somebody has to look, and the dead letter that `retry` would give back.
+/// Another participant's event must not clear the attention, nor the dead letter that `retry` retries.
 #[tokio::test]
 async fn what_was_given_up_stays_in_sight() {
     let pump = pump().await;
@@ -255,8 +260,8 @@ async fn what_was_given_up_stays_in_sight() {
     assert!(view.attention.is_some(), "its release is still a dead letter: {view:?}");
 }
 
-/// An event whose handler here was dead-lettered is not seen by the tracker: it ends the instance while money is still to be given
-/// back.
+/// An event whose handler here was dead-lettered is not seen by the tracker. The instance must not end before the money is
+/// refunded.
 #[tokio::test]
 async fn an_instance_has_not_ended_while_money_is_kept() {
     let pump = pump().await;
@@ -271,19 +276,19 @@ async fn an_instance_has_not_ended_while_money_is_kept() {
     assert_eq!((view.state, view.ended_at), (InstanceState::Compensating, None), "{view:?}");
 }
 
-/// An undecided instance that is ended by hand is shown as aborted; its pivot must not commit after that.
+/// An undecided instance that an operator ends is shown as aborted; its pivot must not commit after that.
 #[tokio::test]
 async fn what_was_ended_by_hand_is_not_confirmed() {
     let pump = pump().await;
     place(&pump, SLOW).await;
     pump.service("order").sagas().complete("Place", &SLOW.to_string(), "ops", "given up").await.unwrap();
     assert_eq!(view(&pump, SLOW).await.state, InstanceState::Aborted);
-    // The payment is taken in now: nobody waits any more.
+    // The put-off payment event is delivered now, after the instance has ended.
     pump.advance(Duration::from_secs(3601)).await;
     assert_eq!(pump.published::<Confirmed>().await, [], "it was shown as ABORTED");
 }
 
-/// A broken record that comes under the key of an instance that has ended: nobody has to look at the instance.
+/// An invalid record with the key of an ended instance: the instance must not need attention.
 #[tokio::test]
 async fn a_broken_record_after_the_end_is_a_dead_letter_and_no_more() {
     let pump = pump().await;
@@ -300,6 +305,6 @@ async fn a_broken_record_after_the_end_is_a_dead_letter_and_no_more() {
     pump.run_until_quiet().await;
     let letters = pump.service("stock").dead_letters(0, 10).await.unwrap().0;
     assert_eq!(letters.len(), 1);
-    assert!(letters[0].error.starts_with("the value is no Created of version 1 or below: "), "{}", letters[0].error);
+    assert!(letters[0].error.starts_with("the value is no Created of version 1: "), "{}", letters[0].error);
     assert_eq!(view(&pump, 1).await.attention, None);
 }

@@ -1,4 +1,4 @@
-//! A flow that cannot go on, and what an operator does with it.
+//! An instance that cannot continue, and what an operator does with it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 
 const SAGA: &str = PlaceOrder::NAME;
 
-/// A shop in which order 7 is stuck at `point`, and its tracker knows.
+/// Opens a shop in which order 7 is stuck at `point`, and its tracker knows it.
 async fn stuck_at(point: Point) -> Stage {
     let stage = Site::on(Memory::new(), 10).open().await;
     stage.shop.conduct.set(point, Act::Fail);
@@ -24,7 +24,7 @@ async fn stuck_at(point: Point) -> Stage {
     stage
 }
 
-/// What operators did, as the history tells it.
+/// Returns the operations of operators in the history.
 async fn audited(stage: &Stage) -> Vec<(String, String)> {
     let history = stage.history(7).await.into_iter().filter(|entry| entry.event.starts_with("operator."));
     history.map(|entry| (entry.event, entry.note.unwrap_or_default())).collect()
@@ -189,7 +189,7 @@ async fn an_instance_that_was_ended_by_hand_stays_ended() {
     assert!(ended.ended_at.is_some() && ended.expected_next.is_empty(), "{ended:?}");
     assert_eq!(audited(&stage).await, [operator("complete", "by ada: settled on the phone")]);
 
-    // The pivot that was in its way is given back by somebody who does not know.
+    // An operator who does not know retries the pivot that was stuck.
     stage.shop.conduct.clear(Point::Confirm);
     let order = stage.pump.service("order");
     let letter = order.dead_letters(0, 1).await.unwrap().0.remove(0);
@@ -201,7 +201,7 @@ async fn an_instance_that_was_ended_by_hand_stays_ended() {
     assert_eq!(stage.instance(7).await.ended_at, ended.ended_at);
 }
 
-/// A charge is taken, its answer lost again and again, and so is that of the refund: the tracker has heard of no payment.
+/// A charge is made, but the answers of the charge and of its refund are lost every time: the tracker has seen no payment.
 async fn ended_with_a_compensation_that_was_given_up() -> Stage {
     let stage = Site::on(Memory::new(), 10).open().await;
     stage.shop.conduct.set(Point::Answer, Act::Fail);

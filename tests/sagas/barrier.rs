@@ -1,8 +1,9 @@
-//! A compensation that comes before, during, after and twice; and what comes again, or too late.
+//! A compensation that arrives before, during and after its step, and twice; and events that arrive again or too late.
 
 use std::time::Duration;
 
 use sagas::{
+    TopicNames,
     id::MessageId,
     message::{Header, Record},
     prelude::*,
@@ -24,7 +25,7 @@ use crate::{
 const RESERVED: Queue = ("payment", "stock");
 const PAID: Queue = ("order", "payments");
 
-/// What payment wrote down of the charge of order 7.
+/// Returns the state of payment's step record for order 7.
 async fn payment_step(site: &Site) -> Option<StepState> {
     let key = InstanceKey { saga: PlaceOrder::NAME.to_owned(), id: "7".to_owned() };
     let steps = site.payment.store().sagas().steps("payment", &key).await.unwrap();
@@ -32,19 +33,19 @@ async fn payment_step(site: &Site) -> Option<StepState> {
     steps.into_iter().find(|step| step.step == "TakePayment").map(|step| step.state)
 }
 
-/// How often payment let a message have no effect, for this reason.
+/// Returns how many messages had no effect in payment, for this reason.
 fn without_effect(stage: &Stage, reason: &str) -> f64 {
     let label = format!("reason=\"{reason}\"");
     metric(stage.pump.service("payment"), "sagas_saga_messages_without_effect_total", &["step=\"TakePayment\"", &label])
 }
 
-/// The records of `topic` of this type.
+/// Returns the records of `topic` with this type.
 async fn records(stage: &Stage, topic: &str, event: &str) -> Vec<Record> {
     let all = stage.pump.records(topic).await.into_iter().map(|received| (*received.record).clone());
     all.filter(|record| record.header("ce_type") == Some(event)).collect()
 }
 
-/// The same record under another identity.
+/// Returns the same record with another message id.
 fn under_another_id(mut record: Record) -> Record {
     record.headers.retain(|header| header.name != "ce_id");
     record.headers.push(Header::text("ce_id", "another"));
@@ -92,7 +93,10 @@ async fn a_compensation_waits_for_the_attempt_that_runs() {
 #[tokio::test]
 async fn a_compensation_waits_for_the_attempt_that_runs_in_another_process() {
     let log = Gated::new([]);
-    let site = Site::on(log.clone(), 10);
+    // Partitions are assigned in the order of their topics' names: with this topic between the other two, each process owns one
+    // of those.
+    let names = TopicNames::default().with("sagas.operations", "sagas.operations");
+    let site = Site { names, ..Site::on(log.clone(), 10) };
     let (stage, second) = (site.open().await, site.open().await);
     let apart = async || log.reader(RESERVED).is_some() && log.reader(RESERVED) != log.reader(("payment", "orders"));
     until("one reads of reservations and the other of cancels", apart).await;
@@ -172,7 +176,7 @@ async fn a_second_event_under_another_identity_has_no_effect() {
     assert_eq!(stage.books().status(7), Some(Status::Confirmed));
 }
 
-/// The process dies while the gateway is asked, at `point`; when it runs again, the cancel is delivered first.
+/// The process dies at `point`, during the call to the gateway; after its restart, the cancel is delivered first.
 async fn cut_off(site: Site, log: Gated, point: Point) -> Stage {
     let stage = site.open().await;
     stage.shop.conduct.set(point, Act::Hang);

@@ -78,12 +78,12 @@ async fn a_flow_is_cancelled_where_it_is_tracked() {
     );
 }
 
-/// Orders that race at the same moment, and how often they do.
+/// The number of orders that race at the same time, and the number of rounds.
 const ORDERS: u64 = 10;
 const ROUNDS: u64 = 15;
 const STOCK: u32 = 1_000;
 
-/// One round: orders from `first` on are paid, and each is cancelled at the moment at which the order service hears of it. Says
+/// One round: orders from `first` on are paid, and each is cancelled when the payment is delivered to the order service. Returns
 /// how many were confirmed.
 async fn race(stage: &Stage, log: &Gated, first: u64, rng: &mut fastrand::Rng) -> u64 {
     log.shut(PAID, log.published(PAID.1));
@@ -96,7 +96,7 @@ async fn race(stage: &Stage, log: &Gated, first: u64, rng: &mut fastrand::Rng) -
     for id in paid.filter(|id| *id >= first) {
         let before = stage.shop.conduct.calls(Point::Confirm);
         log.pass(PAID);
-        // Half of them while the pivot's transaction is open, the others about when it begins.
+        // Half of the cancels happen while the pivot's transaction is open, the others about when it begins.
         let late = rng.bool();
         while late && stage.shop.conduct.calls(Point::Confirm) == before {
             tokio::task::yield_now().await;

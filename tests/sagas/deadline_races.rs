@@ -1,4 +1,4 @@
-//! The deadline passes at the moment at which the event that leads to the pivot is delivered.
+//! The deadline passes while the event that triggers the pivot is being delivered.
 
 use std::{
     sync::{
@@ -16,10 +16,10 @@ use crate::{
     stage::{Site, Stage},
 };
 
-/// Where the event waits for the race to begin.
+/// The queue in which the event waits until the race begins.
 const PAID: Queue = ("order", "payments");
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// Orders that race at the same moment, and how often they do.
+/// The number of orders that race at the same time, and the number of rounds.
 const ORDERS: u64 = 10;
 const ROUNDS: u64 = 50;
 const STOCK: u64 = 10_000;
@@ -30,8 +30,8 @@ async fn wait_a_little(rng: &mut fastrand::Rng) {
     }
 }
 
-/// One round: orders from `first` on are paid, and the events that say so wait; then everything happens at once. Says how many
-/// orders were confirmed.
+/// One round: orders from `first` on are paid, and their events wait; then everything happens at once. Returns how many orders
+/// were confirmed.
 async fn race(stage: &Stage, log: &Gated, first: u64, rng: &mut fastrand::Rng) -> u64 {
     log.shut(PAID, log.published(PAID.1));
     let orders = first..first + ORDERS;
@@ -49,7 +49,7 @@ async fn race(stage: &Stage, log: &Gated, first: u64, rng: &mut fastrand::Rng) -
             gates.pass(PAID);
             counted.store(at, Ordering::SeqCst);
             wait_a_little(&mut one).await;
-            // Otherwise they would all be decided by one transaction.
+            // Otherwise one transaction would decide them all.
             let ended = || decided.clone().filter(|id| books.status(*id) > Some(Status::Reserved)).count() as u64;
             while ended() < at {
                 tokio::task::yield_now().await;

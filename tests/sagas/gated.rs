@@ -1,6 +1,6 @@
 //! A log that delivers what the test lets through: each queue, of one topic for one service, moves by one record at a time.
 //!
-//! Topics have one partition here, so that a queue is a sequence of offsets, and how far it was let through is a number.
+//! Topics have one partition here, so that a queue is a sequence of offsets, and its gate is a number.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -17,7 +17,7 @@ use sagas::{
 };
 use tokio::sync::watch;
 
-/// A topic as one service reads it.
+/// A topic as one service consumes it.
 pub type Queue = (&'static str, &'static str);
 
 /// A log with gates. Clones share it.
@@ -32,14 +32,14 @@ struct Shared {
 
 #[derive(Default)]
 struct Gates {
-    /// How many records were let through, of queues that have a gate.
+    /// The number of records that were let through, for queues with a gate.
     let_through: BTreeMap<Queue, i64>,
-    /// Services that are in the middle of a delivery, and are taken for being at rest.
+    /// Services that are in the middle of a delivery, but count as idle.
     resting: BTreeSet<&'static str>,
     /// The types of the records of each topic.
     types: BTreeMap<String, Vec<String>>,
     members: u32,
-    /// Which member reads a topic for a service.
+    /// The member that reads a topic for a service.
     readers: BTreeMap<(String, String), u32>,
 }
 
@@ -50,13 +50,13 @@ impl Gates {
 }
 
 impl Gated {
-    /// A log whose `queues` have gates, which are shut.
+    /// Creates a log whose `queues` have closed gates.
     pub fn new(queues: impl IntoIterator<Item = Queue>) -> Self {
         let gates = Gates { let_through: queues.into_iter().map(|queue| (queue, 0)).collect(), ..Gates::default() };
         Self(Arc::new(Shared { log: Memory::new(), gates: Mutex::new(gates), moved: watch::Sender::new(()) }))
     }
 
-    /// The queues in which a record waits at the gate, each with that record's type.
+    /// Returns the queues in which a record waits at the gate, each with that record's type.
     pub fn waiting(&self) -> Vec<(Queue, String)> {
         let gates = self.0.gates.lock().unwrap();
         let head = |(queue, limit): (&Queue, &i64)| {
@@ -65,12 +65,12 @@ impl Gated {
         gates.let_through.iter().filter_map(head).collect()
     }
 
-    /// How many records were published to `topic`.
+    /// Returns the number of records published to `topic`.
     pub fn published(&self, topic: &str) -> i64 {
         self.0.gates.lock().unwrap().types.get(topic).map_or(0, Vec::len).try_into().unwrap()
     }
 
-    /// Which member of its group reads `queue`.
+    /// Returns the member of the group that reads `queue`.
     pub fn reader(&self, (service, topic): Queue) -> Option<u32> {
         self.0.gates.lock().unwrap().readers.get(&(service.to_owned(), topic.to_owned())).copied()
     }
@@ -81,18 +81,18 @@ impl Gated {
         self.0.moved.send_replace(());
     }
 
-    /// Takes the gate of `queue` away.
+    /// Removes the gate of `queue`.
     pub fn open(&self, queue: Queue) {
         self.0.gates.lock().unwrap().let_through.remove(&queue);
         self.0.moved.send_replace(());
     }
 
-    /// Puts a gate before `queue`, with so many records let through.
+    /// Puts a gate before `queue`, which has let `let_through` records through.
     pub fn shut(&self, queue: Queue, let_through: i64) {
         self.0.gates.lock().unwrap().let_through.insert(queue, let_through);
     }
 
-    /// Whether `service`, in the middle of a delivery, is to be taken for being at rest.
+    /// Sets whether `service` counts as idle although it is in the middle of a delivery.
     pub fn set_resting(&self, service: &'static str, resting: bool) {
         let mut gates = self.0.gates.lock().unwrap();
         if resting {
@@ -134,7 +134,7 @@ impl Transport for Gated {
         Ok(Box::new(GatedSubscription { inner, group: group.to_owned(), member, shared, moved, waiting, paused }))
     }
 
-    /// What waits at a gate is not there.
+    /// Records that wait at a gate are not reported.
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError> {
         let mut lags = self.0.log.lag(group, topics).await?;
         let gates = self.0.gates.lock().unwrap();
@@ -160,7 +160,7 @@ struct GatedSubscription {
     member: u32,
     shared: Arc<Shared>,
     moved: watch::Receiver<()>,
-    /// What the log has delivered and was not let through yet.
+    /// Records that the log has delivered and the gate has not let through.
     waiting: VecDeque<(TopicPartition, Received)>,
     paused: BTreeSet<TopicPartition>,
 }

@@ -1,13 +1,13 @@
 //! Every order of deliveries that the topics allow.
 //!
 //! A schedule is a list of choices: which queue delivers next, when the gateway answers, when the customer cancels or the
-//! deadline passes. All of them are played, depth first, each from the beginning. Two things are left out, as they change
-//! nothing: a record that its service does not take is let through at once, and a service that waits for the gateway is delivered
-//! nothing meanwhile, which would wait in its memory.
+//! deadline passes. All schedules are executed depth first, each from the beginning. Two things are left out because they change
+//! nothing: a record that its service does not handle is let through at once, and a service that waits for the gateway receives
+//! no other record, which would only wait in its memory.
 //!
-//! Where that is too many, schedules are reduced: what two services do next to each other touches neither the other's database
-//! nor a topic that both write, so that of the schedules that differ only in the order of such neighbours one is played (by sleep
-//! sets). What a service sees, and in which order, is all there.
+//! Where there are too many schedules, they are reduced. Adjacent actions of two services touch neither the other's database nor
+//! a topic that both write. Of the schedules that differ only in the order of such actions, one is executed (with sleep sets).
+//! Every order of events that a service can see is still covered.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,7 +32,7 @@ const QUEUES: [Queue; 6] = [
     ("payment", "stock"),
 ];
 
-/// What can happen next.
+/// A choice of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice {
     Deliver(Queue),
@@ -59,21 +59,21 @@ const DEADLINE: Duration = Duration::from_secs(15 * 60);
 #[derive(Clone, Copy)]
 struct Order(u32, u32);
 
-/// What is played.
+/// The orders and events to execute.
 struct Play {
     stock: u32,
     orders: Vec<Order>,
-    /// What comes at some time from outside, once.
+    /// An external event that happens once, at any time.
     once: Option<Choice>,
 }
 
-/// What came of all schedules.
+/// The results of all schedules.
 #[derive(Debug, Default)]
 struct Tally {
     schedules: u32,
-    /// Schedules that were left, as they differ from one before only in the order of what different services do.
+    /// Schedules that were cut off because they differ from an earlier one only in the order of different services' actions.
     redundant: u32,
-    /// How often it came to what: what the cancel was answered, and how each order ended.
+    /// The number of schedules for each end: the answer to the cancel, and the end of each order.
     ends: BTreeMap<String, u32>,
 }
 
@@ -82,9 +82,9 @@ struct Run<'p> {
     log: Gated,
     stage: Stage,
     once: Option<Choice>,
-    /// How far each order's instance was when it was looked at last.
+    /// The state of each order's instance at the last check.
     states: BTreeMap<u64, InstanceState>,
-    /// What the cancel was answered.
+    /// The answer to the cancel.
     cancelled: Option<Aborting>,
 }
 
@@ -109,7 +109,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Runs until nothing moves by itself, and says what can happen next.
+    /// Runs until nothing moves by itself, and returns the next possible choices.
     async fn choices(&mut self) -> Vec<Choice> {
         loop {
             self.quiet().await;
@@ -132,7 +132,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Nothing has gone back since it was looked at last.
+    /// Checks that no state has gone backwards since the last check.
     async fn check_progress(&mut self) {
         self.stage.books().check();
         for id in self.ids() {
@@ -161,7 +161,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Everything has come: each order has ended, here and everywhere.
+    /// Checks the end of a schedule: each order has ended, in every service.
     async fn check_end(&self) -> String {
         let mut end = format!("{:?}", self.cancelled);
         for id in self.ids() {
@@ -180,31 +180,32 @@ impl<'p> Run<'p> {
     }
 }
 
-/// A choice that was made in the schedule that is played.
+/// A choice of the current schedule.
 struct Node {
     choices: Vec<Choice>,
-    /// Which of them is taken now; those before it have been.
+    /// The index of the current choice; those before it are explored.
     taken: usize,
-    /// What need not be taken here: it was, before something that does not touch it.
+    /// Choices that need not be explored here: they were explored before an independent choice.
     asleep: Vec<Choice>,
 }
 
 impl Node {
-    /// Moves on to the next choice that has to be taken, from `at`; false when there is none.
+    /// Moves to the next choice from `at` that must be explored; false when there is none.
     fn wake(&mut self, at: usize) -> bool {
         let next = (at..self.choices.len()).find(|at| !self.asleep.contains(&self.choices[*at]));
         self.taken = next.unwrap_or(self.taken);
         next.is_some()
     }
 
-    /// What need not be taken after the choice that is.
+    /// Returns the choices that need not be explored after the current one.
     fn asleep_below(&self, reduced: bool) -> Vec<Choice> {
         let before = self.asleep.iter().chain(&self.choices[..self.taken]);
         before.filter(|choice| reduced && choice.service() != self.choices[self.taken].service()).copied().collect()
     }
 }
 
-/// Plays every schedule of `play`; `reduced`: of those that differ only in the order of what different services do, one.
+/// Executes every schedule of `play`. With `reduced`, executes one of the schedules that differ only in the order of different
+/// services' actions.
 async fn explore(play: Play, reduced: bool) -> Tally {
     let (mut tally, mut path) = (Tally::default(), Vec::<Node>::new());
     loop {
@@ -248,21 +249,21 @@ async fn explore(play: Play, reduced: bool) -> Tally {
 const BOUGHT: Order = Order(2, 30);
 const TOO_MANY: Order = Order(20, 30);
 const TOO_DEAR: Order = Order(2, 3_000);
-/// More than is left when something was bought.
+/// More than is left after one purchase.
 const THE_REST: Order = Order(9, 30);
 
-/// Every schedule of `orders`, with `once` at every point.
+/// Executes every schedule of `orders`, with `once` at every point.
 async fn all(orders: &[Order], once: Option<Choice>) -> Tally {
     explore(Play { stock: 10, orders: orders.to_vec(), once }, false).await
 }
 
-/// As [`all`], reduced.
+/// Like [`all`], reduced.
 async fn one_of_each(orders: &[Order], once: Option<Choice>) -> Tally {
     explore(Play { stock: 10, orders: orders.to_vec(), once }, true).await
 }
 
 impl Tally {
-    /// That it came to these ends, each at least once, in so many schedules or more.
+    /// Checks that exactly these ends occurred, in at least this many schedules.
     fn came_to(&self, schedules: u32, ends: &[&str]) {
         assert_eq!(self.ends.keys().collect::<Vec<_>>(), ends, "{self:?}");
         assert!(self.schedules >= schedules, "{self:?}");

@@ -1,4 +1,4 @@
-//! Flows across services, on a small shop: whatever the order, the faults and the moment, each order has one outcome.
+//! Sagas across services in a small shop: whatever the order, the faults and the timing, each order has one outcome.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
@@ -12,8 +12,11 @@ mod barrier;
 mod cancel;
 mod deadline_races;
 mod interleavings;
+mod joined;
+mod monolith;
 mod participant;
 mod startup;
+mod strangers;
 mod traces;
 mod tracker;
 mod unreadable;

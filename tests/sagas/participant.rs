@@ -1,5 +1,5 @@
-//! A service whose flow has steps elsewhere, in programs that it does not know: it is checked for its own part, starts, and is tested,
-//! with nothing but the definition of the flow.
+//! A service whose saga has steps in other, unknown programs: it is checked for its own part, starts, and can be tested, with
+//! only the definition of the saga.
 
 use sagas::{handler::Handler, prelude::*, saga::InstanceState, testing::Pump};
 
@@ -25,7 +25,7 @@ fn cancelled(id: u64) -> Cancelled {
     Cancelled { id, reason: "the customer cancelled".to_owned() }
 }
 
-/// The services of the flow that are not the order service, by their steps.
+/// Returns the other services of the saga, by their steps.
 fn others() -> [Remote; 2] {
     [
         Remote::new("inventory").does(PlaceOrder::ReserveStock).undoes(PlaceOrder::ReserveStock),
@@ -45,7 +45,7 @@ async fn a_participant_alone_does_and_undoes_its_step() {
     pump.run_until_quiet().await;
     assert_eq!(pump.published::<Paid>().await, [Paid { id: 7, amount: 30 }]);
     pump.publish(&cancelled(7)).await;
-    // An undo before its step bars it.
+    // A compensation before its step bars the step.
     pump.publish(&cancelled(8)).await;
     pump.run_until_quiet().await;
     pump.publish(&reserved(8)).await;
@@ -152,7 +152,7 @@ fn ones_own_part_is_always_checked() {
     assert!(elsewhere.check()[0].contains("does the pivot, and service `payment` tracks the flow"), "{:#?}", elsewhere.check());
 }
 
-/// An app is started in a task of its own, beside a program's other tasks.
+/// An app can start in its own task, in parallel with other tasks of a program.
 #[tokio::test]
 async fn an_app_can_be_spawned() {
     let log = std::sync::Arc::new(sagas::transport::memory::Memory::new());

@@ -1,9 +1,9 @@
-//! The shop on a log and databases of its own, and what can be asked of it.
+//! The shop on its own log and databases, and queries for tests.
 
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
-    StartError,
+    StartError, TopicNames,
     prelude::*,
     runtime::{InstanceView, Sagas},
     settings::Settings,
@@ -15,11 +15,12 @@ use sagas::{
 
 use crate::shop::{PlaceOrder, Shop, books::Books, inventory, order, payment};
 
-/// What a shop is made of: it outlives the app.
+/// The log and databases of a shop, which outlive the app.
 #[derive(Clone)]
 pub struct Site {
     pub shop: Shop,
     pub log: Arc<dyn Transport>,
+    pub names: TopicNames,
     pub clock: Clock,
     pub order: Database,
     pub inventory: Database,
@@ -30,17 +31,18 @@ pub fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_767_225_600_000))
 }
 
-/// A database in memory with SQL.
+/// Opens an in-memory database with SQL.
 pub async fn sqlite() -> Database {
     Database::open("sqlite::memory:").await.unwrap()
 }
 
 impl Site {
-    /// A site on `log`, with stores in memory.
+    /// Creates a site on `log`, with stores in memory.
     pub fn on(log: impl Transport, stock: u32) -> Self {
         Self {
             shop: Shop::with_stock(stock),
             log: Arc::new(log),
+            names: TopicNames::default(),
             clock: clock(),
             order: Database::memory(),
             inventory: Database::memory(),
@@ -48,7 +50,7 @@ impl Site {
         }
     }
 
-    /// With databases that speak SQL.
+    /// Uses databases with SQL.
     pub async fn sql(self) -> Self {
         Self { order: sqlite().await, inventory: sqlite().await, payment: sqlite().await, ..self }
     }
@@ -62,7 +64,7 @@ impl Site {
         services.map(|service| service.settings(settings()))
     }
 
-    /// Ends the process as a crash does, and waits until nothing of it is left.
+    /// Ends the process as a crash does, and waits until no task of it is left.
     pub async fn crash(&self, stage: Stage) {
         drop(stage);
         let databases = [&self.order, &self.inventory, &self.payment];
@@ -74,26 +76,27 @@ impl Site {
         self.open_with(self.services()).await
     }
 
-    /// Opens a shop of these services.
+    /// Opens a shop with these services.
     pub async fn open_with(&self, services: impl IntoIterator<Item = Service>) -> Stage {
         self.try_open(services).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Opens a shop of these services, if it can be.
+    /// Opens a shop with these services, or returns why it cannot start.
     pub async fn try_open(&self, services: impl IntoIterator<Item = Service>) -> Result<Stage, StartError> {
-        let pump = Pump::of(services).on(self.log.clone()).clock(self.clock.clone()).try_start(&[]).await?;
+        let pump =
+            Pump::of(services).on(self.log.clone()).topics(self.names.clone()).clock(self.clock.clone()).try_start(&[]).await?;
         Ok(Stage { pump, shop: self.shop.clone() })
     }
 }
 
-/// One partition a topic, as a gate needs it.
+/// Returns settings with one partition for each topic, which gates require.
 pub fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.topic_partitions = 1;
     settings
 }
 
-/// A shop that runs.
+/// A running shop.
 pub struct Stage {
     pub pump: Pump,
     pub shop: Shop,
@@ -116,7 +119,7 @@ impl Stage {
         self.pump.service("order").sagas()
     }
 
-    /// The instance of an order.
+    /// Returns the instance of an order.
     pub async fn instance(&self, id: u64) -> InstanceView {
         self.sagas().find(PlaceOrder::NAME, &id.to_string()).await.unwrap().unwrap()
     }
@@ -125,7 +128,7 @@ impl Stage {
         self.sagas().history(PlaceOrder::NAME, &id.to_string()).await.unwrap()
     }
 
-    /// Dead letters of all services.
+    /// Returns the number of dead letters of all services.
     pub async fn dead_letters(&self) -> u64 {
         let mut open = 0;
         for service in ["order", "inventory", "payment"] {
@@ -135,18 +138,24 @@ impl Stage {
     }
 }
 
-/// Moves the clock on until the instance of an order needs attention.
+/// Advances the clock until the instance of an order needs attention.
 pub async fn until_attention(stage: &Stage, id: u64) {
+    until_attention_of(&stage.pump, "order", id).await;
+}
+
+/// Like `until_attention`, for the instance that `tracker` keeps.
+pub async fn until_attention_of(pump: &Pump, tracker: &str, id: u64) {
+    let find = async || pump.service(tracker).sagas().find(PlaceOrder::NAME, &id.to_string()).await.unwrap().unwrap();
     for _ in 0..10 {
-        stage.pump.advance(Duration::from_secs(1)).await;
-        if stage.instance(id).await.attention.is_some() {
+        pump.advance(Duration::from_secs(1)).await;
+        if find().await.attention.is_some() {
             return;
         }
     }
-    panic!("nobody has to look at order {id}: {:?}", stage.instance(id).await);
+    panic!("nobody has to look at order {id}: {:?}", find().await);
 }
 
-/// Waits, with a deadline, until `condition` holds.
+/// Waits, with a time limit, until `condition` holds.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !condition().await {
@@ -156,7 +165,7 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
 }
 
-/// The sum of the series `name` that have all of `labels`.
+/// Returns the sum of the series `name` with all of `labels`.
 pub fn metric(service: &ServiceHandle, name: &str, labels: &[&str]) -> f64 {
     let text = service.metrics().render();
     let wanted = |line: &&str| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label));

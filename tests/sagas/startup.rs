@@ -1,4 +1,4 @@
-//! What is wrong with a flow is found before anything is consumed, all of it, with the fix.
+//! Errors in a saga are found before anything is consumed: all of them, each with its fix.
 
 use sagas::{
     handler::{Handler, HandlerOptions},
@@ -16,7 +16,7 @@ use crate::{
     stage::Site,
 };
 
-/// Who does what, by service.
+/// The handlers of each service.
 struct Cast {
     order: Vec<Handler>,
     inventory: Vec<Handler>,
@@ -26,7 +26,7 @@ struct Cast {
 }
 
 impl Cast {
-    /// As it should be.
+    /// Returns a correct app.
     fn sound() -> Self {
         Self {
             order: handlers![order::note_reserved, order::confirm, order::cancel_refused, order::cancel_overdue].to_vec(),
@@ -58,7 +58,7 @@ impl Cast {
         self.app().check()
     }
 
-    /// Of an app that says that it carries the flow whole.
+    /// Returns the errors of an app that declares that it contains the whole saga.
     fn problems_as_a_whole(self) -> Vec<String> {
         self.app().saga::<PlaceOrder>().check()
     }
@@ -172,7 +172,7 @@ fn an_abort_without_a_handler_for_its_deadline() {
     );
 }
 
-/// Knows what it gives back, and may be called when nobody does.
+/// Takes the event that it undoes, although it can be called when there is none.
 #[handler(undo = PlaceOrder::TakePayment)]
 async fn refund_what_was_paid(Undo(paid): Undo<Paid>) -> Result<Refunded, Failure> {
     Ok(Refunded { id: paid.id, amount: paid.amount })
@@ -250,7 +250,7 @@ fn a_handler_that_waits_for_what_nobody_publishes() {
 }
 
 mod another {
-    //! Another flow of the same name.
+    //! Another saga with the same name.
 
     use super::*;
 
@@ -273,7 +273,7 @@ fn two_flows_of_one_name() {
     assert_eq!(problems[0], "two different sagas are called `PlaceOrder`; give one another `name`");
 }
 
-/// Payment, as another process runs it.
+/// Returns the payment service, as run by another process.
 fn remote_payment() -> Remote {
     Remote::new("payment").handlers(handlers![payment::pay, payment::refund])
 }

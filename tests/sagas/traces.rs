@@ -1,4 +1,4 @@
-//! What is told of a flow as spans: one order is one trace, whatever happens to it.
+//! The spans of a saga: one order is one trace, whatever happens to it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ async fn open_with(site: &Site, services: impl IntoIterator<Item = Service>, tra
     Stage { pump, shop: site.shop.clone() }
 }
 
-/// Plays with one order, and gives what was told of it, which has to be one trace.
+/// Plays with one order, and returns its spans, which must be one trace.
 async fn told(play: impl AsyncFnOnce(&Stage)) -> Spans {
     let gathered = Gathered::default();
     let stage = open(&site(), gathered.traces()).await;
@@ -45,7 +45,7 @@ async fn told(play: impl AsyncFnOnce(&Stage)) -> Spans {
     spans
 }
 
-/// The span that made the event called `name`, of which there is one.
+/// Returns the span of the single event named `name`.
 fn made<'s>(spans: &'s Spans, name: &str) -> &'s sagas_tests::traces::Told {
     let of_event = |span: &&sagas_tests::traces::Told| span.kind == "producer" && span.attribute("sagas.event") == name;
     let found: Vec<_> = spans.0.iter().filter(of_event).collect();
@@ -95,10 +95,10 @@ async fn an_order_is_one_trace_from_its_unit_of_work_to_its_end() {
         assert_eq!(spans.parent(part).name, "process orders", "{}", part.name);
         assert!(reserving.began <= part.began && part.ended <= reserving.ended, "{}\n{}", part.name, text(&spans));
     }
-    // A handler with `Work` has called out before its transaction began.
+    // A handler with `Work` has called the other system before its transaction began.
     let call = spans.only("payment", "call pay");
     assert_eq!(spans.path(call)[..2], ["payment: handle pay", "payment: process stock"]);
-    // Each record was sent within what made it, and the log said where it is.
+    // Each record was sent within the span of its event, and the log returned its position.
     for send in spans.0.iter().filter(|span| span.kind == "client") {
         assert_eq!((&send.name[..5], spans.parent(send).kind.as_str()), ("send ", "producer"));
         assert!(!send.attribute("messaging.kafka.offset").is_empty());
@@ -147,10 +147,10 @@ async fn retries_a_dead_letter_and_its_retry_by_an_operator_are_of_the_same_trac
     assert_eq!(attempts, [("1", "retry"), ("2", "retry"), ("3", "exhausted"), ("1", "")], "\n{}", text(&spans));
     assert!(confirming.iter().all(|span| spans.parent(span).name == "create payments"));
     assert!(confirming[0].error.as_deref().is_some_and(|error| error.contains("planned at Confirm")));
-    // The letter's copy leaves within the delivery that gave up; it has the headers of the record that it is a copy of.
+    // The dead letter's copy is sent within the delivery that gave up; it has the headers of the original record.
     assert_eq!(spans.parent(spans.only("order", "create order.dlt")).span, confirming[2].span);
     assert_eq!(spans.parent(spans.only("order", "send order.dlt")).name, "create payments");
-    // What services tell each other of the flow is of its trace too.
+    // Messages of the framework about the saga belong to its trace too.
     assert_eq!(spans.parent(made(&spans, "SagaStepGivenUp")).span, confirming[2].span);
     let retry = spans.only("order", "retry PlaceOrder");
     assert_eq!((spans.parent(retry).name.as_str(), retry.attribute("sagas.by")), ("unit of work", "ann"));
@@ -238,7 +238,7 @@ async fn a_trace_is_told_as_its_beginning_decides() {
     assert_eq!(spans.only("order", "unit of work").parent.as_deref(), Some(parent.as_str()));
 }
 
-/// A collector that does as it is told.
+/// A collector whose behaviour a test sets.
 #[derive(Debug, Clone)]
 struct Collector(Arc<tokio::sync::watch::Sender<Conduct>>);
 

@@ -1,8 +1,10 @@
-//! What the service that begins a flow knows of each instance, and when it acts.
+//! What the tracker knows of each instance, and when it acts.
 
 use std::time::Duration;
 
 use sagas::{
+    handler::Handler,
+    message::{Event, headers},
     prelude::*,
     saga::{InstanceKey, InstanceRecord, InstanceState},
     store::{InstanceOrder, InstanceQuery},
@@ -13,7 +15,7 @@ use sagas::{
 use crate::{
     gated::{Gated, Queue},
     shop::{
-        Cancelled, Declined, PlaceOrder, Reserved,
+        Cancelled, Declined, PlaceOrder, Refunded, Reserved,
         books::Status,
         conduct::{Act, Point},
         order,
@@ -25,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Where the flow is for the tracker: state, step, and what is expected.
+/// Returns the tracker's view of an instance: state, step, and expected events.
 async fn place_of(stage: &Stage, id: u64) -> (InstanceState, Option<String>, Vec<String>) {
     let instance = stage.instance(id).await;
     (instance.state, instance.current, instance.expected_next)
@@ -35,7 +37,7 @@ fn place(state: InstanceState, current: Option<&str>, expected: &[&str]) -> (Ins
     (state, current.map(str::to_owned), expected.iter().map(|event| (*event).to_owned()).collect())
 }
 
-/// What happened to an instance: the event, and what is said of it.
+/// Returns the history of an instance: events and notes.
 async fn told(stage: &Stage, id: u64) -> Vec<(String, Option<String>)> {
     stage.history(id).await.into_iter().map(|entry| (entry.event, entry.note)).collect()
 }
@@ -133,7 +135,7 @@ async fn instances_are_found_by_state_and_age_in_pages() {
     let stage = site.open().await;
     let mut times: Vec<Timestamp> = Vec::new();
     stage.shop.conduct.set(Point::Confirm, Act::Fail);
-    // 1 to 3 wait for their pivot, 4 is refused, 5 and 6 are bought.
+    // 1 to 3 wait for their pivot, 4 is refused, 5 and 6 are confirmed.
     for id in 1..=6 {
         site.clock.advance(SECOND / 10);
         times.push(site.clock.now());
@@ -169,7 +171,7 @@ async fn instances_are_forgotten_a_while_after_their_end_and_not_before() {
     let stage = site.open_with([order, inventory, payment]).await;
     stage.place(7, 2, 30).await;
     stage.pump.run_until_quiet().await;
-    // It fails, and then waits for somebody who looks.
+    // It fails, and then waits for an operator.
     stage.shop.conduct.set(Point::Overdue, Act::Fail);
     stage.shop.conduct.set(Point::Pay, Act::Fail);
     stage.place(8, 2, 30).await;
@@ -255,7 +257,7 @@ async fn an_instance_that_cannot_be_read_is_shown_and_keeps_no_other_from_its_de
     assert_eq!(attention, [("7", Some(unreadable)), ("8", None)]);
     assert_eq!(stage.instance(7).await, listed[0]);
 
-    // A shop with a timer that is due has not come to rest, so that the clock alone is moved on here.
+    // A shop with a due timer is never idle, so only the clock is advanced here.
     let given_up = async |id: u64| {
         site.clock.advance(SECOND);
         stage.books().status(id) == Some(Status::Cancelled)
@@ -304,5 +306,41 @@ async fn an_operator_sees_in_the_metrics_and_the_health_that_somebody_has_to_loo
     let series = stage.pump.service("order").metrics().render();
     for name in ["sagas_saga_events_not_allowed_total", "sagas_saga_events_of_unknown_instances_total"] {
         assert!(series.contains(&format!("{name}{{")), "{name}");
+    }
+}
+
+/// Not a part of the saga, and never done.
+#[handler(retry(max = 9, backoff = "1s..1s"))]
+async fn write_off(On(_): On<Declined>) -> Result<(), Failure> {
+    Err(Failure::retry("not now"))
+}
+
+/// Not a part of the saga either.
+#[handler]
+async fn tell_of_refund(On(_): On<Refunded>) -> Result<(), Failure> {
+    Err(Failure::dead("it is not for this one"))
+}
+
+#[tokio::test]
+async fn the_tracker_has_nothing_that_was_kept_for_a_handler_nor_a_handler_what_was_kept_for_the_tracker() {
+    for site in [Site::on(Memory::new(), 10), Site::on(Memory::new(), 10).sql().await] {
+        let service = |handlers: Vec<Handler>| [order::service(&site.order, &site.shop).handlers(handlers).settings(settings())];
+        let stage = site.open_with(service(handlers![write_off].to_vec())).await;
+        stage.pump.publish(&Declined { id: 7 }).await;
+        stage.pump.publish(&Refunded { id: 7, amount: 30 }).await;
+        stage.pump.run_until_quiet().await;
+        let parked = site.order.store().parked("order", Declined::TOPIC, b"7", 10).await.unwrap();
+        let whose: Vec<_> = parked.iter().map(|message| message.received.record.header(headers::HANDLER).unwrap()).collect();
+        assert_eq!(whose, ["write_off", "sagas::track"]);
+        site.crash(stage).await;
+        let stage = site.open_with(service(handlers![tell_of_refund].to_vec())).await;
+        stage.pump.advance(2 * SECOND).await;
+        let (letters, _) = stage.pump.service("order").dead_letters(0, 10).await.unwrap();
+        let given_up: Vec<_> = letters.iter().map(|letter| (letter.handler().unwrap(), &*letter.error)).collect();
+        let [(track, of_track), (gone, of_gone)] = given_up[..] else { panic!("{given_up:?}") };
+        assert_eq!((track, gone), ("sagas::track", "write_off"));
+        assert!(of_track.contains("kept for the handler `sagas::track`"), "{of_track}");
+        assert!(of_gone.contains("kept for the handler `write_off`"), "{of_gone}");
+        stage.pump.stop().await;
     }
 }

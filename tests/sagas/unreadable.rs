@@ -1,5 +1,5 @@
-//! An instance whose row cannot be read, as after a mishap or by an older program: it is told, its messages become dead letters, what an
-//! operator asks of it is answered, and all other instances go on.
+//! An instance whose row cannot be decoded, because it is damaged or an older program reads it: it is reported, its messages
+//! become dead letters, requests of operators about it are answered, and all other instances continue.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 
 const SAGA: &str = PlaceOrder::NAME;
 
-/// Writes `body` as what is kept of order 7; gives what was there.
+/// Replaces the stored body of order 7 with `body`; returns the previous one.
 async fn write_body(site: &Site, body: &str) -> String {
     let mut tx = site.order.store().begin().await.unwrap();
     let key = InstanceKey { saga: SAGA.to_owned(), id: "7".to_owned() };
@@ -40,7 +40,7 @@ fn condition(stage: &Stage, name: &str) -> f64 {
     metric(stage.pump.service("order"), "sagas_conditions", &[name])
 }
 
-/// Moves the clock on until `condition` holds.
+/// Advances the clock until `condition` holds.
 async fn in_time(stage: &Stage, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..400 {
         if condition().await {
@@ -114,14 +114,14 @@ async fn a_deadline_that_cannot_be_carried_out_is_told_and_stops_no_other() {
     }
 }
 
-/// Puts `trace` where order 7 keeps the trace that it began in.
+/// Replaces the stored trace context of order 7 with `trace`.
 async fn write_trace(site: &Site, trace: &Value) {
     let mut body: Value = serde_json::from_str(&write_body(site, "{").await).unwrap();
     body["trace"] = trace.clone();
     write_body(site, &body.to_string()).await;
 }
 
-/// An order is tracked, retried and given up by its deadline, with `trace` as what is kept of its trace.
+/// Checks that an order with `trace` as its stored trace context is tracked, retried and given up by its deadline.
 async fn goes_on_with(site: Site, trace: &Value) {
     let gathered = Gathered::default();
     let pump = Pump::of(site.services()).on(site.log.clone()).clock(site.clock.clone()).traces(gathered.traces());

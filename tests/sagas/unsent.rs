@@ -1,4 +1,4 @@
-//! Events of a flow that the log does not take: the instance needs attention at once, and goes on when they have left.
+//! Events of a saga that the log rejects: the instance needs attention at once, and continues when they are sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
 
 const SAGA: &str = PlaceOrder::NAME;
 
-/// A site whose log can refuse.
+/// Creates a site whose log can reject records.
 fn site() -> (Site, Arc<Faulty>) {
     let site = Site::on(Memory::new(), 10);
     let log = Arc::new(Faulty::new(site.log.clone(), Faults::default(), 7, clock()));
@@ -33,7 +33,7 @@ async fn attention(stage: &Stage) -> String {
     stage.instance(7).await.attention.unwrap_or_default()
 }
 
-/// Moves the clock on until the instance of order 7 is as wanted.
+/// Advances the clock until the instance of order 7 is as `wanted`.
 async fn advance_until(stage: &Stage, what: &str, mut wanted: impl AsyncFnMut() -> bool) {
     until(what, async || {
         stage.pump.clock().advance(Duration::from_millis(20));
@@ -59,7 +59,7 @@ async fn an_event_that_is_refused_where_its_instance_is_kept_calls_for_attention
         let history = stage.history(7).await;
         assert!(history.iter().any(|entry| entry.event == "log.refused" && entry.note.as_deref() == Some(&said)), "{history:?}");
 
-        // It is refused again, and then it is not.
+        // The event is rejected again, and then accepted.
         stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
         stage.pump.run_until_quiet().await;
         assert!(attention(&stage).await.contains("order could not publish Created"), "again");
@@ -119,7 +119,7 @@ async fn a_pivot_and_a_compensation_that_are_refused_call_for_attention() {
     assert!(said.starts_with("inventory could not publish Released"), "{said}");
     log.take("stock");
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
-    // What comes of the refund waits behind the payment that was not confirmed.
+    // The refund's event is parked behind the payment's, whose handler still fails.
     stage.pump.advance(Duration::from_secs(2)).await;
     let instance = stage.instance(7).await;
     assert_eq!(
@@ -142,7 +142,7 @@ async fn an_event_that_waits_for_a_lasting_error_calls_for_attention_until_it_ha
             advance_until(&stage, "attention", async || attention(&stage).await.starts_with(who)).await;
             let elapsed = stage.pump.clock().now().since(stage.instance(7).await.started_at);
             assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
-            // An operator who tries again changes nothing of that.
+            // A retry by an operator does not change that.
             stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
             assert!(attention(&stage).await.starts_with(who), "it still waits");
 
@@ -173,7 +173,7 @@ async fn what_waited_before_a_crash_is_taken_back_after_it() {
 #[tokio::test]
 async fn a_message_to_a_tracker_that_is_refused_shows_where_it_was_published() {
     let (site, log) = site();
-    log.refuse("sagas.attention", Refusal::LargerThan(0));
+    log.refuse("test.sagas.attention", Refusal::LargerThan(0));
     let stage = site.open().await;
     stage.shop.conduct.set(Point::Pay, Act::Fail);
     stage.place(7, 2, 30).await;
@@ -198,12 +198,12 @@ async fn a_retry_that_cannot_be_published_calls_for_attention_again() {
     stage.place(7, 2, 30).await;
     crate::stage::until_attention(&stage, 7).await;
     stage.shop.conduct.clear(Point::Pay);
-    log.refuse("sagas.operations", Refusal::LargerThan(0));
+    log.refuse("test.sagas.operations", Refusal::LargerThan(0));
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
     stage.pump.run_until_quiet().await;
     let said = attention(&stage).await;
     assert!(said.starts_with("payment does not know that its dead letter"), "{said}");
-    log.take("sagas.operations");
+    log.take("test.sagas.operations");
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
     stage.pump.run_until_quiet().await;
     assert_eq!((stage.instance(7).await.state, attention(&stage).await), (InstanceState::Completed, String::new()));

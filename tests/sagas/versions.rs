@@ -1,4 +1,4 @@
-//! A program that does not know how an open instance goes on does not start.
+//! A program that does not know how an open instance continues does not start.
 
 use sagas::{
     prelude::*,
@@ -14,7 +14,7 @@ use crate::{
     stage::Site,
 };
 
-/// A site whose orders 7 and 8 wait for their payment, and nothing runs.
+/// Creates a stopped site whose orders 7 and 8 wait for their payment.
 async fn site_with_open_orders() -> Site {
     let site = Site::on(Memory::new(), 10);
     let stage = site.open().await;
@@ -51,7 +51,7 @@ async fn an_open_instance_of_a_version_that_is_not_known_refuses_the_start_and_a
 }
 
 mod explained {
-    //! The same flow, with other words for it and more time.
+    //! The same saga, with other comments and a longer deadline.
 
     use super::*;
     use crate::shop::{Declined, Insufficient, Paid, Refunded};
@@ -71,7 +71,7 @@ mod explained {
     }
 }
 
-/// Another flow, whose version says that it is the same.
+/// Another saga, whose version claims that it is the same.
 #[saga(key = u64, starts = Created, completes = Confirmed, aborts = Cancelled, deadline = "15m", name = "PlaceOrder")]
 enum Reshaped {
     #[step(on = Created, emits = Reserved, undo(on = Cancelled, emits = Released))]

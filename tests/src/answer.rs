@@ -1,24 +1,24 @@
-//! What a service answers.
+//! The answer of a service to an HTTP request.
 
 use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 
-/// A response, read whole.
+/// A response that was read completely.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, as it came: numbers keep their digits here.
+    /// The body as text, in which numbers keep their digits.
     pub text: String,
 }
 
 impl Answer {
-    /// Sends `request`.
+    /// Sends `request` and reads the answer.
     ///
     /// # Panics
-    /// When there is no answer.
+    /// Panics without an answer.
     pub async fn to(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -26,23 +26,23 @@ impl Answer {
         Self { status, headers, text }
     }
 
-    /// A header, as text.
+    /// Returns a header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// Panics when it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("no JSON ({error}): {} {}", self.status, self.text))
     }
 
-    /// The body as JSON, of an answer with this status.
+    /// Returns the body as JSON, of an answer with this status.
     ///
     /// # Panics
-    /// When it has another.
+    /// Panics when the status is another.
     #[track_caller]
     pub fn is(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -50,10 +50,10 @@ impl Answer {
         self.json()
     }
 
-    /// The body of a problem with this status and code.
+    /// Returns the body of a problem with this status and code.
     ///
     /// # Panics
-    /// When it is none, or not in the form that every problem has.
+    /// Panics when the answer is another, or lacks a part that every problem has.
     #[track_caller]
     pub fn is_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -70,7 +70,7 @@ impl Answer {
         problem
     }
 
-    /// The fields that a problem blames.
+    /// Returns the names of the fields in the problem's errors.
     pub fn blamed(&self) -> Vec<String> {
         let problem = self.json();
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();

@@ -6,12 +6,12 @@ use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-/// How long a reader waits for what should come.
+/// How long a reader waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// How long a connection may last. What bounds a test is the wait for each event.
+/// The timeout of a connection. It is long, because the wait for each event limits a test.
 const CONNECTION: Duration = Duration::from_secs(600);
 
-/// What a stream tells.
+/// An event of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerEvent {
     /// The event's name.
@@ -23,18 +23,18 @@ pub struct ServerEvent {
 }
 
 impl ServerEvent {
-    /// A field of the data, as text.
+    /// Returns a field of the data as text.
     ///
     /// # Panics
-    /// When it is none.
+    /// Panics when it is not text.
     pub fn text(&self, field: &str) -> &str {
         self.data[field].as_str().unwrap_or_else(|| panic!("no text `{field}`: {self:?}"))
     }
 
-    /// The position that its id ends with.
+    /// Returns the position at the end of the id.
     ///
     /// # Panics
-    /// When it has no id, or one without.
+    /// Panics without an id, or when it does not end with a position.
     pub fn position(&self) -> i64 {
         let id = self.id.as_deref().unwrap_or_else(|| panic!("no id: {self:?}"));
         id.rsplit_once('-').and_then(|(_, position)| position.parse().ok()).unwrap_or_else(|| panic!("no position: {id}"))
@@ -43,22 +43,22 @@ impl ServerEvent {
 
 /// A connection to a stream of server-sent events.
 pub struct EventStream {
-    /// The answer's head.
+    /// The status and headers of the answer.
     pub response: Response,
     received: Vec<u8>,
-    /// The comments so far.
+    /// The comments received so far.
     pub comments: Vec<String>,
-    /// The last wait that was asked for, in milliseconds.
+    /// The last reconnection time that the server sent, in milliseconds.
     pub retry: Option<u64>,
     /// The id of the last event that had one.
     pub last_id: Option<String>,
 }
 
 impl EventStream {
-    /// Sends `request`.
+    /// Sends `request` and opens the stream.
     ///
     /// # Panics
-    /// When the answer is no stream.
+    /// Panics when the answer is not a stream.
     pub async fn open(request: RequestBuilder) -> Self {
         let response = request.timeout(CONNECTION).send().await.unwrap_or_else(|error| panic!("no answer: {error:?}"));
         if response.status() != 200 {
@@ -68,10 +68,10 @@ impl EventStream {
         Self { response, received: Vec::new(), comments: Vec::new(), retry: None, last_id: None }
     }
 
-    /// The next event; `None` when the connection has ended.
+    /// Returns the next event; `None` when the connection has ended.
     ///
     /// # Panics
-    /// When none comes for 45 seconds.
+    /// Panics when no event arrives for 45 seconds.
     pub async fn next(&mut self) -> Option<ServerEvent> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -86,10 +86,10 @@ impl EventStream {
         }
     }
 
-    /// The next event of this name; whatever comes before it is passed over.
+    /// Returns the next event with this name, and skips those before it.
     ///
     /// # Panics
-    /// When none comes.
+    /// Panics when none arrives.
     pub async fn next_of(&mut self, name: &str) -> ServerEvent {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream has ended before a {name} came"));
@@ -99,10 +99,10 @@ impl EventStream {
         }
     }
 
-    /// As many changes of orders; whatever comes between them is passed over.
+    /// Returns the next `count` events `order`, and skips others.
     ///
     /// # Panics
-    /// When they do not come.
+    /// Panics when they do not arrive.
     pub async fn orders(&mut self, count: usize) -> Vec<ServerEvent> {
         let mut orders = Vec::new();
         while orders.len() < count {
@@ -114,7 +114,7 @@ impl EventStream {
     /// Reads until there is a comment.
     ///
     /// # Panics
-    /// When none comes.
+    /// Panics when none arrives.
     pub async fn comment(&mut self) -> String {
         let deadline = Instant::now() + PATIENCE;
         while self.comments.is_empty() {
@@ -133,12 +133,12 @@ impl EventStream {
                 self.received.extend_from_slice(&chunk);
                 true
             }
-            // It has ended, or was broken off.
+            // The stream has ended, or the connection was interrupted.
             Ok(None) | Err(_) => false,
         }
     }
 
-    /// What stands before the next empty line.
+    /// Returns the text before the next empty line.
     fn take_block(&mut self) -> Option<String> {
         let end = self.received.windows(2).position(|two| two == b"\n\n")?;
         let block: Vec<u8> = self.received.drain(..end + 2).collect();

@@ -1,8 +1,8 @@
-//! What the tests of the example system share: a [`Shop`] that runs its five services in this process, and what is needed to
-//! look at it from outside.
+//! Shared parts of the tests of the example: a [`Shop`], which runs the five services in this process, and tools to observe it
+//! from outside.
 //!
-//! A test opens a shop of its own, on a folder of its own and on ports that nobody else has, talks to it over HTTP, and waits
-//! for conditions with [`eventually`]. It can also read and write the topics, past the services.
+//! A test opens its own shop, in its own folder and on ports of its own, sends it HTTP requests, and waits for conditions with
+//! [`eventually`]. It can also read and write the topics directly.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! A log within a log: topics and groups under a prefix, so that many shops share one broker and know nothing of each other.
+//! A transport that adds a prefix to topics and groups, so that several shops can share one broker without seeing each other.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use sagas::{
     },
 };
 
-/// The part of `inner` whose topics and groups begin with `prefix`.
+/// The topics and groups of `inner` whose names begin with `prefix`.
 pub struct Prefixed {
     inner: Arc<dyn Transport>,
     prefix: Prefix,
@@ -22,7 +22,7 @@ pub struct Prefixed {
 struct Prefix(Arc<str>);
 
 impl Prefixed {
-    /// The part of `inner` under `prefix`.
+    /// Creates a view of `inner` with `prefix`.
     pub fn new(inner: Arc<dyn Transport>, prefix: &str) -> Self {
         Self { inner, prefix: Prefix(prefix.into()) }
     }

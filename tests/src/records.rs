@@ -1,34 +1,34 @@
-//! Records, as a reader without the framework sees them.
+//! Access to records without the framework's decoding.
 
 use sagas::message::Record;
 use serde_json::Value;
 
-/// A header that must be there.
+/// Returns a header.
 ///
 /// # Panics
-/// When it is not, or is no text.
+/// Panics when it is missing or not text.
 #[track_caller]
 pub fn header<'r>(record: &'r Record, name: &str) -> &'r str {
     record.header(name).unwrap_or_else(|| panic!("no header {name}: {:?}", record.headers))
 }
 
-/// The event's name; empty when the record does not say it.
+/// Returns the event's name; empty when the record has none.
 pub fn event_type(record: &Record) -> &str {
     record.header("ce_type").unwrap_or_default()
 }
 
-/// The key as text; empty without one.
+/// Returns the key as text; empty without a key.
 ///
 /// # Panics
-/// When it is no text.
+/// Panics when it is not text.
 pub fn key(record: &Record) -> &str {
     record.key.as_deref().map_or("", |key| std::str::from_utf8(key).unwrap())
 }
 
-/// The value as JSON.
+/// Returns the value as JSON.
 ///
 /// # Panics
-/// When it is none.
+/// Panics when it is not JSON.
 pub fn payload(record: &Record) -> Value {
     serde_json::from_slice(record.value.as_deref().unwrap()).unwrap()
 }

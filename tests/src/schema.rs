@@ -1,34 +1,40 @@
-//! A schema in PostgreSQL for one test.
+//! A PostgreSQL schema for one test.
 
 use sagas::store::Database;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
-/// A schema that nobody else uses, dropped with this.
+/// A schema for one test. Dropping this value drops the schema.
 pub struct Schema(String);
 
-fn server() -> String {
+/// Returns the URL of the server's database, without a schema.
+pub fn server() -> String {
     std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into())
 }
 
 impl Schema {
-    /// A new name; the schema is made when it is opened.
-    #[expect(clippy::new_without_default, reason = "each is another")]
-    #[expect(clippy::disallowed_methods, reason = "a name that no other run has")]
+    /// Chooses a new name; the schema is created when it is opened.
+    #[expect(clippy::new_without_default, reason = "each has another name")]
+    #[expect(clippy::disallowed_methods, reason = "each run needs another name")]
     pub fn new() -> Self {
         Self(format!("test_{}", Uuid::new_v4().simple()))
     }
 
-    /// Its URL.
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the URL.
     pub fn url(&self) -> String {
         let server = server();
         format!("{server}{}schema={}", if server.contains('?') { '&' } else { '?' }, self.0)
     }
 
-    /// The database of the schema, as one more process opens it.
+    /// Opens the database of the schema, as another process would.
     ///
     /// # Panics
-    /// When there is no server.
+    /// Panics when the server cannot be reached.
     pub async fn open(&self) -> Database {
         Database::open(&self.url()).await.unwrap_or_else(|error| panic!("{error}; scripts/postgres start"))
     }
@@ -44,7 +50,7 @@ impl Drop for Schema {
             })
         });
         if let Ok(Err(error)) = dropped.join() {
-            #[expect(clippy::print_stderr, reason = "whoever runs the tests may remove it")]
+            #[expect(clippy::print_stderr, reason = "so that the schema can be dropped by hand")]
             let () = eprintln!("{} stays: {error}", self.0);
         }
     }

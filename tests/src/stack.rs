@@ -1,4 +1,4 @@
-//! What a shop runs on: the embedded log and SQLite, or real servers.
+//! The log and the databases of a shop: the embedded log and SQLite, or real servers.
 
 use std::{path::Path, sync::Arc};
 
@@ -16,28 +16,28 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use crate::{eventually, prefixed::Prefixed};
 
-/// Which stack the shops of this run stand on: `real` for Apache Kafka and PostgreSQL, else the embedded one.
+/// The variable that selects the stack of this run: `real` for Apache Kafka and PostgreSQL, anything else for the embedded one.
 const STACK: &str = "SAGAS_TEST_STACK";
-/// Where Apache Kafka is.
+/// The variable with the address of Apache Kafka, and its default.
 const KAFKA: (&str, &str) = ("SAGAS_TEST_KAFKA", "127.0.0.1:9092");
-/// Where PostgreSQL is.
+/// The variable with the URL of PostgreSQL, and its default.
 const POSTGRES: (&str, &str) = ("SAGAS_TEST_POSTGRES", "postgres://sagas:sagas@127.0.0.1:5432/sagas");
 
-/// A log and databases that nobody else uses.
+/// A log and databases for one shop.
 pub(crate) struct Stack {
     pub(crate) log: Arc<dyn Transport>,
     pub(crate) storage: Storage,
-    /// The database that was made for this shop, and the server's own to remove it from.
+    /// The URL of the server, and the name of the database that was created for this shop.
     database: Option<(String, String)>,
 }
 
-/// Whether the shops stand on Apache Kafka and PostgreSQL.
+/// Returns whether the shops use Apache Kafka and PostgreSQL.
 pub fn on_real_servers() -> bool {
     std::env::var(STACK).is_ok_and(|stack| stack == "real")
 }
 
 impl Stack {
-    /// The stack of this run, with what needs no server in `folder`.
+    /// Opens the stack of this run, with its files in `folder`.
     pub(crate) async fn open(folder: &Path, clock: &Clock) -> Self {
         if on_real_servers() { Self::real(clock).await } else { Self::embedded(folder, clock).await }
     }
@@ -57,11 +57,11 @@ impl Stack {
         let server = setting(POSTGRES);
         run(&server, format!("CREATE DATABASE {name}")).await;
         let (place, _) = server.rsplit_once('/').expect("a URL that names a database");
-        let storage = Storage::Postgres(format!("{place}/{name}?pool=6").parse().unwrap());
+        let storage = Storage::Postgres(format!("{place}/{name}?pool=9").parse().unwrap());
         Self { log, storage, database: Some((server, name)) }
     }
 
-    /// A connection to the database of the shop, when that is PostgreSQL.
+    /// Connects to the database of the shop, if it is PostgreSQL.
     pub(crate) async fn postgres(&self) -> Option<PgConnection> {
         match &self.storage {
             Storage::Postgres(options) => Some(options.connect_options().connect().await.unwrap()),
@@ -69,11 +69,11 @@ impl Stack {
         }
     }
 
-    /// Closes the log, and removes what was made for the shop.
+    /// Closes the log, and drops the database that was created for the shop.
     pub(crate) async fn close(&self) {
         self.log.close().await;
         if let Some((server, name)) = &self.database {
-            // Somebody else may be at it for a moment, as the server's own vacuum.
+            // Another connection, such as the server's own vacuum, can use the database for a moment.
             eventually("the shop's database is gone", async || {
                 try_run(server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.ok()
             })

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a condition may take to come true, on a busy machine.
+/// How long a condition can take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// How often it is looked at.
+/// The interval between two checks.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` finds something, and gives that.
+/// Calls `look` until it returns a value, and returns that value.
 ///
 /// # Panics
-/// When it finds nothing in 45 seconds; the message says `what` it was looking for.
+/// Panics when it returns none in 45 seconds; the message contains `what`.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

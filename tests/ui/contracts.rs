@@ -1,4 +1,4 @@
-//! The events that the cases of `#[handler]` are about.
+//! The events in the cases of `#[handler]`.
 
 #![allow(dead_code)]
 

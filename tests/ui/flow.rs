@@ -1,4 +1,4 @@
-//! The events that the cases of `#[saga]` are about.
+//! The events in the cases of `#[saga]`.
 
 #![allow(dead_code)]
 

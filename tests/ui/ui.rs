@@ -1,18 +1,18 @@
-//! What the macros accept, and what they say when they do not: every file in `ui/` is compiled against the facade crate, and
-//! what the compiler says to those in `fail` is compared with the `.stderr` beside them. The checked-in expansions of
-//! `saga-macros` are compiled as well.
+//! The accepted and rejected inputs of the macros. Every file in `ui/` is compiled with the facade crate, and the compiler's
+//! output for those in `fail` is compared with the `.stderr` file of the same name. The checked-in expansions of `saga-macros`
+//! are compiled too.
 //!
-//! Some of those texts quote the compiler itself and so hold for one version of it. With another compiler, only the texts
-//! that are all ours are compared.
+//! Some of these outputs quote the compiler itself, and therefore belong to one version of it. With another compiler, only
+//! outputs that consist of the macros' own errors are compared.
 
-#![expect(clippy::print_stderr, reason = "a test tells its reader what it leaves out")]
+#![expect(clippy::print_stderr, reason = "the test reports what it leaves out")]
 
 use std::{fs, path::PathBuf, process::Command};
 
-/// The compiler with which the `.stderr` files were written.
+/// The compiler that produced the `.stderr` files.
 const WRITTEN_WITH: &str = "rustc 1.95.";
 
-/// What marks a text that quotes the compiler.
+/// The marks of an output that quotes the compiler.
 const COMPILERS_WORDS: [&str; 3] = ["error[E", "= help:", "= note:"];
 
 #[test]
@@ -36,7 +36,7 @@ fn the_macros_accept_and_explain() {
     }
 }
 
-/// The cases in `folder` whose text quotes nobody.
+/// Returns the cases in `folder` whose output does not quote the compiler.
 fn texts_of_ours(folder: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("the cases are there").map(|file| file.expect("it can be listed").path());
     let cases = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));

@@ -1,4 +1,4 @@
-//! Values of a foreign producer in the flow of the shop: the services go on, and what they show can be read.
+//! Values of a foreign producer in the saga of the shop: the services continue, and their answers can be read.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use sagas::{
 use sagas_tests::{Shop, event_type, on_real_servers, payload};
 use serde_json::{Value, json};
 
-/// The event of the type `name` that the shop has published on `topic`, with `change`d values, as a foreign producer would publish it.
+/// Returns the event of the type `name` that the shop has published on `topic`, with changed values, as a foreign producer would
+/// publish it.
 async fn foreign(shop: &Shop, topic: &str, name: &str, key: &str, change: impl FnOnce(&mut Value)) -> Record {
     let records = shop.records(topic).await;
     let own = records.iter().find(|received| event_type(&received.record) == name);
@@ -27,7 +28,7 @@ async fn foreign(shop: &Shop, topic: &str, name: &str, key: &str, change: impl F
     }
 }
 
-/// Everything that the services show can be read.
+/// Checks that all answers about the order can be read.
 async fn is_readable(shop: &Shop, order_id: &str) {
     for path in ["", "/events", "/saga", "/status"] {
         shop.get("order", &format!("/orders/{order_id}{path}")).await.is(200);
@@ -60,7 +61,7 @@ async fn a_foreign_time_ends_no_service() {
         let mut paid = foreign(&shop, "payments", "PaymentProcessed", &order_id, |_| {}).await;
         paid.headers.extend(stated.map(|stated| Header::text("ce_time", stated)));
         if !on_real_servers() {
-            // A broker refuses such records, unless its topic allows them.
+            // A broker rejects such records, unless its topic allows them.
             paid.timestamp = recorded.unwrap_or(paid.timestamp);
         }
         let before = Clock::system().now();

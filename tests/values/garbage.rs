@@ -1,4 +1,4 @@
-//! Any records on every topic of the shop: its services go on, and all that they show can be read.
+//! Arbitrary records on every topic of the shop: its services continue, and all their answers can be read.
 
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree};
 use sagas::message::Record;
@@ -25,7 +25,7 @@ const TYPES: &[&str] = &[
     "NotificationFailed",
 ];
 
-/// One value in `samples`, with one of its fields replaced by something odd.
+/// A value from `samples` with one of its fields replaced by an odd value.
 fn values(samples: Vec<Value>) -> impl Strategy<Value = Vec<u8>> {
     let odd = prop_oneof![
         Just(Value::Null),
@@ -43,7 +43,7 @@ fn values(samples: Vec<Value>) -> impl Strategy<Value = Vec<u8>> {
             fields.insert(name.clone(), odd);
         }
         let text = value.to_string();
-        // A key that is there twice.
+        // A duplicate key.
         let text = if twice { format!("{{\"{name}\":0,{}", &text[1..]) } else { text };
         text.into_bytes()
     })
@@ -53,7 +53,7 @@ fn option(odd: impl Strategy<Value = Value>) -> impl Strategy<Value = Option<Val
     proptest::option::weighted(0.7, odd)
 }
 
-/// Every list and every single thing that the services show.
+/// Checks every list and every single item of the services.
 async fn all_is_readable(shop: &Shop) {
     for service in SERVICES {
         assert_eq!(shop.get(service, "/health/ready").await.status, 200, "{service}");
@@ -88,7 +88,7 @@ async fn all_is_readable(shop: &Shop) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_published_on_every_topic_the_shop_goes_on() {
     let shop = Shop::open().await;
-    // What each topic carries, with orders that are there and some that are not.
+    // The contents of each topic, with orders that exist and some that do not.
     let mut orders = Vec::new();
     for (product, end) in [("tea", "COMPLETED"), ("sold-out", "CANCELLED"), ("tea", "COMPLETED")] {
         let order_id = shop.place("ada", product, 1, 9.9).await;
@@ -118,7 +118,7 @@ async fn whatever_is_published_on_every_topic_the_shop_goes_on() {
                 shop.publish(acceptable(record)).await;
             }
         }
-        // What overtook its cause waits for it up to a minute: it is only to be seen that nothing stops.
+        // An event that overtook its cause waits for it up to a minute. Here it only matters that nothing stops.
         shop.rest().await;
         let order_id = shop.place("bob", "tea", 1, 9.9).await;
         let order = shop.order_is(&order_id, "COMPLETED").await;
@@ -128,7 +128,7 @@ async fn whatever_is_published_on_every_topic_the_shop_goes_on() {
     shop.close().await;
 }
 
-/// What a broker takes.
+/// Returns the record in a form that a broker accepts.
 fn acceptable(mut record: Record) -> Record {
     if on_real_servers() {
         record.headers.retain(|header| !header.name.is_empty());

@@ -1,4 +1,4 @@
-//! Records as anyone could publish them.
+//! Records as any producer could publish them.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use sagas::{
@@ -6,7 +6,7 @@ use sagas::{
     time::LogTime,
 };
 
-/// The names of headers that mean something here, and of some that do not.
+/// Names of headers, some of which have a meaning here.
 const NAMES: &[&str] = &[
     "ce_id",
     "ce_source",
@@ -24,7 +24,7 @@ const NAMES: &[&str] = &[
     "",
 ];
 
-/// Any bytes, or a text that comes near to what some header may be.
+/// Arbitrary bytes, or a text that resembles the value of some header.
 pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let text = prop_oneof![
         "[0-9a-z-]{1,12}",
@@ -62,7 +62,7 @@ pub(crate) fn keys() -> impl Strategy<Value = Option<Vec<u8>>> {
     option::weighted(0.9, key)
 }
 
-/// A record of `topic` with one of these types, or with any, and one of these values, or with any.
+/// A record of `topic`, with one of these types or any type, and one of these values or any value.
 pub(crate) fn record(
     topic: &'static str,
     types: &'static [&'static str],

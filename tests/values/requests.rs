@@ -1,4 +1,4 @@
-//! Any body, query and header of a request: it is answered, and below 500.
+//! Arbitrary bodies, queries and headers of a request: it is answered with a status below 500.
 
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree};
 use reqwest::Method;
@@ -44,7 +44,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A short text with anything in it.
+/// A short arbitrary text.
 #[derive(Debug, Clone)]
 struct Value3(String);
 

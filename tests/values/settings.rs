@@ -1,4 +1,4 @@
-//! Any URL and any configuration: read or refused, without a panic, and no secret in what is said.
+//! Arbitrary URLs and configurations: they are accepted or rejected without a panic, and no secret is in the error.
 
 use proptest::{prelude::*, sample::select};
 use sagas::{

@@ -1,4 +1,4 @@
-//! Rows that an earlier program has written: numbers that were taken for times beyond what there is are read as the bound.
+//! Rows of an earlier program: numbers that exceed the range of times are read as the limit.
 
 use std::{path::Path, time::Duration};
 
@@ -47,7 +47,7 @@ async fn change(file: &Path, sql: &'static str) {
     connection.close().await.unwrap();
 }
 
-/// A key that was held for a dead letter is held still, and let go by its retry; the letter itself is shown.
+/// A key that was held for a dead letter is still held, and released by its retry; the dead letter itself is shown.
 #[tokio::test]
 async fn what_was_held_until_the_end_of_numbers_is_held_still() {
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +76,7 @@ async fn what_was_held_until_the_end_of_numbers_is_held_still() {
             state: DeadLetterState::Open,
             unpublished: None,
         };
-        tx.bury("keeper", &[letter]).await.unwrap();
+        tx.insert_dead_letters("keeper", &[letter]).await.unwrap();
         tx.commit().await.unwrap();
         database.store().close().await;
     }

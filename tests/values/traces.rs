@@ -1,4 +1,4 @@
-//! W3C Trace Context from the outside: through a request, and through a foreign record.
+//! W3C Trace Context from outside: in a request, and in a foreign record.
 
 use reqwest::Method;
 use sagas_tests::{Answer, Shop, TOPICS, event_type, header};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-/// The traces and states of all events of the order.
+/// Returns the traces and states of all events of the order.
 async fn traces(shop: &Shop, order_id: &str) -> Vec<(String, String, Option<String>)> {
     let mut all = Vec::new();
     for topic in TOPICS {
@@ -33,7 +33,7 @@ async fn the_trace_of_a_request_goes_through_every_event() {
     for (event, trace, state) in all {
         assert_eq!((trace.as_str(), state.as_deref()), (TRACE, Some("a=1,b=2")), "{event}");
     }
-    // Another request about the same order is of another trace.
+    // Another request about the same order belongs to another trace.
     let shipped = format!("00-{}-00f067aa0ba902b7-01", "a".repeat(32));
     let request = shop.request(Method::POST, "order", &format!("/orders/{order_id}/ship")).header("traceparent", &shipped);
     Answer::to(request.json(&json!({"trackingNumber": "T"}))).await.is(202);

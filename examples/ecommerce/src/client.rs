@@ -1,4 +1,4 @@
-//! A client of the system's REST interface: what the demo, the bench and the check speak through.
+//! A client of the system's REST interface, for the demo, the bench and the check.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -8,19 +8,19 @@ use serde_json::Value;
 
 use crate::ServiceName;
 
-/// The services by the address of each. Cheap to clone.
+/// A client of the services, with the URL of each. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    /// What makes its calls an operator's.
+    /// The token that makes the client an operator.
     token: Option<Arc<str>>,
     urls: Arc<BTreeMap<ServiceName, String>>,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// This client does not know where the service is.
+    /// The client has no URL for the service.
     #[error("the {0} service does not run here")]
     NoSuchService(ServiceName),
     /// The service cannot be reached, or its answer cannot be read.
@@ -31,55 +31,55 @@ pub enum CallError {
         /// Why.
         error: reqwest::Error,
     },
-    /// The service refused.
+    /// The service answered with an error.
     #[error("{url} answered {status}: {body}")]
     Refused {
         /// The address.
         url: String,
         /// The status.
         status: StatusCode,
-        /// What it said.
+        /// The body of the answer.
         body: String,
     },
 }
 
 impl Client {
-    /// A client of the services at `urls`.
+    /// Creates a client of the services at `urls`.
     ///
     /// # Errors
-    /// When no HTTP client can be made.
+    /// When the HTTP client cannot be created.
     pub fn new(urls: BTreeMap<ServiceName, String>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
         Ok(Self { http, token: None, urls: Arc::new(urls) })
     }
 
-    /// As an operator, with this token.
+    /// Makes the client an operator with this token.
     #[must_use]
     pub fn operator(mut self, token: Option<&str>) -> Self {
         self.token = token.map(Arc::from);
         self
     }
 
-    /// The address of a service.
+    /// Returns the URL of a service.
     ///
     /// # Errors
-    /// When it does not run here.
+    /// When the client has no URL for it.
     pub fn url(&self, service: ServiceName) -> Result<&str, CallError> {
         self.urls.get(&service).map(String::as_str).ok_or(CallError::NoSuchService(service))
     }
 
-    /// Asks for `path`.
+    /// Sends `GET path`.
     ///
     /// # Errors
-    /// When the service does not answer with a `T`.
+    /// When the call fails or the answer is not a `T`.
     pub async fn get<T: DeserializeOwned>(&self, service: ServiceName, path: &str) -> Result<T, CallError> {
         self.call(Method::GET, service, path, None::<&Value>).await
     }
 
-    /// Posts `body` to `path`.
+    /// Sends `POST path` with `body`.
     ///
     /// # Errors
-    /// When the service does not answer with a `T`.
+    /// When the call fails or the answer is not a `T`.
     pub async fn post<T: DeserializeOwned>(
         &self,
         service: ServiceName,
@@ -89,10 +89,10 @@ impl Client {
         self.call(Method::POST, service, path, Some(body)).await
     }
 
-    /// Puts `body` to `path`.
+    /// Sends `PUT path` with `body`.
     ///
     /// # Errors
-    /// When the service does not answer with a `T`.
+    /// When the call fails or the answer is not a `T`.
     pub async fn put<T: DeserializeOwned>(
         &self,
         service: ServiceName,
@@ -102,10 +102,10 @@ impl Client {
         self.call(Method::PUT, service, path, Some(body)).await
     }
 
-    /// How many entries the list at `path` has on all of its pages.
+    /// Returns the number of entries on all pages of the list at `path`.
     ///
     /// # Errors
-    /// When the service does not say.
+    /// When the call fails or the answer has no `X-Total-Count`.
     pub async fn count(&self, service: ServiceName, path: &str) -> Result<u64, CallError> {
         let url = format!("{}{path}", self.url(service)?);
         let response = self.http.get(&url).send().await.map_err(|error| CallError::Http { url: url.clone(), error })?;
@@ -136,7 +136,7 @@ impl Client {
             let body = response.text().await.map_err(failed)?;
             return Err(CallError::Refused { url, status, body });
         }
-        // An answer without a body is `null`.
+        // An empty body is read as `null`.
         let bytes = response.bytes().await.map_err(failed)?;
         let body: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
         serde_json::from_slice(body).map_err(|error| CallError::Refused { url, status, body: error.to_string() })
@@ -150,12 +150,12 @@ impl fmt::Debug for Client {
 }
 
 impl CallError {
-    /// Whether nobody listens there.
+    /// Returns whether the service could not be connected to.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Http { error, .. } if error.is_connect())
     }
 
-    /// Whether the service answers this to operators only, if it does at all.
+    /// Returns whether the service may answer this call only to operators, or not at all.
     pub fn is_for_operators(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. })
     }

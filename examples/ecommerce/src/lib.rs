@@ -1,8 +1,8 @@
 //! An order system of five services, built on `sagas` as a user would build it.
 //!
-//! [`contracts`] says what the services tell each other, [`services`] holds them, each in a folder of its own, and [`start`]
-//! runs them, in one process or in several. [`main`] is the command `ecommerce`: it runs them with a short demo, and has the
-//! subcommands `bench`, `check` and `health`.
+//! [`contracts`] defines the events that the services exchange. [`services`] contains the services, each in its own folder.
+//! [`start`] runs them in one process or in several. [`main`] is the command `ecommerce`: it runs the services with a short demo,
+//! and has the subcommands `bench`, `check` and `health`.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
-//! Percentiles as values that occurred.
+//! Percentiles that are always one of the given values.
 
-/// The value that `percent` of 100 values do not exceed; `sorted` ascends. `None` when there are no values.
+/// Returns the smallest of the values that at least `percent` of 100 values do not exceed; `None` without values. `sorted` must
+/// be ascending.
 pub(crate) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1) - 1;
     sorted.get(rank).copied()

@@ -1,17 +1,18 @@
-//! What `#[handler]` calls.
+//! Items for `#[handler]`.
 //!
-//! There is one fn for each number of arguments, and the macro names every type in the call as the user wrote it: an argument
-//! that cannot be taken, or a type that cannot be returned, is then reported where it is written, and once. They are written
-//! out because the compiler shows their bounds to users.
+//! There is one fn for each number of arguments, and the generated call names each type as the user wrote it. So the compiler reports an
+//! argument that is not an extractor, or a type that cannot be returned, once and where it is written. The functions are written out
+//! because the compiler shows their bounds to users.
 
 use std::{future::Future, marker::PhantomData};
 
 use crate::{
     extract::{Extract, Kind},
+    failure::Failure,
     handler::{Handler, HandlerDef, HandlerOptions, IntoOutcome},
 };
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_1<A, Out, Fut>(options: HandlerOptions, function: impl Fn(A) -> Fut + Send + Sync + 'static) -> Handler
 where
     A: Extract,
@@ -21,7 +22,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_2<A, B, Out, Fut>(options: HandlerOptions, function: impl Fn(A, B) -> Fut + Send + Sync + 'static) -> Handler
 where
     A: Extract,
@@ -32,7 +33,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_3<A, B, C, Out, Fut>(options: HandlerOptions, function: impl Fn(A, B, C) -> Fut + Send + Sync + 'static) -> Handler
 where
     A: Extract,
@@ -44,7 +45,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_4<A, B, C, D, Out, Fut>(
     options: HandlerOptions,
     function: impl Fn(A, B, C, D) -> Fut + Send + Sync + 'static,
@@ -60,7 +61,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_5<A, B, C, D, E, Out, Fut>(
     options: HandlerOptions,
     function: impl Fn(A, B, C, D, E) -> Fut + Send + Sync + 'static,
@@ -77,7 +78,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_6<A, B, C, D, E, G, Out, Fut>(
     options: HandlerOptions,
     function: impl Fn(A, B, C, D, E, G) -> Fut + Send + Sync + 'static,
@@ -95,7 +96,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_7<A, B, C, D, E, G, H, Out, Fut>(
     options: HandlerOptions,
     function: impl Fn(A, B, C, D, E, G, H) -> Fut + Send + Sync + 'static,
@@ -114,7 +115,7 @@ where
     Handler::new(options, function)
 }
 
-/// The handler that calls `function`.
+/// Creates the handler that calls `function`.
 pub fn handler_8<A, B, C, D, E, G, H, I, Out, Fut>(
     options: HandlerOptions,
     function: impl Fn(A, B, C, D, E, G, H, I) -> Fut + Send + Sync + 'static,
@@ -134,18 +135,18 @@ where
     Handler::new(options, function)
 }
 
-/// What stands for a fn in `handlers![..]` that has no `#[handler]`.
+/// Represents a fn in `handlers![..]` that has no `#[handler]`.
 #[derive(Debug)]
 pub struct NoHandler;
 
-/// A fn in `handlers![..]`, beside the type of its name.
+/// A fn in `handlers![..]`. `H` is the type with the same name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "this fn has no `#[handler]`",
     note = "put `#[handler]` on the fn; the name that its type ends with is the fn's"
 )]
 pub trait Listed<H> {
-    /// The handler.
+    /// Creates the handler.
     fn handler() -> Handler;
 }
 
@@ -156,40 +157,77 @@ impl<F, H: HandlerDef> Listed<H> for F {
     }
 }
 
-/// The handler that the fn is, which `H` stands for.
+/// Creates the handler of a fn, which the type `H` represents.
 pub fn listed<H, F: Listed<H>>(_: F) -> Handler {
     F::handler()
 }
 
-/// An argument's type, asked for its kind: the inherent constant is there for an extractor, and hides that of [`NoExtractor`].
+/// Determines the kind of an argument's type. For an extractor, the inherent constant exists and hides the one of [`NoExtractor`].
+#[derive(Debug)]
 pub struct Argument<A>(PhantomData<fn() -> A>);
 
 impl<A: Extract> Argument<A> {
-    /// The kind.
+    /// The kind of the extractor.
     pub const KIND: Option<Kind> = Some(A::KIND);
 }
 
-/// The kind of what is no extractor: none, for that is reported elsewhere.
+/// The kind of a type that is not an extractor: none. Another check reports that error.
 pub trait NoExtractor {
-    /// No kind.
+    /// None.
     const KIND: Option<Kind> = None;
 }
 
 impl<A> NoExtractor for Argument<A> {}
 
-/// The rules between the arguments of one handler.
+/// Determines whether a type of failures names a refusal.
+///
+/// For the type that does not, the inherent constant exists and hides the one of [`Named`].
+#[derive(Debug)]
+pub struct Refusal<F>(PhantomData<fn() -> F>);
+
+impl Refusal<Failure> {
+    /// The type does not name a refusal.
+    pub const IS_NAMED: bool = false;
+}
+
+/// Any other type of failures.
+pub trait Named {
+    /// The type names a refusal.
+    const IS_NAMED: bool = true;
+}
+
+impl<F> Named for Refusal<F> {}
+
+/// Checks that the return type of a handler that refuses names the refusal.
 ///
 /// # Panics
-/// While compiling, when a rule is broken.
+/// Panics at compile time if it does not.
 #[track_caller]
-pub const fn check_arguments(kinds: &[Option<Kind>]) {
-    let (mut inputs, mut batch, mut meta, mut held, mut detached, mut at) = (0, false, false, 0, 0, 0);
+pub const fn check_refusal(is_named: bool) {
+    if !is_named {
+        panic!(
+            "this handler refuses by `Failure::Reject`, and its type says that it refuses nothing: name the event that it refuses with, \
+             `Result<.., Failure<ThatEvent>>`"
+        );
+    }
+}
+
+/// Checks the rules about the arguments of a handler and its option `topic`.
+///
+/// # Panics
+/// Panics at compile time if a rule is violated.
+#[track_caller]
+pub const fn check_arguments(kinds: &[Option<Kind>], names_a_topic: bool) {
+    let (mut inputs, mut raw, mut batch, mut meta, mut held, mut detached, mut at) = (0, false, false, false, 0, 0, 0);
     while at < kinds.len() {
         match kinds[at] {
-            Some(Kind::Input) => inputs += 1,
-            Some(Kind::Batch) => {
+            Some(Kind::Input { raw: is_raw }) => {
                 inputs += 1;
-                batch = true;
+                raw = is_raw;
+            }
+            Some(Kind::Batch { raw: is_raw }) => {
+                inputs += 1;
+                (raw, batch) = (is_raw, true);
             }
             Some(Kind::Meta) => meta = true,
             Some(Kind::Held) => held += 1,
@@ -204,6 +242,12 @@ pub const fn check_arguments(kinds: &[Option<Kind>]) {
     }
     if inputs > 1 {
         panic!("a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`");
+    }
+    if raw && !names_a_topic {
+        panic!("`Raw` is a record of any form, and of which topic is not said: write `#[handler(topic = \"..\")]`");
+    }
+    if !raw && names_a_topic {
+        panic!("an event says its topic itself: remove `topic`, or take the topic's records as they are, `On<Raw>`");
     }
     if batch && meta {
         panic!("each event of a `Batch` comes with its own `Meta`: take it from the pairs in `Batch(events)`");

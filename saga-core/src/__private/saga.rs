@@ -1,6 +1,6 @@
-//! What `#[saga]` and the handlers that claim its steps call.
+//! Items for `#[saga]`, and for the handlers of a saga's steps.
 
-use std::marker::PhantomData;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 pub use crate::saga::{
     Abort, Deadline, Definition, OutcomeOf, RoleKind, Saga, Step, StepAt, TriggerOf, Undo, UndoAt, UndoOutcomeOf, UndoneFrom,
@@ -11,39 +11,46 @@ use crate::{
     saga::{EventRef, KeyOf, NoRefusal},
 };
 
-/// An event of a flow, as it is read from the log: the inherent constant is there for an event, and hides that of [`Unknown`].
+/// Determines the event type of `E`. If `E` is an event, the inherent constant exists and hides the one of [`Unknown`].
+#[derive(Debug)]
 pub struct Known<E>(PhantomData<fn() -> E>);
 
 impl<E: Event> Known<E> {
-    /// The event.
+    /// The event type.
     pub const EVENT: Option<EventType> = Some(EventType::of::<E>());
 }
 
-/// Nothing, for what is no event: that is reported once, by [`keyed_by`].
+/// The event type of a type that is not an event: none. [`keyed_by`] reports that error, once.
 pub trait Unknown {
-    /// Nothing.
+    /// None.
     const EVENT: Option<EventType> = None;
 }
 
 impl<E> Unknown for Known<E> {}
 
-/// The event, as data.
+/// Returns the event as data.
 pub fn event(known: Option<EventType>) -> EventRef {
     known.map(|event| EventRef { name: event.name.to_owned(), topic: event.topic.to_owned() }).unwrap_or_default()
 }
 
-/// The events, to be read from the log.
+/// Returns the former names of the events that have some.
+pub fn former(known: &[Option<EventType>]) -> BTreeMap<String, Vec<String>> {
+    let renamed = known.iter().flatten().filter(|event| !event.also.is_empty());
+    renamed.map(|event| (event.name.to_owned(), event.also.iter().map(|&name| name.to_owned()).collect())).collect()
+}
+
+/// Returns the event types, for the tracker to read from the log.
 pub fn types(known: &[Option<EventType>]) -> Vec<EventType> {
     known.iter().copied().flatten().collect()
 }
 
-/// That `E` is an event whose key has the type `K`.
+/// Checks that `E` is an event with a key of the type `K`.
 pub const fn keyed_by<K, E: Event<Key: KeyOf<K>>>() {}
 
-/// That no event is written in two ways: the rules of a flow are about its events as they are written.
+/// Checks that no event is written with two paths: the rules of the macro compare events by their paths.
 ///
 /// # Panics
-/// While compiling, when one is.
+/// Panics at compile time if one is.
 #[track_caller]
 pub const fn one_path_each(events: &[Option<EventType>]) {
     let mut at = 0;
@@ -78,7 +85,7 @@ const fn same(one: &str, other: &str) -> bool {
     true
 }
 
-/// The handler, as the one that does a step.
+/// Assigns a step to the handler.
 pub fn claim_step<S, T, Out, const STEP: usize>(handler: Handler) -> Handler
 where
     S: StepAt<STEP>,
@@ -90,7 +97,7 @@ where
     handler.step::<S, T, STEP>()
 }
 
-/// The handler, as the one that undoes a step.
+/// Assigns the compensation of a step to the handler.
 pub fn claim_undo<S, T, Out, const STEP: usize>(handler: Handler) -> Handler
 where
     S: UndoAt<STEP>,
@@ -102,8 +109,10 @@ where
     handler.undo::<S, STEP>()
 }
 
-/// What a handler that does a step can say of it: the inherent constant is there for one that fits, and hides that of
-/// [`NoAnswer`].
+/// Determines which outcomes a handler can return for a step.
+///
+/// If its type fits the step, the inherent constant exists and hides the one of [`NoAnswer`].
+#[derive(Debug)]
 pub struct Answer<S, Out, const STEP: usize>(PhantomData<fn() -> (S, Out)>);
 
 impl<S, Out, const STEP: usize> Answer<S, Out, STEP>
@@ -113,7 +122,7 @@ where
     Out::Published: OutcomeOf<S, STEP>,
     Out::Rejected: OutcomeOf<S, STEP>,
 {
-    /// What it can say.
+    /// The outcomes that the handler can return.
     pub const CAN: Option<Can> = Some(Can {
         emit: <Out::Published as OutcomeOf<S, STEP>>::EMITS,
         reject: <Out::Published as OutcomeOf<S, STEP>>::REJECTS || <Out::Rejected as OutcomeOf<S, STEP>>::REJECTS,
@@ -122,8 +131,8 @@ where
     });
 }
 
-/// What can be said of a step.
-#[derive(Clone, Copy)]
+/// The outcomes that a handler can return for a step, and whether the step can be refused.
+#[derive(Debug, Clone, Copy)]
 pub struct Can {
     emit: bool,
     reject: bool,
@@ -131,18 +140,18 @@ pub struct Can {
     rejectable: bool,
 }
 
-/// Nothing, for a handler that does not fit: that is reported elsewhere.
+/// The outcomes of a handler with a type that does not fit the step: none. Another check reports that error.
 pub trait NoAnswer {
-    /// Nothing.
+    /// None.
     const CAN: Option<Can> = None;
 }
 
 impl<S, Out, const STEP: usize> NoAnswer for Answer<S, Out, STEP> {}
 
-/// That a handler says of a step what its flow says of it, no less.
+/// Checks that a handler can return each outcome that the definition of the step names.
 ///
 /// # Panics
-/// While compiling, when it does not.
+/// Panics at compile time if it cannot.
 #[track_caller]
 pub const fn check_answer(can: Option<Can>) {
     let Some(can) = can else { return };

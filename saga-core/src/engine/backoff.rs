@@ -5,14 +5,15 @@ use crate::{retry::RetryPolicy, time::Timestamp};
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextAttempt {
-    /// Another one, at this time.
+    /// Another attempt, at this time.
     At(Timestamp),
-    /// None: the attempts have ended.
+    /// No further attempt.
     Exhausted,
 }
 
-/// What follows when `failed` attempts of `policy` have failed, the last one at `now`. `fraction`, drawn evenly from `[0, 1)`,
-/// spreads the wait between its half and itself.
+/// Decides what follows after `failed` attempts under `policy`, the last of which failed at `now`.
+///
+/// `fraction`, a uniform random number from `[0, 1)`, places the wait between half of its value and all of it.
 ///
 /// ```
 /// # use saga_core::{engine::backoff::{NextAttempt, next_attempt}, retry::RetryPolicy, time::Timestamp};
@@ -46,6 +47,29 @@ mod tests {
         let waits: Vec<_> = (1..=6).map(|failed| next_attempt(&policy, failed, now, 1.0)).collect();
         let at = |millis: i64| NextAttempt::At(Timestamp::from_millis(1_000 + millis));
         assert_eq!(waits, [at(100), at(200), at(400), at(500), at(500), NextAttempt::Exhausted]);
+    }
+
+    /// The sum of all waits of `policy`, with the lowest and the highest that can be drawn.
+    fn waited(policy: &RetryPolicy) -> [Duration; 2] {
+        [0.0, 1.0].map(|fraction| {
+            let (start, mut now, mut failed) = (Timestamp::from_millis(0), Timestamp::from_millis(0), 1);
+            while let NextAttempt::At(due) = next_attempt(policy, failed, now, fraction) {
+                (now, failed) = (due, failed + 1);
+            }
+            now.since(start)
+        })
+    }
+
+    /// The documentation of `RetryPolicy::DEFAULT` and the guide on handlers state these numbers.
+    #[test]
+    fn the_waits_of_documented_policies_last_as_long_as_documented() {
+        let default = waited(&RetryPolicy::default());
+        assert_eq!(default, [Duration::from_millis(40_500), Duration::from_millis(81_000)]);
+        let long = RetryPolicy::default().attempts(30).backoff(Duration::from_secs(1), Duration::from_secs(600));
+        let minute = Duration::from_secs(60);
+        let [lowest, highest] = waited(&long);
+        assert!(lowest > 103 * minute && lowest < 104 * minute, "{lowest:?}");
+        assert!(highest > 207 * minute && highest < 208 * minute, "{highest:?}");
     }
 
     proptest! {

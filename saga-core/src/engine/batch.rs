@@ -1,15 +1,12 @@
-//! What happens to each message of a transaction: before its handler runs, and after.
+//! What happens to each message of a transaction, before its handler runs and after.
 //!
-//! One transaction carries many messages, and each of them stands or falls alone. A message that fails takes back what it
-//! wrote: to a savepoint where there is one, else by running the whole transaction again without it.
+//! One transaction contains many messages, and each of them succeeds or fails by itself. The writes of a message that fails are rolled
+//! back: to a savepoint if there is one, otherwise by running the whole transaction again without the message.
 
 use std::{ops::Range, time::Duration};
 
 use crate::{
-    engine::{
-        backoff::{NextAttempt, next_attempt},
-        parking::HELD,
-    },
+    engine::backoff::{NextAttempt, next_attempt},
     retry::RetryPolicy,
     time::Timestamp,
 };
@@ -17,17 +14,17 @@ use crate::{
 /// Where a message comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The log.
+    /// From the log.
     Fresh,
-    /// The database, where it was parked after so many failed attempts.
+    /// From the database, where it was parked.
     Parked {
-        /// Attempts that failed.
+        /// The number of failed attempts.
         attempts: u32,
     },
 }
 
 impl Origin {
-    /// Attempts that failed so far.
+    /// Returns the number of failed attempts so far.
     pub fn attempts(self) -> u32 {
         match self {
             Self::Fresh => 0,
@@ -36,119 +33,117 @@ impl Origin {
     }
 }
 
-/// What is done with a message before its handler would run.
+/// What happens to a message before its handler would run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Before {
-    /// It was handled before: nothing.
+pub enum BeforeHandler {
+    /// It was handled before; nothing happens.
     Duplicate,
-    /// Its key is parked: it is parked behind.
+    /// Its key is parked, so it is parked behind the earlier messages.
     ParkBehind,
-    /// It is parked, and one before it has failed just now: it stays.
+    /// It is parked and stays so, because an earlier message of its key has just failed.
     Stay,
     /// Its handler runs.
     Run,
 }
 
-/// Decides what is done with a message. `new`: the inbox had not seen it. `parked`: other messages of its key are parked.
-/// `failed`: one of its key has failed in this very transaction.
-pub fn before(origin: Origin, new: bool, parked: bool, failed: bool) -> Before {
+/// Decides what happens to a message.
+///
+/// `new`: the inbox did not contain it. `parked`: its key is parked. `failed`: an earlier message of its key failed in this transaction.
+pub fn before_handler(origin: Origin, new: bool, parked: bool, failed: bool) -> BeforeHandler {
     match origin {
-        Origin::Fresh if !new => Before::Duplicate,
-        Origin::Fresh if parked || failed => Before::ParkBehind,
-        Origin::Parked { .. } if failed => Before::Stay,
-        _ => Before::Run,
+        Origin::Fresh if !new => BeforeHandler::Duplicate,
+        Origin::Fresh if parked || failed => BeforeHandler::ParkBehind,
+        Origin::Parked { .. } if failed => BeforeHandler::Stay,
+        _ => BeforeHandler::Run,
     }
 }
 
-/// What a handler's call came to, as far as the engine cares.
+/// The outcome of a handler's call, as far as the engine depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It did its work.
+pub enum OutcomeKind {
+    /// The handler did its work.
     Done,
-    /// It refused.
+    /// The handler refused.
     Rejected,
-    /// It failed technically.
+    /// A technical error.
     Retry,
     /// Not now.
     Later {
-        /// Milliseconds until it may be tried again.
+        /// The time until the next attempt, in milliseconds.
         after_ms: u64,
     },
-    /// It can never succeed.
+    /// The handler can never succeed.
     Dead,
 }
 
 /// What follows from a handler's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub enum AfterHandler {
     /// Its events are published.
     Publish,
-    /// It is parked until `due`.
+    /// The message is parked until `due`.
     Park {
-        /// Attempts that have failed by now.
+        /// The number of failed attempts, including this one.
         attempts: u32,
-        /// When it may be tried again.
+        /// When the next attempt is due.
         due: Timestamp,
     },
-    /// It is dead-lettered.
+    /// The message becomes a dead letter.
     DeadLetter {
-        /// Attempts that have failed by now.
+        /// The number of failed attempts, including this one.
         attempts: u32,
     },
 }
 
-/// How a delivery has ended whose message was first seen `waited` ago: what is put off beyond `limit` has failed.
-pub fn bounded(ended: Ended, waited: Duration, limit: Duration) -> Ended {
+/// Converts *not now* to a technical error if `waited`, the time since the message was first seen, has reached `limit`.
+pub fn limit_put_off(ended: OutcomeKind, waited: Duration, limit: Duration) -> OutcomeKind {
     match ended {
-        Ended::Later { .. } if waited >= limit => Ended::Retry,
+        OutcomeKind::Later { .. } if waited >= limit => OutcomeKind::Retry,
         ended => ended,
     }
 }
 
-/// Decides what follows. `attempts`: how many have failed before. `fraction`: drawn evenly from `[0, 1)`.
-pub fn after(ended: Ended, attempts: u32, policy: &RetryPolicy, now: Timestamp, fraction: f64) -> After {
+/// Decides what follows. `attempts`: the number of earlier failed attempts. `fraction`: a uniform random number from `[0, 1)`.
+pub fn after_handler(ended: OutcomeKind, attempts: u32, policy: &RetryPolicy, now: Timestamp, fraction: f64) -> AfterHandler {
     match ended {
-        Ended::Done | Ended::Rejected => After::Publish,
-        Ended::Later { after_ms } => After::Park { attempts, due: now.after(Duration::from_millis(after_ms)) },
-        Ended::Dead => After::DeadLetter { attempts: attempts.saturating_add(1) },
-        Ended::Retry => {
+        OutcomeKind::Done | OutcomeKind::Rejected => AfterHandler::Publish,
+        OutcomeKind::Later { after_ms } => AfterHandler::Park { attempts, due: now.after(Duration::from_millis(after_ms)) },
+        OutcomeKind::Dead => AfterHandler::DeadLetter { attempts: attempts.saturating_add(1) },
+        OutcomeKind::Retry => {
             let attempts = attempts.saturating_add(1);
             match next_attempt(policy, attempts, now, fraction) {
-                NextAttempt::At(due) => After::Park { attempts, due },
-                NextAttempt::Exhausted => After::DeadLetter { attempts },
+                NextAttempt::At(due) => AfterHandler::Park { attempts, due },
+                NextAttempt::Exhausted => AfterHandler::DeadLetter { attempts },
             }
         }
     }
 }
 
-/// How the writes of a message that does not stand are taken back.
+/// How the writes of a message that failed or was refused are rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TakeBack {
-    /// There are none.
+pub enum Rollback {
+    /// There are no writes.
     Nothing,
-    /// To its savepoint.
+    /// To the savepoint of the message.
     Savepoint,
     /// With the whole transaction, which runs again without the message.
     Transaction,
 }
 
-/// Decides how. `touched`: the handler ran a statement. `savepoint`: one was set before its first.
-pub fn take_back(ended: Ended, touched: bool, savepoint: bool) -> TakeBack {
+/// Decides how. `touched`: the handler executed a statement. `savepoint`: a savepoint was set before the first one.
+pub fn rollback(ended: OutcomeKind, touched: bool, savepoint: bool) -> Rollback {
     match (ended, touched, savepoint) {
-        (Ended::Done, ..) | (_, false, _) => TakeBack::Nothing,
-        (_, true, true) => TakeBack::Savepoint,
-        (_, true, false) => TakeBack::Transaction,
+        (OutcomeKind::Done, ..) | (_, false, _) => Rollback::Nothing,
+        (_, true, true) => Rollback::Savepoint,
+        (_, true, false) => Rollback::Transaction,
     }
 }
 
-/// When the head of a dead letter's key is due, if the key is held: never, until somebody settles the letter.
-pub const fn held_due() -> Timestamp {
-    HELD
-}
-
-/// Cuts the messages of a transaction into calls. Each message is given as its handler, and whether that takes several at
-/// once; neighbours with the same such handler are one call.
-pub fn calls(messages: &[(usize, bool)]) -> Vec<Range<usize>> {
+/// Groups the messages of a transaction into calls.
+///
+/// Each message is given as its handler, and whether that handler takes a `Batch`. Consecutive messages of the same such handler form one
+/// call.
+pub fn group_calls(messages: &[(usize, bool)]) -> Vec<Range<usize>> {
     let mut calls: Vec<Range<usize>> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         match calls.last_mut() {
@@ -166,18 +161,18 @@ mod tests {
     #[test]
     fn before_the_handler() {
         let parked_message = Origin::Parked { attempts: 2 };
-        // origin, new, key parked, key failed here -> decision
+        // origin, new, key parked, key failed in this transaction -> decision
         let table = [
-            (Origin::Fresh, true, false, false, Before::Run),
-            (Origin::Fresh, false, false, false, Before::Duplicate),
-            (Origin::Fresh, false, true, true, Before::Duplicate),
-            (Origin::Fresh, true, true, false, Before::ParkBehind),
-            (Origin::Fresh, true, false, true, Before::ParkBehind),
-            (parked_message, false, true, false, Before::Run),
-            (parked_message, false, true, true, Before::Stay),
+            (Origin::Fresh, true, false, false, BeforeHandler::Run),
+            (Origin::Fresh, false, false, false, BeforeHandler::Duplicate),
+            (Origin::Fresh, false, true, true, BeforeHandler::Duplicate),
+            (Origin::Fresh, true, true, false, BeforeHandler::ParkBehind),
+            (Origin::Fresh, true, false, true, BeforeHandler::ParkBehind),
+            (parked_message, false, true, false, BeforeHandler::Run),
+            (parked_message, false, true, true, BeforeHandler::Stay),
         ];
         for (origin, new, parked, failed, expected) in table {
-            assert_eq!(before(origin, new, parked, failed), expected, "{origin:?} {new} {parked} {failed}");
+            assert_eq!(before_handler(origin, new, parked, failed), expected, "{origin:?} {new} {parked} {failed}");
         }
     }
 
@@ -187,40 +182,40 @@ mod tests {
         let now = Timestamp::from_millis(0);
         let due = Timestamp::from_millis(500);
         let table = [
-            (Ended::Done, 0, After::Publish),
-            (Ended::Rejected, 1, After::Publish),
-            (Ended::Retry, 0, After::Park { attempts: 1, due }),
-            (Ended::Retry, 1, After::DeadLetter { attempts: 2 }),
-            (Ended::Later { after_ms: 500 }, 1, After::Park { attempts: 1, due }),
-            (Ended::Dead, 0, After::DeadLetter { attempts: 1 }),
+            (OutcomeKind::Done, 0, AfterHandler::Publish),
+            (OutcomeKind::Rejected, 1, AfterHandler::Publish),
+            (OutcomeKind::Retry, 0, AfterHandler::Park { attempts: 1, due }),
+            (OutcomeKind::Retry, 1, AfterHandler::DeadLetter { attempts: 2 }),
+            (OutcomeKind::Later { after_ms: 500 }, 1, AfterHandler::Park { attempts: 1, due }),
+            (OutcomeKind::Dead, 0, AfterHandler::DeadLetter { attempts: 1 }),
         ];
         for (ended, attempts, expected) in table {
-            assert_eq!(after(ended, attempts, &policy, now, 0.0), expected, "{ended:?} after {attempts}");
+            assert_eq!(after_handler(ended, attempts, &policy, now, 0.0), expected, "{ended:?} after {attempts}");
         }
     }
 
     #[test]
     fn what_is_put_off_for_too_long_has_failed() {
-        let (limit, later) = (Duration::from_secs(60), Ended::Later { after_ms: 1 });
-        assert_eq!(bounded(later, Duration::from_millis(59_999), limit), later);
-        assert_eq!(bounded(later, limit, limit), Ended::Retry);
-        for other in [Ended::Done, Ended::Rejected, Ended::Retry, Ended::Dead] {
-            assert_eq!(bounded(other, 2 * limit, limit), other);
+        let (limit, later) = (Duration::from_secs(60), OutcomeKind::Later { after_ms: 1 });
+        assert_eq!(limit_put_off(later, Duration::from_millis(59_999), limit), later);
+        assert_eq!(limit_put_off(later, limit, limit), OutcomeKind::Retry);
+        for other in [OutcomeKind::Done, OutcomeKind::Rejected, OutcomeKind::Retry, OutcomeKind::Dead] {
+            assert_eq!(limit_put_off(other, 2 * limit, limit), other);
         }
     }
 
     #[test]
     fn writes_are_taken_back_where_they_are() {
-        assert_eq!(take_back(Ended::Done, true, false), TakeBack::Nothing);
-        assert_eq!(take_back(Ended::Retry, false, false), TakeBack::Nothing);
-        assert_eq!(take_back(Ended::Rejected, true, true), TakeBack::Savepoint);
-        assert_eq!(take_back(Ended::Retry, true, false), TakeBack::Transaction);
+        assert_eq!(rollback(OutcomeKind::Done, true, false), Rollback::Nothing);
+        assert_eq!(rollback(OutcomeKind::Retry, false, false), Rollback::Nothing);
+        assert_eq!(rollback(OutcomeKind::Rejected, true, true), Rollback::Savepoint);
+        assert_eq!(rollback(OutcomeKind::Retry, true, false), Rollback::Transaction);
     }
 
     #[test]
     fn neighbours_of_a_batch_handler_are_one_call() {
         let messages = [(0, false), (0, false), (1, true), (1, true), (0, false), (1, true), (2, true)];
-        assert_eq!(calls(&messages), [0..1, 1..2, 2..4, 4..5, 5..6, 6..7]);
-        assert!(calls(&[]).is_empty());
+        assert_eq!(group_calls(&messages), [0..1, 1..2, 2..4, 4..5, 5..6, 6..7]);
+        assert!(group_calls(&[]).is_empty());
     }
 }

@@ -1,13 +1,14 @@
-//! Which log a topic is, and whether it is still the one whose offsets are known.
+//! The identities of topics: whether a topic was deleted and created again, so that known offsets are no longer valid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// The identities of topics, as far as they were told.
+/// The identities of topics, as far as they are known.
 ///
-/// Brokers hear of a new topic one after the other: an identity that a topic had before is an answer of one that has not.
+/// The brokers learn of a recreated topic one after another. So an identity that a topic had earlier comes from a broker with old metadata
+/// and is ignored.
 #[derive(Debug, Default)]
 pub struct Identities {
     known: BTreeMap<String, Arc<str>>,
@@ -15,7 +16,7 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Takes note that `topic` is the log `identity`; says whether that is news.
+    /// Records that a broker reported `identity` for `topic`. Returns whether this changed what is known.
     pub fn told(&mut self, topic: &str, identity: &str) -> bool {
         if self.former.get(topic).is_some_and(|former| former.contains(identity)) {
             return false;
@@ -31,24 +32,24 @@ impl Identities {
         }
     }
 
-    /// The log that `topic` is, if that is known.
+    /// Returns the identity of `topic`, if it is known.
     pub fn of(&self, topic: &str) -> Option<&Arc<str>> {
         self.known.get(topic)
     }
 }
 
-/// What the identity of a topic says of a position in it.
+/// What the identity of a topic means for a known position in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is of this log, or nothing is known.
+    /// The position is valid, or nothing is known.
     Stands,
-    /// Of which log it is was not known: it is taken to be of this one.
+    /// The identity that belongs to the position was unknown. It is assumed to be the present one.
     Learned,
-    /// It is of a log that is gone. The topic was made anew.
+    /// The position belongs to a topic that was deleted. The topic was recreated.
     Recreated,
 }
 
-/// What it says of a position that is known to be `of` a log, that the topic is `now` the other. `read`: there is a position at all.
+/// Compares the identity `of` a position with the identity that the topic has `now`. `read`: whether there is a position at all.
 pub fn compare(of: Option<&str>, now: Option<&str>, read: bool) -> Verdict {
     match (of, now) {
         (_, None) => Verdict::Stands,

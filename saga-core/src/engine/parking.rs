@@ -1,16 +1,16 @@
-//! The keys whose messages wait for another attempt.
+//! The index of the parked keys.
 //!
-//! A message that failed is parked in the database, and its key with it: later messages of the key queue behind it, so the
-//! order of the key is kept while other keys go on. This is the index of what is parked in the partitions that this member owns;
-//! the messages themselves stay in the database.
+//! A message that failed is parked in the database, and its key with it: later messages of the key are parked behind it, so the order of
+//! the key is kept while other keys continue. The index contains what is parked for the partitions that this process owns; the messages
+//! themselves are in the database.
 //!
-//! Others write to the database too: another member retries a dead letter, say. So the index is compared with it now and then
-//! ([`ParkingLot::begin_audit`]).
+//! Other processes also change the parked messages, for example when an operator retries a dead letter there. So the index is compared with
+//! the database regularly ([`ParkedIndex::begin_audit`]).
 //!
-//! A key is of one partition only as long as its topic keeps its number of partitions. Where that has changed, messages of a key may
-//! be parked of several. They stay one queue, in the order in which they were parked, and each is tried by the owner of its
-//! partition: one behind the head of another owner waits for that owner ([`ParkingLot::behind`]). What is parked of a partition that
-//! is not there any more is its guardian's ([`ParkingLot::guardian`]).
+//! A key belongs to one partition only as long as its topic keeps its number of partitions. After a change, messages of a key can be parked
+//! for several partitions. They stay one queue, in the order in which they were parked, and each is retried by the owner of its partition:
+//! a message behind the first one of another owner waits for that owner ([`ParkedIndex::behind`]). Messages that are parked for a partition
+//! that no longer exists belong to its guardian ([`ParkedIndex::guardian`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -18,16 +18,16 @@ use bytes::Bytes;
 
 use crate::{message::TopicPartition, time::Timestamp};
 
-/// What is parked under: a topic and a key.
+/// A topic and key under which messages are parked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TopicKey {
     /// The topic.
     pub topic: String,
     /// The key, as bytes.
     pub key: Bytes,
 }
 
-/// The due time of a key that waits for a person, not for a time.
+/// The due time of a key that waits for an operator, or for another process, and not for a time.
 pub const HELD: Timestamp = Timestamp::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,58 +36,58 @@ struct Queue {
     due: Timestamp,
     partition: i32,
     run: Option<Run>,
-    /// Due later than the database says, for a reason of this process.
+    /// The due time is later than in the database, for a reason of this process.
     put_off: bool,
 }
 
-/// Messages of one key that were taken to be tried.
+/// The messages of one key that were taken for a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Run {
     number: RunNumber,
-    /// How many of them are not settled; `None` until they are read.
+    /// The number of these messages that are not settled; `None` until they are loaded.
     left: Option<usize>,
 }
 
-/// Which run a message was taken for. When a message of a run fails, the rest of it is void.
+/// The number of the run that a message was taken for. When a message of a run fails, the remaining ones are void.
 pub type RunNumber = u64;
 
-/// The parked keys of a service, as far as their partitions are this member's.
+/// The parked keys of a service in the partitions that this process owns.
 #[derive(Debug, Default)]
-pub struct ParkingLot {
-    queues: HashMap<Place, Queue>,
-    timeline: BTreeSet<(Timestamp, Place)>,
+pub struct ParkedIndex {
+    queues: HashMap<TopicKey, Queue>,
+    timeline: BTreeSet<(Timestamp, TopicKey)>,
     runs: RunNumber,
-    /// The partitions whose keys these are, and under which epoch.
+    /// The owned partitions and their epochs.
     owned: HashMap<TopicPartition, i64>,
-    /// How many partitions topics have, as far as that is known.
+    /// The number of partitions of each topic, as far as it is known.
     partitions: HashMap<String, i32>,
-    /// Topics whose number of partitions has changed.
+    /// The topics with a changed number of partitions.
     moved: HashSet<String>,
-    /// While the index is compared with the database: what has changed here meanwhile.
-    audit: Option<HashSet<Place>>,
+    /// During a comparison with the database: the keys that have changed here since it began.
+    audit: Option<HashSet<TopicKey>>,
 }
 
-/// A parked key, as the database has it.
+/// A parked key in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// The key.
-    pub place: Place,
+    /// The topic and key.
+    pub place: TopicKey,
     /// The partition of its first message.
     pub partition: i32,
-    /// How many messages wait.
+    /// The number of its messages.
     pub count: usize,
-    /// When the first is due.
+    /// When its first message is due.
     pub due: Timestamp,
 }
 
-impl ParkingLot {
-    /// Whether messages of `place` have to queue.
-    pub fn is_parked(&self, place: &Place) -> bool {
+impl ParkedIndex {
+    /// Returns whether `place` is parked, so that further messages must be parked behind it.
+    pub fn is_parked(&self, place: &TopicKey) -> bool {
         self.queues.contains_key(place)
     }
 
-    /// Takes note of `count` more messages parked at `place`. If they are its first, the head of the queue is due at `due`.
-    pub fn park(&mut self, place: Place, partition: i32, count: usize, due: Timestamp) {
+    /// Records that `count` messages were parked at `place`. If they are its first ones, the queue is due at `due`.
+    pub fn park(&mut self, place: TopicKey, partition: i32, count: usize, due: Timestamp) {
         if count == 0 {
             return;
         }
@@ -100,9 +100,10 @@ impl ParkingLot {
         queue.count += count;
     }
 
-    /// Takes at most `most` places whose head is due at `now`. They run until [`loaded`](Self::loaded) and
-    /// [`settled`](Self::settled) say what became of them.
-    pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<Place> {
+    /// Takes at most `most` places that have a first message due at `now`.
+    ///
+    /// Each is running until [`loaded`](Self::loaded) and [`settled`](Self::settled) report its result.
+    pub fn take_due(&mut self, now: Timestamp, most: usize) -> Vec<TopicKey> {
         let mut due = Vec::new();
         while due.len() < most
             && let Some((at, _)) = self.timeline.first()
@@ -120,21 +121,25 @@ impl ParkingLot {
         due
     }
 
-    /// Takes note that the first `messages` of `place` were read and are about to be tried; `None` when they are not wanted.
-    pub fn loaded(&mut self, place: &Place, messages: usize) -> Option<RunNumber> {
+    /// Records that the first `messages` of `place` were read for a retry.
+    ///
+    /// Returns the number of the run; `None` if they must not be retried.
+    pub fn loaded(&mut self, place: &TopicKey, messages: usize) -> Option<RunNumber> {
         let run = self.queues.get_mut(place)?.run.as_mut()?;
         run.left = Some(messages);
         Some(run.number)
     }
 
-    /// Whether a message taken for `run` may still be tried.
-    pub fn is_current(&self, place: &Place, run: RunNumber) -> bool {
+    /// Returns whether a message that was taken for `run` can still be retried.
+    pub fn is_current(&self, place: &TopicKey, run: RunNumber) -> bool {
         self.queues.get(place).and_then(|queue| queue.run).is_some_and(|current| current.number == run)
     }
 
-    /// Takes note that the first `done` messages of `place` were finished. With `failed`, the next one failed and is due then,
-    /// and the run ends; else the run goes on with what is left of it, and after it the new head is due at `now`.
-    pub fn settled(&mut self, place: &Place, done: usize, failed: Option<Timestamp>, now: Timestamp) {
+    /// Records that the first `done` messages of `place` are finished.
+    ///
+    /// With `failed`, the next one failed, is due at that time, and the run ends. Otherwise the run continues with its remaining messages;
+    /// after the last one, the next message of the queue is due at `now`.
+    pub fn settled(&mut self, place: &TopicKey, done: usize, failed: Option<Timestamp>, now: Timestamp) {
         self.touch(place);
         let Some(queue) = self.queues.get_mut(place) else { return };
         queue.count = queue.count.saturating_sub(done);
@@ -154,17 +159,21 @@ impl ParkingLot {
         self.timeline.insert((queue.due, place.clone()));
     }
 
-    /// Takes note that `place` is left alone until `due`, whatever the database says.
-    pub fn put_off(&mut self, place: &Place, due: Timestamp) {
+    /// Keeps `place` from being retried until `due`, even if it is due earlier in the database.
+    pub fn put_off(&mut self, place: &TopicKey, due: Timestamp) {
         self.settled(place, 0, Some(due), due);
         if let Some(queue) = self.queues.get_mut(place) {
             queue.put_off = true;
         }
     }
 
-    /// Takes note that `count` messages are parked at `place`, whatever was known before, and that the first is due at `due`. It
-    /// ends the run.
-    pub fn correct(&mut self, place: &Place, partition: i32, count: usize, due: Timestamp) {
+    /// Returns whether `place` is kept from being retried at `now`, even if it is due in the database.
+    pub fn is_put_off(&self, place: &TopicKey, now: Timestamp) -> bool {
+        self.queues.get(place).is_some_and(|queue| queue.put_off && queue.due > now)
+    }
+
+    /// Replaces what is known of `place`: `count` messages are parked, and the first is due at `due`. Ends the run.
+    pub fn correct(&mut self, place: &TopicKey, partition: i32, count: usize, due: Timestamp) {
         self.touch(place);
         if let Some(queue) = self.queues.remove(place) {
             self.timeline.remove(&(queue.due, place.clone()));
@@ -172,38 +181,39 @@ impl ParkingLot {
         self.park(place.clone(), partition, count, due);
     }
 
-    /// When the next head is due; `None` when none waits for a time.
+    /// Returns when the next place is due; `None` if none waits for a time.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.timeline.first().map(|(due, _)| *due).filter(|due| *due < HELD)
     }
 
-    /// Whether a head is running, or could run at `now`.
+    /// Returns whether a place is running, or could run at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.queues.values().any(|queue| queue.run.is_some()) || self.next_due().is_some_and(|due| due <= now)
     }
 
-    /// How many messages are parked at `place`.
-    pub fn count(&self, place: &Place) -> usize {
+    /// Returns the number of messages parked at `place`.
+    pub fn count(&self, place: &TopicKey) -> usize {
         self.queues.get(place).map_or(0, |queue| queue.count)
     }
 
-    /// The places that are parked, in no order.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
+    /// Returns the parked places, in no particular order.
+    pub fn places(&self) -> impl Iterator<Item = &TopicKey> {
         self.queues.keys()
     }
 
-    /// How many keys are parked.
+    /// Returns the number of parked keys.
     pub fn keys(&self) -> usize {
         self.queues.len()
     }
 
-    /// How many keys and messages are parked.
+    /// Returns the numbers of parked keys and messages.
     pub fn totals(&self) -> (usize, usize) {
         (self.queues.len(), self.queues.values().map(|queue| queue.count).sum())
     }
 
-    /// Takes `partition` over under `epoch`, with those of `keys` whose first message is of it. What was known of it before is
-    /// forgotten.
+    /// Records that this process owns `partition` under `epoch`, and adds those of `keys` that have their first message in it.
+    ///
+    /// Replaces what was known of the partition before.
     pub fn adopt(&mut self, partition: TopicPartition, epoch: i64, keys: impl IntoIterator<Item = Parked>) {
         self.forget(std::slice::from_ref(&partition));
         for key in keys {
@@ -214,7 +224,7 @@ impl ParkingLot {
         self.owned.insert(partition, epoch);
     }
 
-    /// Notes that `topic` has `count` partitions, and whether it has had another number.
+    /// Sets the number of partitions of `topic`, and whether it has changed.
     pub fn set_partitions(&mut self, topic: &str, count: i32, moved: bool) {
         self.partitions.insert(topic.to_owned(), count);
         if moved {
@@ -222,18 +232,19 @@ impl ParkingLot {
         }
     }
 
-    /// How many partitions `topic` has, if that is known.
+    /// Returns the number of partitions of `topic`, if it is known.
     pub fn partitions(&self, topic: &str) -> Option<i32> {
         self.partitions.get(topic).copied()
     }
 
-    /// Whether messages of a key of `topic` may be parked of several partitions: then this index alone, which is of owned partitions,
-    /// does not say whether a key is parked.
+    /// Returns whether messages of a key of `topic` can be parked for several partitions.
+    ///
+    /// The index, which covers owned partitions only, then does not decide whether a key is parked.
     pub fn has_moved(&self, topic: &str) -> bool {
         self.moved.contains(topic)
     }
 
-    /// The partition whose owner answers for what is parked of `partition`: that one, or another where it is not there any more.
+    /// Returns the partition that is responsible for messages parked for `partition`: the same one, or another if it no longer exists.
     pub fn guardian(&self, topic: &str, partition: i32) -> TopicPartition {
         let number = match self.partitions.get(topic) {
             Some(count) if *count > 0 && partition >= *count => partition % count,
@@ -242,26 +253,26 @@ impl ParkingLot {
         TopicPartition::new(topic, number)
     }
 
-    /// Notes that the first message parked at `place` is of `partition`.
-    pub fn head(&mut self, place: &Place, partition: i32) {
+    /// Sets the partition of the first message parked at `place`.
+    pub fn head(&mut self, place: &TopicKey, partition: i32) {
         if let Some(queue) = self.queues.get_mut(place) {
             queue.partition = partition;
         }
     }
 
-    /// Notes that the first message parked at `place` is of `partition`, which is another's: what waits behind it here waits for that.
-    pub fn behind(&mut self, place: &Place, partition: i32) {
+    /// Records that the first message parked at `place` belongs to `partition` of another owner, so that the messages here wait for it.
+    pub fn behind(&mut self, place: &TopicKey, partition: i32) {
         let count = self.count(place);
         self.correct(place, partition, count, HELD);
     }
 
-    /// Forgets partitions that are another's now, and what is parked of them.
+    /// Forgets partitions that this process no longer owns, and what is parked for them.
     pub fn forget(&mut self, partitions: &[TopicPartition]) {
         self.audit = None;
         for partition in partitions {
             self.owned.remove(partition);
         }
-        let of = |place: &Place, queue: &Queue| partitions.contains(&self.guardian(&place.topic, queue.partition));
+        let of = |place: &TopicKey, queue: &Queue| partitions.contains(&self.guardian(&place.topic, queue.partition));
         let gone: Vec<_> = self.queues.iter().filter(|(place, queue)| of(place, queue)).map(|(place, _)| place.clone()).collect();
         for place in &gone {
             self.queues.remove(place);
@@ -269,7 +280,7 @@ impl ParkingLot {
         self.timeline.retain(|(_, place)| self.queues.contains_key(place));
     }
 
-    /// Forgets all partitions, and what is parked of them.
+    /// Forgets all partitions and what is parked for them.
     pub fn forget_all(&mut self) {
         let owned: Vec<_> = self.owned.keys().cloned().collect();
         self.forget(&owned);
@@ -277,18 +288,20 @@ impl ParkingLot {
         self.timeline.clear();
     }
 
-    /// The epoch under which `partition` is owned, if it is.
+    /// Returns the epoch under which this process owns `partition`, if it does.
     pub fn epoch(&self, partition: &TopicPartition) -> Option<i64> {
         self.owned.get(partition).copied()
     }
 
-    /// Begins to compare the index with the database. Between this and [`end_audit`](Self::end_audit) the parked keys are read.
+    /// Begins a comparison with the database. The caller reads the parked keys between this call and [`end_audit`](Self::end_audit).
     pub fn begin_audit(&mut self) {
         self.audit = Some(HashSet::new());
     }
 
-    /// Puts right, by all `keys` that the database has, what others have changed there: keys that came, are due earlier, or are
-    /// gone. Says whether there was something. What changed here meanwhile, or is being tried, is left alone.
+    /// Corrects the index by `keys`, all parked keys in the database, where other processes have changed them: keys that are new, due
+    /// earlier, or gone.
+    ///
+    /// Returns whether anything was corrected. Keys that have changed here since the comparison began, or that are running, are skipped.
     pub fn end_audit(&mut self, keys: Vec<Parked>, now: Timestamp) -> bool {
         let Some(touched) = self.audit.take() else { return false };
         let mut wrong = Vec::new();
@@ -319,7 +332,7 @@ impl ParkingLot {
         !wrong.is_empty()
     }
 
-    fn touch(&mut self, place: &Place) {
+    fn touch(&mut self, place: &TopicKey) {
         if let Some(touched) = &mut self.audit {
             touched.insert(place.clone());
         }
@@ -330,8 +343,8 @@ impl ParkingLot {
 mod tests {
     use super::*;
 
-    fn place(key: &'static str) -> Place {
-        Place { topic: "orders".into(), key: Bytes::from_static(key.as_bytes()) }
+    fn place(key: &'static str) -> TopicKey {
+        TopicKey { topic: "orders".into(), key: Bytes::from_static(key.as_bytes()) }
     }
 
     fn at(millis: i64) -> Timestamp {
@@ -340,76 +353,76 @@ mod tests {
 
     #[test]
     fn heads_come_due_in_the_order_of_their_times() {
-        let mut lot = ParkingLot::default();
-        lot.park(place("late"), 0, 1, at(20));
-        lot.park(place("early"), 0, 1, at(10));
-        assert_eq!(lot.next_due(), Some(at(10)));
-        assert!(lot.take_due(at(9), 9).is_empty());
-        assert_eq!(lot.take_due(at(20), 9), [place("early"), place("late")]);
-        assert_eq!((lot.next_due(), lot.take_due(at(30), 9)), (None, vec![]));
+        let mut parked = ParkedIndex::default();
+        parked.park(place("late"), 0, 1, at(20));
+        parked.park(place("early"), 0, 1, at(10));
+        assert_eq!(parked.next_due(), Some(at(10)));
+        assert!(parked.take_due(at(9), 9).is_empty());
+        assert_eq!(parked.take_due(at(20), 9), [place("early"), place("late")]);
+        assert_eq!((parked.next_due(), parked.take_due(at(30), 9)), (None, vec![]));
     }
 
     #[test]
     fn a_key_is_parked_until_its_last_message_is_done() {
-        let mut lot = ParkingLot::default();
-        lot.park(place("a"), 0, 1, at(10));
-        lot.park(place("a"), 0, 2, at(5));
-        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(10)), 3));
-        assert_eq!(lot.take_due(at(10), 9), [place("a")]);
-        lot.settled(&place("a"), 1, None, at(10));
-        assert_eq!(lot.take_due(at(10), 9), [place("a")]);
-        lot.settled(&place("a"), 2, None, at(10));
-        assert!(!lot.is_parked(&place("a")));
-        assert_eq!(lot.totals(), (0, 0));
+        let mut parked = ParkedIndex::default();
+        parked.park(place("a"), 0, 1, at(10));
+        parked.park(place("a"), 0, 2, at(5));
+        assert_eq!((parked.next_due(), parked.count(&place("a"))), (Some(at(10)), 3));
+        assert_eq!(parked.take_due(at(10), 9), [place("a")]);
+        parked.settled(&place("a"), 1, None, at(10));
+        assert_eq!(parked.take_due(at(10), 9), [place("a")]);
+        parked.settled(&place("a"), 2, None, at(10));
+        assert!(!parked.is_parked(&place("a")));
+        assert_eq!(parked.totals(), (0, 0));
     }
 
     #[test]
     fn a_failed_head_waits_for_its_new_time() {
-        let mut lot = ParkingLot::default();
-        lot.park(place("a"), 0, 2, at(10));
-        lot.take_due(at(10), 9);
-        lot.settled(&place("a"), 0, Some(at(40)), at(11));
-        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(40)), 2));
+        let mut parked = ParkedIndex::default();
+        parked.park(place("a"), 0, 2, at(10));
+        parked.take_due(at(10), 9);
+        parked.settled(&place("a"), 0, Some(at(40)), at(11));
+        assert_eq!((parked.next_due(), parked.count(&place("a"))), (Some(at(40)), 2));
     }
 
     #[test]
     fn a_run_ends_with_its_last_message_or_its_first_failure() {
-        let mut lot = ParkingLot::default();
-        lot.park(place("a"), 0, 4, at(10));
-        lot.take_due(at(10), 9);
-        let first = lot.loaded(&place("a"), 3).expect("it runs");
-        lot.settled(&place("a"), 1, None, at(11));
-        assert!(lot.is_current(&place("a"), first));
-        assert!(lot.take_due(at(99), 9).is_empty(), "what runs is not taken twice");
-        lot.settled(&place("a"), 1, Some(at(20)), at(12));
-        assert!(!lot.is_current(&place("a"), first), "what is left of the run is void");
-        assert_eq!(lot.take_due(at(20), 9), [place("a")]);
-        let second = lot.loaded(&place("a"), 2).expect("it runs");
+        let mut parked = ParkedIndex::default();
+        parked.park(place("a"), 0, 4, at(10));
+        parked.take_due(at(10), 9);
+        let first = parked.loaded(&place("a"), 3).expect("it runs");
+        parked.settled(&place("a"), 1, None, at(11));
+        assert!(parked.is_current(&place("a"), first));
+        assert!(parked.take_due(at(99), 9).is_empty(), "what runs is not taken twice");
+        parked.settled(&place("a"), 1, Some(at(20)), at(12));
+        assert!(!parked.is_current(&place("a"), first), "what is left of the run is void");
+        assert_eq!(parked.take_due(at(20), 9), [place("a")]);
+        let second = parked.loaded(&place("a"), 2).expect("it runs");
         assert!(second > first);
-        lot.settled(&place("a"), 2, None, at(21));
-        assert!(!lot.is_parked(&place("a")));
+        parked.settled(&place("a"), 2, None, at(21));
+        assert!(!parked.is_parked(&place("a")));
     }
 
     #[test]
     fn what_is_known_can_be_put_right() {
-        let mut lot = ParkingLot::default();
-        lot.correct(&place("a"), 0, 2, at(10));
-        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(10)), 2));
-        lot.take_due(at(10), 9);
-        lot.correct(&place("a"), 0, 3, at(20));
-        assert_eq!((lot.next_due(), lot.count(&place("a"))), (Some(at(20)), 3));
-        lot.correct(&place("a"), 0, 0, at(0));
-        assert_eq!((lot.next_due(), lot.totals()), (None, (0, 0)));
+        let mut parked = ParkedIndex::default();
+        parked.correct(&place("a"), 0, 2, at(10));
+        assert_eq!((parked.next_due(), parked.count(&place("a"))), (Some(at(10)), 2));
+        parked.take_due(at(10), 9);
+        parked.correct(&place("a"), 0, 3, at(20));
+        assert_eq!((parked.next_due(), parked.count(&place("a"))), (Some(at(20)), 3));
+        parked.correct(&place("a"), 0, 0, at(0));
+        assert_eq!((parked.next_due(), parked.totals()), (None, (0, 0)));
     }
 
     #[test]
     fn a_held_key_is_never_due() {
-        let mut lot = ParkingLot::default();
-        lot.park(place("a"), 0, 1, HELD);
-        assert_eq!((lot.next_due(), lot.take_due(HELD, 9)), (None, vec![]));
-        assert!(lot.is_parked(&place("a")));
-        lot.settled(&place("a"), 0, Some(at(7)), at(1));
-        assert_eq!(lot.take_due(at(7), 9), [place("a")]);
+        let mut parked = ParkedIndex::default();
+        parked.park(place("a"), 0, 1, HELD);
+        assert_eq!((parked.next_due(), parked.take_due(HELD, 9)), (None, vec![]));
+        assert!(parked.is_parked(&place("a")));
+        parked.settled(&place("a"), 0, Some(at(7)), at(1));
+        assert_eq!(parked.take_due(at(7), 9), [place("a")]);
     }
 
     fn partition(number: i32) -> TopicPartition {
@@ -422,94 +435,94 @@ mod tests {
 
     #[test]
     fn partitions_that_are_gone_take_their_keys_along() {
-        let mut lot = ParkingLot::default();
-        lot.adopt(partition(0), 1, [key("a", 0, 1, 1)]);
-        lot.adopt(partition(1), 4, [key("b", 1, 1, 2)]);
-        lot.forget(&[partition(0)]);
-        assert_eq!((lot.epoch(&partition(0)), lot.epoch(&partition(1))), (None, Some(4)));
-        assert_eq!((lot.is_parked(&place("a")), lot.take_due(at(9), 9)), (false, vec![place("b")]));
+        let mut parked = ParkedIndex::default();
+        parked.adopt(partition(0), 1, [key("a", 0, 1, 1)]);
+        parked.adopt(partition(1), 4, [key("b", 1, 1, 2)]);
+        parked.forget(&[partition(0)]);
+        assert_eq!((parked.epoch(&partition(0)), parked.epoch(&partition(1))), (None, Some(4)));
+        assert_eq!((parked.is_parked(&place("a")), parked.take_due(at(9), 9)), (false, vec![place("b")]));
     }
 
     #[test]
     fn a_partition_taken_over_again_has_what_the_database_says() {
-        let mut lot = ParkingLot::default();
-        lot.adopt(partition(0), 1, [key("a", 0, 2, 1), key("b", 0, 1, 1)]);
-        lot.take_due(at(1), 9);
-        lot.adopt(partition(0), 2, [key("a", 0, 1, 5)]);
-        assert_eq!((lot.count(&place("a")), lot.is_parked(&place("b")), lot.next_due()), (1, false, Some(at(5))));
-        assert_eq!(lot.loaded(&place("a"), 2), None, "what was taken before is void");
+        let mut parked = ParkedIndex::default();
+        parked.adopt(partition(0), 1, [key("a", 0, 2, 1), key("b", 0, 1, 1)]);
+        parked.take_due(at(1), 9);
+        parked.adopt(partition(0), 2, [key("a", 0, 1, 5)]);
+        assert_eq!((parked.count(&place("a")), parked.is_parked(&place("b")), parked.next_due()), (1, false, Some(at(5))));
+        assert_eq!(parked.loaded(&place("a"), 2), None, "what was taken before is void");
     }
 
     #[test]
     fn an_audit_puts_right_what_others_have_changed() {
-        let mut lot = ParkingLot::default();
-        lot.adopt(partition(0), 1, [key("held", 0, 1, HELD.as_millis()), key("gone", 0, 1, 50), key("known", 0, 2, 50)]);
-        lot.begin_audit();
+        let mut parked = ParkedIndex::default();
+        parked.adopt(partition(0), 1, [key("held", 0, 1, HELD.as_millis()), key("gone", 0, 1, 50), key("known", 0, 2, 50)]);
+        parked.begin_audit();
         let found = vec![key("held", 0, 1, 7), key("known", 0, 2, 50), key("new", 0, 1, 7), key("another's", 1, 1, 7)];
-        assert!(lot.end_audit(found.clone(), at(10)));
-        assert_eq!(lot.take_due(at(10), 9), [place("held"), place("new")]);
-        assert!(!lot.is_parked(&place("gone")) && !lot.is_parked(&place("another's")));
-        lot.begin_audit();
-        assert!(!lot.end_audit(found, at(10)), "what is being tried is left alone");
+        assert!(parked.end_audit(found.clone(), at(10)));
+        assert_eq!(parked.take_due(at(10), 9), [place("held"), place("new")]);
+        assert!(!parked.is_parked(&place("gone")) && !parked.is_parked(&place("another's")));
+        parked.begin_audit();
+        assert!(!parked.end_audit(found, at(10)), "what is being tried is left alone");
     }
 
     #[test]
     fn an_audit_leaves_alone_what_changes_meanwhile() {
-        let mut lot = ParkingLot::default();
-        lot.adopt(partition(0), 1, [key("done", 0, 1, 5), key("parked", 0, 1, 90)]);
-        lot.take_due(at(5), 9);
-        lot.begin_audit();
-        lot.settled(&place("done"), 1, None, at(6));
-        lot.park(place("new"), 0, 1, at(80));
-        lot.put_off(&place("parked"), at(95));
-        assert!(!lot.end_audit(vec![key("done", 0, 1, 5), key("parked", 0, 1, 6)], at(10)));
-        assert!(!lot.is_parked(&place("done")) && lot.is_parked(&place("new")));
-        lot.begin_audit();
-        assert!(!lot.end_audit(vec![key("parked", 0, 1, 6), key("new", 0, 1, 80)], at(10)), "it was put off here");
-        lot.begin_audit();
-        lot.forget(&[partition(5)]);
-        assert!(!lot.end_audit(vec![key("late", 0, 1, 5)], at(10)), "the read was of before");
+        let mut parked = ParkedIndex::default();
+        parked.adopt(partition(0), 1, [key("done", 0, 1, 5), key("parked", 0, 1, 90)]);
+        parked.take_due(at(5), 9);
+        parked.begin_audit();
+        parked.settled(&place("done"), 1, None, at(6));
+        parked.park(place("new"), 0, 1, at(80));
+        parked.put_off(&place("parked"), at(95));
+        assert!(!parked.end_audit(vec![key("done", 0, 1, 5), key("parked", 0, 1, 6)], at(10)));
+        assert!(!parked.is_parked(&place("done")) && parked.is_parked(&place("new")));
+        parked.begin_audit();
+        assert!(!parked.end_audit(vec![key("parked", 0, 1, 6), key("new", 0, 1, 80)], at(10)), "it was put off here");
+        parked.begin_audit();
+        parked.forget(&[partition(5)]);
+        assert!(!parked.end_audit(vec![key("late", 0, 1, 5)], at(10)), "the read was of before");
     }
 
-    /// Partitions were added, and a key has messages of the old one and of the new one.
+    /// Partitions were added, and a key has messages in the old partition and in the new one.
     #[test]
     fn the_owner_of_a_new_partition_waits_for_the_owner_of_the_old_one() {
-        let mut lot = ParkingLot::default();
-        lot.set_partitions("orders", 6, false);
-        lot.adopt(partition(9), 1, [key("a", 2, 1, 5)]);
-        assert!(!lot.is_parked(&place("a")), "it is another's");
-        lot.set_partitions("orders", 12, true);
-        assert!(lot.has_moved("orders") && !lot.has_moved("payments"));
-        lot.park(place("a"), 9, 1, at(6));
-        assert_eq!(lot.take_due(at(6), 9), [place("a")]);
-        lot.behind(&place("a"), 2);
-        assert_eq!((lot.take_due(at(99), 9), lot.is_parked(&place("a"))), (vec![], true));
-        lot.begin_audit();
-        assert!(lot.end_audit(vec![key("a", 2, 2, 50)], at(10)), "it counts what waits in all");
-        assert_eq!((lot.count(&place("a")), lot.next_due()), (2, None));
-        lot.begin_audit();
-        assert!(!lot.end_audit(vec![key("a", 2, 2, 60)], at(10)));
-        lot.begin_audit();
-        assert!(lot.end_audit(vec![key("a", 9, 1, 6)], at(70)), "the other is done");
-        assert_eq!(lot.take_due(at(70), 9), [place("a")]);
+        let mut parked = ParkedIndex::default();
+        parked.set_partitions("orders", 6, false);
+        parked.adopt(partition(9), 1, [key("a", 2, 1, 5)]);
+        assert!(!parked.is_parked(&place("a")), "it is another's");
+        parked.set_partitions("orders", 12, true);
+        assert!(parked.has_moved("orders") && !parked.has_moved("payments"));
+        parked.park(place("a"), 9, 1, at(6));
+        assert_eq!(parked.take_due(at(6), 9), [place("a")]);
+        parked.behind(&place("a"), 2);
+        assert_eq!((parked.take_due(at(99), 9), parked.is_parked(&place("a"))), (vec![], true));
+        parked.begin_audit();
+        assert!(parked.end_audit(vec![key("a", 2, 2, 50)], at(10)), "it counts what waits in all");
+        assert_eq!((parked.count(&place("a")), parked.next_due()), (2, None));
+        parked.begin_audit();
+        assert!(!parked.end_audit(vec![key("a", 2, 2, 60)], at(10)));
+        parked.begin_audit();
+        assert!(parked.end_audit(vec![key("a", 9, 1, 6)], at(70)), "the other is done");
+        assert_eq!(parked.take_due(at(70), 9), [place("a")]);
     }
 
-    /// A topic was recreated with fewer partitions: what is parked of one that is not there any more has an owner all the same.
+    /// A topic was recreated with fewer partitions. What is parked for a partition that no longer exists still has an owner.
     #[test]
     fn what_is_parked_of_a_partition_that_is_gone_has_a_guardian() {
-        let mut lot = ParkingLot::default();
-        lot.set_partitions("orders", 6, true);
+        let mut parked = ParkedIndex::default();
+        parked.set_partitions("orders", 6, true);
         for (number, guardian) in [(0, 0), (5, 5), (6, 0), (9, 3), (11, 5), (-1, -1)] {
-            assert_eq!(lot.guardian("orders", number), partition(guardian), "{number}");
+            assert_eq!(parked.guardian("orders", number), partition(guardian), "{number}");
         }
-        assert_eq!(lot.guardian("unknown", 9), TopicPartition::new("unknown", 9));
-        lot.adopt(partition(3), 1, [key("a", 9, 1, 5), key("b", 8, 1, 5)]);
-        assert_eq!(lot.take_due(at(5), 9), [place("a")]);
-        lot.settled(&place("a"), 1, None, at(5));
-        lot.begin_audit();
-        assert!(lot.end_audit(vec![key("c", 9, 1, 5), key("b", 8, 1, 5)], at(6)));
-        assert!(lot.is_parked(&place("c")) && !lot.is_parked(&place("b")));
-        lot.forget(&[partition(3)]);
-        assert_eq!(lot.totals(), (0, 0));
+        assert_eq!(parked.guardian("unknown", 9), TopicPartition::new("unknown", 9));
+        parked.adopt(partition(3), 1, [key("a", 9, 1, 5), key("b", 8, 1, 5)]);
+        assert_eq!(parked.take_due(at(5), 9), [place("a")]);
+        parked.settled(&place("a"), 1, None, at(5));
+        parked.begin_audit();
+        assert!(parked.end_audit(vec![key("c", 9, 1, 5), key("b", 8, 1, 5)], at(6)));
+        assert!(parked.is_parked(&place("c")) && !parked.is_parked(&place("b")));
+        parked.forget(&[partition(3)]);
+        assert_eq!(parked.totals(), (0, 0));
     }
 }

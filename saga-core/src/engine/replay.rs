@@ -1,50 +1,50 @@
-//! Which records of a partition are read once more, and when that is over.
+//! Which records of a partition are read again, and when a replay is finished.
 
-/// What a partition holds: its oldest offset, and the offset of the next record.
+/// The offsets that a partition has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
-    /// The oldest offset that is there.
+pub struct PartitionBounds {
+    /// The oldest offset that exists.
     pub oldest: i64,
-    /// The offset that the next record will get.
+    /// The offset of the next record.
     pub end: i64,
 }
 
-/// The offsets from the first up to, without it, the second.
+/// A range of offsets, with `from` and without `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     /// The first offset.
     pub from: i64,
-    /// The offset after the last.
+    /// The offset after the last one.
     pub to: i64,
 }
 
 impl Range {
-    /// How many offsets it spans: at least as many as there are records in it.
+    /// Returns the number of offsets in the range. The number of records is at most this.
     pub fn span(self) -> i64 {
         self.to - self.from
     }
 }
 
-/// Why a range cannot be read once more.
+/// Why a range cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfit {
-    /// Its first records are gone.
+pub enum InvalidRange {
+    /// The log has removed the first records of the range.
     BeforeTheOldest {
-        /// What is wanted.
+        /// The first offset of the requested range.
         from: i64,
-        /// What there is.
+        /// The oldest offset that exists.
         oldest: i64,
     },
-    /// There is nothing in it.
+    /// The range contains no record.
     Empty {
-        /// What is wanted.
+        /// The first offset of the range.
         from: i64,
-        /// Where it ends.
+        /// The offset after the last one.
         to: i64,
     },
 }
 
-impl std::fmt::Display for Unfit {
+impl std::fmt::Display for InvalidRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::BeforeTheOldest { from, oldest } => {
@@ -55,46 +55,47 @@ impl std::fmt::Display for Unfit {
     }
 }
 
-/// The range from `from` up to `to`, or to where the partition ends now.
+/// Returns the range from `from` up to `to`, or up to the present end of the partition.
 ///
 /// # Errors
-/// When its first records are gone, or there is nothing in it.
-pub fn range(held: Held, from: i64, to: Option<i64>) -> Result<Range, Unfit> {
+/// Returns an error if the log has removed the first records of the range, or if the range is empty.
+pub fn range(held: PartitionBounds, from: i64, to: Option<i64>) -> Result<Range, InvalidRange> {
     if from < held.oldest {
-        return Err(Unfit::BeforeTheOldest { from, oldest: held.oldest });
+        return Err(InvalidRange::BeforeTheOldest { from, oldest: held.oldest });
     }
     let to = to.unwrap_or(held.end).min(held.end);
-    if from >= to { Err(Unfit::Empty { from, to }) } else { Ok(Range { from, to }) }
+    if from >= to { Err(InvalidRange::Empty { from, to }) } else { Ok(Range { from, to }) }
 }
 
-/// How far a partition is in its range.
+/// The progress of a partition in a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// The offset before which all is done.
+    /// The offset up to which all messages are done.
     pub prefix: Option<i64>,
-    /// How many records are taken and not done.
+    /// The number of unfinished messages.
     pub open: usize,
-    /// A record beyond the range has come, or none can come any more.
+    /// A record beyond the range was delivered, or no more records can come.
     pub beyond: bool,
-    /// An operator wants it to end.
+    /// An operator stops the replay.
     pub stopping: bool,
 }
 
-/// Whether nothing more of `range` is to be waited for.
-pub fn is_over(range: Range, progress: Progress) -> bool {
+/// Returns whether the replay of `range` is finished.
+pub fn is_finished(range: Range, progress: Progress) -> bool {
     let read = progress.beyond || progress.stopping || progress.prefix.is_some_and(|prefix| prefix >= range.to);
     read && progress.open == 0
 }
 
-/// Whether offsets `of` one log are not those of the log that is `read`, where both are known.
+/// Returns whether offsets of the log `of` do not belong to the log `read`. False if one of them is unknown.
 pub fn is_of_another(of: Option<&str>, read: Option<&str>) -> bool {
     of.zip(read).is_some_and(|(of, read)| of != read)
 }
 
-/// Since when claims count, for a record at `offset` of a range that is handled again since `since`. `None`: since ever, as it is
-/// not handled again.
+/// Returns the time from which on claims count as duplicates for a record at `offset`, in a range that is handled again since `since`.
+///
+/// `None`: all claims count, because the record is not handled again.
 pub fn again<T>(range: Range, offset: i64, is_parked: bool, since: Option<T>) -> Option<T> {
-    // What is parked was claimed and not handled yet: it is handled once, when it is due.
+    // A parked message was claimed and not yet handled. It is handled once, when it is due.
     since.filter(|_| (range.from..range.to).contains(&offset) && !is_parked)
 }
 
@@ -104,15 +105,15 @@ mod tests {
 
     #[test]
     fn a_range_is_within_what_there_is() {
-        let held = Held { oldest: 5, end: 20 };
+        let held = PartitionBounds { oldest: 5, end: 20 };
         let table = [
             (5, None, Ok(Range { from: 5, to: 20 })),
             (7, Some(9), Ok(Range { from: 7, to: 9 })),
             (19, Some(99), Ok(Range { from: 19, to: 20 })),
-            (4, None, Err(Unfit::BeforeTheOldest { from: 4, oldest: 5 })),
-            (20, None, Err(Unfit::Empty { from: 20, to: 20 })),
-            (9, Some(9), Err(Unfit::Empty { from: 9, to: 9 })),
-            (21, Some(30), Err(Unfit::Empty { from: 21, to: 20 })),
+            (4, None, Err(InvalidRange::BeforeTheOldest { from: 4, oldest: 5 })),
+            (20, None, Err(InvalidRange::Empty { from: 20, to: 20 })),
+            (9, Some(9), Err(InvalidRange::Empty { from: 9, to: 9 })),
+            (21, Some(30), Err(InvalidRange::Empty { from: 21, to: 20 })),
         ];
         for (from, to, expected) in table {
             assert_eq!(range(held, from, to), expected, "from {from} to {to:?}");
@@ -133,7 +134,7 @@ mod tests {
             (progress(Some(5), 0, false, true), true),
         ];
         for (progress, expected) in table {
-            assert_eq!(is_over(range, progress), expected, "{progress:?}");
+            assert_eq!(is_finished(range, progress), expected, "{progress:?}");
         }
     }
 

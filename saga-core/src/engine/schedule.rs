@@ -1,23 +1,23 @@
-//! Which messages run next: a key is in order, keys run side by side.
+//! Which messages run next: one at a time for each key, several keys in parallel.
 //!
-//! Messages queue per key. A key with a message running is busy; its others wait. Whatever is at the head of a key that is not
-//! busy may run, the key that has waited longest first. Compared with a fixed lane per hash of the key, no key ever waits
-//! behind another that happens to share its lane.
+//! Messages queue under their key. A key with a running message is busy, and its other messages wait. The first message of each key that is
+//! not busy can run; the key that has waited longest is first. Unlike with a fixed lane for each hash of a key, no key waits for another
+//! one that happens to share its lane.
 
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
-/// In which way a message runs.
+/// How a message runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// In a transaction that it shares with others.
-    Held,
-    /// Side by side with others, in a transaction begun later.
+    /// In a transaction that it shares with other messages.
+    InTransaction,
+    /// In parallel with others, in a transaction that its handler begins later.
     Detached,
 }
 
-/// Messages that wait or run, by key. `T` is what the runtime needs to run one.
+/// The messages that wait or run, by key. `T` is what the runtime needs to run one.
 #[derive(Debug)]
 pub struct Schedule<T> {
     keys: HashMap<Bytes, Key<T>>,
@@ -39,7 +39,7 @@ impl<T> Default for Schedule<T> {
 }
 
 impl<T> Schedule<T> {
-    /// Adds a message behind those of its key.
+    /// Adds a message to the end of its key's queue.
     pub fn push(&mut self, key: Bytes, mode: Mode, item: T) {
         self.waiting += 1;
         let entry = self.keys.entry(key.clone()).or_insert_with(|| Key { queue: VecDeque::new(), busy: false });
@@ -49,12 +49,13 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Takes at most `most` messages that may share a transaction, in the order in which they are to run, and makes their keys
-    /// busy. A key's messages are taken together, as far as they are [`Mode::Held`].
+    /// Takes at most `most` messages that can share a transaction, in the order in which they run, and makes their keys busy.
     ///
-    /// The keys that have waited longest are taken, and run in the order of their bytes: transactions that lock a row per key, in
-    /// other lanes and in other processes, lock the rows they share in one order, and never wait for each other in a circle.
-    pub fn take_held(&mut self, most: usize) -> Vec<T> {
+    /// The messages of a key are taken together, up to the first that is not [`Mode::InTransaction`].
+    ///
+    /// The keys that have waited longest are taken, and run in the order of their bytes. Transactions that lock one row for each key, in
+    /// other lanes and other processes, then lock the rows that they share in the same order, so they cannot deadlock.
+    pub fn take_batch(&mut self, most: usize) -> Vec<T> {
         let (mut keys, mut count) = (Vec::new(), 0);
         while count < most
             && let Some(key) = self.held.pop_front()
@@ -63,7 +64,7 @@ impl<T> Schedule<T> {
             entry.busy = true;
             let mut items = Vec::new();
             while count < most
-                && let Some((_, item)) = entry.queue.pop_front_if(|(mode, _)| *mode == Mode::Held)
+                && let Some((_, item)) = entry.queue.pop_front_if(|(mode, _)| *mode == Mode::InTransaction)
             {
                 items.push(item);
                 count += 1;
@@ -75,7 +76,7 @@ impl<T> Schedule<T> {
         keys.into_iter().flat_map(|(_, items)| items).collect()
     }
 
-    /// Takes the next message that runs on its own, and makes its key busy.
+    /// Takes the next message that runs detached, and makes its key busy.
     pub fn take_detached(&mut self) -> Option<T> {
         let key = self.detached.pop_front()?;
         let entry = self.keys.get_mut(&key)?;
@@ -84,7 +85,7 @@ impl<T> Schedule<T> {
         entry.queue.pop_front().map(|(_, item)| item)
     }
 
-    /// Takes note that what was taken of `key` is done: its next message may run.
+    /// Records that the messages taken from `key` are done, so that its next message can run.
     pub fn finish(&mut self, key: &Bytes) {
         let Some(entry) = self.keys.get_mut(key) else { return };
         if !std::mem::take(&mut entry.busy) {
@@ -101,7 +102,7 @@ impl<T> Schedule<T> {
         }
     }
 
-    /// Gives back the waiting messages for which `keep` is false. Running ones go on.
+    /// Removes and returns the waiting messages for which `keep` is false. Running messages are not affected.
     pub fn drop_waiting(&mut self, mut keep: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut dropped = Vec::new();
         for entry in self.keys.values_mut() {
@@ -115,9 +116,9 @@ impl<T> Schedule<T> {
             let keys = &self.keys;
             move |key: &Bytes| keys.get(key).is_some_and(|entry| entry.queue.front().is_some_and(|(head, _)| *head == mode))
         };
-        // A key whose head was dropped may have become ready in the other way.
+        // After its first message was dropped, a key may be ready in the other mode.
         let moved: Vec<Bytes> = self.held.iter().chain(&self.detached).cloned().collect();
-        let (held, detached) = (heads(Mode::Held), heads(Mode::Detached));
+        let (held, detached) = (heads(Mode::InTransaction), heads(Mode::Detached));
         let queues = (
             moved.iter().filter(|key| held(key)).cloned().collect(),
             moved.iter().filter(|key| detached(key)).cloned().collect(),
@@ -126,19 +127,19 @@ impl<T> Schedule<T> {
         dropped
     }
 
-    /// How many messages wait, not counting those that run.
+    /// Returns the number of waiting messages, without the running ones.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Whether nothing waits and nothing runs.
+    /// Returns whether nothing waits and nothing runs.
     pub fn is_idle(&self) -> bool {
         self.keys.is_empty()
     }
 
     fn ready(&mut self, key: Bytes, mode: Mode) {
         match mode {
-            Mode::Held => self.held.push_back(key),
+            Mode::InTransaction => self.held.push_back(key),
             Mode::Detached => self.detached.push_back(key),
         }
     }
@@ -159,13 +160,13 @@ mod tests {
     #[test]
     fn a_busy_key_waits_and_others_go_on() {
         let mut schedule = Schedule::default();
-        schedule.push(key("a"), Mode::Held, 1);
-        assert_eq!(schedule.take_held(10), [1]);
-        schedule.push(key("a"), Mode::Held, 2);
-        schedule.push(key("b"), Mode::Held, 3);
-        assert_eq!(schedule.take_held(10), [3]);
+        schedule.push(key("a"), Mode::InTransaction, 1);
+        assert_eq!(schedule.take_batch(10), [1]);
+        schedule.push(key("a"), Mode::InTransaction, 2);
+        schedule.push(key("b"), Mode::InTransaction, 3);
+        assert_eq!(schedule.take_batch(10), [3]);
         schedule.finish(&key("a"));
-        assert_eq!(schedule.take_held(10), [2]);
+        assert_eq!(schedule.take_batch(10), [2]);
         schedule.finish(&key("a"));
         schedule.finish(&key("b"));
         assert!(schedule.is_idle());
@@ -175,52 +176,52 @@ mod tests {
     fn the_keys_of_a_transaction_come_in_one_order() {
         let mut schedule = Schedule::default();
         for (item, name) in ["c", "a", "b", "a", "d"].into_iter().enumerate() {
-            schedule.push(key(name), Mode::Held, item);
+            schedule.push(key(name), Mode::InTransaction, item);
         }
         // `d` has waited least.
-        assert_eq!(schedule.take_held(4), [1, 3, 2, 0]);
-        assert_eq!(schedule.take_held(4), [4]);
+        assert_eq!(schedule.take_batch(4), [1, 3, 2, 0]);
+        assert_eq!(schedule.take_batch(4), [4]);
     }
 
     #[test]
     fn a_key_changes_between_the_modes_in_order() {
         let mut schedule = Schedule::default();
-        schedule.push(key("a"), Mode::Held, 1);
+        schedule.push(key("a"), Mode::InTransaction, 1);
         schedule.push(key("a"), Mode::Detached, 2);
-        schedule.push(key("a"), Mode::Held, 3);
+        schedule.push(key("a"), Mode::InTransaction, 3);
         assert_eq!(schedule.take_detached(), None);
-        assert_eq!(schedule.take_held(10), [1]);
+        assert_eq!(schedule.take_batch(10), [1]);
         assert_eq!(schedule.take_detached(), None);
         schedule.finish(&key("a"));
-        assert_eq!((schedule.take_held(10), schedule.take_detached()), (vec![], Some(2)));
-        assert!(schedule.take_held(10).is_empty());
+        assert_eq!((schedule.take_batch(10), schedule.take_detached()), (vec![], Some(2)));
+        assert!(schedule.take_batch(10).is_empty());
         schedule.finish(&key("a"));
-        assert_eq!(schedule.take_held(10), [3]);
+        assert_eq!(schedule.take_batch(10), [3]);
     }
 
     #[test]
     fn a_full_batch_leaves_the_rest_of_its_key() {
         let mut schedule = Schedule::default();
-        (0..5).for_each(|item| schedule.push(key("a"), Mode::Held, item));
-        assert_eq!(schedule.take_held(3), [0, 1, 2]);
-        assert!(schedule.take_held(3).is_empty());
+        (0..5).for_each(|item| schedule.push(key("a"), Mode::InTransaction, item));
+        assert_eq!(schedule.take_batch(3), [0, 1, 2]);
+        assert!(schedule.take_batch(3).is_empty());
         schedule.finish(&key("a"));
-        assert_eq!(schedule.take_held(3), [3, 4]);
+        assert_eq!(schedule.take_batch(3), [3, 4]);
     }
 
     #[test]
     fn dropping_the_head_lets_the_next_run() {
         let mut schedule = Schedule::default();
-        schedule.push(key("a"), Mode::Held, 1);
+        schedule.push(key("a"), Mode::InTransaction, 1);
         schedule.push(key("a"), Mode::Detached, 2);
         assert_eq!(schedule.drop_waiting(|item| *item != 1), [1]);
-        assert!(schedule.take_held(1).is_empty());
+        assert!(schedule.take_batch(1).is_empty());
         assert_eq!(schedule.take_detached(), Some(2));
     }
 
     proptest! {
-        /// Whatever is pushed, taken and finished in whatever order: every message comes out once, those of a key in the order
-        /// they came, and never while another of the key is running.
+        /// For any order of pushes, takes and finishes: each message is taken once, messages of a key in the order of their pushes, and
+        /// never while another message of the key runs.
         #[test]
         fn nothing_is_lost_doubled_or_reordered(steps in proptest::collection::vec((0_u8..5, 0_u8..6, any::<bool>()), 1..300)) {
             let mut schedule = Schedule::default();
@@ -228,7 +229,7 @@ mod tests {
             let mut running: Vec<(Bytes, u32)> = Vec::new();
             let mut expected = HashMap::<Bytes, Vec<u32>>::new();
             let mut take = |schedule: &mut Schedule<(Bytes, u32)>, running: &mut Vec<(Bytes, u32)>, detached: bool| {
-                let taken = if detached { schedule.take_detached().into_iter().collect() } else { schedule.take_held(4) };
+                let taken = if detached { schedule.take_detached().into_iter().collect() } else { schedule.take_batch(4) };
                 let busy: Vec<Bytes> = running.iter().map(|(key, _)| key.clone()).collect();
                 for (key, number) in taken {
                     assert!(!busy.contains(&key));
@@ -240,7 +241,7 @@ mod tests {
                 match what {
                     0 | 1 => {
                         let key = Bytes::from(vec![which]);
-                        schedule.push(key.clone(), if flag { Mode::Held } else { Mode::Detached }, (key.clone(), pushed));
+                        schedule.push(key.clone(), if flag { Mode::InTransaction } else { Mode::Detached }, (key.clone(), pushed));
                         expected.entry(key).or_default().push(pushed);
                         pushed += 1;
                     }

@@ -1,45 +1,52 @@
-//! Partitions that have records and give none.
+//! Partitions that have records and deliver none.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{message::TopicPartition, time::Timestamp};
 
-/// How a partition is at one moment.
+/// The state of a partition at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
+pub struct PartitionState {
     /// The partition.
     pub partition: TopicPartition,
-    /// The next offset that will be taken from it.
+    /// The next offset to be received from it.
     pub next: i64,
-    /// The end of what can be read of it.
+    /// The end of its readable records.
     pub end: i64,
-    /// Whether more of it is wanted: a partition that is paused because enough of it waits here does not stand still.
+    /// Whether the service reads from it. A paused partition is not stalled.
     pub wanted: bool,
 }
 
-/// A partition that stands still.
+/// A stalled partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stalled {
     /// The partition.
     pub partition: TopicPartition,
-    /// The offset that does not come.
+    /// The offset that is not delivered.
     pub next: i64,
-    /// The end of what can be read of it.
+    /// The end of its readable records.
     pub end: i64,
-    /// Since when nothing has come.
+    /// When the partition was last seen to make progress.
     pub since: Timestamp,
 }
 
-/// Watches partitions for those that have records and give none.
+/// Detects partitions that have records and deliver none.
 #[derive(Debug, Default)]
-pub struct Stalls(BTreeMap<TopicPartition, (i64, Timestamp)>);
+pub struct StallDetector(BTreeMap<TopicPartition, (i64, Timestamp)>);
 
-impl Stalls {
-    /// Those of which nothing has come for `patience` though there is something. A partition that is not among `looks` is forgotten.
-    pub fn look(&mut self, looks: impl IntoIterator<Item = Look>, now: Timestamp, patience: Duration) -> Vec<Stalled> {
+impl StallDetector {
+    /// Returns the partitions that have records and have delivered none for `patience`.
+    ///
+    /// Partitions that are not among `looks` are forgotten.
+    pub fn update(
+        &mut self,
+        looks: impl IntoIterator<Item = PartitionState>,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Vec<Stalled> {
         let before = std::mem::take(&mut self.0);
         let mut stalled = Vec::new();
-        for Look { partition, next, end, wanted } in looks {
+        for PartitionState { partition, next, end, wanted } in looks {
             if !wanted || next >= end {
                 continue;
             }
@@ -59,17 +66,17 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn look(next: i64, end: i64, wanted: bool) -> Look {
-        Look { partition: TopicPartition::new("orders", 0), next, end, wanted }
+    fn look(next: i64, end: i64, wanted: bool) -> PartitionState {
+        PartitionState { partition: TopicPartition::new("orders", 0), next, end, wanted }
     }
 
-    /// After looks at these seconds, whether the partition stands still.
-    fn stands_still(looks: &[(i64, Look)]) -> bool {
-        let mut stalls = Stalls::default();
+    /// Returns whether the partition is stalled after updates at these seconds.
+    fn stands_still(looks: &[(i64, PartitionState)]) -> bool {
+        let mut stalls = StallDetector::default();
         let at = |second: i64| Timestamp::from_millis(second * 1_000);
         looks
             .iter()
-            .map(|(second, look)| stalls.look([look.clone()], at(*second), PATIENCE))
+            .map(|(second, look)| stalls.update([look.clone()], at(*second), PATIENCE))
             .last()
             .is_some_and(|now| !now.is_empty())
     }
@@ -94,10 +101,10 @@ mod tests {
 
     #[test]
     fn a_partition_that_went_away_is_forgotten() {
-        let mut stalls = Stalls::default();
+        let mut stalls = StallDetector::default();
         let at = Timestamp::from_millis;
-        stalls.look([look(3, 5, true)], at(0), PATIENCE);
-        stalls.look([], at(10_000), PATIENCE);
-        assert_eq!(stalls.look([look(3, 5, true)], at(31_000), PATIENCE), []);
+        stalls.update([look(3, 5, true)], at(0), PATIENCE);
+        stalls.update([], at(10_000), PATIENCE);
+        assert_eq!(stalls.update([look(3, 5, true)], at(31_000), PATIENCE), []);
     }
 }

@@ -1,10 +1,10 @@
-//! What has failed and waits for its next attempt, each thing by itself.
+//! What has failed and waits for its next attempt, independently of each other.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
 use crate::time::Timestamp;
 
-/// Things that have failed: how often in a row, and when each may be tried again.
+/// The things that have failed: how often in a row, and when each can be tried again.
 #[derive(Debug)]
 pub struct Waits<K>(HashMap<K, Wait>);
 
@@ -21,15 +21,16 @@ impl<K> Default for Waits<K> {
 }
 
 impl<K: Eq + Hash> Waits<K> {
-    /// Takes note that `thing` has failed at `now` once more, and may be tried again after `wait` of how often it had failed
-    /// before.
+    /// Records that `thing` failed again at `now`.
+    ///
+    /// The next attempt is possible after `wait`, called with the number of earlier failures in a row.
     pub fn failed(&mut self, thing: K, now: Timestamp, wait: impl FnOnce(u32) -> std::time::Duration) {
         let failures = self.0.get(&thing).map_or(0, |wait| wait.failures);
         self.0.insert(thing, Wait { failures: failures.saturating_add(1), until: now.after(wait(failures)) });
     }
 
-    /// Takes note that `thing` works.
-    pub fn works<Q>(&mut self, thing: &Q)
+    /// Records that `thing` succeeded.
+    pub fn succeeded<Q>(&mut self, thing: &Q)
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -37,8 +38,8 @@ impl<K: Eq + Hash> Waits<K> {
         self.0.remove(thing);
     }
 
-    /// Whether `thing` waits at `now`.
-    pub fn holds<Q>(&self, thing: &Q, now: Timestamp) -> bool
+    /// Returns whether `thing` waits at `now`.
+    pub fn is_waiting<Q>(&self, thing: &Q, now: Timestamp) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -46,7 +47,7 @@ impl<K: Eq + Hash> Waits<K> {
         self.0.get(thing).is_some_and(|wait| wait.until > now)
     }
 
-    /// Whether `thing` has failed since it last worked.
+    /// Returns whether `thing` has failed since it last succeeded.
     pub fn has_failed<Q>(&self, thing: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -55,7 +56,7 @@ impl<K: Eq + Hash> Waits<K> {
         self.0.contains_key(thing)
     }
 
-    /// When the first of those that wait at `now` may be tried again.
+    /// Returns the earliest time at which one of the things that wait at `now` can be tried again.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.values().map(|wait| wait.until).filter(|until| *until > now).min()
     }
@@ -80,10 +81,10 @@ mod tests {
         let mut waits = Waits::default();
         waits.failed("orders", at(0), doubling);
         waits.failed("payments", at(5), doubling);
-        assert!(waits.holds("orders", at(9)) && !waits.holds("orders", at(10)) && !waits.holds("stock", at(0)));
+        assert!(waits.is_waiting("orders", at(9)) && !waits.is_waiting("orders", at(10)) && !waits.is_waiting("stock", at(0)));
         assert_eq!([waits.next(at(5)), waits.next(at(10)), waits.next(at(15))], [Some(at(10)), Some(at(15)), None]);
         waits.failed("orders", at(10), doubling);
-        assert!(waits.holds("orders", at(29)) && !waits.holds("orders", at(30)));
+        assert!(waits.is_waiting("orders", at(29)) && !waits.is_waiting("orders", at(30)));
     }
 
     #[test]
@@ -91,8 +92,8 @@ mod tests {
         let mut waits = Waits::default();
         waits.failed("orders", at(0), doubling);
         waits.failed("orders", at(10), doubling);
-        waits.works("orders");
-        assert!(!waits.holds("orders", at(10)));
+        waits.succeeded("orders");
+        assert!(!waits.is_waiting("orders", at(10)));
         waits.failed("orders", at(40), doubling);
         assert_eq!(waits.next(at(40)), Some(at(50)));
     }

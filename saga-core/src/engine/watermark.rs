@@ -1,11 +1,11 @@
-//! How far a partition may be committed: the contiguous prefix of what is done.
+//! The watermark of a partition: the offset up to which all messages are done.
 //!
-//! Committing the highest offset that is done would skip whatever below it is not. So each partition keeps the offsets it
-//! was given, in order, and only their finished prefix counts.
+//! Committing the highest offset that is done would skip unfinished messages below it. So each partition keeps its delivered offsets in
+//! order, and only their finished prefix counts.
 
 use std::collections::VecDeque;
 
-/// The offsets of one partition that were delivered and are not yet all done.
+/// The delivered offsets of one partition that are not all done yet.
 ///
 /// ```
 /// # use saga_core::engine::watermark::Watermark;
@@ -20,73 +20,87 @@ use std::collections::VecDeque;
 /// ```
 #[derive(Debug, Default, Clone)]
 pub struct Watermark {
-    /// Offsets begun and not yet below the prefix, ascending.
+    /// The offsets that have begun and are not below the prefix, ascending.
     window: VecDeque<Entry>,
-    /// The first offset that has never been begun.
+    /// The first offset that has not begun yet.
     next: Option<i64>,
-    /// What is committed, as far as this member knows: at first, where it began to read.
+    /// The committed offset, as far as this process knows; initially, the offset where it began to read.
     committed: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     offset: i64,
-    done: bool,
+    /// One bit for each part that is not done.
+    open: u64,
 }
 
 impl Watermark {
-    /// All before `offset`, the next to be delivered, is done. That may be more than is committed.
+    /// Creates the watermark of a partition where all messages before `offset`, the next one, are done. The committed offset may be lower.
     pub fn starting_at(offset: i64) -> Self {
         Self { next: Some(offset), ..Self::default() }
     }
 
-    /// Takes note that `offset` was delivered. An offset that was delivered before, as after a rewind, changes nothing.
+    /// The most parts of an offset.
+    pub const PARTS: usize = 64;
+
+    /// Records that `offset` was delivered. Has no effect for an offset that was delivered before, as after a rewind.
     pub fn begin(&mut self, offset: i64) {
+        self.begin_parts(offset, 1);
+    }
+
+    /// Like [`begin`](Self::begin), for an offset with several parts, from 1 to [`PARTS`](Self::PARTS). It is done when all its parts are.
+    pub fn begin_parts(&mut self, offset: i64, parts: usize) {
         if self.next.is_none_or(|next| offset >= next) {
-            self.window.push_back(Entry { offset, done: false });
+            let parts = parts.clamp(1, Self::PARTS);
+            self.window.push_back(Entry { offset, open: u64::MAX >> (Self::PARTS - parts) });
             self.next = Some(offset + 1);
             self.committed.get_or_insert(offset);
         }
     }
 
-    /// Takes note that no record that was not delivered lies before `to`: the log has passed offsets that have none, as that of the end of a
-    /// transaction.
+    /// Records that no further record comes before `to`: the log has passed offsets without a record, such as the end of a transaction.
     pub fn pass(&mut self, to: i64) {
         self.next = self.next.max(Some(to));
     }
 
-    /// Takes note that the effects of `offset` are durable. An offset that is not waited for changes nothing.
+    /// Records that the effects of `offset` are durable. Has no effect for an unknown offset.
     pub fn finish(&mut self, offset: i64) {
+        self.finish_part(offset, 0);
+    }
+
+    /// Like [`finish`](Self::finish), for the part with this number, from 0. Has no effect for a part that is done.
+    pub fn finish_part(&mut self, offset: i64, part: usize) {
         if let Ok(at) = self.window.binary_search_by_key(&offset, |entry| entry.offset) {
-            self.window[at].done = true;
+            self.window[at].open &= !(1 << part.min(Self::PARTS - 1));
         }
-        while self.window.front().is_some_and(|entry| entry.done) {
+        while self.window.front().is_some_and(|entry| entry.open == 0) {
             self.window.pop_front();
         }
     }
 
-    /// The offset before which all is done; `None` while nothing is known.
+    /// Returns the offset up to which all messages are done; `None` while nothing is known.
     pub fn prefix(&self) -> Option<i64> {
         self.window.front().map_or(self.next, |entry| Some(entry.offset))
     }
 
-    /// The offset to commit (the next one to read), if it is further than what was committed.
+    /// Returns the offset to commit (the next one to read), if it is higher than the committed one.
     pub fn committable(&self) -> Option<i64> {
         let prefix = self.prefix()?;
         self.committed.is_none_or(|committed| prefix > committed).then_some(prefix)
     }
 
-    /// Takes note that `offset` was committed.
+    /// Records that `offset` was committed.
     pub fn committed(&mut self, offset: i64) {
         self.committed = self.committed.max(Some(offset));
     }
 
-    /// The first offset that has never been begun, if that is known.
+    /// Returns the first offset that has not begun yet, if it is known.
     pub fn next(&self) -> Option<i64> {
         self.next
     }
 
-    /// How many offsets the window spans: those running, and those done behind one that is running.
+    /// Returns the number of offsets in the window: unfinished ones, and those that are done behind an unfinished one.
     pub fn window(&self) -> usize {
         self.window.len()
     }
@@ -121,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_is_done_when_all_its_parts_are() {
+        for parts in [1, 2, 3, Watermark::PARTS] {
+            let mut watermark = Watermark::default();
+            watermark.begin_parts(5, parts);
+            for part in (1..parts).rev() {
+                watermark.finish_part(5, part);
+                watermark.finish_part(5, part);
+                assert_eq!(watermark.committable(), None, "{part} of {parts}");
+            }
+            watermark.finish_part(5, 0);
+            assert_eq!(watermark.committable(), Some(6), "{parts}");
+        }
+    }
+
+    #[test]
     fn where_it_starts_is_done_and_can_be_committed() {
         let mut watermark = Watermark::starting_at(7);
         assert_eq!((watermark.prefix(), watermark.committable()), (Some(7), Some(7)));
@@ -143,7 +172,7 @@ mod tests {
         watermark.committed(5);
         watermark.pass(4);
         assert_eq!((watermark.next(), watermark.committable()), (Some(5), None), "never back");
-        // Nothing but ends of transactions.
+        // Only ends of transactions, no record.
         let mut watermark = Watermark::default();
         watermark.pass(2);
         assert_eq!(watermark.committable(), Some(2));
@@ -163,8 +192,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is begun, finished, committed and rewound in whatever order: what may be committed is never past an
-        /// offset that is unfinished, never goes back, and reaches the end when all is finished.
+        /// For any order of begins, finishes, commits and rewinds: the committable offset is never above an unfinished offset, never
+        /// decreases, and reaches the end when all is finished.
         #[test]
         fn nothing_unfinished_is_ever_committed(
             steps in proptest::collection::vec((0_u8..5, 0_usize..64), 1..400),
@@ -187,7 +216,7 @@ mod tests {
                     }
                     2 if begun > 0 => watermark.begin(offsets[which % begun]),
                     3 => if let Some(offset) = watermark.committable() { watermark.committed(offset); last = offset; },
-                    // Between two records, never past one that was not delivered.
+                    // Pass up to the next record, never beyond one that was not delivered.
                     4 if (1..offsets.len()).contains(&begun) => watermark.pass(offsets[begun]),
                     _ => {}
                 }

@@ -1,4 +1,4 @@
-//! What is known of a message besides its event.
+//! The metadata of a delivery.
 
 use std::sync::Arc;
 
@@ -7,41 +7,44 @@ use crate::{
     time::Timestamp,
 };
 
-/// Ids, attempt and times of a message.
+/// The ids, the attempt and the times of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meta {
-    /// The envelope: identity, source, type, times, correlation and causation ids.
+    /// The envelope: message id, source, type, time, correlation and causation ids.
     pub envelope: Arc<Envelope>,
     /// The service that handles the message.
     pub service: Arc<str>,
-    /// The handler.
+    /// The name of the handler.
     pub handler: &'static str,
-    /// The topic.
+    /// The topic of the record.
     pub topic: Arc<str>,
-    /// The partition.
+    /// The partition of the record.
     pub partition: i32,
-    /// The position there.
+    /// The offset of the record in its partition.
     pub offset: i64,
-    /// The record's key, if it is text: of an event of a saga, the key of the instance.
+    /// The record's key, if it is UTF-8. For an event of a saga, it is the key of the instance.
     pub key: Option<Arc<str>>,
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// When the attempt began.
+    /// When the attempt began, by the service's clock.
     pub now: Timestamp,
-    /// When this service first saw the message, by its own clock; when it was given back, if an operator did that. What a sender states
-    /// does not move it: how long a handler has patience with a message is measured from here.
+    /// When this service first saw the message, by its own clock, or when an operator last retried its dead letter.
+    ///
+    /// The sender's time has no influence on it, so use it to limit how long a handler waits for something else.
     pub first_seen: Timestamp,
-    /// The span of this delivery: what is called from here goes on with its trace by the headers `traceparent` and `tracestate` that it
-    /// gives. That of the envelope is the span that the message comes from.
+    /// The span of this delivery.
+    ///
+    /// Send its `traceparent` and `tracestate` as headers of calls to other systems, so that they continue the trace. The envelope has the
+    /// span that published the message.
     pub trace: TraceContext,
-    /// Why the attempt before failed; in an `exhausted` fn, why the last one did.
+    /// The error of the previous attempt; in an `exhausted` fn, the error of the last one.
     pub last_error: Option<Arc<str>>,
-    /// The step of a saga that the handler does, or undoes.
+    /// The step that the handler does or undoes, if it belongs to a saga.
     pub(crate) step: Option<StepName>,
 }
 
-/// A step of a flow.
+/// A step of a saga.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StepName {
     pub(crate) saga: Arc<str>,
@@ -49,9 +52,13 @@ pub(crate) struct StepName {
 }
 
 impl Meta {
-    /// A key for whatever must happen once outside the database: the same at every attempt of this handler for this message,
-    /// and no other's. Colons of the source are written as `%3A`, so that no two messages share one. Of a step of a saga it is the instance's, whatever message called for the step, and the same for what undoes
-    /// the step, which can so name what it takes back.
+    /// Returns a key for an effect outside the database that must happen once.
+    ///
+    /// It is the same for each attempt of this handler with this message, and different for any other handler or message: colons in the
+    /// source are written as `%3A`.
+    ///
+    /// For a step of a saga, the key identifies the step of the instance, whichever message triggers it. The compensation of the step
+    /// returns the same key, so it can refer to the effect that it takes back.
     pub fn idempotency_key(&self) -> String {
         if let (Some(StepName { saga, step }), Some(id)) = (&self.step, &self.key) {
             return format!("{}:{saga}:{id}:{step}", self.service);

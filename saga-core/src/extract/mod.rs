@@ -1,15 +1,15 @@
-//! Extractors: what a handler can take as an argument.
+//! Extractors: the types of a handler's arguments.
 //!
-//! | argument | gives |
+//! | argument | value |
 //! |---|---|
-//! | [`On<E>`](On) | the event, or one of an enum of events |
-//! | [`Undo<E>`](Undo) | what a step left behind, for the handler that undoes it |
-//! | [`Batch<E>`](Batch) | all that is waiting, as one |
-//! | [`Tx`] | the delivery's open transaction |
-//! | [`Work`] | the right to begin that transaction later, after a call to the outside |
-//! | [`State<T>`](State) | a value the service shares |
-//! | [`Meta`] | ids, attempt and times of the message |
-//! | [`ServiceHandle`](crate::runtime::ServiceHandle) | the service itself: its database for reading, its clock, transactions of their own |
+//! | [`On<E>`](On) | the event, or one event of an enum of events |
+//! | [`Undo<E>`](Undo) | the event that a step published, for the compensation of the step |
+//! | [`Batch<E>`](Batch) | all waiting events, in one call |
+//! | [`Tx`] | the open transaction of the delivery |
+//! | [`Work`] | the right to begin that transaction later, after a call to another system |
+//! | [`State<T>`](State) | a value that the handlers of the service share |
+//! | [`Meta`] | the ids, the attempt and the times of the delivery |
+//! | [`ServiceHandle`](crate::runtime::ServiceHandle) | the service itself: its database for reading, its clock, and units of work |
 
 mod meta;
 mod undo;
@@ -26,77 +26,85 @@ use crate::{
     failure::Fault,
     handler::Invocation,
     message::{EventSet, EventType},
+    saga::LeftBehind,
     store::Tx,
 };
 
-/// What the arguments of a handler need, collected before anything runs.
+/// What the arguments of a handler need, collected before the service starts.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Requirements {
-    /// The event types taken.
+    /// The event types that the handler takes.
     pub accepts: Vec<EventType>,
-    /// The inputs taken, one for a handler that can be called: the type of the event or of the set of events, and its name.
+    /// The inputs: the type of the event or of the set of events, and its name. A valid handler has exactly one.
     pub inputs: Vec<(TypeId, &'static str)>,
-    /// Whether several messages are taken as one.
+    /// Whether the handler takes a `Batch`.
     pub batch: bool,
-    /// Whether the delivery's transaction is held during the call.
+    /// Whether the handler takes `Tx`, so that the transaction is open during the call.
     pub tx: bool,
-    /// Whether the handler begins the transaction itself.
+    /// Whether the handler takes `Work` and begins the transaction itself.
     pub work: bool,
-    /// Whether the metadata of the one message is taken.
+    /// Whether the handler takes `Meta`.
     pub meta: bool,
-    /// How what a step left behind is read, for a compensation.
+    /// For a compensation, the function that reads its input from the step record.
     pub undo: Option<ReadUndo>,
-    /// The shared values taken: type and name.
+    /// The shared values that the handler takes: type and name.
     pub states: Vec<(TypeId, &'static str)>,
 }
 
-/// Reads the boxed value that a compensation takes from a step's record.
-pub type ReadRecord = fn(Option<&str>) -> Result<Box<dyn Any + Send>, Fault>;
+/// Reads the boxed input of a compensation from a step record.
+pub type ReadRecord = fn(Option<&LeftBehind>) -> Result<Box<dyn Any + Send>, Fault>;
 
-/// Reads what a step left behind, from its record, and says whether it bears none.
+/// How a compensation reads its input, and whether it accepts a step with an unknown outcome.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadUndo {
-    /// Reads it.
+    /// Reads the input.
     pub read: ReadRecord,
-    /// Whether it bears that the outcome is not known.
+    /// Whether it accepts a step with an unknown outcome (`Undo<Option<E>>`).
     pub may_be_unknown: bool,
 }
 
-/// What an extractor is to the rules that hold between the arguments of one handler.
+/// The kind of an extractor, for the rules about which arguments a handler can combine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// `On<E>`.
-    Input,
+    /// `On<E>` or `Undo<E>`.
+    Input {
+        /// Whether it takes undecoded records.
+        raw: bool,
+    },
     /// `Batch<E>`.
-    Batch,
+    Batch {
+        /// Whether it takes undecoded records.
+        raw: bool,
+    },
     /// `Tx`.
     Held,
     /// `Work`.
     Detached,
     /// `Meta`.
     Meta,
-    /// Anything else.
+    /// Any other extractor.
     Other,
 }
 
-/// An argument of a handler, which owns its arguments.
+/// An argument of a handler. Handlers own their arguments.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}` as an argument",
     label = "not an extractor",
-    note = "a handler takes `On<E>`, `Undo<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>`, `Meta` and `ServiceHandle`; wrap a shared value as `State<{Self}>`"
+    note = "a handler takes `On<E>`, `Undo<E>` or `Batch<E>`, and besides it any of `Tx`, `Work`, `State<T>`, `Meta` and `ServiceHandle`",
+    note = "a value of `Service::state` is taken as `State(value): State<T>` with the type `sagas::extract::State`; axum's `State` is another type: in a file that imports it, write `sagas::extract::State(value): sagas::extract::State<T>`"
 )]
 pub trait Extract: Sized + Send + 'static {
-    /// What it is to the rules between arguments.
+    /// The kind of the extractor.
     const KIND: Kind = Kind::Other;
 
-    /// Adds what it needs.
+    /// Adds what the extractor needs to `requirements`.
     fn require(requirements: &mut Requirements);
 
-    /// Takes it out of a delivery.
+    /// Takes the argument out of a delivery.
     ///
     /// # Errors
-    /// When the delivery does not have it.
+    /// Returns an error if the delivery does not have it.
     fn extract(from: &mut Invocation) -> Result<Self, Fault>;
 }
 
@@ -104,12 +112,12 @@ fn missing<T>() -> Fault {
     Fault::new(format!("the delivery has no `{}` for this handler; is it taken twice?", type_name::<T>()))
 }
 
-/// The event.
+/// The event of the delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct On<E>(pub E);
 
 impl<E: EventSet> Extract for On<E> {
-    const KIND: Kind = Kind::Input;
+    const KIND: Kind = Kind::Input { raw: E::IS_RAW };
 
     fn require(requirements: &mut Requirements) {
         requirements.accepts.extend(E::types());
@@ -118,22 +126,22 @@ impl<E: EventSet> Extract for On<E> {
 
     fn extract(from: &mut Invocation) -> Result<Self, Fault> {
         let (value, meta) = from.messages.pop().ok_or_else(missing::<Self>)?;
-        // The metadata stays for `Meta`.
+        // The metadata stays, for an argument of type `Meta`.
         from.messages.push((Box::new(()), meta));
         value.downcast().map(|event| Self(*event)).map_err(|_| missing::<Self>())
     }
 }
 
-/// All that is waiting for this handler, as one: at least one event, in order per key.
+/// All events that wait for this handler, in one call: at least one event, in order for each key.
 ///
 /// # Delivery
-/// The events share one transaction. When the handler refuses or fails, they are delivered again one by one, so that a
-/// refusal or a retry concerns one message only.
+/// The events share one transaction. If the handler refuses or fails, they are delivered again one by one, so that a refusal or a retry
+/// affects one message only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch<E>(pub Vec<(E, Meta)>);
 
 impl<E: EventSet> Extract for Batch<E> {
-    const KIND: Kind = Kind::Batch;
+    const KIND: Kind = Kind::Batch { raw: E::IS_RAW };
 
     fn require(requirements: &mut Requirements) {
         requirements.accepts.extend(E::types());
@@ -151,7 +159,7 @@ impl<E: EventSet> Extract for Batch<E> {
     }
 }
 
-/// A value that the service shares: what was given to `Service::state`.
+/// A value that the handlers of the service share, set with `Service::state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State<T>(pub T);
 

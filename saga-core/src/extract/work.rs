@@ -1,22 +1,22 @@
-//! The transaction of a handler that calls out first.
+//! The transaction of a handler that calls another system first.
 
 use futures_core::future::BoxFuture;
 
 use crate::{failure::Fault, store::Tx};
 
-/// Lets a handler begin its transaction when it is ready: after it has waited on the network.
+/// Lets a handler begin its transaction later, after a call to another system.
 ///
 /// # Delivery
-/// [`begin`](Work::begin) claims the message in the inbox within the new transaction; what the handler returns is published in it.
-/// A handler that returns without having begun has the transaction begun for it. Such handlers run side by side, one at a
-/// time per key.
+/// [`begin`](Work::begin) opens the transaction and claims the message in it; the events that the handler returns are published in it. If
+/// the handler returns without a call of `begin`, the service begins the transaction afterwards. Such handlers run in parallel, one at a
+/// time for each key.
 pub struct Work(BeginFn);
 
-/// Begins the transaction of one delivery.
+/// A function that begins the transaction of one delivery.
 pub type BeginFn = Box<dyn FnOnce() -> BoxFuture<'static, Result<Tx, Fault>> + Send>;
 
 impl Work {
-    /// The work that begins by `begin`.
+    /// Creates the value from the function that begins the transaction.
     pub fn new(begin: BeginFn) -> Self {
         Self(begin)
     }
@@ -24,7 +24,7 @@ impl Work {
     /// Begins the transaction and claims the message.
     ///
     /// # Errors
-    /// When the database is unavailable, or the message was handled in the meantime. Pass it on with `?`.
+    /// Returns an error if the database is unavailable, or if the message was handled in the meantime. Return it from the handler with `?`.
     pub async fn begin(self) -> Result<Tx, Fault> {
         (self.0)().await
     }

@@ -1,4 +1,4 @@
-//! Calling a handler fn with arguments taken from a delivery.
+//! The call of a handler fn, with arguments taken from a delivery.
 
 use std::{
     any::{Any, TypeId},
@@ -14,15 +14,21 @@ use crate::{
     store::Tx,
 };
 
-/// The values that a service's handlers share, by type.
+/// The values that the handlers of a service share, by type.
 #[derive(Clone, Default)]
 pub struct StateMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
 
+impl std::fmt::Debug for StateMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateMap").field("values", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
 impl StateMap {
-    /// The map with `value` added.
+    /// Adds `value`.
     ///
     /// # Errors
-    /// The map as it was, when it has a value of that type already.
+    /// Returns the unchanged map if it already has a value of that type.
     pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Result<Self, Self> {
         let id = TypeId::of::<T>();
         if self.contains(id) {
@@ -33,45 +39,52 @@ impl StateMap {
         Ok(Self(Arc::new(values)))
     }
 
-    /// The value of type `T`.
+    /// Returns the value of type `T`.
     pub fn value<T: 'static>(&self) -> Option<&T> {
         self.0.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
-    /// Whether there is a value of the type with this id.
+    /// Returns whether there is a value of the type with this id.
     pub fn contains(&self, id: TypeId) -> bool {
         self.0.contains_key(&id)
     }
 }
 
-/// What a call takes its arguments from.
+/// The source of a call's arguments.
 pub struct Invocation {
-    /// The decoded messages, each a boxed value of the handler's event set, with what is known of them. One, but for a handler
-    /// that takes a `Batch`.
+    /// The decoded messages, each a boxed value of the handler's event set, with its metadata.
+    ///
+    /// There is more than one only for a handler that takes a `Batch`.
     pub messages: Vec<(Box<dyn Any + Send>, Meta)>,
-    /// The open transaction, for a handler that takes one.
+    /// The open transaction, for a handler that takes `Tx`.
     pub tx: Option<Tx>,
-    /// The transaction to begin later, for a handler that takes one.
+    /// The right to begin the transaction, for a handler that takes `Work`.
     pub work: Option<Work>,
-    /// The service's shared values.
+    /// The shared values of the service.
     pub state: StateMap,
-    /// The running service, for an extractor that the runtime brings along.
+    /// The running service, for the extractor `ServiceHandle`, which the runtime defines.
     pub service: Option<Box<dyn Any + Send>>,
 }
 
-/// An async fn that can be a handler: every argument is an extractor, and what it returns is an outcome.
+impl std::fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Invocation").field("messages", &self.messages.len()).finish_non_exhaustive()
+    }
+}
+
+/// An async fn that can be a handler: each argument is an extractor, and it returns an outcome.
 #[diagnostic::on_unimplemented(
     message = "this fn cannot be a handler",
     note = "a handler is an `async fn` of at most 8 extractors (`On<E>`, `Batch<E>`, `Tx`, `Work`, `State<T>`, `Meta`) that returns events or `Result<.., Failure>`"
 )]
 pub trait HandlerFn<Args>: Send + Sync + 'static {
-    /// What it returns.
+    /// The return type of the fn.
     type Output: IntoOutcome;
 
-    /// What its arguments need.
+    /// Returns what the arguments of the fn need.
     fn requirements() -> Requirements;
 
-    /// The call.
+    /// Returns the function that extracts the arguments and calls the fn.
     fn into_call(self) -> CallFn;
 }
 

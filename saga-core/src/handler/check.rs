@@ -1,11 +1,11 @@
-//! The rules between the arguments of a handler. `#[handler]` has them checked while compiling; here they hold for handlers
-//! that are made by hand, and between a handler and its `exhausted` fn.
+//! The rules about which arguments a handler can combine. `#[handler]` also checks them at compile time; this check is for handlers that
+//! are built without the macro, and for a handler with its `exhausted` fn.
 
 use super::Handler;
-use crate::extract::Requirements;
+use crate::{extract::Requirements, message::EventType};
 
 impl Handler {
-    /// Why it cannot be called, one sentence each; empty for a handler that can.
+    /// Returns the reasons why the handler cannot be called, one sentence each. It is empty for a valid handler.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let (path, taken) = (self.path(), &self.requirements);
@@ -13,6 +13,16 @@ impl Handler {
             [_] => {}
             [] => problems.push(format!("`{path}` takes no event: give it an argument `On<E>` or `Batch<E>`")),
             inputs => problems.push(format!("`{path}` takes {} events: put their types into one enum of events", inputs.len())),
+        }
+        let raw = taken.accepts.iter().any(EventType::is_any);
+        match self.options.topic {
+            None if raw => problems.push(format!(
+                "`{path}` takes records as they are, and of which topic is not said: write `#[handler(topic = \"..\")]`"
+            )),
+            Some(topic) if !raw => problems.push(format!(
+                "`{path}` names the topic `{topic}`, and an event says its topic itself: take `On<Raw>`, or remove `topic`"
+            )),
+            _ => {}
         }
         if taken.tx && taken.work {
             problems.push(format!("`{path}` takes `Tx` and `Work`: take `Work` alone, and begin the transaction with it"));
@@ -27,7 +37,7 @@ impl Handler {
     }
 }
 
-/// Why `exhausted` cannot be called with what a handler that takes `taken` was given.
+/// Returns why `exhausted` cannot be called with the input of a handler that takes `taken`.
 fn mismatch(taken: &Requirements, exhausted: &Requirements) -> Option<String> {
     if exhausted.inputs != taken.inputs {
         let names = |of: &Requirements| of.inputs.iter().map(|(_, name)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -46,7 +56,7 @@ mod tests {
     use crate::{
         extract::{Batch, Meta, On, Work},
         handler::{Handler, HandlerOptions},
-        message::Event,
+        message::{Event, Json, Raw},
         store::Tx,
     };
 
@@ -59,11 +69,12 @@ mod tests {
         ($($event:ident)+) => {
             $(impl Event for $event {
                 type Key = u64;
+                type Codec = Json;
                 const NAME: &'static str = stringify!($event);
                 const TOPIC: &'static str = "orders";
                 const VERSION: u32 = 1;
-                fn key(&self) -> &u64 {
-                    &self.0
+                fn key(&self) -> String {
+                    self.0.to_string()
                 }
             })+
         };
@@ -91,6 +102,19 @@ mod tests {
         assert!(problems(both).starts_with("`shop::handle` takes `Tx` and `Work`"));
         let one_meta = Handler::new(OPTIONS, async |_: Batch<Placed>, _: Meta| ());
         assert!(problems(one_meta).starts_with("`shop::handle` takes `Batch` and `Meta`"));
+    }
+
+    #[test]
+    fn the_topic_of_records_that_are_taken_as_they_are_is_said_and_of_no_others() {
+        let problems = |handler: Handler| handler.problems().join("; ");
+        let taking = |options| Handler::new(options, async |_: On<Raw>, _: Meta| ());
+        assert_eq!(problems(taking(OPTIONS.topic("transfers"))), "");
+        assert_eq!(taking(OPTIONS.topic("transfers")).accepts()[0].topic, "transfers");
+        assert!(
+            problems(taking(OPTIONS)).starts_with("`shop::handle` takes records as they are, and of which topic is not said")
+        );
+        let event = Handler::new(OPTIONS.topic("orders"), async |_: On<Placed>| ());
+        assert!(problems(event).starts_with("`shop::handle` names the topic `orders`"));
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! How an async fn becomes a consumer: its description, and the call.
+//! How an async fn becomes a handler: its description and its call.
 //!
-//! `#[handler]` leaves the fn as it is and adds a type of the same name that implements [`HandlerDef`]; `handlers![..]` turns
-//! such names into [`Handler`]s. What is generated is a description and one call of [`Handler::new`]; everything that runs is
-//! in this crate.
+//! `#[handler]` leaves the fn unchanged and adds a type with the same name that implements [`HandlerDef`]; `handlers![..]` converts such
+//! types to [`Handler`]s. The generated code is a description and one call of [`Handler::new`]. All logic is in this crate.
 
 mod call;
 mod check;
@@ -22,48 +21,50 @@ use crate::{
     saga::{Role, StepAt, TriggerOf, UndoAt},
 };
 
-/// A type that stands for a handler fn. Implemented by `#[handler]`.
+/// A type that represents a handler fn. Implemented by `#[handler]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "not a handler",
     note = "put `#[handler]` on the fn `{Self}`"
 )]
 pub trait HandlerDef {
-    /// The handler, ready to be given to a service.
+    /// Creates the handler, to be given to a service.
     fn handler() -> Handler;
 }
 
-/// What happens to the messages behind one that was dead-lettered.
+/// What happens to the later messages of a key when one of its messages becomes a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AfterDeadLetter {
-    /// They go on.
+    /// They are handled.
     #[default]
     Release,
-    /// They wait until the dead letter is retried or discarded.
+    /// They wait until the dead letter is settled.
     Hold,
 }
 
-/// What the macro reads off `#[handler(..)]`.
+/// The options of `#[handler(..)]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerOptions {
-    /// The fn's name.
+    /// The name of the fn.
     pub name: &'static str,
-    /// The fn's module.
+    /// The module of the fn.
     pub module: &'static str,
-    /// How technical errors are tried again.
+    /// The retry policy for technical errors.
     pub retry: RetryPolicy,
-    /// How long one call may take.
+    /// The longest duration of one call. A longer call is a technical error.
     pub timeout: Duration,
     /// What happens to the key of a dead letter.
     pub after_dead_letter: AfterDeadLetter,
+    /// The topic of a handler that takes undecoded records.
+    pub topic: Option<&'static str>,
 }
 
 impl HandlerOptions {
-    /// How long a call may take when the handler does not say it.
+    /// The default timeout of a call: 30 s.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// The defaults, for the fn `name` in `module`.
+    /// Creates the default options for the fn `name` in `module`.
     pub const fn new(name: &'static str, module: &'static str) -> Self {
         Self {
             name,
@@ -71,32 +72,39 @@ impl HandlerOptions {
             retry: RetryPolicy::DEFAULT,
             timeout: Self::DEFAULT_TIMEOUT,
             after_dead_letter: AfterDeadLetter::Release,
+            topic: None,
         }
     }
 
-    /// With this retry policy.
+    /// Sets the retry policy.
     pub const fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
     }
 
-    /// With this timeout.
+    /// Sets the timeout of a call.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// With this policy for the key of a dead letter.
+    /// Sets the topic of the undecoded records that the handler takes.
+    pub const fn topic(mut self, topic: &'static str) -> Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// Sets what happens to the key of a dead letter.
     pub const fn after_dead_letter(mut self, policy: AfterDeadLetter) -> Self {
         self.after_dead_letter = policy;
         self
     }
 }
 
-/// One call of a handler fn, with its arguments taken out of the [`Invocation`].
+/// Calls a handler fn with arguments taken from the [`Invocation`].
 pub type CallFn = Arc<dyn Fn(Invocation) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
-/// A consumer of one event type, or of several.
+/// A handler of one event type, of several, or of undecoded records.
 #[derive(Clone)]
 pub struct Handler {
     options: HandlerOptions,
@@ -106,24 +114,30 @@ pub struct Handler {
     call: CallFn,
     exhausted: Option<(Requirements, CallFn)>,
     role: Option<Role>,
+    of_framework: bool,
 }
 
 impl Handler {
-    /// The handler that calls `function`.
+    /// Creates a handler that calls `function`.
     pub fn new<F: HandlerFn<Args>, Args: 'static>(options: HandlerOptions, function: F) -> Self {
         let (publishes, rejects) = (F::Output::published(), F::Output::rejected());
+        let mut requirements = F::requirements();
+        for any in requirements.accepts.iter_mut().filter(|event| event.is_any()) {
+            any.topic = options.topic.unwrap_or_default();
+        }
         Self {
             options,
-            requirements: F::requirements(),
+            requirements,
             publishes,
             rejects,
             call: function.into_call(),
             exhausted: None,
             role: None,
+            of_framework: false,
         }
     }
 
-    /// Calls `function`, in the transaction that dead-letters, when the attempts have ended.
+    /// Calls `function` after the last attempt, in the transaction that writes the dead letter.
     pub fn exhausted<F: HandlerFn<Args>, Args: 'static>(mut self, function: F) -> Self {
         self.publishes.extend(F::Output::published());
         let requirements = F::requirements();
@@ -132,7 +146,7 @@ impl Handler {
         self
     }
 
-    /// The handler that does nothing with `accepts`, so that they are delivered, and tracked.
+    /// Creates the handler of a tracker. It does nothing with the events in `accepts`: they are delivered so that the tracker sees them.
     pub(crate) fn of_tracker(accepts: Vec<EventType>) -> Self {
         let inputs = vec![(std::any::TypeId::of::<()>(), "the flow's events")];
         Self {
@@ -143,63 +157,76 @@ impl Handler {
             call: Arc::new(|_| Box::pin(std::future::ready(Outcome::Done(Vec::new())))),
             exhausted: None,
             role: None,
+            of_framework: true,
         }
     }
 
-    /// Claims the step at `STEP` of the flow `S`, with the event, enum of events or deadline that it takes.
+    /// Marks the handler as one of the framework.
+    pub(crate) fn of_the_framework(self) -> Self {
+        Self { of_framework: true, ..self }
+    }
+
+    /// Returns whether this is a handler of the framework and not of a user.
+    pub(crate) fn is_of_framework(&self) -> bool {
+        self.of_framework
+    }
+
+    /// Assigns the step at `STEP` of the saga `S` to this handler, with the event, enum of events or deadline that triggers it.
     pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>(mut self) -> Self {
         self.role = Some(Role::step::<S, T, STEP>());
         self
     }
 
-    /// Claims what undoes the step at `STEP` of the flow `S`, and takes the events that call for it.
+    /// Assigns the compensation of the step at `STEP` of the saga `S` to this handler, and adds the events that trigger it.
     pub fn undo<S: UndoAt<STEP>, const STEP: usize>(mut self) -> Self {
         self.requirements.accepts.extend(S::triggers());
         self.role = Some(Role::undo::<S, STEP>());
         self
     }
 
-    /// What it does in a flow, if anything.
+    /// Returns the role of the handler in a saga, if any.
     pub fn role(&self) -> Option<&Role> {
         self.role.as_ref()
     }
 
-    /// What the attribute said.
+    /// Returns the options from the attribute.
     pub fn options(&self) -> &HandlerOptions {
         &self.options
     }
 
-    /// `module::name`.
+    /// Returns `module::name`.
     pub fn path(&self) -> String {
         format!("{}::{}", self.options.module, self.options.name)
     }
 
-    /// What its arguments need.
+    /// Returns what the arguments of the fn need.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
     }
 
-    /// The event types it takes.
+    /// Returns the event types that the handler takes.
     pub fn accepts(&self) -> &[EventType] {
         &self.requirements.accepts
     }
 
-    /// The event types it may publish when it does its work, or when its attempts have ended.
+    /// Returns the event types that the handler or its `exhausted` fn can publish.
     pub fn publishes(&self) -> &[EventType] {
         &self.publishes
     }
 
-    /// The event types that say its *no*; empty for a handler that cannot refuse.
+    /// Returns the event types of its refusals; empty for a handler that cannot refuse.
     pub fn rejects(&self) -> &[EventType] {
         &self.rejects
     }
 
-    /// The call. A missing argument is an [`Outcome::Dead`]: the app's check at start excludes it.
+    /// Returns the function that calls the handler.
+    ///
+    /// A missing argument gives [`Outcome::Dead`]; the check at the start of the app prevents it.
     pub fn call_fn(&self) -> &CallFn {
         &self.call
     }
 
-    /// What is to be called when the attempts have ended.
+    /// Returns the function to call after the last attempt, if any.
     pub fn exhausted_call(&self) -> Option<&CallFn> {
         self.exhausted.as_ref().map(|(_, call)| call)
     }

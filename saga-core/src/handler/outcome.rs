@@ -1,4 +1,4 @@
-//! What a handler returns, and what it means.
+//! The return values of handlers.
 
 use std::time::Duration;
 
@@ -7,36 +7,35 @@ use crate::{
     message::{Event, EventSet, EventType, Identified, Outgoing},
 };
 
-/// What a handler's call came to.
+/// The outcome of one call of a handler.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It did its work and publishes these.
+    /// The handler did its work. These events are published.
     Done(Vec<Outgoing>),
-    /// It refused and publishes these.
+    /// The handler refused. Its writes are rolled back, and these events are published.
     Rejected(Vec<Outgoing>),
-    /// It failed and may be tried again.
+    /// The handler failed and can be retried.
     Retry(Fault),
-    /// Not now: again after this long, without counting an attempt.
+    /// Not now: deliver the message again after this duration, without a counted attempt.
     Later(Duration),
-    /// It can never succeed.
+    /// The handler can never succeed with this message.
     Dead(Fault),
 }
 
-/// Events, none, one or several, as a handler returns them: `()`, an event, an enum of events, an `Option`, a `Vec`, or a
-/// tuple of these.
+/// The events that a handler publishes by returning them: `()`, an event, an enum of events, an `Option`, a `Vec`, or a tuple of these.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot publish `{Self}`",
     label = "not an event",
     note = "a handler publishes by returning `()`, an `#[event]` type, or an `Option`, a `Vec` or a tuple of them"
 )]
 pub trait IntoPublished {
-    /// The event types that can be in it.
+    /// Returns the event types that the value can contain.
     fn types() -> Vec<EventType>;
 
-    /// Encodes the events, in order, to the end of `into`.
+    /// Encodes the events, in order, and appends them to `into`.
     ///
     /// # Errors
-    /// When an event's `Serialize` fails.
+    /// Returns the error of an event's codec: a technical error of the handler.
     fn encode(&self, into: &mut Vec<Outgoing>) -> Result<(), Fault>;
 }
 
@@ -129,23 +128,23 @@ tuples!(A, B);
 tuples!(A, B, C);
 tuples!(A, B, C, D);
 
-/// What a handler fn may return: what it publishes, or a `Result` of that and a [`Failure`].
+/// A return type of handler fns: the events to publish, or a `Result` with them and a [`Failure`].
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
     note = "return the events to publish (`()`, an `#[event]` type, or an `Option`, a `Vec` or a tuple of them), or `Result<.., Failure>`, or `Result<.., Failure<Refusal>>` where `Refusal` is an event"
 )]
 pub trait IntoOutcome {
-    /// What is published when the work was done.
+    /// The events that are published when the work is done.
     type Published: IntoPublished;
-    /// What is published when it was refused.
+    /// The events that are published when the work is refused.
     type Rejected: IntoPublished;
 
-    /// The event types published when the work was done.
+    /// Returns the event types that are published when the work is done.
     fn published() -> Vec<EventType>;
-    /// The event types published when it was refused.
+    /// Returns the event types that are published when the work is refused.
     fn rejected() -> Vec<EventType>;
-    /// What the value means.
+    /// Converts the return value to an outcome.
     fn into_outcome(self) -> Outcome;
 }
 
@@ -153,7 +152,8 @@ fn encoded<T: IntoPublished>(events: &T, then: impl FnOnce(Vec<Outgoing>) -> Out
     let mut outgoing = Vec::new();
     match events.encode(&mut outgoing) {
         Ok(()) => then(outgoing),
-        Err(fault) => Outcome::Dead(fault),
+        // As when the handler publishes by `tx.publish(&event)?`.
+        Err(fault) => Outcome::Retry(fault),
     }
 }
 

@@ -1,13 +1,14 @@
-//! The connection that a request came on, for an answer that goes on for long.
+//! The connection of a request, for responses that take long.
 
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::sync::{Notify, watch};
 
-/// The connection that a request came on, for a handler whose answer goes on for long, such as a stream of events.
+/// The connection of a request, for a handler whose response takes long, such as a stream of events.
 ///
-/// [`serve`](super::serve) puts it there. Under another server the connection never stops and cannot be closed.
+/// [`serve`](super::serve) provides it. Under another server, [`stopping`](Self::stopping) never completes and [`close`](Self::close) does
+/// nothing.
 ///
 /// ```
 /// # use saga_core::http::Connection;
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 /// # use futures_util::{StreamExt, stream};
 /// async fn ticks(connection: Connection) -> Response {
 ///     let ticks = stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from_static(b"tick\n")));
-///     // Without this the stop of the server waits for the stream, for as long as it waits at all.
+///     // Without this, the stop of the server waits for the stream until its timeout.
 ///     Response::new(Body::from_stream(ticks.take_until(connection.stopping())))
 /// }
 /// ```
@@ -33,27 +34,27 @@ impl Connection {
         Self(Some(Served { stopping, close: Arc::default() }))
     }
 
-    /// Completes when the server has been told to stop. It accepts nothing more then, and waits for the answers that are not
-    /// finished: one that would go on without end should end now.
+    /// Completes when the server stops. The server then accepts no more connections and waits for the responses that are not finished, so a
+    /// response without an end should end now.
     pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
         let served = self.0.clone();
         async move {
             match served {
-                // A server that is gone has stopped.
+                // A server that no longer exists has stopped.
                 Some(mut served) => drop(served.stopping.wait_for(|stopping| *stopping).await),
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Closes the connection at once. What the client has not taken yet is not waited for: it sees an answer that breaks off.
+    /// Closes the connection at once, without waiting until the client has read the response. The client sees a truncated response.
     pub fn close(&self) {
         if let Some(served) = &self.0 {
             served.close.notify_one();
         }
     }
 
-    /// Completes when it is to be closed.
+    /// Completes when [`close`](Self::close) is called.
     pub(super) async fn closing(&self) {
         match &self.0 {
             Some(served) => served.close.notified().await,

@@ -1,6 +1,6 @@
-//! What a request is followed by, through every event and log line it leads to: its correlation id, and its trace.
+//! The correlation id and the trace of a request, which its events and log lines carry.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -8,28 +8,39 @@ use axum::{
 };
 
 use super::Problem;
-use crate::{id::IdSource, message::TraceContext, time::Clock};
+#[cfg(feature = "sql")]
+use crate::runtime::Publisher;
+use crate::{
+    id::IdSource,
+    message::TraceContext,
+    runtime::{ServiceHandle, Unavailable, UnitOfWork},
+    time::Clock,
+};
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 
 const MAX_LENGTH: usize = 128;
 
-/// The request's correlation id: what it brought in `X-Correlation-Id`, if that is 1 to 128 visible ASCII characters, or else a
-/// new UUID. [`harden`](super::harden) puts it there, and into the response.
+/// The correlation id of a request: the value of `X-Correlation-Id`, if that is 1 to 128 visible ASCII characters, and otherwise a new
+/// UUID. [`harden`](super::harden) determines it and adds it to the response.
 ///
-/// Hand it to [`UnitOfWork::correlate`](crate::runtime::UnitOfWork::correlate), so that the events carry it on.
+/// Pass it to [`UnitOfWork::correlate`](crate::runtime::UnitOfWork::correlate), so that the published events carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorrelationId(Arc<str>);
 
 impl CorrelationId {
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     pub(super) fn take_or_make(headers: &HeaderMap, clock: &Clock, ids: &IdSource) -> Self {
+        Self::taken(headers).unwrap_or_else(|| Self(ids.uuid(clock.now()).to_string().into()))
+    }
+
+    fn taken(headers: &HeaderMap) -> Option<Self> {
         let taken = headers.get(HEADER).filter(|id| is_acceptable(id)).and_then(|id| id.to_str().ok());
-        Self(taken.map_or_else(|| ids.uuid(clock.now()).to_string().into(), Arc::from))
+        taken.map(|id| Self(id.into()))
     }
 }
 
@@ -58,21 +69,22 @@ impl<S: Send + Sync> FromRequestParts<S> for CorrelationId {
     }
 }
 
-/// The trace that a request is part of (W3C Trace Context): its own span, which [`harden`](super::harden) has begun within the one that its
-/// headers `traceparent` and `tracestate` name, or in a trace of its own where they are not valid. Without `harden` what the headers say, if
-/// anything.
+/// The trace that a request is part of (W3C Trace Context).
 ///
-/// Hand it to [`UnitOfWork::trace`](crate::runtime::UnitOfWork::trace), so that the events carry it on.
+/// It is the span of the request itself. [`harden`](super::harden) begins this span as a child of the one in the headers `traceparent` and
+/// `tracestate`, or in a new trace if the headers are not valid. Without `harden` it is the span in the headers, if there is one.
+///
+/// Pass it to [`UnitOfWork::trace`](crate::runtime::UnitOfWork::trace), so that the published events carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestTrace(Option<TraceContext>);
 
 impl RequestTrace {
-    /// The request's own span.
+    /// Returns the trace of the request's own span.
     pub(super) fn own(context: TraceContext) -> Self {
         Self(Some(context))
     }
 
-    /// The span that the request comes from.
+    /// Returns the span of the caller, from the headers.
     pub(super) fn caller(headers: &HeaderMap) -> Option<TraceContext> {
         Self::of(headers).0
     }
@@ -80,7 +92,7 @@ impl RequestTrace {
     fn of(headers: &HeaderMap) -> Self {
         let mut parents = headers.get_all("traceparent").iter();
         let (Some(parent), None) = (parents.next(), parents.next()) else { return Self(None) };
-        // One that is no text makes the whole list invalid.
+        // One header that is not text makes the whole list invalid.
         let states: Result<Vec<_>, _> = headers.get_all("tracestate").iter().map(HeaderValue::to_str).collect();
         let states = states.map(|states| states.join(",")).unwrap_or_default();
         Self(parent.to_str().ok().and_then(|parent| TraceContext::parse(parent, &states)))
@@ -94,10 +106,67 @@ impl From<RequestTrace> for Option<TraceContext> {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestTrace {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self::of(&parts.headers)))
+    }
+}
+
+/// The [`CorrelationId`] and the [`RequestTrace`] of a request, for [`ServiceHandle::begin_for`], or for `Publisher::for_request` in a
+/// transaction of your own. Without [`harden`](super::harden) around the router, it has what the headers contain.
+///
+/// ```
+/// use axum::{extract::State, http::StatusCode};
+/// use saga_core::{http::{Problem, RequestContext}, runtime::ServiceHandle};
+///
+/// async fn place(State(service): State<ServiceHandle>, request: RequestContext) -> Result<StatusCode, Problem> {
+///     let work = service.begin_for(&request).await?;
+///     // Rows are written and events are published here; the events carry the correlation id and the trace of the request.
+///     work.commit().await?;
+///     Ok(StatusCode::ACCEPTED)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestContext {
+    correlation_id: Option<CorrelationId>,
+    trace: RequestTrace,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let correlation_id = parts.extensions.get().cloned().or_else(|| CorrelationId::taken(&parts.headers));
+        Ok(Self { correlation_id, trace: RequestTrace::from_request_parts(parts, state).await? })
+    }
+}
+
+impl ServiceHandle {
+    /// Begins a transaction, as [`begin`](Self::begin) does. Its events carry the correlation id and the trace of `request`.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`begin`](Self::begin).
+    pub async fn begin_for(&self, request: &RequestContext) -> Result<UnitOfWork, Unavailable> {
+        let mut work = self.begin().await?;
+        if let Some(id) = &request.correlation_id {
+            work.correlate(id.as_str());
+        }
+        work.trace(request.trace.clone());
+        Ok(work)
+    }
+}
+
+#[cfg(feature = "sql")]
+impl Publisher {
+    /// Returns a publisher whose events carry the correlation id and the trace of `request`.
+    #[must_use]
+    pub fn for_request(&self, request: &RequestContext) -> Self {
+        let publisher = self.clone().trace(request.trace.clone());
+        match &request.correlation_id {
+            Some(id) => publisher.correlate(id.as_str()),
+            None => publisher,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Dead letters over HTTP: look at them, give them back to their handler, give them up.
+//! The HTTP routes for dead letters: list, show, retry and discard them.
 
 mod asked;
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::asked::{Bulk, Filter};
 #[cfg(feature = "openapi")]
 use super::openapi::{Conflict, NotFound};
-use super::{Json, Listed, Page, Path, Problem, Query};
+use super::{Json, Listed, Page, Path, Problem, Query, operators::only};
 use crate::{
     id::MessageId,
     runtime::{ServiceHandle, SettledLetters},
@@ -22,33 +22,56 @@ use crate::{
     time::Timestamp,
 };
 
-/// Dead letters that a dry run shows.
+/// The paths of the routes.
+pub(super) const PATHS: [&str; 6] = [
+    "/dead-letters",
+    "/dead-letters/retry",
+    "/dead-letters/discard",
+    "/dead-letters/{id}",
+    "/dead-letters/{id}/retry",
+    "/dead-letters/{id}/discard",
+];
+
+/// The number of dead letters that a dry run shows.
 const SAMPLES: u32 = 10;
 
-/// The dead letters of a service:
+/// Returns the routes for the dead letters of a service:
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /dead-letters?page=0&size=50` | those that are open, newest first: `id`, `topic`, `partition`, `offset`, `key`, `type`, `error`, `attempts`, `at`; `state` where it is not open, and `unpublished` where the log did not take its copy |
-/// | `…&topic=orders&key=42&type=OrderCreated` | of that topic, key (or `keyBase64`) and event type |
-/// | `…&error=timeout&since=2026-01-31T12:00:00Z&until=…` | with that text in their error; given up at that time or later, and before that time |
-/// | `…&state=discarded` | in that state: `open`, `retried`, `replayed`, `discarded`, or `all` |
-/// | `GET /dead-letters/{id}` | one of them, with its value |
-/// | `POST /dead-letters/{id}/retry` | 202: its handler gets it again, with its attempts counted anew |
-/// | `POST /dead-letters/{id}/discard` | 202: it is given up |
-/// | `POST /dead-letters/retry` {filter} | 200 `{settled, left}`: all that are open and that the filter wants, in the order of their offsets |
-/// | `POST /dead-letters/discard` {filter} | 200 `{settled, left}`: the same, given up |
+/// | `GET /dead-letters?page=0&size=50` | the open dead letters, newest first, without their values |
+/// | `…&topic=orders&key=42&type=OrderCreated` | those of this topic, key (or `keyBase64`) and event type |
+/// | `…&error=timeout&since=2026-01-31T12:00:00Z&until=…` | those with this text in their error, given up from `since` to before `until` |
+/// | `…&state=discarded` | those in this state: `open`, `retried`, `replayed`, `discarded`, or `all` |
+/// | `GET /dead-letters/{id}` | one dead letter, with its value |
+/// | `POST /dead-letters/{id}/retry` | 202: it is delivered to its handler again, with its attempts counted from zero |
+/// | `POST /dead-letters/{id}/discard` | 202: it is settled without another attempt |
+/// | `POST /dead-letters/retry` {filter} | 200 `{settled, left}`: the open ones that match are retried, in offset order |
+/// | `POST /dead-letters/discard` {filter} | 200 `{settled, left}`: the open ones that match are discarded |
 ///
-/// The value is text in `value` when it is UTF-8, as any JSON is; else `value` is null and `valueBase64` has the bytes. `key` is
-/// text, with what is not UTF-8 replaced. The `POST`s on one need no body, and answer 404 for the unknown and 409 for one that was
-/// settled before.
+/// A dead letter has `id`, `topic`, `partition`, `offset`, `key`, `type`, `handler`, `error`, `attempts` and `at`. It also has `state` if
+/// it is not open, and `unpublished` if the log did not accept its copy. If `handler` is null, a retry delivers it to every handler that
+/// takes it.
 ///
-/// The body of the `POST`s on many has the parameters of the list, without the page, and: `limit`, how many are settled at most (1,000
-/// unless it says, 10,000 at most): `left` says how many are then still open that the filter wants; `dryRun`, to settle none, and be
-/// answered `{matching, samples}`; and `all`, without which an empty filter is refused.
+/// If the value is UTF-8, as JSON always is, it is in `value` as text. Otherwise `value` is null and `valueBase64` has the bytes. `key` is
+/// text; bytes that are not UTF-8 are replaced. The `POST` calls on one dead letter need no body. They answer 404 if it does not exist and
+/// 409 if it is already settled.
 ///
-/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
-pub fn dead_letter_routes(service: ServiceHandle) -> Router {
+/// The `POST` calls on many take the parameters of the list as their body, without the page, and in addition:
+///
+/// - `limit`: how many are settled at most (default 1,000, maximum 10,000). `left` in the answer is the number of open ones that still
+///   match.
+/// - `dryRun`: nothing is settled, and the answer is `{matching, samples}`.
+/// - `all`: required to settle all open dead letters with an empty filter.
+///
+/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// layer that authenticates.
+pub fn dead_letter_routes(service: &ServiceHandle) -> Router {
+    only(service, &service.core().surface.mounted, routes(service.clone()))
+}
+
+/// Returns the same routes without the check for operators.
+pub(super) fn routes(service: ServiceHandle) -> Router {
     Router::new()
         .route("/dead-letters", get(list))
         .route("/dead-letters/retry", post(retry_all))
@@ -59,9 +82,9 @@ pub fn dead_letter_routes(service: ServiceHandle) -> Router {
         .with_state(service)
 }
 
-/// Dead letters.
+/// Lists dead letters.
 ///
-/// Those that are open, unless `state` says otherwise, newest first, without their values.
+/// Lists the open ones unless `state` is given, newest first and without their values.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/dead-letters", tag = "dead letters", operation_id = "listDeadLetters",
     params(Filter, Page),
@@ -76,7 +99,7 @@ async fn list(
     Ok(page.list(letters.into_iter().map(Summary::of).collect(), total))
 }
 
-/// A dead letter, with its value.
+/// Shows a dead letter, with its value.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/dead-letters/{id}", tag = "dead letters", operation_id = "showDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
@@ -87,9 +110,10 @@ async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> R
     letter.map(|letter| Json(Whole::of(&letter))).ok_or_else(unknown)
 }
 
-/// Gives a dead letter back to its handler.
+/// Retries a dead letter.
 ///
-/// Its attempts are counted anew. It waits behind whatever else of its key is parked.
+/// It is delivered again to its handler, or to every handler that takes it if `handler` is null. Attempts count from zero. It waits behind
+/// the parked messages of its key.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/{id}/retry", tag = "dead letters", operation_id = "retryDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
@@ -101,7 +125,7 @@ async fn retry(State(service): State<ServiceHandle>, Path(id): Path<String>) -> 
     accepted(&service, &id, settled).await
 }
 
-/// Gives a dead letter up.
+/// Discards a dead letter: it is settled without another attempt.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/{id}/discard", tag = "dead letters", operation_id = "discardDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
@@ -127,9 +151,9 @@ fn unknown() -> Problem {
     Problem::not_found("there is no such dead letter")
 }
 
-/// Gives all dead letters that the body wants back to their handlers.
+/// Retries all dead letters that match the body.
 ///
-/// In the order of their offsets, in transactions of a few hundred. The same call goes on with what is left.
+/// In the order of their offsets, in transactions of a few hundred. Repeat the call to continue with those that are left.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/retry", tag = "dead letters", operation_id = "retryDeadLetters",
     request_body(content = Bulk, description = "Which, and how many at most."),
@@ -139,9 +163,9 @@ async fn retry_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>)
     settle(&service, Settle::Retry, bulk).await
 }
 
-/// Gives up all dead letters that the body wants.
+/// Discards all dead letters that match the body.
 ///
-/// In transactions of a few hundred. The same call goes on with what is left.
+/// In transactions of a few hundred. Repeat the call to continue with those that are left.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/discard", tag = "dead letters", operation_id = "discardDeadLetters",
     request_body(content = Bulk, description = "Which, and how many at most."),
@@ -169,16 +193,16 @@ async fn settle(service: &ServiceHandle, how: Settle, bulk: Bulk) -> Result<Json
 #[cfg_attr(feature = "openapi", schema(as = SettledDeadLetters))]
 #[serde(untagged)]
 enum Answer {
-    /// What was done.
+    /// The result of the call.
     Done {
-        /// How many were settled.
+        /// The number of dead letters that were settled.
         settled: u64,
-        /// How many are still open that the body wants.
+        /// The number of open dead letters that still match.
         left: u64,
     },
-    /// What would be done.
+    /// The result of a dry run.
     DryRun {
-        /// How many the body wants.
+        /// The number of dead letters that match.
         matching: u64,
         /// The newest ten of them.
         #[cfg_attr(feature = "openapi", schema(max_items = 10))]
@@ -190,33 +214,38 @@ enum Answer {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = DeadLetterSummary))]
 struct Summary {
-    /// What it is known by.
+    /// The id of the dead letter.
     #[cfg_attr(feature = "openapi", schema(example = "0190a8a0-0000-7000-8000-000000000000"))]
     id: String,
-    /// The topic that it was read from.
+    /// The topic of the message.
     #[cfg_attr(feature = "openapi", schema(example = "orders"))]
     topic: String,
-    /// The partition that it was read from.
+    /// The partition of the message.
     partition: i32,
-    /// Its offset there.
+    /// The offset of the message.
     offset: i64,
-    /// Its key as text, with what is not UTF-8 replaced; null without one.
+    /// The key as text; bytes that are not UTF-8 are replaced. Null if there is no key.
     #[cfg_attr(feature = "openapi", schema(required))]
     key: Option<String>,
-    /// The name of its event; null where it says none.
+    /// The event type in the record, which can be a former name of the event. If the record has none, the name of the event that the
+    /// service takes it for; null if there is no such event.
     #[cfg_attr(feature = "openapi", schema(required, example = "OrderCreated"))]
     r#type: Option<String>,
-    /// Why it was given up.
+    /// The handler that gave up the message, and that a retry delivers it to. Null if the message could not be delivered to any handler: a
+    /// retry then delivers it to every handler that takes it.
+    #[cfg_attr(feature = "openapi", schema(required, example = "reserve"))]
+    handler: Option<String>,
+    /// The error of the last attempt.
     error: String,
-    /// How often it was tried.
+    /// The number of attempts.
     attempts: u32,
-    /// When it was given up.
+    /// The time when the message was given up.
     at: Timestamp,
-    /// What became of it, unless it is open.
+    /// The state, unless the dead letter is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(pattern = "^(retried|replayed|discarded)$", nullable = false))]
     state: Option<&'static str>,
-    /// Why the topic of dead letters has no copy of it, where it has none.
+    /// The reason why the dead-letter topic has no copy, if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     unpublished: Option<String>,
@@ -229,10 +258,10 @@ struct Summary {
 struct Whole {
     #[serde(flatten)]
     summary: Summary,
-    /// Its value as text; null where it is not UTF-8, or where there is none.
+    /// The value as text; null if it is not UTF-8 or missing.
     #[cfg_attr(feature = "openapi", schema(required))]
     value: Option<String>,
-    /// Its value where that is not UTF-8.
+    /// The value, if it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, format = Byte))]
     value_base64: Option<String>,
@@ -240,7 +269,7 @@ struct Whole {
 
 impl Summary {
     fn of(letter: LetterSummary) -> Self {
-        let LetterHead { id, state, partition, offset, key, bytes: _ } = letter.head;
+        let LetterHead { id, state, partition, offset, key, handler, bytes: _ } = letter.head;
         Self {
             id: id.to_string(),
             topic: partition.topic,
@@ -248,6 +277,7 @@ impl Summary {
             offset,
             key: key.as_ref().map(|key| String::from_utf8_lossy(key).into_owned()),
             r#type: letter.event_type,
+            handler,
             error: letter.error,
             attempts: letter.attempts,
             at: letter.at,
@@ -270,7 +300,7 @@ impl Whole {
     }
 }
 
-/// The routes, as they are described.
+/// The description of the routes.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
 #[openapi(

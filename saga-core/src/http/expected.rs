@@ -1,16 +1,16 @@
-//! What serde expects, in the words of whoever writes JSON. Its own name types of the program.
+//! Translates the expectations in serde's messages for clients that write JSON. Serde's texts name Rust types.
 
-/// How a value has to be, as far as one of serde's messages tells; a message that is none of serde's is returned as it is.
+/// Returns the requirement for a value that one of serde's messages expresses. A message that is not one of serde's is returned unchanged.
 pub(super) fn told(message: &str) -> String {
     if message.starts_with("invalid type: null,") || message.starts_with("invalid type: unit value,") {
         return "must not be null".to_owned();
     }
     if ["invalid type: ", "invalid value: ", "invalid length "].iter().any(|start| message.starts_with(start)) {
-        // What stands before is the value, which can say anything.
+        // The text before the last separator is the value, which can contain anything.
         return message.rsplit_once(", expected ").map_or_else(other, |(_, expected)| must_be(expected));
     }
     match message {
-        // How numbers and truth values in a query fail.
+        // Errors of numbers and booleans in a query.
         "invalid digit found in string" | "cannot parse integer from empty string" => "must be a whole number".to_owned(),
         "number too large to fit in target type" => "is too large a number".to_owned(),
         "number too small to fit in target type" => "is too small a number".to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn told(message: &str) -> String {
     }
 }
 
-/// `expected`, a type's name or serde's words for one, as a demand.
+/// Returns `expected`, the name of a type or serde's description of one, as a requirement.
 pub(super) fn must_be(expected: &str) -> String {
     macro_rules! integer {
         ($($type:ident)*) => {
@@ -50,7 +50,7 @@ pub(super) fn must_be(expected: &str) -> String {
     words.to_owned()
 }
 
-/// The same for what is a sentence with a type's name in it.
+/// Handles the descriptions that contain the name of a type in a longer text.
 fn composed(expected: &str) -> String {
     let begins = |starts: &[&str]| starts.iter().any(|start| expected.starts_with(start));
     if begins(&["struct ", "internally tagged enum ", "adjacently tagged enum "]) {
@@ -69,7 +69,7 @@ fn composed(expected: &str) -> String {
     } else if begins(&["newtype "]) || expected.contains("::") {
         other()
     } else {
-        // A type that says in words of its own what it is read from.
+        // A type with its own description of what it is read from.
         format!("must be {expected}")
     }
 }

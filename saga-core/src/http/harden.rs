@@ -1,4 +1,4 @@
-//! What stands around every route: limits, a correlation id, and an answer in one form whatever goes wrong.
+//! A layer around all routes: limits, a correlation id, and one format for all error responses.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -19,25 +19,25 @@ use tracing::Instrument;
 use super::{CorrelationId, Problem, correlation, span::RequestSpan};
 use crate::{id::IdSource, runtime::ServiceHandle, time::Clock};
 
-/// The largest body, in bytes.
+/// The default limit of a body, in bytes.
 pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// How far beyond the limit a body is read before the answer. A client that is still sending would not see an answer that is
-/// followed by a closed connection.
+/// How far beyond the limit a body is read before the response. A client that is still sending does not see a response that is followed by
+/// a closed connection.
 const DISCARDED_BYTES: usize = 16 << 20;
 
 /// The limits of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestLimits {
-    /// The largest body, in bytes. 1 MiB.
+    /// The maximum size of a body, in bytes. Default: 1 MiB.
     pub body_bytes: usize,
-    /// How long a body may take to arrive. 30 seconds.
+    /// The time in which a body must arrive. Default: 30 seconds.
     pub body_timeout: Duration,
-    /// The bodies of all requests together, in bytes; a body that does not fit beside the others is answered 503. 64 MiB.
+    /// The maximum size of the bodies of all requests together, in bytes. A body that exceeds it is answered 503. Default: 64 MiB.
     pub bodies_bytes: usize,
-    /// How long a handler may take to answer; then it is dropped where it is, and the request is answered 503. The body of an
-    /// answer may take longer, as a stream does. 4.8 seconds.
+    /// The time in which a handler must respond. After it the handler is dropped and the request is answered 503. The body of a response
+    /// can take longer, as a stream does. Default: 4.8 seconds.
     pub answer_timeout: Duration,
 }
 
@@ -52,17 +52,17 @@ impl Default for RequestLimits {
     }
 }
 
-/// Puts around `router` what every service needs on HTTP:
+/// Adds to `router` what every service needs on HTTP:
 ///
-/// - A request reaches its handler whole or not at all: a body larger than 1 MiB is answered 413, one that takes longer than
-///   30 seconds 408, whether or not its length was announced. All bodies together take at most 64 MiB; beyond it is a 503.
-/// - `X-Correlation-Id` is taken, if it is 1 to 128 visible ASCII characters, or made; handlers take it as
-///   [`CorrelationId`], the response returns it, and the tracing span of the request carries it.
-/// - A handler that panics is answered 500; the connection and the service go on. One that takes longer than 4.8 seconds, as when
-///   a database hangs, is dropped and answered 503.
-/// - An unknown path (404) and a wrong method (405, with `Allow`) are answered as [`Problem`]s.
+/// - A handler gets a complete body or is not called. A body larger than 1 MiB is answered 413, even if its length was not announced. One
+///   that takes longer than 30 seconds is answered 408. All bodies together take at most 64 MiB; beyond that, requests are answered 503.
+/// - The correlation id is taken from `X-Correlation-Id`, if that is 1 to 128 visible ASCII characters, or generated. Handlers get it as
+///   [`CorrelationId`]. The response and the tracing span of the request carry it.
+/// - A handler that panics is answered 500; the connection and the service continue. A handler that takes longer than 4.8 seconds, for
+///   example because a database hangs, is dropped and answered 503.
+/// - An unknown path (404) and a wrong method (405, with `Allow`) are answered with a [`Problem`].
 ///
-/// `clock` and `ids` are the app's; a service takes them from its [`ServiceHandle`](crate::runtime::ServiceHandle).
+/// `clock` and `ids` are those of the app. A service takes them from its [`ServiceHandle`](crate::runtime::ServiceHandle).
 ///
 /// ```
 /// # use saga_core::{http, id::IdSource, time::Clock};
@@ -74,19 +74,19 @@ pub fn harden(router: Router, clock: Clock, ids: IdSource) -> Router {
     harden_with(router, clock, ids, RequestLimits::default())
 }
 
-/// [`harden`] with other limits.
+/// Does what [`harden`] does, with other limits.
 pub fn harden_with(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits) -> Router {
     layered(router, clock, ids, limits, None)
 }
 
-/// [`harden_with`] around the routes of `service`, by its clock and its identities; of each request that is traced a span is told where the
-/// service's are. What asks after health and metrics is told only within a trace of its caller.
+/// Does what [`harden_with`] does, for the routes of `service`, with its clock and ids. In addition, the span of each sampled request is
+/// exported with the spans of the service. A request for health or metrics is only exported as part of its caller's trace.
 pub fn harden_service(router: Router, service: &ServiceHandle, limits: RequestLimits) -> Router {
     layered(router, service.clock().clone(), service.ids().clone(), limits, Some(service.clone()))
 }
 
 fn layered(router: Router, clock: Clock, ids: IdSource, limits: RequestLimits, service: Option<ServiceHandle>) -> Router {
-    // Bodies arrive here, once; the extractors' own limit would only be a second opinion.
+    // This layer reads the body and limits it. The limit of the extractors would be a second one.
     let router = router.layer(DefaultBodyLimit::disable());
     let room = Arc::new(Semaphore::new(limits.bodies_bytes));
     router.layer(middleware::from_fn_with_state(Guard { clock, ids, limits, room, service }, guard))
@@ -97,16 +97,16 @@ struct Guard {
     clock: Clock,
     ids: IdSource,
     limits: RequestLimits,
-    /// A permit for each byte of a body that may still be taken in.
+    /// One permit for each byte of body that can still be accepted.
     room: Arc<Semaphore>,
-    /// Whose spans are told.
+    /// The service that the spans belong to.
     service: Option<ServiceHandle>,
 }
 
 async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let id = CorrelationId::take_or_make(request.headers(), &guard.clock, &guard.ids);
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
+    // ERROR level, so that the span is never filtered out while events inside it are logged.
     let traced = RequestSpan::begin(guard.service.as_ref(), &guard.ids, &request, (route, &id));
     let span = tracing::error_span!(
         "http",
@@ -139,7 +139,7 @@ async fn answer(request: Request, next: Next, limits: RequestLimits, room: &Arc<
     let (parts, body) = request.into_parts();
     let expects_continue = parts.headers.contains_key(header::EXPECT);
     let received = receive(body, limits.body_bytes, expects_continue, room);
-    // The room is taken until the handler is done with the body.
+    // The permits are held until the handler has finished.
     let (body, _taken) = match tokio::time::timeout(limits.body_timeout, received).await {
         Ok(Ok(received)) => received,
         Ok(Err(problem)) => return problem.into_response(),
@@ -156,14 +156,14 @@ async fn answer(request: Request, next: Next, limits: RequestLimits, room: &Arc<
     }
 }
 
-/// The whole body and the room it takes, or why not.
+/// Reads the whole body. Returns it with the permits for its bytes.
 async fn receive(
     mut body: Body,
     limit: usize,
     expects_continue: bool,
     room: &Arc<Semaphore>,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
-    // Whoever waits for "100 Continue" has sent nothing yet, and need not.
+    // A client that waits for "100 Continue" has not sent the body yet, and need not send it.
     if expects_continue && body.size_hint().lower() > limit as u64 {
         return Err(Problem::payload_too_large(limit));
     }
@@ -190,7 +190,7 @@ async fn receive(
     if total > limit { Err(Problem::payload_too_large(limit)) } else { Ok((received.into_bytes(), taken)) }
 }
 
-/// What has arrived. The usual body is one piece and is not copied.
+/// The received part of a body. A body usually arrives in one piece, which is not copied.
 enum Pieces {
     None,
     One(Bytes),
@@ -223,7 +223,7 @@ impl Pieces {
     }
 }
 
-/// The router's own answers to an unknown path and a wrong method have no body; they get ours.
+/// Replaces the empty bodies of the router's responses to an unknown path and a wrong method.
 fn in_our_form(response: Response) -> Response {
     if response.body().size_hint().exact() != Some(0) {
         return response;

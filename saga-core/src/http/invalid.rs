@@ -1,11 +1,11 @@
-//! Turns serde's messages into which field is wrong and how.
+//! Converts serde's messages into the name of the invalid field and the reason.
 
 use super::{Problem, expected::told};
 
-/// The longest part of an answer, in bytes.
+/// The maximum length of each text in a response, in bytes.
 const LONGEST: usize = 300;
 
-/// The problem for a value that does not fit, found at `path` in `what`: `.` is the top, which is called as `what` is.
+/// Returns the problem for an invalid value at `path` in `what`. The path `.` is the top level, which is reported under the name `what`.
 pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     let path = if path == "." { "" } else { path };
     let (field, message) = if let Some((name, _)) = quoted(message, "missing field ") {
@@ -22,7 +22,7 @@ pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     self::field(what, &field, message)
 }
 
-/// The problem with `field` of `what`; without a name, with all of it.
+/// Returns the problem with `field` of `what`. An empty name stands for the whole value.
 pub(super) fn field(what: &str, field: &str, message: String) -> Problem {
     let (field, message) = (shortened(field.to_owned()), shortened(message));
     if field.is_empty() {
@@ -31,7 +31,7 @@ pub(super) fn field(what: &str, field: &str, message: String) -> Problem {
     Problem::validation(format!("the {what} does not fit: {field}: {message}")).field(field, message)
 }
 
-/// What the request says itself comes back in part at most.
+/// Truncates text, because it can contain values from the request.
 fn shortened(mut text: String) -> String {
     if text.len() > LONGEST {
         text.truncate(text.floor_char_boundary(LONGEST));
@@ -40,12 +40,12 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// The name that stands in backticks behind `start`, and what follows it.
+/// Returns the name in backticks after `start`, and the text after it.
 fn quoted<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
     message.strip_prefix(start)?.strip_prefix('`')?.split_once('`')
 }
 
-/// `, expected one of ..` as a sentence of ours.
+/// Reformulates `, expected one of ..`.
 fn unknown(rest: &str) -> String {
     let known = rest.trim_start_matches(", ");
     if let Some(list) = known.strip_prefix("expected one of ") {
@@ -58,7 +58,7 @@ fn unknown(rest: &str) -> String {
     }
 }
 
-/// `name` inside `path`, whether or not the path ends with it already.
+/// Returns the path of `name` inside `path`, which may end with the name already.
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() || path == name {
         name.to_owned()

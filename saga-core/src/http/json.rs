@@ -1,4 +1,4 @@
-//! JSON in and out.
+//! JSON request and response bodies.
 
 use axum::{
     body::Bytes,
@@ -13,17 +13,16 @@ use serde::{
 
 use super::{Problem, harden::MAX_BODY_BYTES, invalid, objects::Objects};
 
-/// A body as JSON, in a request and in a response. Unlike axum's own, what is wrong is answered with a [`Problem`] that says
-/// where:
+/// A JSON body, in a request or a response. Unlike axum's `Json`, it answers an invalid body with a [`Problem`] that names the field:
 ///
 /// | request | answer |
 /// |---|---|
-/// | `Content-Type` is not `application/json` (or `…+json`) | 415 `UNSUPPORTED_MEDIA_TYPE` |
-/// | no JSON, or nothing at all | 400 `MALFORMED_JSON` |
-/// | JSON of another shape: a wrong type, a missing field, one too many, an array for a struct | 400 `VALIDATION_ERROR`, `errors` names the field |
-/// | larger than the limit | 413 `PAYLOAD_TOO_LARGE` |
+/// | the `Content-Type` is not `application/json` (or `…+json`) | 415 `UNSUPPORTED_MEDIA_TYPE` |
+/// | the body is empty or not JSON | 400 `MALFORMED_JSON` |
+/// | the JSON has a wrong type, a missing or unknown field, or an array for a struct | 400 `VALIDATION_ERROR`; `errors` names the field |
+/// | the body is larger than the limit | 413 `PAYLOAD_TOO_LARGE` |
 ///
-/// A field that `T` does not know is an error when `T` says so: `#[serde(deny_unknown_fields)]`.
+/// Unknown fields are only rejected if `T` has `#[serde(deny_unknown_fields)]`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json<T>(pub T);
 
@@ -39,7 +38,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A body that may be left out: `None` when there is nothing in it.
+/// An optional body: `None` if it is empty.
 impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Json<T> {
     type Rejection = Problem;
 
@@ -86,11 +85,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
         let message = error.to_string();
-        // A number that fits no type, and anything but text in the place of an enum's variant, are well-formed JSON, though
-        // serde_json files them under syntax.
+        // Two kinds of errors concern well-formed JSON, but serde_json reports them as syntax errors: a number out of range, and a value
+        // other than text for a variant of an enum.
         let syntax_of_ours = ["number out of range", "expected value"];
         let fits_not = error.is_data() || syntax_of_ours.iter().any(|start| message.starts_with(start));
-        // Reading stops at the first thing that does not fit, so what follows has not been looked at.
+        // Deserializing stops at the first value that does not fit, so the rest may still be malformed.
         match serde_json::from_slice::<IgnoredAny>(bytes) {
             Ok(_) if fits_not => invalid::problem("body", &path, without_position(&message)),
             Ok(_) => malformed(&error),
@@ -105,7 +104,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::malformed_json(format!("the body is no JSON: {error}"))
 }
 
-/// What is wrong, without its position: the field says better where it is than line and column do.
+/// Removes the position from the message, because the name of the field is more useful than line and column.
 fn without_position(message: &str) -> &str {
     match message.rfind(" at line ").map_or(message, |end| &message[..end]) {
         "expected value" => "is not one of the words expected",
@@ -121,7 +120,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields, rename_all = "camelCase")]
-    #[expect(dead_code, reason = "only whether it can be read matters")]
+    #[expect(dead_code, reason = "the test only checks whether it deserializes")]
     struct Order {
         customer_id: String,
         items: Vec<Item>,
@@ -129,7 +128,7 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only whether it can be read matters")]
+    #[expect(dead_code, reason = "the test only checks whether it deserializes")]
     struct Item {
         quantity: u32,
     }
@@ -194,7 +193,7 @@ mod tests {
             Cash,
         }
         #[derive(Debug, Deserialize)]
-        #[expect(dead_code, reason = "only whether it can be read matters")]
+        #[expect(dead_code, reason = "the test only checks whether it deserializes")]
         struct Payment {
             method: Method,
         }
@@ -211,13 +210,13 @@ mod tests {
     fn a_name_that_repeats_its_parents_is_told_apart() {
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
-        #[expect(dead_code, reason = "only whether it can be read matters")]
+        #[expect(dead_code, reason = "the test only checks whether it deserializes")]
         struct Outer {
             inner: Inner,
         }
         #[derive(Debug, Deserialize)]
         #[serde(deny_unknown_fields)]
-        #[expect(dead_code, reason = "only whether it can be read matters")]
+        #[expect(dead_code, reason = "the test only checks whether it deserializes")]
         struct Inner {
             a: u8,
             b: u8,

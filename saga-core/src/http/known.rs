@@ -1,4 +1,4 @@
-//! Which parameters a query may have.
+//! The names of the parameters that a query can have.
 
 use serde::{
     Deserializer,
@@ -8,23 +8,23 @@ use serde::{
 
 use super::{Problem, invalid};
 
-/// What [`Page`](super::Page) reads.
+/// The parameters that [`Page`](super::Page) reads.
 pub(super) const PAGE: [&str; 2] = ["page", "size"];
 
-/// In a request's extensions: its query was looked through for what is not known.
+/// Request extension: the query was already checked for unknown parameters.
 #[derive(Clone, Copy)]
 pub(super) struct Checked;
 
-/// In a request's extensions: a page has looked at the query before anybody said what else it may have.
+/// Request extension: a [`Page`](super::Page) has checked the query before a [`Query`](super::Query) could define further parameters.
 #[derive(Clone, Copy)]
 pub(super) struct PageFirst;
 
-/// Refuses a query with a parameter that is neither a field of `T` nor one of [`PAGE`].
+/// Rejects a query with a parameter that is neither a field of `T` nor one of [`PAGE`].
 pub(super) fn check<T: DeserializeOwned>(query: &str) -> Result<(), Problem> {
     fields::<T>().map_or(Ok(()), |fields| check_names(query, fields))
 }
 
-/// Refuses a query with a parameter that is none of `names` nor of [`PAGE`].
+/// Rejects a query with a parameter that is neither in `names` nor in [`PAGE`].
 pub(super) fn check_names(query: &str, names: &[&str]) -> Result<(), Problem> {
     let known = || names.iter().chain(PAGE.iter().filter(|name| !names.contains(name)));
     let mut asked = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
@@ -37,12 +37,12 @@ pub(super) fn check_names(query: &str, names: &[&str]) -> Result<(), Problem> {
     }
 }
 
-/// The fields of `T`, under all their names. `None`: they are not known beforehand, as of a map or with `#[serde(flatten)]`.
+/// Returns the fields of `T`, including aliases. `None` if they are not fixed, as with a map or `#[serde(flatten)]`.
 fn fields<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
     T::deserialize(Probe).err().and_then(|Found(fields)| fields)
 }
 
-/// A deserializer that is asked for a struct, and has seen enough.
+/// A deserializer that only records the fields of the struct that it is asked for.
 struct Probe;
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ mod tests {
 
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    #[expect(dead_code, reason = "only its names matter")]
+    #[expect(dead_code, reason = "the test only uses the names of its fields")]
     struct Filter {
         #[serde(alias = "customer")]
         customer_id: Option<String>,
@@ -106,11 +106,11 @@ mod tests {
     }
 
     #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its names matter")]
+    #[expect(dead_code, reason = "the test only uses the names of its fields")]
     struct Within(Filter);
 
     #[derive(Deserialize)]
-    #[expect(dead_code, reason = "only its names matter")]
+    #[expect(dead_code, reason = "the test only uses the names of its fields")]
     struct Flat {
         #[serde(flatten)]
         filter: Filter,

@@ -1,15 +1,15 @@
-//! Objects are objects.
+//! Deserialization of structs from JSON objects only.
 //!
-//! What serde derives for a struct takes a JSON array too, with the fields in their order. In a request that is a mistake, and
-//! with defaults for the fields even `[]` would pass. [`Objects`] stands around a deserializer, wherever in the value it is, and
-//! hands a struct nothing but an object.
+//! Serde's derived implementation for a struct also accepts a JSON array with the fields in order. In a request this is a mistake, and with
+//! defaults for the fields even `[]` would be accepted. [`Objects`] wraps a deserializer at every level of a value and gives a struct
+//! nothing but an object.
 
 use serde::{
     Deserializer,
     de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// A deserializer, a visitor, a seed or an access, whose structs are read from objects only.
+/// A deserializer, visitor, seed or access whose structs are read from objects only.
 pub(super) struct Objects<T>(pub(super) T);
 
 macro_rules! forward {
@@ -94,7 +94,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
         self.0.visit_map(Objects(access))
     }
 
-    /// What is inside a variant is left as it is.
+    /// The content of a variant is not wrapped.
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         self.0.visit_enum(access)
     }

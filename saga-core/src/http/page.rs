@@ -9,16 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Json, Problem, known, query};
 
-/// Items on a page when the request does not say.
+/// The number of items on a page by default.
 const DEFAULT_SIZE: u32 = 50;
-/// The most items on a page.
+/// The maximum number of items on a page.
 const MAX_SIZE: u32 = 500;
 
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 
-/// Which part of a list is asked for: `?page=0&size=50`. Pages count from 0; a page has 1 to 500 items, 50 unless the request
-/// says. Anything else is answered 400 `VALIDATION_ERROR`, and so is any other parameter, unless a [`Query`](super::Query) stands
-/// before the page and knows it. One that stands behind the page fails its first request, and the log says how to mend it.
+/// The requested part of a list: `?page=0&size=50`.
+///
+/// Pages count from 0. A page has 1 to 500 items, 50 by default. Other values are answered 400 `VALIDATION_ERROR`. So is any other
+/// parameter, unless a [`Query`](super::Query) before the page has a field for it. A `Query` after the page makes every request fail with
+/// 500, and the log explains how to correct the handler.
 ///
 /// ```
 /// # use saga_core::http::{Page, Problem, Listed};
@@ -35,23 +37,23 @@ pub struct Page {
 }
 
 impl Page {
-    /// How many items come before the page.
+    /// Returns the number of items before the page.
     pub fn offset(&self) -> u64 {
         self.number.saturating_mul(u64::from(self.size))
     }
 
-    /// How many items the page has at most.
+    /// Returns the maximum number of items on the page.
     pub fn limit(&self) -> u32 {
         self.size
     }
 
-    /// The answer: `items` as a JSON array, with `X-Total-Count` and, unless it is the last page, `Link: <…>; rel="next"`.
-    /// `total` is how many there are on all pages.
+    /// Returns the response: `items` as a JSON array, with `X-Total-Count` and, unless this is the last page, `Link: <…>; rel="next"`.
+    /// `total` is the number of items on all pages.
     pub fn list<T>(&self, items: Vec<T>, total: u64) -> Listed<T> {
         Listed { items, total, next: self.next(total) }
     }
 
-    /// The address of the next page: this one's, with another `page`.
+    /// Returns the URI of the next page: that of this page with another `page`.
     fn next(&self, total: u64) -> Option<HeaderValue> {
         let number = self.number.checked_add(1)?;
         (number.checked_mul(u64::from(self.size))? < total).then_some(())?;
@@ -69,7 +71,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // Inside a nested router the request's own URI has lost its prefix.
+        // In a nested router, the URI of the request does not have its prefix.
         let uri = match OriginalUri::from_request_parts(parts, state).await {
             Ok(OriginalUri(uri)) => uri,
             Err(never) => match never {},
@@ -106,7 +108,7 @@ fn parse(uri: Uri) -> Result<Page, Problem> {
     Ok(Page { number, size, uri })
 }
 
-/// One page of a list, made by [`Page::list`].
+/// One page of a list, created by [`Page::list`].
 #[derive(Debug, Clone)]
 pub struct Listed<T> {
     items: Vec<T>,

@@ -14,14 +14,14 @@ use crate::{
     store::{StoreError, is_unavailable},
 };
 
-/// How long a client is asked to wait before it asks an unavailable service again.
+/// The `Retry-After` of an unavailable service.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Why a request failed, for the one who sent it: `application/problem+json` with `type`, `title`, `status`, `detail`, a
-/// stable `code` for programs, and, where fields of the request are at fault, `errors`.
+/// An error response for the client: `application/problem+json` with `type`, `title`, `status`, `detail`, a stable `code` for programs, and
+/// `errors` if fields of the request are invalid.
 ///
-/// A handler returns `Result<_, Problem>`. It never carries internals: [`Problem::internal`] and the conversions from errors
-/// of the database write them to the log and tell the client nothing.
+/// A handler returns `Result<_, Problem>`. A problem contains no internals: [`Problem::internal`] and the conversions from database errors
+/// log them and do not send them to the client.
 ///
 /// ```
 /// # use saga_core::http::Problem;
@@ -39,7 +39,7 @@ pub struct Problem {
     retry_after: Option<Duration>,
 }
 
-/// What is wrong with one field of a request.
+/// The error of one field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
@@ -51,23 +51,23 @@ pub struct FieldError {
 }
 
 impl Problem {
-    /// A problem with a code of one's own, in capitals: `"TOO_LATE"`.
+    /// Creates a problem with your own code, in capitals: `"TOO_LATE"`.
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code: code.into(), detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
-    /// 400 `VALIDATION_ERROR`: the request is readable, and says what cannot be.
+    /// 400 `VALIDATION_ERROR`: the request is well-formed, but a value is invalid.
     pub fn validation(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", detail)
     }
 
-    /// 400 `VALIDATION_ERROR` about one field.
+    /// 400 `VALIDATION_ERROR` for one field.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         let (field, message) = (field.into(), message.into());
         Self::validation(format!("{field}: {message}")).field(field, message)
     }
 
-    /// 400 `MALFORMED_JSON`: the body is no JSON.
+    /// 400 `MALFORMED_JSON`: the body is not JSON.
     pub fn malformed_json(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "MALFORMED_JSON", detail)
     }
@@ -88,12 +88,12 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", detail)
     }
 
-    /// 409 `CONFLICT`: the request does not fit the present state.
+    /// 409 `CONFLICT`: the request conflicts with the present state.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::CONFLICT, "CONFLICT", detail)
     }
 
-    /// 413 `PAYLOAD_TOO_LARGE`, naming the limit in bytes.
+    /// 413 `PAYLOAD_TOO_LARGE`, with the limit in bytes.
     pub fn payload_too_large(limit_bytes: usize) -> Self {
         let detail = format!("the body is larger than {limit_bytes} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", detail)
@@ -104,75 +104,74 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail)
     }
 
-    /// 500 `INTERNAL`. `error` goes to the log, and nothing of it to the client.
+    /// 500 `INTERNAL`. Logs `error`; the client does not get it.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the request failed inside the service; its log says why")
     }
 
-    /// 503 `UNAVAILABLE` with `Retry-After`: the service cannot take work now. `error` goes to the log, and nothing of it to the
-    /// client.
+    /// 503 `UNAVAILABLE` with `Retry-After`: the service cannot accept work now. Logs `error`; the client does not get it.
     pub fn unavailable(error: impl std::fmt::Display) -> Self {
         tracing::warn!(%error, "request refused: unavailable");
         let detail = "the service cannot take work now; try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(RETRY_AFTER)
     }
 
-    /// Adds what is wrong with a field.
+    /// Adds the error of a field.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         self.errors.push(FieldError { field: field.into(), message: message.into() });
         self
     }
 
-    /// Asks the client to come back after `wait`: the header `Retry-After`, in whole seconds, rounded up.
+    /// Adds the header `Retry-After` with `wait`, in whole seconds, rounded up.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The code for programs.
+    /// Returns the code for programs.
     pub fn code(&self) -> &str {
         &self.code
     }
 
-    /// The sentence for people.
+    /// Returns the description for people.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The fields at fault.
+    /// Returns the errors of the fields.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors
     }
 }
 
-/// A problem as it is written.
+/// The serialized form of a problem.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = Problem))]
 pub(super) struct Body<'a> {
-    /// What kind of problem it is, for people: `about:blank`, which says that `title` is that of the status.
+    /// The type of the problem: `about:blank`, which means that `title` is that of the status.
     #[cfg_attr(feature = "openapi", schema(format = "uri-reference", example = "about:blank"))]
     r#type: &'static str,
-    /// The status in words.
+    /// The name of the status.
     #[cfg_attr(feature = "openapi", schema(example = "Bad Request"))]
     title: &'static str,
     /// The status.
     #[cfg_attr(feature = "openapi", schema(minimum = 400, maximum = 599))]
     status: u16,
-    /// What is wrong, in a sentence for people.
+    /// What is wrong, in one sentence for people.
     detail: &'a str,
-    /// What is wrong, for programs: it stays the same.
+    /// What is wrong, for programs. A code does not change.
     #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Z][A-Z0-9_]*$", example = "VALIDATION_ERROR"))]
     code: &'a str,
-    /// The fields or parameters at fault, where some are.
+    /// The invalid fields or parameters, if there are any.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[cfg_attr(feature = "openapi", schema(required = false, min_items = 1))]
     errors: &'a [FieldError],
@@ -188,7 +187,7 @@ impl IntoResponse for Problem {
             code: &self.code,
             errors: &self.errors,
         })
-        // Strings and a number: there is nothing in it that cannot be written.
+        // It consists of strings and a number, so serialization cannot fail.
         .unwrap_or_default();
         let mut response = (self.status, body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -206,21 +205,22 @@ impl From<Unavailable> for Problem {
     }
 }
 
-/// Any failure of the database is a 503: what was asked for was not done, and may be asked for again.
+/// Any failure of the database is a 503: the request had no effect and can be repeated.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Self::unavailable(error)
     }
 }
 
-/// 503 where the database cannot be used now, and 500 for anything else.
+/// 503 if the database is unavailable, and 500 for any other error.
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         if is_unavailable(fault.error()) { Self::unavailable(fault) } else { Self::internal(fault) }
     }
 }
 
-/// 503 where the database cannot be used now, and 500 for anything else, as for a statement that is wrong.
+/// 503 if the database is unavailable, and 500 for any other error, for example an invalid statement. A missing row and a value that exists
+/// already are 500 too. If the client's request caused them, the handler returns [`Problem::not_found`] or [`Problem::conflict`].
 #[cfg(feature = "sql")]
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {

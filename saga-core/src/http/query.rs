@@ -1,4 +1,4 @@
-//! What stands in the URI: the query and the parameters of the path.
+//! The query and the path parameters of a request.
 
 use axum::{
     extract::{FromRequestParts, Path as AxumPath, RawPathParams, path::ErrorKind, rejection::PathRejection},
@@ -12,11 +12,11 @@ use super::{
     invalid, known,
 };
 
-/// The query of a request. What does not fit is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
+/// The query of a request. An invalid value is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
 ///
-/// A parameter that is no field of `T` is refused too, except `page` and `size`, which [`Page`](super::Page) reads: a handler that
-/// takes both names the `Query` first. With `#[serde(deny_unknown_fields)]` on `T` they are refused as well. A `T` that does not
-/// know its fields beforehand, a map or one with `#[serde(flatten)]`, takes any.
+/// A parameter that is not a field of `T` is rejected too, except `page` and `size`, which [`Page`](super::Page) reads. A handler that
+/// takes both takes the `Query` first. With `#[serde(deny_unknown_fields)]` on `T`, `page` and `size` are rejected as well. If the fields
+/// of `T` are not fixed, as with a map or `#[serde(flatten)]`, any parameter is accepted.
 ///
 /// ```
 /// # use saga_core::http::{Listed, Page, Query};
@@ -48,7 +48,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The service's own mistake: a page refuses every parameter that nobody before it has named.
+/// A mistake in the service: the `Page` has already rejected the parameters of a `Query` that comes after it.
 #[derive(Debug, thiserror::Error)]
 #[error("a handler takes `Page` before `Query<{0}>`: take the `Query` first, so that the page knows its parameters")]
 struct Misplaced(&'static str);
@@ -63,8 +63,8 @@ fn url_pairs(query: &str) -> form_urlencoded::Parse<'_> {
     form_urlencoded::parse(query.as_bytes())
 }
 
-/// The parameters of the path: one value, a tuple, or a struct. What does not fit is answered 400 `VALIDATION_ERROR`, and
-/// `errors` names the parameter.
+/// The path parameters of a request: one value, a tuple, or a struct. An invalid value is answered 400 `VALIDATION_ERROR`, and `errors`
+/// names the parameter.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Path<T>(pub T);
 
@@ -81,7 +81,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 let (name, message) = wrong_parameter(error.into_kind(), &names);
                 Err(Problem::invalid_field(name, message))
             }
-            // The route and the handler do not agree: the service's own mistake.
+            // The route and the handler do not match, which is a mistake in the service.
             Err(error) => Err(Problem::internal(error)),
         }
     }

@@ -1,7 +1,7 @@
-//! Replays over HTTP: have a range of a topic read once more, look at what is asked for, end it.
+//! The HTTP routes for replays: request, list and cancel them.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -11,32 +11,49 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
 use super::openapi::{Conflict, NotFound};
-use super::{Json, Path, Problem, Query, sagas::Words};
+use super::{
+    Json, Path, Problem, Query,
+    operators::{by, only},
+    sagas::Words,
+};
 use crate::{
     message::TopicPartition,
-    runtime::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest, ServiceHandle},
+    runtime::{Operator, PlannedReplay, ReplayError, ReplayPoint, ReplayRequest, ServiceHandle},
     store::{Replay, ReplayId},
     time::Timestamp,
 };
 
-/// Replays that are shown.
+/// The paths of the routes.
+pub(super) const PATHS: [&str; 2] = ["/replays", "/replays/{id}/cancel"];
+
+/// The maximum number of replays that are listed.
 const SHOWN: u32 = 200;
 
-/// The replays of a service:
+/// Returns the routes for the replays of a service.
 ///
 /// | call | answer |
 /// |---|---|
-/// | `POST /replays` {topic, partition, fromOffset or fromTime, toOffset or toTime, again, limit, reason, by, dryRun} | 202: the range is read once more; 200 with `dryRun`: what would be read |
-/// | `GET /replays?open=true` | those that were asked for, newest first: their ranges, how far each is, and why and by whom |
-/// | `POST /replays/{id}/cancel` | 202: it ends where it is |
+/// | `POST /replays` {topic, fromOffset, reason, by, ..} | 202: the replay is requested; 200 with `dryRun`: its plan |
+/// | `GET /replays?open=true` | the replays, newest first, with their ranges, their progress, and who requested them and why |
+/// | `POST /replays/{id}/cancel` | 202: the replay ends where it is |
 ///
-/// `topic`, a beginning, `reason` and `by` are needed. Without `partition` all partitions are meant, without an end a range ends
-/// where its partition ends now. Without `again` only what was never handled has an effect; with it, what was handled is handled
-/// again, with all its effects. The answer says so in `effect`. 400 names what is wrong with a range, as its oldest offset or its
-/// number of records; 409 is for a partition whose replay before has not ended.
+/// The fields of a request are `topic`, `partition`, `fromOffset` or `fromTime`, `toOffset` or `toTime`, `again`, `limit`, `reason`, `by`
+/// and `dryRun`. Required are `topic`, a start of the range, `reason` and `by`. A credential that names its
+/// [operator](crate::runtime::Operator) replaces `by`. Without `partition`, the replay covers all partitions. Without an end, the range of
+/// a partition ends at its present end.
 ///
-/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
-pub fn replay_routes(service: ServiceHandle) -> Router {
+/// Without `again`, only messages that were never handled have an effect. With it, handled messages are handled again, with all their
+/// effects. The field `effect` of the answer says which. 400 describes an invalid range, with its oldest offset or its number of records.
+/// 409 means that the previous replay of a partition has not ended.
+///
+/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// layer that authenticates.
+pub fn replay_routes(service: &ServiceHandle) -> Router {
+    only(service, &service.core().surface.mounted, routes(service.clone()))
+}
+
+/// Returns the same routes without the check for operators.
+pub(super) fn routes(service: ServiceHandle) -> Router {
     Router::new().route("/replays", get(list).post(ask)).route("/replays/{id}/cancel", post(cancel)).with_state(service)
 }
 
@@ -49,43 +66,43 @@ pub fn replay_routes(service: ServiceHandle) -> Router {
 struct Wanted {
     /// A topic that the service handles.
     topic: String,
-    /// The partition; all of them, unless it says.
+    /// The partition. Default: all partitions.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 2_147_483_647))]
     partition: Option<i32>,
-    /// The first offset. Either this or `fromTime` is needed.
+    /// The first offset. Either this or `fromTime` is required.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64))]
     from_offset: Option<i64>,
-    /// From the first record that is as young.
+    /// Starts at the first record that is not older than this time.
     from_time: Option<Timestamp>,
-    /// The offset after the last: where the partition ends now, unless this or `toTime` says.
+    /// The offset after the last one. Default: the present end of the partition, unless `toTime` is given.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64))]
     to_offset: Option<i64>,
-    /// Up to the first record that is as young.
+    /// Ends before the first record that is not older than this time.
     to_time: Option<Timestamp>,
-    /// Handles again what was handled, with all its effects.
+    /// Whether messages that were handled are handled again, with all their effects.
     #[serde(default)]
     again: bool,
-    /// The most records that it may span: 100,000 unless it says.
+    /// The maximum number of records in the range. Default: 100,000.
     #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 4_294_967_295_i64))]
     limit: Option<u32>,
-    /// Why.
+    /// The reason for the replay.
     #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
-    /// Who wants it.
-    #[cfg_attr(feature = "openapi", schema(inline))]
-    by: Words<100>,
-    /// Reads nothing, and says what would be read.
+    /// The name of the operator. Required unless the credential of the request names the operator.
+    #[cfg_attr(feature = "openapi", schema(inline, required, nullable = false))]
+    by: Option<Words<100>>,
+    /// Reads nothing, and returns the plan.
     #[serde(default)]
     dry_run: bool,
 }
 
 impl Wanted {
-    fn request(self) -> Result<ReplayRequest, Problem> {
+    fn request(self, operator: Option<Extension<Operator>>) -> Result<ReplayRequest, Problem> {
         let from = point("from", self.from_offset, self.from_time)?;
         let from =
             from.ok_or_else(|| Problem::invalid_field("fromOffset", "say where the range begins: fromOffset or fromTime"))?;
         let to = point("to", self.to_offset, self.to_time)?;
-        let (reason, by) = (self.reason.0, self.by.0);
+        let (reason, by) = (self.reason.0, by(operator, self.by.map(|by| by.0))?);
         let mut request = ReplayRequest {
             partition: self.partition,
             to,
@@ -111,9 +128,9 @@ fn point(name: &str, offset: Option<i64>, time: Option<Timestamp>) -> Result<Opt
     }
 }
 
-/// Has a range of a topic read once more.
+/// Requests a replay of a range of a topic.
 ///
-/// Without `again` only what was never handled has an effect. A partition has one replay at a time.
+/// Without `again`, only messages that were never handled have an effect. A partition has one replay at a time.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/replays", tag = "replays", operation_id = "askForReplay",
     request_body(content = Wanted, description = "The range, who wants it, and why."),
@@ -123,9 +140,13 @@ fn point(name: &str, offset: Option<i64>, time: Option<Timestamp>) -> Result<Opt
         Conflict,
     ),
 ))]
-async fn ask(State(service): State<ServiceHandle>, Json(wanted): Json<Wanted>) -> Result<Response, Problem> {
+async fn ask(
+    State(service): State<ServiceHandle>,
+    operator: Option<Extension<Operator>>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Response, Problem> {
     let (dry_run, again) = (wanted.dry_run, wanted.again);
-    let request = wanted.request()?;
+    let request = wanted.request(operator)?;
     let planned = if dry_run { service.plan_replay(&request).await? } else { service.replay(&request).await? };
     let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     let plan = Plan {
@@ -151,11 +172,11 @@ async fn ask(State(service): State<ServiceHandle>, Json(wanted): Json<Wanted>) -
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 struct Filter {
-    /// With `true` those only that have not ended.
+    /// Only replays that have not ended.
     open: Option<bool>,
 }
 
-/// Replays that were asked for, newest first, at most 200.
+/// Lists the replays, newest first, at most 200.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/replays", tag = "replays", operation_id = "listReplays",
     params(Filter),
@@ -166,7 +187,7 @@ async fn list(State(service): State<ServiceHandle>, Query(filter): Query<Filter>
     Ok(Json(replays.into_iter().map(Shown::from).collect()))
 }
 
-/// Ends a replay where it is.
+/// Cancels a replay: it ends where it is.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/replays/{id}/cancel", tag = "replays", operation_id = "cancelReplay",
     params(("id" = String, Path, description = "Its `id`.")),
@@ -198,13 +219,13 @@ impl From<ReplayError> for Problem {
 #[cfg_attr(feature = "openapi", schema(as = PlannedReplay))]
 #[serde(rename_all = "camelCase")]
 struct Plan {
-    /// Whether nothing is read.
+    /// Whether this is only a plan and nothing is read.
     dry_run: bool,
-    /// Whether what was handled is handled again.
+    /// Whether messages that were handled are handled again.
     again: bool,
-    /// What comes of it, in a sentence.
+    /// The effect of the replay, in one sentence.
     effect: &'static str,
-    /// The most records that are read.
+    /// The maximum number of records that are read.
     records: i64,
     /// The range in each partition.
     partitions: Vec<Part>,
@@ -219,13 +240,13 @@ struct Part {
     partition: i32,
     /// The first offset.
     from: i64,
-    /// The offset after the last.
+    /// The offset after the last one.
     to: i64,
-    /// The oldest offset that is in the log.
+    /// The oldest offset in the log.
     oldest: i64,
-    /// The most records that are read.
+    /// The maximum number of records that are read.
     records: i64,
-    /// What the replay is known by, if it was asked for.
+    /// The id of the replay, unless this is a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     id: Option<String>,
@@ -244,43 +265,43 @@ impl From<PlannedReplay> for Part {
 #[cfg_attr(feature = "openapi", schema(as = Replay))]
 #[serde(rename_all = "camelCase")]
 struct Shown {
-    /// What it is known by.
+    /// The id of the replay.
     id: String,
     /// The topic.
     topic: String,
     /// The partition.
     partition: i32,
-    /// The first offset; null while nobody has looked it up.
+    /// The first offset; null until it is determined from `fromTime`.
     #[cfg_attr(feature = "openapi", schema(required))]
     from: Option<i64>,
-    /// Where it begins, if that was said by a time.
+    /// The time at which the range starts, if it was requested by time.
     #[cfg_attr(feature = "openapi", schema(required))]
     from_time: Option<Timestamp>,
-    /// The offset after the last; null while nobody has looked it up.
+    /// The offset after the last one; null until it is determined.
     #[cfg_attr(feature = "openapi", schema(required))]
     to: Option<i64>,
-    /// Where it ends, if that was said by a time.
+    /// The time at which the range ends, if it was requested by time.
     #[cfg_attr(feature = "openapi", schema(required))]
     to_time: Option<Timestamp>,
-    /// Whether what was handled is handled again.
+    /// Whether messages that were handled are handled again.
     again: bool,
-    /// Why.
+    /// The reason for the replay.
     reason: String,
-    /// Who wanted it.
+    /// The name of the operator who requested it.
     by: String,
-    /// When it was asked for.
+    /// The time of the request.
     at: Timestamp,
-    /// How far it is.
+    /// The state of the replay.
     #[cfg_attr(feature = "openapi", schema(pattern = "^(waiting|running|stopping|done|cancelled|refused)$"))]
     state: &'static str,
-    /// The next offset to be read, while it runs.
+    /// The next offset to read, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     position: Option<i64>,
-    /// When it ended.
+    /// The time when it ended.
     #[cfg_attr(feature = "openapi", schema(required))]
     ended_at: Option<Timestamp>,
-    /// What there is to say about it.
+    /// An explanation of the state.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     detail: Option<String>,
@@ -310,7 +331,7 @@ impl From<Replay> for Shown {
     }
 }
 
-/// The routes, as they are described.
+/// The description of the routes.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
 #[openapi(

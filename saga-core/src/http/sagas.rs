@@ -1,9 +1,9 @@
-//! Sagas over HTTP: look at the instances, and act on one that cannot go on.
+//! The HTTP routes for sagas: list and show instances, and act on one that cannot continue.
 
 use std::time::Duration;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::StatusCode,
     routing::{get, post},
@@ -12,32 +12,52 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
 use super::openapi::{Conflict, NotFound};
-use super::{Json, Listed, Page, Path, Problem, Query};
+use super::{
+    Json, Listed, Page, Path, Problem, Query,
+    operators::{by, only},
+};
 use crate::{
-    runtime::{InstanceView, OperationError, Sagas, ServiceHandle},
+    runtime::{InstanceView, OperationError, Operator, Sagas, ServiceHandle},
     saga::InstanceState,
     store::{HistoryEntry, InstanceOrder, InstanceQuery},
     time::{Clock, Timestamp},
 };
 
-/// The instances of the flows that a service tracks:
+/// The paths of the routes.
+pub(super) const PATHS: [&str; 6] = [
+    "/sagas",
+    "/sagas/{saga}/{id}",
+    "/sagas/{saga}/{id}/retry",
+    "/sagas/{saga}/{id}/skip",
+    "/sagas/{saga}/{id}/compensate",
+    "/sagas/{saga}/{id}/complete",
+];
+
+/// Returns the routes for the instances of the sagas that a service tracks:
 ///
 /// | call | answer |
 /// |---|---|
-/// | `GET /sagas?page=0&size=50` | instances, those that began last first |
-/// | `…&saga=PlaceOrder&state=RUNNING&open=true&attention=true` | of that flow; in that state; that have not ended; that somebody has to look at |
-/// | `…&idle=600&order=stalest` | that have not moved for 600 seconds; those that have not moved for longest first |
-/// | `GET /sagas/{saga}/{id}` | one of them, with its `history` |
-/// | `POST /sagas/{saga}/{id}/retry` {by} | 202: what has stopped is tried again, in whatever service it has |
-/// | `POST /sagas/{saga}/{id}/skip` {by, reason, step} | 202: the step, or its undo, counts as settled by hand |
-/// | `POST /sagas/{saga}/{id}/compensate` {by, reason} | 202: it is given up as if its deadline had passed |
-/// | `POST /sagas/{saga}/{id}/complete` {by, reason} | 202: it ends as what it was decided to be |
+/// | `GET /sagas?page=0&size=50` | instances, the latest first |
+/// | `…&saga=PlaceOrder&state=RUNNING&open=true&attention=true` | those of this saga; in this state; not ended; that need attention |
+/// | `…&idle=600&order=stalest` | those without activity for 600 seconds; the longest without activity first |
+/// | `GET /sagas/{saga}/{id}` | one instance, with its `history` |
+/// | `POST /sagas/{saga}/{id}/retry` {by} | 202: its dead letters and timers are retried, in every service |
+/// | `POST /sagas/{saga}/{id}/skip` {by, reason, step} | 202: the step, or its compensation, counts as settled by hand |
+/// | `POST /sagas/{saga}/{id}/compensate` {by, reason} | 202: it is aborted, as if its deadline had passed |
+/// | `POST /sagas/{saga}/{id}/complete` {by, reason} | 202: it ends with the outcome that was decided |
 ///
-/// What is done is written into the history, with who did it and why. Each answers 404 for the unknown, and 409 when it is too late
-/// or there is nothing to do.
+/// Each action is written to the history, with the operator and the reason. `by` is the name of the operator; a credential that names its
+/// [operator](crate::runtime::Operator) replaces it. The routes answer 404 if the instance does not exist, and 409 if it is too late for
+/// the action or there is nothing to do.
 ///
-/// Mounted singly, they are for everybody who can reach them: put them through [`operators_only`](super::operators_only).
-pub fn saga_routes(service: ServiceHandle) -> Router {
+/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// layer that authenticates.
+pub fn saga_routes(service: &ServiceHandle) -> Router {
+    only(service, &service.core().surface.mounted, routes(service.clone()))
+}
+
+/// Returns the same routes without the check for operators.
+pub(super) fn routes(service: ServiceHandle) -> Router {
     Router::new()
         .route("/sagas", get(list))
         .route("/sagas/{saga}/{id}", get(show))
@@ -58,19 +78,19 @@ struct Tracking {
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 struct Filter {
-    /// Of this flow.
+    /// The saga.
     saga: Option<String>,
-    /// In this state.
+    /// The state.
     #[cfg_attr(feature = "openapi", param(inline))]
     state: Option<InstanceState>,
-    /// With `true` those only that have not ended.
+    /// Only instances that have not ended.
     open: Option<bool>,
-    /// With `true` those only that somebody has to look at.
+    /// Only instances that need attention.
     attention: Option<bool>,
-    /// That have not moved for so many seconds.
+    /// Only instances without activity for this many seconds.
     #[cfg_attr(feature = "openapi", param(minimum = 0, maximum = 4_294_967_295_i64))]
     idle: Option<u32>,
-    /// Those that began last first, unless it says: `stalest` has those first that have not moved for longest.
+    /// The order. Default: the latest first. `stalest`: the longest without activity first.
     #[cfg_attr(feature = "openapi", param(inline))]
     order: Option<Order>,
 }
@@ -83,7 +103,7 @@ enum Order {
     Stalest,
 }
 
-/// Instances of the flows that the service tracks.
+/// Lists instances of the sagas that the service tracks.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/sagas", tag = "sagas", operation_id = "listSagas",
     params(Filter, Page),
@@ -112,7 +132,7 @@ async fn list(
     Ok(page.list(views, total))
 }
 
-/// An instance, with its history.
+/// Shows an instance, with its history.
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/sagas/{saga}/{id}", tag = "sagas", operation_id = "showSaga",
     params(
@@ -134,9 +154,9 @@ async fn show(State(tracking): State<Tracking>, Path((saga, id)): Path<(String, 
 #[cfg_attr(feature = "openapi", schema(as = WhoAsks))]
 #[serde(deny_unknown_fields)]
 struct By {
-    /// Who wants it.
-    #[cfg_attr(feature = "openapi", schema(inline))]
-    by: Words<100>,
+    /// The name of the operator. Required unless the credential of the request names the operator.
+    #[cfg_attr(feature = "openapi", schema(inline, required, nullable = false))]
+    by: Option<Words<100>>,
 }
 
 #[derive(Deserialize)]
@@ -144,10 +164,10 @@ struct By {
 #[cfg_attr(feature = "openapi", schema(as = WhoAsksAndWhy))]
 #[serde(deny_unknown_fields)]
 struct Reason {
-    /// Who wants it.
-    #[cfg_attr(feature = "openapi", schema(inline))]
-    by: Words<100>,
-    /// Why.
+    /// The name of the operator. Required unless the credential of the request names the operator.
+    #[cfg_attr(feature = "openapi", schema(inline, required, nullable = false))]
+    by: Option<Words<100>>,
+    /// The reason for the action.
     #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
 }
@@ -157,18 +177,18 @@ struct Reason {
 #[cfg_attr(feature = "openapi", schema(as = SkippedStep))]
 #[serde(deny_unknown_fields)]
 struct Skip {
-    /// Who wants it.
-    #[cfg_attr(feature = "openapi", schema(inline))]
-    by: Words<100>,
-    /// Why.
+    /// The name of the operator. Required unless the credential of the request names the operator.
+    #[cfg_attr(feature = "openapi", schema(inline, required, nullable = false))]
+    by: Option<Words<100>>,
+    /// The reason for the action.
     #[cfg_attr(feature = "openapi", schema(inline))]
     reason: Words<1_000>,
-    /// The step, by its name in the flow.
+    /// The name of the step in the saga.
     #[cfg_attr(feature = "openapi", schema(example = "ReserveInventory"))]
     step: String,
 }
 
-/// Text of at most so many characters, at least one, without control characters.
+/// Text of 1 to `MOST` characters without control characters.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Words<const MOST: usize>(pub(super) String);
@@ -184,7 +204,11 @@ impl<const MOST: usize> TryFrom<String> for Words<MOST> {
 
 type Target = Path<(String, String)>;
 
-/// Tries again what has stopped, in whatever service it has.
+fn who(operator: Option<Extension<Operator>>, said: Option<Words<100>>) -> Result<String, Problem> {
+    by(operator, said.map(|said| said.0))
+}
+
+/// Retries the timers and the dead letters of an instance, in every service.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/retry", tag = "sagas", operation_id = "retrySaga",
     params(
@@ -197,13 +221,15 @@ type Target = Path<(String, String)>;
 async fn retry(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
+    operator: Option<Extension<Operator>>,
     Json(By { by }): Json<By>,
 ) -> Result<StatusCode, Problem> {
-    tracking.sagas.retry(&saga, &id, &by.0).await?;
+    let by = who(operator, by)?;
+    tracking.sagas.retry(&saga, &id, &by).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Declares a step, or its undo, settled by hand.
+/// Declares a step, or its compensation, settled by hand.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/skip", tag = "sagas", operation_id = "skipStep",
     params(
@@ -216,13 +242,15 @@ async fn retry(
 async fn skip(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
+    operator: Option<Extension<Operator>>,
     Json(Skip { by, reason, step }): Json<Skip>,
 ) -> Result<StatusCode, Problem> {
-    tracking.sagas.skip(&saga, &id, &step, &by.0, &reason.0).await?;
+    let by = who(operator, by)?;
+    tracking.sagas.skip(&saga, &id, &step, &by, &reason.0).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Gives the flow up, as if its deadline had passed.
+/// Aborts the instance, as if its deadline had passed.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/compensate", tag = "sagas", operation_id = "compensateSaga",
     params(
@@ -235,13 +263,15 @@ async fn skip(
 async fn compensate(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
+    operator: Option<Extension<Operator>>,
     Json(Reason { by, reason }): Json<Reason>,
 ) -> Result<StatusCode, Problem> {
-    tracking.sagas.force_compensate(&saga, &id, &by.0, &reason.0).await?;
+    let by = who(operator, by)?;
+    tracking.sagas.force_compensate(&saga, &id, &by, &reason.0).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Ends an instance by hand, as what it was decided to be.
+/// Ends an instance by hand, with the outcome that was decided.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/complete", tag = "sagas", operation_id = "completeSaga",
     params(
@@ -254,9 +284,11 @@ async fn compensate(
 async fn complete(
     State(tracking): State<Tracking>,
     Path((saga, id)): Target,
+    operator: Option<Extension<Operator>>,
     Json(Reason { by, reason }): Json<Reason>,
 ) -> Result<StatusCode, Problem> {
-    tracking.sagas.complete(&saga, &id, &by.0, &reason.0).await?;
+    let by = who(operator, by)?;
+    tracking.sagas.complete(&saga, &id, &by, &reason.0).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -278,7 +310,7 @@ impl From<OperationError> for Problem {
 struct Whole {
     #[serde(flatten)]
     instance: InstanceView,
-    /// What happened to it, in the order in which it was taken in.
+    /// The history, in the order in which the tracker recorded it.
     history: Vec<Entry>,
 }
 
@@ -287,21 +319,21 @@ struct Whole {
 #[cfg_attr(feature = "openapi", schema(as = SagaHistoryEntry))]
 #[serde(rename_all = "camelCase")]
 struct Entry {
-    /// The event, or what was done to the instance.
+    /// The event, or the action on the instance.
     event: String,
-    /// The event's id; null where it was none.
+    /// The id of the message; null if the entry is not an event.
     #[cfg_attr(feature = "openapi", schema(required))]
     message_id: Option<String>,
-    /// What caused it.
+    /// The id of the message that caused the event.
     #[cfg_attr(feature = "openapi", schema(required))]
     causation_id: Option<String>,
-    /// The service that published it.
+    /// The service that published the event.
     source: String,
-    /// When it was published.
+    /// The time when the event was published.
     at: Timestamp,
-    /// When it was taken in.
+    /// The time when the tracker recorded it.
     seen_at: Timestamp,
-    /// What there is to say about it.
+    /// A note on the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     note: Option<String>,
@@ -324,7 +356,7 @@ impl<const MOST: usize> utoipa::PartialSchema for Words<MOST> {
 #[cfg(feature = "openapi")]
 impl<const MOST: usize> utoipa::ToSchema for Words<MOST> {}
 
-/// The routes, as they are described.
+/// The description of the routes.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
 #[openapi(

@@ -1,4 +1,4 @@
-//! Carries a router over a listener, with limits on what a client may hold on to.
+//! Serves a router on a listener, with limits on what a client can hold open.
 
 mod stalled;
 
@@ -27,10 +27,10 @@ use tokio::{
 use self::stalled::GiveUpStalledWrites;
 use super::Connection;
 
-/// The largest head of a request.
+/// The maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// How long accepting rests when the process has no descriptor left, at first and at most.
+/// The first and the longest pause of accepting when the process has no free file descriptor.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,14 +38,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServeLimits {
-    /// Connections at a time; further ones wait to be accepted. 10,000.
+    /// The maximum number of open connections. Further ones wait to be accepted. Default: 10,000.
     pub connections: usize,
-    /// How long the head of a request may take, counted from the end of the request before: an idle connection is closed after
-    /// this long, too. 30 seconds.
+    /// The time for the head of a request, counted from the end of the previous request. An idle connection is closed after this time too.
+    /// Default: 30 seconds.
     pub head_timeout: Duration,
-    /// How long a client may take nothing of its answer. 30 seconds.
+    /// The time after which a client that reads nothing of its response is disconnected. Default: 30 seconds.
     pub write_timeout: Duration,
-    /// How long a stop waits for the requests that are running. 10 seconds.
+    /// The time that a stop waits for running requests. Default: 10 seconds.
     pub stop_timeout: Duration,
 }
 
@@ -60,15 +60,17 @@ impl Default for ServeLimits {
     }
 }
 
-/// Serves `router` over HTTP/1.1 on `listener` until `stop` completes. Then it accepts nothing more, ends idle connections, and
-/// gives the requests that are running [`ServeLimits::stop_timeout`] to finish; says whether all of them did. An answer that goes on
-/// without end learns of the stop by its [`Connection`].
+/// Serves `router` over HTTP/1.1 on `listener` until `stop` completes.
 ///
-/// The head of a request is limited here; the body is by [`harden`](super::harden), which belongs around `router`.
+/// Then it accepts no more connections, closes idle ones, and waits for running requests for at most [`ServeLimits::stop_timeout`]. Returns
+/// whether all of them finished. A response without an end learns of the stop from its [`Connection`].
+///
+/// The limits here apply to connections and to the heads of requests. Bodies are limited by [`harden`](super::harden), which belongs around
+/// `router`.
 ///
 /// # Errors
-/// When `listener` cannot be used. Once it serves, nothing that a client does ends it, nor does a shortage of file
-/// descriptors: it goes on when there are some again.
+/// Returns an error if `listener` cannot be used. After that, neither a client nor a lack of file descriptors ends the server: it continues
+/// when there are free ones again.
 pub async fn serve(
     listener: std::net::TcpListener,
     router: Router,
@@ -87,7 +89,7 @@ pub async fn serve(
     Ok(finished)
 }
 
-/// Until `stop` completes.
+/// Accepts connections until `stop` completes.
 async fn accept(
     listener: TcpListener,
     router: Router,
@@ -104,7 +106,7 @@ async fn accept(
     pin!(stop);
     loop {
         let next = async {
-            // Nobody closes the semaphore, so there is always a permit in the end.
+            // The semaphore is never closed, so a permit will be available.
             let permit = free.clone().acquire_owned().await.ok();
             (permit, listener.accept().await)
         };
@@ -117,7 +119,7 @@ async fn accept(
         match accepted {
             Ok((stream, _)) => {
                 pause = SHORTEST_PAUSE;
-                // A connection without it works as well, only slower.
+                // The connection also works without it, with more latency.
                 let _ = stream.set_nodelay(true);
                 let io = TokioIo::new(GiveUpStalledWrites::new(stream, limits.write_timeout));
                 let (own, router) = (Connection::new(stopping.subscribe()), TowerToHyperService::new(router.clone()));
@@ -151,7 +153,7 @@ async fn accept(
     }
 }
 
-/// Whether accepting failed because of the one who connected, who is gone already.
+/// Whether accepting failed because the client has already disconnected.
 fn is_of_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

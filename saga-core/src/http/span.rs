@@ -5,7 +5,7 @@ use axum::{
     http::{Method, StatusCode},
 };
 
-use super::{CorrelationId, RequestTrace};
+use super::{CorrelationId, RequestTrace, routes::is_probed};
 use crate::{
     id::IdSource,
     message::TraceContext,
@@ -15,21 +15,19 @@ use crate::{
     },
 };
 
-/// What probes ask for, all the time: a trace does not begin there.
-const PROBED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
-
-/// The kind of error of a request that nobody waits for any more.
+/// The error type of a request whose client no longer waits for the response.
 const CANCELLED: &str = "cancelled";
 const UNANSWERED: &str = "dropped before it was answered: its client has left, or the server has stopped";
 
-/// The span of a request that runs. Dropped before the answer is there, as when its client leaves, it is told as one that was cancelled.
+/// The span of a running request. If it is dropped before the response, for example because the client has disconnected, it is exported as
+/// cancelled.
 pub(super) struct RequestSpan {
     context: TraceContext,
     parent: Option<u64>,
     told: Option<Told>,
 }
 
-/// What is told of a request, and by whom.
+/// The data of a span that is exported.
 struct Told {
     service: ServiceHandle,
     began: Moment,
@@ -52,7 +50,8 @@ impl RequestSpan {
         };
         let spans = &service.core().spans;
         let context = spans.follow(caller.as_ref(), ids);
-        let probe = caller.is_none() && PROBED.contains(&route);
+        // Probes are frequent, so they do not begin a trace.
+        let probe = caller.is_none() && is_probed(service, route);
         let context = if probe && spans.is_on() { context.with_sampled(false) } else { context };
         let began = spans.begin(&context);
         let told = began.is_recorded().then(|| {
@@ -75,27 +74,27 @@ impl RequestSpan {
         Self { context, parent, told }
     }
 
-    /// For log lines.
+    /// Returns the ids for log lines.
     pub(super) fn ids(&self) -> Ids<'_> {
         Ids(&self.context)
     }
 
-    /// For the handler.
+    /// Returns the trace for the handler.
     pub(super) fn trace(&self) -> RequestTrace {
         RequestTrace::own(self.context.clone())
     }
 
-    /// The answer is there; what follows of its body is not waited for.
+    /// Ends the span with the status of the response, without waiting for its body.
     pub(super) fn answered(mut self, status: StatusCode) {
         self.tell(Some(status));
     }
 
-    /// It is over, once.
+    /// Ends the span. Later calls do nothing.
     fn tell(&mut self, status: Option<StatusCode>) {
         let Some(Told { service, began, name, said }) = self.told.take() else { return };
         service.core().spans.end(began, || {
             let error = match status {
-                // The status says it all.
+                // The status is the error type; a message would add nothing.
                 Some(status) => status.is_server_error().then(|| (status.as_str().to_owned(), String::new())),
                 None => Some((CANCELLED.to_owned(), UNANSWERED.to_owned())),
             };
@@ -114,7 +113,7 @@ impl Drop for RequestSpan {
     }
 }
 
-/// The methods that the conventions name; a client can send any word.
+/// Returns the method if it is one that the conventions name. A client can send any word.
 fn known(method: &Method) -> Option<&'static str> {
     const KNOWN: [&str; 10] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"];
     KNOWN.into_iter().find(|known| *known == method.as_str())

@@ -1,49 +1,55 @@
-//! Envelopes: a record whose headers have been understood, and an event on its way to a record.
+//! Envelopes: the parsed headers of a record, and an encoded event before it becomes a record.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{BadHeader, Event, EventKey, Header, Received, Record, TraceContext, headers};
+use super::{BadHeader, Encode, Event, Header, Received, Record, TraceContext, headers};
 use crate::{failure::Fault, id::MessageId, time::Timestamp};
 
-/// How far a time that a record states may lie ahead of the clock here: further than clocks differ. One beyond that is not believed.
+/// The most that the time in a record can be ahead of the local clock.
+///
+/// It exceeds the usual differences between clocks; a later time is ignored.
 pub const MAX_AHEAD: Duration = Duration::from_secs(3_600);
 
-/// What is known of a received message besides its value.
+/// The metadata of a received message: everything except its value.
 ///
-/// What a header says comes from whoever published the record, and is read here and nowhere else: what is in an envelope is within the
-/// bounds of [`headers`], and can be written to every database, header and answer, and be read again.
+/// Headers come from the producer of the record and are parsed and validated here, nowhere else. The values in an envelope are within the
+/// limits of [`headers`], so they can be stored in each database, written to headers and HTTP responses, and parsed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// The identity within the source. Of a record without one: `topic-partition-offset-` and a fingerprint of its timestamp, key and value,
-    /// which tells it from one that had its place in a topic of that name before.
-    pub id: MessageId,
-    /// Who published it. Of a record that does not say: the topic.
-    pub source: String,
-    /// The event's name, if the record says it.
-    pub event_type: Option<String>,
-    /// The version of the event's shape; 1 if the record does not say it.
-    pub version: u32,
-    /// When it was published, as the record says: its header, else its timestamp. A time that cannot be, before 1970 or more than
-    /// [`MAX_AHEAD`] ahead of the clock here, is not believed; where neither is, it is the time of arrival.
+    /// The id within the source.
     ///
-    /// It is by the sender's clock and for display: to measure how long something waits, use [`Meta::now`](crate::extract::Meta::now)
-    /// and times of the clock here.
+    /// For a record without one: `topic-partition-offset-` and a fingerprint of its timestamp, key and value. The fingerprint distinguishes
+    /// the record from one at the same offset of an earlier topic with the same name.
+    pub id: MessageId,
+    /// The service that published the message. For a record without a source: the topic.
+    pub source: String,
+    /// The event's name, if the record has one.
+    pub event_type: Option<String>,
+    /// The version of the event's schema; 1 if the record has none.
+    pub version: u32,
+    /// When the message was published: the time in its header, else the record's timestamp.
+    ///
+    /// A time before 1970 or more than [`MAX_AHEAD`] ahead of the local clock is ignored; if neither can be used, it is the time of
+    /// arrival.
+    ///
+    /// It comes from the sender's clock and is for display. To measure how long something waits, use
+    /// [`Meta::now`](crate::extract::Meta::now) and times of the local clock.
     pub time: Timestamp,
-    /// What the whole flow is known by; the message's own identity if the record does not say it.
+    /// The id that all messages that follow from one first message share; the message's own id if the record has none.
     pub correlation_id: String,
-    /// The message that led to this one.
+    /// The id of the message that caused this one.
     pub causation_id: Option<String>,
-    /// The saga instance it belongs to.
+    /// The id of the saga instance that the message belongs to.
     pub saga_id: Option<String>,
-    /// W3C trace context; `None` if there is none that is valid.
+    /// The W3C trace context; `None` if the record has no valid one.
     pub trace: Option<TraceContext>,
 }
 
 impl Envelope {
-    /// The envelope of what comes from no log: a timer.
+    /// Creates the envelope of a message that comes from a timer and not from the log.
     pub(crate) fn internal(
         id: MessageId,
         source: &str,
@@ -64,11 +70,13 @@ impl Envelope {
         }
     }
 
-    /// Reads the headers of `received`, which has arrived `now`. What is missing is filled in as the fields say; so is a time or a trace
-    /// context that makes no sense. Of a header that is repeated the last counts, and one without a value, or with an empty one, is none.
+    /// Parses the headers of `received`, which arrived at `now`.
+    ///
+    /// The documentation of each field states its default, which also replaces an invalid time or trace context. Of repeated headers the
+    /// last one counts. A header with no value or an empty value is missing.
     ///
     /// # Errors
-    /// When a header that says what or whose the message is cannot be used as it is.
+    /// Returns an error if a header that identifies the message, or states its type or version, is invalid.
     pub fn of(received: &Received, now: Timestamp) -> Result<Self, BadHeader> {
         let record = &received.record;
         let source = headers::read(record, headers::SOURCE, headers::MAX_ID)?;
@@ -88,8 +96,9 @@ impl Envelope {
         })
     }
 
-    /// The envelope of a record of which no header that could identify it is believed: it is known by its position and what it is. Its type is kept if
-    /// it is one.
+    /// Creates the envelope of a record with invalid identifying headers, which are ignored.
+    ///
+    /// The message is identified by its position and fingerprint. Its type is kept if it is valid.
     pub fn by_position(received: &Received, now: Timestamp) -> Self {
         let record = &received.record;
         let position = position(received);
@@ -101,13 +110,13 @@ impl Envelope {
     }
 }
 
-/// What a record is known by that says no identity: where it is, and what it is.
+/// Returns the id of a record that has none: its position and its fingerprint.
 fn position(received: &Received) -> String {
     let record = &received.record;
     format!("{}-{}-{}-{:016x}", record.topic, received.partition, received.offset, fingerprint(record))
 }
 
-/// A number that is the same for the same timestamp, key and value, in every version of the program: FNV-1a.
+/// Returns a hash of timestamp, key and value (FNV-1a). It must be the same in all versions of the program, because inboxes contain it.
 fn fingerprint(record: &Record) -> u64 {
     let parts = [record.key.as_deref(), record.value.as_deref()];
     let bytes = parts.into_iter().flat_map(|part| {
@@ -118,14 +127,14 @@ fn fingerprint(record: &Record) -> u64 {
     all.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// When `record` was published, as far as that can be believed.
+/// Returns when `record` was published, or `now` if it has no plausible time.
 fn time(record: &Record, now: Timestamp) -> Timestamp {
     let stated = record.header(headers::TIME).and_then(|text| text.parse().ok());
     let possible = |at: &Timestamp| (Timestamp::from_millis(0)..=now.after(MAX_AHEAD)).contains(at);
     stated.filter(possible).or_else(|| record.timestamp.time().filter(possible)).unwrap_or(now)
 }
 
-/// What `record` says of its trace. Two that say different things say nothing.
+/// Returns the trace context of `record`. Several different `traceparent` headers are ambiguous, so they are ignored.
 fn trace(record: &Record) -> Option<TraceContext> {
     let all = |name: &'static str| record.headers.iter().filter(move |header| header.name == name);
     let mut parents = all(headers::TRACEPARENT);
@@ -134,12 +143,12 @@ fn trace(record: &Record) -> Option<TraceContext> {
         return None;
     }
     let text = |header: &Header| String::from_utf8(header.value.as_deref().unwrap_or_default().to_vec());
-    // One that is no text makes the whole list invalid.
+    // One `tracestate` that is not UTF-8 makes the whole list invalid.
     let states: Result<Vec<_>, _> = all(headers::TRACESTATE).map(text).collect();
     TraceContext::parse(&text(parent).ok()?, &states.map(|states| states.join(",")).unwrap_or_default())
 }
 
-/// An event that has been encoded and waits for its identity and its place in the outbox.
+/// An encoded event that has no id yet and is not yet in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outgoing {
@@ -147,13 +156,15 @@ pub struct Outgoing {
     pub name: &'static str,
     /// The topic.
     pub topic: &'static str,
-    /// The version of the event's shape.
+    /// The version of the event's schema.
     pub version: u32,
     /// The key, as text.
     pub key: String,
-    /// The event as JSON.
+    /// The value, as encoded by the event's codec.
     pub value: Bytes,
-    /// The identity that it was given; without one it gets its own when its handler has ended.
+    /// The media type of the value.
+    pub content_type: &'static str,
+    /// The id, if it was assigned by [`Tx::identify`](crate::store::Tx::identify); otherwise it is assigned after the handler has returned.
     pub id: Option<MessageId>,
 }
 
@@ -161,26 +172,27 @@ impl Outgoing {
     /// Encodes `event`.
     ///
     /// # Errors
-    /// When the event's `Serialize` fails.
+    /// Returns the error of its codec.
     pub fn of<E: Event>(event: &E) -> Result<Self, Fault> {
         let value =
-            event.to_json().map_err(|error| Fault::new(format!("event {} cannot be written as JSON: {error}", E::NAME)))?;
+            E::Codec::encode(event).map_err(|fault| Fault::new(format!("event {} cannot be written: {fault}", E::NAME)))?;
         Ok(Self {
             name: E::NAME,
             topic: E::TOPIC,
             version: E::VERSION,
-            key: event.key().to_text(),
+            key: event.key(),
             value: value.into(),
+            content_type: <E::Codec as Encode<E>>::CONTENT_TYPE,
             id: None,
         })
     }
 
-    /// The record that carries this event, identified by `id`, published by `source` at `time` within `context`.
+    /// Creates the record of this event, with the message id `id`, published by `source` at `time` within `context`.
     pub fn into_record(self, id: &MessageId, source: &str, time: Timestamp, context: &Context) -> Record {
         self.into_record_within(id, source, time, context, &context.trace)
     }
 
-    /// The same, whose `traceparent` names the span `trace` and not that of `context`.
+    /// Like [`into_record`](Self::into_record), but its `traceparent` is the span `trace` and not the one of `context`.
     pub(crate) fn into_record_within(
         self,
         id: &MessageId,
@@ -196,7 +208,7 @@ impl Outgoing {
             Header::text(headers::SOURCE, source),
             Header::text(headers::TIME, time.to_string()),
             Header::text(headers::SUBJECT, self.key.clone()),
-            Header::text(headers::CONTENT_TYPE, "application/json"),
+            Header::text(headers::CONTENT_TYPE, self.content_type),
             Header::text(headers::SCHEMA_VERSION, self.version.to_string()),
             Header::text(headers::CORRELATION_ID, context.correlation_id.clone()),
             Header::text(headers::TRACEPARENT, trace.traceparent()),
@@ -217,27 +229,27 @@ impl Outgoing {
     }
 }
 
-/// What a published event inherits from whatever led to it.
+/// The metadata that a published event inherits from the message that caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
-    /// What the whole flow is known by.
+    /// The id that all messages that follow from one first message share.
     pub correlation_id: String,
-    /// The message that led to the event.
+    /// The id of the message that caused the event.
     pub causation_id: Option<String>,
-    /// The saga instance.
+    /// The id of the saga instance.
     pub saga_id: Option<String>,
-    /// W3C trace context.
+    /// The W3C trace context.
     pub trace: TraceContext,
 }
 
 impl Context {
-    /// The start of a flow known by `correlation_id`, in `trace`.
+    /// Creates the context of a first message, with its `correlation_id` and its trace.
     pub fn root(correlation_id: impl Into<String>, trace: TraceContext) -> Self {
         Self { correlation_id: correlation_id.into(), causation_id: None, saga_id: None, trace }
     }
 
-    /// What follows from the message in `envelope`, within the span `trace`: the same flow.
+    /// Creates the context of the messages that the message in `envelope` causes, within the span `trace`.
     pub fn caused_by(envelope: &Envelope, trace: TraceContext) -> Self {
         Self {
             correlation_id: envelope.correlation_id.clone(),
@@ -247,7 +259,7 @@ impl Context {
         }
     }
 
-    /// What in it could not be read again by those who receive the event.
+    /// Returns the first id that a consumer could not parse from the headers, because it exceeds their limits.
     pub(crate) fn unreadable(&self) -> Option<BadHeader> {
         let ids = [
             (headers::CORRELATION_ID, Some(&self.correlation_id)),

@@ -1,73 +1,82 @@
-//! Names of record headers: the CloudEvents 1.0 Kafka binary binding, its extensions, W3C trace context, and the names
-//! Spring for Apache Kafka gives to dead letters. And what the values of those that are read may be.
+//! Names of record headers, and limits for the values of those that are parsed. The names are those of the CloudEvents 1.0 Kafka binary
+//! binding and its extensions, of W3C Trace Context, and of Spring for Apache Kafka for dead letters.
 
 use super::Record;
 
-/// CloudEvents version, always `1.0`.
+/// The CloudEvents version, always `1.0`.
 pub const SPEC_VERSION: &str = "ce_specversion";
-/// The message's identity within its source.
+/// The message's id within its source.
 pub const ID: &str = "ce_id";
 /// The event's name.
 pub const TYPE: &str = "ce_type";
-/// The service that published it.
+/// The service that published the message.
 pub const SOURCE: &str = "ce_source";
-/// When it was published, RFC 3339.
+/// The time of publication, RFC 3339.
 pub const TIME: &str = "ce_time";
 /// The event's key.
 pub const SUBJECT: &str = "ce_subject";
 /// The media type of the value.
 pub const CONTENT_TYPE: &str = "content-type";
-/// What the whole flow is known by.
+/// The id that all messages that follow from one first message share.
 pub const CORRELATION_ID: &str = "ce_correlationid";
-/// The message that led to this one.
+/// The id of the message that caused this one.
 pub const CAUSATION_ID: &str = "ce_causationid";
-/// The saga instance this message belongs to.
+/// The id of the saga instance that this message belongs to.
 pub const SAGA_ID: &str = "ce_sagaid";
-/// The version of the event's shape.
+/// The version of the event's schema.
 pub const SCHEMA_VERSION: &str = "ce_schemaversion";
-/// W3C trace context.
+/// The W3C trace context: trace, span and flags.
 pub const TRACEPARENT: &str = "traceparent";
-/// W3C trace context, vendors' part.
+/// The W3C trace context: the vendors' part.
 pub const TRACESTATE: &str = "tracestate";
 
-/// The identity of the dead letter in the service's database, on the record that carries it to the dead letter topic.
+/// The id of the dead letter in the service's database, in its record on the dead-letter topic.
 pub const DLT_LETTER: &str = "sagas_dlt-letter";
-/// The topic a dead letter came from.
+/// The topic of the dead letter's message.
 pub const DLT_TOPIC: &str = "kafka_dlt-original-topic";
-/// The partition it came from (big-endian 32 bit).
+/// The partition of the dead letter's message (big-endian 32 bit).
 pub const DLT_PARTITION: &str = "kafka_dlt-original-partition";
-/// The offset it had there (big-endian 64 bit).
+/// The offset of the dead letter's message (big-endian 64 bit).
 pub const DLT_OFFSET: &str = "kafka_dlt-original-offset";
-/// The timestamp it had (big-endian 64 bit milliseconds).
+/// The timestamp of the dead letter's message (big-endian 64 bit milliseconds).
 pub const DLT_TIMESTAMP: &str = "kafka_dlt-original-timestamp";
-/// The consumer group that gave it up.
+/// The consumer group that gave up the message.
 pub const DLT_GROUP: &str = "kafka_dlt-original-consumer-group";
-/// What kind of failure it was.
+/// The kind of the failure.
 pub const DLT_EXCEPTION: &str = "kafka_dlt-exception-fqcn";
-/// What went wrong.
+/// The text of the error.
 pub const DLT_MESSAGE: &str = "kafka_dlt-exception-message";
-/// The bytes that the outbox had of a record's headers, where they could not be read.
+/// The header bytes of an outbox row, where they could not be parsed.
 pub const UNREADABLE: &str = "sagas_unreadable-headers";
 
-/// The headers that a dead letter has beside those of its message.
-pub const DLT: [&str; 8] =
-    [DLT_LETTER, DLT_TOPIC, DLT_PARTITION, DLT_OFFSET, DLT_TIMESTAMP, DLT_GROUP, DLT_EXCEPTION, DLT_MESSAGE];
+/// The handler that a stored message (parked, or a dead letter) belongs to.
+///
+/// A message without it was stored before its handler was determined, and belongs to all handlers of its type.
+pub const HANDLER: &str = "sagas_handler";
+/// The suffix that the inbox adds to the ids of that handler's messages, if any.
+pub const KNOWN_AS: &str = "sagas_handler-known-as";
 
-/// The most bytes of an identity: `ce_id`, `ce_source`, `ce_correlationid`, `ce_causationid`, `ce_sagaid`. Every database keeps one of
-/// this length as it is, in its indexes too.
+/// The headers that a dead letter has in addition to those of its message.
+pub const DLT: [&str; 10] =
+    [HANDLER, KNOWN_AS, DLT_LETTER, DLT_TOPIC, DLT_PARTITION, DLT_OFFSET, DLT_TIMESTAMP, DLT_GROUP, DLT_EXCEPTION, DLT_MESSAGE];
+
+/// The most bytes of an id: `ce_id`, `ce_source`, `ce_correlationid`, `ce_causationid`, `ce_sagaid`.
+///
+/// Each database can store and index an id of this length unchanged.
 pub const MAX_ID: usize = 1_000;
 /// The most bytes of a `ce_type`.
 pub const MAX_TYPE: usize = 1_000;
 
-/// A header whose value cannot be used, though it says what or whose the message is. Such a message is a dead letter: cut short or
-/// replaced, its identity could be another's.
+/// A header that identifies the message, or states its type or version, and has an invalid value.
+///
+/// Such a message becomes a dead letter: a truncated or replaced id could be the id of another message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the header `{header}` {wrong}")]
 #[non_exhaustive]
 pub struct BadHeader {
-    /// Its name.
+    /// The name of the header.
     pub header: &'static str,
-    /// What is wrong with it.
+    /// What is wrong with its value.
     pub wrong: Wrong,
 }
 
@@ -75,26 +84,26 @@ pub struct BadHeader {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Wrong {
-    /// It is not UTF-8.
+    /// The value is not UTF-8.
     #[error("is not UTF-8")]
     NotUtf8,
-    /// It is longer than it may be.
+    /// The value is too long.
     #[error("has {length} bytes; it may have at most {limit}")]
     TooLong {
-        /// Its bytes.
+        /// Its length, in bytes.
         length: usize,
-        /// The most that it may have.
+        /// The maximum length, in bytes.
         limit: usize,
     },
-    /// It has a control character in it, which CloudEvents does not allow.
+    /// The value contains a control character, which CloudEvents does not allow.
     #[error("has the control character U+{0:04X} in it, which CloudEvents does not allow")]
     Control(u32),
-    /// It is no version.
+    /// The value is not a version number.
     #[error("is no version: it must be a whole number from 1 to 4294967295, and is {0:?}")]
     NoVersion(String),
 }
 
-/// The text of the last header `name`; `None` when there is none, or it is empty.
+/// Returns the text of the last header `name`; `None` if it is missing or empty.
 pub(super) fn read<'r>(record: &'r Record, name: &'static str, limit: usize) -> Result<Option<&'r str>, BadHeader> {
     let last = record.headers.iter().rev().find(|header| header.name == name);
     let Some(bytes) = last.and_then(|header| header.value.as_deref()).filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
@@ -105,7 +114,7 @@ pub(super) fn read<'r>(record: &'r Record, name: &'static str, limit: usize) -> 
     check(name, text, limit).map(|()| Some(text))
 }
 
-/// Whether `text` can be the value of the header `name`.
+/// Checks that `text` is a valid value of the header `name`.
 pub(super) fn check(name: &'static str, text: &str, limit: usize) -> Result<(), BadHeader> {
     let wrong = if text.len() > limit {
         Wrong::TooLong { length: text.len(), limit }
@@ -117,7 +126,7 @@ pub(super) fn check(name: &'static str, text: &str, limit: usize) -> Result<(), 
     Err(BadHeader { header: name, wrong })
 }
 
-/// The version of the event's shape.
+/// Returns the version of the event's schema.
 pub(super) fn version(record: &Record) -> Result<u32, BadHeader> {
     let Some(text) = read(record, SCHEMA_VERSION, 100)? else { return Ok(1) };
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,12 +1,13 @@
-//! Events that are known by their identity before they leave.
+//! Events with a message id that is known before they are published.
 
 use crate::id::MessageId;
 
-/// An event with the identity under which it will be published: for a service that keeps its events under the identities they have
-/// on the log. Made by [`Tx::identify`](crate::store::Tx::identify), and returned by a handler as the event itself would be.
+/// An event with the message id that it will be published with, for a service that stores its events under their ids in the log.
+///
+/// Created by [`Tx::identify`](crate::store::Tx::identify). A handler returns it in place of the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identified<E> {
-    /// The identity (`ce_id`).
+    /// The message id (`ce_id`).
     pub id: MessageId,
     /// The event.
     pub event: E,

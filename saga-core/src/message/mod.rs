@@ -1,26 +1,27 @@
-//! What is sent and received: events as types, records as bytes, and the envelope between them.
+//! Events as types, records as bytes, and the envelope between them.
 //!
-//! An event goes out as a [`Record`], with what is known of it in the headers, and comes back as a [`Received`], whose
-//! [`Envelope`] those headers are read into:
+//! An event is published as a [`Record`] with its metadata in the headers. It is received as a [`Received`], and its headers are parsed
+//! into an [`Envelope`]:
 //!
 //! ```
 //! # use saga_core::{id::{IdSource, MessageId}, time::Timestamp};
-//! use saga_core::message::{Context, Envelope, Event, Outgoing, Received, TraceContext};
+//! use saga_core::message::{Context, Envelope, Event, Json, Outgoing, Received, TraceContext};
 //!
 //! #[derive(serde::Serialize, serde::Deserialize)]
 //! struct OrderCreated {
 //!     order_id: u64,
 //! }
 //!
-//! // `#[event(topic = "orders", key = order_id)]` writes this.
+//! // `#[event(topic = "orders", key = order_id)]` generates this.
 //! impl Event for OrderCreated {
 //!     type Key = u64;
+//!     type Codec = Json;
 //!     const NAME: &'static str = "OrderCreated";
 //!     const TOPIC: &'static str = "orders";
 //!     const VERSION: u32 = 1;
 //!
-//!     fn key(&self) -> &u64 {
-//!         &self.order_id
+//!     fn key(&self) -> String {
+//!         self.order_id.to_string()
 //!     }
 //! }
 //!
@@ -38,18 +39,26 @@
 //! # Ok(()) }
 //! ```
 
+mod codec;
 mod envelope;
-mod event;
+pub(crate) mod event;
 pub mod headers;
 mod identified;
+pub(crate) mod listener;
+mod raw;
 mod record;
 mod shard;
 mod trace;
+pub(crate) mod upcast;
 
+pub use codec::{Decode, Encode, Json, NotYet};
 pub use envelope::{Context, Envelope, MAX_AHEAD, Outgoing};
-pub use event::{DecodeFn, Event, EventKey, EventSet, EventType, Payload};
+pub use event::{DecodeFn, Encoded, Event, EventKey, EventSet, EventType};
 pub use headers::{BadHeader, Wrong};
 pub use identified::Identified;
+pub use raw::Raw;
+pub(crate) use record::header;
 pub use record::{Header, Received, Record, TopicPartition};
 pub use shard::{Shard, Shards};
 pub use trace::TraceContext;
+pub use upcast::Upcasted;

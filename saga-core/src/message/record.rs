@@ -1,4 +1,4 @@
-//! Records: what a log stores.
+//! Records: the entries of a log.
 
 use std::{fmt, sync::Arc};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::time::LogTime;
 
-/// One header of a record. Header names can repeat, and a value can be missing, as in Kafka.
+/// One header of a record. Names can repeat, and a value can be missing, as in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The name.
@@ -16,38 +16,34 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header `name` with the text `value`.
+    /// Creates the header `name` with the text `value`.
     pub fn text(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: Some(Bytes::from(value.into())) }
     }
 }
 
-/// A record to be published.
+/// A record: topic, key, value, headers and timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The topic.
     pub topic: String,
-    /// What decides the partition, and with it the order. Without a key the partition is any.
+    /// The key, which decides the partition and therefore the order. Without a key, the transport chooses a partition.
     pub key: Option<Bytes>,
     /// The value; `None` is Kafka's null value (a tombstone).
     pub value: Option<Bytes>,
     /// The headers, in order.
     pub headers: Vec<Header>,
-    /// When it was made, as its producer says.
+    /// The time of publication, as the producer states it.
     pub timestamp: LogTime,
 }
 
 impl Record {
-    /// The last header called `name`, if it is text.
+    /// Returns the text of the last header `name`, if it exists and is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .rev()
-            .find(|header| header.name == name)
-            .and_then(|header| std::str::from_utf8(header.value.as_deref()?).ok())
+        header(&self.headers, name)
     }
 
-    /// Bytes of key, value and headers together.
+    /// Returns the size of key, value and headers together, in bytes.
     pub fn size(&self) -> usize {
         let headers: usize =
             self.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len)).sum();
@@ -55,18 +51,18 @@ impl Record {
     }
 }
 
-/// A record as it came from the log.
+/// A record as received from the log, with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// What was published, shared by all groups that read it.
+    /// The record, shared by all groups that read it.
     pub record: Arc<Record>,
-    /// The partition it is in.
+    /// The partition of the record.
     pub partition: i32,
-    /// Its position there.
+    /// The offset of the record in its partition.
     pub offset: i64,
 }
 
-/// One partition of a topic.
+/// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     /// The topic.
@@ -76,7 +72,7 @@ pub struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// Partition `partition` of `topic`.
+    /// Creates the partition `partition` of `topic`.
     pub fn new(topic: impl Into<String>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -86,4 +82,9 @@ impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.topic, self.partition)
     }
+}
+/// Returns the text of the last header `name`.
+pub(crate) fn header<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
+    let last = headers.iter().rev().find(|header| header.name == name)?;
+    std::str::from_utf8(last.value.as_deref()?).ok()
 }

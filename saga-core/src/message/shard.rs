@@ -1,20 +1,22 @@
-//! Shards: into how many parts the outbox of a service is divided, so that its instances can share the sending.
+//! Shards: the parts of a service's outbox, so that several processes can send at the same time.
 
 use std::fmt;
 
 use super::Record;
 
-/// One of the [`COUNT`](Shard::COUNT) parts of a service's outbox. All records of a topic with the same key are in the same one.
+/// One of the [`COUNT`](Shard::COUNT) parts of a service's outbox. All records with the same topic and key are in the same shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Shard(u8);
 
 impl Shard {
-    /// How many there are. Databases keep the number of each row's shard: it is never changed.
+    /// The number of shards. It must never change: databases store the number of each row's shard.
     pub const COUNT: usize = 16;
 
-    /// The shard of the records of `topic` with this `key`. The same in every program, on every machine, for ever.
+    /// Returns the shard of the records of `topic` with this `key`.
+    ///
+    /// The result must be the same in all programs and versions, because databases store it.
     pub fn of(topic: &str, key: &[u8]) -> Self {
-        // FNV-1a, whose low bits know only the low bits of what goes in: all of them are folded together.
+        // FNV-1a. The low bits of its result depend only on the low bits of the input, so all bits are folded together.
         let bytes = topic.bytes().chain([0xff]).chain(key.iter().copied());
         let hash =
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
@@ -25,24 +27,24 @@ impl Shard {
         Self((folded ^ (folded >> 4)) % 16)
     }
 
-    /// The shard with this number; `None` from [`COUNT`](Self::COUNT) on.
+    /// Returns the shard with this number; `None` if it is not below [`COUNT`](Self::COUNT).
     pub fn new(number: u8) -> Option<Self> {
         (usize::from(number) < Self::COUNT).then_some(Self(number))
     }
 
-    /// Its number, from 0.
+    /// Returns the number of the shard, from 0.
     pub fn number(self) -> u8 {
         self.0
     }
 
-    /// All of them, ascending.
+    /// Returns all shards, in ascending order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..16).map(Self)
     }
 }
 
 impl Record {
-    /// The shard of the outbox that it belongs to. Records without a key are in one shard per topic.
+    /// Returns the outbox shard of the record. All records of a topic without a key are in one shard.
     pub fn shard(&self) -> Shard {
         Shard::of(&self.topic, self.key.as_deref().unwrap_or_default())
     }
@@ -53,10 +55,10 @@ impl Record {
 pub struct Shards(u16);
 
 impl Shards {
-    /// All of them.
+    /// The set of all shards.
     pub const ALL: Self = Self(u16::MAX);
 
-    /// Whether `shard` is among them.
+    /// Returns whether the set contains `shard`.
     pub fn contains(self, shard: Shard) -> bool {
         self.0 & (1 << shard.0) != 0
     }
@@ -66,39 +68,39 @@ impl Shards {
         self.0 |= 1 << shard.0;
     }
 
-    /// Those in this set or the other.
+    /// Returns the union of the two sets.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Those in both.
+    /// Returns the intersection of the two sets.
     #[must_use]
     pub fn shared_with(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether there are none.
+    /// Returns whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// How many there are.
+    /// Returns the number of shards in the set.
     pub fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// They, ascending.
+    /// Returns the shards in the set, in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Shard> {
         Shard::all().filter(move |shard| self.contains(*shard))
     }
 
-    /// The set as a number with a bit for each shard, as it can be written down.
+    /// Returns the set as a number with one bit for each shard.
     pub fn bits(self) -> u16 {
         self.0
     }
 
-    /// The set that [`bits`](Self::bits) wrote down.
+    /// Creates the set from the result of [`bits`](Self::bits).
     pub fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn a_key_stays_in_its_shard_for_ever() {
         let numbers = |keys: [&str; 4]| keys.map(|key| Shard::of("orders", key.as_bytes()).number());
-        // Rows in databases carry these numbers.
+        // Databases store these numbers.
         assert_eq!(numbers(["", "a", "order-1", "order-2"]), [4, 11, 10, 11]);
         assert_ne!(Shard::of("ab", b"c"), Shard::of("a", b"bc"));
     }

@@ -1,25 +1,20 @@
-//! W3C Trace Context: which trace a message or a request is part of, read from outside and passed on.
+//! W3C Trace Context: the trace that a message or a request belongs to, received from outside and propagated.
 //!
-//! As the recommendation says: a `traceparent` that is not valid restarts the trace, and a `tracestate` is worth something only beside
-//! a valid `traceparent`.
+//! As the recommendation requires, an invalid `traceparent` starts a new trace, and a `tracestate` counts only with a valid `traceparent`.
 
-use std::{
-    fmt::Write,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt::Write, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::IdSource;
 
-/// The most characters of a `tracestate` that are passed on.
+/// The most characters of a `tracestate` that are propagated.
 const MAX_STATE: usize = 512;
-/// The most members that a `tracestate` may have.
+/// The most members of a valid `tracestate`.
 const MAX_MEMBERS: usize = 32;
-/// Members longer than this are the first to go when a `tracestate` is too long.
+/// The length beyond which members are removed first when a `tracestate` is too long.
 const LONG_MEMBER: usize = 128;
-/// The flags that are defined: sampled, and random trace id.
+/// The flags that version 00 defines: sampled, and random trace id.
 const KNOWN_FLAGS: u8 = 0b11;
 const SAMPLED: u8 = 0b01;
 
@@ -34,7 +29,7 @@ const SAMPLED: u8 = 0b01;
 /// assert_eq!(child.tracestate(), Some("vendor=1"));
 /// ```
 ///
-/// Serialised it is one text: the `traceparent` and, behind a space, the `tracestate` if there is one.
+/// It serializes to one string: the `traceparent` and, after a space, the `tracestate` if there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: u128,
@@ -44,89 +39,90 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The first span of a new trace, sampled.
+    /// Creates the first span of a new trace, sampled.
     pub fn root(ids: &IdSource) -> Self {
         Self { trace_id: ids.trace_id(), span_id: ids.span_id(), flags: SAMPLED, state: None }
     }
 
-    /// The first span of the trace of a message that brings none, sampled. However often the message is delivered, and to whichever
-    /// services, it is of one trace, which its identity gives.
+    /// Creates the first span, sampled, for a message without a trace context. The trace id is derived from the message id, so all
+    /// deliveries of the message, in all services, belong to the same trace.
     pub(crate) fn of_message(source: &str, id: &str, ids: &IdSource) -> Self {
-        let half = |number: u8| {
-            let mut hasher = DefaultHasher::new();
-            (number, source, id).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        let trace_id = (half(0) << 64 | half(1)).max(1);
+        // FNV-1a of 128 bits (draft-eastlake-fnv): the same in each service, whichever version of the compiler or the framework built it.
+        let bytes = source.bytes().chain([0]).chain(id.bytes());
+        let hash = bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash: u128, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
+        });
+        let trace_id = hash.max(1);
         Self { trace_id, ..Self::root(ids) }
     }
 
-    /// What the headers say; `None` when the `traceparent` is not valid. Several `tracestate` headers are one, joined by commas; one
-    /// that is not valid is none.
+    /// Parses the two headers; `None` if the `traceparent` is not valid.
+    ///
+    /// Join several `tracestate` headers with commas. An invalid `tracestate` is ignored.
     pub fn parse(traceparent: &str, tracestate: &str) -> Option<Self> {
         let text = traceparent.trim_matches([' ', '\t']);
         let (version, rest) = hexadecimal(text, 2)?;
         let (trace_id, rest) = hexadecimal(rest.strip_prefix('-')?, 32)?;
         let (span_id, rest) = hexadecimal(rest.strip_prefix('-')?, 16)?;
         let (flags, rest) = hexadecimal(rest.strip_prefix('-')?, 2)?;
-        // A later version may have more fields behind these four.
+        // A later version may have more fields after these four.
         let complete = if version == 0 { rest.is_empty() } else { rest.is_empty() || rest.starts_with('-') };
         if version == 0xff || !complete || trace_id == 0 || span_id == 0 {
             return None;
         }
         let (span_id, flags) = (u64::try_from(span_id).ok()?, u8::try_from(flags).ok()?);
-        // Of a later version no more is known of the flags than whether it is sampled.
+        // Of a later version, only the flag `sampled` is known.
         let flags = flags & if version == 0 { KNOWN_FLAGS } else { SAMPLED };
         Some(Self { trace_id, span_id, flags, state: state(tracestate) })
     }
 
-    /// A new span of the trace of `parent`; without one, the first of a new trace.
+    /// Creates a new span in the trace of `parent`; without a parent, the first span of a new trace.
     pub fn follow(parent: Option<&Self>, ids: &IdSource) -> Self {
         parent.map_or_else(|| Self::root(ids), |parent| parent.child(ids))
     }
 
-    /// A new span of the same trace.
+    /// Creates a new span of the same trace.
     #[must_use]
     pub fn child(&self, ids: &IdSource) -> Self {
         Self { span_id: ids.span_id(), ..self.clone() }
     }
 
-    /// The same span of a trace that is recorded, or is not.
+    /// Sets whether the trace is sampled.
     #[must_use]
     pub fn with_sampled(self, sampled: bool) -> Self {
         let flags = if sampled { self.flags | SAMPLED } else { self.flags & !SAMPLED };
         Self { flags, ..self }
     }
 
-    /// Whether the trace is recorded, by whoever has begun it.
+    /// Returns whether the program that started the trace samples it.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The trace, never 0; written `{:032x}`.
+    /// Returns the trace id, never 0; written as `{:032x}`.
     pub fn trace_id(&self) -> u128 {
         self.trace_id
     }
 
-    /// The span, never 0; written `{:016x}`.
+    /// Returns the span id, never 0; written as `{:016x}`.
     pub fn span_id(&self) -> u64 {
         self.span_id
     }
 
-    /// The flags, as a number.
+    /// Returns the flags as a number.
     pub fn flags(&self) -> u8 {
         self.flags
     }
 
-    /// The value of a `traceparent` header.
+    /// Returns the value of the `traceparent` header.
     pub fn traceparent(&self) -> String {
         let mut text = String::with_capacity(55);
-        // A `String` takes everything.
+        // Writing to a `String` does not fail.
         let _ = write!(text, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags);
         text
     }
 
-    /// The value of a `tracestate` header, if there is to be one.
+    /// Returns the value of the `tracestate` header, if any.
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
@@ -149,14 +145,14 @@ impl<'de> Deserialize<'de> for TraceContext {
     }
 }
 
-/// The number that `text` begins with, in exactly `digits` hexadecimal digits of lower case, and what follows.
+/// Parses exactly `digits` lower-case hexadecimal digits at the start of `text`, and returns the number and the rest.
 fn hexadecimal(text: &str, digits: usize) -> Option<(u128, &str)> {
     let (number, rest) = text.split_at_checked(digits)?;
     let plain = number.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     Some((plain.then(|| u128::from_str_radix(number, 16).ok()).flatten()?, rest))
 }
 
-/// The list of members, as it is passed on; `None` when it has none or is not valid.
+/// Returns the members to propagate; `None` if there are none or the list is not valid.
 fn state(text: &str) -> Option<Arc<str>> {
     let members = text.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
     let mut members: Vec<_> = members.collect();
@@ -175,7 +171,7 @@ fn state(text: &str) -> Option<Arc<str>> {
     (!members.is_empty()).then(|| members.join(",").into())
 }
 
-/// The key of a valid member.
+/// Returns the key of a member, if the member is valid.
 fn key(member: &str) -> Option<&str> {
     let (key, value) = member.split_once('=')?;
     let within = |text: &str, most: usize| {
@@ -216,6 +212,8 @@ mod tests {
         for other in [of("shop", "m-2"), of("store", "m-1"), of("shopm", "-1")] {
             assert_ne!(first.trace_id(), other.trace_id());
         }
+        // A fixed value, because services of other versions must derive the same id.
+        assert_eq!(of("orders", "orders-0-7").trace_id(), 0x8c73_5c8b_1b6a_963d_1081_1cdb_eb6b_b660);
     }
 
     #[test]
@@ -274,7 +272,7 @@ mod tests {
             (",, ,".to_owned(), None),
             (String::new(), None),
             (long("a", 257), None),
-            // Too long together: the long members go first, then the last ones.
+            // Too long in total: members over 128 characters are removed first, then the last ones.
             (format!("a=1,{},{},c=3", long("b", 250), long("d", 256)), Some("a=1,c=3".to_owned())),
             (
                 ["p", "q", "r", "s", "t"].map(|key| long(key, 120)).join(","),

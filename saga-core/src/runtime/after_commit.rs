@@ -1,4 +1,4 @@
-//! Calls the hooks of a transaction that has committed. Whatever they do, the commit stands.
+//! Calls the hooks of a committed transaction. A hook that panics does not undo the commit.
 
 use super::{
     core::Core,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::store::AfterCommit;
 
-/// Calls `hooks`, one after another. One that panics keeps none of the others from being called.
+/// Calls `hooks` in order. If one panics, the remaining ones are still called.
 pub(crate) fn call(core: &Core, hooks: AfterCommit) {
     for hook in hooks {
         let at = hook.at();

@@ -1,44 +1,49 @@
 //! An app: services on one transport.
 
+mod handle;
+mod recorder;
+mod run;
 #[cfg(feature = "http")]
-use std::sync::Mutex;
-use std::{collections::BTreeMap, net::SocketAddr, pin::pin, sync::Arc};
+mod serving;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_core::future::BoxFuture;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
-    consumer,
     core::Core,
-    fence::Stop,
-    logs, lookout,
+    fence::Shutdown,
+    handled_before, log_monitor, logs,
     panics::{Task, supervise},
-    relay::{self, Relay},
+    relay::Relay,
     replays, saga,
     spans::{self, Destination},
     start,
-    stop_signal::stop_signal,
     timekeeper::{self, Timekeeper},
+    topic_setup::{self, TopicSetup},
     upkeep,
 };
+#[cfg(feature = "http")]
+use crate::runtime::Operators;
 use crate::{
     handler::Handler,
     id::IdSource,
     message::{EventSet, EventType},
-    runtime::{Metrics, Remote, Service, ServiceHandle, Tracker},
+    runtime::{Metrics, Remote, Service, ServiceHandle, Tracker, metrics::Program},
     saga::{Chart, Definition, Saga},
     store::{Migration, Store, StoreError},
     time::Clock,
-    transport::{TopicExpectation, Transport},
+    transport::{TopicNames, Transport, named::Named},
 };
 
-/// How long [`App::run`] waits for the transport to close, once the services have stopped.
-const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub use self::handle::Handle;
 
-/// How long a stop waits for the collector of traces, at most; an eighth of its time if that is less.
-const FLUSH: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// Services that run together.
+/// The services that one program runs on one transport.
 pub struct App {
     name: String,
     services: Vec<Service>,
@@ -47,22 +52,40 @@ pub struct App {
     remotes: Vec<Remote>,
     sagas: Vec<Arc<Definition>>,
     outside: Vec<EventType>,
+    topics: TopicNames,
+    unreachable_log: bool,
     spans: Destination,
+    recorder: Program,
+    #[cfg(feature = "http")]
+    operators: Option<Operators>,
 }
 
-/// Why an app did not start: every problem found, one a line.
-#[derive(Debug, thiserror::Error)]
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("name", &self.name).field("services", &self.services).finish_non_exhaustive()
+    }
+}
+
+/// The reasons why an app did not start. Its `Display` lists every problem, one per line.
+#[derive(thiserror::Error)]
 #[error("the app `{app}` cannot start:\n{}", .problems.join("\n"))]
 #[non_exhaustive]
 pub struct StartError {
-    /// The app.
+    /// The name of the app.
     pub app: String,
-    /// The problems.
+    /// The problems that were found.
     pub problems: Vec<String>,
 }
 
+/// Prints the same text as `Display`, because a `main` that returns the error prints it with `Debug`.
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
 impl App {
-    /// An app called `name`.
+    /// Creates an app called `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -72,7 +95,12 @@ impl App {
             remotes: Vec::new(),
             sagas: Vec::new(),
             outside: Vec::new(),
+            topics: TopicNames::default(),
+            unreachable_log: false,
             spans: Destination::default(),
+            recorder: Program::default(),
+            #[cfg(feature = "http")]
+            operators: None,
         }
     }
 
@@ -90,46 +118,76 @@ impl App {
         self
     }
 
-    /// Has the whole flow `S` checked, together with what is declared as [`remote`](Self::remote): each step has one handler, each event
-    /// that is published has a consumer, and each event that a handler waits for has a publisher. Without it an app is checked for what its
-    /// own services do in the flow, whose other steps may be anywhere.
+    /// Checks the whole saga `S` at the start: each step has one handler, each published event has a consumer, and each consumed event has
+    /// a publisher. Services in other programs are declared with [`remote`](Self::remote).
+    ///
+    /// Without this call, the check covers only the parts of the saga that the services of this app do.
     #[must_use]
     pub fn saga<S: Saga>(mut self) -> Self {
         self.sagas.push(Arc::new(S::definition()));
         self
     }
 
-    /// Declares a service that runs in another process.
+    /// Declares a service that runs in another program.
     #[must_use]
     pub fn remote(mut self, remote: Remote) -> Self {
         self.remotes.push(remote);
         self
     }
 
-    /// Says that others, who are no part of the app, publish these events or take them.
+    /// Declares events that are published or consumed by programs outside the app.
     #[must_use]
     pub fn outside<E: EventSet>(mut self) -> Self {
         self.outside.extend(E::types());
         self
     }
 
-    /// Replaces the clock: the one of which each service makes its own, which goes by its database where processes share that, and by
-    /// the machine's monotonic clock ([`Clock`]).
+    /// Sets the names that topics have in the log of this deployment.
+    ///
+    /// For example, the topic `orders` in the code can be `prod.orders` in the log. The names apply to every topic that is read or
+    /// published, including the dead-letter topics and the topics of the framework. Handlers, databases, metrics and the HTTP interface use
+    /// the names in the code. Log lines and health use the names in the log.
+    ///
+    /// The names of the framework's topics begin with the name of the app: `shop.sagas.attention` and `shop.sagas.operations`. Programs
+    /// that take part in the same saga exchange messages on these topics, so their apps must have the same name, or they must set the same
+    /// names for these topics.
+    #[must_use]
+    pub fn topics(mut self, names: TopicNames) -> Self {
+        self.topics = names;
+        self
+    }
+
+    /// Lets the app start also while its log is unreachable. By default it does not start then.
+    ///
+    /// The services start, serve and publish into their outboxes, which need their databases only. Their health is down by the condition
+    /// `log_unreachable`. When the log answers, the app creates and checks its topics, the relays send what is in the outboxes, and the
+    /// consumers join their groups. What a start would refuse in the topics is a condition then. Only
+    /// [`TransportError::Unavailable`](crate::transport::TransportError::Unavailable) is waited for.
+    ///
+    /// The transport has to be made without asking the log, as `Kafka::connect_lazy` does.
+    #[must_use]
+    pub fn allow_unreachable_log(mut self, allow: bool) -> Self {
+        self.unreachable_log = allow;
+        self
+    }
+
+    /// Replaces the clock. Each service derives its own clock from it, see [`Clock`]: it follows the time of the database, where processes
+    /// share one, and the machine's monotonic clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Replaces the source of identities and of randomness.
+    /// Replaces the source of ids and random numbers.
     #[must_use]
     pub fn ids(mut self, ids: IdSource) -> Self {
         self.ids = ids;
         self
     }
 
-    /// Tells what happens to messages and requests as spans of OpenTelemetry. Nothing waits for a collector, and nothing ends for want of
-    /// one. The page `tracing` of the guide says what spans there are.
+    /// Exports deliveries and requests as OpenTelemetry spans. The services never wait for the collector and do not fail without it. The
+    /// guide's page `tracing` lists the spans.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn traces(mut self, traces: crate::runtime::Traces) -> Self {
@@ -137,15 +195,20 @@ impl App {
         self
     }
 
-    /// What is wrong with the app, as far as that can be said without its databases and its transport; empty when nothing is.
+    /// Returns every problem of the app that can be found without its databases and its transport. Empty if there is none.
     pub fn check(&self) -> Vec<String> {
-        let mut problems = start::problems(&self.services);
+        let mut problems = start::problems(&self.services, &self.topics);
+        #[cfg(feature = "http")]
+        problems.extend(self.operator_problems());
+        problems.extend(start::names(&self.name, &self.services, &self.topics));
         problems.extend(saga::problems(&self.services, &self.remotes, &self.sagas, &self.outside));
         problems
     }
 
-    /// The flows that the app carries, tracks or takes part in, in the order of their names, each with who does what in it, as far
-    /// as the services here and the [remote](Self::remote) ones say: what pictures are drawn of.
+    /// Returns the sagas that the app declares, tracks or takes part in, ordered by name, each with its participants.
+    ///
+    /// The participants are those among the services of this app and the [remote](Self::remote) services. Saga diagrams are drawn from
+    /// charts.
     pub fn charts(&self) -> Vec<Chart> {
         let members: Vec<_> = members(&self.services, &self.remotes).collect();
         let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &tracker.definition);
@@ -156,19 +219,29 @@ impl App {
         flows.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
     }
 
-    /// Checks everything, then runs the services on `transport` until the handle stops them.
+    /// Checks the app, then runs its services on `transport` until the returned handle stops them.
     ///
     /// # Errors
-    /// When the services contradict themselves or each other, or a database or the transport cannot be used. Nothing that has
-    /// begun goes on then, and the databases and the transport are open, as they were given.
+    /// If the services contradict themselves or each other, or if a database or the transport cannot be used. Everything that was already
+    /// started is stopped. The databases and the transport stay open, because the caller opened them.
     pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
         let mut problems = self.check();
-        let Self { name, services, clock, ids, remotes, spans, .. } = self;
+        let transport = self.log(transport);
+        #[cfg(feature = "http")]
+        let mut operators = self.operators;
+        let Self { name, services, clock, ids, remotes, spans, recorder, unreachable_log, .. } = self;
         let charts = charts(&services, &remotes);
-        let services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP listeners are bound here"))]
+        let mut services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
+        #[cfg(feature = "http")]
         if problems.is_empty() {
-            let topics = start::topics(&services);
-            problems = prepare(services.iter().map(Stored::of).collect(), &charts, &topics, &*transport).await;
+            problems.extend(serving::bind(&mut services, operators.as_mut()));
+        }
+        let setup = Arc::new(TopicSetup::new(start::topics(&services), unreachable_log));
+        let mut unreachable = None;
+        if problems.is_empty() {
+            problems = prepare(services.iter().map(Stored::of).collect(), &charts).await;
+            unreachable = setup.start(&*transport, &mut problems).await.err().map(|error| error.to_string());
         }
         if !problems.is_empty() {
             return Err(StartError { app: name, problems });
@@ -176,51 +249,51 @@ impl App {
         let mut handle = Handle { running: BTreeMap::new(), transport: transport.clone() };
         for service in services {
             let service_name = service.name.clone();
-            match Running::start(service, transport.clone(), &clock, &ids, &spans.of(&name)).await {
+            let given = Given {
+                transport: transport.clone(),
+                clock: &clock,
+                ids: &ids,
+                spans: &spans.of(&name),
+                recorder: recorder.clone(),
+                setup: &setup,
+                unreachable: unreachable.as_deref(),
+                #[cfg(feature = "http")]
+                operators: operators.as_ref(),
+            };
+            match Running::start(service, given).await {
                 Ok(running) => {
                     handle.running.insert(service_name, running);
                 }
-                Err(problem) => {
+                Err(problems) => {
                     handle.end(false).await;
-                    return Err(StartError { app: name, problems: vec![format!("service `{service_name}`: {problem}")] });
+                    let problems = problems.into_iter().map(|problem| format!("service `{service_name}`: {problem}")).collect();
+                    return Err(StartError { app: name, problems });
                 }
             }
+        }
+        #[cfg(feature = "http")]
+        if let Some(listener) = operators.as_mut().and_then(Operators::take_listener)
+            && let Err(problems) = serving::share(handle.running.values_mut(), listener)
+        {
+            handle.end(false).await;
+            return Err(StartError { app: name, problems });
+        }
+        let problems = handle.consume().await;
+        if !problems.is_empty() {
+            handle.end(false).await;
+            return Err(StartError { app: name, problems });
         }
         Ok(handle)
     }
 
-    /// Runs the services on `transport` until the process is told to stop, by SIGTERM or by Ctrl-C ([`stop_signal`]), then stops them and
-    /// closes the transport. A signal while it starts ends the start, and a second one ends the stop; neither loses anything. Says whether
-    /// everything ended in time.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub async fn run(self, transport: Arc<dyn Transport>) -> Result<bool, StartError> {
-        let mut told = pin!(stop_signal());
-        let started = tokio::select! {
-            started = self.start(transport.clone()) => Some(started?),
-            () = &mut told => None,
-        };
-        if started.is_some() {
-            told.await;
-        }
-        let again = stop_signal();
-        let ending = async {
-            let in_time = match started {
-                Some(handle) => handle.stop().await,
-                None => true,
-            };
-            let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
-            in_time && closed
-        };
-        tokio::select! {
-            in_time = ending => Ok(in_time),
-            () = again => Ok(false),
-        }
+    /// Wraps `transport` so that it uses this app's topic names.
+    pub(crate) fn log(&self, transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(Named::new(transport, start::of_app(self.topics.clone(), &self.name)))
     }
 }
 
-/// What a service keeps in its database. Unlike the service, which has closures of its user's, it can be shared between threads.
+/// The parts of a service that the preparation of its database needs. Unlike [`Service`], which contains closures of the user, it is
+/// `Sync`.
 struct Stored<'s> {
     name: &'s str,
     store: &'s dyn Store,
@@ -235,18 +308,16 @@ impl<'s> Stored<'s> {
     }
 }
 
-/// Brings databases and topics into shape.
-async fn prepare(
-    services: Vec<Stored<'_>>,
-    charts: &[(String, Chart)],
-    topics: &[TopicExpectation],
-    transport: &dyn Transport,
-) -> Vec<String> {
+/// Migrates the databases.
+async fn prepare(services: Vec<Stored<'_>>, charts: &[(String, Chart)]) -> Vec<String> {
     let mut problems = Vec::new();
     for Stored { name, store, migrations, trackers } in services {
         let migrated = async {
             store.migrate().await?;
-            store.migrate_set(name, migrations).await?;
+            // A service without migrations of its own has tables that others make, whatever it has made before.
+            if !migrations.is_empty() {
+                store.migrate_set(name, migrations).await?;
+            }
             let problems = saga::open_versions(name, store, trackers).await?;
             if problems.is_empty() {
                 for (_, chart) in charts.iter().filter(|(tracker, _)| tracker == name) {
@@ -260,35 +331,27 @@ async fn prepare(
             Err(error) => problems.push(format!("service `{name}`: {error}")),
         }
     }
-    if let Err(error) = transport.ensure_topics(&start::specs(topics)).await {
-        problems.push(format!("the topics could not be made: {error}"));
-    }
-    match transport.check_topics(topics).await {
-        Ok(findings) => problems.extend(lookout::refusals(findings)),
-        // The lookout of each service asks again.
-        Err(error) => tracing::info!(%error, "the settings of the topics cannot be read now"),
-    }
     problems
 }
 
-/// The flows that are tracked by `services`, each with the service that does, and who takes part.
+/// Returns the chart of every saga that one of `services` tracks, with the name of that service.
 fn charts(services: &[Service], remotes: &[Remote]) -> Vec<(String, Chart)> {
     let tracked = services.iter().flat_map(|service| service.trackers.iter().map(|tracker| (&service.name, &tracker.definition)));
     tracked.map(|(tracker, definition)| (tracker.clone(), chart(definition, services, remotes))).collect()
 }
 
-/// The flow, and who takes part.
+/// Builds the chart of a saga: its definition and its participants.
 fn chart(definition: &Definition, services: &[Service], remotes: &[Remote]) -> Chart {
     let participants = saga::participants(definition, members(services, remotes));
     Chart { definition: definition.clone(), participants }
 }
 
-/// Who may take part in flows.
+/// Returns all services that can take part in a saga, in this program or another.
 fn members<'s>(services: &'s [Service], remotes: &'s [Remote]) -> impl Iterator<Item = saga::Participant<'s>> {
     services.iter().map(saga::Participant::from).chain(remotes.iter().map(saga::Participant::from))
 }
 
-/// What a task beside the consumer does.
+/// The body of a background task.
 type Work = Box<dyn Fn(Arc<Core>) -> BoxFuture<'static, ()> + Send>;
 
 /// A running service.
@@ -296,25 +359,61 @@ struct Running {
     service: ServiceHandle,
     stop_intake: watch::Sender<bool>,
     stop_relay: watch::Sender<bool>,
+    /// The consumer, until all services of the app have started. The lock is never contended; it makes the handle `Sync`.
+    consumer: Mutex<Option<BoxFuture<'static, ()>>>,
     intake: JoinSet<()>,
     relay: JoinSet<()>,
     background: JoinSet<()>,
-    address: Option<SocketAddr>,
+    /// The addresses of the service's own listener and of the listener for operators, where it has them.
+    addresses: [Option<SocketAddr>; 2],
+    /// Whether the service has its own [`Service::operators`], which take precedence over [`App::operators`].
+    #[cfg(feature = "http")]
+    says_operators: bool,
+}
+
+/// What the app passes to each of its services.
+struct Given<'a> {
+    transport: Arc<dyn Transport>,
+    clock: &'a Clock,
+    ids: &'a IdSource,
+    spans: &'a Destination,
+    recorder: Program,
+    setup: &'a Arc<TopicSetup>,
+    /// Why the log is unreachable, if it is.
+    unreachable: Option<&'a str>,
+    #[cfg(feature = "http")]
+    operators: Option<&'a Operators>,
 }
 
 impl Running {
-    async fn start(
-        service: Service,
-        transport: Arc<dyn Transport>,
-        clock: &Clock,
-        ids: &IdSource,
-        spans: &Destination,
+    /// Starts the service, without its consumer.
+    ///
+    /// # Errors
+    /// Every problem that was found.
+    async fn start(service: Service, given: Given<'_>) -> Result<Self, Vec<String>> {
+        Self::try_start(service, given).await.map_err(|error| {
+            #[cfg(feature = "http")]
+            return serving::problems(error);
+            #[cfg(not(feature = "http"))]
+            vec![error.to_string()]
+        })
+    }
+
+    async fn try_start(
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP listeners are taken out of it"))]
+        mut service: Service,
+        given: Given<'_>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let Given { transport, clock, ids, spans, recorder, setup, unreachable, .. } = given;
         let topics = start::topics(std::slice::from_ref(&service));
+        #[cfg(feature = "http")]
+        let says_operators = service.operators.is_some();
+        #[cfg(feature = "http")]
+        let (serving, surface) = serving::Serving::of(&mut service, given.operators)?;
         let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
-        let metrics = Metrics::new(&service.name);
+        let metrics = Metrics::recorded(&service.name, recorder);
         let spans = spans.open(&service.name, ids.uuid(time.clock.now()).to_string(), &metrics)?;
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "what is set below belongs to HTTP"))]
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "what is set afterwards belongs to HTTP"))]
         let mut core = Core::new(
             service.name.into(),
             service.database,
@@ -329,33 +428,48 @@ impl Running {
         );
         #[cfg(feature = "http")]
         {
-            let address = service.listener.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-            core.operators = super::operators::Operators::at(address, service.operator_token.as_deref(), service.public_names);
+            core.surface = surface;
         }
+        let decided = match unreachable {
+            None => handled_before::join(&core, setup.can_wait()).await?,
+            Some(_) => handled_before::look(&core).await.map(|()| false)?,
+        };
         let core = Arc::new(core);
         let handle = ServiceHandle::new(&core);
         let sending = Relay::start(core.clone()).await?;
         let (stop_intake, stopping) = watch::channel(false);
         let (stop_relay, stopping_relay) = watch::channel(false);
-        let (mut intake, mut background) = (JoinSet::new(), JoinSet::new());
-        let mut relay = JoinSet::new();
+        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP servers are added to it here"))]
+        let mut intake = JoinSet::new();
+        let (mut relay, mut background) = (JoinSet::new(), JoinSet::new());
         relay.spawn(sending.run(stopping_relay));
-        let stop = Stop::new(stopping.clone());
+        let stop = Shutdown::new(stopping.clone());
         let mut beside = |task, work: Work| {
             let core = core.clone();
             background.spawn(supervise(core.clone(), task, Task::Helping, stop.clone(), move || work(core.clone())));
         };
 
-        let read = core.directory.topics();
-        if !core.handlers.iter().all(|handler: &Handler| handler.accepts().is_empty()) {
-            let subscription = core.transport.subscribe(&core.name, &read).await?;
-            intake.spawn(consumer::run(core.clone(), read, subscription, stopping.clone()));
+        let (ready, is_ready) = watch::channel(decided);
+        if !decided {
+            let (setup, ready) = (setup.clone(), Arc::new(ready));
+            beside("topics", Box::new(move |core| Box::pin(topic_setup::catch_up(core, setup.clone(), ready.clone()))));
+        }
+        let mut consumer = None::<BoxFuture<'static, ()>>;
+        if !core.topics().is_empty() || !decided && core.remembered().topics().next().is_some() {
+            let subscription = match decided {
+                true => match core.transport.subscribe(&core.name, &core.topics()).await {
+                    Err(error) if setup.can_wait_after(&error) => None,
+                    subscribed => Some(subscribed?),
+                },
+                false => None,
+            };
+            consumer = Some(Box::pin(topic_setup::consume(core.clone(), subscription, is_ready, stopping.clone())));
             beside("audit", Box::new(|core| Box::pin(upkeep::audit(core))));
             beside("replays", Box::new(|core| Box::pin(replays::watch(core))));
             beside("logs", Box::new(|core| Box::pin(logs::watch(core))));
         }
-        let lookout = lookout::new(core.clone(), topics);
-        beside("lookout", Box::new(move |_| Box::pin(lookout::run(lookout.clone()))));
+        let log_monitor = log_monitor::new(core.clone(), topics);
+        beside("log_monitor", Box::new(move |_| Box::pin(log_monitor::run(log_monitor.clone()))));
         beside("measure", Box::new(|core| Box::pin(upkeep::measure(core))));
         beside("prune", Box::new(|core| Box::pin(upkeep::prune(core))));
         beside("clock", Box::new(|core| Box::pin(timekeeper::keep(core))));
@@ -371,184 +485,68 @@ impl Running {
         }
 
         #[cfg(feature = "http")]
-        let address = {
-            let mut address = None;
-            if let Some(listener) = service.listener {
-                address = Some(listener.local_addr()?);
-                let own = service.routes.map(|routes| routes(handle.clone())).unwrap_or_default();
-                let router = crate::http::served(own, &handle, service.prefix.as_deref())?;
-                let limits = crate::http::RequestLimits { answer_timeout: core.settings.answer_timeout(), ..Default::default() };
-                let router = crate::http::harden_service(router, &handle, limits);
-                let limits = crate::http::ServeLimits { stop_timeout: core.settings.stop_timeout(), ..Default::default() };
-                let serving = stop.clone();
-                // Kept for the case that the server is begun anew, and closed when the service stops, so that nobody waits in vain.
-                let kept = Arc::new(Mutex::new(Some(listener)));
-                intake.spawn(supervise(core.clone(), "http", Task::Vital, stop, move || {
-                    let (kept, router, stop) = (kept.clone(), router.clone(), serving.clone());
-                    async move {
-                        let Some(listener) = lock(&kept).as_ref().map(std::net::TcpListener::try_clone) else { return };
-                        let stopped = async {
-                            stop.comes().await;
-                            lock(&kept).take();
-                        };
-                        let served = async { crate::http::serve(listener?, router, limits, stopped).await };
-                        if let Err(error) = served.await {
-                            tracing::error!(%error, "the HTTP server has ended");
-                        }
-                    }
-                }));
-            }
-            address
-        };
+        let addresses = serving.start(&handle, &mut intake, &stop).await?;
         #[cfg(not(feature = "http"))]
-        let address: Option<SocketAddr> = None;
-        let listener = address.map_or_else(|| "none".to_owned(), |address| address.to_string());
-        let (reads, database) = (core.directory.topics(), core.store().place());
+        let addresses: [Option<SocketAddr>; 2] = [None, None];
+        let [listener, operators] = addresses.map(|address| address.map(|at| at.to_string()));
+        let listener = listener.unwrap_or_else(|| "none".to_owned());
+        #[cfg(feature = "http")]
+        let operators = operators.unwrap_or_else(|| core.surface.place.to_owned());
+        #[cfg(not(feature = "http"))]
+        let operators = operators.unwrap_or_default();
+        let reads: Vec<_> = core.topics().iter().map(|topic| core.name_in_log(topic).into_owned()).collect();
+        let unknown = || "unknown".to_owned();
+        let log = match unreachable {
+            None => core.transport.about().await.unwrap_or_else(unknown),
+            Some(error) => format!("not reached: {error}"),
+        };
+        let database = core.store().place();
+        let database_version = core.store().version().await.unwrap_or_else(unknown);
         tracing::info!(
             service = &*core.name,
+            // The service's name is the name of its consumer group.
+            group = &*core.name,
             ?reads,
+            log,
             database,
+            database_version,
             listener,
+            operators,
             sagas = env!("CARGO_PKG_VERSION"),
             "the service has started"
         );
-        Ok(Self { service: handle, stop_intake, stop_relay, intake, relay, background, address })
+        Ok(Self {
+            service: handle,
+            stop_intake,
+            stop_relay,
+            consumer: Mutex::new(consumer),
+            intake,
+            relay,
+            background,
+            addresses,
+            #[cfg(feature = "http")]
+            says_operators,
+        })
     }
 
-    /// Takes nothing new, and finishes what is running.
+    /// Starts the consumer.
+    fn consume(&mut self) {
+        if let Some(consumer) = self.consumer.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            self.intake.spawn(consumer);
+        }
+    }
+
+    /// Returns what has not ended of the service, if anything.
+    fn left(&mut self) -> Option<String> {
+        while self.intake.try_join_next().is_some() {}
+        let requests = || (!self.intake.is_empty()).then(|| "a request or a connection has not ended".to_owned());
+        self.service.core().unfinished().or_else(requests)
+    }
+
+    /// Stops the intake and waits until running work has finished. A consumer that was never started runs here, so that it leaves its
+    /// group.
     async fn end_intake(&mut self) {
+        self.consume();
         while self.intake.join_next().await.is_some() {}
-    }
-}
-
-#[cfg(feature = "http")]
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A running app. Dropped without [`stop`](Handle::stop), it is ended like by a crash, which loses nothing.
-pub struct Handle {
-    running: BTreeMap<String, Running>,
-    transport: Arc<dyn Transport>,
-}
-
-impl Handle {
-    /// The running service called `name`.
-    pub fn service(&self, name: &str) -> Option<&ServiceHandle> {
-        self.running.get(name).map(|running| &running.service)
-    }
-
-    /// The address that the service called `name` listens on.
-    pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.running.get(name)?.address
-    }
-
-    /// Waits until nothing is left to do but what waits for its time: every published record was handled, every outbox is
-    /// empty, and no parked message is due.
-    pub async fn quiet(&self) {
-        let cores: Vec<_> = self.running.values().map(|running| running.service.core().clone()).collect();
-        let mut moves: Vec<_> = cores.iter().map(|core| core.activity.subscribe()).collect();
-        loop {
-            let before: Vec<u64> = moves.iter_mut().map(|moves| *moves.borrow_and_update()).collect();
-            let mut quiet = self.at_rest(&cores).await;
-            quiet &= moves.iter().zip(&before).all(|(moves, before)| *moves.borrow() == *before);
-            if quiet {
-                return;
-            }
-            let changes = moves.iter_mut().map(|moves| Box::pin(moves.changed()));
-            if futures_util::future::select_all(changes).await.0.is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn at_rest(&self, cores: &[Arc<Core>]) -> bool {
-        for core in cores {
-            if !core.ledger().is_empty() || core.lot().is_active(core.clock.now()) {
-                return false;
-            }
-            // Rows of other instances, and of those that were killed.
-            if core.store().sharing().is_some() {
-                match core.store().outbox(&core.name, 0, 1).await {
-                    Ok(rows) if rows.is_empty() => {}
-                    _ => return false,
-                }
-            }
-            match self.transport.lag(&core.name, &core.directory.topics()).await {
-                Ok(lags) if lags.iter().all(|lag| lag.committed >= lag.end) => {}
-                _ => return false,
-            }
-            // A service that has just begun does not know yet what is parked.
-            match core.store().parked_keys(&core.name).await {
-                Ok(keys) if keys.iter().all(|key| key.due > core.clock.now()) => {}
-                _ => return false,
-            }
-            match core.store().sagas().next_due(&core.name).await {
-                Ok(due) if due.is_none_or(|due| due > core.clock.now()) => {}
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// Stops: takes nothing new, finishes what is running, sends what is in the outboxes, commits, leaves the groups; all of
-    /// it within [`stop_timeout_ms`](crate::settings::Settings::stop_timeout_ms), the longest of the services'. What was not
-    /// finished then is done after the next start. Says whether everything ended in time.
-    pub async fn stop(self) -> bool {
-        self.end(true).await
-    }
-
-    /// Stops, and closes the databases if they are to be closed.
-    async fn end(mut self, close: bool) -> bool {
-        let limit = self.running.values().map(|running| running.service.core().settings.stop_timeout()).max().unwrap_or_default();
-        for running in self.running.values() {
-            running.service.core().health.set_stopping();
-            running.stop_intake.send_replace(true);
-        }
-        let ending = async {
-            for running in self.running.values_mut() {
-                running.end_intake().await;
-            }
-            for running in self.running.values_mut() {
-                running.background.shutdown().await;
-                running.stop_relay.send_replace(true);
-                if let Some(Err(error)) = running.relay.join_next().await {
-                    tracing::error!(%error, "the relay has ended before its time");
-                }
-            }
-        };
-        let began = tokio::time::Instant::now();
-        // The last fifth is for closing what did not end.
-        let in_time = tokio::time::timeout_at(began + limit * 4 / 5, ending).await.is_ok();
-        for running in self.running.values_mut() {
-            running.intake.shutdown().await;
-            running.background.shutdown().await;
-            running.relay.shutdown().await;
-        }
-        let flush = FLUSH.min(limit / 8);
-        let told = futures_util::future::join_all(self.running.values().map(|running| running.service.core().spans.close(flush)));
-        let closing = async {
-            for running in self.running.values() {
-                relay::leave(running.service.core()).await;
-            }
-            for running in self.running.values().filter(|_| close) {
-                running.service.database().store().close().await;
-            }
-        };
-        // A transaction that user code keeps would be waited for without end.
-        let closing = futures_util::future::join(told, closing);
-        let closed = tokio::time::timeout_at(began + limit, closing).await.is_ok();
-        for service in self.running.keys() {
-            let took_ms = began.elapsed().as_millis();
-            match in_time && closed {
-                true => tracing::info!(service, took_ms, "the service has stopped"),
-                false => tracing::warn!(
-                    service,
-                    took_ms,
-                    "the service has stopped before it had finished; what is left is done after its next start"
-                ),
-            }
-        }
-        in_time && closed
     }
 }

@@ -1,4 +1,4 @@
-//! One call of a handler: in its span, within its time, and with its panics caught.
+//! One call of a handler: in its span, with its timeout, and with its panics caught.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Duration};
 
@@ -12,22 +12,25 @@ use super::{
     spans::{Ids, Kind, Span, brief},
 };
 use crate::{
-    engine::{admission::Admission, batch::Ended},
+    engine::{
+        admission::{Admission, Inadmissible},
+        batch::OutcomeKind,
+    },
     failure::Fault,
     handler::{CallFn, Invocation, Outcome},
-    message::TraceContext,
+    message::{Encoded, NotYet, Raw, TraceContext},
 };
 
-/// What a call came to.
+/// The result of a call.
 pub(crate) struct Called {
     pub(crate) outcome: Outcome,
-    /// It was broken off where it was.
+    /// Whether the call was cancelled because it exceeded the handler's timeout.
     pub(crate) timed_out: bool,
-    /// Its span, if it is told.
+    /// The span of the call, if it is exported.
     pub(crate) span: Option<TraceContext>,
 }
 
-/// Calls `function` with `invocation`, on behalf of `item` and, in a batch, of `others`.
+/// Calls `function` with `invocation`, for `item` and, in a batch, for `others`.
 pub(crate) async fn call(
     core: &Core,
     item: &Item,
@@ -37,13 +40,13 @@ pub(crate) async fn call(
     invocation: Invocation,
 ) -> Called {
     let options = core.handlers[handler].options();
-    // A span that the log level shuts out is not there at all, for the lines of any level. This one is there whenever a line is.
+    // ERROR level, so that no filter disables the span while events within it are still logged.
     let span = tracing::error_span!(
         "deliver",
         service = &*core.name,
         handler = options.name,
         event = item.envelope.event_type.as_deref().unwrap_or_default(),
-        topic = item.received.record.topic,
+        topic = &*core.name_in_log(&item.received.record.topic),
         partition = item.received.partition,
         offset = item.received.offset,
         message_id = item.envelope.id.as_str(),
@@ -96,33 +99,74 @@ pub(crate) async fn call(
     Called { outcome, timed_out, span: own }
 }
 
+/// The reason why a message could not be decoded.
+pub(crate) enum Unread {
+    /// It can be decoded later: a newer program wrote it, or its codec waits for something. Contains the wait in milliseconds, and the
+    /// reason.
+    NotNow(u64, String),
+    /// It can never be decoded.
+    Never(Fault),
+}
+
+impl From<Fault> for Unread {
+    fn from(fault: Fault) -> Self {
+        Self::Never(fault)
+    }
+}
+
+/// How long a message waits, in milliseconds, before the next attempt, when a newer version of the program is needed to decode it.
+const NEWER_MS: u64 = 15_000;
+
+impl Unread {
+    /// Returns how the delivery ends, with the reason, or the fault of a message that can never be decoded.
+    pub(crate) fn ended(self) -> Result<(OutcomeKind, String), Fault> {
+        match self {
+            Self::NotNow(after_ms, why) => Ok((OutcomeKind::Later { after_ms }, why)),
+            Self::Never(fault) => Err(fault),
+        }
+    }
+}
+
 /// Decodes the value of `item` for its handler.
-pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Fault> {
+pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Unread> {
     let Admission::Handle { handler, event } = item.admission else {
-        return Err(Fault::new("the message has no handler"));
+        return Err(Fault::new("the message has no handler").into());
     };
     let event_type = &core.handlers[handler].accepts()[event];
+    if event_type.is_any() {
+        return Ok(Box::new(Raw::of(&item.received.record)));
+    }
+    let (version, known) = (item.envelope.version, event_type.version);
+    if version > known {
+        return Err(Unread::NotNow(NEWER_MS, Inadmissible::NewerVersion { version, known }.to_string()));
+    }
     let value = item.received.record.value.as_deref().unwrap_or_default();
-    // What is locked, and what is told of the instance, goes by the record's key, and what its handler does by the event's own.
+    // The instance is locked and tracked by the record's key, but the handler uses the event's own key. The decoder checks that they are
+    // equal.
     let key = match item.role(core).is_some() || core.sagas.follow(event_type.name) {
         true => Some(item.saga_id().ok_or_else(|| {
             Fault::new(format!("the record has no key in text; that of {} is the key of its saga's instance", event_type.name))
         })?),
         false => None,
     };
-    // `Deserialize` is user code, and panics like any other.
-    std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(value, key)))
-        .unwrap_or_else(|panic| Err(Fault::new(format!("reading the {} panicked: {}", event_type.name, text(&*panic)))))
+    let encoded = Encoded { value, version, key };
+    // `Deserialize` is user code and can panic.
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| (event_type.decode)(encoded)))
+        .unwrap_or_else(|panic| Err(Fault::new(format!("reading the {} panicked: {}", event_type.name, text(&*panic)))));
+    read.map_err(|fault| match fault.error().downcast_ref::<NotYet>() {
+        Some(not_yet) => Unread::NotNow(millis(not_yet.after), not_yet.why.clone()),
+        None => Fault::new(format!("{fault}; it was published by `{}`", item.envelope.source)).into(),
+    })
 }
 
-/// The outcome, as far as the engine cares.
-pub(crate) fn ended(outcome: &Outcome) -> Ended {
+/// Converts the outcome to what the engine needs of it.
+pub(crate) fn ended(outcome: &Outcome) -> OutcomeKind {
     match outcome {
-        Outcome::Done(_) => Ended::Done,
-        Outcome::Rejected(_) => Ended::Rejected,
-        Outcome::Retry(_) => Ended::Retry,
-        Outcome::Later(after) => Ended::Later { after_ms: millis(*after) },
-        Outcome::Dead(_) => Ended::Dead,
+        Outcome::Done(_) => OutcomeKind::Done,
+        Outcome::Rejected(_) => OutcomeKind::Rejected,
+        Outcome::Retry(_) => OutcomeKind::Retry,
+        Outcome::Later(after) => OutcomeKind::Later { after_ms: millis(*after) },
+        Outcome::Dead(_) => OutcomeKind::Dead,
     }
 }
 

@@ -1,7 +1,7 @@
-//! Standing conditions: what has been wrong with a service for longer than a moment, each by name and subject.
+//! Conditions: lasting problems of a service, each with a name and a subject.
 //!
-//! A failure that passes is logged where it happens. One that lasts becomes a condition: it is logged once when it begins and once
-//! when it ends, it is a metric, and it is in health with its cause and its fix. A critical condition makes the service not ready.
+//! A transient failure is logged where it happens. A lasting one becomes a condition: it is logged once when it begins and once when it
+//! ends, it is counted in a metric, and health shows it with its cause and what to do. A critical condition makes the service not ready.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// Whether a service can do its work in spite of a condition.
+/// Whether a service can do its work while a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Severity {
@@ -29,12 +29,12 @@ pub(crate) enum Severity {
 /// A condition, as health shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Condition {
-    /// Its name: lower case words joined by `_`. The documentation lists them.
+    /// The condition's name: lower-case words joined by `_`. The documentation lists all names.
     pub(crate) condition: &'static str,
-    /// What it is about: a topic, a partition, a key, a table. Empty for the service as a whole.
+    /// The subject: a topic, a partition, a key or a table. Empty if the condition concerns the whole service.
     pub(crate) subject: String,
     pub(crate) severity: Severity,
-    /// What is wrong, where, and the fix, in a sentence without secrets.
+    /// What is wrong, where, and how to fix it, as a sentence without secrets.
     pub(crate) detail: String,
     pub(crate) since: Timestamp,
 }
@@ -55,7 +55,7 @@ impl Conditions {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that the condition `name` holds for `subject`. One that holds already keeps its beginning and takes the new detail.
+    /// Records that the condition `name` holds for `subject`. If it holds already, it keeps its start time and takes the new detail.
     pub(crate) fn raise(&self, name: &'static str, subject: &str, severity: Severity, detail: impl Into<String>, now: Timestamp) {
         let detail = detail.into();
         let mut present = self.present();
@@ -73,7 +73,7 @@ impl Conditions {
         self.count(name, &present);
     }
 
-    /// Records that the condition `name` does not hold for `subject` any more.
+    /// Records that the condition `name` no longer holds for `subject`.
     pub(crate) fn clear(&self, name: &'static str, subject: &str, now: Timestamp) {
         let mut present = self.present();
         if let Some(over) = present.remove(&(name, subject.to_owned())) {
@@ -83,27 +83,27 @@ impl Conditions {
         }
     }
 
-    /// Whether the condition `name` holds for anything.
+    /// Returns whether the condition `name` holds for any subject.
     pub(crate) fn has(&self, name: &'static str) -> bool {
         self.count_of(name) > 0
     }
 
-    /// For how many subjects the condition `name` holds.
+    /// Returns for how many subjects the condition `name` holds.
     pub(crate) fn count_of(&self, name: &'static str) -> usize {
         self.present().keys().filter(|(known, _)| *known == name).count()
     }
 
-    /// The subjects for which the condition `name` holds.
+    /// Returns the subjects for which the condition `name` holds.
     pub(crate) fn subjects(&self, name: &'static str) -> Vec<String> {
         self.present().keys().filter(|(known, _)| *known == name).map(|(_, subject)| subject.clone()).collect()
     }
 
-    /// Records that the condition `name` holds for no subject any more but those for which `lasts` is true.
+    /// Clears the condition `name` for every subject for which `lasts` returns false.
     pub(crate) fn retain(&self, name: &'static str, lasts: impl Fn(&str) -> bool, now: Timestamp) {
         self.subjects(name).iter().filter(|subject| !lasts(subject)).for_each(|subject| self.clear(name, subject, now));
     }
 
-    /// Records that the condition `name` holds for exactly these subjects, each with its severity and detail.
+    /// Makes the condition `name` hold for exactly these subjects, each with its severity and detail.
     pub(crate) fn set(&self, name: &'static str, holds: impl IntoIterator<Item = (String, Severity, String)>, now: Timestamp) {
         let mut over = self.subjects(name);
         for (subject, severity, detail) in holds {
@@ -113,12 +113,12 @@ impl Conditions {
         over.iter().for_each(|subject| self.clear(name, subject, now));
     }
 
-    /// All that hold now, in the order of names and subjects.
+    /// Returns all current conditions, ordered by name and subject.
     pub(crate) fn all(&self) -> Vec<Condition> {
         self.present().values().cloned().collect()
     }
 
-    /// What health says of them.
+    /// Returns the health check of the conditions.
     pub(crate) fn check(&self) -> CheckResult {
         let all = self.all();
         let worst = all.iter().map(|condition| condition.severity).max();

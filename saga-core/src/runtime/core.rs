@@ -1,8 +1,13 @@
-//! What every part of a running service shares.
+//! The state that all parts of a running service share.
 
 use std::{
+    borrow::Cow,
+    cmp::Reverse,
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,13 +17,13 @@ use super::{
     after_commit,
     conditions::Conditions,
     gap::Gap,
+    log_monitor::Sight,
     logs::Logs,
-    lookout::Sight,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
     panics::{self, Panics},
     put_off::PutOff,
-    relay::{self, Instance},
+    relay::{self, Process},
     replays::Wanted,
     saga::SagaCore,
     spans::Spans,
@@ -26,80 +31,105 @@ use super::{
 };
 use crate::{
     engine::{
-        admission::Directory,
+        admission::{HandlerDirectory, Remembered},
         outbox::{Ledger, Ticket},
-        parking::ParkingLot,
+        parking::ParkedIndex,
     },
     handler::{Handler, StateMap},
     id::IdSource,
-    message::{Record, Shard, TopicPartition},
+    message::{Record, Shard, Shards, TopicPartition},
     runtime::{Health, Metrics, Tracker},
-    settings::Settings,
-    store::{AfterCommit, Database, OutboxId, Store, StoreError, StoreTx},
+    saga::RoleKind,
+    settings::{OnNewer, Settings},
+    store::{AfterCommit, Database, OutboxId, PublishTx, Store, StoreError, StoreTx},
     time::{Clock, Timestamp},
     transport::Transport,
 };
 
-/// A running service, from the inside.
+/// The internal state of a running service.
 pub(crate) struct Core {
     pub(crate) name: Arc<str>,
     pub(crate) database: Database,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) settings: Settings,
-    /// The service's own, which is that of `time`.
+    /// The service's own clock, the same as that of `time`.
     pub(crate) clock: Clock,
     pub(crate) time: Timekeeper,
     pub(crate) ids: IdSource,
     pub(crate) handlers: Vec<Handler>,
-    pub(crate) directory: Directory,
+    pub(crate) directory: HandlerDirectory,
+    /// The events that the service handled in the past and that no handler takes now.
+    remembered: RwLock<Remembered>,
+    /// The topics that the service reads: those of its handlers and of `remembered` events.
+    topics: RwLock<Arc<[String]>>,
+    /// The topics of `remembered` events that could not be read when this was decided, with the error.
+    unread: RwLock<BTreeMap<String, String>>,
     pub(crate) state: StateMap,
     pub(crate) metrics: Metrics,
     pub(crate) spans: Spans,
     pub(crate) health: Health,
-    /// What has been wrong for longer than a moment.
+    /// The lasting problems of the service.
     pub(crate) conditions: Conditions,
-    /// Which tasks have panicked lately.
+    /// The tasks that have panicked recently.
     pub(crate) panics: Panics,
-    /// Messages that are put off.
+    /// The messages that are put off.
     pub(crate) put_off: PutOff,
-    /// Whether transactions fail.
+    /// Whether transactions fail at present.
     pub(crate) outage: Outage,
-    /// What is seen of the log.
+    /// The last observations of the log.
     pub(crate) sight: Sight,
-    /// Which log each topic is.
+    /// The identity of each topic's log.
     pub(crate) logs: Logs,
     pub(crate) series: ServiceSeries,
     pub(crate) handler_series: Vec<HandlerSeries>,
     pub(crate) sagas: SagaCore,
-    /// The outbox as far as this process knows it.
+    /// The rows of the outbox that this process knows.
     ledger: Mutex<Ledger<Record>>,
-    /// This process among the instances of the service.
-    pub(crate) instance: Instance,
-    /// The parked keys.
-    lot: Mutex<ParkingLot>,
-    /// Partitions that wait, because records are missing.
+    /// The rows published in transactions of user code that may still be open.
+    #[cfg(feature = "sql")]
+    pub(crate) joined: super::joined::Joined,
+    /// This process, among the processes of the service.
+    pub(crate) instance: Process,
+    /// The index of parked keys.
+    parked: Mutex<ParkedIndex>,
+    /// The partitions that wait because records are missing.
     gaps: Mutex<BTreeMap<TopicPartition, Gap>>,
-    /// Replays that were asked for, as last looked at.
+    /// The requested replays, as of the last scan.
     replays: Mutex<Arc<[Wanted]>>,
-    /// A replay was asked for, or is to end.
+    /// Notified when a replay is requested or is to end.
     pub(crate) replay_wake: Notify,
-    /// Rows became ready, or were sent, or are in doubt: the relay has work.
+    /// Notified when rows become ready, were sent or are in doubt, so that the relay has work.
     pub(crate) relay_wake: Notify,
-    /// Rows have left: there is room for the consumer to go on.
+    /// Notified when rows have left the outbox, so that the consumer can continue.
     pub(crate) outbox_room: Notify,
-    /// A key was parked, or its due time changed.
-    pub(crate) lot_wake: Notify,
-    /// Moves whenever something begins or ends, so that two looks at the state can be told to be of the same moment.
+    /// Notified when a key was parked or its next attempt has a new time.
+    pub(crate) parked_wake: Notify,
+    /// The number of dead-letter operations that this process has done. Each can change the parked messages of any partition.
+    pub(crate) settlements: AtomicU64,
+    /// Notified when the index of parked keys may differ from the database, so that it is compared at once.
+    pub(crate) audit_wake: Notify,
+    /// Changes whenever work begins or ends. Two reads with the same value saw the same state.
     pub(crate) activity: watch::Sender<u64>,
-    /// Whether the consumer runs as it should.
+    /// The number of messages whose handlers run.
+    running: AtomicUsize,
+    /// Whether the consumer works normally.
     pub(crate) consuming: AtomicBool,
-    /// Who may use the routes that read messages or act.
+    /// The HTTP routes for operators, and the access rules for them.
     #[cfg(feature = "http")]
-    pub(crate) operators: super::operators::Operators,
+    pub(crate) surface: super::operators::Surface,
+}
+
+/// Messages that run.
+pub(crate) struct CountedRunning(Arc<Core>, usize);
+
+impl Drop for CountedRunning {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 impl Core {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the app, with everything it has gathered")]
+    #[expect(clippy::too_many_arguments, reason = "called once, by the app")]
     pub(crate) fn new(
         name: Arc<str>,
         database: Database,
@@ -114,8 +144,16 @@ impl Core {
     ) -> Self {
         let clock = time.clock.clone();
         let shared = database.store().sharing().is_some();
+        let directory = HandlerDirectory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes)
+            .ordered(|handler| order_of_call(&handlers[handler]))
+            // Newer versions on the framework's own topics do not wait: any program can write to these topics, and such messages are not
+            // kept.
+            .newer_wait(|topic| settings.on_newer == OnNewer::Wait && !super::saga::is_own(topic));
         Self {
-            directory: Directory::new(handlers.iter().map(Handler::accepts), settings.max_record_bytes),
+            topics: RwLock::new(directory.topics().into()),
+            directory,
+            remembered: RwLock::default(),
+            unread: RwLock::default(),
             series: ServiceSeries::new(&metrics),
             handler_series: handlers.iter().map(|handler| HandlerSeries::new(&metrics, handler.options().name)).collect(),
             sagas: SagaCore::new(trackers, &handlers, &metrics, clock.now()),
@@ -126,19 +164,24 @@ impl Core {
             outage: Outage::default(),
             sight: Sight::default(),
             logs: Logs::default(),
+            #[cfg(feature = "sql")]
+            joined: super::joined::Joined::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
-            instance: Instance::new(shared.then(|| ids.uuid(clock.now()).to_string())),
-            lot: Mutex::default(),
+            instance: Process::new(shared.then(|| ids.uuid(clock.now()).to_string())),
+            parked: Mutex::default(),
             gaps: Mutex::default(),
             replays: Mutex::new(Arc::from([])),
             replay_wake: Notify::new(),
             relay_wake: Notify::new(),
             outbox_room: Notify::new(),
-            lot_wake: Notify::new(),
+            parked_wake: Notify::new(),
+            settlements: AtomicU64::new(0),
+            audit_wake: Notify::new(),
             activity: watch::Sender::new(0),
+            running: AtomicUsize::new(0),
             consuming: AtomicBool::new(false),
             #[cfg(feature = "http")]
-            operators: super::operators::Operators::at(None, None, Vec::new()),
+            surface: super::operators::Operators::mounted().surface(None),
             name,
             database,
             transport,
@@ -161,15 +204,40 @@ impl Core {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lot(&self) -> MutexGuard<'_, ParkingLot> {
-        self.lot.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn parked(&self) -> MutexGuard<'_, ParkedIndex> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn gaps(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, Gap>> {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replays that have not ended, as last looked at.
+    /// Returns the events that the service handled in the past and that no handler takes now.
+    pub(crate) fn remembered(&self) -> RwLockReadGuard<'_, Remembered> {
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn remember(&self, remembered: Remembered) {
+        *self.remembered.write().unwrap_or_else(PoisonError::into_inner) = remembered;
+    }
+
+    /// Returns the topics that the service reads. Topics of `remembered` events may be added until the consumer has joined its group.
+    pub(crate) fn topics(&self) -> Arc<[String]> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns why `topic`, which has `remembered` events, is not read, if it is not.
+    pub(crate) fn unread(&self, topic: &str) -> Option<String> {
+        self.unread.read().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
+    }
+
+    /// Sets the topics that the service reads, and those that it cannot read, with the reasons.
+    pub(crate) fn set_topics(&self, topics: Vec<String>, unread: BTreeMap<String, String>) {
+        *self.topics.write().unwrap_or_else(PoisonError::into_inner) = topics.into();
+        *self.unread.write().unwrap_or_else(PoisonError::into_inner) = unread;
+    }
+
+    /// Returns the replays that have not ended, as of the last scan.
     pub(crate) fn replays(&self) -> Arc<[Wanted]> {
         self.replays.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -178,38 +246,60 @@ impl Core {
         *self.replays.lock().unwrap_or_else(PoisonError::into_inner) = wanted.into();
     }
 
-    /// The time before which everything that was written is surely older than `retention`.
+    /// Returns the time before which everything that was written is certainly older than `retention`.
     pub(crate) fn older_than(&self, retention: Duration) -> Timestamp {
         self.time.passed.older_than(self.clock.now(), retention)
     }
 
-    pub(crate) fn moved(&self) {
+    pub(crate) fn record_activity(&self) {
         self.activity.send_modify(|moves| *moves += 1);
     }
 
-    /// The topic of the service's dead letters.
+    /// Counts `messages` as running until the returned value is dropped.
+    pub(crate) fn count_running(self: &Arc<Self>, messages: usize) -> CountedRunning {
+        self.running.fetch_add(messages, Ordering::Relaxed);
+        CountedRunning(self.clone(), messages)
+    }
+
+    /// Returns the messages and the rows that are not done, if any, as a text for operators.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        let counted = |count: usize, what: [&str; 2]| match count {
+            0 => None,
+            1 => Some(what[0].to_owned()),
+            _ => Some(format!("{count} {}", what[1])),
+        };
+        let parts = [
+            counted(self.running.load(Ordering::Relaxed), ["1 message is being handled", "messages are being handled"]),
+            counted(self.ledger().len(), ["1 row of the outbox is not sent", "rows of the outbox are not sent"]),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// Returns the topic of the service's dead letters.
     pub(crate) fn dead_letter_topic(&self) -> String {
         format!("{}.dlt", self.name)
     }
 
-    /// How many rows are in the service's outbox: those known here, or, with several instances, those that were last counted.
+    /// Returns the number of rows in the service's outbox: those in this process's ledger or, if more, those of all processes at the last
+    /// count.
     pub(crate) fn outbox_rows(&self) -> usize {
         self.ledger().len().max(self.instance.counted())
     }
 
-    /// Whether the outbox takes no more.
+    /// Returns whether the outbox has reached its limit.
     pub(crate) fn outbox_full(&self) -> bool {
         self.outbox_rows() >= self.settings.outbox_rows
     }
 
-    /// Writes `records` to the outbox of an open transaction.
-    pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn StoreTx, records: &[Record]) -> Result<Staged, StoreError> {
+    /// Writes `records` to the outbox within an open transaction.
+    pub(crate) async fn stage(self: &Arc<Self>, tx: &mut dyn PublishTx, records: &[Record]) -> Result<Staged, StoreError> {
         let (ticket, hooks) = (self.ledger().begin(), AfterCommit::default());
         let mut staged = Staged { core: self.clone(), ticket, rows: Vec::new(), hooks };
         if !records.is_empty() {
             let ids = tx.append_outbox(&self.name, records).await?;
             staged.rows = ids.into_iter().zip(records.iter().map(Record::shard)).collect();
-            self.moved();
+            self.record_activity();
             let mut ledger = self.ledger();
             for ((id, _), record) in staged.rows.iter().zip(records) {
                 ledger.stage(staged.ticket, *id, relay::order_key(record), record.clone());
@@ -218,48 +308,59 @@ impl Core {
         Ok(staged)
     }
 
-    /// Commits, hands the rows over to the relay, and calls the hooks. What has begun to commit goes on when the caller is gone.
+    /// Commits, passes the rows to the relay, and calls the hooks. Once it has begun, the commit continues even if the caller is cancelled.
     pub(crate) async fn commit(self: &Arc<Self>, tx: Box<dyn StoreTx>, staged: Staged) -> Result<(), StoreError> {
         let core = self.clone();
         let committing = tokio::spawn(async move {
             let began = tokio::time::Instant::now();
             let mut staged = staged;
             let (ticket, rows) = (staged.ticket, std::mem::take(&mut staged.rows));
-            // Should the store panic, the rows are in doubt, not lost.
+            // If the store panics, this marks the rows as in doubt, so that the relay looks them up instead of losing them.
             let doubt = Doubt { core: &core, ticket, rows: &rows };
             let result = tx.commit().await;
             if result.is_ok() {
                 std::mem::forget(doubt);
                 core.series.commit_duration.record_duration(began.elapsed());
                 core.outage.worked();
-                let strange = core.ledger().commit(ticket, &rows);
-                core.instance.tell(strange);
-                core.moved();
+                let strange = core.committed(ticket, &rows);
+                core.instance.notify(strange);
+                core.record_activity();
                 core.relay_wake.notify_one();
                 after_commit::call(&core, std::mem::take(&mut staged.hooks));
             }
             result
         });
         committing.await.unwrap_or_else(|error| match error.try_into_panic() {
-            // Whether it happened is not known; if it did, the inbox says so.
+            // It is unknown whether the commit succeeded. If it did, the inbox shows it when the message is delivered again.
             Ok(panic) => Err(StoreError::Refused(format!("panic in the commit: {}", panics::text(&*panic)))),
             Err(error) => Err(StoreError::Unavailable(format!("the commit did not end: {error}"))),
         })
     }
 
-    /// A transaction failed because of the database.
+    /// Records in the ledger that the rows are committed. If open transactions of user code may hide earlier rows of the same keys, the
+    /// relay scans the outbox before it sends.
+    fn committed(&self, ticket: Ticket, rows: &[(OutboxId, Shard)]) -> Shards {
+        let mut ledger = self.ledger();
+        #[cfg(feature = "sql")]
+        if self.joined.may_hide_rows() {
+            ledger.mark_stale(Shards::ALL);
+        }
+        ledger.commit(ticket, rows)
+    }
+
+    /// Records that a transaction failed because of the database.
     pub(crate) fn store_failed(&self, error: &StoreError) {
         self.series.store_failures.increment();
         self.outage.failed(error, self.clock.now());
     }
 
-    /// How long to wait after the `failures`-th failure in a row of the database or the log.
+    /// Returns the wait after the `failures`-th consecutive failure of the database or the log.
     pub(crate) fn outage_backoff(&self, failures: u32) -> Duration {
         self.backoff(Duration::from_millis(50), failures)
     }
 
-    /// How long to wait after `error`, the `failures`-th failure in a row of the database. Where another transaction was first, it
-    /// has ended, or will soon.
+    /// Returns the wait after `error`, the `failures`-th consecutive failure of the database. The wait is short if another transaction won
+    /// a conflict, because that transaction has ended or ends soon.
     pub(crate) fn store_backoff(&self, error: &StoreError, failures: u32) -> Duration {
         match error {
             StoreError::Contended(_) => self.backoff(Duration::from_millis(2), failures),
@@ -272,8 +373,8 @@ impl Core {
     }
 }
 
-/// Rows written in an open transaction, and what is to be called once it has committed. Dropped, the rows are taken out of the ledger, and
-/// nothing is called: the transaction was rolled back.
+/// Outbox rows written in an open transaction, and the hooks to call after its commit. When it is dropped, the transaction was rolled back:
+/// the rows are removed from the ledger, and no hook is called.
 pub(crate) struct Staged {
     core: Arc<Core>,
     ticket: Ticket,
@@ -282,10 +383,17 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    /// With `hooks` behind those that are there.
+    /// Appends `hooks`.
     pub(crate) fn with_hooks(mut self, hooks: AfterCommit) -> Self {
         self.hooks.append(hooks);
         self
+    }
+
+    /// Marks the rows as in doubt, because the transaction has ended with an unknown result. The relay looks them up.
+    #[cfg(feature = "sql")]
+    pub(super) fn in_doubt(mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        drop(Doubt { core: &self.core, ticket: self.ticket, rows: &rows });
     }
 }
 
@@ -293,7 +401,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.rows.is_empty() {
             self.core.ledger().roll_back(self.ticket, &self.rows);
-            self.core.moved();
+            self.core.record_activity();
             self.core.outbox_room.notify_one();
             self.core.relay_wake.notify_one();
         }
@@ -309,9 +417,29 @@ struct Doubt<'c> {
 impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.rows.is_empty() {
-            let strange = self.core.ledger().doubt(self.ticket, self.rows);
-            self.core.instance.tell(strange);
+            let strange = self.core.ledger().mark_in_doubt(self.ticket, self.rows);
+            self.core.instance.notify(strange);
             self.core.relay_wake.notify_one();
         }
     }
+}
+
+impl Core {
+    /// Returns the name of `topic` in the log, which is the name that operators know.
+    pub(crate) fn name_in_log<'t>(&'t self, topic: &'t str) -> Cow<'t, str> {
+        self.transport.name_in_log(topic)
+    }
+
+    /// As [`name_in_log`](Self::name_in_log), for a partition.
+    pub(crate) fn partition_in_log(&self, at: &TopicPartition) -> TopicPartition {
+        TopicPartition::new(self.name_in_log(&at.topic), at.partition)
+    }
+}
+
+/// Returns the sort key that orders the handlers of one event: compensations come first, from the last step of the saga to the first, then
+/// all other handlers.
+fn order_of_call(handler: &Handler) -> (bool, Reverse<usize>) {
+    let undo = handler.role().filter(|role| role.kind == RoleKind::Undo);
+    let step = undo.and_then(|role| role.saga.steps.iter().position(|step| step.name == role.step));
+    (step.is_none(), Reverse(step.unwrap_or_default()))
 }

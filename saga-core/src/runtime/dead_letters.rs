@@ -1,30 +1,30 @@
-//! What an operator does with dead letters: retry, discard; one, or all that a filter wants.
+//! Retries and discards dead letters: a single one, or all that match a filter.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{core::Core, saga::unsent};
 use crate::{
-    engine::parking::{self, Place},
+    engine::parking::{self, TopicKey},
     store::{self, Bulk, DeadLetterFilter, DeadLetterId, LetterHead, Settle, Settled, StoreError},
     time::Timestamp,
 };
 
-// What the stores look for is what the index of parked keys never lets come due.
+// The due time by which the stores recognize held keys is the one by which the index of parked keys never lets them become due.
 const _: () = assert!(store::HELD.as_millis() == parking::HELD.as_millis());
 
-/// How often a transaction is begun again in which another was first.
+/// How often a transaction is retried that another one conflicts with.
 const ATTEMPTS: u32 = 5;
 
-/// What came of settling all that a filter wants.
+/// The result of settling the dead letters that match a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SettledLetters {
-    /// How many were settled.
+    /// The number of dead letters that were settled.
     pub settled: u64,
-    /// How many are open that the filter wants: they were beyond the limit, or came meanwhile.
+    /// The number of dead letters that match the filter and are still open: those beyond the limit and those added during the call.
     pub left: u64,
 }
 
-/// Settles one dead letter; false when it is not there or not open.
+/// Settles one dead letter. Returns false if it does not exist or is not open.
 pub(crate) async fn one(core: &Arc<Core>, how: Settle, id: &DeadLetterId) -> Result<bool, StoreError> {
     let Some(letter) = core.store().dead_letter(&core.name, id).await? else { return Ok(false) };
     let settled = batch(core, how, &[LetterHead::of(&letter)]).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn one(core: &Arc<Core>, how: Settle, id: &DeadLetterId) -> Res
     Ok(true)
 }
 
-/// Settles at most `limit` of the open dead letters that `filter` wants, in the order of their positions.
+/// Settles at most `limit` of the open dead letters that match `filter`, in the order of their positions in the log.
 pub(crate) async fn all(
     core: &Arc<Core>,
     how: Settle,
@@ -42,7 +42,7 @@ pub(crate) async fn all(
     limit: u64,
 ) -> Result<SettledLetters, StoreError> {
     let (_, open) = core.store().find_dead_letters(&core.name, &filter.and_open(), 0, 0).await?;
-    // Those that fail again meanwhile are left to the next call.
+    // Limited to those open now: messages that fail again during the call are left for the next call.
     let mut bulk = Bulk::new(filter, limit.min(open));
     let mut settled = 0;
     while let Some(heads) = bulk.next(&**core.store(), &core.name).await? {
@@ -55,7 +55,7 @@ pub(crate) async fn all(
     Ok(SettledLetters { settled, left })
 }
 
-/// Settles those of `heads` that are open, in one transaction; gives them, and whether they held their keys.
+/// Settles those of `heads` that are open, in one transaction. Returns them, and whether each held its key.
 async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Vec<(LetterHead, bool)>, StoreError> {
     let mut failures = 0;
     let (settled, now) = loop {
@@ -68,31 +68,32 @@ async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Ve
             Err(error) => return Err(error),
         }
     };
-    let mut lot = core.lot();
+    core.settlements.fetch_add(1, Ordering::SeqCst);
+    let mut parked = core.parked();
     for (head, held) in &settled {
-        let place = Place { topic: head.partition.topic.clone(), key: head.parking_key() };
+        let place = TopicKey { topic: head.partition.topic.clone(), key: head.parking_key() };
         match (how, held) {
-            (Settle::Retry, true) => lot.settled(&place, 0, Some(now), now),
-            // Else its owner finds it in the database.
+            (Settle::Retry, true) => parked.settled(&place, 0, Some(now), now),
+            // If another process owns the partition, that process finds the message in the database.
             (Settle::Retry, false) => {
-                let owner = lot.guardian(&head.partition.topic, head.partition.partition);
-                if head.was_received() && lot.epoch(&owner).is_some() {
-                    lot.park(place, head.partition.partition, 1, now);
+                let owner = parked.guardian(&head.partition.topic, head.partition.partition);
+                if head.was_received() && parked.epoch(&owner).is_some() {
+                    parked.park(place, head.partition.partition, 1, now);
                 }
             }
             (Settle::Discard, false) => {}
-            (Settle::Discard, true) => lot.settled(&place, 1, None, now),
+            (Settle::Discard, true) => parked.settled(&place, 1, None, now),
         }
     }
-    drop(lot);
+    drop(parked);
     let counter = match how {
         Settle::Retry => &core.series.letters_retried,
         Settle::Discard => &core.series.letters_discarded,
     };
     counter.add(settled.len() as u64);
     core.series.dead_open.add(-(settled.len() as f64));
-    core.lot_wake.notify_one();
-    core.moved();
+    core.parked_wake.notify_one();
+    core.record_activity();
     Ok(settled)
 }
 
@@ -105,13 +106,15 @@ async fn attempt(
     let now = core.clock.now();
     let mut tx = core.store().begin().await?;
     let Settled { letters, unsent } = store::settle(&mut *tx, &core.name, how, heads, letters, now).await?;
-    // What never reached the log goes there again, and its flow needs no attention for it until it is refused again.
+    // A message that was published by this service and never reached the log is published again. Its saga no longer needs attention for it,
+    // unless the log refuses it again.
     for (id, record) in &unsent {
         unsent::sent_again(core, &mut *tx, record, id, now).await?;
     }
     let records: Vec<_> = unsent.into_iter().map(|(_, record)| record).collect();
     let staged = core.stage(&mut *tx, &records).await?;
-    // Also where nothing was left to settle: what others have settled before in the same commit of the database is counted as done then.
+    // Commit even if nothing was left to settle. If another caller has settled the dead letters in the same group commit, this waits until
+    // that commit is durable, before the remaining ones are counted.
     core.commit(tx, staged).await?;
     Ok((letters, now))
 }

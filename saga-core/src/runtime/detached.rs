@@ -1,7 +1,7 @@
-//! One message whose handler begins its transaction itself, after a call to the outside.
+//! Deliveries of handlers that take [`Work`]: the handler begins its transaction itself, after a call to another system.
 //!
-//! No transaction is held while the handler waits. When it begins one, the message is claimed in it; when it never does, one
-//! is begun for it. A failure is written down in a transaction of its own.
+//! No transaction is open during the call. When the handler begins one, the message is claimed in it. If the handler never begins one, the
+//! runtime begins one afterwards. A failure is written in a separate transaction.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,133 +9,134 @@ use std::{
 };
 
 use super::{
-    answered::{self, Arrival, Claim, Replay},
     call::{Called, call, decode},
     core::Core,
     effects::{Effects, Written, outcome_counter},
-    fence::{self, Fate, Stop},
+    fence::{self, Disposition, Shutdown},
     item::Item,
-    judge::{Failed, conclude, judge, moved_away},
-    last::{backoff, bury, failed, is_overdue, leave_alone, told},
+    judge::{Failed, apply_failure, judge, tx_not_returned},
+    last::{backoff, failed, give_up_with_letter_only, is_overdue, set_aside, told},
     panics::guarded,
     parked,
+    poison::{CommitFailure, PoisonDetector},
+    replacement::{self, Arrival, Claim, Replacement},
     saga::{self, Before, Scope},
     service::ServiceHandle,
     spans::{Commit, Kind, Moment, Span},
-    suspicion::{Suspicion, Trouble},
 };
 use crate::{
     engine::{
-        batch::{After, Ended, Origin},
-        care::{Care, Next},
-        saga::barrier::Reason,
+        batch::{AfterHandler, Origin, OutcomeKind},
+        fallback::{Fallback, NextFallback},
+        saga::barrier::NoEffect,
     },
     extract::Work,
     failure::Fault,
     handler::{Invocation, Outcome},
     message::TraceContext,
+    saga::LeftBehind,
     store::{StoreError, StoreTx, Tx, TxSlot},
     time::Timestamp,
 };
 
-/// Runs `item`, and returns when its effects are durable, or will not be here.
-pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Stop) -> Fate {
-    let Some(handler) = item.handler() else { return Fate::Done };
-    let (mut failures, mut suspicion, mut blame) = (0_u32, Suspicion::default(), Blame::default());
-    let fate = loop {
-        let trouble = match guarded(blame.run(core, item, handler, stop)).await {
-            Ok(Ok(fate)) => break fate,
-            Ok(Err(error)) => Trouble::Store(error),
-            Err(text) => Trouble::Panic { part: blame.part(), text },
+/// Delivers `item`. Returns when its effects are durable, or when it is certain that this process does not commit them.
+pub(crate) async fn run(core: &Arc<Core>, item: &Item, stop: &Shutdown) -> Disposition {
+    let Some(handler) = item.handler() else { return Disposition::Done };
+    let (mut failures, mut poison, mut blame) = (0_u32, PoisonDetector::default(), Blame::default());
+    let disposition = loop {
+        let failure = match guarded(blame.run(core, item, handler, stop)).await {
+            Ok(Ok(disposition)) => break disposition,
+            Ok(Err(error)) => CommitFailure::Store(error),
+            Err(text) => CommitFailure::Panic { part: blame.part(), text },
         };
-        failed(core, &trouble);
+        failed(core, &failure);
         failures = failures.saturating_add(1);
-        if stop.is_there() {
-            return Fate::GivenBack;
+        if stop.is_requested() {
+            return Disposition::GivenBack;
         }
-        // A handler that calls out is not called again to see whether the database gives the same statement up.
-        let at_once = blame.care == Care::Whole && trouble.counts() && core.store().check().await.is_ok();
-        if at_once || suspicion.grows(core, &trouble).await {
-            match blame.care.next(trouble.counts() || is_overdue(core, item)) {
-                Next::With(care) => blame.grow(core, item, handler, care, &trouble),
-                Next::LeftAlone => {
-                    leave_alone(core, item, &trouble);
-                    return Fate::LeftAlone;
+        // A handler with a call is not called again only to see whether the statement that the database rejected fails again.
+        let at_once = blame.fallback == Fallback::Full && failure.counts_as_attempt() && core.store().check().await.is_ok();
+        if at_once || poison.record(core, &failure).await {
+            match blame.fallback.next(failure.counts_as_attempt() || is_overdue(core, item)) {
+                NextFallback::With(fallback) => blame.grow(core, item, handler, fallback, &failure),
+                NextFallback::SetAside => {
+                    set_aside(core, item, &failure);
+                    return Disposition::SetAside;
                 }
             }
-            suspicion = Suspicion::default();
+            poison = PoisonDetector::default();
             continue;
         }
-        tracing::warn!(service = &*core.name, error = %trouble, "the database failed; waiting");
-        if stop.comes_within(core, backoff(core, &trouble, failures)).await {
-            return Fate::GivenBack;
+        tracing::warn!(service = &*core.name, error = %failure, "the database failed; waiting");
+        if stop.sleep(core, backoff(core, &failure, failures)).await {
+            return Disposition::GivenBack;
         }
     };
     if failures > 0 {
         parked::reconcile(core, std::slice::from_ref(item), stop).await;
     }
-    fate
+    disposition
 }
 
-/// What is known to be wrong with a message, and how it is run for that.
+/// The failure that a message is given, and how the message is run because of it.
 #[derive(Default)]
 struct Blame {
-    care: Care,
+    fallback: Fallback,
     failed: Option<Failed>,
     last: String,
 }
 
 impl Blame {
-    async fn run(&self, core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> Result<Fate, StoreError> {
-        match (&self.failed, self.care) {
-            (_, Care::Last) => bury(core, item, &self.last, stop).await,
+    async fn run(&self, core: &Arc<Core>, item: &Item, handler: usize, stop: &Shutdown) -> Result<Disposition, StoreError> {
+        match (&self.failed, self.fallback) {
+            (_, Fallback::DeadLetterOnly) => give_up_with_letter_only(core, item, &self.last, stop).await,
             (Some(failed), _) => match begin(core, item, core.clock.now(), stop).await? {
                 Some(begun) => write_down(core, item, handler, failed.clone(), begun, stop).await,
-                None => Ok(Fate::Done),
+                None => Ok(Disposition::Done),
             },
             (None, _) => attempt(core, item, handler, stop).await,
         }
     }
 
     fn part(&self) -> &'static str {
-        match self.care {
-            Care::Whole => "the delivery outside its handler",
-            Care::Last => "writing its dead letter",
+        match self.fallback {
+            Fallback::Full => "the delivery outside its handler",
+            Fallback::DeadLetterOnly => "writing its dead letter",
             _ => "writing down its failure",
         }
     }
 
-    /// Takes `trouble` as the failure of the message's handler; from now on it is run with `care`.
-    fn grow(&mut self, core: &Core, item: &Item, handler: usize, care: Care, trouble: &Trouble) {
-        let error = told(self.failed.as_ref().map(|failed| failed.error.as_str()), trouble);
-        self.care = care;
+    /// Records `failure` as the failure of the message's handler. From now on the message runs with `fallback`.
+    fn grow(&mut self, core: &Core, item: &Item, handler: usize, fallback: Fallback, failure: &CommitFailure) {
+        let error = told(self.failed.as_ref().map(|failed| failed.error.as_str()), failure);
+        self.fallback = fallback;
         self.last.clone_from(&error);
         let failed = match self.failed.take() {
             Some(failed) => Failed { error, ..failed },
-            None => Failed::new(core, item, handler, trouble.ended(), error),
+            None => Failed::new(core, item, handler, failure.outcome_kind(), error),
         };
-        self.failed = Some(Failed { bare: care >= Care::Bare, ..failed });
+        self.failed = Some(Failed { bare: fallback >= Fallback::WithoutSagas, ..failed });
     }
 }
 
-/// How the beginning went that the handler asked for.
+/// The result of the handler's request to begin the transaction.
 #[derive(Default)]
 enum Begun {
     #[default]
     Not,
-    /// With what is known of its sagas in that transaction, and the dead letters that the message answers.
-    Yes(Scope, Option<Replay>),
+    /// The transaction has begun. Contains the sagas that were loaded in it, and the dead letters that the message replaces.
+    Yes(Scope, Option<Replacement>),
     Duplicate,
-    /// Somebody else has settled the step that the handler is at.
+    /// The handler's step was settled in the meantime, by its compensation or by another attempt.
     Overtaken,
     Failed(StoreError),
 }
 
-async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> Result<Fate, StoreError> {
+async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Shutdown) -> Result<Disposition, StoreError> {
     let now = core.clock.now();
     let mut effects = Effects::default();
     if item.is_void(core) {
-        return Ok(Fate::Done);
+        return Ok(Disposition::Done);
     }
     if item.origin == Origin::Fresh {
         if item.again.is_none()
@@ -143,14 +144,14 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
             && !is_replay(core, item, now, stop).await?
         {
             core.handler_series[handler].duplicate.increment();
-            return Ok(Fate::Done);
+            return Ok(Disposition::Done);
         }
-        let parked = core.lot().is_parked(&item.place) || parked::is_elsewhere(core, &item.place).await?;
+        let parked = core.parked().is_parked(&item.place) || parked::is_elsewhere(core, &item.place).await?;
         if !item.is_ours(core) {
-            return Ok(Fate::Fenced);
+            return Ok(Disposition::Fenced);
         }
         if parked {
-            let Some((tx, replay)) = begin(core, item, now, stop).await? else { return Ok(Fate::Done) };
+            let Some((tx, replay)) = begin(core, item, now, stop).await? else { return Ok(Disposition::Done) };
             effects.count(&core.handler_series[handler].parked);
             let in_place = replay.is_some_and(|replay| effects.replayed(core, item, replay, true, now));
             if !in_place {
@@ -161,26 +162,37 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
     }
     let value = match decode(core, item) {
         Ok(value) => value,
-        Err(fault) => {
-            effects.count(&core.series.dead_undecodable);
-            effects.done(item);
-            effects.dead_letter(core, item, 0, "undecodable", &fault.to_string(), now);
-            return claim_and_commit(core, item, effects, now, stop).await;
-        }
+        Err(unread) => match unread.ended() {
+            Ok((ended, why)) => {
+                let failed = Failed::new(core, item, handler, ended, why);
+                return match begin(core, item, now, stop).await? {
+                    Some(begun) => write_down(core, item, handler, failed, begun, stop).await,
+                    None => Ok(Disposition::Done),
+                };
+            }
+            Err(fault) => {
+                if !effects.ignored(core, item, &fault.to_string()) {
+                    effects.count(&core.series.dead_undecodable);
+                    effects.done(item);
+                    effects.dead_letter(core, item, 0, "undecodable", &fault.to_string(), now);
+                }
+                return claim_and_commit(core, item, effects, now, stop).await;
+            }
+        },
     };
 
     item.span.begins(core);
     let mut messages = vec![(value, item.meta(core, handler, now))];
     if item.role(core).is_some() {
         match enter(core, item, handler, now, stop).await? {
-            Entered::Fate(fate) => return Ok(fate),
+            Entered::Ended(disposition) => return Ok(disposition),
             Entered::Call => {}
             Entered::Undo(record) => {
-                if let Err(fault) = saga::left_behind(core, handler, record.as_deref(), &mut messages) {
-                    let failed = Failed::new(core, item, handler, Ended::Dead, fault.to_string());
+                if let Err((ended, why)) = saga::left_behind(core, handler, record.as_ref(), &mut messages) {
+                    let failed = Failed::new(core, item, handler, ended, why);
                     return match begin(core, item, now, stop).await? {
                         Some(begun) => write_down(core, item, handler, failed, begun, stop).await,
-                        None => Ok(Fate::Done),
+                        None => Ok(Disposition::Done),
                     };
                 }
             }
@@ -209,14 +221,14 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         (Begun::Failed(error), _) => return Err(error),
         (Begun::Overtaken, returned) => {
             drop(returned);
-            effects.without_effect(core, item, Reason::Late);
+            effects.without_effect(core, item, NoEffect::Late);
             return claim_and_commit(core, item, effects, core.clock.now(), stop).await;
         }
         (Begun::Duplicate, _) => {
             core.handler_series[handler].duplicate.increment();
-            return Ok(Fate::Done);
+            return Ok(Disposition::Done);
         }
-        (Begun::Yes(..), None) => (Outcome::Retry(Fault::new(moved_away(core, handler))), None),
+        (Begun::Yes(..), None) => (Outcome::Retry(Fault::new(tx_not_returned(core, handler))), None),
         (Begun::Yes(known, answered), returned) => {
             (scope, replay) = (known, answered);
             (outcome, returned)
@@ -230,8 +242,8 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         None => (None, Vec::new()),
     };
     let judged = judge(core, item.part(core), outcome, published, now);
-    // What does not stand is rolled back now: on a database with one writer, no other transaction could begin before.
-    let kept = open.filter(|_| judged.ended == Ended::Done);
+    // A transaction that is not kept is rolled back now: on a database with one writer, the next one could not begin before.
+    let kept = open.filter(|_| judged.ended == OutcomeKind::Done);
     let (tx, scope, replay) = match kept {
         Some((tx, hooks)) => {
             effects.call(hooks);
@@ -240,13 +252,13 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         None => {
             let Some((mut tx, replay)) = begin(core, item, now, stop).await? else {
                 core.handler_series[handler].duplicate.increment();
-                return Ok(Fate::Done);
+                return Ok(Disposition::Done);
             };
             let mut scope = Scope::default();
             scope.load(core, &mut *tx, std::iter::once(item)).await?;
             let overtaken = item.role(core).is_some_and(|role| !scope.goes_on(role, item));
-            if overtaken && matches!(judged.ended, Ended::Done | Ended::Rejected) {
-                effects.without_effect(core, item, Reason::Late);
+            if overtaken && matches!(judged.ended, OutcomeKind::Done | OutcomeKind::Rejected) {
+                effects.without_effect(core, item, NoEffect::Late);
                 took_over(core, item, replay, &mut effects, now);
                 return commit(core, item, tx, effects, now).await;
             }
@@ -254,31 +266,31 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Stop) -> 
         }
     };
     effects.sagas = scope;
-    if matches!(judged.ended, Ended::Done | Ended::Rejected) {
+    if matches!(judged.ended, OutcomeKind::Done | OutcomeKind::Rejected) {
         took_over(core, item, replay, &mut effects, now);
         effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
-        effects.published(core, item, handler, judged.ended == Ended::Rejected, judged.events, now);
+        effects.published(core, item, handler, judged.ended == OutcomeKind::Rejected, judged.events, now);
         return commit(core, item, tx, effects, now).await;
     }
     write_down(core, item, handler, Failed::new(core, item, handler, judged.ended, judged.error), (tx, replay), stop).await
 }
 
-/// What becomes of a message of a saga before its handler is called.
+/// How the delivery of a saga's message continues before its handler is called.
 enum Entered {
-    /// Nothing more: this is its fate.
-    Fate(Fate),
+    /// The delivery has ended with this disposition.
+    Ended(Disposition),
     /// The handler is called.
     Call,
-    /// The compensation is called with what the step left behind.
-    Undo(Option<String>),
+    /// The compensation is called with the record that the step left behind.
+    Undo(Option<LeftBehind>),
 }
 
-/// How much longer a compensation waits for an attempt than the attempt may take: for the commit before its call, and for clocks of
-/// other processes that are ahead.
+/// The time that a compensation waits for an attempt in addition to the handler's timeout. It covers the commit before the call, and clocks
+/// of other processes that are ahead.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
-/// Asks the barrier, and writes down that an attempt begins: a compensation that comes meanwhile waits for it.
-async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, stop: &Stop) -> Result<Entered, StoreError> {
+/// Asks the barrier, and records that an attempt begins, so that a compensation that arrives during the attempt waits for it.
+async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, stop: &Shutdown) -> Result<Entered, StoreError> {
     let Some(role) = item.role(core) else { return Ok(Entered::Call) };
     let mut effects = Effects::default();
     let mut tx = stop.begin(core).await?;
@@ -289,27 +301,27 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
         Before::Wait(until) => {
             let failed = Failed::new(core, item, handler, saga::wait(until, now), saga::IN_PROGRESS.to_owned());
             if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
-                return Ok(Entered::Fate(Fate::Done));
+                return Ok(Entered::Ended(Disposition::Done));
             }
-            // It waits for another's attempt, which stays as it is.
-            let After::Park { attempts, due } = failed.after else {
-                return write_down(core, item, handler, failed, (tx, None), stop).await.map(Entered::Fate);
+            // The attempt that it waits for belongs to another message, so its record is left unchanged.
+            let AfterHandler::Park { attempts, due } = failed.after else {
+                return write_down(core, item, handler, failed, (tx, None), stop).await.map(Entered::Ended);
             };
             effects.park(item, attempts, due, &failed.error);
             effects.put_off(item, &failed.error);
-            return commit(core, item, tx, effects, now).await.map(Entered::Fate);
+            return commit(core, item, tx, effects, now).await.map(Entered::Ended);
         }
         Before::Nothing(reason) => {
             match claim(core, item, &mut *tx, now).await? {
-                Claim::Known => return Ok(Entered::Fate(Fate::Done)),
-                Claim::Replay(replay) => took_over(core, item, Some(replay), &mut effects, now),
+                Claim::Known => return Ok(Entered::Ended(Disposition::Done)),
+                Claim::Replaces(replay) => took_over(core, item, Some(replay), &mut effects, now),
                 Claim::New => {}
             }
             effects.without_effect(core, item, reason);
-            return commit(core, item, tx, effects, now).await.map(Entered::Fate);
+            return commit(core, item, tx, effects, now).await.map(Entered::Ended);
         }
     };
-    // Taken anew: the transaction may have waited for its beginning.
+    // Read the clock again: the transaction may have waited before it began.
     let begins = core.clock.now();
     effects.sagas.begin(role, item, begins.after(core.handlers[handler].options().timeout + LEASE_MARGIN), begins);
     effects.sagas.write(core, &mut *tx, now).await?;
@@ -317,15 +329,15 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
     Ok(entered)
 }
 
-/// Writes down a failure, in `tx` or, where that is lost with the handler's last words, in another.
+/// Writes the failure in the transaction of `begun`. If the `exhausted` fn loses that transaction, writes it in another one.
 async fn write_down(
     core: &Arc<Core>,
     item: &Item,
     handler: usize,
     mut failed: Failed,
-    begun: (Box<dyn StoreTx>, Option<Replay>),
-    stop: &Stop,
-) -> Result<Fate, StoreError> {
+    begun: (Box<dyn StoreTx>, Option<Replacement>),
+    stop: &Shutdown,
+) -> Result<Disposition, StoreError> {
     let now = core.clock.now();
     let mut open = Some(begun);
     while let Some((mut tx, replay)) = open.take() {
@@ -334,7 +346,7 @@ async fn write_down(
         if !failed.bare {
             effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
         }
-        match conclude(core, tx, item, handler, &failed, &mut effects, now).await? {
+        match apply_failure(core, tx, item, handler, &failed, &mut effects, now).await? {
             Ok(tx) => {
                 if failed.bare {
                     effects.sagas = Scope::default();
@@ -347,10 +359,10 @@ async fn write_down(
             }
         }
     }
-    Ok(Fate::Done)
+    Ok(Disposition::Done)
 }
 
-/// Tells what the handler did outside, `until` it began its transaction, or to its end.
+/// Exports the span of the call to another system: up to `until`, when the handler began its transaction, or until now if it never did.
 fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
     if began.is_recorded() {
         let name = core.handlers[handler].options().name;
@@ -361,7 +373,7 @@ fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, 
     }
 }
 
-/// The right to begin the transaction that the handler is given. When it did is noted in `called`.
+/// Creates the handler's right to begin the transaction. The time at which it does is stored in `called`.
 fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>, called: Arc<Mutex<Moment>>) -> Work {
     let core = core.clone();
     let trace = item.span.context.clone();
@@ -374,7 +386,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>, c
             let opened = async {
                 let mut tx = core.store().begin().await?;
                 let claim = match &arrival {
-                    Some(arrival) => answered::claim(&core, &mut *tx, arrival, now).await?,
+                    Some(arrival) => replacement::claim(&core, &mut *tx, arrival, now).await?,
                     None => Claim::New,
                 };
                 let (mut scope, mut goes_on) = (Scope::default(), true);
@@ -385,7 +397,7 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>, c
                 let replay = match claim {
                     Claim::Known => return Ok(None),
                     Claim::New => None,
-                    Claim::Replay(replay) => Some(replay),
+                    Claim::Replaces(replay) => Some(replay),
                 };
                 Ok::<_, StoreError>(Some((tx, scope, goes_on, replay)))
             };
@@ -414,37 +426,37 @@ fn work(core: &Arc<Core>, item: &Item, slot: TxSlot, begun: Arc<Mutex<Begun>>, c
     }))
 }
 
-/// Claims the message. One that was parked was claimed when it came.
+/// Claims the message. A parked message was claimed when it was first delivered.
 async fn claim(core: &Core, item: &Item, tx: &mut dyn StoreTx, now: Timestamp) -> Result<Claim, StoreError> {
     match item.origin {
-        Origin::Fresh => answered::claim(core, tx, &Arrival::of(item), now).await,
+        Origin::Fresh => replacement::claim(core, tx, &Arrival::of(item), now).await,
         Origin::Parked { .. } => Ok(Claim::New),
     }
 }
 
-/// Begins a transaction and claims the message, with the dead letters that it answers; `None` for a message that was handled before.
+/// Begins a transaction and claims the message, with the dead letters that it replaces. Returns `None` for a duplicate.
 async fn begin(
     core: &Arc<Core>,
     item: &Item,
     now: Timestamp,
-    stop: &Stop,
-) -> Result<Option<(Box<dyn StoreTx>, Option<Replay>)>, StoreError> {
+    stop: &Shutdown,
+) -> Result<Option<(Box<dyn StoreTx>, Option<Replacement>)>, StoreError> {
     let mut tx = stop.begin(core).await?;
     Ok(match claim(core, item, &mut *tx, now).await? {
         Claim::New => Some((tx, None)),
-        Claim::Replay(replay) => Some((tx, Some(replay))),
+        Claim::Replaces(replay) => Some((tx, Some(replay))),
         Claim::Known => None,
     })
 }
 
-/// Whether a message that the inbox knows answers a dead letter. Nothing is written.
-async fn is_replay(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Stop) -> Result<bool, StoreError> {
+/// Returns whether a message that the inbox contains replaces a dead letter. Writes nothing.
+async fn is_replay(core: &Arc<Core>, item: &Item, now: Timestamp, stop: &Shutdown) -> Result<bool, StoreError> {
     let mut tx = stop.begin(core).await?;
-    Ok(matches!(claim(core, item, &mut *tx, now).await?, Claim::Replay(_)))
+    Ok(matches!(claim(core, item, &mut *tx, now).await?, Claim::Replaces(_)))
 }
 
-/// `item`, which has run, answers these dead letters: what held their keys for them lets go.
-fn took_over(core: &Core, item: &Item, replay: Option<Replay>, effects: &mut Effects, now: Timestamp) {
+/// Settles the dead letters that `item`, which has run, replaces, and releases the keys that they hold.
+fn took_over(core: &Core, item: &Item, replay: Option<Replacement>, effects: &mut Effects, now: Timestamp) {
     if let Some(replay) = replay {
         effects.replayed(core, item, replay, false, now);
     }
@@ -455,14 +467,14 @@ async fn claim_and_commit(
     item: &Item,
     mut effects: Effects,
     now: Timestamp,
-    stop: &Stop,
-) -> Result<Fate, StoreError> {
+    stop: &Shutdown,
+) -> Result<Disposition, StoreError> {
     match begin(core, item, now, stop).await? {
         Some((tx, replay)) => {
             took_over(core, item, replay, &mut effects, now);
             commit(core, item, tx, effects, now).await
         }
-        None => Ok(Fate::Done),
+        None => Ok(Disposition::Done),
     }
 }
 
@@ -472,18 +484,18 @@ async fn commit(
     mut tx: Box<dyn StoreTx>,
     mut effects: Effects,
     now: Timestamp,
-) -> Result<Fate, StoreError> {
+) -> Result<Disposition, StoreError> {
     match effects.write(core, &mut *tx, now).await? {
         Written::Staged(staged) => {
-            if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
-                return Ok(Fate::Fenced);
+            if !fence::check_ownership(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
+                return Ok(Disposition::Fenced);
             }
             let commit = Commit::begin(core, std::iter::once(item));
             core.commit(tx, staged).await?;
             commit.ended(core, std::iter::once(item));
             effects.committed(core, now);
         }
-        // Somebody else has handled the parked message: nothing of this is wanted.
+        // Another process has handled the parked message, so none of these effects are committed.
         Written::Gone(_) => {
             drop(tx);
             let mut gone = Effects::default();
@@ -491,5 +503,5 @@ async fn commit(
             gone.committed(core, now);
         }
     }
-    Ok(Fate::Done)
+    Ok(Disposition::Done)
 }

@@ -1,4 +1,4 @@
-//! What a transaction writes besides the handlers' own rows, and what follows once it has committed.
+//! The rows of the framework that a transaction writes, and the actions that follow its commit.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,113 +8,123 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    answered::Replay,
     core::{Core, Staged},
     item::Item,
     metrics::HandlerSeries,
     put_off::Postponed,
+    replacement::Replacement,
     saga::{self, Scope},
     spans::{Ids, Making},
 };
 use crate::{
     engine::{
-        parking::{ParkingLot, Place},
-        saga::barrier::Reason,
+        parking::{ParkedIndex, TopicKey},
+        saga::barrier::NoEffect,
     },
     id::MessageId,
-    message::{Context, Header, Outgoing, Received, Record, TopicPartition, headers},
+    message::{Context, Header, Outgoing, Received, Record, TopicPartition, headers, listener::Listener},
     runtime::metrics::Counter,
-    store::{AfterCommit, DeadLetter, DeadLetterId, DeadLetterState, ParkedId, ParkedMessage, StoreError, StoreTx},
+    store::{AfterCommit, DeadLetter, DeadLetterId, DeadLetterState, InboxKey, ParkedId, ParkedMessage, StoreError, StoreTx},
     time::Timestamp,
 };
 
-/// The longest error text that is kept, in bytes.
+/// The longest error text that is stored, in bytes.
 const MAX_ERROR: usize = 2_000;
 
-/// Gathers what a transaction will write.
+/// Collects what a transaction will write.
 #[derive(Default)]
 pub(crate) struct Effects {
     records: Vec<Record>,
-    /// The spans of making them.
+    /// The spans of publishing the records.
     making: Making,
     parks: Vec<ParkedMessage>,
     reparks: Vec<(ParkedId, u32, Timestamp, String)>,
     unparks: Vec<ParkedId>,
     letters: Vec<DeadLetter>,
-    /// Messages that take the place of parked ones.
+    /// Messages that replace parked messages.
     replaces: Vec<(ParkedId, Received, Timestamp)>,
-    /// Parked messages that held a key for a dead letter which was answered.
-    freed: Vec<(ParkedId, Place)>,
-    /// Open dead letters that were answered.
+    /// Parked messages that held their key for a dead letter that was replaced.
+    freed: Vec<(ParkedId, TopicKey)>,
+    /// The number of open dead letters that were replaced.
     answered: usize,
-    /// What it has to do with sagas.
+    /// The changes that concern sagas.
     pub(crate) sagas: Scope,
     counts: Vec<Counter>,
-    /// What handlers want called once it has committed.
+    /// The hooks that handlers have registered for after the commit.
     hooks: AfterCommit,
-    lot: LotChanges,
-    /// Messages that are put off without an attempt being counted.
-    postponed: HashMap<Place, Postponed>,
-    /// Where messages wait that failed, or were parked, in this transaction.
-    waiting: HashSet<Place>,
+    parked: ParkedChanges,
+    /// Messages that are put off without a counted attempt.
+    postponed: HashMap<TopicKey, Postponed>,
+    /// The keys of messages that failed or were put off in this transaction. Later messages of these keys wait.
+    waiting: HashSet<TopicKey>,
 }
 
-/// What changes in the index of parked keys once the transaction has committed.
+/// Changes to the index of parked keys, applied after the commit.
 #[derive(Default)]
-struct LotChanges {
-    /// Messages that join a queue, and when the queue's head is due if it is new.
-    joined: Vec<(Place, Under, Timestamp)>,
-    /// Queues whose head ran: how many are done, and when the new head is due.
-    settled: HashMap<Place, (Under, usize, Option<Timestamp>)>,
+struct ParkedChanges {
+    /// Messages that are added to a queue, and when the head of a new queue is due.
+    joined: Vec<(TopicKey, Under, Timestamp)>,
+    /// Queues in which the head ran: the number of messages that are done, and when the new head is due.
+    settled: HashMap<TopicKey, (Under, usize, Option<Timestamp>)>,
 }
 
-/// The partition of a message and the epoch under which it was taken: the index holds nothing of another's partition.
+/// The partition of a message and the epoch under which it was received. The index contains only partitions that this process owns.
 type Under = (TopicPartition, i64);
 
-impl LotChanges {
+impl ParkedChanges {
     fn settle(&mut self, item: &Item) -> &mut (Under, usize, Option<Timestamp>) {
         self.settled.entry(item.place.clone()).or_insert_with(|| ((item.partition(), item.epoch), 0, None))
     }
 }
 
-/// What came of writing them.
+/// The result of writing the effects.
 pub(crate) enum Written {
-    /// All is written.
+    /// Everything is written.
     Staged(Staged),
-    /// Parked messages with these numbers among those taken out were handled by somebody else; nothing may be committed.
+    /// These parked messages were handled by another process. The transaction must not be committed.
     Gone(Vec<ParkedId>),
 }
 
 impl Effects {
-    /// `item` is done without its handler: a duplicate, or a type nobody wants.
+    /// Records that `item` is done without its handler: it is a duplicate, or the service does not handle its type.
     pub(crate) fn done(&mut self, item: &Item) {
         if let Some(id) = item.parked {
             self.unparks.push(id);
-            self.lot.settle(item).1 += 1;
+            self.parked.settle(item).1 += 1;
         }
     }
 
-    /// `item` was parked, and somebody else has handled it.
-    pub(crate) fn gone(&mut self, item: &Item) {
-        self.lot.settle(item).1 += 1;
+    /// If `item`, which cannot be delivered to any handler because of `why`, is from a topic of the framework, records that it is done.
+    pub(crate) fn ignored(&mut self, core: &Core, item: &Item, why: &str) -> bool {
+        let own = saga::is_own(&item.received.record.topic);
+        if own {
+            core.sagas.ignored.note(core, &item.received.record.topic, why);
+            self.done(item);
+        }
+        own
     }
 
-    /// Whether a message of `place` has failed in this transaction, so that its followers wait.
-    pub(crate) fn waits(&self, place: &Place) -> bool {
+    /// Records that `item` was parked and another process has handled it.
+    pub(crate) fn gone(&mut self, item: &Item) {
+        self.parked.settle(item).1 += 1;
+    }
+
+    /// Returns whether a message of the key `place` failed in this transaction, so that later messages of the key wait.
+    pub(crate) fn waits(&self, place: &TopicKey) -> bool {
         self.waiting.contains(place)
     }
 
-    /// Counts, once committed.
+    /// Increments `counter` after the commit.
     pub(crate) fn count(&mut self, counter: &Counter) {
         self.counts.push(counter.clone());
     }
 
-    /// Calls these hooks, once committed.
+    /// Calls `hooks` after the commit.
     pub(crate) fn call(&mut self, hooks: AfterCommit) {
         self.hooks.append(hooks);
     }
 
-    /// The handler did its work or refused, and publishes these.
+    /// Records that the handler succeeded or refused, and publishes its events.
     pub(crate) fn published(
         &mut self,
         core: &Core,
@@ -133,22 +143,22 @@ impl Effects {
         self.publish_only(core, item, events, now);
     }
 
-    /// The attempt of `item` that was begun outside a transaction has ended without a result.
+    /// Records that the attempt of `item`, which began outside a transaction, ended without a result.
     pub(crate) fn no_longer_running(&mut self, core: &Core, item: &Item, now: Timestamp) {
         if let Some(role) = item.role(core) {
             self.sagas.release(role, item, now);
         }
     }
 
-    /// The barrier let `item` have no effect.
-    pub(crate) fn without_effect(&mut self, core: &Core, item: &Item, reason: Reason) {
+    /// Records that the barrier decided that `item` has no effect.
+    pub(crate) fn without_effect(&mut self, core: &Core, item: &Item, reason: NoEffect) {
         self.done(item);
         item.span.comes_to("without_effect");
         self.sagas.see_received(core, item, Some(reason.note()));
         core.sagas.without_effect(&core.metrics, item.role(core), reason, |counter| self.count(counter));
     }
 
-    /// Publishes events that `item` led to, and says nothing of `item` itself.
+    /// Publishes events that `item` caused, without a change to `item` itself.
     pub(crate) fn publish_only(&mut self, core: &Core, item: &Item, events: Vec<(MessageId, Outgoing)>, now: Timestamp) {
         if events.is_empty() {
             return;
@@ -159,20 +169,22 @@ impl Effects {
         self.records.extend(events.into_iter().map(|(id, event)| making.record(core, &id, event, &context, now)));
     }
 
-    /// `item` waits behind a parked one of its key.
+    /// Parks `item` behind the parked messages of its key.
     pub(crate) fn park_behind(&mut self, item: &Item, now: Timestamp) {
         self.parks.push(item.to_parked(0, now, String::new()));
-        self.lot.joined.push((item.place.clone(), (item.partition(), item.epoch), now));
+        self.parked.joined.push((item.place.clone(), (item.partition(), item.epoch), now));
     }
 
-    /// `item` answers dead letters, which were settled in this transaction. Says whether it is parked in the place of a message that
-    /// held its key, where it is handled next, and before those that wait behind. `parks`: that it may be, for it has not run.
-    pub(crate) fn replayed(&mut self, core: &Core, item: &Item, replay: Replay, parks: bool, now: Timestamp) -> bool {
+    /// Records that `item` replaces dead letters, which were settled in this transaction.
+    ///
+    /// Returns whether `item` was parked in place of a message that held its key, so that it is handled before the messages behind that
+    /// one. This happens only if `parks` is true, which means that `item` has not run yet.
+    pub(crate) fn replayed(&mut self, core: &Core, item: &Item, replay: Replacement, parks: bool, now: Timestamp) -> bool {
         for letter in &replay.letters {
             tracing::info!(
                 service = &*core.name,
                 dead_letter = letter.id.as_str(),
-                topic = item.received.record.topic,
+                topic = &*core.name_in_log(&item.received.record.topic),
                 partition = item.received.partition,
                 offset = item.received.offset,
                 message_id = item.envelope.id.as_str(),
@@ -184,8 +196,8 @@ impl Effects {
         let mut parked = false;
         for (id, place) in replay.held {
             if parks && !parked && place == item.place {
-                self.replaces.push((id, item.received.clone(), now));
-                self.lot.settle(item).2 = Some(now);
+                self.replaces.push((id, item.kept(), now));
+                self.parked.settle(item).2 = Some(now);
                 parked = true;
             } else {
                 self.freed.push((id, place));
@@ -194,28 +206,38 @@ impl Effects {
         parked
     }
 
-    /// `item` failed and waits for its next attempt.
+    /// Parks `item`, which was parked for all its handlers, once for each of `listeners` instead.
+    pub(crate) fn split(&mut self, item: &Item, listeners: &[Listener], now: Timestamp) {
+        for listener in listeners {
+            let parked = item.to_parked(0, now, String::new());
+            self.parks.push(ParkedMessage { received: listener.keep(&item.received), ..parked });
+            self.parked.joined.push((item.place.clone(), (item.partition(), item.epoch), now));
+        }
+        self.done(item);
+    }
+
+    /// Parks `item` after a failure, until its next attempt.
     pub(crate) fn park(&mut self, item: &Item, attempts: u32, due: Timestamp, error: &str) {
         let error = shortened(error);
         self.waiting.insert(item.place.clone());
         match item.parked {
             Some(id) => {
                 self.reparks.push((id, attempts, due, error));
-                self.lot.settle(item).2 = Some(due);
+                self.parked.settle(item).2 = Some(due);
             }
             None => {
                 self.parks.push(item.to_parked(attempts, due, error));
-                self.lot.joined.push((item.place.clone(), (item.partition(), item.epoch), due));
+                self.parked.joined.push((item.place.clone(), (item.partition(), item.epoch), due));
             }
         }
     }
 
-    /// `item`, which is parked, is put off without an attempt being counted.
+    /// Records that `item` is put off without a counted attempt. It is parked separately.
     pub(crate) fn put_off(&mut self, item: &Item, why: &str) {
         self.postponed.insert(item.place.clone(), Postponed::of(item, why));
     }
 
-    /// `item` is given up: kept in the database, and sent to the dead letter topic as it came.
+    /// Makes `item` a dead letter: it is kept in the database, and its record is sent to the dead-letter topic.
     pub(crate) fn dead_letter(
         &mut self,
         core: &Core,
@@ -229,8 +251,8 @@ impl Effects {
         tracing::warn!(
             service = &*core.name,
             handler = item.handler().map(|handler| core.handlers[handler].options().name),
-            event = item.event_type(core),
-            topic = item.received.record.topic,
+            event = item.said_type(core),
+            topic = &*core.name_in_log(&item.received.record.topic),
             partition = item.received.partition,
             offset = item.received.offset,
             key = %item.shown_key(),
@@ -252,14 +274,21 @@ impl Effects {
         self.records.extend(saga::given_up(core, item, &id, attempts, &error, &mut self.making, now));
     }
 
-    /// `item` is given up because the framework's own part of its transaction fails: kept in the database, and nowhere else.
-    pub(crate) fn bury(&mut self, core: &Core, item: &Item, error: &str, now: Timestamp) {
-        // What of the text the database does not take is not worth the letter.
+    /// Returns whether this transaction contains a dead letter of this message for all its handlers.
+    pub(crate) fn has_letter_for_all(&self, message: &InboxKey) -> bool {
+        let of_all = self.letters.iter().filter(|letter| letter.handler().is_none());
+        of_all.filter_map(DeadLetter::known_by).any(|known_by| known_by == *message)
+    }
+
+    /// Makes `item` a dead letter only in the database, because the framework's part of its transaction fails.
+    pub(crate) fn insert_dead_letter(&mut self, core: &Core, item: &Item, error: &str, now: Timestamp) {
+        // Replace all characters but printable ASCII: the database may have rejected one of them, and the dead letter must not fail as
+        // well.
         let error = shortened(&error.replace(|of: char| of != ' ' && !of.is_ascii_graphic(), "?"));
-        let (topic, offset) = (&item.received.record.topic, item.received.offset);
+        let (topic, offset) = (core.name_in_log(&item.received.record.topic), item.received.offset);
         tracing::error!(
             service = &*core.name,
-            topic,
+            topic = &*topic,
             partition = item.received.partition,
             offset,
             error,
@@ -284,8 +313,8 @@ impl Effects {
         let id = DeadLetterId::from(core.ids.uuid(now));
         self.letters.push(DeadLetter {
             id: id.clone(),
-            received: item.received.clone(),
-            event_type: item.event_type(core),
+            received: item.kept(),
+            event_type: item.said_type(core),
             error: error.to_owned(),
             attempts,
             at: now,
@@ -295,7 +324,7 @@ impl Effects {
         id
     }
 
-    /// Writes all of it to the transaction.
+    /// Writes all effects within the transaction.
     pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<Written, StoreError> {
         if !self.unparks.is_empty() {
             let there = tx.unpark(&self.unparks).await?;
@@ -318,14 +347,14 @@ impl Effects {
             tx.park(&core.name, &self.parks).await?;
         }
         if !self.letters.is_empty() {
-            tx.bury(&core.name, &self.letters).await?;
+            tx.insert_dead_letters(&core.name, &self.letters).await?;
         }
         self.sagas.write(core, tx, now).await?;
         let hooks = std::mem::take(&mut self.hooks);
         core.stage(tx, &self.records).await.map(|staged| Written::Staged(staged.with_hooks(hooks)))
     }
 
-    /// Carries out what follows from the commit.
+    /// Applies the effects in memory, after the commit.
     pub(crate) fn committed(self, core: &Core, now: Timestamp) {
         self.counts.iter().for_each(Counter::increment);
         self.making.committed(core);
@@ -336,55 +365,55 @@ impl Effects {
         if self.answered > 0 {
             core.series.dead_open.add(-(self.answered as f64));
         }
-        for place in self.lot.settled.keys().filter(|place| !self.postponed.contains_key(*place)) {
+        for place in self.parked.settled.keys().filter(|place| !self.postponed.contains_key(*place)) {
             core.put_off.forget(place);
         }
         for (place, postponed) in self.postponed {
             core.put_off.note(core, place, postponed, now);
         }
-        let mut lot = core.lot();
-        let changed = !self.lot.joined.is_empty() || !self.lot.settled.is_empty() || !self.freed.is_empty();
-        let ours = |lot: &ParkingLot, (partition, epoch): &Under| lot.epoch(partition) == Some(*epoch);
-        for (place, under, due) in self.lot.joined {
-            if ours(&lot, &under) {
-                lot.park(place, under.0.partition, 1, due);
+        let mut parked = core.parked();
+        let changed = !self.parked.joined.is_empty() || !self.parked.settled.is_empty() || !self.freed.is_empty();
+        let ours = |parked: &ParkedIndex, (partition, epoch): &Under| parked.epoch(partition) == Some(*epoch);
+        for (place, under, due) in self.parked.joined {
+            if ours(&parked, &under) {
+                parked.park(place, under.0.partition, 1, due);
             }
         }
-        for (place, (under, done, due)) in self.lot.settled {
-            if ours(&lot, &under) {
-                lot.settled(&place, done, due, now);
+        for (place, (under, done, due)) in self.parked.settled {
+            if ours(&parked, &under) {
+                parked.settled(&place, done, due, now);
             }
         }
         for (_, place) in self.freed {
-            lot.settled(&place, 1, None, now);
+            parked.settled(&place, 1, None, now);
         }
         if changed {
-            let (keys, messages) = lot.totals();
-            drop(lot);
+            let (keys, messages) = parked.totals();
+            drop(parked);
             core.series.parked_keys.set_count(keys as u64);
             core.series.parked_messages.set_count(messages as u64);
-            core.lot_wake.notify_one();
+            core.parked_wake.notify_one();
         }
-        core.moved();
+        core.record_activity();
     }
 }
 
-/// Counts a delivery by its outcome.
-pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batch::Ended) -> &Counter {
-    use crate::engine::batch::Ended;
+/// Returns the counter of deliveries with this outcome.
+pub(crate) fn outcome_counter(series: &HandlerSeries, ended: crate::engine::batch::OutcomeKind) -> &Counter {
+    use crate::engine::batch::OutcomeKind;
     match ended {
-        Ended::Done => &series.done,
-        Ended::Rejected => &series.rejected,
-        Ended::Retry => &series.retried,
-        Ended::Later { .. } => &series.later,
-        Ended::Dead => &series.dead,
+        OutcomeKind::Done => &series.done,
+        OutcomeKind::Rejected => &series.rejected,
+        OutcomeKind::Retry => &series.retried,
+        OutcomeKind::Later { .. } => &series.later,
+        OutcomeKind::Dead => &series.dead,
     }
 }
 
 fn dead_letter_record(core: &Core, item: &Item, id: &DeadLetterId, reason: &str, error: &str, now: Timestamp) -> Record {
     let original = &*item.received.record;
     let mut record = original.clone();
-    // A copy of a letter that fails again has those of its last failure.
+    // A copy of a dead letter that fails again gets only the headers of its last failure.
     record.headers.retain(|header| !headers::DLT.contains(&header.name.as_str()));
     let binary = |name: &str, bytes: &[u8]| Header { name: name.to_owned(), value: Some(Bytes::copy_from_slice(bytes)) };
     record.headers.extend([
@@ -397,6 +426,7 @@ fn dead_letter_record(core: &Core, item: &Item, id: &DeadLetterId, reason: &str,
         Header::text(headers::DLT_MESSAGE, error),
         Header::text(headers::DLT_LETTER, id.to_string()),
     ]);
+    item.write_handler_header(&mut record);
     record.topic = core.dead_letter_topic();
     record.timestamp = now.into();
     record

@@ -1,4 +1,4 @@
-//! Whether the partitions of messages are still ours: asked in the transaction that has their effects, last before its commit.
+//! Checks that the process still owns the partitions of messages, in the transaction of their effects, as the last step before its commit.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use crate::{
     store::{StoreError, StoreTx},
 };
 
-/// How long a transaction may take to begin once the service stops.
+/// How long a transaction may wait to begin while the service stops.
 const LAST_BEGIN: Duration = Duration::from_secs(1);
 
-/// What became of a message that a task was given.
+/// What happened to a message that a task was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Disposition {
     /// Its effects are durable, or it has none.
     Done,
-    /// Another has taken its partition over: it had no effect here.
+    /// Another process has acquired its partition. It had no effect here.
     Fenced,
-    /// The service stops while the database fails: the message comes again.
+    /// The service stops while the database fails. The log delivers the message again.
     GivenBack,
-    /// It can be neither handled nor given up now: it and its key are left alone for a while.
-    LeftAlone,
+    /// It can be neither handled nor dead-lettered now. It and its key are retried later.
+    SetAside,
 }
 
-/// Partitions that others have taken over, each with the epoch under which we had it.
+/// The partitions that other processes have acquired, each with the epoch under which this process owned it.
 #[derive(Debug, Default)]
 pub(crate) struct Fenced(Vec<(TopicPartition, i64)>);
 
@@ -40,9 +40,9 @@ impl Fenced {
     }
 }
 
-/// Holds the partitions of `items` until `tx` has ended. Those that it gives back are not ours any more: nothing of them may be
-/// committed.
-pub(crate) async fn hold(
+/// Locks the ownership of the partitions of `items` until `tx` has ended. Returns the partitions that this process no longer owns: no
+/// effects of their messages may be committed.
+pub(crate) async fn check_ownership(
     core: &Core,
     tx: &mut dyn StoreTx,
     items: impl Iterator<Item = &Item>,
@@ -53,37 +53,37 @@ pub(crate) async fn hold(
             owned.push((item.partition(), item.epoch));
         }
     }
-    let stand = tx.hold(&core.name, &owned).await?;
+    let stand = tx.check_ownership(&core.name, &owned).await?;
     Ok(owned.into_iter().zip(stand).filter_map(|(owned, stands)| (!stands).then_some(owned)).collect())
 }
 
-/// Says to whoever waits for the database that the service stops.
+/// The signal that the service stops.
 #[derive(Debug, Clone)]
-pub(crate) struct Stop(watch::Receiver<bool>);
+pub(crate) struct Shutdown(watch::Receiver<bool>);
 
-impl Stop {
+impl Shutdown {
     pub(crate) fn new(stopping: watch::Receiver<bool>) -> Self {
         Self(stopping)
     }
 
-    /// Of what is ended by dropping it.
+    /// Returns a shutdown that is never requested, for a task that ends by being dropped.
     pub(crate) fn never() -> Self {
         static NEVER: std::sync::LazyLock<watch::Sender<bool>> = std::sync::LazyLock::new(|| watch::Sender::new(false));
         Self(NEVER.subscribe())
     }
 
-    /// Waits for `wait`, or until the service stops; says whether it does.
-    pub(crate) async fn comes_within(&self, core: &Core, wait: Duration) -> bool {
+    /// Waits for `wait`, or until the service stops. Returns whether it stops.
+    pub(crate) async fn sleep(&self, core: &Core, wait: Duration) -> bool {
         tokio::select! {
-            () = self.comes() => true,
+            () = self.requested() => true,
             () = core.clock.sleep(wait) => false,
         }
     }
 
-    /// Begins a transaction. A service that stops waits no longer than it has to.
+    /// Begins a transaction. While the service stops, the wait for it is limited to one second.
     pub(crate) async fn begin(&self, core: &Core) -> Result<Box<dyn StoreTx>, StoreError> {
         let late = async {
-            self.comes().await;
+            self.requested().await;
             tokio::time::sleep(LAST_BEGIN).await;
         };
         tokio::select! {
@@ -93,13 +93,13 @@ impl Stop {
         }
     }
 
-    /// Whether the service stops.
-    pub(crate) fn is_there(&self) -> bool {
+    /// Returns whether the service stops.
+    pub(crate) fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Ends when the service stops, and when whoever would say so is gone.
-    pub(crate) async fn comes(&self) {
+    /// Waits until the service stops, or until the sender of the signal has been dropped.
+    pub(crate) async fn requested(&self) {
         let _ = self.0.clone().wait_for(|stopping| *stopping).await;
     }
 }

@@ -1,47 +1,54 @@
-//! Records that are missing where a partition should be read on.
+//! Gaps: records that are missing in the log at the offset where a partition should continue.
 
 use std::{fmt, sync::Arc};
 
+use super::core::Core;
 use crate::message::TopicPartition;
 
-/// Why the record that is next is not there.
+/// Why the next record does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It was removed, as by retention.
+    /// The record was removed, for example by retention.
     Removed,
-    /// The log ends before it.
+    /// The log ends before this offset.
     Cut,
-    /// The topic was deleted and created again, and is this log now.
+    /// The topic was deleted and created again. Contains the identity of the new log.
     Recreated(Arc<str>),
 }
 
-/// The log does not have the record that is next.
+/// The log does not have the next record of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) partition: TopicPartition,
     /// The next offset to read.
     pub(crate) wanted: i64,
-    /// The oldest offset in the log; of a topic that was made anew, its first.
+    /// The oldest offset in the log, or 0 for a recreated topic.
     pub(crate) oldest: i64,
-    /// The offset of the next record to be written, where that is known.
+    /// The offset that the next produced record gets, where it is known.
     pub(crate) end: i64,
     pub(crate) cause: Cause,
 }
 
 impl Gap {
-    /// One that the subscription tells.
+    /// Creates a gap that the subscription has reported.
     pub(crate) fn told(partition: TopicPartition, wanted: i64, oldest: i64, end: i64) -> Self {
         let cause = if wanted < oldest { Cause::Removed } else { Cause::Cut };
         Self { partition, wanted, oldest, end, cause }
     }
 
-    /// The topic is `log` now, and `wanted` an offset of the one before. It is read from its first offset: what of it is gone already is
-    /// a gap of its own.
+    /// Creates the gap of a recreated topic: `log` is its new identity, and `wanted` is an offset of the old one. The partition continues
+    /// at offset 0. If the new log has already removed records, they are another gap.
     pub(crate) fn recreated(partition: TopicPartition, wanted: i64, log: Arc<str>) -> Self {
         Self { partition, wanted, oldest: 0, end: 0, cause: Cause::Recreated(log) }
     }
 
-    /// How many records are passed over by going on from the oldest. Of another log it is none that is known of.
+    /// Returns the gap with the topic's name in the log, for messages to operators.
+    pub(crate) fn in_log(&self, core: &Core) -> Self {
+        Self { partition: core.partition_in_log(&self.partition), ..self.clone() }
+    }
+
+    /// Returns the number of records that are skipped by continuing at the oldest one. It is 0 if the log ends early or the topic was
+    /// recreated, because the number is unknown.
     pub(crate) fn skipped(&self) -> u64 {
         match self.cause {
             Cause::Removed => u64::try_from(self.oldest - self.wanted).unwrap_or(0),
@@ -67,8 +74,8 @@ impl fmt::Display for Gap {
             ),
             Cause::Recreated(_) => write!(
                 f,
-                "{partition}: the topic was deleted and created again, and is another log now: record {wanted} of the one before was \
-                 next, and what of it was not read is lost; to read the new one from its oldest record, start the service with the \
+                "{partition}: the topic was deleted and created again, or the deployment calls another one so, and is another log now: \
+                 record {wanted} of the one before was next, and what of it was not read is lost; to read the new one from its oldest record, start the service with the \
                  setting `on_gap = \"oldest\"`"
             ),
         }

@@ -1,8 +1,10 @@
-//! Health of a service: named checks, run side by side, each with a time limit, so that an answer comes whatever is broken.
+//! Health of a service: named checks that run concurrently, each with a time limit, so that there is always an answer in time.
 //!
-//! Three questions are answered apart. *Live*: does the process still run its tasks; asking is the check. *Ready*: can it take
-//! work; the needed checks decide ([`Health::check`]). *Health*: everything, with what is only worth knowing
-//! ([`Health::watch`]), such as lag or parked keys.
+//! There are three questions. *Live*: does the process still run its tasks? An answer is enough. *Ready*: can the service take work? The
+//! required checks decide ([`Health::check`]). *Health*: all checks, including those that are only informative ([`Health::watch`]), such as
+//! the lag or the parked keys.
+//!
+//! Anybody can ask, as often as they like, so a check that queries something runs at most once a second: all callers share its result.
 //!
 //! ```
 //! # use saga_core::runtime::health::{CheckResult, Health, Status};
@@ -19,67 +21,73 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared as SharedFuture, join_all},
+};
 use serde::Serialize;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
-/// How long a check may take. Short of two seconds, in which the whole answer is promised.
+/// The time limit of a check. It is below the two seconds in which the whole report is promised.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How something is doing. Ordered from good to bad.
+/// How long all callers share the result of a run, from its begin.
+const SHARED: Duration = Duration::from_secs(1);
+
+/// The status of a check or of a service, ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = HealthStatus))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
-    /// As it should.
+    /// Works normally.
     Up,
-    /// Working, and somebody should look.
+    /// Works, but needs attention.
     Degraded,
-    /// Not working.
+    /// Does not work.
     Down,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = HealthCheck))]
 #[non_exhaustive]
 pub struct CheckResult {
-    /// How it is doing.
+    /// The status.
     pub status: Status,
-    /// Why, in a sentence; no secrets, it is shown to whoever asks.
+    /// The reason, as a sentence. The routes show it to operators only; still it must not contain secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub detail: Option<String>,
-    /// Numbers and names that belong to it.
+    /// Additional values.
     #[serde(flatten)]
     pub values: BTreeMap<String, serde_json::Value>,
 }
 
 impl CheckResult {
-    /// As it should be.
+    /// Creates a result with [`Status::Up`].
     pub fn up() -> Self {
         Self { status: Status::Up, detail: None, values: BTreeMap::new() }
     }
 
-    /// Working, and somebody should look, for this reason.
+    /// Creates a result with [`Status::Degraded`] and the reason.
     pub fn degraded(detail: impl Into<String>) -> Self {
         Self { status: Status::Degraded, detail: Some(detail.into()), values: BTreeMap::new() }
     }
 
-    /// Not working, for this reason.
+    /// Creates a result with [`Status::Down`] and the reason.
     pub fn down(detail: impl Into<String>) -> Self {
         Self { status: Status::Down, detail: Some(detail.into()), values: BTreeMap::new() }
     }
 
-    /// Adds a value that belongs to it. `status` and `detail` are taken.
+    /// Adds a value. The names `status` and `detail` are reserved.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
         let name = name.into();
@@ -89,22 +97,40 @@ impl CheckResult {
     }
 }
 
-/// The answer: the worst of the checks, and each of them.
+/// The health of a service: its overall status and each check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HealthReport {
-    /// The worst status of all checks, where a check that is only watched counts as [`Status::Degraded`] at most.
+    /// The worst status of all checks. A check added with [`Health::watch`] counts as [`Status::Degraded`] at most.
     pub status: Status,
-    /// The checks, by name.
+    /// The results, by the name of the check.
     pub checks: BTreeMap<String, CheckResult>,
+}
+
+impl HealthReport {
+    /// Returns what a caller who is no operator sees: the names of the checks, each with its status.
+    #[cfg(feature = "http")]
+    pub(crate) fn without_details(mut self) -> Self {
+        for check in self.checks.values_mut() {
+            (check.detail, check.values) = (None, BTreeMap::new());
+        }
+        self
+    }
 }
 
 #[derive(Clone)]
 struct Check {
     needed: bool,
     run: Arc<dyn Fn() -> BoxFuture<'static, CheckResult> + Send + Sync>,
+    /// The latest run, with the time at which it began; `None` for a check that runs for each caller.
+    latest: Option<Arc<Mutex<Latest>>>,
 }
+
+type Latest = Option<(Instant, Run)>;
+
+/// A run of a check. Every caller gets its result.
+type Run = SharedFuture<BoxFuture<'static, CheckResult>>;
 
 #[derive(Default)]
 struct Shared {
@@ -112,45 +138,69 @@ struct Shared {
     stopping: AtomicBool,
 }
 
-/// The checks of a service. Cheap to clone; clones share the checks.
+/// The checks of a service. It is cheap to clone, and clones share the checks.
 #[derive(Clone, Default)]
 pub struct Health(Arc<Shared>);
 
 impl Health {
-    /// No checks yet: healthy.
+    /// Creates a health without checks. Its status is [`Status::Up`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a check without which the service cannot take work; replaces the one of the same name. It is given up, and counts
-    /// as [`Status::Down`], after 1.5 seconds, and when it panics.
+    /// Adds a required check: while it is [`Status::Down`], the service is not ready. It replaces a check of the same name. A check that
+    /// takes longer than 1.5 seconds or panics counts as [`Status::Down`].
+    ///
+    /// All callers share its result for one second, and it never runs twice at the same time.
     pub fn check<F>(&self, name: impl Into<String>, check: F)
     where
         F: Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static,
     {
-        self.insert(name.into(), Check { needed: true, run: Arc::new(check) });
+        self.insert(name.into(), Check { needed: true, run: Arc::new(check), latest: Some(Arc::default()) });
     }
 
-    /// Adds something worth knowing, which does not decide whether the service can take work; replaces what has the same name.
-    /// The same limits apply.
+    /// Adds an informative check, which does not affect whether the service is ready. It replaces a check of the same name. The time limit
+    /// and the sharing are the same.
     pub fn watch<F>(&self, name: impl Into<String>, check: F)
     where
         F: Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static,
     {
-        self.insert(name.into(), Check { needed: false, run: Arc::new(check) });
+        self.insert(name.into(), Check { needed: false, run: Arc::new(check), latest: Some(Arc::default()) });
     }
 
-    /// From now on the service is not ready, because it is stopping.
+    /// Like [`check`](Self::check), for a check that only looks at memory. It runs for each caller.
+    pub(crate) fn check_memory<F>(&self, name: impl Into<String>, check: F)
+    where
+        F: Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static,
+    {
+        self.insert(name.into(), Check { needed: true, run: Arc::new(check), latest: None });
+    }
+
+    /// Like [`watch`](Self::watch), for a check that only looks at memory. It runs for each caller.
+    pub(crate) fn watch_memory<F>(&self, name: impl Into<String>, check: F)
+    where
+        F: Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static,
+    {
+        self.insert(name.into(), Check { needed: false, run: Arc::new(check), latest: None });
+    }
+
+    /// Returns whether the service is stopping.
+    #[cfg(feature = "sql")]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
+    }
+
+    /// Marks the service as stopping: from now on it is not ready.
     pub fn set_stopping(&self) {
         self.0.stopping.store(true, Ordering::Release);
     }
 
-    /// Whether the service can take work: the needed checks. Answers within two seconds.
+    /// Returns the results of the required checks, which decide whether the service can take work. Returns within two seconds.
     pub async fn ready(&self) -> HealthReport {
         self.run(|check| check.needed).await
     }
 
-    /// All checks. Answers within two seconds.
+    /// Returns the results of all checks. Returns within two seconds.
     pub async fn report(&self) -> HealthReport {
         self.run(|_| true).await
     }
@@ -165,7 +215,7 @@ impl Health {
             checks.iter().filter(|(_, check)| wanted(check)).map(|(name, check)| (name.clone(), check.clone())).collect()
         };
         let results = join_all(checks.into_iter().map(async |(name, check)| {
-            let result = bounded(&check).await;
+            let result = check.result().await;
             (name, check.needed, result)
         }))
         .await;
@@ -190,22 +240,52 @@ impl fmt::Debug for Health {
     }
 }
 
-/// Runs a check as a task of its own, so that one that panics is only a failed check. The task is aborted when its time is
-/// over, and when nobody waits for the answer any more.
-async fn bounded(check: &Check) -> CheckResult {
-    let run = check.run.clone();
+impl Check {
+    async fn result(&self) -> CheckResult {
+        match &self.latest {
+            Some(latest) => {
+                let run = self.shared(&mut latest.lock().unwrap_or_else(PoisonError::into_inner));
+                run.await
+            }
+            None => bounded(self.run.clone()).await,
+        }
+    }
+
+    /// Returns the latest run if it has not ended or is recent enough, else begins one. Its task continues when callers stop waiting, so
+    /// that requests that are given up at once do not make it run more often.
+    fn shared(&self, latest: &mut Option<(Instant, Run)>) -> Run {
+        let now = Instant::now();
+        if let Some((began, run)) = latest.as_ref()
+            && (run.peek().is_none() || now.duration_since(*began) < SHARED)
+        {
+            return run.clone();
+        }
+        let task = tokio::spawn(bounded(self.run.clone()));
+        let run = async move { task.await.unwrap_or_else(|_| broken()) }.boxed().shared();
+        *latest = Some((now, run.clone()));
+        run
+    }
+}
+
+/// Runs a check as a separate task, so that a panic only fails the check. The task is aborted at the time limit, and when the caller stops
+/// waiting.
+async fn bounded(run: Arc<dyn Fn() -> BoxFuture<'static, CheckResult> + Send + Sync>) -> CheckResult {
     let mut task = JoinSet::new();
     task.spawn(async move { run().await });
     match tokio::time::timeout(CHECK_TIMEOUT, task.join_next()).await {
         Ok(Some(Ok(result))) => result,
-        Ok(_) => CheckResult::down("the check itself failed"),
+        Ok(_) => broken(),
         Err(_) => CheckResult::down(format!("no answer within {} ms", CHECK_TIMEOUT.as_millis())),
     }
 }
 
+fn broken() -> CheckResult {
+    CheckResult::down("the check itself failed")
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, sync::atomic::AtomicUsize};
 
     use super::*;
 
@@ -265,6 +345,62 @@ mod tests {
         let report = health.report().await;
         assert_eq!(report.checks["broken"], CheckResult::down("the check itself failed"));
         assert_eq!(report.checks["sound"].status, Status::Up);
+    }
+
+    /// Adds a check that takes `takes`. Returns how often it ran.
+    fn counted(health: &Health, takes: Duration) -> Arc<AtomicUsize> {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counter = runs.clone();
+        health.check("database", move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move {
+                tokio::time::sleep(takes).await;
+                CheckResult::up()
+            })
+        });
+        runs
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_share_a_run_for_a_second() {
+        let health = Health::new();
+        let runs = counted(&health, Duration::from_millis(300));
+        let asked = async |times: usize| {
+            let reports = join_all((0..times).map(async |_| health.ready().await)).await;
+            assert!(reports.iter().all(|report| report.checks["database"] == CheckResult::up()));
+            runs.load(Ordering::SeqCst)
+        };
+        assert_eq!(asked(300).await, 1, "side by side");
+        assert_eq!(asked(300).await, 1, "within the second");
+        assert_eq!(health.report().await.status, Status::Up);
+        assert_eq!(runs.load(Ordering::SeqCst), 1, "another question");
+        tokio::time::advance(SHARED).await;
+        assert_eq!(asked(300).await, 2, "after it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_go_away_do_not_make_a_check_run_more_often() {
+        let health = Health::new();
+        // It takes longer than its result is shared.
+        let runs = counted(&health, Duration::from_millis(1_400));
+        for _ in 0..13 {
+            let given_up = tokio::time::timeout(Duration::from_millis(100), health.ready()).await;
+            assert!(given_up.is_err());
+        }
+        assert_eq!(health.ready().await.status, Status::Up);
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_is_looked_at_each_time() {
+        let (health, runs) = (Health::new(), Arc::new(AtomicUsize::new(0)));
+        let counter = runs.clone();
+        health.check_memory("conditions", move || {
+            let run = counter.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async move { if run == 0 { CheckResult::up() } else { CheckResult::down("gone") } })
+        });
+        assert_eq!(health.ready().await.status, Status::Up);
+        assert_eq!(health.ready().await.status, Status::Down);
     }
 
     #[tokio::test]

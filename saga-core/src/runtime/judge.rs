@@ -1,4 +1,4 @@
-//! From a handler's outcome to what is written: publish, park, or give up.
+//! Decides what the outcome of a handler leads to: events, another attempt, or a dead letter.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{
     spans::Ids,
 };
 use crate::{
-    engine::batch::{After, Ended, after, bounded},
+    engine::batch::{AfterHandler, OutcomeKind, after_handler, limit_put_off},
     engine::parking::HELD,
     failure::Fault,
     handler::{AfterDeadLetter, Invocation, Outcome},
@@ -23,21 +23,21 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long a message waits whose handler met a database that cannot be used, in milliseconds.
+/// How long a message is put off when its handler could not use a database, in milliseconds.
 const OUTAGE_MS: u64 = 1_000;
-/// The same where another transaction was first.
+/// The same, when the transaction lost a conflict with another one.
 const CONTENTION_MS: u64 = 50;
 
-/// What a call came to.
+/// The evaluated result of a call.
 pub(crate) struct Judged {
-    pub(crate) ended: Ended,
+    pub(crate) ended: OutcomeKind,
     pub(crate) events: Vec<(MessageId, Outgoing)>,
     pub(crate) error: String,
 }
 
-/// Weighs `outcome`. `published` was published on the transaction during the call.
+/// Evaluates `outcome`. `published` are the events that were published in the transaction during the call.
 ///
-/// A database that is unavailable is no fault of the message: it is put off, and no attempt is counted.
+/// An unavailable database is not a failure of the message: the message is put off, and no attempt is counted.
 pub(crate) fn judge(
     core: &Core,
     part: Option<Part<'_>>,
@@ -53,21 +53,21 @@ pub(crate) fn judge(
     let (events, error) = match outcome {
         Outcome::Done(returned) => (published.into_iter().chain(named(returned)).collect(), String::new()),
         Outcome::Rejected(refusal) => (named(refusal).collect(), String::new()),
-        Outcome::Retry(fault) if no_fault_of_the_message(&fault) => {
+        Outcome::Retry(fault) if is_outage(&fault) => {
             let contended = contention(fault.error()).is_some();
-            let ended = Ended::Later { after_ms: if contended { CONTENTION_MS } else { OUTAGE_MS } };
+            let ended = OutcomeKind::Later { after_ms: if contended { CONTENTION_MS } else { OUTAGE_MS } };
             return Judged { ended, events: Vec::new(), error: fault.to_string() };
         }
         Outcome::Retry(fault) | Outcome::Dead(fault) => (Vec::new(), fault.to_string()),
         Outcome::Later(after) => (Vec::new(), format!("put off by its handler for {after:?}")),
     };
-    match oversized(core, &events).or_else(|| part.and_then(|part| part.astray(&events))) {
-        Some(error) => Judged { ended: Ended::Dead, events: Vec::new(), error },
+    match oversized(core, &events).or_else(|| part.and_then(|part| part.wrong_key_event(&events))) {
+        Some(error) => Judged { ended: OutcomeKind::Dead, events: Vec::new(), error },
         None => Judged { ended, events, error },
     }
 }
 
-/// The instance that a handler has a part in.
+/// The saga instance that a handler takes part in.
 #[derive(Clone, Copy)]
 pub(crate) struct Part<'p> {
     pub(crate) saga: &'p Definition,
@@ -75,8 +75,8 @@ pub(crate) struct Part<'p> {
 }
 
 impl Part<'_> {
-    /// What is wrong with an event of the flow that is published under another instance's key.
-    pub(crate) fn astray(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
+    /// Returns an error if an event of the saga is published with the key of another instance.
+    pub(crate) fn wrong_key_event(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
         let of_flow = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
         let event = of_flow.into_iter().find(|event| event.key != self.id)?;
         Some(format!(
@@ -86,12 +86,12 @@ impl Part<'_> {
     }
 }
 
-/// Whether the handler only met a database that cannot be used now. That burns no attempt.
-fn no_fault_of_the_message(fault: &Fault) -> bool {
+/// Returns whether the handler failed only because a database cannot be used now. Such a failure counts no attempt.
+fn is_outage(fault: &Fault) -> bool {
     fault.error().downcast_ref().is_some_and(|unavailable: &Unavailable| unavailable.outage) || is_unavailable(fault.error())
 }
 
-/// What is wrong with an event too large to be published.
+/// Returns an error if an event is too large to be published.
 pub(crate) fn oversized(core: &Core, events: &[(MessageId, Outgoing)]) -> Option<String> {
     let limit = core.settings.max_record_bytes;
     let (_, event) = events.iter().find(|(_, event)| event.value.len() > limit)?;
@@ -108,8 +108,8 @@ macro_rules! say {
         tracing::$level!(
             service = &*$core.name,
             handler = $core.handlers[$handler].options().name,
-            event = $item.event_type($core),
-            topic = $item.received.record.topic,
+            event = $item.said_type($core),
+            topic = &*$core.name_in_log(&$item.received.record.topic),
             partition = $item.received.partition,
             offset = $item.received.offset,
             key = %$item.shown_key(),
@@ -126,25 +126,26 @@ macro_rules! say {
     };
 }
 
-/// A handler's failure that stands: what follows was decided.
+/// The failure of a delivery, and the decision about what follows.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
-    pub(crate) ended: Ended,
-    pub(crate) after: After,
+    pub(crate) ended: OutcomeKind,
+    pub(crate) after: AfterHandler,
     pub(crate) error: String,
-    /// Its `exhausted` fn has failed, in a way that took the transaction down, and is not called again now.
+    /// The error of its `exhausted` fn, which failed and lost the transaction. It is not called again in this delivery.
     pub(crate) last_words: Option<String>,
-    /// What follows is written without what is kept of flows, and without its `exhausted` fn.
+    /// Whether the consequences are written without the rows of sagas, and without a call of the `exhausted` fn.
     pub(crate) bare: bool,
 }
 
 impl Failed {
-    pub(crate) fn new(core: &Core, item: &Item, handler: usize, ended: Ended, error: String) -> Self {
-        // From the failure, not from the transaction's beginning: a handler that ran into its timeout has to wait too.
+    pub(crate) fn new(core: &Core, item: &Item, handler: usize, ended: OutcomeKind, error: String) -> Self {
+        // The next attempt is counted from the failure, not from the start of the transaction, so that a handler that timed out waits as
+        // well.
         let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
         let (waited, limit) = (now.since(item.seen), core.settings.put_off_limit());
-        let (put_off, ended) = (ended, bounded(ended, waited, limit));
+        let (put_off, ended) = (ended, limit_put_off(ended, waited, limit));
         let error = match put_off == ended {
             true => error,
             false => format!(
@@ -153,30 +154,33 @@ impl Failed {
                 limit.as_secs()
             ),
         };
-        let after = after(ended, item.origin.attempts(), policy, now, core.ids.fraction());
+        let after = after_handler(ended, item.origin.attempts(), policy, now, core.ids.fraction());
         match ended {
-            Ended::Later { .. } => item.span.comes_to("put_off"),
-            Ended::Dead => item.span.fails("dead", "dead", &error),
+            OutcomeKind::Later { .. } => item.span.comes_to("put_off"),
+            OutcomeKind::Dead => item.span.fails("dead", "dead", &error),
             _ => item.span.fails("retry", "retry", &error),
         }
         match (ended, after) {
-            // Everyday business, and as often as there are messages: an open breaker, a database that is away.
-            (Ended::Later { .. }, After::Park { attempts, due }) => {
+            // DEBUG, because this is normal and can happen for every message, for example while a circuit breaker is open or a database is
+            // down.
+            (OutcomeKind::Later { .. }, AfterHandler::Park { attempts, due }) => {
                 say!(debug, core, item, handler, attempts, due, error, "put off")
             }
-            // Once is nothing: another attempt mends most failures.
-            (_, After::Park { attempts: 1, due }) => say!(info, core, item, handler, 1, due, error, "delivery failed"),
-            (_, After::Park { attempts, due }) => say!(warn, core, item, handler, attempts, due, error, "delivery failed"),
-            // The line of the dead letter has the error.
-            (_, After::DeadLetter { .. } | After::Publish) => {}
+            // INFO, because the second attempt usually succeeds.
+            (_, AfterHandler::Park { attempts: 1, due }) => say!(info, core, item, handler, 1, due, error, "delivery failed"),
+            (_, AfterHandler::Park { attempts, due }) => say!(warn, core, item, handler, attempts, due, error, "delivery failed"),
+            // The error is in the log line of the dead letter.
+            (_, AfterHandler::DeadLetter { .. } | AfterHandler::Publish) => {}
         }
         Self { ended, after, error, last_words: None, bare: false }
     }
 }
 
-/// Adds to `effects` what follows from a failure; a message that is given up is first shown to its `exhausted` fn, in `tx`. `Err`
-/// says that `tx` is gone with the fn: the caller begins anew and passes this as [`Failed::last_words`].
-pub(crate) async fn conclude(
+/// Adds the consequences of a failure to `effects`. Before a message becomes a dead letter, its `exhausted` fn is called in `tx`.
+///
+/// Returns the inner `Err` if that call lost the transaction. The caller then begins another one and passes the error as
+/// [`Failed::last_words`].
+pub(crate) async fn apply_failure(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
     item: &Item,
@@ -186,33 +190,33 @@ pub(crate) async fn conclude(
     now: Timestamp,
 ) -> Result<Result<Box<dyn StoreTx>, String>, StoreError> {
     effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
-    // That the event was published is known, whatever its handler makes of it here, and when. What failed before was seen then.
+    // The event was published, whether or not this service can handle it, so the tracker records it at the first attempt.
     if item.origin.attempts() == 0 {
         effects.sagas.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
     }
     let attempts = match failed.after {
-        After::Park { attempts, due } => {
+        AfterHandler::Park { attempts, due } => {
             effects.park(item, attempts, due, &failed.error);
-            if matches!(failed.ended, Ended::Later { .. }) {
+            if matches!(failed.ended, OutcomeKind::Later { .. }) {
                 effects.put_off(item, &failed.error);
             }
             effects.no_longer_running(core, item, now);
             return Ok(Ok(tx));
         }
-        After::Publish => return Ok(Ok(tx)),
-        After::DeadLetter { attempts } => attempts,
+        AfterHandler::Publish => return Ok(Ok(tx)),
+        AfterHandler::DeadLetter { attempts } => attempts,
     };
     let (tx, last_words) = match &failed.last_words {
         _ if failed.bare => (tx, Words::none()),
         Some(error) => (tx, Words::Failed(error.clone())),
-        None => match last_words(core, tx, item, handler, failed, now).await? {
+        None => match run_exhausted(core, tx, item, handler, failed, now).await? {
             Ok(said) => said,
             Err(error) => return Ok(Err(error)),
         },
     };
     match last_words {
         Words::Failed(error) => {
-            // The message is not given up before its `exhausted` fn has done its work.
+            // The message does not become a dead letter before its `exhausted` fn has succeeded.
             let policy = &core.handlers[handler].options().retry;
             let error = format!("{}; then its `exhausted` fn failed: {error}", failed.error);
             let due = core.clock.now().after(policy.longest);
@@ -223,7 +227,7 @@ pub(crate) async fn conclude(
             effects.call(hooks);
             effects.no_longer_running(core, item, now);
             let (series, reason) = match failed.ended {
-                Ended::Dead => (&core.series.dead_by_handler, "handler"),
+                OutcomeKind::Dead => (&core.series.dead_by_handler, "handler"),
                 _ => (&core.series.dead_exhausted, "exhausted"),
             };
             effects.count(series);
@@ -243,9 +247,9 @@ pub(crate) async fn conclude(
     Ok(Ok(tx))
 }
 
-/// What an `exhausted` fn came to.
+/// The result of an `exhausted` fn.
 enum Words {
-    /// It published these; or it can never succeed, for this reason, and the message is given up without it.
+    /// It published these events. Or it can never succeed, for this reason, and the message becomes a dead letter without its events.
     Said { events: Vec<(MessageId, Outgoing)>, error: String, hooks: AfterCommit },
     /// It failed, for this reason.
     Failed(String),
@@ -256,17 +260,17 @@ impl Words {
         Self::without(String::new())
     }
 
-    /// It never says anything, for this reason.
+    /// The `exhausted` fn publishes nothing, for this reason.
     fn without(error: String) -> Self {
         Self::Said { events: Vec::new(), error, hooks: AfterCommit::default() }
     }
 }
 
-/// The transaction after an `exhausted` fn, and what that fn came to.
+/// The transaction after an `exhausted` fn, and the result of the fn.
 type LastWords = (Box<dyn StoreTx>, Words);
 
-/// Calls the handler's `exhausted` fn, if it has one. `Err` says why there is no transaction any more.
-async fn last_words(
+/// Calls the handler's `exhausted` fn, if it has one. Returns the inner `Err`, with the reason, if the transaction is lost.
+async fn run_exhausted(
     core: &Arc<Core>,
     tx: Box<dyn StoreTx>,
     item: &Item,
@@ -287,14 +291,14 @@ async fn last_words(
         service: Some(Box::new(ServiceHandle::within_a_transaction(core))),
     };
     let Called { outcome, timed_out, .. } = call(core, item, &[], handler, function, invocation).await;
-    let Some(mut returned) = slot.take() else { return Ok(Err(moved_away(core, handler))) };
+    let Some(mut returned) = slot.take() else { return Ok(Err(tx_not_returned(core, handler))) };
     let judged = judge(core, item.part(core), outcome, returned.published, now);
     match judged.ended {
-        Ended::Done => {
+        OutcomeKind::Done => {
             let said = Words::Said { events: judged.events, error: String::new(), hooks: returned.after_commit };
             Ok(Ok((returned.tx, said)))
         }
-        // It may be in the middle of a statement, which only dropping the transaction breaks off.
+        // The call may be in the middle of a statement, and only dropping the transaction cancels that.
         _ if timed_out && returned.touched => Ok(Err(judged.error)),
         _ => {
             if returned.touched {
@@ -302,8 +306,8 @@ async fn last_words(
             }
             let error = if judged.error.is_empty() { "it refused".to_owned() } else { judged.error };
             let words = match judged.ended {
-                // What can never be said is not waited for: the message would be tried for ever.
-                Ended::Dead => Words::without(format!("; and its `exhausted` fn can never succeed: {error}")),
+                // Do not wait for a fn that can never succeed: the message would be retried forever.
+                OutcomeKind::Dead => Words::without(format!("; and its `exhausted` fn can never succeed: {error}")),
                 _ => Words::Failed(error),
             };
             Ok(Ok((returned.tx, words)))
@@ -311,8 +315,8 @@ async fn last_words(
     }
 }
 
-/// The message for a handler whose `Tx` did not come back.
-pub(crate) fn moved_away(core: &Core, handler: usize) -> String {
+/// Returns the error of a handler that did not return its `Tx`.
+pub(crate) fn tx_not_returned(core: &Core, handler: usize) -> String {
     format!(
         "handler `{}` returned while its `Tx` is still in use elsewhere: do not move it into a task",
         core.handlers[handler].options().name

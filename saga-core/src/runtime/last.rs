@@ -1,5 +1,5 @@
-//! What is done with a message that cannot be run: its dead letter with nothing beside it, and when not even that can be written, it is
-//! left alone for a while.
+//! The last resorts for a message that cannot be handled: only its dead letter is written, or, if even that fails, the message is retried
+//! later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,41 +7,42 @@ use super::{
     conditions::Severity,
     core::Core,
     effects::{Effects, Written},
-    fence::{self, Fate, Stop},
+    fence::{self, Disposition, Shutdown},
+    inbox,
     item::Item,
     panics::{Panics, Task, guarded},
+    poison::CommitFailure,
     spans::Commit,
-    suspicion::Trouble,
 };
 use crate::{engine::batch::Origin, store::StoreError};
 
-/// A message that cannot be run, nor given up.
+/// The condition of a message that can be neither handled nor dead-lettered.
 pub(crate) const MESSAGE_STUCK: &str = "message_stuck";
 
-/// Takes note of `trouble` that a transaction came to.
-pub(crate) fn failed(core: &Core, trouble: &Trouble) {
-    match trouble {
-        Trouble::Store(error) => core.store_failed(error),
-        Trouble::Panic { .. } => Panics::note(core, "delivery", Task::Helping, &trouble.to_string()),
+/// Records `failure`, with which a transaction ended.
+pub(crate) fn failed(core: &Core, failure: &CommitFailure) {
+    match failure {
+        CommitFailure::Store(error) => core.store_failed(error),
+        CommitFailure::Panic { .. } => Panics::note(core, "delivery", Task::Helping, &failure.to_string()),
     }
 }
 
-/// How long to wait after `trouble`, the `failures`-th in a row.
-pub(crate) fn backoff(core: &Core, trouble: &Trouble, failures: u32) -> Duration {
-    match trouble {
-        Trouble::Store(error) => core.store_backoff(error, failures),
-        Trouble::Panic { .. } => core.outage_backoff(failures),
+/// Returns the wait after `failure`, the `failures`-th consecutive one.
+pub(crate) fn backoff(core: &Core, failure: &CommitFailure, failures: u32) -> Duration {
+    match failure {
+        CommitFailure::Store(error) => core.store_backoff(error, failures),
+        CommitFailure::Panic { .. } => core.outage_backoff(failures),
     }
 }
 
-/// Whether `item` has been here for longer than anything is put off.
+/// Returns whether the service first saw `item` longer ago than the limit for putting messages off.
 pub(crate) fn is_overdue(core: &Core, item: &Item) -> bool {
     core.clock.now().since(item.seen) >= core.settings.put_off_limit()
 }
 
-/// What is said of a message whose failure `before` could not be written because of `trouble`.
-pub(crate) fn told(before: Option<&str>, trouble: &Trouble) -> String {
-    let now = trouble.to_string();
+/// Returns the error text of a message that failed with `before`, which could not be written because of `failure`.
+pub(crate) fn told(before: Option<&str>, failure: &CommitFailure) -> String {
+    let now = failure.to_string();
     match before {
         Some(before) if !before.contains(&now) => format!("{before}; and what follows from that could not be written: {now}"),
         Some(before) => before.to_owned(),
@@ -49,22 +50,35 @@ pub(crate) fn told(before: Option<&str>, trouble: &Trouble) -> String {
     }
 }
 
-/// What names `item` among conditions.
-pub(crate) fn subject(item: &Item) -> String {
+/// Returns the subject of `item` in conditions.
+pub(crate) fn subject(core: &Core, item: &Item) -> String {
     let received = &item.received;
-    format!("{}-{}@{}", received.record.topic, received.partition, received.offset)
+    format!("{}-{}@{}", core.name_in_log(&received.record.topic), received.partition, received.offset)
 }
 
-/// Gives `item` up because of `why`, with nothing but its dead letter, which is in the database alone.
-pub(crate) async fn bury(core: &Arc<Core>, item: &Item, why: &str, stop: &Stop) -> Result<Fate, StoreError> {
+/// Makes `item` a dead letter in the database because of `why`, and writes nothing else.
+pub(crate) async fn give_up_with_letter_only(
+    core: &Arc<Core>,
+    item: &Item,
+    why: &str,
+    stop: &Shutdown,
+) -> Result<Disposition, StoreError> {
     let now = core.clock.now();
-    let mut tx = stop.begin(core).await?;
+    let (mut tx, mut others) = (stop.begin(core).await?, Vec::new());
     if item.origin == Origin::Fresh {
         match guarded(tx.claim(&core.name, &[item.inbox_key()], now)).await {
             Ok(Ok(new)) if new == [true] || item.again.is_some() => {}
-            Ok(Ok(_)) => return Ok(Fate::Done),
-            Ok(Err(error)) if !Trouble::from(error.clone()).counts() => return Err(error),
-            // What cannot be claimed is not known the next time either, and becomes a letter again should it come once more.
+            Ok(Ok(_)) => {
+                if item.unfit_for_all().is_some() {
+                    let unheard = inbox::unheard_elsewhere(core, &mut *tx, item, now).await?;
+                    others.extend(unheard.into_iter().map(|listener| item.only_for(core, listener)));
+                }
+                if others.is_empty() {
+                    return Ok(Disposition::Done);
+                }
+            }
+            Ok(Err(error)) if !CommitFailure::from(error.clone()).counts_as_attempt() => return Err(error),
+            // A message that cannot be claimed is no duplicate if the log delivers it again, and becomes another dead letter then.
             _ => {
                 drop(tx);
                 tx = stop.begin(core).await?;
@@ -73,34 +87,35 @@ pub(crate) async fn bury(core: &Arc<Core>, item: &Item, why: &str, stop: &Stop) 
     }
     let mut effects = Effects::default();
     effects.done(item);
-    effects.bury(core, item, why, now);
+    let given_up = if others.is_empty() { std::slice::from_ref(item) } else { &others[..] };
+    given_up.iter().for_each(|item| effects.insert_dead_letter(core, item, why, now));
     let staged = match effects.write(core, &mut *tx, now).await? {
         Written::Staged(staged) => staged,
-        // Somebody else has handled it.
+        // Another process has handled it.
         Written::Gone(_) => {
             drop(tx);
             let mut gone = Effects::default();
             gone.gone(item);
             gone.committed(core, now);
-            return Ok(Fate::Done);
+            return Ok(Disposition::Done);
         }
     };
-    if !fence::hold(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
-        return Ok(Fate::Fenced);
+    if !fence::check_ownership(core, &mut *tx, std::iter::once(item)).await?.is_empty() {
+        return Ok(Disposition::Fenced);
     }
     let commit = Commit::begin(core, std::iter::once(item));
     core.commit(tx, staged).await?;
     commit.ended(core, std::iter::once(item));
     effects.committed(core, now);
-    Ok(Fate::Done)
+    Ok(Disposition::Done)
 }
 
-/// Tells that `item` stays in memory: it can neither be handled nor given up.
-pub(crate) fn leave_alone(core: &Core, item: &Item, trouble: &Trouble) {
+/// Raises the condition that `item` stays in memory, because it can be neither handled nor dead-lettered.
+pub(crate) fn set_aside(core: &Core, item: &Item, failure: &CommitFailure) {
     let detail = format!(
-        "the message at {} can neither be handled nor kept as a dead letter: {trouble}; it and what comes behind it with its key wait in \
+        "the message at {} can neither be handled nor kept as a dead letter: {failure}; it and what comes behind it with its key wait in \
          memory and are tried again, other keys go on: mend what the database refuses",
-        subject(item)
+        subject(core, item)
     );
-    core.conditions.raise(MESSAGE_STUCK, &subject(item), Severity::Critical, detail, core.clock.now());
+    core.conditions.raise(MESSAGE_STUCK, &subject(core, item), Severity::Critical, detail, core.clock.now());
 }

@@ -1,4 +1,4 @@
-//! Which log each topic is: asked for every few seconds, and by whoever needs it now.
+//! The identity of each topic's log. It is queried every few seconds, and on demand.
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +16,12 @@ use crate::{
     transport::{TopicIdentity, TransportError},
 };
 
-/// How often it is asked.
+/// How often the identities are queried.
 const ASK: Duration = Duration::from_secs(3);
-/// How long an answer is waited for.
+/// The time limit of a query.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of the logs of a service's topics.
+/// The known identities of a service's topics.
 #[derive(Default)]
 pub(crate) struct Logs {
     known: Mutex<Known>,
@@ -31,7 +31,7 @@ pub(crate) struct Logs {
 #[derive(Default)]
 struct Known {
     identities: Identities,
-    /// Topics of which it cannot be learned: since when, and why.
+    /// The topics without a known identity: since when, and why.
     unknown: BTreeMap<String, (Timestamp, String)>,
 }
 
@@ -40,24 +40,24 @@ impl Logs {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The log that `topic` is, if that is known.
+    /// Returns the identity of the log of `topic`, if it is known.
     pub(crate) fn of(&self, topic: &str) -> Option<Arc<str>> {
         self.known().identities.of(topic).cloned()
     }
 
-    /// Another number after each change.
+    /// Returns a counter that changes with every change of an identity.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
 
-    /// Topics of which it could not be learned for `patience`: since when, and why.
+    /// Returns the topics without a known identity for at least `patience`, with the start and the reason.
     pub(crate) fn unknown(&self, now: Timestamp, patience: Duration) -> Vec<(String, Timestamp, String)> {
         let known = self.known();
         let lasting = known.unknown.iter().filter(|(_, (since, _))| now.since(*since) >= patience);
         lasting.map(|(topic, (since, why))| (topic.clone(), *since, why.clone())).collect()
     }
 
-    /// Takes note of an answer; says whether it is news.
+    /// Records the answer of the log. Returns whether an identity has changed.
     fn learn(&self, topics: &[String], answer: Result<Vec<TopicIdentity>, TransportError>, now: Timestamp) -> bool {
         let mut known = self.known();
         let (mut news, mut failed) = (false, BTreeMap::new());
@@ -87,20 +87,19 @@ impl Logs {
     }
 }
 
-/// Asks which logs `topics` are, and takes note of it. Without an answer, what was known stays.
+/// Queries the identities of `topics` and records them. If the log does not answer, the known identities are kept.
 pub(crate) async fn ask(core: &Core, topics: &[String]) {
     let asked = tokio::time::timeout(PATIENCE, core.transport.identities(topics)).await;
     let late = || TransportError::Unavailable(format!("it did not answer within {} s", PATIENCE.as_secs()));
     if core.logs.learn(topics, asked.unwrap_or_else(|_| Err(late())), core.clock.now()) {
-        core.lot_wake.notify_one();
+        core.parked_wake.notify_one();
     }
 }
 
-/// Asks for ever.
+/// Queries the identities of all topics regularly, until the task is aborted.
 pub(crate) async fn watch(core: Arc<Core>) {
-    let topics = core.directory.topics();
     loop {
-        ask(&core, &topics).await;
+        ask(&core, &core.topics()).await;
         core.clock.sleep(ASK).await;
     }
 }
@@ -124,10 +123,10 @@ mod tests {
         assert_eq!((unknown(30), unknown(50)), (vec!["orders".to_owned()], topics.to_vec()));
         assert!(logs.learn(&topics, Ok(orders(Ok("a"))), at(60)) && logs.changes() == 1);
         assert_eq!((unknown(100), logs.of("orders").as_deref()), (vec![], Some("a")));
-        // An outage leaves what was known.
+        // After an outage, the known identities are kept.
         assert!(!logs.learn(&topics, Err(TransportError::Closed), at(70)) && logs.changes() == 1);
         assert_eq!(logs.of("orders").as_deref(), Some("a"));
-        // One question about some topics says nothing of the others.
+        // A query for some topics does not affect the others.
         assert!(!logs.learn(&topics[..1], Ok(orders(Ok("a"))), at(80)));
         assert_eq!(unknown(100), ["payments"]);
     }

@@ -1,8 +1,11 @@
-//! Metrics of a service, in Prometheus' terms.
+//! Metrics of a service, in the model of Prometheus.
 //!
-//! A [`Metrics`] belongs to one service of one app and is never the process's global recorder: two apps in one process count
-//! apart, and so do tests that run in parallel. The framework's own series are named `sagas_…`; a service adds its own beside
-//! them. Handles ([`Counter`], [`Gauge`], [`Histogram`]) are made once and kept: using one takes no lock and allocates nothing.
+//! A [`Metrics`] belongs to one service of one app and is never the process's global recorder. So two apps in one process, and tests that
+//! run in parallel, have separate counts. A program that has its own recorder passes it to [`App::recorder`](super::App::recorder), and
+//! every series is recorded there as well, with the label `service`.
+//!
+//! The names of the framework's series begin with `sagas_`. A service can add its own series. Create the handles ([`Counter`], [`Gauge`],
+//! [`Histogram`]) once and keep them: using a handle takes no lock and does not allocate.
 //!
 //! ```
 //! # use saga_core::runtime::metrics::Metrics;
@@ -15,6 +18,7 @@
 
 mod clients;
 mod passing;
+mod program;
 mod series;
 
 use std::{
@@ -26,10 +30,14 @@ use std::{
     time::Duration,
 };
 
-use ::metrics::{Key, Label, Level, Metadata, Recorder};
+use ::metrics::{Key, Label, Level, Metadata};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use passing::Passing;
+pub use program::GlobalRecorder;
+pub(crate) use program::Program;
+
+pub use ::metrics::Recorder;
 
 #[cfg(feature = "http")]
 pub(crate) use series::ready;
@@ -41,19 +49,20 @@ pub(crate) use series::{
     deadline_overdue, group_lag, task_panics, without_effect,
 };
 
-/// Upper bounds of the buckets of a duration, in seconds: from half a millisecond to half a minute.
-const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// The upper bounds of the buckets for durations, in seconds: from half a millisecond to half a minute. They apply to histograms with a
+/// name that ends in `_seconds`.
+pub const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Upper bounds of the buckets of a count: powers of two.
-const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+/// The upper bounds of the buckets for counts: powers of two. They apply to histograms with a name that ends in `_size`.
+pub const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// Observations after which the recorder folds what it has gathered into its buckets, read or not. Without it the memory of a
-/// service whose metrics nobody reads would grow with every message.
+/// The number of observations after which the recorder aggregates the stored samples into buckets. Without this, the memory of a service
+/// would grow with every message if its metrics are never read.
 const FOLD_EVERY: u64 = 4_096;
 
 const METADATA: Metadata<'static> = Metadata::new("sagas", Level::INFO, None);
 
-/// The metrics of one service. Cheap to clone.
+/// The metrics of one service. It is cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Shared>);
 
@@ -63,11 +72,17 @@ struct Shared {
     observations: AtomicU64,
     service: String,
     passing: Passing,
+    program: Program,
 }
 
 impl Metrics {
-    /// Metrics whose every series carries the label `service`.
+    /// Creates metrics in which every series has the label `service`.
     pub fn new(service: &str) -> Self {
+        Self::recorded(service, Program::default())
+    }
+
+    /// Creates metrics that are also recorded by `program`.
+    pub(crate) fn recorded(service: &str, program: Program) -> Self {
         let builder = PrometheusBuilder::new().add_global_label("service", service);
         let builder = with_buckets(builder, Matcher::Suffix("_size".into()), &COUNTS);
         let recorder = with_buckets(builder, Matcher::Suffix("_seconds".into()), &SECONDS).build_recorder();
@@ -77,59 +92,77 @@ impl Metrics {
             observations: AtomicU64::new(0),
             service: service.to_owned(),
             passing: Passing::default(),
+            program,
         }));
         series::describe(&metrics);
         clients::describe(&metrics);
         metrics
     }
 
-    /// Everything counted so far, in Prometheus' text format (version 0.0.4).
+    /// Returns all series in the Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = self.0.handle.render();
         self.0.passing.render(&mut text, &self.0.service, |name| series::help(name).or_else(|| clients::help(name)));
         text
     }
 
-    /// The counter called `name` with `labels`; by convention a counter's name ends in `_total`. The same name and labels give
-    /// the same counter.
+    /// Returns the counter called `name` with `labels`. By convention, the name of a counter ends in `_total`. The same name and labels
+    /// always give the same counter.
     pub fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Counter {
-        Counter(self.0.recorder.register_counter(&key(name, labels), &METADATA))
+        let own = self.0.recorder.register_counter(&key(name, labels), &METADATA);
+        Counter(own, self.0.program.counter(|| self.key_of_all(name, labels)))
     }
 
-    /// The gauge called `name` with `labels`. The same name and labels give the same gauge.
+    /// Returns the gauge called `name` with `labels`. The same name and labels always give the same gauge.
     pub fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Gauge {
-        Gauge(self.0.recorder.register_gauge(&key(name, labels), &METADATA))
+        let own = self.0.recorder.register_gauge(&key(name, labels), &METADATA);
+        Gauge(own, self.0.program.gauge(|| self.key_of_all(name, labels)))
     }
 
-    /// The gauge called `name` with `labels`, of something that comes and goes: its series is gone with the last handle of it.
+    /// Returns the gauge called `name` with `labels`, for a subject that can disappear. The series is removed when the last handle is
+    /// dropped.
     pub(crate) fn passing(&self, name: &'static str, labels: &[(&'static str, &str)]) -> PassingGauge {
-        self.0.passing.gauge(name, labels)
+        self.0.passing.gauge(name, labels, || self.0.program.passing(|| self.key_of_all(name, labels)))
     }
 
-    /// That gauge, if somebody holds it.
+    /// Returns that gauge, if it has a handle.
     pub(crate) fn held(&self, name: &'static str, labels: &[(&'static str, &str)]) -> Option<PassingGauge> {
         self.0.passing.held(name, labels)
     }
 
-    /// The histogram called `name` with `labels`. A name ending in `_seconds` has buckets from 0.5 ms to 30 s, one ending in
-    /// `_size` powers of two up to 1,024; any other becomes a summary with quantiles.
+    /// Returns the histogram called `name` with `labels`. If the name ends in `_seconds`, its buckets are from 0.5 ms to 30 s; if it ends
+    /// in `_size`, they are powers of two up to 1,024. With any other name it is a summary with quantiles.
     pub fn histogram(&self, name: &str, labels: &[(&str, &str)]) -> Histogram {
-        Histogram { inner: self.0.recorder.register_histogram(&key(name, labels), &METADATA), metrics: self.clone() }
+        let own = self.0.recorder.register_histogram(&key(name, labels), &METADATA);
+        Histogram { own, program: self.0.program.histogram(|| self.key_of_all(name, labels)), metrics: self.clone() }
     }
 
-    /// Says what the counter called `name` counts.
+    /// Sets the help text of the counter called `name`.
     pub fn describe_counter(&self, name: &str, help: &str) {
-        self.0.recorder.describe_counter(name.to_owned().into(), None, help.to_owned().into());
+        let describe = |recorder: &dyn Recorder| recorder.describe_counter(name.to_owned().into(), None, help.to_owned().into());
+        describe(&self.0.recorder);
+        self.0.program.describe(describe);
     }
 
-    /// Says what the gauge called `name` shows, with its unit.
+    /// Sets the help text of the gauge called `name`. It should state the unit.
     pub fn describe_gauge(&self, name: &str, help: &str) {
-        self.0.recorder.describe_gauge(name.to_owned().into(), None, help.to_owned().into());
+        let describe = |recorder: &dyn Recorder| recorder.describe_gauge(name.to_owned().into(), None, help.to_owned().into());
+        describe(&self.0.recorder);
+        self.0.program.describe(describe);
     }
 
-    /// Says what the histogram called `name` measures, with its unit.
+    /// Sets the help text of the histogram called `name`. It should state the unit.
     pub fn describe_histogram(&self, name: &str, help: &str) {
-        self.0.recorder.describe_histogram(name.to_owned().into(), None, help.to_owned().into());
+        let describe =
+            |recorder: &dyn Recorder| recorder.describe_histogram(name.to_owned().into(), None, help.to_owned().into());
+        describe(&self.0.recorder);
+        self.0.program.describe(describe);
+    }
+
+    /// Returns the key in a recorder that also contains other services.
+    fn key_of_all(&self, name: &str, labels: &[(&str, &str)]) -> Key {
+        let all: Vec<_> = [("service", &*self.0.service)].into_iter().chain(labels.iter().copied()).collect();
+        key(name, &all)
     }
 
     fn observed(&self) {
@@ -154,54 +187,59 @@ fn key(name: &str, labels: &[(&str, &str)]) -> Key {
     Key::from_parts(name.to_owned(), labels)
 }
 
-/// A number that only grows. Cheap to clone.
+/// A number that only increases. It is cheap to clone.
 #[derive(Clone)]
-pub struct Counter(::metrics::Counter);
+pub struct Counter(::metrics::Counter, ::metrics::Counter);
 
 impl Counter {
     /// Adds one.
     pub fn increment(&self) {
-        self.0.increment(1);
+        self.add(1);
     }
 
     /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.increment(n);
+        self.1.increment(n);
     }
 }
 
-/// A number that is what it is now. Cheap to clone.
+/// A number that can increase and decrease. It is cheap to clone.
 #[derive(Clone)]
-pub struct Gauge(::metrics::Gauge);
+pub struct Gauge(::metrics::Gauge, ::metrics::Gauge);
 
 impl Gauge {
     /// Replaces the value.
     pub fn set(&self, value: f64) {
         self.0.set(value);
+        self.1.set(value);
     }
 
     /// Replaces the value with a count. Beyond 2^53 it is rounded.
     pub fn set_count(&self, count: u64) {
-        self.0.set(count as f64);
+        self.set(count as f64);
     }
 
-    /// Adds `by`, which may be negative.
+    /// Adds `by`, which can be negative.
     pub fn add(&self, by: f64) {
         self.0.increment(by);
+        self.1.increment(by);
     }
 }
 
-/// How observations are spread. Cheap to clone.
+/// A distribution of values. It is cheap to clone.
 #[derive(Clone)]
 pub struct Histogram {
-    inner: ::metrics::Histogram,
+    own: ::metrics::Histogram,
+    program: ::metrics::Histogram,
     metrics: Metrics,
 }
 
 impl Histogram {
     /// Adds an observation.
     pub fn record(&self, value: f64) {
-        self.inner.record(value);
+        self.own.record(value);
+        self.program.record(value);
         self.metrics.observed();
     }
 

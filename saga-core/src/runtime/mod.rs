@@ -1,7 +1,6 @@
-//! The runtime: carries out what the engine decides.
+//! The runtime: executes what the engine decides.
 
 mod after_commit;
-mod answered;
 mod app;
 mod call;
 mod conditions;
@@ -12,14 +11,17 @@ mod detached;
 mod effects;
 mod fence;
 mod gap;
+mod handled_before;
 pub mod health;
 mod inbox;
 mod item;
+#[cfg(feature = "sql")]
+mod joined;
 mod judge;
 mod lane;
 mod last;
+mod log_monitor;
 mod logs;
-mod lookout;
 pub mod metrics;
 #[cfg(feature = "http")]
 mod operators;
@@ -27,8 +29,13 @@ mod outage;
 mod panics;
 mod parked;
 mod partitions;
+mod poison;
+#[cfg(feature = "sql")]
+mod publisher;
+mod publishing;
 mod put_off;
 mod relay;
+mod replacement;
 mod replays;
 #[cfg(feature = "http")]
 mod routes;
@@ -36,14 +43,16 @@ mod saga;
 mod service;
 #[cfg_attr(
     not(all(feature = "otel", feature = "http")),
-    allow(dead_code, reason = "without the features nothing is told, or no request, and what would be is not read")
+    allow(dead_code, reason = "without these features no spans, or no spans of requests, are exported")
 )]
 pub(crate) mod spans;
 mod start;
 mod stop_signal;
-mod suspicion;
 mod timekeeper;
+mod topic_setup;
 mod unit_of_work;
+#[cfg(feature = "sql")]
+mod unit_of_work_sql;
 mod upkeep;
 
 pub use app::{App, Handle, StartError};
@@ -51,7 +60,11 @@ pub use dead_letters::SettledLetters;
 pub use health::Health;
 pub use metrics::Metrics;
 #[cfg(feature = "http")]
-pub use operators::Operators;
+pub(crate) use operators::{Access, Admission};
+#[cfg(feature = "http")]
+pub use operators::{Operator, Operators};
+#[cfg(feature = "sql")]
+pub use publisher::Publisher;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
 #[cfg(feature = "http")]
 pub use routes::Routes;

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{store::StoreError, time::Timestamp};
 
-/// How long transactions fail, and none is committed, before that is a condition.
+/// How long transactions must fail, without a commit, before it is reported as lasting.
 const LASTING: Duration = Duration::from_secs(10);
-/// After how long without a further failure it is none any more.
+/// How long after the last failure the outage is considered over.
 const OVER: Duration = Duration::from_secs(60);
 
-/// What the last transactions have shown of the database.
+/// The recent failures of transactions, if any since the last commit.
 #[derive(Debug, Default)]
 pub(crate) struct Outage(Mutex<Option<Failing>>);
 
@@ -24,7 +24,7 @@ struct Failing {
 }
 
 impl Outage {
-    /// A transaction failed because of the database. That another was first is no failure.
+    /// Records that a transaction failed because of the database. A conflict with another transaction is not counted.
     pub(crate) fn failed(&self, error: &StoreError, now: Timestamp) {
         if !matches!(error, StoreError::Contended(_)) {
             let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,12 +33,12 @@ impl Outage {
         }
     }
 
-    /// A transaction was committed.
+    /// Records that a transaction was committed.
     pub(crate) fn worked(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The last error, when transactions have failed for long.
+    /// Returns the last error, if transactions have failed for a long time.
     pub(crate) fn lasting(&self, now: Timestamp) -> Option<String> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if failing.as_ref().is_some_and(|failing| now.since(failing.last) > OVER) {

@@ -1,8 +1,8 @@
-//! Panics in the tasks of the runtime: of the framework's own code, and of code of others that it calls outside handlers.
+//! Panics in the tasks of the runtime, in the framework's own code and in user code that it calls outside handlers.
 //!
-//! A panic ends no service. What was given a message to do is told as that message's failure; what asks the database is told as an
-//! error of it, and tried again; and the long tasks are begun anew, with growing waits. Each is counted, logged with its text, and a
-//! condition as long as it comes again.
+//! A panic does not end the service. A panic while a message is processed is a failure of that message. A panic in a database call is
+//! treated as an error of the database. A long-running task is restarted after increasing waits. Each panic is counted and logged with its
+//! text, and a condition holds while the task keeps panicking.
 
 use std::{
     any::Any,
@@ -16,32 +16,32 @@ use std::{
 use futures_util::FutureExt;
 use tokio::task::JoinError;
 
-use super::{conditions::Severity, core::Core, fence::Stop, metrics::task_panics};
+use super::{conditions::Severity, core::Core, fence::Shutdown, metrics::task_panics};
 use crate::{store::StoreError, time::Timestamp};
 
 /// The condition that a task panics.
 const TASK_PANICS: &str = "task_panics";
-/// How long a task goes without a further panic until it counts as well.
+/// How long a task must run without another panic before its condition ends.
 const CALM: Duration = Duration::from_secs(60);
-/// The wait before a task is begun anew after its first panic, and the longest.
+/// The wait before a task is restarted after its first panic, and the longest wait.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// What a panic says.
+/// Returns the message of a panic.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// What `work` gives, or what its panic says.
+/// Returns the result of `work`, or the message of its panic.
 pub(crate) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| text(&*panic).to_owned())
 }
 
-/// The same of a call.
+/// The same as [`guarded`], for a synchronous call.
 pub(crate) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic).to_owned())
 }
 
-/// What a task of ours gave that has ended. Its panic goes on here.
+/// Returns the result of a task that has ended, and propagates its panic.
 pub(crate) fn joined<T>(ended: Result<T, JoinError>) -> T {
     match ended {
         Ok(value) => value,
@@ -52,11 +52,11 @@ pub(crate) fn joined<T>(ended: Result<T, JoinError>) -> T {
     }
 }
 
-/// Which tasks have panicked lately.
+/// The tasks that have panicked recently, with the time of the last panic.
 #[derive(Debug, Default)]
 pub(crate) struct Panics(Mutex<BTreeMap<&'static str, Timestamp>>);
 
-/// Whether a service can do its work while a task panics again and again.
+/// Whether a service can do its work while a task keeps panicking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// It cannot.
@@ -66,7 +66,7 @@ pub(crate) enum Task {
 }
 
 impl Panics {
-    /// Takes note that `task` has panicked with `text`.
+    /// Records that `task` has panicked with the message `text`.
     pub(crate) fn note(core: &Core, task: &'static str, weight: Task, text: &str) {
         let now = core.clock.now();
         task_panics(&core.metrics, task).increment();
@@ -95,7 +95,7 @@ impl Panics {
     }
 }
 
-/// The waits between a task's panics.
+/// The waits between the restarts of a task.
 #[derive(Debug, Default)]
 pub(crate) struct Restarts {
     panics: u32,
@@ -103,7 +103,7 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    /// How long to wait after a panic at `now`. They grow while it comes again and again.
+    /// Returns the wait after a panic at `now`. It doubles while the task keeps panicking.
     pub(crate) fn wait(&mut self, now: Timestamp) -> Duration {
         if self.last.is_some_and(|last| now.since(last) > CALM) {
             self.panics = 0;
@@ -114,8 +114,8 @@ impl Restarts {
     }
 }
 
-/// Does `work`, and begins it anew after each of its panics, until it ends or the service stops.
-pub(crate) async fn supervise<F, Fut>(core: std::sync::Arc<Core>, task: &'static str, weight: Task, stop: Stop, mut work: F)
+/// Runs `work`, and restarts it after each panic, until it ends or the service stops.
+pub(crate) async fn supervise<F, Fut>(core: std::sync::Arc<Core>, task: &'static str, weight: Task, stop: Shutdown, mut work: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = ()>,
@@ -123,13 +123,13 @@ where
     let mut restarts = Restarts::default();
     while let Err(text) = guarded(async { work().await }).await {
         Panics::note(&core, task, weight, &text);
-        if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+        if stop.sleep(&core, restarts.wait(core.clock.now())).await {
             return;
         }
     }
 }
 
-/// What `work` answers, which asks the database; its panic is an answer of the database that no retry changes.
+/// Returns the result of `work`, a database call. A panic is returned as [`StoreError::Refused`], because a retry would not change it.
 pub(crate) async fn asked<T>(
     core: &Core,
     task: &'static str,

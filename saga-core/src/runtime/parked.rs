@@ -1,4 +1,4 @@
-//! Parked messages, between the database and the consumer.
+//! Parked messages: the synchronization of the index in memory with the database.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,103 +9,103 @@ use std::{
 use super::{
     conditions::Severity,
     core::Core,
-    fence::Stop,
+    fence::Shutdown,
     item::Item,
     last::{backoff, failed},
     panics::{asked, guarded},
-    suspicion::{Suspicion, Trouble},
+    poison::{CommitFailure, PoisonDetector},
 };
 use crate::{
-    engine::parking::{Parked, Place},
+    engine::parking::{Parked, TopicKey},
     store::{ParkedKey, ParkedMessage, StoreError},
     time::Timestamp,
 };
 
-/// Reads what is parked at the places of `items`, which are still running, and puts the index right.
+/// Corrects the index for the keys of `items`, which are still running, from the database.
 ///
-/// A commit that answered with an error may have happened all the same, and then what it parked is not in the index.
-pub(crate) async fn reconcile(core: &Core, items: &[Item], stop: &Stop) {
+/// A commit that returned an error may have succeeded, and then the index does not contain the messages that it parked.
+pub(crate) async fn reconcile(core: &Core, items: &[Item], stop: &Shutdown) {
     correct(core, items.iter(), stop).await;
 }
 
-/// The same before `items` are run again. Those that were parked are left alone with their places: putting the index right would end their
-/// run, and none of them would be tried.
-pub(crate) async fn reconcile_fresh(core: &Core, items: &[Item], stop: &Stop) {
+/// Corrects the index before `items` run again, except for the keys of parked items: a correction would end the run of such a key, and none
+/// of its messages would be tried.
+pub(crate) async fn reconcile_fresh(core: &Core, items: &[Item], stop: &Shutdown) {
     let running: HashSet<_> = items.iter().filter(|item| item.parked.is_some()).map(|item| &item.place).collect();
     correct(core, items.iter().filter(|item| !running.contains(&item.place)), stop).await;
 }
 
-async fn correct(core: &Core, items: impl Iterator<Item = &Item>, stop: &Stop) {
+async fn correct(core: &Core, items: impl Iterator<Item = &Item>, stop: &Shutdown) {
     let mut failures = 0;
     let keys = loop {
         match asked(core, "parked keys", core.store().parked_keys(&core.name)).await {
             Ok(keys) => break keys,
             Err(error) => {
                 tracing::warn!(service = &*core.name, %error, "the parked keys could not be read; waiting");
-                if stop.comes_within(core, core.outage_backoff(failures)).await {
+                if stop.sleep(core, core.outage_backoff(failures)).await {
                     return;
                 }
                 failures = failures.saturating_add(1);
             }
         }
     };
-    let parked: HashMap<Place, (i32, usize, Timestamp)> =
-        keys.into_iter().map(|key| (Place { topic: key.topic, key: key.key }, (key.partition, key.count, key.due))).collect();
-    let mut lot = core.lot();
+    let stored: HashMap<TopicKey, (i32, usize, Timestamp)> =
+        keys.into_iter().map(|key| (TopicKey { topic: key.topic, key: key.key }, (key.partition, key.count, key.due))).collect();
+    let mut parked = core.parked();
     for item in items {
-        if lot.epoch(&item.partition()) != Some(item.epoch) {
+        if parked.epoch(&item.partition()) != Some(item.epoch) {
             continue;
         }
         let (place, of) = (&item.place, item.received.partition);
-        let (partition, count, due) = parked.get(place).copied().unwrap_or((of, 0, Timestamp::default()));
-        lot.correct(place, partition, count, due);
-        if lot.epoch(&lot.guardian(&place.topic, partition)).is_none() {
-            lot.behind(place, partition);
+        let (partition, count, due) = stored.get(place).copied().unwrap_or((of, 0, Timestamp::default()));
+        parked.correct(place, partition, count, due);
+        if parked.epoch(&parked.guardian(&place.topic, partition)).is_none() {
+            parked.behind(place, partition);
         }
     }
-    drop(lot);
-    core.lot_wake.notify_one();
-    core.moved();
+    drop(parked);
+    core.parked_wake.notify_one();
+    core.record_activity();
 }
 
-/// Messages of one key that are read at a time.
+/// The most messages of one key that are read at once.
 const PER_KEY: usize = 64;
-/// How long a key waits whose messages the database gives, but not in a form that can be read.
+/// How long a key waits if its messages cannot be read although the database is available.
 const UNREADABLE: Duration = Duration::from_secs(60);
 
-/// Every parked key of the service, as the database has it now.
+/// Returns every parked key of the service from the database.
 pub(crate) async fn keys(core: &Core) -> Result<Vec<Parked>, StoreError> {
     let keys = core.store().parked_keys(&core.name).await?;
-    let parked = |ParkedKey { topic, partition, key, count, due }| Parked { place: Place { topic, key }, partition, count, due };
+    let parked =
+        |ParkedKey { topic, partition, key, count, due }| Parked { place: TopicKey { topic, key }, partition, count, due };
     Ok(keys.into_iter().map(parked).collect())
 }
 
-/// Whether messages are parked at `place` that the index does not have, in a topic whose keys have moved among partitions.
-pub(crate) async fn is_elsewhere(core: &Core, place: &Place) -> Result<bool, StoreError> {
-    if !core.lot().has_moved(&place.topic) {
+/// Returns whether messages are parked at `place` that the index does not contain, because the topic's keys have moved between partitions.
+pub(crate) async fn is_elsewhere(core: &Core, place: &TopicKey) -> Result<bool, StoreError> {
+    if !core.parked().has_moved(&place.topic) {
         return Ok(false);
     }
     Ok(!core.store().parked(&core.name, &place.topic, &place.key, 1).await?.is_empty())
 }
 
-/// Compares the index with the database, and puts right what others have changed there: a dead letter that another process of
-/// the service gave back, say.
+/// Compares the index with the database and applies the changes of other processes, for example a dead letter that another process retried.
 pub(crate) async fn audit(core: &Core) -> Result<(), StoreError> {
-    core.lot().begin_audit();
+    core.parked().begin_audit();
     forget_unreadable(core);
     let keys = keys(core).await?;
-    if core.lot().end_audit(keys, core.clock.now()) {
-        core.lot_wake.notify_one();
-        core.moved();
+    if core.parked().end_audit(keys, core.clock.now()) {
+        core.parked_wake.notify_one();
+        core.record_activity();
     }
     Ok(())
 }
 
-/// What was read of one key: its first messages, or when to try again.
-pub(crate) type Loaded = (Place, Result<Vec<ParkedMessage>, Timestamp>);
+/// The messages that were read for one key, or the time of the next attempt to read them.
+pub(crate) type Loaded = (TopicKey, Result<Vec<ParkedMessage>, Timestamp>);
 
-/// Reads the first messages of keys that are due, about `max_bytes` of them, and waits for the database as long as it takes.
-pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize) -> Vec<Loaded> {
+/// Reads the first messages of due keys, about `max_bytes` of them. Waits without a limit while the database is unavailable.
+pub(crate) async fn load(core: &Arc<Core>, places: Vec<TopicKey>, max_bytes: usize) -> Vec<Loaded> {
     let (mut loaded, mut bytes) = (Vec::with_capacity(places.len()), 0);
     for place in places {
         if bytes >= max_bytes {
@@ -117,7 +117,7 @@ pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize)
                 readable(core, &place);
                 Ok(messages)
             }
-            Err(trouble) => Err(unreadable(core, &place, &trouble)),
+            Err(failure) => Err(unreadable(core, &place, &failure)),
         };
         bytes += messages.iter().flatten().map(|message| message.received.record.size()).sum::<usize>();
         loaded.push((place, messages));
@@ -125,56 +125,56 @@ pub(crate) async fn load(core: &Arc<Core>, places: Vec<Place>, max_bytes: usize)
     loaded
 }
 
-/// Reads the first messages of one key, and waits for the database while that is not well. `Err`: they cannot be read.
-async fn read(core: &Core, place: &Place) -> Result<Vec<ParkedMessage>, Trouble> {
-    let (mut failures, mut suspicion) = (0, Suspicion::default());
+/// Reads the first messages of one key, and waits while the database is unavailable. Returns an error if they cannot be read at all.
+async fn read(core: &Core, place: &TopicKey) -> Result<Vec<ParkedMessage>, CommitFailure> {
+    let (mut failures, mut poison) = (0, PoisonDetector::default());
     loop {
         let asked = guarded(core.store().parked(&core.name, &place.topic, &place.key, PER_KEY)).await;
-        let trouble = match asked {
+        let failure = match asked {
             Ok(Ok(messages)) => return Ok(messages),
-            Ok(Err(error)) => Trouble::Store(error),
-            Err(text) => Trouble::Panic { part: "reading parked messages", text },
+            Ok(Err(error)) => CommitFailure::Store(error),
+            Err(text) => CommitFailure::Panic { part: "reading parked messages", text },
         };
-        failed(core, &trouble);
-        if suspicion.grows(core, &trouble).await {
-            return Err(trouble);
+        failed(core, &failure);
+        if poison.record(core, &failure).await {
+            return Err(failure);
         }
-        tracing::warn!(service = &*core.name, error = %trouble, "parked messages could not be read; waiting");
-        core.clock.sleep(backoff(core, &trouble, failures)).await;
+        tracing::warn!(service = &*core.name, error = %failure, "parked messages could not be read; waiting");
+        core.clock.sleep(backoff(core, &failure, failures)).await;
         failures = failures.saturating_add(1);
     }
 }
 
-/// The condition that parked messages of a key cannot be read back.
+/// The condition that the parked messages of a key cannot be read.
 const PARKED_UNREADABLE: &str = "parked_unreadable";
 
-/// Tells that the messages of `place` cannot be read, and says when that is tried again.
-fn unreadable(core: &Core, place: &Place, trouble: &Trouble) -> Timestamp {
+/// Raises the condition that the messages of `place` cannot be read. Returns the time of the next attempt.
+fn unreadable(core: &Core, place: &TopicKey, failure: &CommitFailure) -> Timestamp {
     let key = String::from_utf8_lossy(&place.key);
     let detail = format!(
-        "the first parked message of the key `{key}` of `{}` cannot be read back: {trouble}; the key waits, so that its order stands, and \
+        "the first parked message of the key `{key}` of `{}` cannot be read back: {failure}; the key waits, so that its order stands, and \
          others go on: mend or remove the row in the table sagas_parked",
-        place.topic
+        core.name_in_log(&place.topic)
     );
-    tracing::debug!(service = &*core.name, topic = place.topic, error = %trouble, "parked messages of a key cannot be read");
-    core.conditions.raise(PARKED_UNREADABLE, &subject(place), Severity::Warning, detail, core.clock.now());
+    tracing::debug!(service = &*core.name, topic = &*core.name_in_log(&place.topic), error = %failure, "parked messages of a key cannot be read");
+    core.conditions.raise(PARKED_UNREADABLE, &subject(core, place), Severity::Warning, detail, core.clock.now());
     core.clock.now().after(UNREADABLE)
 }
 
-fn readable(core: &Core, place: &Place) {
+fn readable(core: &Core, place: &TopicKey) {
     if core.conditions.has(PARKED_UNREADABLE) {
-        core.conditions.clear(PARKED_UNREADABLE, &subject(place), core.clock.now());
+        core.conditions.clear(PARKED_UNREADABLE, &subject(core, place), core.clock.now());
     }
 }
 
-/// Ends the conditions of keys that are parked here no more.
+/// Clears the conditions of keys that are no longer parked in this process.
 fn forget_unreadable(core: &Core) {
     if core.conditions.has(PARKED_UNREADABLE) {
-        let parked: Vec<_> = core.lot().places().map(subject).collect();
+        let parked: Vec<_> = core.parked().places().map(|place| subject(core, place)).collect();
         core.conditions.retain(PARKED_UNREADABLE, |subject| parked.iter().any(|parked| parked == subject), core.clock.now());
     }
 }
 
-fn subject(place: &Place) -> String {
-    format!("{} {}", place.topic, String::from_utf8_lossy(&place.key))
+fn subject(core: &Core, place: &TopicKey) -> String {
+    format!("{} {}", core.name_in_log(&place.topic), String::from_utf8_lossy(&place.key))
 }

@@ -1,19 +1,20 @@
-//! How many partitions the topics have that a service reads.
+//! The numbers of partitions of the topics that a service reads.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::core::Core;
 use crate::{message::TopicPartition, store::StoreError, transport::GroupLag};
 
-/// How long the log may take to say it while partitions are taken over.
+/// How long the log may take to return the numbers while partitions are acquired.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many looks, one after the other, have to show fewer partitions than before: what a client knows of a topic may be a minute old.
+/// The number of consecutive measurements that must show fewer partitions before the smaller number is used. A client's metadata of a topic
+/// can be a minute old.
 const LOOKS: u32 = 24;
 
-/// Numbers of partitions, by topic.
+/// The number of partitions of each topic.
 pub(crate) type Counts = BTreeMap<String, i32>;
 
-/// The numbers that `lags` show.
+/// Returns the numbers of partitions in `lags`.
 pub(crate) fn of(lags: &[GroupLag]) -> Counts {
     let mut counts = Counts::new();
     for lag in lags {
@@ -23,21 +24,20 @@ pub(crate) fn of(lags: &[GroupLag]) -> Counts {
     counts
 }
 
-/// The numbers that have to be learned because these partitions are taken over: of topics that are not known, or have more than is
-/// known.
+/// Returns the numbers of partitions if the acquisition of `taken` shows that the known numbers are missing or too small. Empty otherwise.
 pub(crate) async fn count(core: &Core, taken: &[TopicPartition]) -> Counts {
     let strange = {
-        let lot = core.lot();
-        taken.iter().any(|taken| lot.partitions(&taken.topic).is_none_or(|count| taken.partition >= count))
+        let parked = core.parked();
+        taken.iter().any(|taken| parked.partitions(&taken.topic).is_none_or(|count| taken.partition >= count))
     };
     if !strange {
         return Counts::new();
     }
-    let topics = core.directory.topics();
+    let topics = core.topics();
     let mut counts = match tokio::time::timeout(PATIENCE, core.transport.lag(&core.name, &topics)).await {
         Ok(Ok(lags)) => of(&lags),
-        // What the log does not say now shows at the next look; that there are more than before shows in what is taken.
-        _ => topics.iter().filter_map(|topic| Some((topic.clone(), core.lot().partitions(topic)?))).collect(),
+        // If the log does not answer, a later measurement corrects the numbers. An increase is already visible in `taken`.
+        _ => topics.iter().filter_map(|topic| Some((topic.clone(), core.parked().partitions(topic)?))).collect(),
     };
     for taken in taken {
         if let Some(count) = counts.get_mut(&taken.topic) {
@@ -47,19 +47,19 @@ pub(crate) async fn count(core: &Core, taken: &[TopicPartition]) -> Counts {
     counts
 }
 
-/// Learns the numbers, and notes in the database those that are new.
+/// Applies the numbers, and saves those that are new in the database.
 pub(crate) async fn learn(core: &Core, counts: Counts) -> Result<(), StoreError> {
     let new: Vec<_> = {
-        let lot = core.lot();
-        counts.into_iter().filter(|(topic, count)| lot.partitions(topic) != Some(*count)).collect()
+        let parked = core.parked();
+        counts.into_iter().filter(|(topic, count)| parked.partitions(topic) != Some(*count)).collect()
     };
     if new.is_empty() {
         return Ok(());
     }
-    let moved = core.store().note_partitions(&core.name, &new).await?;
-    let mut lot = core.lot();
+    let moved = core.store().record_partitions(&core.name, &new).await?;
+    let mut parked = core.parked();
     for ((topic, count), moved) in new.into_iter().zip(moved) {
-        if moved && !lot.has_moved(&topic) {
+        if moved && !parked.has_moved(&topic) {
             tracing::info!(
                 service = &*core.name,
                 topic,
@@ -68,21 +68,21 @@ pub(crate) async fn learn(core: &Core, counts: Counts) -> Result<(), StoreError>
                  database where one waits for another attempt"
             );
         }
-        lot.set_partitions(&topic, count, moved);
+        parked.set_partitions(&topic, count, moved);
     }
     Ok(())
 }
 
-/// Looks that show fewer partitions than are known.
+/// The consecutive measurements that showed fewer partitions than are known, for each topic.
 #[derive(Debug, Default)]
 pub(crate) struct Fewer(BTreeMap<String, (i32, u32)>);
 
 impl Fewer {
-    /// Leaves out of `counts` those that are smaller than what is known, until they have been so for long enough.
+    /// Removes from `counts` the numbers that are smaller than the known ones, until they have been measured often enough.
     pub(crate) fn settle(&mut self, core: &Core, counts: &mut Counts) {
-        let lot = core.lot();
+        let parked = core.parked();
         counts.retain(|topic, count| {
-            if lot.partitions(topic).is_none_or(|known| *count >= known) {
+            if parked.partitions(topic).is_none_or(|known| *count >= known) {
                 self.0.remove(topic);
                 return true;
             }

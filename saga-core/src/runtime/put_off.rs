@@ -1,4 +1,4 @@
-//! Messages that are put off without an attempt being counted: a warning of each that grows, and what health and metrics show of them.
+//! Messages that are put off without a counted attempt: repeated warnings for each, and a condition and a metric for the oldest.
 
 use std::{
     collections::HashMap,
@@ -10,13 +10,13 @@ use std::{
 };
 
 use super::{conditions::Severity, core::Core, item::Item};
-use crate::{engine::parking::Place, time::Timestamp};
+use crate::{engine::parking::TopicKey, time::Timestamp};
 
-/// The condition that messages are put off for long.
+/// The condition that messages have been put off for a long time.
 const MESSAGES_PUT_OFF: &str = "messages_put_off";
-/// For how long the oldest one is put off before that is a condition.
+/// How long the oldest message must have been put off for the condition to hold.
 const LONG: Duration = Duration::from_secs(600);
-/// After how long a message is told of that is put off, each once.
+/// The times after which a put-off message is logged, each once.
 const TOLD: [Duration; 5] = [
     Duration::from_secs(60),
     Duration::from_secs(600),
@@ -31,24 +31,24 @@ pub(crate) struct Postponed {
     id: String,
     seen: Timestamp,
     why: String,
-    /// How often it was told of.
+    /// The number of warnings that were logged.
     told: usize,
 }
 
-/// The first messages of their keys that are put off, as far as this process has tried them.
+/// The messages that are put off, the first one of each key, as far as this process has tried them.
 #[derive(Debug, Default)]
 pub(crate) struct PutOff {
-    messages: Mutex<HashMap<Place, Postponed>>,
+    messages: Mutex<HashMap<TopicKey, Postponed>>,
     any: AtomicBool,
 }
 
 impl PutOff {
-    fn messages(&self) -> MutexGuard<'_, HashMap<Place, Postponed>> {
+    fn messages(&self) -> MutexGuard<'_, HashMap<TopicKey, Postponed>> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note that `item` is put off because of `why`, and tells of it as often as that is due.
-    pub(crate) fn note(&self, core: &Core, place: Place, mut postponed: Postponed, now: Timestamp) {
+    /// Records that the message of `place` is put off, and logs it if a warning is due.
+    pub(crate) fn note(&self, core: &Core, place: TopicKey, mut postponed: Postponed, now: Timestamp) {
         let waited = now.since(postponed.seen);
         let mut messages = self.messages();
         self.any.store(true, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl PutOff {
         if due > before {
             tracing::warn!(
                 service = &*core.name,
-                topic = place.topic,
+                topic = &*core.name_in_log(&place.topic),
                 key = &*String::from_utf8_lossy(&place.key),
                 message_id = postponed.id,
                 waited_seconds = waited.as_secs(),
@@ -70,20 +70,20 @@ impl PutOff {
         messages.insert(place, postponed);
     }
 
-    /// Takes note that the first message of `place` is done, or failed with an attempt counted.
-    pub(crate) fn forget(&self, place: &Place) {
+    /// Records that the first message of `place` is done, or has failed with a counted attempt.
+    pub(crate) fn forget(&self, place: &TopicKey) {
         if self.any.load(Ordering::Relaxed) {
             self.messages().remove(place);
         }
     }
 
-    /// Shows how long the oldest one has been put off, and makes a condition of what lasts.
+    /// Updates the metric for the oldest put-off message, and the condition.
     pub(crate) fn measure(&self, core: &Core) {
         let now = core.clock.now();
         let mut messages = self.messages();
         {
-            let lot = core.lot();
-            messages.retain(|place, _| lot.is_parked(place));
+            let parked = core.parked();
+            messages.retain(|place, _| parked.is_parked(place));
         }
         self.any.store(!messages.is_empty(), Ordering::Relaxed);
         let oldest = messages.iter().min_by_key(|(place, message)| (message.seen, (*place).clone()));

@@ -1,36 +1,37 @@
-//! Replays: an operator has a range of a topic read once more. What is asked for is a row in the database, so that whoever owns the
-//! partition carries it out, in whatever process, now or after its next start; see `consumer/replay`.
+//! Replays: an operator requests that a range of a topic is handled again.
+//!
+//! A request is a row in the database. The process that owns the partition executes it, now or after its next start; see `consumer/replay`.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{core::Core, logs};
 use crate::{
-    engine::replay::{self, Held, Range},
+    engine::replay::{self, PartitionBounds, Range},
     message::TopicPartition,
     store::{Replay, ReplayId, ReplayState, StoreError},
     time::Timestamp,
     transport::{PartitionOffsets, TransportError},
 };
 
-/// How often replays are looked for that another process was asked for.
+/// How often the database is scanned for replays that were requested in another process.
 const LOOK: Duration = Duration::from_secs(5);
-/// Open replays that are looked at.
+/// The most open replays that are read.
 const MOST: u32 = 1_000;
-/// How much younger what a replay claims is, at least, than the replay: what was claimed up to then does not count.
+/// The least time between a replay and its claims. Claims up to the time of the replay are ignored.
 const AFTER: Duration = Duration::from_millis(1);
-/// The most records of a replay, if nothing else is said.
+/// The default limit on the number of records of a replay.
 const LIMIT: i64 = 100_000;
 
-/// Where a replay begins, or ends.
+/// The start or the end of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayPoint {
-    /// At this offset.
+    /// An offset.
     Offset(i64),
-    /// At the first record that is as young, by the log's timestamps.
+    /// The first record with this time or a later one, by the timestamps of the log.
     Time(Timestamp),
 }
 
-/// Which claims do not count for a replay that was asked for at `at`: those from before this.
+/// Returns the time before which claims are ignored, for a replay that was requested at `at`.
 pub(crate) fn since(at: Timestamp) -> Timestamp {
     at.after(AFTER)
 }
@@ -45,29 +46,29 @@ impl ReplayPoint {
     }
 }
 
-/// What is to be read once more.
+/// The range of a topic that a replay handles again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRequest {
     /// A topic that the service handles.
     pub topic: String,
-    /// The partition; `None`: all of them.
+    /// The partition, or `None` for all partitions.
     pub partition: Option<i32>,
-    /// Where it begins.
+    /// The start, inclusive.
     pub from: ReplayPoint,
-    /// Before which record it ends; `None`: where the partition ends now.
+    /// The end, exclusive, or `None` for the current end of the partition.
     pub to: Option<ReplayPoint>,
-    /// Whether what was handled before is handled again. Without it, only what was not has an effect.
+    /// Whether messages that were already handled are handled again. If false, only messages that were not handled have an effect.
     pub again: bool,
-    /// The most records that it may span, all partitions together: 100,000 if nothing else is said.
+    /// The most records that the range may contain, in all partitions together. The default is 100,000.
     pub limit: i64,
-    /// Why.
+    /// The reason, for the operators.
     pub reason: String,
-    /// Who wants it.
+    /// The person or program that requests the replay.
     pub by: String,
 }
 
 impl ReplayRequest {
-    /// All partitions of `topic`, from there to where they end now.
+    /// Creates a request for all partitions of `topic`, from `from` to their current ends.
     pub fn new(topic: impl Into<String>, from: ReplayPoint) -> Self {
         Self {
             topic: topic.into(),
@@ -82,39 +83,39 @@ impl ReplayRequest {
     }
 }
 
-/// What a replay would read of one partition.
+/// The part of a replay that concerns one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedReplay {
     /// The partition.
     pub partition: TopicPartition,
-    /// The first offset.
+    /// The first offset of the range.
     pub from: i64,
-    /// The offset after the last.
+    /// The offset after the last one of the range.
     pub to: i64,
-    /// The oldest offset that is in the log.
+    /// The oldest offset in the log.
     pub oldest: i64,
-    /// The replay, if it was asked for.
+    /// The id of the replay, if it was requested and not only planned.
     pub id: Option<ReplayId>,
 }
 
 impl PlannedReplay {
-    /// The most records that it reads.
+    /// Returns the most records that the replay reads from this partition.
     pub fn records(&self) -> i64 {
         self.to - self.from
     }
 }
 
-/// Why a replay is not done.
+/// The reason why a replay is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// The service does not handle the topic.
     #[error("this service handles no topic `{topic}`; it handles {topics}")]
     UnknownTopic {
-        /// What was named.
+        /// The requested topic.
         topic: String,
-        /// What there is.
+        /// The topics that the service handles.
         topics: String,
     },
     /// The topic has no such partition.
@@ -122,9 +123,9 @@ pub enum ReplayError {
     UnknownPartition {
         /// The topic.
         topic: String,
-        /// What was named.
+        /// The requested partition.
         partition: i32,
-        /// How many there are.
+        /// The number of partitions.
         count: usize,
     },
     /// The range is not in the log.
@@ -132,31 +133,31 @@ pub enum ReplayError {
     Unfit {
         /// The partition.
         partition: TopicPartition,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The range is too large.
+    /// The range contains too many records.
     #[error("the range spans {records} records, and at most {limit} are replayed at once: narrow it, or raise the limit")]
     TooMany {
-        /// How many there are.
+        /// The number of records.
         records: i64,
         /// The limit.
         limit: i64,
     },
-    /// One of the partition has not ended.
+    /// A replay of the partition has not ended.
     #[error("a replay of {0} has not ended: wait for it, or cancel it")]
     Busy(TopicPartition),
-    /// The log.
+    /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] TransportError),
-    /// The database.
+    /// The database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What `request` would read, partition by partition.
+/// Returns what `request` would read, for each partition.
 pub(crate) async fn plan(core: &Core, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
-    let topics = core.directory.topics();
+    let topics = core.topics();
     if !topics.contains(&request.topic) {
         return Err(ReplayError::UnknownTopic { topic: request.topic.clone(), topics: topics.join(", ") });
     }
@@ -171,10 +172,12 @@ pub(crate) async fn plan(core: &Core, request: &ReplayRequest) -> Result<Vec<Pla
         let from = request.from.offset().unwrap_or(of.at);
         let to = request.to.and_then(ReplayPoint::offset).or_else(|| ends.get(&of.partition).copied());
         let partition = of.partition.clone();
-        match replay::range(Held { oldest: of.oldest, end: of.end }, from, to) {
+        match replay::range(PartitionBounds { oldest: of.oldest, end: of.end }, from, to) {
             Ok(Range { from, to }) => planned.push(PlannedReplay { partition, from, to, oldest: of.oldest, id: None }),
-            // Of all partitions some may have nothing.
-            Err(unfit @ replay::Unfit::Empty { .. }) => empty = Some(ReplayError::Unfit { partition, reason: unfit.to_string() }),
+            // If the request is for all partitions, some of them can be empty.
+            Err(unfit @ replay::InvalidRange::Empty { .. }) => {
+                empty = Some(ReplayError::Unfit { partition, reason: unfit.to_string() })
+            }
             Err(unfit) => return Err(ReplayError::Unfit { partition, reason: unfit.to_string() }),
         }
     }
@@ -193,7 +196,7 @@ async fn end_times(core: &Core, topic: &str, to: Option<Timestamp>) -> Result<BT
     Ok(core.transport.offsets(topic, Some(to)).await?.into_iter().map(|of| (of.partition, of.at)).collect())
 }
 
-/// Asks for what `request` says.
+/// Writes the requested replays to the database.
 pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
     let mut planned = plan(core, request).await?;
     logs::ask(core, std::slice::from_ref(&request.topic)).await;
@@ -203,7 +206,7 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
         return Err(ReplayError::Busy(busy.partition.clone()));
     }
     let now = core.clock.now();
-    // Also where the clock stands still or goes back, each replay is younger than those before it, and than what they have claimed.
+    // The time of each replay is later than that of the previous one and of its claims, even if the clock stands still or goes back.
     let last = core.store().replays().list(&core.name, false, 1).await?.first().map(|replay| replay.at.after(AFTER));
     let at = last.map_or(now, |last| last.max(now));
     for planned in &mut planned {
@@ -247,22 +250,22 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
     Ok(planned)
 }
 
-/// Ends a replay that has not ended.
+/// Ends a replay early. Returns false if it had already ended or does not exist.
 pub(crate) async fn stop(core: &Core, id: &ReplayId) -> Result<bool, StoreError> {
     let stopped = core.store().replays().stop(&core.name, id, core.clock.now()).await?;
     core.replay_wake.notify_one();
     Ok(stopped)
 }
 
-/// A replay that has not ended, and which range it is.
+/// A replay that has not ended, with its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) replay: Replay,
-    /// The range, or why there is none.
+    /// The range, or the reason why the replay cannot be executed.
     pub(crate) range: Result<Range, String>,
 }
 
-/// Looks for replays, for ever.
+/// Scans for replays, until the task is aborted.
 pub(crate) async fn watch(core: Arc<Core>) {
     loop {
         match look(&core).await {
@@ -270,7 +273,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 let changed = *core.replays() != *wanted;
                 if changed {
                     core.set_replays(wanted);
-                    core.lot_wake.notify_one();
+                    core.parked_wake.notify_one();
                 }
             }
             Err(error) => tracing::warn!(service = &*core.name, %error, "replays could not be looked for"),
@@ -295,7 +298,7 @@ async fn look(core: &Core) -> Result<Vec<Wanted>, StoreError> {
     Ok(wanted)
 }
 
-/// Why a replay is not done that was asked for before the topic of `partition` was made anew.
+/// Returns why a replay is refused that was requested before the topic of `partition` was recreated.
 pub(crate) fn of_before(partition: &TopicPartition) -> String {
     format!(
         "the topic `{}` was deleted and created again since this was asked for: its offsets are of the log before; ask again",
@@ -303,11 +306,11 @@ pub(crate) fn of_before(partition: &TopicPartition) -> String {
     )
 }
 
-/// The range of `replay`; one that was asked for from outside of the service says times only.
+/// Returns the range of `replay`. A replay that was requested by the program `sagas` can have times instead of offsets.
 pub(crate) async fn resolve(core: &Core, replay: &Replay) -> Result<Result<Range, String>, TransportError> {
     let topic = &replay.partition.topic;
     if let Some(of) = replay.log.as_deref().filter(|of| core.logs.of(topic).as_deref() != Some(of)) {
-        // What is known here may be what is older.
+        // The identity known here may be outdated.
         logs::ask(core, std::slice::from_ref(topic)).await;
         if core.logs.of(topic).is_some_and(|now| *now != *of) {
             return Ok(Err(of_before(&replay.partition)));
@@ -316,7 +319,7 @@ pub(crate) async fn resolve(core: &Core, replay: &Replay) -> Result<Result<Range
     if let (Some(from), Some(to)) = (replay.from, replay.to) {
         return Ok(Ok(Range { from, to }));
     }
-    if !core.directory.topics().contains(topic) {
+    if !core.topics().contains(topic) {
         return Ok(Err(format!("this service handles no topic `{topic}`")));
     }
     let offsets = core.transport.offsets(topic, replay.from_time).await?;
@@ -327,7 +330,7 @@ pub(crate) async fn resolve(core: &Core, replay: &Replay) -> Result<Result<Range
         Some(to) => Some(to),
         None => end_times(core, topic, replay.to_time).await?.get(&replay.partition).copied(),
     };
-    let range = replay::range(Held { oldest: of.oldest, end: of.end }, replay.from.unwrap_or(of.at), to);
+    let range = replay::range(PartitionBounds { oldest: of.oldest, end: of.end }, replay.from.unwrap_or(of.at), to);
     Ok(match range {
         Ok(range) if range.span() > replay.limit => {
             Err(format!("the range spans {} records, and at most {} are replayed", range.span(), replay.limit))

@@ -1,10 +1,11 @@
-//! What a service serves of its own over HTTP.
+//! The HTTP routes of a service itself.
 
 use axum::Router;
 
-/// What [`Service::routes`](super::Service::routes) takes: a [`Router`]; or, with the feature `openapi`, an
-/// [`OpenApiRouter`](utoipa_axum::router::OpenApiRouter), whose routes are described where they are made, or a router with a
-/// description from elsewhere.
+/// The routes that [`Service::routes`](super::Service::routes) takes.
+///
+/// Created from a [`Router`]. With the feature `openapi`, also from an [`OpenApiRouter`](utoipa_axum::router::OpenApiRouter), which
+/// describes its routes where they are defined, or from a router and a separate description.
 #[derive(Default)]
 pub struct Routes {
     pub(crate) router: Router,
@@ -12,10 +13,14 @@ pub struct Routes {
     pub(crate) description: utoipa::openapi::OpenApi,
 }
 
-/// Routes that nobody describes.
+/// Routes without a description.
 impl From<Router> for Routes {
     fn from(router: Router) -> Self {
-        Self { router, ..Self::default() }
+        Self {
+            router,
+            #[cfg(feature = "openapi")]
+            description: utoipa::openapi::OpenApi::default(),
+        }
     }
 }
 

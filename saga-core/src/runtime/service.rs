@@ -1,4 +1,4 @@
-//! A service: a name, a database, handlers, and what they share.
+//! A service: a name, a database, handlers, and the state that they share.
 
 use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ pub(crate) type Job = Box<dyn Fn(ServiceHandle) -> Pin<Box<dyn Future<Output = (
 #[cfg(feature = "http")]
 type MakeRoutes = Box<dyn FnOnce(ServiceHandle) -> Routes + Send>;
 
-/// A service, before it runs.
+/// A service that has not been started.
 pub struct Service {
     pub(crate) name: String,
     pub(crate) database: Database,
@@ -37,24 +37,30 @@ pub struct Service {
     pub(crate) settings: Settings,
     pub(crate) jobs: Vec<Job>,
     pub(crate) trackers: Vec<Tracker>,
-    /// What is published besides what handlers return.
+    /// The events that are published in addition to those that handlers return.
     pub(crate) publishes: Vec<EventType>,
-    /// Mistakes of the builder's caller, told when the app starts.
+    /// Mistakes in the calls of this builder. They are reported when the app starts.
     pub(crate) problems: Vec<String>,
     #[cfg(feature = "http")]
     pub(crate) routes: Option<MakeRoutes>,
+    #[cfg(feature = "http")]
+    pub(crate) also_under: Option<String>,
     #[cfg(feature = "http")]
     pub(crate) prefix: Option<String>,
     #[cfg(feature = "http")]
     pub(crate) listener: Option<std::net::TcpListener>,
     #[cfg(feature = "http")]
-    pub(crate) operator_token: Option<String>,
-    #[cfg(feature = "http")]
-    pub(crate) public_names: Vec<String>,
+    pub(crate) operators: Option<Operators>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Service {
-    /// A service called `name` (its consumer group and the `ce_source` of what it publishes) on `database`.
+    /// Creates a service called `name` on `database`. The name is also that of its consumer group and the `ce_source` of its events.
     pub fn new(name: impl Into<String>, database: Database) -> Self {
         Self {
             name: name.into(),
@@ -70,13 +76,13 @@ impl Service {
             #[cfg(feature = "http")]
             routes: None,
             #[cfg(feature = "http")]
+            also_under: None,
+            #[cfg(feature = "http")]
             prefix: None,
             #[cfg(feature = "http")]
             listener: None,
             #[cfg(feature = "http")]
-            operator_token: None,
-            #[cfg(feature = "http")]
-            public_names: Vec::new(),
+            operators: None,
         }
     }
 
@@ -87,15 +93,17 @@ impl Service {
         self
     }
 
-    /// Keeps the instances of a flow here: of the flow that this service begins, and whose pivot and abort it handles.
+    /// Tracks the instances of a saga. The service must be the one that begins the saga and handles its pivot and its abort.
     #[must_use]
     pub fn tracks(mut self, tracker: Tracker) -> Self {
         self.trackers.push(tracker);
         self
     }
 
-    /// Says that the service publishes these events outside its handlers, in a [`UnitOfWork`], for the check of an app that
-    /// carries a saga. The event that begins a tracked flow need not be said.
+    /// Declares events that the service publishes outside its handlers, in a [`UnitOfWork`] or with a `Publisher`.
+    ///
+    /// Their topics are created or checked at the start, as for the events of handlers, and the check of a saga takes them into account.
+    /// The event that begins a tracked saga needs no declaration.
     #[must_use]
     pub fn publishes<E: EventSet>(mut self) -> Self {
         self.publishes.extend(E::types());
@@ -116,23 +124,26 @@ impl Service {
         self
     }
 
-    /// Brings the service's own tables into shape when the app starts.
+    /// Runs the migrations of the service's own tables when the app starts. A service without migrations leaves its tables to another
+    /// tool, and does not check which of its migrations have run. A [`Database::memory`] has no SQL: there, only the numbers of the
+    /// migrations are checked.
     #[must_use]
     pub fn migrations(mut self, migrations: &'static [Migration]) -> Self {
         self.migrations = migrations;
         self
     }
 
-    /// Replaces the limits.
+    /// Replaces the settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Serves `routes`, an axum router, and beside them health, metrics and dead letters, on the address given to
-    /// [`listen`](Self::listen); an app whose service has routes and does not listen does not start, but for a test pump, which serves
-    /// nothing. With the feature `openapi` routes can be described where they are made; see `http::openapi`.
+    /// Serves `routes`, an axum router, together with the health routes, on the listener given to [`listen`](Self::listen).
+    ///
+    /// An app with a service that has routes but no listener does not start, except in a test pump, which serves nothing. With the feature
+    /// `openapi`, routes can be described where they are defined; see `http::openapi`.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn routes<R: Into<Routes>>(mut self, routes: impl FnOnce(ServiceHandle) -> R + Send + 'static) -> Self {
@@ -140,26 +151,44 @@ impl Service {
         self
     }
 
-    /// Serves everything, its own routes and what stands beside them, under `prefix` too: with `/api/v1`, `/health` is also
+    /// Serves all routes of the service, its own and those of the framework, under `prefix` as well: with `/api/v1`, `/health` is also
     /// `/api/v1/health`.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn also_under(mut self, prefix: impl Into<String>) -> Self {
-        let prefix = prefix.into();
+        self.also_under = self.checked_prefix(prefix.into(), "/api/v1");
+        self
+    }
+
+    /// Serves the framework's routes, such as health, under `prefix` only.
+    ///
+    /// With `/_sagas`, `/health` becomes `/_sagas/health`, and the service can have a `/health` of its own. A listener for
+    /// [operators](Self::operators) serves these routes without the prefix.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = self.checked_prefix(prefix.into(), "/_sagas");
+        self
+    }
+
+    #[cfg(feature = "http")]
+    fn checked_prefix(&mut self, prefix: String, like: &str) -> Option<String> {
         let segments = prefix.strip_prefix('/').map(|path| path.split('/').collect::<Vec<_>>()).unwrap_or_default();
         let plain = |segment: &&str| {
             !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
         };
-        if segments.is_empty() || !segments.iter().all(plain) {
-            let service = &self.name;
-            self.problems.push(format!("service `{service}`: `{prefix}` is no prefix for routes; write it like `/api/v1`"));
-        } else {
-            self.prefix = Some(prefix);
+        if !segments.is_empty() && segments.iter().all(plain) {
+            return Some(prefix);
         }
-        self
+        let service = &self.name;
+        self.problems.push(format!("service `{service}`: `{prefix}` is no prefix for routes; write it like `{like}`"));
+        None
     }
 
-    /// Listens on `listener`, bound by the caller (so that a taken port is known before anything starts).
+    /// Serves the service's own routes and health on `listener`. The caller binds it, so that a port in use is reported before anything
+    /// starts.
+    ///
+    /// Metrics, and routes that show messages or change state, are for [`operators`](Self::operators).
     #[cfg(feature = "http")]
     #[must_use]
     pub fn listen(mut self, listener: std::net::TcpListener) -> Self {
@@ -167,27 +196,19 @@ impl Service {
         self
     }
 
-    /// Admits operators who send this token, in `Authorization: Bearer`, to what reads messages or acts: dead letters, flows, replays,
-    /// and what the service guards itself. On a loopback address nobody needs it who asks for that address, for `localhost` or for the
-    /// service's [`public_name`](Self::public_name); on any other address these routes are not there without it.
-    /// A service that does not [`listen`](Self::listen) itself asks for it wherever it was given one, and else lets everybody in. It is
-    /// 16 visible ASCII characters at least.
+    /// Sets where operators reach the metrics and the routes that show messages or change state (dead letters, sagas, replays), and the
+    /// credentials they need: an address for a separate listener, or [`Operators`].
+    ///
+    /// The default is [`App::operators`](super::App::operators). Without either, these routes are not served.
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn operator_token(mut self, token: impl Into<String>) -> Self {
-        let token = token.into();
-        if token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            self.operator_token = Some(token);
-        } else {
-            let service = &self.name;
-            self.problems
-                .push(format!("service `{service}`: the operator's token has to be 16 visible ASCII characters or more"));
-        }
+    pub fn operators(mut self, operators: impl Into<Operators>) -> Self {
+        self.operators = Some(operators.into());
         self
     }
 
-    /// Runs `job` beside the handlers. It is ended when the app stops, wherever it is. One that panics is called again, after growing
-    /// waits; one that returns has ended.
+    /// Runs `job` in parallel with the handlers, as long as the service runs. A job that panics is called again after increasing waits. A
+    /// job that returns is not called again. When the app stops, the job's future is dropped at its current await point.
     #[must_use]
     pub fn job<F, Fut>(mut self, job: F) -> Self
     where
@@ -200,18 +221,18 @@ impl Service {
 }
 
 impl Service {
-    /// Without the routes that nobody could call: those of a service that does not listen.
+    /// Removes the routes of a service without a listener, which no client could call.
     #[cfg(feature = "test-util")]
     pub(crate) fn unserved(self) -> Self {
         #[cfg(feature = "http")]
         if self.listener.is_none() {
-            return Self { routes: None, prefix: None, ..self };
+            return Self { routes: None, also_under: None, operators: None, ..self };
         }
         self
     }
 
-    /// Adds the handlers of the framework's own: what follows the flows that are tracked here, and what an operator of a flow can
-    /// ask a participant for.
+    /// Adds the framework's own handlers: the ones that track sagas, and the one that retries a participant's dead letters on request of a
+    /// saga's operator.
     pub(crate) fn with_saga_handlers(mut self) -> Self {
         let takes_part = self.handlers.iter().any(|handler| handler.role().is_some());
         for at in 0..self.trackers.len() {
@@ -225,21 +246,22 @@ impl Service {
     }
 }
 
-/// A running service, for what happens outside its handlers. Cheap to clone.
+/// A handle to a running service, for code outside its handlers. It is cheap to clone.
 #[derive(Clone)]
 pub struct ServiceHandle {
     core: Arc<Core>,
-    /// Given to a handler whose delivery holds a transaction: on a database with one writer, another would wait for it.
+    /// Set in a handler if its delivery has an open transaction: on a database with one writer, a second transaction would deadlock with
+    /// it.
     held: bool,
 }
 
 impl ServiceHandle {
-    /// The handle of `core` for whoever holds no transaction.
+    /// Returns a handle for a caller that has no open transaction.
     pub(crate) fn new(core: &Arc<Core>) -> Self {
         Self { core: core.clone(), held: false }
     }
 
-    /// The handle of `core` for a handler whose delivery holds a transaction.
+    /// Returns a handle for a handler with an open transaction.
     pub(crate) fn within_a_transaction(core: &Arc<Core>) -> Self {
         Self { core: core.clone(), held: true }
     }
@@ -248,54 +270,49 @@ impl ServiceHandle {
         &self.core
     }
 
-    /// The service's name.
+    /// Returns the service's name.
     pub fn name(&self) -> &str {
         &self.core.name
     }
 
-    /// The service's database, for reading.
+    /// Returns the service's database, for reading.
     pub fn database(&self) -> &Database {
         &self.core.database
     }
 
-    /// The service's clock: what is decided by time in the service is decided by this one. Where processes share its database, they
-    /// share this clock.
+    /// Returns the service's clock, which the service uses for all decisions about time. Processes that share a database share this clock.
     pub fn clock(&self) -> &Clock {
         &self.core.clock
     }
 
-    /// The time before which everything that this service wrote is surely older than `retention`, by [`clock`](Self::clock): for
-    /// removing what was kept long enough. A stop of more than an hour does not count, for the clock may have been set meanwhile.
+    /// Returns the time before which everything that this service has written is certainly older than `retention`, by
+    /// [`clock`](Self::clock). Use it to remove data at the end of its retention.
+    ///
+    /// A period of more than an hour in which the service did not run is not counted, because the clock could have been changed meanwhile.
     pub fn older_than(&self, retention: Duration) -> Timestamp {
         self.core.older_than(retention)
     }
 
-    /// The app's source of identities.
+    /// Returns the app's source of ids.
     pub fn ids(&self) -> &IdSource {
         &self.core.ids
     }
 
-    /// The service's metrics, for series of its own.
+    /// Returns the service's metrics, to add series.
     pub fn metrics(&self) -> &Metrics {
         &self.core.metrics
     }
 
-    /// The service's health, for checks of its own.
+    /// Returns the service's health, to add checks.
     pub fn health(&self) -> &Health {
         &self.core.health
-    }
-
-    /// Who may use the service's routes that read messages or act.
-    #[cfg(feature = "http")]
-    pub fn operators(&self) -> &Operators {
-        &self.core.operators
     }
 
     /// Begins a transaction that writes rows and publishes events together.
     ///
     /// # Errors
-    /// When the database gives none within [`Settings::begin_timeout_ms`], or the outbox is full. Always, in a handler whose
-    /// delivery holds a transaction (every one that does not take [`Work`](crate::extract::Work)): a technical error of that
+    /// If the database provides no transaction within [`Settings::begin_timeout_ms`], or if the outbox is full. Always in a handler with an
+    /// open transaction, which is every handler that does not take [`Work`](crate::extract::Work); this is a technical error of that
     /// handler.
     pub async fn begin(&self) -> Result<UnitOfWork, Unavailable> {
         match self.held {
@@ -304,34 +321,41 @@ impl ServiceHandle {
         }
     }
 
-    /// The instances of the flows that the service tracks.
+    /// Returns a publisher, which publishes events in transactions that the caller has begun on its own connection pool.
+    #[cfg(feature = "sql")]
+    pub fn publisher(&self) -> super::Publisher {
+        super::Publisher::new(&self.core)
+    }
+
+    /// Returns the instances of the sagas that the service tracks.
     pub fn sagas(&self) -> Sagas {
         Sagas(self.core.clone())
     }
 
-    /// Dead letters that are open, newest first, without the first `offset`, at most `limit`; and how many there are in all.
+    /// Returns open dead letters, newest first, at most `limit` after the first `offset`, and the total number of open dead letters.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn dead_letters(&self, offset: u64, limit: u32) -> Result<(Vec<DeadLetter>, u64), StoreError> {
         self.core.store().dead_letters(&self.core.name, offset, limit).await
     }
 
-    /// One dead letter, whatever became of it.
+    /// Returns one dead letter, open or settled.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn dead_letter(&self, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         self.core.store().dead_letter(&self.core.name, id).await
     }
 
-    /// Gives an open dead letter back to its handler, with its attempts counted anew; false when it is not there or not open.
+    /// Delivers an open dead letter to its [handler](DeadLetter::handler) again, with its attempts counted from zero. A dead letter without
+    /// a handler is delivered to every handler that takes it. Returns false if it does not exist or is not open.
     ///
     /// # Delivery
-    /// The message is parked, due at once, behind whatever else of its key is parked.
+    /// The message is parked with its next attempt due now, behind other parked messages of its key.
     ///
     /// # Errors
-    /// When the database is unavailable.
+    /// If the database is unavailable, or if the caller is a handler with an open transaction.
     pub async fn retry_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
         if self.held {
             return Err(StoreError::Refused(HELD.to_owned()));
@@ -340,49 +364,49 @@ impl ServiceHandle {
         finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Retry, &id).await })).await
     }
 
-    /// What a replay would read, partition by partition; nothing is done.
+    /// Returns what a replay would read, for each partition, and starts nothing.
     ///
     /// # Errors
-    /// When the range is not in the log or too large, or log or database cannot be read.
+    /// If the range is not in the log or is too large, or if the log or the database cannot be read.
     pub async fn plan_replay(&self, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
         replays::plan(&self.core, request).await
     }
 
-    /// Has a range of a topic read once more, by whichever instances of the service own its partitions.
+    /// Requests a replay of a range of a topic. Each of its partitions is replayed by the process that owns it.
     ///
     /// # Delivery
-    /// Records of the range come again, those of a key in order. What the inbox knows has no effect, unless the request says
-    /// [`again`](ReplayRequest::again): then it is handled again, with all effects, and what it publishes has new identities. What a
-    /// step of a flow has done is not done again, and what is parked is handled once. Afterwards a partition is read on from where
-    /// it was before. Records of all other keys of the partition wait as long as the range is read.
+    /// The records of the range are delivered again, in order for each key. A message that the inbox contains is skipped, unless the
+    /// request sets [`again`](ReplayRequest::again): then it is handled again with all its effects, and the events that it publishes have
+    /// new ids. A step of a saga that is done is not done again, and a parked message is handled once. Afterwards the partition continues
+    /// where it was before the replay. While the range is read, all other records of the partition wait.
     ///
     /// # Errors
-    /// As [`plan_replay`](Self::plan_replay), and when a replay of one of the partitions has not ended. Those that were asked for
-    /// before that one then stay.
+    /// As for [`plan_replay`](Self::plan_replay), and if a partition has a replay that has not ended. The replays that were requested for
+    /// the partitions before that one remain.
     pub async fn replay(&self, request: &ReplayRequest) -> Result<Vec<PlannedReplay>, ReplayError> {
         replays::ask(&self.core, request).await
     }
 
-    /// Replays, newest first, at most `limit`; with `open` those only that have not ended.
+    /// Returns replays, newest first, at most `limit`; if `open` is true, only those that have not ended.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn replays(&self, open: bool, limit: u32) -> Result<Vec<Replay>, StoreError> {
         self.core.store().replays().list(&self.core.name, open, limit).await
     }
 
-    /// Ends a replay before its range does; false when it is not there or has ended.
+    /// Ends a replay early. Returns false if it does not exist or has ended.
     ///
     /// # Errors
-    /// When the database cannot be written.
+    /// If the database cannot be written.
     pub async fn cancel_replay(&self, id: &ReplayId) -> Result<bool, StoreError> {
         replays::stop(&self.core, id).await
     }
 
-    /// Gives up an open dead letter; false when it is not there or not open.
+    /// Settles an open dead letter without another attempt. Returns false if it does not exist or is not open.
     ///
     /// # Errors
-    /// When the database is unavailable.
+    /// If the database is unavailable, or if the caller is a handler with an open transaction.
     pub async fn discard_dead_letter(&self, id: &DeadLetterId) -> Result<bool, StoreError> {
         if self.held {
             return Err(StoreError::Refused(HELD.to_owned()));
@@ -391,11 +415,11 @@ impl ServiceHandle {
         finished(tokio::spawn(async move { dead_letters::one(&core, Settle::Discard, &id).await })).await
     }
 
-    /// The dead letters that `filter` wants, without their values, newest first, without the first `offset`, at most `limit`; and
-    /// how many there are in all.
+    /// Returns the dead letters that match `filter`, without their values, newest first, at most `limit` after the first `offset`, and the
+    /// total number that match.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn find_dead_letters(
         &self,
         filter: &DeadLetterFilter,
@@ -405,22 +429,25 @@ impl ServiceHandle {
         self.core.store().find_dead_letters(&self.core.name, filter, offset, limit).await
     }
 
-    /// Gives at most `limit` of the open dead letters that `filter` wants back to their handlers, with their attempts counted anew.
+    /// Delivers at most `limit` of the open dead letters that match `filter` to their handlers again, with their attempts counted from
+    /// zero.
     ///
     /// # Delivery
-    /// In transactions of a few hundred letters, in the order of topics, partitions and offsets. The messages are parked, due at once,
-    /// behind whatever else of their keys is parked. A letter that comes meanwhile, also by failing again, is left alone.
+    /// This uses transactions of a few hundred dead letters each, in the order of topics, partitions and offsets. The messages are parked
+    /// with their next attempt due now, behind other parked messages of their keys. Dead letters that are added during the call, also by
+    /// another failure of a retried message, are not included.
     ///
     /// # Errors
-    /// When the database is unavailable. Transactions before stand; the same call goes on with what is left.
+    /// If the database is unavailable, or if the caller is a handler with an open transaction. The transactions that were already committed
+    /// remain; the same call continues with the rest.
     pub async fn retry_dead_letters(&self, filter: &DeadLetterFilter, limit: u64) -> Result<SettledLetters, StoreError> {
         self.settle_dead_letters(Settle::Retry, filter, limit).await
     }
 
-    /// Gives up at most `limit` of the open dead letters that `filter` wants; keys that are held for them go on.
+    /// Discards at most `limit` of the open dead letters that match `filter`. Keys that these dead letters hold continue.
     ///
     /// # Errors
-    /// As [`retry_dead_letters`](Self::retry_dead_letters).
+    /// The same as [`retry_dead_letters`](Self::retry_dead_letters).
     pub async fn discard_dead_letters(&self, filter: &DeadLetterFilter, limit: u64) -> Result<SettledLetters, StoreError> {
         self.settle_dead_letters(Settle::Discard, filter, limit).await
     }
@@ -439,12 +466,12 @@ impl ServiceHandle {
     }
 }
 
-/// Why a handler that holds a transaction gets no second one.
+/// The error for a handler that has an open transaction and requests a second one.
 const HELD: &str = "the delivery of this handler holds a transaction, and a second one would wait for it: \
                     write in the handler's `Tx`, or take `Work` instead and begin before `work.begin()`";
 
-/// What the task comes to. It ends even when nobody waits for it any more: half an operation would leave the index of parked
-/// keys behind the database.
+/// Waits for the result of `task`. The task continues even if the caller stops waiting: an operation that ends half-way would leave the
+/// index of parked keys inconsistent with the database.
 async fn finished<T>(task: tokio::task::JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
     task.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(format!("the operation did not end: {panic}"))))
 }
@@ -455,8 +482,8 @@ impl std::fmt::Debug for ServiceHandle {
     }
 }
 
-/// For what a handler does besides its delivery: reading outside the transaction, or a transaction of its own before that of the
-/// delivery begins ([`Work`](crate::extract::Work)).
+/// For work of a handler outside the transaction of its delivery: reads, or a separate transaction that commits before the transaction of
+/// the delivery begins ([`Work`](crate::extract::Work)).
 impl Extract for ServiceHandle {
     fn require(_: &mut Requirements) {}
 

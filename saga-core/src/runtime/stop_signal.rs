@@ -1,13 +1,13 @@
-//! How a process is told to stop.
+//! The signals that stop a process.
 
 use std::{future::Future, io};
 
-/// Waits until the process is told to stop: by SIGTERM, as supervisors and containers do, or by SIGINT, which is Ctrl-C. Elsewhere than
-/// on Unix, by Ctrl-C.
+/// Waits until the process is asked to stop: by SIGTERM, which supervisors and containers send, or by SIGINT, which is Ctrl-C. On other
+/// systems than Unix, by Ctrl-C only.
 ///
-/// [`App::run`](super::App::run) waits for it. A program with a loop of its own calls this first, before it starts anything: from then on
-/// these signals no longer end the process by themselves, and none that comes before the wait is missed. A second call waits for the next
-/// signal.
+/// [`App::run`](super::App::run) uses it. A program with its own main loop calls this function before it starts anything. From then on,
+/// these signals no longer end the process, and a signal that arrives before the future is awaited is not missed. Futures of several calls
+/// all end with the first signal after their call, so a call after that signal waits for the second one.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -21,10 +21,11 @@ use std::{future::Future, io};
 /// # }
 /// ```
 ///
-/// It is also what a server of axum takes: `axum::serve(listener, router).with_graceful_shutdown(stop_signal())`.
+/// It can also be passed to axum: `axum::serve(listener, router).with_graceful_shutdown(stop)`. Limit the time of that, because axum waits
+/// for every client; the guide's page on an existing service shows how.
 ///
 /// # Panics
-/// Outside a runtime of tokio whose I/O is enabled, as `#[tokio::main]` does.
+/// If it is called outside a tokio runtime with I/O enabled. `#[tokio::main]` enables it.
 pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
     let told = listen();
     async move {
@@ -53,7 +54,7 @@ fn listen() -> io::Result<impl Future<Output = ()> + Send + 'static> {
 #[cfg(not(unix))]
 fn listen() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async {
-        // Without a console there is nobody to press Ctrl-C.
+        // Without a console, Ctrl-C can never arrive.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -1,9 +1,9 @@
-//! The clock of a service: set before anything is decided by it, kept right while the service runs, compared with others.
+//! The clock of a service: set before the service makes any decision by time, corrected while it runs, and compared with other clocks.
 //!
-//! Processes that share a database share its clock: each measures it at the start, goes on by the monotonic clock of its machine, and
-//! measures again every few seconds. Should the database's clock be set, those that run follow it slowly, and note how far they are
-//! from it, so that one that starts meanwhile agrees with them. Without a shared database the clock is the machine's as it was at the
-//! start. What is believed of the time while the service did not run is in [`Passed`].
+//! Processes that share a database share its clock. Each one measures the database's time at the start, continues by the monotonic clock of
+//! its machine, and measures again every few seconds. If the database's clock is changed, the running processes follow it slowly and save
+//! their offset from it, so that a process that starts meanwhile uses the same time. Without a shared database, the clock starts at the
+//! machine's time. [`Downtimes`] accounts for the periods in which the service did not run.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,38 +14,38 @@ use tokio::time::Instant;
 
 use super::{conditions::Severity, core::Core, metrics::clock_skew};
 use crate::{
-    engine::passed::Passed,
+    engine::downtime::Downtimes,
     store::{KeptClock, Store, StoreError},
     time::{Clock, Timestamp},
 };
 
 /// How often the clocks are compared.
 const COMPARE: Duration = Duration::from_secs(5);
-/// Comparisons from one note in the database to the next, if the clock is where it should be.
+/// The number of comparisons between two saves of the clock, while the offset is small.
 const NOTE: u32 = 12;
-/// How many measurements the first time is taken from.
+/// The number of measurements that the initial time is chosen from.
 const MEASUREMENTS: u32 = 3;
-/// A measurement that took longer says too little.
+/// A measurement with a larger error is ignored.
 const SLOWEST: Duration = Duration::from_secs(1);
-/// A difference that is worth a word.
+/// A difference above this raises a condition.
 const NOTEWORTHY: Duration = Duration::from_secs(2);
-/// A difference that starting processes have to know.
+/// An offset, in milliseconds, from which on it is saved for starting processes.
 const APART: i64 = 50;
-/// A record whose time is further ahead says nothing of a clock.
+/// A record with a time further ahead is ignored: its time is not from a clock.
 const NO_CLOCK: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much of a difference is made up for each millisecond: as a clock follows.
+/// The clock is corrected by 1 ms in this many milliseconds.
 const SLEW: i64 = 100;
 
-/// The clock of a service, and how much time has passed by it.
+/// The clock of a service, and the periods in which the service did not run.
 #[derive(Debug)]
 pub(crate) struct Timekeeper {
     pub(crate) clock: Clock,
-    pub(crate) passed: Passed,
+    pub(crate) passed: Downtimes,
     /// The record that was furthest ahead of the clock since the last comparison: by how much, and its topic.
     ahead: Mutex<Option<(Duration, String)>>,
 }
 
-/// The database's clock, by this machine's monotonic one.
+/// The time of the database's clock at an instant of this machine's monotonic clock.
 struct Measured {
     time: Timestamp,
     at: Instant,
@@ -66,13 +66,13 @@ async fn measure(store: &dyn Store) -> Result<Option<Measured>, StoreError> {
 }
 
 impl Timekeeper {
-    /// Sets the clock of `service`, which was given as `given`. A manual clock is left to its test.
+    /// Sets the clock of `service`, which is derived from `given`. A manual clock is not changed, because the test controls it.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be read.
     pub(crate) async fn start(service: &str, store: &dyn Store, given: &Clock) -> Result<Self, StoreError> {
         let clock = given.steady();
-        let mut passed = Passed::default();
+        let mut passed = Downtimes::default();
         if clock.wall().is_some() {
             let kept = store.clock(service).await?;
             let mut best: Option<Measured> = None;
@@ -88,15 +88,15 @@ impl Timekeeper {
                 clock.anchor(Timestamp::from_millis(measured.now().as_millis().saturating_add(offset)));
             }
             if let Some(kept) = kept {
-                passed = Passed::read(&kept.stops);
+                passed = Downtimes::parse(&kept.stops);
                 resume(service, &mut passed, kept.seen, clock.now());
             }
-            store.keep_clock(service, &KeptClock { seen: clock.now(), offset, stops: passed.write() }).await?;
+            store.save_clock(service, &KeptClock { seen: clock.now(), offset, stops: passed.to_text() }).await?;
         }
         Ok(Self { clock, passed, ahead: Mutex::default() })
     }
 
-    /// Notes that a record of `topic` is of `time`.
+    /// Records how far the time of a record of `topic` is ahead of the clock.
     pub(crate) fn saw_record(&self, topic: &str, time: Timestamp, now: Timestamp) {
         let ahead = time.since(now);
         if ahead <= NOTEWORTHY || ahead > NO_CLOCK {
@@ -109,7 +109,7 @@ impl Timekeeper {
     }
 }
 
-/// How far the clock of a service that runs is from the database's, by what one of its processes has noted.
+/// Returns the offset of the running processes' clock from the database's clock, calculated from the last saved offset.
 fn offset_now(kept: &KeptClock, database: Timestamp) -> i64 {
     let noted = Timestamp::from_millis(kept.seen.as_millis().saturating_sub(kept.offset));
     let made_up = i64::try_from(database.since(noted).as_millis()).unwrap_or(i64::MAX) / SLEW;
@@ -117,7 +117,7 @@ fn offset_now(kept: &KeptClock, database: Timestamp) -> i64 {
     if left < APART { 0 } else { left * kept.offset.signum() }
 }
 
-fn resume(service: &str, passed: &mut Passed, seen: Timestamp, now: Timestamp) {
+fn resume(service: &str, passed: &mut Downtimes, seen: Timestamp, now: Timestamp) {
     if let Some(stop) = passed.resume(seen, now) {
         let hours = stop.as_secs() / 3_600;
         tracing::info!(
@@ -136,7 +136,7 @@ fn resume(service: &str, passed: &mut Passed, seen: Timestamp, now: Timestamp) {
     }
 }
 
-/// Keeps the clock right and compares it with others, for ever.
+/// Corrects the clock and compares it with others, until the task is aborted.
 pub(crate) async fn keep(core: Arc<Core>) {
     for turn in (1..=NOTE).cycle() {
         tokio::time::sleep(COMPARE).await;
@@ -181,19 +181,19 @@ async fn compare(core: &Core, note: bool) {
             clock.follow(wall, Duration::from_millis(1));
             0
         }
-        // The database is slow or down, which is said elsewhere; the clock goes on.
+        // The database is slow or down, which is reported elsewhere. The clock continues uncorrected.
         Ok(Some(_)) | Err(_) => return,
     };
     if note || offset.abs() >= APART {
-        let kept = KeptClock { seen: clock.now(), offset, stops: core.time.passed.write() };
-        if let Err(error) = core.store().keep_clock(&core.name, &kept).await {
+        let kept = KeptClock { seen: clock.now(), offset, stops: core.time.passed.to_text() };
+        if let Err(error) = core.store().save_clock(&core.name, &kept).await {
             tracing::debug!(service = &*core.name, %error, "the time could not be noted");
         }
     }
 }
 
-/// What can be known of clocks behind the log: a record whose time is still to come was given it by a clock that is ahead of ours,
-/// its producer's or, where the topic's timestamps are of the type `LogAppendTime`, its broker's. One that is behind looks like delay.
+/// Raises a condition if records have times in the future. Their time is from a clock that is ahead: the producer's or, if the topic's
+/// timestamp type is `LogAppendTime`, the broker's. A clock that is behind cannot be recognized, because it looks like delay.
 fn compare_log(core: &Core, now: Timestamp) {
     let furthest = core.time.ahead.lock().unwrap_or_else(PoisonError::into_inner).take();
     clock_skew(&core.metrics, "log").set(furthest.as_ref().map_or(0.0, |(ahead, _)| ahead.as_secs_f64()));
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_process_that_starts_agrees_with_those_that_run() {
         let kept = |offset| KeptClock { seen: Timestamp::from_millis(1_000_000), offset, stops: String::new() };
-        // The database's clock was set ahead by 300 s at 1,000 s: those that run were at 1,000 s when it said 1,300 s.
+        // The database's clock was set ahead by 300 s: the running processes were at 1,000 s when it showed 1,300 s.
         for (offset, later, expected) in
             [(-300_000, 0, -300_000), (-300_000, 100_000, -299_000), (300_000, 40_000_000, 0), (20, 0, 0)]
         {

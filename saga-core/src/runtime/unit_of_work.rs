@@ -1,4 +1,4 @@
-//! The same transaction outside a delivery: an HTTP handler's, a job's.
+//! Units of work: transactions outside a delivery, for example of an HTTP handler or a job.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -7,25 +7,25 @@ use std::{
 
 use super::{
     core::Core,
-    judge::oversized,
+    publishing,
     saga::{self, Before, Scope},
     spans::{Kind, Making, Moment, Span},
 };
 use crate::{
-    engine::saga::barrier::Reason,
+    engine::saga::barrier::NoEffect,
     id::MessageId,
     message::{Context, EventKey, TraceContext},
     saga::{InstanceKey, Saga},
     store::{StoreError, Tx, TxSlot},
 };
 
-/// A transaction in which rows are written and events are published together, outside a delivery.
+/// A transaction outside a delivery that writes rows and publishes events together.
 ///
-/// It derefs to [`Tx`]: run statements on `&mut *work`, and publish with [`Tx::publish`].
+/// Run statements on `&mut work`. It derefs to [`Tx`]: publish with [`Tx::publish`], and pass `&mut work` to a fn that takes `&mut Tx`.
 ///
 /// # Delivery
-/// Rows and events commit together or not at all; after the commit the events are sent at once, and, should the process die
-/// before, when it is started again. Dropped without [`commit`](UnitOfWork::commit), nothing happened.
+/// Rows and events commit together or not at all. The relay sends the events after the commit, or after the next start if the process dies
+/// first. If it is dropped without [`commit`](UnitOfWork::commit), the transaction is rolled back.
 #[must_use = "without `commit` nothing happens"]
 pub struct UnitOfWork {
     core: Arc<Core>,
@@ -33,44 +33,52 @@ pub struct UnitOfWork {
     slot: TxSlot,
     context: Context,
     sagas: Scope,
-    /// Abort events that are owed, with their instances.
+    /// The abort events that this unit of work must publish before its commit: the event's name and the instance.
     aborting: Vec<(String, InstanceKey)>,
-    /// The span that it is within.
+    /// The span id of the caller's span, if there is one.
     parent: Option<u64>,
     began: Moment,
 }
 
-/// What came of asking for a flow to be given up.
+impl std::fmt::Debug for UnitOfWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UnitOfWork").field("service", &self.core.name).finish_non_exhaustive()
+    }
+}
+
+/// The result of [`UnitOfWork::abort`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aborting {
-    /// It is given up by this transaction: publish its abort event with it.
+    /// This transaction aborts the instance. Publish the saga's abort event in it.
     Now,
-    /// It was given up before; there is nothing to publish.
+    /// The instance was aborted earlier. There is nothing to publish.
     Before,
-    /// It is too late: its pivot was first.
+    /// The instance cannot be aborted, because its pivot is done.
     TooLate,
-    /// There is no such instance here.
+    /// This service has no such instance.
     Unknown,
 }
 
-/// The service cannot take work now: its database is unavailable, or its outbox is full. Try again later.
+/// The service cannot begin a transaction now, because its database is unavailable or its outbox is full. Try again later.
 #[derive(Debug, thiserror::Error)]
 #[error("the service cannot take work now: {reason}")]
 pub struct Unavailable {
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// Whether it will pass by itself.
+    /// Whether the cause is an outage, so that a later attempt can succeed.
     pub(crate) outage: bool,
+}
+
+/// Returns the reason why no events can be published now, if the outbox is full.
+pub(super) fn full(core: &Core) -> Option<String> {
+    let limit = core.settings.outbox_rows;
+    core.outbox_full().then(|| format!("{limit} records wait in the outbox for the log (setting `outbox_rows`)"))
 }
 
 impl UnitOfWork {
     pub(crate) async fn begin(core: &Arc<Core>) -> Result<Self, Unavailable> {
-        if core.outbox_full() {
-            let limit = core.settings.outbox_rows;
-            return Err(Unavailable {
-                reason: format!("{limit} records wait in the outbox for the log (setting `outbox_rows`)"),
-                outage: true,
-            });
+        if let Some(reason) = full(core) {
+            return Err(Unavailable { reason, outage: true });
         }
         let patience = core.settings.begin_timeout();
         let open = tokio::select! {
@@ -90,19 +98,21 @@ impl UnitOfWork {
         Ok(Self { core: core.clone(), tx, slot, context, sagas: Scope::default(), aborting: Vec::new(), parent: None, began })
     }
 
-    /// Sets what the whole flow is known by; otherwise it is a new UUID. [`commit`](Self::commit) refuses one that could not be read
-    /// again: at most [`MAX_ID`](crate::message::headers::MAX_ID) bytes, without control characters.
+    /// Sets the correlation id of the events. The default is a new UUID.
+    ///
+    /// [`commit`](Self::commit) refuses an id that a consumer could not read: it must have at most
+    /// [`MAX_ID`](crate::message::headers::MAX_ID) bytes and no control characters.
     pub fn correlate(&mut self, correlation_id: impl Into<String>) {
         self.context.correlation_id = correlation_id.into();
     }
 
-    /// Sets the saga instance that the events belong to; within the bounds of [`correlate`](Self::correlate).
+    /// Sets the saga instance that the events belong to. The limits of [`correlate`](Self::correlate) apply.
     pub fn saga(&mut self, saga_id: impl Into<String>) {
         self.context.saga_id = Some(saga_id.into());
     }
 
-    /// Goes on with the trace of `parent`, as [`TraceContext::parse`] or, of an HTTP request, `http::RequestTrace` gives it. Without one
-    /// it stays in a new trace.
+    /// Continues the trace of `parent`, from [`TraceContext::parse`] or, in an HTTP handler, from `http::RequestTrace`. Without a parent,
+    /// the unit of work keeps its new trace.
     pub fn trace(&mut self, parent: impl Into<Option<TraceContext>>) {
         if let Some(parent) = parent.into() {
             let core = &self.core;
@@ -114,15 +124,18 @@ impl UnitOfWork {
         }
     }
 
-    /// Gives the instance `key` of the flow `S` up, as a customer who cancels does, unless its pivot or another abort was first:
-    /// one commit decides. On [`Aborting::Now`] the caller publishes the flow's abort event in this same unit of work.
+    /// Aborts the instance `key` of the saga `S`, for example when a customer cancels, unless its pivot or another abort committed first.
+    ///
+    /// After [`Aborting::Now`], the caller must publish the saga's abort event in the same unit of work; otherwise [`commit`](Self::commit)
+    /// fails.
     ///
     /// # Delivery
-    /// Deliveries of the same instance wait until this transaction has ended, so call it before other statements that those
-    /// deliveries could wait for: locks are then taken in one order.
+    /// This locks the instance: its deliveries wait until this transaction has ended. Call it before statements that lock rows which those
+    /// deliveries also use, so that all transactions take their locks in the same order and cannot deadlock.
     ///
     /// # Errors
-    /// When the database cannot be used, or the flow does not list `cancel` among its abort's triggers, or is not tracked here.
+    /// If the database is unavailable, if the saga does not list `cancel` in the `on` of its abort, or if the service does not track the
+    /// saga.
     pub async fn abort<S: Saga>(&mut self, key: &S::Key) -> Result<Aborting, StoreError> {
         let Some(tracked) = self.core.sagas.tracked(S::NAME).filter(|tracked| tracked.definition.abort.cancel) else {
             return Err(StoreError::Refused(format!(
@@ -139,14 +152,14 @@ impl UnitOfWork {
         let Some(known) = saga::load(&core, open, &instance).await? else { return Ok(Aborting::Unknown) };
         let start = known.begun_by(&definition);
         let cause = MessageId::new(start);
-        // The instance says it too: its records of the steps are not kept for ever.
+        // Check the instance as well, because the step records are removed after their retention.
         if known.is_decided(&definition) || known.ended_at.is_some() {
-            let confirmed = known.known.seen.contains_key(&definition.pivot().emits.name);
+            let confirmed = known.body.seen.contains_key(&definition.pivot().emits.name);
             return Ok(if confirmed { Aborting::TooLate } else { Aborting::Before });
         }
         match self.sagas.answer(&role, &instance, None, &cause, now) {
             Before::Call => {}
-            Before::Nothing(Reason::Decided) => return Ok(Aborting::TooLate),
+            Before::Nothing(NoEffect::Decided) => return Ok(Aborting::TooLate),
             _ => return Ok(Aborting::Before),
         }
         self.sagas.aborted(&role, &instance, &cause, now);
@@ -155,15 +168,15 @@ impl UnitOfWork {
         Ok(Aborting::Now)
     }
 
-    /// What the whole flow is known by.
+    /// Returns the correlation id.
     pub fn correlation_id(&self) -> &str {
         &self.context.correlation_id
     }
 
-    /// Commits rows and events. The future may be dropped: what began to commit goes on.
+    /// Commits the rows and the events. Once the commit has begun, it continues even if this future is dropped.
     ///
     /// # Errors
-    /// When nothing was committed, or that is not known.
+    /// If nothing was committed, or if it is unknown whether the commit succeeded.
     pub async fn commit(self) -> Result<(), StoreError> {
         let Self { core, tx, slot, context, mut sagas, aborting, parent, began } = self;
         let now = tx.now();
@@ -171,12 +184,6 @@ impl UnitOfWork {
         let Some(mut returned) = slot.take() else {
             return Err(StoreError::Refused("the transaction has ended".into()));
         };
-        if let Some(error) = oversized(&core, &returned.published) {
-            return Err(StoreError::Refused(error));
-        }
-        if let Some(bad) = context.unreadable().filter(|_| !returned.published.is_empty()) {
-            return Err(StoreError::Refused(format!("the events of this unit of work could not be handled by anyone: {bad}")));
-        }
         let events = std::mem::take(&mut returned.published);
         let owed =
             |(name, key): &&(String, InstanceKey)| !events.iter().any(|(_, event)| event.name == *name && event.key == key.id);
@@ -185,12 +192,9 @@ impl UnitOfWork {
                 "this unit of work gives {saga} {id} up, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
             )));
         }
-        sagas.see_published(&core, &events, &context, now);
-        sagas.write(&core, &mut *returned.tx, now).await?;
         let mut making = Making::default();
-        let records: Vec<_> = events.into_iter().map(|(id, event)| making.record(&core, &id, event, &context, now)).collect();
-        let staged = core.stage(&mut *returned.tx, &records).await?.with_hooks(returned.after_commit);
-        core.commit(returned.tx, staged).await?;
+        let staged = publishing::write(&core, &mut *returned.tx, &mut sagas, events, &context, &mut making, now).await?;
+        core.commit(returned.tx, staged.with_hooks(returned.after_commit)).await?;
         sagas.committed(&core);
         making.committed(&core);
         core.spans.end(began, || {

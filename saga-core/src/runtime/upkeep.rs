@@ -1,5 +1,5 @@
-//! What a service does now and then: measure how far behind it is, look for parked keys that others have changed, and forget
-//! old rows of the inbox, dead letters and sagas.
+//! Periodic work of a service: measures the lag, compares the index of parked keys with the database, and removes old rows of the inbox,
+//! dead letters, replays and sagas.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use futures_core::future::BoxFuture;
 use super::{
     conditions::Severity,
     core::Core,
+    handled_before,
     metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, deadline_overdue, group_lag},
     panics::Panics,
     parked, partitions, saga,
@@ -25,18 +26,17 @@ use crate::{
 
 /// How often the lag is measured.
 const MEASURE: Duration = Duration::from_secs(5);
-/// The measures from one count of the open instances to the next: unlike the others it takes the longer, the more there are.
+/// The number of measurements between two counts of the open instances. The count takes longer the more instances there are.
 const COUNT: u32 = 6;
 /// How often the index of parked keys is compared with the database.
 const AUDIT: Duration = Duration::from_secs(5);
-/// How often old rows are looked for.
+/// How often old rows are removed.
 const PRUNE: Duration = Duration::from_secs(600);
-/// Rows forgotten in one transaction, so that no other waits long.
+/// The most rows that one transaction removes, so that other transactions do not wait long.
 const ROWS: u32 = 1_000;
 
-/// Measures the lag for the metrics, and asks the transport's clients how they are, for ever.
+/// Updates the metrics and the conditions that need queries, until the task is aborted.
 pub(crate) async fn measure(core: Arc<Core>) {
-    let topics = core.directory.topics();
     let mut clients = ClientSeries::new(&core.metrics, &core.name);
     let mut gauges: BTreeMap<String, [PassingGauge; 2]> = BTreeMap::new();
     let mut fewer = partitions::Fewer::default();
@@ -45,6 +45,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
         core.put_off.measure(&core);
         clients.show(&core.transport.statistics());
         measure_database(&core).await;
+        let topics = core.topics();
         if !topics.is_empty()
             && let Ok(lags) = core.transport.lag(&core.name, &topics).await
         {
@@ -62,7 +63,8 @@ pub(crate) async fn measure(core: Arc<Core>) {
                 *records += behind;
                 *waiting += u64::try_from(blocked).unwrap_or(0);
             }
-            // Each partition by the instance that reads it; those that nobody reads are in the sum, which every instance shows.
+            // The lag of a single partition is shown by the process that reads it. Partitions that no process reads are only in the sum,
+            // which every process shows.
             for (topic, [records, waiting]) in of_topics {
                 let made = || [group_lag(&core.metrics, &topic), behind_transactions(&core.metrics, &topic)];
                 let [lag, blocked] = gauges.entry(topic.clone()).or_insert_with(made);
@@ -85,7 +87,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
     }
 }
 
-/// What an operator should know of the database, as conditions: what it says of itself, and that transactions fail.
+/// Raises the conditions of the database: its own advice to operators, and failing transactions.
 async fn measure_database(core: &Core) {
     let now = core.clock.now();
     if let Ok(advice) = core.store().advice().await {
@@ -109,7 +111,7 @@ async fn measure_database(core: &Core) {
     }
 }
 
-/// Counts the instances of the tracked flows in which something is outstanding. What cannot be read now is read the next time.
+/// Counts the open instances of the tracked sagas. If they cannot be read now, the next measurement tries again.
 async fn measure_open(core: &Core) {
     let Ok(open) = core.store().sagas().open_versions(&core.name).await else { return };
     for tracked in &core.sagas.tracked {
@@ -118,7 +120,7 @@ async fn measure_open(core: &Core) {
     }
 }
 
-/// Counts those that somebody has to look at.
+/// Counts the instances that need attention.
 async fn measure_attention(core: &Core) {
     let Ok(attention) = core.store().sagas().attention(&core.name).await else { return };
     for tracked in &core.sagas.tracked {
@@ -127,24 +129,31 @@ async fn measure_attention(core: &Core) {
     }
 }
 
-/// Shows how long ago the earliest deadline has passed that was not carried out: by this instance, or by another of the service.
+/// Shows by how long the earliest deadline is overdue that no process of the service has handled.
 async fn measure_overdue(core: &Core) {
     let Ok(next) = core.store().sagas().next_due(&core.name).await else { return };
     let overdue = next.map_or(Duration::ZERO, |next| core.clock.now().since(next));
     deadline_overdue(&core.metrics).set(overdue.as_secs_f64());
 }
 
-/// Looks for parked keys that others have changed, for ever.
+/// Compares the parked keys with the database, to find what other processes have changed, until the task is aborted.
 pub(crate) async fn audit(core: Arc<Core>) {
     loop {
-        core.clock.sleep(AUDIT).await;
+        tokio::select! {
+            () = core.clock.sleep(AUDIT) => {}
+            () = core.audit_wake.notified() => {}
+        }
         if let Err(error) = parked::audit(&core).await {
             tracing::warn!(service = &*core.name, %error, "the parked keys could not be read");
+        }
+        // Another process may run a newer program that handles more events.
+        if let Err(error) = handled_before::look(&core).await {
+            tracing::warn!(service = &*core.name, %error, "the events that the service has handled could not be read");
         }
     }
 }
 
-/// Forgets old inbox rows, for ever.
+/// Removes old rows regularly, until the task is aborted.
 pub(crate) async fn prune(core: Arc<Core>) {
     loop {
         let before = core.older_than(core.settings.inbox_retention());
@@ -165,7 +174,7 @@ pub(crate) async fn prune(core: Arc<Core>) {
     }
 }
 
-/// Removes replays that have ended long ago. More than one page of them is left to the next time.
+/// Removes replays that ended long ago, at most 1,000. The rest is removed the next time.
 async fn forget_replays(core: &Core) {
     let before = core.older_than(core.settings.inbox_retention());
     if let Err(error) = core.store().replays().prune(&core.name, before, ROWS).await {
@@ -173,7 +182,7 @@ async fn forget_replays(core: &Core) {
     }
 }
 
-/// Removes dead letters for their age: settled ones, and open ones with a warning.
+/// Removes old dead letters: settled ones, and open ones with a warning.
 async fn forget_letters(core: &Core) {
     let open = core.settings.dead_letter_retention().map(|kept| core.older_than(kept));
     let settled = core.settings.settled_letter_retention().map(|kept| core.older_than(kept));
@@ -205,11 +214,11 @@ async fn forget_letters(core: &Core) {
     }
 }
 
-/// Forgets steps that nothing can ask for any more, and instances that have ended long ago.
+/// Removes step records that no message can refer to any more, and instances that ended long ago.
 async fn forget_sagas(core: &Core) {
-    // A step is kept as long as a message that calls for it, or for its compensation, may come: its flow's deadline, once for the
-    // decision and once for what follows it, then for as long as somebody may take to help an instance that has stopped, and then for
-    // as long as a message may come again. So it also outlives its instance.
+    // A step record is kept as long as a message can arrive for the step or its compensation. That is the sum of: the deadline of its saga,
+    // twice (until the decision, and for what follows it); the time in which an operator can help an instance that needs attention; and the
+    // time in which the log can deliver a message again. So a step record can outlive its instance.
     let retention = core.sagas.tracked.iter().map(|tracked| tracked.retention).max().unwrap_or(Tracker::RETENTION);
     let steps = core.older_than(core.settings.inbox_retention() + 2 * core.sagas.longest + retention.max(Tracker::RETENTION));
     loop {
@@ -224,7 +233,7 @@ async fn forget_sagas(core: &Core) {
     }
 }
 
-/// Registers what the framework itself knows about the service's health.
+/// Registers the framework's own health checks. Those that ask the database or the log are shared by all callers.
 pub(crate) fn checks(core: &Arc<Core>) {
     core.health.check(
         "database",
@@ -238,24 +247,24 @@ pub(crate) fn checks(core: &Arc<Core>) {
             core.transport.check().await.map_or_else(|error| CheckResult::down(error.to_string()), |()| CheckResult::up())
         }),
     );
-    core.health.check(
+    core.health.check_memory(
         "consumer",
         of(core, |core| async move {
-            if !core.directory.topics().is_empty() && !core.consuming.load(Ordering::SeqCst) {
+            if !core.topics().is_empty() && !core.consuming.load(Ordering::SeqCst) {
                 return CheckResult::down("the consumer is not running; the log says why");
             }
-            let gaps: Vec<_> = core.gaps().values().map(ToString::to_string).collect();
+            let gaps: Vec<_> = core.gaps().values().map(|gap| gap.in_log(&core).to_string()).collect();
             match gaps.is_empty() {
                 true => CheckResult::up(),
                 false => CheckResult::down(gaps.join("; ")),
             }
         }),
     );
-    core.health.check("conditions", of(core, |core| async move { core.conditions.check() }));
+    core.health.check_memory("conditions", of(core, |core| async move { core.conditions.check() }));
     core.health.watch(
         "lag",
         of(core, |core| async move {
-            match core.transport.lag(&core.name, &core.directory.topics()).await {
+            match core.transport.lag(&core.name, &core.topics()).await {
                 Ok(lags) => {
                     let records: i64 = lags.iter().map(|lag| (lag.end - lag.committed).max(0)).sum();
                     let blocked: i64 = lags.iter().map(|lag| lag.blocked.max(0)).sum();
@@ -265,7 +274,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
             }
         }),
     );
-    core.health.watch(
+    core.health.watch_memory(
         "outbox",
         of(core, |core| async move {
             let result = match core.outbox_full() {
@@ -275,10 +284,10 @@ pub(crate) fn checks(core: &Arc<Core>) {
             result.with("rows", core.outbox_rows())
         }),
     );
-    core.health.watch(
+    core.health.watch_memory(
         "parkedKeys",
         of(core, |core| async move {
-            let (keys, messages) = core.lot().totals();
+            let (keys, messages) = core.parked().totals();
             CheckResult::up().with("keys", keys).with("messages", messages)
         }),
     );
@@ -312,7 +321,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
     );
 }
 
-/// A check of the service. The service owns its checks, so they must not own it.
+/// Creates a check of the service. It holds a weak reference, because the service owns its checks.
 fn of<F, Fut>(core: &Arc<Core>, check: F) -> impl Fn() -> BoxFuture<'static, CheckResult> + Send + Sync + 'static
 where
     F: Fn(Arc<Core>) -> Fut + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! A deadline that has passed.
+//! Deadlines of instances that have passed.
 
 use std::marker::PhantomData;
 
@@ -10,44 +10,45 @@ use crate::{
     time::Timestamp,
 };
 
-/// A deadline of the flow `S` has passed, or an operator gave the instance up: what the abort's handler takes as
-/// `On<Deadline<S>>` when `deadline` is among the abort's triggers.
+/// A deadline of an instance of the saga `S` has passed, or an operator gave the instance up.
+///
+/// The handler of the abort takes it as `On<Deadline<S>>` if `deadline` is among the abort's triggers.
 ///
 /// # Delivery
-/// Once per instance, in the transaction that decides the race against the pivot. It comes from the tracker's timers, not from a
-/// topic.
+/// It is delivered once for each instance, in the transaction that decides the race between the abort and the pivot. It comes from the
+/// tracker's timers, not from a topic.
 pub struct Deadline<S: Saga> {
     /// The key of the instance, as text.
     pub id: String,
-    /// When the instance was begun.
+    /// When the instance started.
     pub started_at: Timestamp,
-    /// Why it is given up.
+    /// Why the instance is given up.
     pub cause: Cause,
     saga: PhantomData<fn() -> S>,
 }
 
-/// Why an instance is given up that nobody has refused.
+/// Why an instance is given up although no step was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The deadline of the whole flow has passed.
+    /// The deadline of the instance has passed.
     Flow,
     /// The deadline of this step has passed.
     Step(String),
-    /// An operator said so, for this reason.
+    /// An operator gave the instance up, with this reason.
     Operator(String),
 }
 
 impl<S: Saga> Deadline<S> {
-    /// A deadline of the instance `id`.
+    /// Creates a deadline of the instance `id`.
     pub fn new(id: impl Into<String>, started_at: Timestamp, cause: Cause) -> Self {
         Self { id: id.into(), started_at, cause, saga: PhantomData }
     }
 
-    /// The key of the instance.
+    /// Returns the key of the instance.
     ///
     /// # Errors
-    /// When its text is none.
+    /// Returns an error if its text is not a valid key.
     pub fn key(&self) -> Result<S::Key, <S::Key as std::str::FromStr>::Err>
     where
         S::Key: std::str::FromStr,
@@ -68,7 +69,7 @@ impl<S: Saga> std::fmt::Debug for Deadline<S> {
     }
 }
 
-/// It is on no topic: what takes it subscribes to nothing.
+/// A deadline comes from no topic, so a handler that takes it subscribes to none.
 impl<S: Saga> EventSet for Deadline<S> {
     fn types() -> Vec<EventType> {
         Vec::new()

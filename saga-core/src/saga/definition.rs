@@ -1,94 +1,97 @@
-//! What a saga is, as data.
+//! The definition of a saga, as data.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// A flow across services: its steps in the order in which they are written, and what it comes to.
+/// A saga: its events, its steps in the order in which they are declared, its abort and its deadlines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Definition {
-    /// The name, in the database and for people.
+    /// The name of the saga.
     pub name: String,
-    /// The version of its shape: an instance goes on in the version in which it began.
+    /// The version of the definition. An instance continues in the version in which it started.
     pub version: u32,
-    /// What it is for: the first paragraph of its documentation.
+    /// The purpose: the first paragraph of the saga's documentation.
     pub about: String,
-    /// The type of the key that all its events share.
+    /// The type of the key that all events of the saga share.
     pub key: String,
-    /// The event that begins an instance.
+    /// The event that starts an instance.
     pub starts: EventRef,
-    /// The event that says it succeeded.
+    /// The event that an instance publishes when it succeeds.
     pub completes: EventRef,
-    /// The event that says it came to nothing.
+    /// The event that an instance publishes when it is given up.
     pub aborts: EventRef,
-    /// How long an instance may be undecided.
+    /// How long an instance can be undecided.
     pub deadline: Duration,
     /// The steps.
     pub steps: Vec<Step>,
-    /// What leads to the abort.
+    /// The abort.
     pub abort: Abort,
+    /// The former names of events (`also`), by their current name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub former: BTreeMap<String, Vec<String>>,
 }
 
-/// An event of a flow.
+/// An event of a saga.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventRef {
-    /// The name on the wire.
+    /// The event's name in records.
     pub name: String,
-    /// The topic that carries it.
+    /// The topic of the event.
     pub topic: String,
 }
 
-/// A step: a participant's action.
+/// A step: the part of a saga that one service does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// The variant's name.
+    /// The name of the enum's variant.
     pub name: String,
-    /// What it does: the first paragraph of its documentation.
+    /// What the step does: the first paragraph of its documentation.
     pub about: String,
-    /// The event that calls for it.
+    /// The event that triggers the step.
     pub on: EventRef,
-    /// The event that says it was done.
+    /// The event that the step publishes when it is done.
     pub emits: EventRef,
-    /// The event that says it was refused; `None` for a step that cannot refuse.
+    /// The event that the step publishes when it is refused; `None` for a step that cannot refuse.
     pub rejects: Option<EventRef>,
-    /// What undoes it; `None` after the pivot, and for a step that says `no_undo`.
+    /// The compensation; `None` after the pivot, and for a step with `no_undo`.
     pub undo: Option<Undo>,
-    /// Whether its commit decides that the flow will succeed.
+    /// Whether this is the pivot: once it is done, the saga completes.
     pub pivot: bool,
-    /// How long it may take, from the moment its event is known to the tracker.
+    /// How long the step can take, from the moment when the tracker sees the event that triggers it.
     pub deadline: Option<Duration>,
 }
 
-/// What undoes a step.
+/// The compensation of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// The events that call for it.
+    /// The events that trigger the compensation.
     pub on: Vec<EventRef>,
-    /// The event that says it was undone.
+    /// The event that the compensation publishes.
     pub emits: EventRef,
 }
 
-/// What gives a flow up.
+/// The abort of a saga.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abort {
-    /// The variant's name.
+    /// The name of the enum's variant.
     pub name: String,
-    /// What it does: the first paragraph of its documentation.
+    /// What the abort does: the first paragraph of its documentation.
     pub about: String,
-    /// The events that lead to it.
+    /// The events that trigger the abort.
     pub on: Vec<EventRef>,
-    /// Whether a request from outside may lead to it.
+    /// Whether a service can trigger it with [`UnitOfWork::abort`](crate::runtime::UnitOfWork::abort).
     pub cancel: bool,
-    /// Whether a deadline that passes leads to it.
+    /// Whether a deadline that passes triggers it.
     pub deadline: bool,
-    /// The event that says the flow was given up: the flow's `aborts`.
+    /// The event that the abort publishes: the saga's `aborts`.
     pub emits: EventRef,
 }
 
-/// What an event is to the flow: who publishes it.
+/// What the publication of an event means for the saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publishes<'d> {
-    /// It begins an instance.
+    /// An instance started.
     Starts,
     /// The step was done.
     Done(&'d Step),
@@ -96,25 +99,25 @@ pub enum Publishes<'d> {
     Rejected(&'d Step),
     /// The step was undone.
     Undone(&'d Step),
-    /// The flow was given up.
+    /// The instance was aborted.
     Aborted(&'d Abort),
 }
 
 impl Definition {
-    /// The step called `name`; the abort is none.
+    /// Returns the step `name`. The abort is not a step.
     pub fn step(&self, name: &str) -> Option<&Step> {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// The step whose commit decides.
+    /// Returns the pivot.
     ///
     /// # Panics
-    /// When there is none: `#[saga]` does not let that pass.
+    /// Panics if there is no pivot. `#[saga]` rejects such a definition.
     pub fn pivot(&self) -> &Step {
         self.steps.iter().find(|step| step.pivot).unwrap_or_else(|| panic!("the saga {} has no pivot", self.name))
     }
 
-    /// What the event called `name` is to the flow; `None` if it is none of its events. Each event has one publisher.
+    /// Returns what the event `name` means for the saga; `None` if it is not an event of the saga. Each event has exactly one meaning.
     pub fn published_as(&self, name: &str) -> Option<Publishes<'_>> {
         if self.starts.name == name {
             return Some(Publishes::Starts);
@@ -135,7 +138,7 @@ impl Definition {
         })
     }
 
-    /// All its events, each once, in the order of the flow: the start, then of each step what it publishes, then the abort.
+    /// Returns all events, each once: the start, then the events that each step publishes, then the abort.
     pub fn events(&self) -> Vec<&EventRef> {
         let mut events = vec![&self.starts];
         let published = self.steps.iter().flat_map(|step| {
@@ -149,11 +152,22 @@ impl Definition {
         events
     }
 
-    /// Whether instances of `other` can go on in this flow: the same but for what is said of it and for its deadlines.
+    /// Returns the event of a record of `topic` with the type `name`, which is its current or a former name; `None` if the saga has no such
+    /// event.
+    pub fn event(&self, topic: &str, name: &str) -> Option<&EventRef> {
+        let had =
+            |event: &EventRef| self.former.get(&event.name).is_some_and(|former| former.iter().any(|former| former == name));
+        self.events().into_iter().find(|event| event.topic == topic && (event.name == name || had(event)))
+    }
+
+    /// Returns whether instances of `other` can continue with this definition.
+    ///
+    /// The two can differ only in documentation, deadlines and former names of events.
     pub fn has_the_shape_of(&self, other: &Self) -> bool {
         let bare = |definition: &Self| {
             let mut bare = definition.clone();
             (bare.about, bare.abort.about, bare.deadline) = (String::new(), String::new(), Duration::ZERO);
+            bare.former.clear();
             for step in &mut bare.steps {
                 (step.about, step.deadline) = (String::new(), None);
             }
@@ -162,7 +176,7 @@ impl Definition {
         bare(self) == bare(other)
     }
 
-    /// Whether the event called `name` belongs to the flow.
+    /// Returns whether the event `name` belongs to the saga.
     pub fn has_event(&self, name: &str) -> bool {
         self.published_as(name).is_some()
     }

@@ -1,8 +1,8 @@
-//! Sagas: a flow across services, stated once as an enum with `#[saga]`.
+//! Sagas: business transactions across services, each defined once as an enum with `#[saga]`.
 //!
-//! The attribute makes a [`Definition`] of the enum, which the start of an app is checked against, which instances are tracked
-//! against and which the pictures are drawn from, and implements the traits here for the flow's events, by which the compiler
-//! checks the handlers that claim its steps. A step is named by its place: `PlaceOrder::ReserveInventory as usize`.
+//! The attribute generates a [`Definition`] from the enum. The start of an app is checked against it, the tracker follows instances with
+//! it, and diagrams are drawn from it. The attribute also implements the traits of this module for the events of the saga, so that the
+//! compiler checks the handlers of its steps. A step is identified by its position: `PlaceOrder::ReserveInventory as usize`.
 
 mod deadline;
 mod definition;
@@ -15,7 +15,7 @@ mod signals;
 pub use deadline::{Cause, Deadline};
 pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
 pub use participants::{Chart, Participants};
-pub use records::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
+pub use records::{InstanceKey, InstanceRecord, InstanceState, LeftBehind, StepRecord, StepState};
 pub use roles::{
     KeyOf, MakeDeadline, NoRefusal, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf,
     UndoneFrom,

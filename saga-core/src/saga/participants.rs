@@ -1,4 +1,4 @@
-//! Who takes part in a flow.
+//! The participants of a saga.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::Definition;
 
-/// The services of a flow, by what they do in it, as far as the app knows.
+/// The services that take part in a saga, as far as the app knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Participants {
-    /// The service that keeps the instances.
+    /// The service that tracks the instances.
     pub tracker: Option<String>,
-    /// The service that does a step, or the abort, by the step's name.
+    /// The service that does a step, or the abort, by the name of the step.
     pub done_by: BTreeMap<String, String>,
-    /// The service that undoes a step, by the step's name.
+    /// The service with the compensation of a step, by the name of the step.
     pub undone_by: BTreeMap<String, String>,
 }
 
-/// A flow and who takes part in it: what pictures are drawn of, and what the tracker keeps for whoever reads its database
-/// without the program.
+/// A saga and its participants.
+///
+/// Diagrams are drawn from it, and the tracker stores it for programs that read its database without the definition in their code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chart {
-    /// The flow.
+    /// The definition of the saga.
     pub definition: Definition,
-    /// Who takes part.
+    /// The participants of the saga.
     pub participants: Participants,
 }
 
 impl Chart {
-    /// The flow without a word about who takes part.
+    /// Creates a chart without participants.
     pub fn of(definition: Definition) -> Self {
         Self { definition, participants: Participants::default() }
     }

@@ -1,55 +1,90 @@
-//! What a service keeps of an instance: the steps it did, and, where it tracks the flow, how far the instance is.
+//! What a service stores about an instance: the records of its own steps and, if it tracks the saga, the state of the instance.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 
-use crate::{id::MessageId, time::Timestamp};
+use crate::{failure::Fault, id::MessageId, time::Timestamp};
 
-/// An instance of a saga.
+/// The identity of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceKey {
-    /// The saga's name.
+    /// The name of the saga.
     pub saga: String,
-    /// The key that the instance's events share, as text.
+    /// The key that all events of the instance share, as text.
     pub id: String,
 }
 
-/// What a service did at one step of one instance. There is at most one record of a step.
+/// The state of one step of one instance in the service that does the step. There is at most one record for each step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepRecord {
     /// The instance.
     pub instance: InstanceKey,
     /// The step.
     pub step: String,
-    /// How far it is.
+    /// The state of the step.
     pub state: StepState,
-    /// The event that said it was done, as JSON; kept when it is undone.
-    pub record: Option<String>,
-    /// The message that the service answered last.
+    /// The event that the step published when it was done. It is kept when the step is undone.
+    pub record: Option<LeftBehind>,
+    /// The id of the last message that the service handled for this step.
     pub message_id: MessageId,
-    /// Until when an attempt may be running; only of a step that is [`Begun`](StepState::Begun).
+    /// The time until which an attempt may be running. Set only while the step is [`Begun`](StepState::Begun).
     pub until: Option<Timestamp>,
-    /// When this was written.
+    /// When the record was written.
     pub at: Timestamp,
 }
 
-/// How far a step is.
+/// The event that a step published, in its encoded form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeftBehind {
+    /// The encoded event: unchanged if it is UTF-8, otherwise as base64 after the prefix `base64:`.
+    pub value: String,
+    /// The version that it was encoded as.
+    pub version: u32,
+}
+
+/// The prefix of a value that is not UTF-8.
+const BASE64: &str = "base64:";
+
+impl LeftBehind {
+    /// Creates it from the encoded event.
+    pub fn new(value: &[u8], version: u32) -> Self {
+        let value = match std::str::from_utf8(value) {
+            Ok(text) if !text.starts_with(BASE64) => text.to_owned(),
+            _ => format!("{BASE64}{}", BASE64_STANDARD.encode(value)),
+        };
+        Self { value, version }
+    }
+
+    /// Returns the encoded event.
+    ///
+    /// # Errors
+    /// Returns an error if the value has the prefix `base64:` and is not valid base64.
+    pub fn bytes(&self) -> Result<Vec<u8>, Fault> {
+        match self.value.strip_prefix(BASE64) {
+            None => Ok(self.value.as_bytes().to_vec()),
+            Some(encoded) => Ok(BASE64_STANDARD.decode(encoded)?),
+        }
+    }
+}
+
+/// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
-    /// Its handler was called, outside a transaction, and what came of it is not known here yet.
+    /// Its handler was called outside a transaction, and the outcome is not yet known.
     Begun,
-    /// It was done.
+    /// The step was done.
     Done,
-    /// It was refused, by a business *no*.
+    /// The step was refused.
     Rejected,
-    /// It was done, and undone.
+    /// The step was done and then undone.
     Undone,
-    /// Its compensation came first: it must not be done any more.
+    /// Its compensation came first, or the instance was aborted before: the step must not be done any longer.
     Barred,
 }
 
 impl StepState {
-    /// The word for it, in the database.
+    /// Returns the name of the state in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Begun => "begun",
@@ -60,58 +95,58 @@ impl StepState {
         }
     }
 
-    /// The state that `word` stands for.
+    /// Returns the state with the name `word`.
     pub fn of(word: &str) -> Option<Self> {
         [Self::Begun, Self::Done, Self::Rejected, Self::Undone, Self::Barred].into_iter().find(|state| state.as_str() == word)
     }
 }
 
-/// An instance, as the service that tracks the flow keeps it.
+/// An instance, as the tracker stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceRecord {
-    /// The instance.
+    /// The identity of the instance.
     pub instance: InstanceKey,
-    /// The version of the flow in which it began.
+    /// The version of the saga in which it started.
     pub version: u32,
-    /// How far it is.
+    /// The state of the instance.
     pub state: InstanceState,
-    /// Why somebody has to look at it.
+    /// The reason why the instance cannot continue without an operator, if any.
     pub attention: Option<String>,
-    /// When its next timer ends.
+    /// When the next timer of the instance is due.
     pub due: Option<Timestamp>,
-    /// When it began.
+    /// When the instance started.
     pub started_at: Timestamp,
-    /// When it moved last.
+    /// When the instance last changed.
     pub updated_at: Timestamp,
-    /// When it ended; `None` while something is outstanding.
+    /// When the instance ended; `None` while something is outstanding.
     pub ended_at: Option<Timestamp>,
-    /// What else is known of it, as JSON: the engine's.
+    /// The remaining state, as JSON. Only the engine reads and writes it.
     pub body: String,
 }
 
-/// How far an instance is. It only ever moves down this list.
+/// The state of an instance. It only changes to a later one in this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = SagaState))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InstanceState {
-    /// Nothing is decided.
+    /// Not decided yet.
     Running,
-    /// The pivot is behind it: what is left will be done.
+    /// The pivot is done: the remaining steps will be done.
     Completing,
-    /// It was given up: what was done is being undone.
+    /// The instance was aborted: the steps that were done are being undone.
     Compensating,
-    /// It has succeeded.
+    /// The instance has succeeded.
     Completed,
-    /// It has come to nothing.
+    /// The instance was aborted, and all steps that were done are undone; or an operator has ended it before it was decided.
     Aborted,
 }
 
 impl InstanceState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 5] = [Self::Running, Self::Completing, Self::Compensating, Self::Completed, Self::Aborted];
 
-    /// The word for it, in the database and for people.
+    /// Returns the name of the state in the database, in HTTP and in diagrams.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
@@ -122,8 +157,28 @@ impl InstanceState {
         }
     }
 
-    /// The state that `word` stands for.
+    /// Returns the state with the name `word`.
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_behind_is_text_whatever_the_event_is_written_as() {
+        let table: [(&[u8], &str); 4] = [
+            (br#"{"id":7}"#, r#"{"id":7}"#),
+            (b"", ""),
+            (&[0, 0xff, 7], "base64:AP8H"),
+            (b"base64:AP8H", "base64:YmFzZTY0OkFQOEg="),
+        ];
+        for (value, text) in table {
+            let left = LeftBehind::new(value, 3);
+            assert_eq!((&*left.value, left.bytes().expect("is read")), (text, value.to_vec()));
+        }
+        assert!(LeftBehind { value: "base64:?".to_owned(), version: 1 }.bytes().is_err());
     }
 }

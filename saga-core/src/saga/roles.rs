@@ -1,47 +1,47 @@
-//! What `#[saga]` says of types, so that the compiler checks the handlers that claim a step.
+//! The traits that `#[saga]` implements, so that the compiler checks the handlers of a saga's steps.
 //!
-//! `S` is the flow, and `STEP` the place of a step in it: `PlaceOrder::ReserveInventory as usize`.
+//! `S` is the saga, and `STEP` the position of a step in it: `PlaceOrder::ReserveInventory as usize`.
 
 use std::{any::Any, sync::Arc};
 
-use super::{Deadline, Definition};
+use super::{Deadline, Definition, LeftBehind};
 use crate::{
     failure::{Fault, RefusesNothing},
     message::{Event, EventKey, EventType, Identified},
 };
 
-/// A flow across services. Implemented by `#[saga]`.
+/// A business transaction across services. Implemented by `#[saga]`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a saga",
     label = "not a saga",
     note = "put `#[saga(key = .., starts = .., completes = .., aborts = .., deadline = \"..\")]` on the enum `{Self}`"
 )]
 pub trait Saga: Send + Sync + 'static {
-    /// The type of the key that all its events share.
+    /// The type of the key that all events of the saga share.
     type Key: EventKey;
-    /// The event that begins an instance.
+    /// The event that starts an instance.
     type Starts: Event;
-    /// The event that says it succeeded.
+    /// The event that an instance publishes when it succeeds.
     type Completes: Event;
-    /// The event that says it came to nothing.
+    /// The event that an instance publishes when it is given up.
     type Aborts: Event;
 
-    /// The name, in the database and for people.
+    /// The name of the saga.
     const NAME: &'static str;
-    /// The version of its shape.
+    /// The version of the definition.
     const VERSION: u32;
 
-    /// The flow as data.
+    /// Returns the definition as data.
     fn definition() -> Definition;
 
-    /// Its events, each once, to be read from the log.
+    /// Returns all events of the saga, each once, for the tracker to read from the log.
     fn events() -> Vec<EventType>;
 
-    /// The name of this step, or of the abort: the variant's.
+    /// Returns the name of this step, or of the abort: the variant's name.
     fn step_name(&self) -> &'static str;
 }
 
-/// There is a step, or the abort, at this place.
+/// Implemented if the saga has a step, or the abort, at the position `STEP`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a saga with this step",
     label = "no step of a saga",
@@ -50,24 +50,24 @@ pub trait Saga: Send + Sync + 'static {
 pub trait StepAt<const STEP: usize>: Saga {
     /// The variant's name.
     const STEP_NAME: &'static str;
-    /// What it is: a step, the pivot or the abort.
+    /// Whether it is a step, the pivot or the abort.
     const KIND: RoleKind;
     /// Whether it can be refused.
     const REJECTS: bool;
 }
 
-/// The step at this place can be undone.
+/// Implemented if the step at the position `STEP` has a compensation.
 #[diagnostic::on_unimplemented(
     message = "this step of `{Self}` has no `undo`",
     label = "nothing undoes this step",
     note = "add `undo(on = .., emits = ..)` to the step in the definition of `{Self}`"
 )]
 pub trait UndoAt<const STEP: usize>: StepAt<STEP> {
-    /// The events that call for the compensation, to be read from the log.
+    /// Returns the events that trigger the compensation, for its handler to take.
     fn triggers() -> Vec<EventType>;
 }
 
-/// An event, an enum of events or a [`Deadline`] that calls for the step.
+/// An event, an enum of events or a [`Deadline`] that triggers the step.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not call for this step of `{S}`",
     label = "not in the step's `on`",
@@ -78,16 +78,16 @@ pub trait TriggerOf<S, const STEP: usize> {
     const DEADLINE: bool = false;
 }
 
-/// An event that says what came of the step, or an enum of such events.
+/// An event that the step publishes as its outcome, or an enum of such events.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this step of `{S}` publishes",
     label = "neither the step's `emits` nor its `rejects`",
     note = "return the step's `emits`, or a `Result` of it and a `Failure` of the step's `rejects`, as in the definition of `{S}`"
 )]
 pub trait OutcomeOf<S, const STEP: usize> {
-    /// Whether it can say that the step was done.
+    /// Whether it can mean that the step was done.
     const EMITS: bool;
-    /// Whether it can say that the step was refused.
+    /// Whether it can mean that the step was refused.
     const REJECTS: bool;
 }
 
@@ -101,7 +101,7 @@ impl<S, E: OutcomeOf<S, STEP>, const STEP: usize> OutcomeOf<S, STEP> for Identif
     const REJECTS: bool = E::REJECTS;
 }
 
-/// What the step left behind, as its compensation takes it: the step's `emits`, or an `Option` of it.
+/// The input of the step's compensation: the step's `emits`, or an `Option` of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what this step of `{S}` leaves behind",
     label = "not the step's `emits`",
@@ -123,7 +123,7 @@ impl<S, T: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for
 
 impl<S, E: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for Identified<E> {}
 
-/// What a handler that cannot refuse says as its *no*: nothing.
+/// The refusal type of a handler that cannot refuse, such as a compensation.
 #[diagnostic::on_unimplemented(
     message = "a compensation cannot be refused, and this one says no with `{Self}`",
     label = "a refusal",
@@ -133,7 +133,7 @@ pub trait NoRefusal {}
 
 impl NoRefusal for RefusesNothing {}
 
-/// A key that is one of a saga's: the type `K` itself.
+/// The key type of a saga's events: implemented for the type `K` itself only.
 #[diagnostic::on_unimplemented(
     message = "this event is keyed by `{Self}`, and its saga by `{K}`",
     label = "all events of a saga share its key",
@@ -143,32 +143,32 @@ pub trait KeyOf<K> {}
 
 impl<K> KeyOf<K> for K {}
 
-/// What a compensation can take: an event that the step left behind, or an `Option` of one, `None` where the step was begun and
-/// nobody knows what came of it.
+/// The input of a compensation: the event that the step published, or an `Option` of it, `None` where the step was begun and its outcome is
+/// unknown.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what a step leaves behind",
     label = "not an event",
     note = "take `Undo<E>` or `Undo<Option<E>>`, where `E` is the step's `emits`"
 )]
 pub trait UndoInput: Sized + Send + 'static {
-    /// Whether it can say that the outcome is not known.
+    /// Whether the type can represent an unknown outcome.
     const MAY_BE_UNKNOWN: bool;
 
-    /// The boxed value of what was recorded, as JSON; `None`: the step was begun, and nobody knows what came of it.
+    /// Decodes the input from the step record. `None` means that the step was begun and its outcome is unknown.
     ///
     /// # Errors
-    /// When the record is not what this type is written as.
-    fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault>;
+    /// Returns an error if the record cannot be decoded as this type, or if there is none and the type cannot represent an unknown outcome.
+    fn read_left_behind(record: Option<&LeftBehind>) -> Result<Box<dyn Any + Send>, Fault>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<E: Event> UndoInput for E {
     const MAY_BE_UNKNOWN: bool = false;
 
-    fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault> {
+    fn read_left_behind(record: Option<&LeftBehind>) -> Result<Box<dyn Any + Send>, Fault> {
         let record =
             record.ok_or_else(|| Fault::new("the step was begun, and nobody knows what came of it: take `Undo<Option<..>>`"))?;
-        Ok(Box::new(E::from_json(record.as_bytes())?))
+        Ok(Box::new(E::read(&record.bytes()?, record.version)?))
     }
 }
 
@@ -176,52 +176,97 @@ impl<E: Event> UndoInput for E {
 impl<E: Event> UndoInput for Option<E> {
     const MAY_BE_UNKNOWN: bool = true;
 
-    fn read(record: Option<&str>) -> Result<Box<dyn Any + Send>, Fault> {
-        Ok(Box::new(record.map(|record| E::from_json(record.as_bytes())).transpose()?))
+    fn read_left_behind(record: Option<&LeftBehind>) -> Result<Box<dyn Any + Send>, Fault> {
+        Ok(Box::new(record.map(|record| E::read(&record.bytes()?, record.version)).transpose()?))
     }
 }
 
-/// What a handler does in a flow.
+/// The role of a handler in a saga.
 #[derive(Debug, Clone)]
 pub struct Role {
-    /// The flow.
+    /// The saga.
     pub saga: Arc<Definition>,
-    /// The step.
+    /// The name of the step.
     pub step: &'static str,
-    /// What it does there.
+    /// What the handler does at the step.
     pub kind: RoleKind,
-    /// Whether it takes a deadline.
+    /// Whether the handler takes a deadline.
     pub deadline: bool,
-    /// Makes the message of a deadline, for a handler that takes one.
+    /// Creates the input of a handler that takes a deadline.
     pub make_deadline: Option<MakeDeadline>,
 }
 
-/// Makes the boxed [`Deadline`] of the instance with this key that was begun then.
+/// Creates a boxed [`Deadline`] from the key of the instance, when it started, and the cause.
 pub type MakeDeadline = fn(&str, crate::time::Timestamp, super::Cause) -> Box<dyn Any + Send>;
 
-/// What can be done at a step.
+/// What a handler can do at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoleKind {
-    /// The action of a step before or after the pivot.
+    /// Does a step before or after the pivot.
     Step,
-    /// The action whose commit decides that the flow will succeed.
+    /// Does the pivot. Its commit decides that the saga completes.
     Pivot,
-    /// Gives the flow up.
+    /// Aborts the instance.
     Abort,
     /// Undoes a step.
     Undo,
 }
 
 impl Role {
-    /// The claim of the step at `STEP` of `S`, by a handler that takes `T`.
+    /// Creates the role of a handler that takes `T` and does the step at `STEP` of `S`.
     pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>() -> Self {
         let make_deadline: Option<MakeDeadline> =
             T::DEADLINE.then_some(|id, started_at, cause| Box::new(Deadline::<S>::new(id, started_at, cause)));
         Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: S::KIND, deadline: T::DEADLINE, make_deadline }
     }
 
-    /// The claim of what undoes the step at `STEP` of `S`.
+    /// Creates the role of the compensation of the step at `STEP` of `S`.
     pub fn undo<S: UndoAt<STEP>, const STEP: usize>() -> Self {
         Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: RoleKind::Undo, deadline: false, make_deadline: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::message::Json;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Reserved {
+        order_id: u64,
+        shelf: u32,
+    }
+
+    impl Event for Reserved {
+        type Key = u64;
+        type Codec = Json;
+        const NAME: &'static str = "Reserved";
+        const TOPIC: &'static str = "inventory";
+        const VERSION: u32 = 2;
+
+        fn key(&self) -> String {
+            self.order_id.to_string()
+        }
+
+        fn read(value: &[u8], version: u32) -> Result<Self, Fault> {
+            match version {
+                1 => Ok(Self { order_id: serde_json::from_slice(value)?, shelf: 0 }),
+                _ => Ok(serde_json::from_slice(value)?),
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_step_left_behind_is_read_as_the_version_it_was_written_as() {
+        let left = |value: &str, version| LeftBehind { value: value.to_owned(), version };
+        for (left, shelf) in [(left("7", 1), 0), (left(r#"{"order_id":7,"shelf":3}"#, 2), 3)] {
+            let read = <Reserved as UndoInput>::read_left_behind(Some(&left)).expect("is read").downcast::<Reserved>();
+            assert_eq!(*read.expect("is one"), Reserved { order_id: 7, shelf });
+            let read = <Option<Reserved> as UndoInput>::read_left_behind(Some(&left)).expect("is read");
+            assert_eq!(read.downcast::<Option<Reserved>>().expect("is one").expect("is there").shelf, shelf);
+        }
+        assert!(<Reserved as UndoInput>::read_left_behind(Some(&left("7", 2))).is_err());
     }
 }

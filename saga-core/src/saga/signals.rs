@@ -1,63 +1,68 @@
-//! What participants and the tracker of a flow say to each other: that a step cannot go on, and that it is to be tried again.
+//! The messages between the participants and the tracker of a saga: that a step cannot continue, and that it is to be retried.
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::Event;
+use crate::message::{Event, Json};
 
-/// A message of a flow was dead-lettered by a participant, or an event that the participant publishes does not reach the log:
-/// published, on a topic of the framework's own, for the flow's tracker, which sets the instance to *needs attention*.
+/// A participant's notice to the tracker that a message of the saga became a dead letter, or that an event cannot be sent to the log.
+///
+/// The tracker then sets the attention of the instance. The notice is published on a topic of the framework.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepGivenUp {
-    /// The flow.
+    /// The name of the saga.
     pub saga: String,
-    /// The instance's key, as text.
+    /// The key of the instance, as text.
     pub id: String,
-    /// The step.
+    /// The name of the step.
     pub step: String,
-    /// Whether it was to be undone.
+    /// Whether the compensation failed, and not the step itself.
     pub undo: bool,
-    /// Who gave it up.
+    /// The service that publishes this notice.
     pub service: String,
-    /// The dead letter there; empty for an event that waits in the outbox there.
+    /// The id of the dead letter in that service; empty for an event that waits in its outbox.
     pub dead_letter: String,
-    /// Why.
+    /// The error.
     pub error: String,
-    /// After how many attempts.
+    /// The number of attempts.
     pub attempts: u32,
-    /// The event that does not reach the log, if that is why.
+    /// The event that cannot be sent to the log, if that is the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
 }
 
 impl Event for StepGivenUp {
     type Key = String;
+    type Codec = Json;
     const NAME: &'static str = "SagaStepGivenUp";
     const TOPIC: &'static str = "sagas.attention";
     const VERSION: u32 = 1;
 
-    fn key(&self) -> &String {
-        &self.id
+    fn key(&self) -> String {
+        self.id.clone()
     }
 }
 
-/// An operator wants a dead letter of a participant tried again: for that participant, from the flow's tracker.
+/// The tracker's request to a participant to retry a dead letter.
+///
+/// An operator has asked for it. The request is published on a topic of the framework.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryDeadLetter {
-    /// The instance's key, as text.
+    /// The key of the instance, as text.
     pub id: String,
-    /// Who keeps it.
+    /// The service with the dead letter.
     pub service: String,
-    /// Its identity there.
+    /// The id of the dead letter in that service.
     pub dead_letter: String,
 }
 
 impl Event for RetryDeadLetter {
     type Key = String;
+    type Codec = Json;
     const NAME: &'static str = "SagaRetryDeadLetter";
     const TOPIC: &'static str = "sagas.operations";
     const VERSION: u32 = 1;
 
-    fn key(&self) -> &String {
-        &self.id
+    fn key(&self) -> String {
+        self.id.clone()
     }
 }

@@ -1,38 +1,38 @@
-//! What is to be called once a transaction has committed.
+//! Hooks that are called after a transaction has committed.
 //!
-//! A transaction carries its hooks with it: whoever commits it calls them, and whoever drops it drops them. So a hook of a
-//! transaction that is rolled back is never called, whatever the reason is.
+//! A transaction owns its hooks. The code that commits it calls them; if the transaction is dropped or rolled back, its hooks are dropped
+//! without a call.
 
 use std::panic::Location;
 
-/// The hooks of one transaction, in the order in which they were given. Empty, it takes no memory.
+/// The hooks of one transaction, in the order of their registration. An empty list does not allocate.
 #[derive(Debug, Default)]
 pub struct AfterCommit(Vec<Hook>);
 
-/// One of them.
+/// One hook.
 pub struct Hook {
     call: Box<dyn FnOnce() + Send>,
     at: &'static Location<'static>,
 }
 
 impl AfterCommit {
-    /// Adds `call` as the last.
+    /// Adds `call` at the end.
     #[track_caller]
     pub fn push(&mut self, call: impl FnOnce() + Send + 'static) {
         self.0.push(Hook { call: Box::new(call), at: Location::caller() });
     }
 
-    /// Adds `others` behind those that are here.
+    /// Adds `others` at the end.
     pub fn append(&mut self, mut others: Self) {
         self.0.append(&mut others.0);
     }
 
-    /// How many there are.
+    /// The number of hooks.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no hooks.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -48,12 +48,12 @@ impl IntoIterator for AfterCommit {
 }
 
 impl Hook {
-    /// Calls it. It may panic, as the code of others may.
+    /// Calls the hook. A hook is user code and can panic.
     pub fn call(self) {
         (self.call)();
     }
 
-    /// Where in the source it was given.
+    /// Returns where in the source the hook was registered.
     pub fn at(&self) -> &'static Location<'static> {
         self.at
     }

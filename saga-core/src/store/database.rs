@@ -11,10 +11,10 @@ const KNOWN: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres"))
     (false, false) => "memory:, or build with the feature `sqlite` or `postgres`",
 };
 
-/// Where a database is and how it is used, whichever it is: a URL, read once for everything that opens it.
+/// The location and the settings of a database of any kind, parsed from a URL.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-#[allow(clippy::large_enum_variant, reason = "there is one of a database, and it is moved a few times")]
+#[allow(clippy::large_enum_variant, reason = "one value for each database, and it is moved only a few times")]
 pub enum DatabaseOptions {
     /// A database in memory, without SQL.
     Memory,
@@ -29,7 +29,7 @@ pub enum DatabaseOptions {
 impl std::str::FromStr for DatabaseOptions {
     type Err = StoreError;
 
-    /// # Errors
+    /// When this build does not support the database that the URL names, or when the URL is not valid.
     /// When the URL names no database that this build knows, or not in a way that can be used.
     fn from_str(url: &str) -> Result<Self, StoreError> {
         match url.split_once(':').map_or(url, |(scheme, _)| scheme) {
@@ -43,31 +43,31 @@ impl std::str::FromStr for DatabaseOptions {
     }
 }
 
-/// A service's database, by URL or as a store of one's own. Cheap to clone.
+/// A service's database, opened by URL or created from a [`Store`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Database(Arc<dyn Store>);
 
 impl Database {
-    /// The database behind `store`.
+    /// Creates a database from `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self(store)
     }
 
-    /// A database in memory, without SQL, for tests of handlers that write nothing.
+    /// Creates a database in memory, without SQL, for tests of handlers that write nothing.
     pub fn memory() -> Self {
         Self::new(Arc::new(MemoryStore::default()))
     }
 
-    /// Opens `url`: `memory:`, `sqlite::memory:`, `sqlite://PATH`, where the file is created when it is missing, or
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME&pool=8`, where the schema is.
+    /// Opens `url`: `memory:`; `sqlite::memory:`; `sqlite://PATH`, whose file is created if it does not exist; or
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME&pool=8`, whose schema is created if it does not exist.
     ///
     /// # Errors
-    /// When the URL names no database this build knows, or the database cannot be opened.
+    /// When this build does not support the database that the URL names, or when the database cannot be opened.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url.parse()?).await
     }
 
-    /// Opens the database that `options` name, as [`open`](Self::open) does the one of a URL.
+    /// Opens the database that `options` describe, as [`open`](Self::open) does for a URL.
     ///
     /// # Errors
     /// When the database cannot be opened.
@@ -81,27 +81,27 @@ impl Database {
         }
     }
 
-    /// Opens `url`, the database of a program that runs or of one that does not, for reading only: nothing is made, migrated or
-    /// written. [`StoreError::Contended`] is what reading answers when a program has opened a file meanwhile: open it again.
+    /// Opens the database of a program, running or not, for reading only. Nothing is created, migrated or written. If a program opens a
+    /// SQLite file in the meantime, a read can return [`StoreError::Contended`]; open the database again.
     ///
     /// # Errors
-    /// When the URL names no database that can be read, the database cannot be opened, or its tables are not those of this
+    /// When the URL does not name a database that can be read, when the database cannot be opened, or when its tables are not those of this
     /// program.
     pub async fn read_only(url: &str) -> Result<Self, StoreError> {
         Self::there(url.parse()?, Access::Read).await
     }
 
-    /// As [`read_only`](Self::read_only), all that lies behind `url`: of a PostgreSQL database whose schema the URL does not name,
-    /// every schema that has the framework's tables, in the order of names.
+    /// As [`read_only`](Self::read_only), for all schemas behind `url`: for a PostgreSQL database without a schema in the URL, every schema
+    /// that has the framework's tables, ordered by name.
     ///
     /// # Errors
-    /// As [`read_only`](Self::read_only), and [`StoreError::NotMigrated`] when there is no such schema.
+    /// As [`read_only`](Self::read_only), and [`StoreError::NotMigrated`] when no such schema exists.
     pub async fn read_all(url: &str) -> Result<Vec<Self>, StoreError> {
         Self::all(url, Access::Read).await
     }
 
-    /// As [`read_all`](Self::read_all), for writing too: beside the programs that run on it, or after they have stopped. Nothing is made
-    /// or migrated.
+    /// As [`read_all`](Self::read_all), but also for writing, while the programs of the database run or after they have stopped. Nothing is
+    /// created or migrated.
     ///
     /// # Errors
     /// As [`read_all`](Self::read_all), and when a file cannot be written.
@@ -109,8 +109,8 @@ impl Database {
         Self::all(url, Access::Write).await
     }
 
-    /// What `options` name, as it is.
-    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(unused_variables, reason = "there is nothing to open"))]
+    /// Opens the database that `options` describe, if it exists.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(unused_variables, reason = "used by SQL stores only"))]
     async fn there(options: DatabaseOptions, access: Access) -> Result<Self, StoreError> {
         match options {
             DatabaseOptions::Memory => {
@@ -156,13 +156,13 @@ impl Database {
         }
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.0
     }
 }
 
-/// What a database that is there is opened for.
+/// What an existing database is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
@@ -170,8 +170,12 @@ enum Access {
 }
 
 fn unknown(url: &str) -> StoreError {
-    // Only the scheme: the rest may hold a password.
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    // The message contains only the scheme, because the rest of the URL can contain a password.
+    let Some((scheme, _)) = url.split_once(':') else {
+        return StoreError::Refused(format!(
+            "a database is named by a URL, and this one has no scheme, as `sqlite:`; write {KNOWN}"
+        ));
+    };
     StoreError::Refused(format!(
         "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
         scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()

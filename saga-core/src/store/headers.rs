@@ -1,6 +1,6 @@
-//! Headers as one blob: how many, then for each its name and its value, each behind its length.
+//! The encoding of headers as one blob: a format byte, the number of headers, and for each its name and its value, each after its length.
 //!
-//! Lengths are LEB128; that of a value is one more than it is, so that 0 is no value. The first byte is the format.
+//! Lengths are LEB128. The length of a value is stored plus one, so that 0 stands for no value.
 
 use bytes::Bytes;
 
@@ -29,12 +29,12 @@ pub(super) fn encode(headers: &[Header]) -> Vec<u8> {
 }
 
 /// # Errors
-/// When the blob is none that [`encode`] made.
+/// When [`encode`] did not write the blob.
 pub(super) fn decode(blob: Vec<u8>) -> Result<Vec<Header>, StoreError> {
     read(&mut Bytes::from(blob)).ok_or_else(unknown)
 }
 
-/// The headers in `blob`, or, if it is none that [`encode`] made, one header with its bytes, and why.
+/// Returns the headers in `blob`. If [`encode`] did not write it, returns one header with the bytes of the blob, and the reason.
 pub(super) fn decode_or_keep(blob: Vec<u8>) -> (Vec<Header>, Option<String>) {
     let kept = Bytes::from(blob);
     match read(&mut kept.clone()) {
@@ -50,7 +50,7 @@ fn unknown() -> StoreError {
 fn read(rest: &mut Bytes) -> Option<Vec<Header>> {
     let format = take(rest, 1)?;
     let count = (format[0] == FORMAT).then(|| length(rest)).flatten()?;
-    // A header takes two bytes at least: a count beyond that is no reason to allocate.
+    // A header takes at least two bytes. Do not allocate more than the blob can contain.
     let mut headers = Vec::with_capacity(count.min(rest.len() / 2));
     for _ in 0..count {
         let name = length(rest).and_then(|length| take(rest, length))?;

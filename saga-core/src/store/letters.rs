@@ -1,50 +1,50 @@
-//! Dead letters that are looked for and settled many at a time.
+//! Queries on dead letters, and the states of dead letters.
 
 use bytes::Bytes;
 
 use super::{DeadLetter, DeadLetterId, DeadLetterState, InboxKey, rows::parked_under};
 use crate::{
-    message::{Envelope, TopicPartition},
+    message::{Envelope, Header, TopicPartition, header, headers, listener::Listener},
     time::Timestamp,
 };
 
-/// Which dead letters are wanted: those for which all of it holds.
+/// A filter for dead letters. A dead letter must match all fields that are set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeadLetterFilter {
-    /// Of this topic.
+    /// The topic.
     pub topic: Option<String>,
-    /// With this key.
+    /// The message key.
     pub key: Option<Bytes>,
-    /// Of this event type.
+    /// The event type.
     pub event_type: Option<String>,
-    /// With this text somewhere in their error, in the same case.
+    /// A text that the error contains; case-sensitive.
     pub error: Option<String>,
-    /// In this state.
+    /// The state.
     pub state: Option<DeadLetterState>,
-    /// Given up at this time or later.
+    /// The dead letter was given up at this time or later.
     pub since: Option<Timestamp>,
-    /// Given up before this time.
+    /// The dead letter was given up before this time.
     pub until: Option<Timestamp>,
 }
 
 impl DeadLetterFilter {
-    /// Every letter that is open.
+    /// Matches every open dead letter.
     pub fn open() -> Self {
         Self { state: Some(DeadLetterState::Open), ..Self::default() }
     }
 
-    /// The same, of those that are open.
+    /// Returns this filter, restricted to open dead letters.
     #[must_use]
     pub fn and_open(&self) -> Self {
         Self { state: Some(DeadLetterState::Open), ..self.clone() }
     }
 
-    /// Whether it says nothing but, perhaps, a state.
+    /// Whether no field is set, apart from the state.
     pub fn is_empty(&self) -> bool {
         Self { state: None, ..self.clone() } == Self::default()
     }
 
-    /// Whether it wants `letter`.
+    /// Whether `letter` matches.
     pub fn wants(&self, letter: &DeadLetter) -> bool {
         let record = &letter.received.record;
         self.topic.as_ref().is_none_or(|topic| *topic == record.topic)
@@ -60,39 +60,41 @@ impl DeadLetterFilter {
 /// A dead letter without its value and headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetterHead {
-    /// Its identity.
+    /// The id of the dead letter.
     pub id: DeadLetterId,
-    /// What became of it.
+    /// Its state.
     pub state: DeadLetterState,
-    /// Where its message came from; the partition is -1 for a record that the log did not take.
+    /// The partition of the message; -1 for a record that the log refused to store.
     pub partition: TopicPartition,
-    /// Its message's position there.
+    /// The offset of the message.
     pub offset: i64,
-    /// Its message's key.
+    /// The key of the message.
     pub key: Option<Bytes>,
-    /// Bytes of its message's value.
+    /// The size of the message's value, in bytes.
     pub bytes: usize,
+    /// The handler that the dead letter belongs to; `None` where the message could not be delivered to any handler.
+    pub handler: Option<String>,
 }
 
-/// A dead letter in a list: without its value and headers, so that a list costs what it shows.
+/// A dead letter in a list. It has no value and no headers, so that a list does not load them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetterSummary {
-    /// What it is, and where its message came from.
+    /// The id, the state and the position of the dead letter.
     pub head: LetterHead,
-    /// Its message's event type, if it could be read.
+    /// The event name in the message, which can be a former name. If the message has none, the event that it was taken for, if any.
     pub event_type: Option<String>,
-    /// Why it was given up.
+    /// The error with which the message was given up.
     pub error: String,
-    /// After how many attempts.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When it was given up.
+    /// When the message was given up.
     pub at: Timestamp,
-    /// Why the dead letter topic does not have it, if it was refused there.
+    /// Why the log refused to store the copy for the dead-letter topic, if it did.
     pub unpublished: Option<String>,
 }
 
 impl LetterSummary {
-    /// The summary of `letter`.
+    /// Returns the summary of `letter`.
     pub fn of(letter: &DeadLetter) -> Self {
         Self {
             head: LetterHead::of(letter),
@@ -106,7 +108,7 @@ impl LetterSummary {
 }
 
 impl LetterHead {
-    /// The head of `letter`.
+    /// Returns the head of `letter`.
     pub fn of(letter: &DeadLetter) -> Self {
         let received = &letter.received;
         Self {
@@ -116,41 +118,55 @@ impl LetterHead {
             offset: received.offset,
             key: received.record.key.clone(),
             bytes: received.record.value.as_ref().map_or(0, Bytes::len),
+            handler: letter.handler().map(str::to_owned),
         }
     }
 
-    /// What its message is parked under.
+    /// Returns the key under which the message is parked.
     pub fn parking_key(&self) -> Bytes {
         parked_under(self.key.as_ref(), self.partition.partition, self.offset)
     }
 
-    /// Whether its message came from the log. Else it is a record that the log did not take.
+    /// Whether a parked message with these headers, at the position of the dead letter, belongs to the same handler: each of several
+    /// handlers parks its own copy.
+    pub(crate) fn is_of_handler_in(&self, headers: &[Header]) -> bool {
+        header(headers, headers::HANDLER) == self.handler.as_deref()
+    }
+
+    /// Whether the message came from the log. If not, it is a record that the log refused to store.
     pub fn was_received(&self) -> bool {
         self.partition.partition >= 0
     }
 
-    /// By topic, partition and offset, and letters of one position by their identities.
+    /// A sort key: topic, partition and offset, then the id for dead letters of the same position.
     pub fn by_position(&self) -> (&TopicPartition, i64, &str) {
         (&self.partition, self.offset, self.id.as_str())
     }
 }
 
 impl DeadLetter {
-    /// What its message is known by in the inbox. `None`: it never reached the log.
+    /// Returns the handler that the dead letter belongs to. `None` where the message could not be delivered to any handler; a retry then
+    /// delivers it to every handler that takes it.
+    pub fn handler(&self) -> Option<&str> {
+        self.received.record.header(headers::HANDLER)
+    }
+
+    /// Returns the key of the message in the inbox. `None`: the message never reached the log.
     pub fn known_by(&self) -> Option<InboxKey> {
         if self.received.partition < 0 {
             return None;
         }
         let envelope = Envelope::of(&self.received, self.at).unwrap_or_else(|_| Envelope::by_position(&self.received, self.at));
-        Some(InboxKey { source: envelope.source, id: envelope.id })
+        let id = Listener::of(&self.received.record).map_or(envelope.id.clone(), |listener| listener.known_by(&envelope.id));
+        Some(InboxKey { source: envelope.source, id })
     }
 }
 
 impl DeadLetterState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Open, Self::Retried, Self::Replayed, Self::Discarded];
 
-    /// Its name, in lower case.
+    /// Returns the name of the state, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -160,13 +176,13 @@ impl DeadLetterState {
         }
     }
 
-    /// The one called `name`.
+    /// Returns the state with this name.
     pub fn of(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether a letter in this state may become one in state `next`. An open letter may be settled in any way. A discarded one can
-    /// still be answered by its message, when that is produced again.
+    /// Whether a dead letter in this state can change to `next`. An open dead letter can be settled in any way. A discarded one can still
+    /// be settled as replayed, when its message is produced again.
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Open => next != Self::Open,
@@ -176,12 +192,12 @@ impl DeadLetterState {
     }
 }
 
-/// How many dead letters were removed for their age.
+/// The number of dead letters that were removed because of their age.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrunedLetters {
-    /// Those that were still open.
+    /// Dead letters that were still open.
     pub open: u64,
-    /// Those that were settled.
+    /// Dead letters that were settled.
     pub settled: u64,
 }
 

@@ -1,14 +1,45 @@
-//! Which migrations of a set still have to run: the part that is the same for every store.
+//! Which migrations of a set still have to run: the part that all stores share.
+
+#[cfg(feature = "sql")]
+use std::fmt::Write;
+
+#[cfg(feature = "sql")]
+use serde::{Deserialize, Serialize};
 
 use super::{Migration, StoreError};
+
+/// What a service does with migrations that have not run, both the framework's and its own.
+#[cfg(feature = "sql")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Migrate {
+    /// The service runs them when it starts. The database user needs the right to create tables if there are migrations to run.
+    #[default]
+    Apply,
+    /// The service does not start, and returns an error that names them. Nothing is created: no schema, no file and no table. Run them with
+    /// `sagas migrations apply`, or with another tool and the output of `sagas migrations print`.
+    Check,
+}
+
+#[cfg(feature = "sql")]
+impl Migrate {
+    /// Parses the value of a URL parameter.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        match text {
+            "apply" => Some(Self::Apply),
+            "check" => Some(Self::Check),
+            _ => None,
+        }
+    }
+}
 
 /// A migration that has run: its version and its script.
 pub(crate) type Applied = (u32, String);
 
-/// Those of `migrations` that are not in `applied`, which is in order.
+/// Returns the migrations that are not in `applied`, which is in order.
 ///
 /// # Errors
-/// When the set is not numbered 1, 2, 3, when one that has run was changed or is gone.
+/// When the set is not numbered 1, 2, 3 .., or when a migration that has run was changed or is unknown to this program.
 pub(crate) fn pending<'a>(set: &str, migrations: &'a [Migration], applied: &[Applied]) -> Result<&'a [Migration], StoreError> {
     for (expected, migration) in (1..).zip(migrations) {
         if migration.version != expected {
@@ -25,7 +56,7 @@ pub(crate) fn pending<'a>(set: &str, migrations: &'a [Migration], applied: &[App
                  database: run that one"
             )));
         };
-        if fingerprint(migration.sql) != *script {
+        if fingerprint(migration.sql) != fingerprint(script) {
             return Err(StoreError::Incompatible(format!(
                 "migration {version} (`{}`) of set `{set}` was changed after it had run; restore its text and put the change \
                  into a migration of its own",
@@ -36,10 +67,76 @@ pub(crate) fn pending<'a>(set: &str, migrations: &'a [Migration], applied: &[App
     Ok(migrations.get(applied.len()..).unwrap_or_default())
 }
 
-/// That the framework's tables are there and those of this program, in a database that is only read.
+/// Checks that no migration has to run, in a database that is used and not changed. `ours` is how to run the framework's own migrations
+/// without the service ([`how`]), and `None` for a service's set.
 ///
 /// # Errors
-/// When there are none, or another program's.
+/// When migrations have to run, with their names and how to run them.
+#[cfg(feature = "sql")]
+pub(crate) fn nothing_pending(
+    ours: Option<&str>,
+    set: &str,
+    migrations: &[Migration],
+    applied: &[Applied],
+) -> Result<(), StoreError> {
+    let pending = pending(set, migrations, applied)?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let help = ours.unwrap_or("start the service once with `migrate=apply` and a user who may make tables");
+    Err(StoreError::Incompatible(format!("{} not run, and is not run here (`migrate=check`); {help}", named(set, pending))))
+}
+
+/// How to run the framework's migrations without the service: the commands, with `url`, and with `kind` as the options of `print`.
+#[cfg(feature = "sql")]
+pub(crate) fn how(url: &str, kind: &str) -> String {
+    format!(
+        "run `sagas migrations apply --database {url}` with a user who may make tables, or have a tool of your own run what \
+         `sagas migrations print {kind}` prints"
+    )
+}
+
+/// Names migrations at the beginning of a sentence.
+#[cfg(feature = "sql")]
+fn named(set: &str, migrations: &[Migration]) -> String {
+    let names: Vec<_> = migrations.iter().map(|migration| format!("{} (`{}`)", migration.version, migration.name)).collect();
+    match &names[..] {
+        [one] => format!("migration {one} of set `{set}` has"),
+        _ => format!("each of the migrations {} of set `{set}` has", names.join(", ")),
+    }
+}
+
+/// Returns one script that runs the migrations after the version `after` and records that they have run, for another migration tool.
+/// `table` creates the table of these records, and `quoted` quotes a literal.
+#[cfg(feature = "sql")]
+pub(crate) fn script(set: &str, table: &str, migrations: &[Migration], after: u32, quoted: fn(&str) -> String) -> String {
+    let (version, mut script) = (env!("CARGO_PKG_VERSION"), String::new());
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(
+        script,
+        "-- The tables of sagas {version}. Run once, in one transaction, and not changed: starting services compare it."
+    );
+    if after == 0 {
+        let _ = writeln!(script, "\n{table};");
+    }
+    for migration in migrations.iter().filter(|migration| migration.version > after) {
+        let (number, name, sql) = (migration.version, migration.name, fingerprint(migration.sql));
+        let _ = writeln!(script, "\n-- Migration {number}: {name}\n{}", sql.trim_end());
+        let _ = writeln!(
+            script,
+            "INSERT INTO sagas_migrations (name_of_set, version, name, script) VALUES ({}, {number}, {}, {});",
+            quoted(set),
+            quoted(name),
+            quoted(&sql)
+        );
+    }
+    script
+}
+
+/// Checks that the database has the framework's tables in the version of this program, for a database that is only read.
+///
+/// # Errors
+/// When the database has no tables of the framework, or those of another version.
 #[cfg(feature = "sql")]
 pub(crate) fn complete(set: &str, migrations: &[Migration], applied: &[Applied]) -> Result<(), StoreError> {
     if applied.is_empty() {
@@ -57,7 +154,7 @@ pub(crate) fn complete(set: &str, migrations: &[Migration], applied: &[Applied])
     }
 }
 
-/// What a script is recognised by: its text, whatever its line ends.
+/// Returns the text by which a script is compared: the script with normalized line ends.
 pub(crate) fn fingerprint(sql: &str) -> String {
     sql.replace("\r\n", "\n")
 }
@@ -84,6 +181,7 @@ mod tests {
     fn line_ends_are_no_change() {
         let windows = Migration { sql: "CREATE TABLE a (b);\r\n", ..ONE };
         assert_eq!(pending("s", &[windows], &[ran(ONE)]).expect("fits"), []);
+        assert_eq!(pending("s", &[ONE], &[(1, windows.sql.to_owned())]).expect("fits"), [], "as an editor may have saved it");
     }
 
     #[test]
@@ -109,6 +207,22 @@ mod tests {
         let newer = refusal(&[ran(ONE), ran(TWO), (3, String::new())]).to_string();
         assert!(newer.contains("migration 3 of set `s` has run, and this program does not know it"), "{newer}");
         complete("s", &[ONE, TWO], &[ran(ONE), ran(TWO)]).expect("complete");
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn what_is_pending_is_named_with_how_it_is_run() {
+        let how = how("URL", "--sqlite");
+        nothing_pending(Some(&how), "sagas", &[ONE], &[ran(ONE)]).expect("all have run");
+        let error = nothing_pending(Some(&how), "sagas", &[ONE, TWO], &[ran(ONE)]).expect_err("pending").to_string();
+        for part in
+            ["migration 2 (`two`) of set `sagas` has not run", "apply --database URL`", "`sagas migrations print --sqlite`"]
+        {
+            assert!(error.contains(part), "{part:?} is missing: {error}");
+        }
+        let error = nothing_pending(None, "shop", &[ONE, TWO], &[]).expect_err("pending").to_string();
+        assert!(error.contains("each of the migrations 1 (`one`), 2 (`two`) of set `shop` has not run"), "{error}");
+        assert!(!error.contains("sagas migrations"), "the program does not know them: {error}");
     }
 
     #[test]

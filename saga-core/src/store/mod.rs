@@ -1,10 +1,11 @@
 //! The port to a service's database, and its implementations: [`memory`], `sqlite` and `postgres`.
 //!
-//! A store begins transactions in which the runtime claims messages, the handler writes its rows, and events enter the
-//! outbox, so that all of it commits together. Whoever implements the two traits here runs
-//! `testing::conformance::store` on the result.
+//! A store begins transactions. In one transaction, the runtime claims messages, the handler writes its rows, and events are written to the
+//! outbox; all of it commits together.
 //!
-//! This is a delivery, as the store sees it. The message is claimed and what follows from it is written, at once or not at all:
+//! An implementation of [`Store`] and [`StoreTx`] must pass the conformance suite, `testing::conformance::store`.
+//!
+//! A delivery, as the store sees it. The claim of the message and the writes that follow from it commit together or not at all:
 //!
 //! ```
 //! # use saga_core::{id::MessageId, message::Record, time::Timestamp};
@@ -20,7 +21,7 @@
 //!
 //! let mut tx = store.begin().await?;
 //! assert_eq!(tx.claim("payment", &message, now).await?, [true]);
-//! drop(tx); // A crash: nothing has happened.
+//! drop(tx); // A crash: the claim is rolled back.
 //!
 //! let mut tx = store.begin().await?;
 //! assert_eq!(tx.claim("payment", &message, now).await?, [true]);
@@ -28,17 +29,20 @@
 //! tx.commit().await?;
 //! assert_eq!(store.outbox("payment", 0, 10).await?.len(), 1);
 //!
-//! // It comes once more, and is known.
+//! // The log delivers it again: it is a duplicate.
 //! assert_eq!(store.begin().await?.claim("payment", &message, now).await?, [false]);
 //! # Ok(()) }
 //! ```
 
+mod advice;
 mod after_commit;
 mod database;
+mod handled;
 #[cfg(feature = "sql")]
 mod headers;
 mod letters;
 mod migrations;
+mod publishing;
 mod replays;
 mod rows;
 mod sagas;
@@ -50,6 +54,7 @@ mod sql;
 mod sql_ending;
 #[cfg(feature = "sql")]
 mod sql_errors;
+mod takers;
 mod tx;
 
 pub mod memory;
@@ -63,22 +68,29 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use advice::Advice;
 pub use after_commit::{AfterCommit, Hook};
 pub use database::{Database, DatabaseOptions};
+pub use handled::HandledStore;
 pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters};
+#[cfg(feature = "sql")]
+pub use migrations::Migrate;
+pub use publishing::PublishTx;
 pub use replays::{Replay, ReplayId, ReplayState, ReplayStep, ReplayStore};
 pub use rows::{
     DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, KeptClock, Migration, OutboxId, OutboxRow, Ownership, ParkedId,
     ParkedKey, ParkedMessage, parking_key,
 };
 pub use sagas::{
-    HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion, SagaStore, StepRecord,
-    StepState, StoredDefinition,
+    HistoryEntry, InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, LeftBehind, OpenVersion, SagaStore,
+    StepRecord, StepState, StoredDefinition,
 };
 pub use settling::{Bulk, Settle, Settled, settle};
-pub use sharing::{Backlog, Lease, News, Share, Sharing};
+pub use sharing::{Backlog, Lease, PeerNotification, Share, Sharing};
 #[cfg(feature = "sql")]
-pub use sql::{SqlConnection, SqlReader};
+pub use sql::{IntoSqlConnection, SqlConnection, SqlReader};
+pub(crate) use takers::takers_known_by_more;
+pub use takers::{Assignment, Taken, Taker};
 pub use tx::{Returned, Tx, TxSlot};
 
 use crate::{
@@ -86,46 +98,40 @@ use crate::{
     time::Timestamp,
 };
 
-/// What can go wrong between us and the database.
-#[derive(Debug, Clone, thiserror::Error)]
+/// An error of the database, or of the connection to it.
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The database cannot be reached, is busy beyond the patience, or full. The same call may work later.
-    #[error("the database is unavailable: {0}")]
+    /// The database cannot be reached, is busy for longer than the store waits, or is full. The same call can succeed later.
+    #[error("the database cannot be used now: {0}")]
     Unavailable(String),
-    /// The database gave one statement up: it took too long, waited too long for a row, or needed too much memory. Whether that is the
-    /// statement's fault or the database's shows by how the database is otherwise.
+    /// The database cancelled one statement: it took too long, waited too long for a row, or needed too much memory. Only the state of the
+    /// database shows whether the statement or the database is the cause.
     #[error("the database gave a statement up: {0}")]
     Statement(String),
-    /// Another transaction was first, and the database let only that one go on. The same call works when it is made again.
+    /// A concurrent transaction won a conflict with this one. The same call can be repeated at once.
     #[error("the database let another transaction go first: {0}")]
     Contended(String),
-    /// The database answered something that no retry will change.
+    /// The database returned an error that no retry can change.
     #[error("the database refused: {0}")]
     Refused(String),
-    /// What is in the database is not what this program can work with.
+    /// The content of the database is not what this program expects.
     #[error("the database does not fit this program: {0}")]
     Incompatible(String),
-    /// None of the framework's tables are in the database.
+    /// The database has none of the framework's tables.
     #[error("the database was never migrated: {0}")]
     NotMigrated(String),
 }
 
-/// Something about a database that an operator should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advice {
-    /// The condition that it is: lower case words joined by `_`.
-    pub condition: &'static str,
-    /// What it is about: a setting, a pool, a file.
-    pub subject: String,
-    /// Whether the service cannot do its work because of it.
-    pub critical: bool,
-    /// What is wrong, where, and the fix, in a sentence without secrets.
-    pub detail: String,
+/// The same text as `Display`, because a `main` that returns the error prints it with `Debug`.
+impl std::fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl StoreError {
-    /// The same, and where it happened.
+    /// Adds the place where the error occurred.
     #[cfg(feature = "sql")]
     pub(crate) fn at(self, place: &str) -> Self {
         match self {
@@ -139,18 +145,18 @@ impl StoreError {
     }
 }
 
-/// Whether `error`, or what caused it, says that the database cannot be used now: that is no fault of the message that is being
-/// handled, and costs it no attempt.
+/// Whether `error`, or one of its sources, reports that the database cannot be used now. The message that is being handled is not the
+/// cause, so no attempt is counted.
 pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(of_the_database(error), Some(StoreError::Unavailable(_) | StoreError::Contended(_)))
 }
 
-/// What `error`, or what caused it, says if it is that another transaction was first.
+/// The error of the database among `error` and its sources, if it is [`StoreError::Contended`].
 pub(crate) fn contention(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
     of_the_database(error).filter(|error| matches!(error, StoreError::Contended(_)))
 }
 
-/// The first of `error` and what caused it that comes from the database.
+/// The first error of the database among `error` and its sources.
 fn of_the_database(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
         #[cfg(feature = "sql")]
@@ -161,48 +167,48 @@ fn of_the_database(error: &(dyn std::error::Error + 'static)) -> Option<StoreErr
     })
 }
 
-/// What [`StoreTx::undo`] answers without a savepoint.
+/// The error that [`StoreTx::undo`] returns without a savepoint.
 pub(crate) fn no_savepoint() -> StoreError {
     StoreError::Refused("there is no savepoint to return to; call `savepoint` before `undo`".into())
 }
 
 /// A service's database.
 ///
-/// `service` names whose rows are meant: several services can share one database.
+/// Several services can share one database. The parameter `service` selects the rows of one of them.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Creates or updates the framework's own tables. Safe to run twice, also at the same time.
+    /// Creates or updates the framework's own tables. It is safe to call this twice, also concurrently.
     ///
     /// # Errors
-    /// When the database cannot be reached, or was written by a newer program.
+    /// When the database cannot be reached, or when a newer program has written it.
     async fn migrate(&self) -> Result<(), StoreError>;
 
-    /// Runs those of `migrations` that have not run yet under the name `set`, in order, each once.
+    /// Runs the migrations of the set `set` that have not run yet, in order, each of them once.
     ///
     /// # Errors
-    /// When one fails, or one that has run was changed since.
+    /// When a migration fails, or when one that has run was changed since.
     async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError>;
 
-    /// Begins a transaction that may write.
+    /// Begins a transaction that can write.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the database gives none within the store's patience.
+    /// [`StoreError::Unavailable`] when no transaction can begin within the time that the store waits.
     async fn begin(&self) -> Result<Box<dyn StoreTx>, StoreError>;
 
-    /// Which of `keys` have been claimed, in the order given.
+    /// Returns for each of `keys`, in the order given, whether it is claimed.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn seen(&self, service: &str, keys: &[InboxKey]) -> Result<Vec<bool>, StoreError>;
 
-    /// At most `limit` outbox rows with an id above `after`, by id.
+    /// Returns at most `limit` outbox rows with an id above `after`, ordered by id.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn outbox(&self, service: &str, after: OutboxId, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Outbox rows of `shards` that are not among `known`, by id: of each shard at most `limit`, those with the smallest ids. All
-    /// that was committed when the call began is seen.
+    /// Returns outbox rows of `shards` that are not in `known`, ordered by id: for each shard at most `limit` rows, those with the smallest
+    /// ids. The result contains every row that was committed when the call began.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -213,7 +219,7 @@ pub trait Store: Send + Sync + 'static {
         known: &[OutboxId],
         limit: usize,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        // For a database of one process, which looks when it starts.
+        // This default is for a database that only one process uses; it scans the outbox only when it starts.
         const PAGE: usize = 1_000;
         let known: HashSet<OutboxId> = known.iter().copied().collect();
         let (mut room, mut found, mut after) = ([limit; Shard::COUNT], Vec::new(), 0);
@@ -235,32 +241,34 @@ pub trait Store: Send + Sync + 'static {
         }
     }
 
-    /// How the instances of a service divide its outbox, if this database can be used by several processes. `None`: it is one
-    /// process's alone.
+    /// Returns how the processes of a service share its outbox. `None`: only one process can use this database.
     fn sharing(&self) -> Option<&dyn Sharing> {
         None
     }
 
-    /// Every parked key of the service: how many messages wait, and when its first one is due.
+    /// Returns every parked key of the service, with the number of its messages and the time at which the first is due.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn parked_keys(&self, service: &str) -> Result<Vec<ParkedKey>, StoreError>;
 
-    /// The first `limit` parked messages of a key, in the order they came.
+    /// Returns the first `limit` parked messages of a key, in the order in which they were parked.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn parked(&self, service: &str, topic: &str, key: &[u8], limit: usize) -> Result<Vec<ParkedMessage>, StoreError>;
 
-    /// What is kept of sagas, for reading outside a transaction.
+    /// Returns the store of sagas, for reads outside a transaction.
     fn sagas(&self) -> &dyn SagaStore;
 
-    /// What is kept of replays.
+    /// Returns the store of replays.
     fn replays(&self) -> &dyn ReplayStore;
 
-    /// Dead letters that are still open, whole, newest first, without those before `offset`, at most `limit`; and how many there
-    /// are in all.
+    /// Returns the store of the events that services handle, or have handled.
+    fn handled(&self) -> &dyn HandledStore;
+
+    /// Returns open dead letters with their values, newest first, at most `limit` after the first `offset`, and the total number of open
+    /// dead letters.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -276,8 +284,8 @@ pub trait Store: Send + Sync + 'static {
         Ok((letters, total))
     }
 
-    /// The dead letters that `filter` wants, without their values, newest first, without those before `offset`, at most `limit`; and
-    /// how many there are in all.
+    /// Returns the dead letters that match `filter`, without their values, newest first, at most `limit` after the first `offset`, and the
+    /// total number of matches.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -289,7 +297,7 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<(Vec<LetterSummary>, u64), StoreError>;
 
-    /// The heads of at most `limit` dead letters that `filter` wants and that come behind `after`, in the order of
+    /// Returns the heads of at most `limit` dead letters that match `filter` and come after `after`, in the order of
     /// [`LetterHead::by_position`].
     ///
     /// # Errors
@@ -302,26 +310,26 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<LetterHead>, StoreError>;
 
-    /// Those of the dead letters `ids` that are there, whatever became of them, in any order.
+    /// Returns the dead letters with these ids that exist, in any state and in any order.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// One dead letter, whatever became of it.
+    /// Returns one dead letter, in any state.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
 
-    /// Forgets at most `limit` inbox rows older than `before`; says how many it forgot.
+    /// Removes at most `limit` inbox rows older than `before`, and returns how many it removed.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 
-    /// Removes at most `limit` dead letters that were given up before `open` and are still open, and at most `limit` that were
-    /// settled before `settled`; without a time, none. One that holds its key stays.
+    /// Removes at most `limit` open dead letters that were given up before `open`, and at most `limit` dead letters that were settled
+    /// before `settled`. `None` removes none of that kind. A dead letter that holds its key is not removed.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -333,121 +341,138 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<PrunedLetters, StoreError>;
 
-    /// Takes `partitions` over for whoever calls: raises the epoch of each, and says how far it is applied, in the order given.
+    /// Makes the caller the owner of `partitions`: raises the epoch of each, and returns the applied offset of each, in the order given.
     ///
     /// # Delivery
-    /// From then on [`StoreTx::hold`], [`advance`](Store::advance) and [`rewind`](Store::rewind) refuse the epochs before. A
-    /// transaction that holds one of those has ended when this returns.
+    /// Afterwards, [`StoreTx::check_ownership`], [`advance`](Store::advance) and [`rewind`](Store::rewind) refuse the previous epochs.
+    /// Transactions that have checked one of the previous epochs have ended when this returns.
     ///
     /// # Errors
-    /// When the database cannot be written. Whether the epochs were raised is not known then; take the partitions over again.
-    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError>;
+    /// When the database cannot be written. It is then unknown whether the epochs were raised; acquire the partitions again.
+    async fn acquire_partitions(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError>;
 
-    /// Notes how far partitions are applied, where the epoch still stands, and never backwards; says of each, in the order
-    /// given, whether it stood. Where [`applied`](Ownership::applied) or [`log`](Ownership::log) is `None`, that stays as it is.
+    /// Stores the applied offsets of partitions whose epoch is still valid. An offset never decreases. Returns for each partition, in the
+    /// order given, whether its epoch was valid. Where [`applied`](Ownership::applied) or [`log`](Ownership::log) is `None`, the stored
+    /// value is kept.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError>;
 
-    /// As [`advance`](Store::advance), but backwards too: for a topic that was made anew, whose offsets begin again.
+    /// As [`advance`](Store::advance), but an offset can decrease: for a recreated topic, whose offsets begin again.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn rewind(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError>;
 
-    /// Notes how many partitions topics have; says of each, in the order given, whether it has ever been noted with another number:
-    /// then messages of a key may be in several of its partitions.
+    /// Records the number of partitions of topics. Returns for each topic, in the order given, whether another number was ever recorded. If
+    /// so, messages of one key can be in several of its partitions.
     ///
     /// # Errors
     /// When the database cannot be written.
-    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError>;
+    async fn record_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError>;
 
-    /// The database's clock now, if processes on several machines share this database. `None`: it has no clock of its own.
+    /// Returns the current time of the database's clock, if processes on several machines share this database. `None`: the database has no
+    /// clock of its own.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the database cannot be queried.
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
 
-    /// What was kept of the service's clock.
+    /// Returns the stored state of the service's clock.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn clock(&self, service: &str) -> Result<Option<KeptClock>, StoreError>;
 
-    /// Keeps the service's clock, in place of what was kept before.
+    /// Stores the state of the service's clock, and replaces the previous one.
     ///
     /// # Errors
     /// When the database cannot be written.
-    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError>;
+    async fn save_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError>;
 
-    /// Whether the database can be read and written.
+    /// Checks that the database can be read and written.
     ///
     /// # Errors
-    /// Why not.
+    /// When it cannot, with the reason.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// What is not as it should be with a database that works: settings of the server, a pool that is full, a file that grows.
-    /// Asked for every few seconds; what it answers is a standing condition of the service.
+    /// Returns problems of a database that works: settings of the server, a pool that is full, a file that grows. The runtime calls this
+    /// every few seconds and reports each result as a condition of the service.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// When the database cannot be queried.
     async fn advice(&self) -> Result<Vec<Advice>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// Where the data is, for the log: a file, or a server, database and schema; never a password.
+    /// Returns where the data is, for log lines: a file, or a server, database and schema. Never contains a password.
     fn place(&self) -> String;
 
-    /// A connection for reading, for queries outside a transaction. `None`: this store speaks no SQL.
+    /// Returns the version of the database software, for log lines; `None` if it does not report one.
+    async fn version(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns a connection for reading, for queries outside a transaction. `None`: this store does not support SQL.
     ///
     /// # Errors
-    /// When there is none within the store's patience.
+    /// When no connection becomes free within the time that the store waits.
     #[cfg(feature = "sql")]
     async fn reader(&self) -> Result<Option<SqlReader>, StoreError>;
 
-    /// Finishes what is running and closes the connections.
+    /// Joins a transaction that other code has begun on its own connection and will end, so that events can be published in it. If the
+    /// store has a [`sharing`](Store::sharing), a commit that adds outbox rows notifies the owners of their shards.
+    ///
+    /// # Errors
+    /// When this store does not support SQL, when the connection is to another kind of database, when no transaction is open on it, or when
+    /// the transaction is one of this store's own.
+    #[cfg(feature = "sql")]
+    async fn join<'c>(&self, _connection: SqlConnection<'c>) -> Result<Box<dyn PublishTx + 'c>, StoreError> {
+        Err(StoreError::Refused("this store cannot write in a transaction that others have begun".into()))
+    }
+
+    /// Waits for running work and closes the connections.
     async fn close(&self);
 }
 
-/// An open transaction. Dropped, it is rolled back.
+/// An open transaction. It is rolled back if it is dropped.
 ///
-/// There is one savepoint at a time: [`savepoint`](StoreTx::savepoint) sets it, and sets it anew when called again.
+/// There is one savepoint at a time: a second call of [`savepoint`](StoreTx::savepoint) moves it.
 #[async_trait]
-pub trait StoreTx: Send + 'static {
-    /// Marks the present state, to which [`undo`](StoreTx::undo) returns.
+pub trait StoreTx: PublishTx + 'static {
+    /// Sets the savepoint, to which [`undo`](StoreTx::undo) returns.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 
-    /// Undoes what was written since the savepoint, and keeps the transaction and the savepoint.
+    /// Undoes all writes since the savepoint. The transaction and the savepoint remain.
     ///
     /// # Errors
-    /// When no savepoint was set, or the transaction is broken: then only dropping it is left.
+    /// When no savepoint was set, or when the transaction is broken; it can then only be dropped.
     async fn undo(&mut self) -> Result<(), StoreError>;
 
-    /// Claims messages in the inbox; says of each, in the order given, whether it is new. A key that is given twice is new
-    /// once.
+    /// Claims messages in the inbox. Returns for each, in the order given, whether it is new. If a key is given twice, only its first
+    /// occurrence is new.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError>;
 
-    /// Forgets those of `keys` that were claimed before `before`: they are new to the next claim.
+    /// Removes the claims of `keys` that are older than `before`, so that the next claim of these keys finds them new.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError>;
 
-    /// Adds rows to the outbox and gives their ids, which ascend in the order given. Ids of one service ascend in the order of
-    /// the transactions that commit, as far as those touch the same key.
+    /// Returns the handlers that take the service's events, or did, in order: the [assignment](HandledStore::assign) as it is stored.
     ///
     /// # Errors
     /// When the transaction is broken.
-    async fn append_outbox(&mut self, service: &str, rows: &[crate::message::Record]) -> Result<Vec<OutboxId>, StoreError>;
+    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError>;
 
     /// Removes outbox rows.
     ///
@@ -455,72 +480,41 @@ pub trait StoreTx: Send + 'static {
     /// When the transaction is broken.
     async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError>;
 
-    /// What the service did at the steps of these instances. Until this transaction has ended no other sees or changes their
-    /// records by this call, whether there are any or not: a second transaction waits here for the first. To be called before
-    /// other statements, and in the order of the keys where it is called more than once.
-    ///
-    /// # Errors
-    /// When the transaction is broken.
-    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError>;
-
-    /// Writes records of steps, each in place of the one of its instance and step.
-    ///
-    /// # Errors
-    /// When the transaction is broken.
-    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError>;
-
-    /// These instances, those that are there, kept from others as by [`load_steps`](StoreTx::load_steps).
-    ///
-    /// # Errors
-    /// When the transaction is broken.
-    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError>;
-
-    /// Writes instances, each in place of the one with its key.
-    ///
-    /// # Errors
-    /// When the transaction is broken.
-    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError>;
-
-    /// Adds to the history of instances, in the order given.
-    ///
-    /// # Errors
-    /// When the transaction is broken.
-    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError>;
-
-    /// Parks messages behind those of their keys that are parked already, in the order given, and gives their ids.
+    /// Parks messages behind the messages of their keys that are already parked, in the order given. Returns their ids.
     /// [`ParkedMessage::id`] is ignored.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError>;
 
-    /// Writes down a further attempt of a parked message: how many there were, when the next is due, and why it failed.
+    /// Records a failed attempt of a parked message: the number of attempts, the time of the next, and the error.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError>;
 
-    /// Removes parked messages; says of each, in the order given, whether it was still there. A message that was not has been
-    /// handled by somebody else, and must not be handled again.
+    /// Removes parked messages. Returns for each, in the order given, whether it existed. Another process has handled a message that no
+    /// longer exists, so the caller must not handle it again.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError>;
 
-    /// How many messages are parked under each of `keys` of a topic, in the order given, whichever partition they are of.
+    /// Returns the number of parked messages for each of `keys` of a topic, in the order given, over all partitions.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError>;
 
-    /// Keeps dead letters. One whose identity is there already takes that one's place.
+    /// Inserts dead letters. A dead letter replaces an existing one with the same id.
     ///
     /// # Errors
     /// When the transaction is broken.
-    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError>;
+    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError>;
 
-    /// Settles dead letters at `now`: moves each to `state`, if it is there and [may become](DeadLetterState::may_become) that; says
-    /// of each, in the order given, whether it was moved. Of two transactions that settle the same letter one does.
+    /// Settles dead letters at `now`: changes the state of each to `state`, if it exists and the change is
+    /// [allowed](DeadLetterState::may_become). Returns for each, in the order given, whether it was changed. Of two transactions that
+    /// settle the same dead letter, only one changes it.
     ///
     /// # Errors
     /// When the transaction is broken.
@@ -532,7 +526,7 @@ pub trait StoreTx: Send + 'static {
         now: Timestamp,
     ) -> Result<Vec<bool>, StoreError>;
 
-    /// The same of one dead letter.
+    /// Settles one dead letter, as [`settle_dead_letters`](StoreTx::settle_dead_letters) does.
     ///
     /// # Errors
     /// When the transaction is broken.
@@ -546,54 +540,56 @@ pub trait StoreTx: Send + 'static {
         Ok(self.settle_dead_letters(service, std::slice::from_ref(id), state, now).await? == [true])
     }
 
-    /// The dead letters, whatever became of them, whose messages came from the log and are [known by](DeadLetter::known_by) each of
-    /// `messages`, in the order given.
+    /// Returns for each of `messages`, in the order given, the dead letters that have this [inbox key](DeadLetter::known_by) and whose
+    /// messages came from the log, in any state.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError>;
 
-    /// Which of the dead letters `letters` hold their keys, and by which parked message: the one with the letter's own position,
-    /// due at the end of time.
+    /// Returns which of `letters` hold their keys, each with the parked message that does: the one with the position of the dead letter
+    /// that is due at [`HELD`].
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError>;
 
-    /// Makes parked messages due at `due`, with their attempts counted from 0, and as if first seen then.
+    /// Makes parked messages due at `due`. Their attempts are counted from 0, and `due` becomes the time at which they were first seen.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError>;
 
-    /// Puts `received`, which has the same topic and parking key, in the place of a parked message: due at `due`, with its attempts
-    /// counted from 0, and as if first seen then.
+    /// Replaces the message of a parked row with `received`, which has the same topic and parking key. It is due at `due`, its attempts are
+    /// counted from 0, and `due` becomes the time at which it was first seen.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError>;
 
-    /// Writes to a dead letter what the log did not take of it, and why, whatever its state; false when it is not there.
+    /// Records in a dead letter, in any state, what the log refused to store of it, and why. Returns false if the dead letter does not
+    /// exist.
     ///
     /// # Errors
     /// When the transaction is broken.
     async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError>;
 
-    /// Says of each partition, in the order given, whether that epoch still stands, and keeps it standing until this transaction
-    /// has ended: a concurrent [`Store::own`] waits for it. One that was never taken over does not stand.
+    /// Returns for each partition, in the order given, whether this epoch is still valid. A valid epoch remains valid until this
+    /// transaction ends: a concurrent [`Store::acquire_partitions`] waits for it. The epoch of a partition that was never acquired is not
+    /// valid.
     ///
     /// # Errors
     /// When the transaction is broken.
-    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError>;
+    async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError>;
 
-    /// Commits. When it returns `Ok`, what was written survives a crash.
+    /// Commits. After `Ok`, the writes survive a crash.
     ///
     /// # Errors
-    /// When nothing was committed, or when that is not known. [`StoreError::Refused`] when what was done in the transaction is the
-    /// reason: a constraint that is checked at the end, or a `COMMIT` or `ROLLBACK` among its own statements.
+    /// When nothing was committed, or when the result is unknown. [`StoreError::Refused`] when the statements of the transaction are the
+    /// cause: a constraint that is checked at the commit, or a `COMMIT` or `ROLLBACK` among them.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 
-    /// The connection that carries the transaction. `None`: this store speaks no SQL.
+    /// Returns the connection of the transaction. `None`: this store does not support SQL.
     #[cfg(feature = "sql")]
     fn sql(&mut self) -> Option<SqlConnection<'_>>;
 }

@@ -1,35 +1,35 @@
-//! Replays: ranges of a partition that are read once more, because an operator wants it.
+//! Replays: ranges of a partition that a service reads again at the request of an operator.
 
 use async_trait::async_trait;
 
 use super::{Ownership, StoreError};
 use crate::{id::MessageId, message::TopicPartition, time::Timestamp};
 
-/// A replay's identity.
+/// The id of a replay.
 pub type ReplayId = MessageId;
 
-/// How far a replay is.
+/// The state of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplayState {
-    /// The owner of the partition has not begun it.
+    /// The owner of the partition has not begun the replay.
     Waiting,
-    /// The partition is read from the beginning of the range on.
+    /// The service reads the range.
     Running,
-    /// It is to end before its range does.
+    /// An operator has stopped the replay, and the owner of the partition has not yet ended it.
     Stopping,
     /// The range was read.
     Done,
-    /// An operator has ended it.
+    /// An operator has ended the replay.
     Cancelled,
-    /// It cannot be done, for the reason in [`Replay::detail`].
+    /// The replay is not possible, for the reason in [`Replay::detail`].
     Refused,
 }
 
 impl ReplayState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 6] = [Self::Waiting, Self::Running, Self::Stopping, Self::Done, Self::Cancelled, Self::Refused];
 
-    /// As it is written.
+    /// Returns the name of the state, as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -41,107 +41,108 @@ impl ReplayState {
         }
     }
 
-    /// Whether it has not ended.
+    /// Whether the replay has not ended.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Waiting | Self::Running | Self::Stopping)
     }
 }
 
-/// A range of one partition that is to be read once more.
+/// A range of one partition that is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
-    /// Its identity.
+    /// The id of the replay.
     pub id: ReplayId,
     /// The partition.
     pub partition: TopicPartition,
-    /// The first offset; `None` as long as only `from_time` is known.
+    /// The first offset; `None` while only `from_time` is known.
     pub from: Option<i64>,
-    /// The time of the first record, if that was asked for.
+    /// The time of the first record, if the operator gave one.
     pub from_time: Option<Timestamp>,
-    /// The offset after the last; `None` before it was begun: where the partition ends then.
+    /// The offset after the last record. `None` before the replay begins: the range then ends at the end of the partition.
     pub to: Option<i64>,
-    /// The time before which the last record was published, if that was asked for.
+    /// The time before which the last record was published, if the operator gave one.
     pub to_time: Option<Timestamp>,
-    /// The most records that the range may span.
+    /// The largest number of records that the range can contain.
     pub limit: i64,
-    /// Whether what was handled before is handled again.
+    /// Whether messages that were handled before are handled again.
     pub again: bool,
-    /// Why, for people.
+    /// The reason that the operator gave.
     pub reason: String,
-    /// Who asked for it.
+    /// The operator who requested the replay.
     pub by: String,
-    /// When it was asked for. Claims of the inbox before that do not count, where it is to be handled again.
+    /// When the replay was requested. If messages are handled again, inbox claims before this time do not count.
     pub at: Timestamp,
-    /// How far it is.
+    /// The state of the replay.
     pub state: ReplayState,
-    /// Where the partition was read before, and is read afterwards.
+    /// The offset at which reading continues after the replay: the watermark before it began.
     pub resume: Option<i64>,
-    /// When it ended.
+    /// When the replay ended.
     pub ended_at: Option<Timestamp>,
-    /// What is to be said of its end.
+    /// How the replay ended, in words.
     pub detail: Option<String>,
-    /// The identity of the log that its offsets are of, if that was known when it was asked for.
+    /// The identity of the log to which the offsets belong, if it was known when the replay was requested.
     pub log: Option<String>,
-    /// How far the partition is applied, when this was read.
+    /// The applied offset of the partition when this was read.
     pub applied: Option<i64>,
 }
 
-/// A step of a replay, by the owner of the partition.
+/// A change of a replay's state, by the owner of the partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayStep {
     /// The replay.
     pub id: ReplayId,
-    /// The partition, the epoch under which it is owned, and where it is read from now on.
+    /// The partition, the epoch under which it is owned, and the offset at which reading continues.
     pub owned: Ownership,
-    /// How far the replay is then.
+    /// The new state of the replay.
     pub state: ReplayState,
     /// The first offset of the range.
     pub from: Option<i64>,
-    /// The offset after its last.
+    /// The offset after the last record of the range.
     pub to: Option<i64>,
-    /// Where the partition is read afterwards.
+    /// The offset at which reading continues after the replay.
     pub resume: Option<i64>,
-    /// What is to be said of it.
+    /// A remark on the step, for [`Replay::detail`].
     pub detail: Option<String>,
-    /// When it is taken.
+    /// The time of the step.
     pub at: Timestamp,
 }
 
-/// The part of a [`Store`](super::Store) that keeps replays.
+/// The part of a [`Store`](super::Store) that stores replays.
 #[async_trait]
 pub trait ReplayStore: Send + Sync {
-    /// Keeps a replay that was asked for; false when one of its partition has not ended.
+    /// Stores a requested replay. Returns false if a replay of the same partition has not ended.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn ask(&self, service: &str, replay: &Replay) -> Result<bool, StoreError>;
 
-    /// Replays, newest first, at most `limit`; with `open` those only that have not ended.
+    /// Returns replays, newest first, at most `limit`; with `open`, only those that have not ended.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn list(&self, service: &str, open: bool, limit: u32) -> Result<Vec<Replay>, StoreError>;
 
-    /// Ends a replay that waits, and has one that runs be ended by its owner; false when it is not there or has ended.
+    /// Ends a waiting replay, or requests the owner of the partition to end a running one. Returns false if the replay does not exist or
+    /// has ended.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn stop(&self, service: &str, id: &ReplayId, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Takes a step of a replay that has not ended, and sets the partition to where it is read from now on, at once; false, and
-    /// nothing of it, when the epoch does not stand any more or the replay has ended.
+    /// In one transaction, changes the state of a replay that has not ended and sets the offset at which reading continues. Returns false
+    /// and changes nothing if the epoch is no longer valid or the replay has ended.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn step(&self, service: &str, step: &ReplayStep) -> Result<bool, StoreError>;
 
-    /// The partitions that `service` has read, with how far each is applied.
+    /// Returns the partitions that `service` has read, with their applied offsets.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn partitions(&self, service: &str) -> Result<Vec<Ownership>, StoreError>;
 
-    /// Forgets at most `limit` replays that ended before `before`; says how many.
+    /// Removes at most `limit` replays that ended before `before`, and returns how many it removed.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -1,4 +1,4 @@
-//! What the framework keeps in a service's database.
+//! The rows that the framework keeps in a service's database.
 
 use bytes::Bytes;
 
@@ -8,101 +8,103 @@ use crate::{
     time::Timestamp,
 };
 
-/// A change of a database's shape, run once.
+/// A change of a database's schema. It runs once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migration {
-    /// Its number in its set, from 1, without gaps.
+    /// The number in its set. Numbers begin with 1 and have no gaps.
     pub version: u32,
-    /// What it is for, in a few words.
+    /// What the migration does, in a few words.
     pub name: &'static str,
     /// The statements, separated by semicolons.
     pub sql: &'static str,
 }
 
-/// What a message is known by in the inbox.
+/// The key of a message in the inbox.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct InboxKey {
-    /// Who published it.
+    /// The publisher of the message, `ce_source`.
     pub source: String,
-    /// Its identity there.
+    /// The id of the message at its publisher, `ce_id`.
     pub id: MessageId,
 }
 
-/// A partition that this process reads for a service, as the database knows it.
+/// A partition that a process reads for a service, as the database stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ownership {
     /// The partition.
     pub partition: TopicPartition,
-    /// How often it was taken over: whoever took it over last owns it.
+    /// The epoch: how many times the partition was acquired. The process that acquired it last owns it.
     pub epoch: i64,
-    /// The next offset to read: the effects of all before it are in the database. `None`: it was never read here.
+    /// The applied offset, where reading continues: the effects of all earlier messages are in the database. `None`: the service has never
+    /// read the partition.
     pub applied: Option<i64>,
-    /// The identity of the log that `applied` is an offset of; `None`: it is not known.
+    /// The identity of the log to which `applied` belongs; `None` if it is unknown.
     pub log: Option<String>,
 }
 
-/// The clock of a service, as it is kept for the next of its processes.
+/// The state of a service's clock, stored for the processes that start later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptClock {
-    /// The last time that was noted while the service ran.
+    /// The last time that was stored while the service ran.
     pub seen: Timestamp,
-    /// How many milliseconds it was ahead of the database's clock.
+    /// By how many milliseconds the service's clock was ahead of the database's.
     pub offset: i64,
-    /// The stops whose length is not believed, as the runtime writes them.
+    /// The downtimes of the service whose length is not certain, in the runtime's text format.
     pub stops: String,
 }
 
-/// A row's identity in the outbox; ascending.
+/// The id of an outbox row. Ids ascend.
 pub type OutboxId = i64;
 
 /// A record that waits to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// Its place.
+    /// The id of the row.
     pub id: OutboxId,
     /// The record.
     pub record: Record,
-    /// Why its headers cannot be read. The record then has one header,
-    /// [`UNREADABLE`](crate::message::headers::UNREADABLE), with the bytes that the database has of them.
+    /// Why the stored headers cannot be decoded. The record then has one header, [`UNREADABLE`](crate::message::headers::UNREADABLE), with
+    /// the bytes of the stored headers.
     pub unreadable: Option<String>,
 }
 
-/// A row's identity among the parked messages; ascending in the order of parking.
+/// The id of a parked message. Ids ascend in the order of parking.
 pub type ParkedId = i64;
 
-/// A message that waits for its next attempt, or behind one that does.
+/// A message that waits for its next attempt, or behind an earlier message of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedMessage {
-    /// Its place.
+    /// The id of the row.
     pub id: ParkedId,
     /// The message.
     pub received: Received,
-    /// Attempts that failed so far.
+    /// The number of attempts that failed.
     pub attempts: u32,
-    /// When it may be tried; only the first of its key is looked at.
+    /// When the message is due. Only the due time of the first message of a key counts.
     pub due: Timestamp,
-    /// Why the last attempt failed; empty for one that waits behind another.
+    /// Why the last attempt failed; empty for a message that waits behind another.
     pub error: String,
-    /// When it was first seen by this service, by its own clock; when it was given back, if an operator did.
+    /// When the service first saw the message, by the service's clock. If an operator retried it, the time of the retry.
     pub seen: Timestamp,
 }
 
 impl ParkedMessage {
-    /// What it is parked under. A message without a key has one of its own, so that nothing waits behind it.
+    /// Returns the key under which the message is parked. A message without a key has one of its own, so that no other message waits behind
+    /// it.
     pub fn key(&self) -> Bytes {
         parking_key(&self.received)
     }
 }
 
-/// The due time of a parked message that waits for an operator, not for a time: a dead letter holds its key by it.
+/// The due time of a parked message that waits for an operator and not for a time: the message by which a dead letter holds its key.
 pub const HELD: Timestamp = Timestamp::MAX;
 
-/// What `received` is parked under: its key, or, without one, its position.
+/// Returns the key under which `received` is parked: the record's key, or the position of a record without a key.
 pub fn parking_key(received: &Received) -> Bytes {
     parked_under(received.record.key.as_ref(), received.partition, received.offset)
 }
 
-/// The same, by its parts.
+/// As [`parking_key`], from the parts of a message.
 pub(super) fn parked_under(key: Option<&Bytes>, partition: i32, offset: i64) -> Bytes {
     match key {
         Some(key) => key.clone(),
@@ -115,50 +117,50 @@ pub(super) fn parked_under(key: Option<&Bytes>, partition: i32, offset: i64) -> 
 pub struct ParkedKey {
     /// The topic.
     pub topic: String,
-    /// The partition of its first message.
+    /// The partition of the key's first parked message.
     pub partition: i32,
-    /// The key, as [`parking_key`] gives it.
+    /// The key, as [`parking_key`] returns it.
     pub key: Bytes,
-    /// How many messages wait.
+    /// The number of parked messages.
     pub count: usize,
-    /// When the first is due.
+    /// When the first message is due.
     pub due: Timestamp,
 }
 
-/// A dead letter's identity.
+/// The id of a dead letter.
 pub type DeadLetterId = MessageId;
 
-/// What became of a dead letter.
+/// The state of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterState {
-    /// Somebody has to look at it.
+    /// It waits for an operator.
     Open,
-    /// It was given back to its handler.
+    /// It was delivered to its handler again.
     Retried,
-    /// Its message was produced again, mended or not, and that one was handled.
+    /// Its message was produced again, repaired or unchanged, and was handled.
     Replayed,
-    /// It was given up.
+    /// An operator settled it without another attempt.
     Discarded,
 }
 
-/// A message that was given up, as it came.
+/// A message that the service has given up, as it was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its identity here.
+    /// The id of the dead letter.
     pub id: DeadLetterId,
-    /// The message: bytes, key and headers untouched.
+    /// The message. Value, key and headers are unchanged.
     pub received: Received,
-    /// Its event type, if known.
+    /// The event type, if it is known.
     pub event_type: Option<String>,
-    /// Why.
+    /// The error with which the message was given up.
     pub error: String,
-    /// After how many attempts; 0 for one that no handler saw.
+    /// The number of attempts; 0 for a message that was not delivered to a handler.
     pub attempts: u32,
-    /// When.
+    /// When the message was given up.
     pub at: Timestamp,
-    /// What became of it.
+    /// The state of the dead letter.
     pub state: DeadLetterState,
-    /// What the log did not take of it, and why: the copy for the dead letter topic, or the message to the tracker of its flow.
-    /// `None`: nothing.
+    /// What the log refused to store of the dead letter, and why: the copy for the dead-letter topic, or the notice to the tracker of its
+    /// saga. `None`: nothing was refused.
     pub unpublished: Option<String>,
 }

@@ -1,162 +1,162 @@
-//! What a service keeps of the sagas it takes part in: the steps it did, and, where it tracks a flow, the instances.
+//! What a service stores of its sagas: the step records and, in the tracker, the instances.
 
 use async_trait::async_trait;
 
 use super::StoreError;
-pub use crate::saga::{InstanceKey, InstanceRecord, InstanceState, StepRecord, StepState};
+pub use crate::saga::{InstanceKey, InstanceRecord, InstanceState, LeftBehind, StepRecord, StepState};
 use crate::time::Timestamp;
 
-/// Something that happened to an instance.
+/// An entry in the history of an instance: an event, or an action of an operator, a timer or the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
     /// The instance.
     pub instance: InstanceKey,
-    /// The event's name; or, of what an operator or a timer did, a word that begins with `operator.` or `timer.`.
+    /// The event's name. For an action, a word that begins with `operator.`, `timer.` or `log.`.
     pub event: String,
-    /// The event's identity; empty where there was none.
+    /// The message id of the event; empty for an action.
     pub message_id: String,
-    /// The event that led to it.
+    /// The id of the message that caused it.
     pub causation_id: Option<String>,
-    /// Who published it, or did it.
+    /// The service that published or did it.
     pub source: String,
-    /// When it was published, or done.
+    /// When it was published or done.
     pub at: Timestamp,
-    /// When the tracker took it in.
+    /// When the tracker saw it.
     pub seen_at: Timestamp,
-    /// What is to be said of it: that the flow does not allow it, that it came again, why an operator did it.
+    /// A remark: the saga does not allow the event, the event is a repetition, or the reason that an operator gave.
     pub note: Option<String>,
 }
 
-/// Which instances are wanted.
+/// A query for instances. An instance must match all fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstanceQuery {
-    /// Of this saga.
+    /// The saga.
     pub saga: Option<String>,
-    /// In this state.
+    /// The state.
     pub state: Option<InstanceState>,
-    /// Only those that have not ended.
+    /// Only instances that have not ended.
     pub open: bool,
-    /// Only those that somebody has to look at.
+    /// Only instances that need attention.
     pub attention: bool,
-    /// Only those that have not moved since.
+    /// Only instances that have not changed since this time.
     pub idle_since: Option<Timestamp>,
-    /// In which order.
+    /// The order of the result.
     pub order: InstanceOrder,
-    /// How many are left out at the beginning.
+    /// How many instances to skip.
     pub offset: u64,
-    /// How many at most.
+    /// The largest number of instances to return.
     pub limit: u32,
 }
 
-/// An order of instances.
+/// The order of the instances in a result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum InstanceOrder {
-    /// Those that began last come first.
+    /// The instances that began last come first.
     #[default]
     Newest,
-    /// Those that have not moved for longest come first.
+    /// The instances that have not changed for the longest time come first.
     Stalest,
 }
 
-/// Open instances of one version of a saga.
+/// The number of open instances of one version of a saga.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenVersion {
     /// The saga.
     pub saga: String,
     /// The version.
     pub version: u32,
-    /// How many.
+    /// The number of instances.
     pub instances: u64,
 }
 
-/// A flow, as it is kept for whoever reads the database without the program.
+/// A saga's definition, stored for programs that read the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDefinition {
     /// The saga.
     pub saga: String,
     /// The version.
     pub version: u32,
-    /// The definition and who does what, as JSON.
+    /// The definition and the participants of its steps, as JSON.
     pub body: String,
 }
 
-/// The part of a [`Store`](super::Store) that reads what is kept of sagas, outside a transaction.
+/// The part of a [`Store`](super::Store) that reads the data of sagas outside a transaction.
 #[async_trait]
 pub trait SagaStore: Send + Sync {
-    /// The services that keep something here, of sagas, dead letters or partitions that they have read, each once.
+    /// Returns each service that has data of sagas, dead letters or applied offsets in this database.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn services(&self) -> Result<Vec<String>, StoreError>;
 
-    /// What `service` did at the steps of an instance, in the order of the steps' names.
+    /// Returns the step records of `service` for an instance, ordered by the names of the steps.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn steps(&self, service: &str, instance: &InstanceKey) -> Result<Vec<StepRecord>, StoreError>;
 
-    /// One instance; `None` when it is not there.
+    /// Returns one instance; `None` when it does not exist.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn instance(&self, service: &str, instance: &InstanceKey) -> Result<Option<InstanceRecord>, StoreError>;
 
-    /// One page of the instances that `query` wants, and how many there are in all.
+    /// Returns one page of the instances that match `query`, and the total number of matches.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn instances(&self, service: &str, query: &InstanceQuery) -> Result<(Vec<InstanceRecord>, u64), StoreError>;
 
-    /// What happened to an instance, in the order in which the tracker took it in.
+    /// Returns the history of an instance, in the order in which the tracker saw its entries.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn history(&self, service: &str, instance: &InstanceKey) -> Result<Vec<HistoryEntry>, StoreError>;
 
-    /// At most `limit` instances whose timer has ended by `now`, the earliest first.
+    /// Returns at most `limit` instances whose timer has expired at `now`, the earliest first.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn due(&self, service: &str, now: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError>;
 
-    /// When the next timer ends.
+    /// Returns the time at which the next timer expires.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn next_due(&self, service: &str) -> Result<Option<Timestamp>, StoreError>;
 
-    /// At most `limit` instances that have not ended and were last written after `after`.
+    /// Returns at most `limit` instances that have not ended and were last written after `after`.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn updated_after(&self, service: &str, after: Timestamp, limit: u32) -> Result<Vec<InstanceKey>, StoreError>;
 
-    /// How many instances have not ended, by saga and version.
+    /// Returns the number of instances that have not ended, for each saga and version.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn open_versions(&self, service: &str) -> Result<Vec<OpenVersion>, StoreError>;
 
-    /// How many instances somebody has to look at, by saga.
+    /// Returns the number of instances that need attention, for each saga.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn attention(&self, service: &str) -> Result<Vec<(String, u64)>, StoreError>;
 
-    /// The flows that are kept, in the order of names and versions.
+    /// Returns the stored definitions, ordered by name and version.
     ///
     /// # Errors
     /// When the database cannot be read.
     async fn definitions(&self, service: &str) -> Result<Vec<StoredDefinition>, StoreError>;
 
-    /// Keeps a flow, in place of the one with its name and version.
+    /// Stores a definition, and replaces the one with the same name and version.
     ///
     /// # Errors
     /// When the database cannot be written.
     async fn define(&self, service: &str, definition: &StoredDefinition) -> Result<(), StoreError>;
 
-    /// Forgets at most `limit` records of steps that were written before `steps`, and at most `limit` instances that ended before
-    /// `instances`, with their history; says how many rows of the two it forgot.
+    /// Removes at most `limit` step records that were written before `steps`, and at most `limit` instances that ended before `instances`,
+    /// with their history. Returns the larger of the two counts.
     ///
     /// # Errors
     /// When the database cannot be written.

@@ -1,4 +1,4 @@
-//! Settling dead letters, many at a time: what a running service and a program beside it have in common.
+//! Settling many dead letters: the part that a running service and the program `sagas` share.
 //!
 //! ```
 //! # use saga_core::{store::{Bulk, Database, DeadLetterFilter, Settle, settle}, time::Timestamp};
@@ -23,22 +23,23 @@ use super::{
 };
 use crate::{message::Record, time::Timestamp};
 
-/// Dead letters settled in one transaction, so that no other waits long.
+/// The largest number of dead letters settled in one transaction, so that other transactions do not wait long.
 const LETTERS: usize = 200;
-/// Bytes of their values, so that memory is bounded: beyond the first, as many as fit.
+/// The largest total size of their values in one transaction, in bytes, which bounds memory. The first dead letter of a batch can exceed
+/// it.
 const BYTES: usize = 8 << 20;
 
 /// How an operator settles dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settle {
-    /// Gives them back to their handlers.
+    /// Delivers them to their handlers again.
     Retry,
-    /// Gives them up.
+    /// Settles them without another attempt.
     Discard,
 }
 
 impl Settle {
-    /// What becomes of them.
+    /// Returns the state of the dead letters after they are settled.
     pub fn state(self) -> DeadLetterState {
         match self {
             Self::Retry => DeadLetterState::Retried,
@@ -46,7 +47,7 @@ impl Settle {
         }
     }
 
-    /// The letters with these heads, as far as [`settle`] needs them: a letter that is given up is not read.
+    /// Returns the dead letters with these heads that [`settle`] needs: all for a retry, none for a discard.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -61,8 +62,8 @@ impl Settle {
     }
 }
 
-/// The open dead letters that a filter wants, in batches that fit a transaction, in the order of their positions: each is met once,
-/// also when it is a letter again before the last batch.
+/// The open dead letters that match a filter, in batches that fit into a transaction, ordered by position. Each dead letter is in one batch
+/// only, even if its message becomes a dead letter again before the last batch.
 #[derive(Debug)]
 pub struct Bulk {
     filter: DeadLetterFilter,
@@ -71,12 +72,12 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// At most `limit` of those that `filter` wants.
+    /// Starts with at most `limit` of the dead letters that match `filter`.
     pub fn new(filter: &DeadLetterFilter, limit: u64) -> Self {
         Self { filter: filter.and_open(), after: None, room: limit }
     }
 
-    /// The next batch; `None` when there is none, or the limit is reached.
+    /// Returns the next batch; `None` when there are no more, or when the limit is reached.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -98,27 +99,28 @@ impl Bulk {
         Ok((!heads.is_empty()).then_some(heads))
     }
 
-    /// So many of the last batch were settled: that much less may follow.
+    /// Reports how many dead letters of the last batch were settled. They count towards the limit.
     pub fn settled(&mut self, letters: usize) {
         self.room = self.room.saturating_sub(letters as u64);
     }
 }
 
-/// What came of settling a batch.
+/// The result of settling a batch.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// The letters that were open until now, and whether they held their keys.
+    /// The dead letters that were settled, and whether they held their keys.
     pub letters: Vec<(LetterHead, bool)>,
-    /// Records that the log did not take, and that are to be published again: for the caller to put into the outbox. Each with its
-    /// letter.
+    /// Records that the log refused to store, each with its dead letter. They are published again: the caller must write them to the
+    /// outbox.
     pub unsent: Vec<(DeadLetterId, Record)>,
 }
 
-/// Settles the open ones among the dead letters `heads`, of which `letters` are what [`Settle::letters`] gave.
+/// Settles those of the dead letters `heads` that are open. `letters` is the result of [`Settle::letters`].
 ///
 /// # Delivery
-/// A message that is given back is parked, due at `now`, behind whatever is parked of its key; those of one key in the order in which
-/// they are given. Where a letter holds its key, its message is the first of the key again, or the key goes on without it.
+/// A retried message is parked, due at `now`, behind the parked messages of its key. Messages of one key are parked in the order of
+/// `heads`. If the dead letter holds its key, a retried message becomes the first message of the key again; after a discard, the key
+/// continues without it.
 ///
 /// # Errors
 /// When the transaction is broken.
@@ -131,7 +133,7 @@ pub async fn settle(
     now: Timestamp,
 ) -> Result<Settled, StoreError> {
     let mut whole: HashMap<DeadLetterId, DeadLetter> = letters.into_iter().map(|letter| (letter.id.clone(), letter)).collect();
-    // One that is gone meanwhile is not settled.
+    // A dead letter that was removed in the meantime is not settled.
     let heads: Vec<_> = heads.iter().filter(|head| how == Settle::Discard || whole.contains_key(&head.id)).cloned().collect();
     let ids: Vec<_> = heads.iter().map(|head| head.id.clone()).collect();
     let moved = tx.settle_dead_letters(service, &ids, how.state(), now).await?;

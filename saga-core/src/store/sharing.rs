@@ -1,4 +1,4 @@
-//! What the instances of a service share through their database: who sends which shards of the outbox.
+//! How the processes of a service share its outbox through their database: which process sends which shards.
 
 use std::time::Duration;
 
@@ -11,72 +11,71 @@ use crate::{
     time::Timestamp,
 };
 
-/// A shard of a service's outbox that an instance owns for a while.
+/// The ownership of a shard of a service's outbox by one process, for a limited time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// The shard.
     pub shard: Shard,
-    /// Which ownership it is: higher with each owner that takes the shard.
+    /// The epoch of the ownership. It grows each time the shard changes its owner.
     pub epoch: i64,
 }
 
-/// What an instance has of a service's outbox.
+/// The part of a service's outbox that one process owns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Share {
-    /// Its shards.
+    /// The shards that the process owns.
     pub leases: Vec<Lease>,
-    /// How many it should have: all of them divided by the live instances, rounded up.
+    /// How many shards it should own: all shards divided by the number of live processes, rounded up.
     pub fair: usize,
 }
 
-/// What instances of a service tell each other.
+/// A notification between processes of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// Rows of these shards were committed by an instance that does not own them.
+pub enum PeerNotification {
+    /// A process has committed rows of these shards and does not own them.
     Rows(Shards),
-    /// An instance has come or gone, or has given up shards: ask for your share anew.
+    /// A process has started, has stopped, or has given up shards. Each process should call [`Sharing::share`] again.
     Shares,
 }
 
-/// What waits in a service's outbox.
+/// The rows that wait in a service's outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// Rows, counted up to the limit that was asked for.
+    /// The number of rows, up to the limit that the caller gave.
     pub rows: u64,
     /// The time of the oldest record.
     pub oldest: Option<Timestamp>,
 }
 
-/// How the instances of a service divide its outbox among themselves: each shard has at most one owner, for a limited time, by
-/// the clock of the database.
+/// How the processes of a service share its outbox: each shard has at most one owner, for a limited time, by the database's clock.
 #[async_trait]
 pub trait Sharing: Send + Sync {
-    /// Says that `instance` lives, and for `ttl` from now on owns what it owns. Gives `freed` back first, then takes shards that
-    /// have no owner, or one whose time is over, as long as it has less than its fair share.
+    /// Renews the registration of the process `instance` and its leases, for `ttl` from now on. First releases the shards in `freed`, then
+    /// takes shards that have no owner or whose lease has expired, until the process has its fair share.
     ///
     /// # Errors
-    /// When the database cannot be written. What was given back or taken is not known then; the next call says it.
+    /// When the database cannot be written. It is then unknown which shards were released or taken; the next call returns the leases.
     async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError>;
 
-    /// Gives back everything: the instance ends.
+    /// Releases all shards of the process `instance`, which stops.
     ///
     /// # Errors
-    /// When the database cannot be written: its time will be over by itself.
+    /// When the database cannot be written. The leases then expire.
     async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError>;
 
-    /// Tells the other instances. They may miss it.
+    /// Notifies the other processes. A notification can be lost.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    async fn tell(&self, service: &str, news: News) -> Result<(), StoreError>;
+    async fn tell(&self, service: &str, news: PeerNotification) -> Result<(), StoreError>;
 
-    /// What is told from now on, one's own words included, until the stream gives an error or ends.
+    /// Returns the notifications from now on, those of this process included. The stream ends after an error.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<News, StoreError>>, StoreError>;
+    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError>;
 
-    /// What waits in the outbox, whoever is to send it. At most `most` rows are counted.
+    /// Returns the backlog of the whole outbox, over all owners. At most `most` rows are counted.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -1,11 +1,10 @@
 //! SQL through the port: native connections, and [`Tx`] and [`Database`] as executors of `sqlx::Any`.
 //!
-//! `sqlx::Any` is what lets one statement run on every database a service can be given. Its own connection type cannot be
-//! turned back into the native one, so the native connection is what is kept here, and the statements of `Any` go to its
-//! [`AnyConnectionBackend`].
+//! With `sqlx::Any`, one statement runs on every database that a service can be given. An `AnyConnection` cannot be converted back into the
+//! native connection, so this module keeps the native one and passes the statements of `Any` to its [`AnyConnectionBackend`].
 //!
-//! The feature `macros` of sqlx adds a method to `Executor`, `describe`. A service that uses `query!` turns it on for the whole
-//! build, so this crate asks for it always: the trait is the same in every build.
+//! sqlx's feature `macros` adds the method `describe` to `Executor`. A service that uses `query!` enables it for the whole build. This
+//! crate always enables it, so that the trait is the same in every build.
 
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
@@ -29,27 +28,94 @@ use super::{Database, StoreError, Tx, sql_ending};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SqlConnection<'c> {
-    /// SQLite's.
+    /// A connection of SQLite.
     #[cfg(feature = "sqlite")]
     Sqlite(&'c mut SqliteConnection),
-    /// PostgreSQL's.
+    /// A connection of PostgreSQL.
     #[cfg(feature = "postgres")]
     Postgres(&'c mut PgConnection),
 }
 
-/// A connection for reading. It goes back to its pool when it is dropped.
+/// A connection for reading. It returns to its pool when it is dropped.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SqlReader {
-    /// SQLite's.
+    /// A connection of SQLite.
     #[cfg(feature = "sqlite")]
     Sqlite(PoolConnection<Sqlite>),
-    /// PostgreSQL's.
+    /// A connection of PostgreSQL.
     #[cfg(feature = "postgres")]
     Postgres(PoolConnection<Postgres>),
 }
 
+#[cfg(feature = "sqlite")]
+impl<'c> From<&'c mut SqliteConnection> for SqlConnection<'c> {
+    fn from(connection: &'c mut SqliteConnection) -> Self {
+        Self::Sqlite(connection)
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl<'c> From<&'c mut sqlx::Transaction<'_, Sqlite>> for SqlConnection<'c> {
+    fn from(transaction: &'c mut sqlx::Transaction<'_, Sqlite>) -> Self {
+        Self::Sqlite(transaction)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<'c> From<&'c mut PgConnection> for SqlConnection<'c> {
+    fn from(connection: &'c mut PgConnection) -> Self {
+        Self::Postgres(connection)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl<'c> From<&'c mut sqlx::Transaction<'_, Postgres>> for SqlConnection<'c> {
+    fn from(transaction: &'c mut sqlx::Transaction<'_, Postgres>) -> Self {
+        Self::Postgres(transaction)
+    }
+}
+
+/// A connection on which a transaction can be open: a `&mut` connection or transaction of sqlx.
+#[diagnostic::on_unimplemented(
+    message = "no transaction is open on `{Self}`",
+    label = "not a transaction of PostgreSQL or SQLite",
+    note = "pass `&mut tx` of `let mut tx = pool.begin().await?`, or the `&mut PgConnection` or `&mut SqliteConnection` that it is open on",
+    note = "what the framework has begun publishes by itself: `tx.publish(&event)`, `work.publish(&event)`"
+)]
+pub trait IntoSqlConnection<'c> {
+    /// Returns the connection.
+    fn into_sql_connection(self) -> SqlConnection<'c>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'c, C: Into<SqlConnection<'c>>> IntoSqlConnection<'c> for C {
+    fn into_sql_connection(self) -> SqlConnection<'c> {
+        self.into()
+    }
+}
+
 impl<'c> SqlConnection<'c> {
+    /// Returns the connection of SQLite.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn sqlite(self) -> Result<&'c mut SqliteConnection, StoreError> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Err(another_database("SQLite")),
+        }
+    }
+
+    /// Returns the connection of PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub(super) fn postgres(self) -> Result<&'c mut PgConnection, StoreError> {
+        match self {
+            Self::Postgres(connection) => Ok(connection),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Err(another_database("PostgreSQL")),
+        }
+    }
+
     fn backend(self) -> &'c mut dyn AnyConnectionBackend {
         match self {
             #[cfg(feature = "sqlite")]
@@ -70,7 +136,7 @@ impl SqlReader {
         }
     }
 
-    /// What a statement on it came to. A connection that is of no use any more does not go back to its pool.
+    /// Ends the use of this connection and returns the result of its statement. A lost connection does not return to its pool.
     fn ended<T>(self, answer: Result<T, Error>) -> Result<T, Error> {
         match self {
             #[cfg(feature = "postgres")]
@@ -101,52 +167,44 @@ impl From<StoreError> for Error {
 }
 
 impl Tx {
-    /// The native connection of the transaction, for what `sqlx::Any` cannot do.
+    /// Returns the native connection of the transaction, for what `sqlx::Any` cannot do.
     ///
     /// # Errors
-    /// When the store speaks no SQL, or the transaction is broken.
+    /// When the store does not support SQL, or when the transaction is broken.
     pub async fn connection(&mut self) -> Result<SqlConnection<'_>, StoreError> {
         self.store().await?.sql().ok_or_else(no_sql)
     }
 
-    /// SQLite's connection, for a service that lives on SQLite: `sqlx::query!` and its types work on it.
+    /// Returns the connection of SQLite, for a service that uses only SQLite. `sqlx::query!` and SQLite's types work on it.
     ///
     /// # Errors
-    /// When the database is another one, or the transaction is broken.
+    /// When the database is not SQLite, or when the transaction is broken.
     #[cfg(feature = "sqlite")]
     pub async fn sqlite(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        match self.connection().await? {
-            SqlConnection::Sqlite(connection) => Ok(connection),
-            #[cfg(feature = "postgres")]
-            SqlConnection::Postgres(_) => Err(another_database("SQLite")),
-        }
+        self.connection().await?.sqlite()
     }
 
-    /// PostgreSQL's connection, for a service that lives on PostgreSQL: `sqlx::query!` and its types work on it.
+    /// Returns the connection of PostgreSQL, for a service that uses only PostgreSQL. `sqlx::query!` and PostgreSQL's types work on it.
     ///
     /// # Errors
-    /// When the database is another one, or the transaction is broken.
+    /// When the database is not PostgreSQL, or when the transaction is broken.
     #[cfg(feature = "postgres")]
     pub async fn postgres(&mut self) -> Result<&mut PgConnection, StoreError> {
-        match self.connection().await? {
-            SqlConnection::Postgres(connection) => Ok(connection),
-            #[cfg(feature = "sqlite")]
-            SqlConnection::Sqlite(_) => Err(another_database("PostgreSQL")),
-        }
+        self.connection().await?.postgres()
     }
 }
 
 impl Database {
-    /// A connection for reading outside a transaction, for what `sqlx::Any` cannot do. It sees what has been committed.
+    /// Returns a connection for reading outside a transaction, for what `sqlx::Any` cannot do. It sees committed data.
     ///
     /// # Errors
-    /// When the store speaks no SQL, or none of its connections is free within its patience.
+    /// When the store does not support SQL, or when no connection becomes free within the time that the store waits.
     pub async fn reader(&self) -> Result<SqlReader, StoreError> {
         self.store().reader().await?.ok_or_else(no_sql)
     }
 }
 
-/// The parts of a statement, taken apart before anything is awaited.
+/// The parts of a statement, extracted before the first `await`.
 struct Parts {
     sql: SqlStr,
     persistent: bool,
@@ -217,7 +275,7 @@ impl<'c> Executor<'c> for &'c mut Tx {
     }
 }
 
-/// Reads outside a transaction: each statement sees what has been committed. Writing is refused; that needs a transaction.
+/// Reads outside a transaction. Each statement sees committed data. Statements that write are refused; they need a transaction.
 impl<'c> Executor<'c> for &'c Database {
     type Database = Any;
 

@@ -1,18 +1,18 @@
-//! Statements that would end the transaction they run in.
+//! Statements that would end the transaction in which they run.
 
 use sqlx::Error;
 
 use super::StoreError;
 
-/// Refuses `sql` if it begins with what ends a transaction: its delivery, or its unit of work, does that. One that comes later in
-/// the text, or on a native connection, is found out by the store.
+/// Refuses `sql` if it begins with a keyword that ends the transaction, because only the delivery or the unit of work can end it. The store
+/// detects such a keyword later in the text, or in a statement on the native connection.
 pub(super) fn refuse(sql: &str) -> Result<(), Error> {
     let mut words = Words(sql);
     let word = words.next().unwrap_or_default();
     let is = |word: &str, names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
     let ends = match word {
         word if is(word, &["COMMIT", "END", "ABORT"]) => true,
-        // Back to a savepoint is no end.
+        // `ROLLBACK TO` a savepoint does not end the transaction.
         word if is(word, &["ROLLBACK"]) => {
             !words.find(|word| !is(word, &["TRANSACTION", "WORK"])).is_some_and(|next| is(next, &["TO"]))
         }
@@ -28,7 +28,7 @@ pub(super) fn refuse(sql: &str) -> Result<(), Error> {
     .into())
 }
 
-/// The words at the beginning of a statement, without the comments between them.
+/// The words at the beginning of a statement, without comments.
 struct Words<'s>(&'s str);
 
 impl<'s> Iterator for Words<'s> {

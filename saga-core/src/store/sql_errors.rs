@@ -1,10 +1,10 @@
-//! What went wrong in a statement, whatever the database.
+//! The errors of statements, for all SQL databases.
 
 use sqlx::Error;
 
 use super::StoreError;
 
-/// Why a statement did not do what it should.
+/// Why a statement failed.
 pub(in crate::store) enum Failed {
     Sql(Error),
     Store(StoreError),
@@ -23,7 +23,7 @@ impl From<StoreError> for Failed {
 }
 
 impl Failed {
-    /// What the database answered, if that is what it is.
+    /// Returns the error of the database, if it is one.
     #[cfg(feature = "postgres")]
     pub(in crate::store) fn sql(&self) -> Option<&Error> {
         match self {
@@ -32,7 +32,7 @@ impl Failed {
         }
     }
 
-    /// What it means on the database called `place`.
+    /// Converts it into an error of the store, for the database called `place`.
     pub(in crate::store) fn at(self, place: &str) -> StoreError {
         match self {
             Self::Sql(error) => store_error(place, &error),
@@ -41,10 +41,10 @@ impl Failed {
     }
 }
 
-/// What `error` means, on the database called `place`.
+/// Converts `error` into an error of the store, for the database called `place`.
 pub(super) fn store_error(place: &str, error: &Error) -> StoreError {
     match error {
-        // One of ours, on its way through an executor.
+        // An error of the framework that was passed through an sqlx executor.
         Error::Configuration(cause) if cause.is::<StoreError>() => match cause.downcast_ref::<StoreError>() {
             Some(error) => error.clone(),
             None => StoreError::Refused(cause.to_string()),

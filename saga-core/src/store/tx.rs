@@ -1,4 +1,4 @@
-//! The transaction as user code holds it.
+//! The transaction that user code receives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,76 +12,94 @@ use crate::{
 
 /// The transaction of a delivery or of a [`UnitOfWork`](crate::runtime::UnitOfWork).
 ///
-/// A handler takes it as an argument and runs its statements on it; what the framework writes for the same message commits with
-/// them. With a feature for a database `&mut Tx` is an executor of `sqlx` for `sqlx::Any`, so that the same statements run on
-/// whatever database the service was given; a service that lives on SQLite takes SQLite's own connection with `tx.sqlite()`.
+/// A handler takes it as an argument and runs its statements on it. What the framework writes for the same message commits with them.
+///
+/// With a feature for a database, `&mut Tx` is an sqlx executor for `sqlx::Any`, so the same statements run on every database that the
+/// service can be given. A service that uses only SQLite can take the connection of SQLite with `tx.sqlite()`. Pass the `Tx` itself to
+/// sqlx: `&mut tx`, or `tx` if it is a `&mut Tx` that is not needed afterwards; not `&mut *tx`, as with a transaction of sqlx. A unit of
+/// work dereferences to its `Tx`, so pass `&mut *work`.
 ///
 /// # Delivery
-/// The transaction ends after the handler, with the handler's outcome. It cannot be committed or kept: dropping it gives it
-/// back to the delivery. A `Tx` that was moved into a task that outlives the handler fails the delivery.
+/// The transaction ends after the handler, according to the handler's outcome. The handler cannot commit it or keep it: dropping it returns
+/// it to the delivery. A delivery fails if its `Tx` was moved into a task that outlives the handler.
 pub struct Tx {
     open: Option<Box<dyn StoreTx>>,
     slot: TxSlot,
     ids: IdSource,
     now: Timestamp,
-    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "without a database there is no statement to set it before"))]
+    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "only the statements of a SQL database set a savepoint"))]
     savepoint: bool,
     touched: bool,
     published: Vec<(MessageId, Outgoing)>,
     after_commit: AfterCommit,
 }
 
-/// Where a [`Tx`] goes back to when it is dropped.
+/// The place to which a [`Tx`] returns when it is dropped.
 #[derive(Clone, Default)]
 pub struct TxSlot(Arc<Mutex<Option<Returned>>>);
 
-/// A transaction that came back.
+impl std::fmt::Debug for TxSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TxSlot").finish_non_exhaustive()
+    }
+}
+
+/// A transaction that was returned.
 pub struct Returned {
     /// The transaction.
     pub tx: Box<dyn StoreTx>,
-    /// Whether anything was run on it while it was lent.
+    /// Whether a statement was run on it since it was lent.
     pub touched: bool,
-    /// The events published on it, in order.
+    /// The events published in it, in order.
     pub published: Vec<(MessageId, Outgoing)>,
-    /// What is to be called once it has committed.
+    /// The hooks to call after the commit.
     pub after_commit: AfterCommit,
 }
 
+impl std::fmt::Debug for Returned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Returned")
+            .field("touched", &self.touched)
+            .field("published", &self.published.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl TxSlot {
-    /// Takes the transaction out; `None` when a [`Tx`] still has it.
+    /// Takes the transaction out; `None` while a [`Tx`] still has it.
     pub fn take(&self) -> Option<Returned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Tx {
-    /// Lends `open` out, to come back to `slot`. With `savepoint`, one is set before the first statement.
+    /// Lends `open` to user code; it returns to `slot`. With `savepoint`, a savepoint is set before the first statement.
     pub fn lend(open: Box<dyn StoreTx>, slot: TxSlot, savepoint: bool, ids: IdSource, now: Timestamp) -> Self {
         let (published, after_commit) = (Vec::new(), AfterCommit::default());
         Self { open: Some(open), slot, ids, now, savepoint, touched: false, published, after_commit }
     }
 
-    /// Publishes `event` with this transaction, and says under which identity. A handler that does not need the identity
-    /// returns its events instead; one that does, and whose events its flow asks for, [identifies](Tx::identify) and returns them.
+    /// Publishes `event` in this transaction, and returns its message id. A handler that does not need the id returns its events instead.
+    /// If it needs the id, and the events are part of a saga, it [identifies](Tx::identify) them and returns them.
     ///
     /// # Delivery
-    /// The event leaves when the transaction has committed, before the events the handler returns.
+    /// The event is sent after the commit, before the events that the handler returns.
     ///
     /// # Errors
-    /// When the event's `Serialize` fails.
+    /// When the event's codec fails: a technical error, as when a handler returns such an event.
     pub fn publish<E: Event>(&mut self, event: &E) -> Result<MessageId, Fault> {
         let id = MessageId::from(self.ids.uuid(self.now));
         self.published.push((id.clone(), Outgoing::of(event)?));
         Ok(id)
     }
 
-    /// `event` with the identity under which it is published when the handler returns it.
+    /// Gives `event` the message id under which it is published when the handler returns it.
     pub fn identify<E: Event>(&self, event: E) -> Identified<E> {
         Identified { id: MessageId::from(self.ids.uuid(self.now)), event }
     }
 
-    /// Has `hook` called once this transaction has committed: to wake a task of this process, to empty a cache, to count. Several
-    /// are called in the order in which they were given.
+    /// Registers `hook` to be called after this transaction has committed, for example to wake a task of this process, to empty a cache, or
+    /// to count. Hooks are called in the order in which they were registered.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -90,41 +108,43 @@ impl Tx {
     /// # async fn write(_: &mut Tx) -> Result<(), saga_core::failure::Fault> { Ok(()) }
     /// async fn add(tx: &mut Tx, readers: Arc<Notify>) -> Result<(), saga_core::failure::Fault> {
     ///     write(tx).await?;
-    ///     // Woken earlier, they would not see what was written.
+    ///     // If they were woken earlier, they would not see the new rows.
     ///     tx.after_commit(move || readers.notify_waiters());
     ///     Ok(())
     /// }
     /// ```
     ///
     /// # Delivery
-    /// At most once. The hook is called when the commit has succeeded, before anything else is done with the same key, and at the
-    /// latest when [`UnitOfWork::commit`](crate::runtime::UnitOfWork::commit) returns. It is dropped without a call when what the
-    /// handler has written is rolled back: the handler fails or refuses, its time is over, its message is run again alone, the
-    /// commit fails, a stop does not wait for it. It is also dropped when the database did not answer whether the commit succeeded,
-    /// and it is lost when the process dies between the commit and the call. What has to happen belongs into an event.
+    /// At most once. The hook is called when the commit has succeeded, before anything else is done with the same key, and at the latest
+    /// when [`UnitOfWork::commit`](crate::runtime::UnitOfWork::commit) returns.
     ///
-    /// The delivery waits for the hook, so it must not block; it can spawn a task. A panic in it is logged and counted
-    /// (`sagas_task_panics_total`, `task="after_commit"`), and changes nothing of what was committed.
+    /// The hook is dropped without a call when the writes of the handler are rolled back: the handler fails or refuses, it exceeds its
+    /// time, its message runs again alone, the commit fails, or a shutdown does not wait for it. It is also dropped when the database does
+    /// not report whether the commit succeeded, and it is lost when the process dies between the commit and the call. Publish an event for
+    /// work that must not be lost.
+    ///
+    /// The delivery waits for the hook, so the hook must not block; it can spawn a task. A panic in it is logged and counted
+    /// (`sagas_task_panics_total`, `task="after_commit"`). It does not affect what was committed.
     #[track_caller]
     pub fn after_commit(&mut self, hook: impl FnOnce() + Send + 'static) {
         self.after_commit.push(hook);
     }
 
-    /// The open transaction, for what the framework itself does in it.
+    /// Returns the open transaction, for the framework's own statements.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the transaction has ended.
     pub(crate) fn open_mut(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
         self.touched = true;
         self.open.as_deref_mut().ok_or_else(|| StoreError::Refused("the transaction has ended".into()))
     }
 
-    /// When the transaction began, as the service's clock says.
+    /// The time at which the transaction began, by the service's clock.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The open transaction, after the savepoint if one is wanted.
+    /// Returns the open transaction, after setting the savepoint if one was requested.
     #[cfg(feature = "sql")]
     pub(super) async fn store(&mut self) -> Result<&mut dyn StoreTx, StoreError> {
         let open = self.open.as_deref_mut().ok_or_else(|| {

@@ -1,6 +1,9 @@
-//! For tests: what a handler takes when a test calls it ([`meta`], [`tx`], [`work`]), the pump that runs services on a stack in
-//! memory, faults to inject, and the suites that every implementation of
-//! a port has to pass.
+//! Utilities for tests.
+//!
+//! - [`meta`], [`tx`], [`work`] and [`record`] create the arguments of a handler that a test calls directly.
+//! - [`pump`] runs services on a log in memory.
+//! - [`faulty`] injects faults into a transport.
+//! - [`conformance`] has the suites that every implementation of a port must pass.
 
 pub mod conformance;
 pub mod faulty;
@@ -10,4 +13,6 @@ mod unit;
 pub use pump::Pump;
 #[cfg(feature = "sqlite")]
 pub use unit::database;
-pub use unit::{Open, Published, meta, tx, work};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use unit::execute;
+pub use unit::{Open, Published, meta, migrate, record, tx, work};

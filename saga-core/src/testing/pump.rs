@@ -1,7 +1,6 @@
-//! A small test pump: services on a log in memory and a clock that stands still, driven message by message.
+//! A small test pump: services on a log in memory and a manual clock, driven message by message.
 //!
-//! It runs the real [`App`], so what a test sees is what a deployment does; only the log, the clock and the identities are
-//! the test's own.
+//! It runs the real [`App`], so a test observes what a deployment does. Only the log, the clock and the ids are the test's own.
 
 use std::{
     collections::HashMap,
@@ -18,10 +17,10 @@ use crate::{
     runtime::{App, Handle, Remote, Service, ServiceHandle, StartError},
     saga::Saga,
     time::{Clock, Timestamp},
-    transport::{Delivery, Subscription, TopicSpec, Transport, memory::Memory},
+    transport::{Delivery, Subscription, TopicNames, TopicSpec, Transport, memory::Memory},
 };
 
-/// How long a test waits, in real time, for services to come to rest.
+/// The time, in real time, that a test waits until services are idle.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Services under test.
@@ -33,7 +32,13 @@ pub struct Pump {
     readers: AtomicU64,
 }
 
-/// A pump before it runs.
+impl std::fmt::Debug for Pump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pump").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+/// A pump that is not started yet.
 pub struct PumpBuilder {
     app: App,
     transport: Arc<dyn Transport>,
@@ -41,11 +46,17 @@ pub struct PumpBuilder {
     seed: u64,
 }
 
-/// Where pumps note that they have started, so that each on a log has identities of its own.
+impl std::fmt::Debug for PumpBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PumpBuilder").field("app", &self.app).field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+/// The topic in which pumps record their starts, so that each pump on a log generates other ids.
 const STARTS: &str = "pump.starts";
 
 impl Pump {
-    /// A pump with these services, at 2026-01-01T00:00:00Z, with the seed 0.
+    /// Creates a pump with these services, at 2026-01-01T00:00:00Z, with the seed 0.
     pub fn of(services: impl IntoIterator<Item = Service>) -> PumpBuilder {
         let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
         let transport = Arc::new(Memory::with_clock(clock.clone()));
@@ -53,10 +64,10 @@ impl Pump {
         PumpBuilder { app, transport, clock, seed: 0 }
     }
 
-    /// Publishes `event`, as somebody called `test` would, and gives its identity.
+    /// Publishes `event` with the source `test`, and returns its message id.
     ///
     /// # Panics
-    /// When the log does not take it.
+    /// Panics if the log does not accept it.
     pub async fn publish<E: Event>(&self, event: &E) -> String {
         let (now, id) = (self.clock.now(), self.ids.uuid(self.clock.now()));
         let context = Context::root(id.to_string(), TraceContext::root(&self.ids));
@@ -65,53 +76,56 @@ impl Pump {
         id.to_string()
     }
 
-    /// Publishes `record` as it is.
+    /// Publishes `record` unchanged.
     ///
     /// # Panics
-    /// When the log does not take it.
+    /// Panics if the log does not accept it.
     pub async fn publish_record(&self, record: Record) {
         for result in self.transport.publish(vec![record]).await {
             result.unwrap_or_else(|error| panic!("the log did not take the record: {error}"));
         }
     }
 
-    /// Waits until all that was published is handled, and nothing is left but what waits for its time.
+    /// Waits until all published messages are handled, except those that wait for a time.
     ///
     /// # Panics
-    /// When that takes longer than a minute of real time.
+    /// Panics after a minute of real time.
     pub async fn run_until_quiet(&self) {
-        let quiet = tokio::time::timeout(PATIENCE, self.handle.quiet()).await;
-        assert!(quiet.is_ok(), "the services did not come to rest within {PATIENCE:?}");
+        if tokio::time::timeout(PATIENCE, self.handle.quiet()).await.is_err() {
+            let with = self.handle.busy_with().await.unwrap_or_else(|| "nothing any more".to_owned());
+            panic!("the services did not come to rest within {PATIENCE:?}; busy with this: {with}");
+        }
     }
 
     /// Moves the clock forward by `by`, and waits until all that became due is done.
     ///
     /// # Panics
-    /// As [`run_until_quiet`](Self::run_until_quiet).
+    /// Panics as [`run_until_quiet`](Self::run_until_quiet) does.
     pub async fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.run_until_quiet().await;
     }
 
-    /// Every event of type `E` that was published so far; those of one key in order.
+    /// Returns every published event of type `E`. Events with the same key are in order.
     ///
     /// # Panics
-    /// When the topic cannot be read, or a record of that type is no `E`.
+    /// Panics if the topic cannot be read, or if a record of that type is not a valid `E`.
     pub async fn published<E: Event>(&self) -> Vec<E> {
         let records = self.records(E::TOPIC).await;
         let of_type = records.iter().filter(|received| received.record.header("ce_type") == Some(E::NAME));
         of_type
             .map(|received| {
                 let value = received.record.value.as_deref().unwrap_or_default();
-                E::from_json(value).unwrap_or_else(|error| panic!("a {} cannot be read: {error}", E::NAME))
+                let version = received.record.header("ce_schemaversion").and_then(|version| version.parse().ok()).unwrap_or(1);
+                E::read(value, version).unwrap_or_else(|fault| panic!("{fault}"))
             })
             .collect()
     }
 
-    /// Every record of `topic`, partition by partition.
+    /// Returns every record of `topic`, partition by partition.
     ///
     /// # Panics
-    /// When the topic cannot be read.
+    /// Panics if the topic cannot be read.
     pub async fn records(&self, topic: &str) -> Vec<Received> {
         let group = format!("pump-reader-{}", self.readers.fetch_add(1, Ordering::Relaxed));
         let topics = [topic.to_owned()];
@@ -124,15 +138,15 @@ impl Pump {
         read.await.unwrap_or_else(|error| panic!("topic `{topic}` cannot be read: {error}"))
     }
 
-    /// The service called `name`.
+    /// Returns the service with this name.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is none.
     pub fn service(&self, name: &str) -> &ServiceHandle {
         self.handle.service(name).unwrap_or_else(|| panic!("the pump has no service `{name}`"))
     }
 
-    /// The clock, which stands still until [`advance`](Self::advance) moves it.
+    /// Returns the clock, which only [`advance`](Self::advance) moves.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -140,42 +154,49 @@ impl Pump {
     /// Stops the services.
     ///
     /// # Panics
-    /// When they do not end in time.
+    /// Panics if they do not stop in time.
     pub async fn stop(self) {
         assert!(self.handle.stop().await, "the services did not end in time");
     }
 }
 
 impl PumpBuilder {
-    /// On `transport` instead of a log in memory.
+    /// Uses `transport` instead of a log in memory.
     #[must_use]
     pub fn on(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = transport;
         self
     }
 
-    /// With identities and randomness from `seed`, and from how many pumps have started on the log before this one.
+    /// Sets the names of the topics, as [`App::topics`] does. The pump publishes and reads with the names in the code.
+    #[must_use]
+    pub fn topics(mut self, names: TopicNames) -> Self {
+        self.app = self.app.topics(names);
+        self
+    }
+
+    /// Sets the seed of ids and randomness. They also depend on the number of earlier starts of pumps on the log.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Has the whole flow `S` checked, as [`App::saga`] does.
+    /// Checks the whole saga `S`, as [`App::saga`] does.
     #[must_use]
     pub fn saga<S: Saga>(mut self) -> Self {
         self.app = self.app.saga::<S>();
         self
     }
 
-    /// With a service of the flow that runs elsewhere: the test publishes what it would publish ([`App::remote`]).
+    /// Declares a participant that runs elsewhere ([`App::remote`]). The test publishes its events.
     #[must_use]
     pub fn remote(mut self, remote: Remote) -> Self {
         self.app = self.app.remote(remote);
         self
     }
 
-    /// With its spans to `traces`.
+    /// Exports the spans to `traces`.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn traces(mut self, traces: crate::runtime::Traces) -> Self {
@@ -183,41 +204,42 @@ impl PumpBuilder {
         self
     }
 
-    /// With `clock` instead of one of its own.
+    /// Uses `clock` instead of a new one.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Starts the services. `topics` are topics besides theirs that the test publishes to.
+    /// Starts the services. `topics` are further topics that the test publishes to.
     ///
     /// # Errors
-    /// As [`App::start`].
+    /// Returns the same errors as [`App::start`].
     pub async fn try_start(self, topics: &[&str]) -> Result<Pump, StartError> {
-        let Self { app, transport, clock, seed } = self;
+        let Self { app, transport: log, clock, seed } = self;
+        let transport = app.log(log.clone());
         let mut extra: Vec<_> = topics.iter().map(|name| TopicSpec { name: (*name).to_owned(), partitions: 3 }).collect();
         extra.push(TopicSpec { name: STARTS.to_owned(), partitions: 1 });
         if let Err(error) = transport.ensure_topics(&extra).await {
             panic!("the topics {topics:?} could not be made: {error}");
         }
         let before = starts_before(&*transport, clock.now()).await;
-        // Far from the seeds that a test would choose.
+        // The factor keeps these seeds away from those that a test would choose.
         let ids = IdSource::seeded(seed.wrapping_add(before.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-        let handle = app.clock(clock.clone()).ids(ids.clone()).start(transport.clone()).await?;
+        let handle = app.clock(clock.clone()).ids(ids.clone()).start(log).await?;
         Ok(Pump { handle, transport, clock, ids, readers: AtomicU64::new(0) })
     }
 
     /// Starts the services.
     ///
     /// # Panics
-    /// When they do not start.
+    /// Panics if they do not start.
     pub async fn start(self) -> Pump {
         self.try_start(&[]).await.unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
-/// Notes one more start on the log, and says how many there were before. A log that takes nothing now counts none.
+/// Records one more start on the log, and returns the number of earlier ones; 0 if the log accepts nothing now.
 async fn starts_before(transport: &dyn Transport, now: Timestamp) -> u64 {
     let start = Record { topic: STARTS.to_owned(), key: None, value: None, headers: Vec::new(), timestamp: now.into() };
     match transport.publish(vec![start]).await.pop() {
@@ -226,7 +248,7 @@ async fn starts_before(transport: &dyn Transport, now: Timestamp) -> u64 {
     }
 }
 
-/// Reads until every partition has been read up to its end.
+/// Reads every partition up to its end.
 async fn read_to(
     mut reader: Box<dyn Subscription>,
     mut ends: HashMap<TopicPartition, i64>,

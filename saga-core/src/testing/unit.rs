@@ -1,4 +1,4 @@
-//! What a handler takes besides its event, for a test that calls it as the async fn that it is.
+//! The arguments of a handler besides its event, for a test that calls it directly as an async fn.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use crate::{
     extract::{Meta, Work},
     failure::Fault,
     id::IdSource,
-    message::{Context, Envelope, Event, Outgoing, Received, TraceContext},
+    message::{Context, Envelope, Event, Header, Outgoing, Received, Record, TraceContext},
     store::{Database, Migration, StoreError, Tx, TxSlot},
     time::Timestamp,
 };
 
-/// When the messages of these tests are handled: 2026-01-01T00:00:00Z.
+/// The time at which the messages of these tests are handled: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// What is known of a message that carries `event`: the first attempt, of a service and a handler called `test`. Its fields can be set to
-/// something else: `meta.attempt = 3`.
+/// Returns the metadata of a message with `event`: its first attempt, in a service and a handler that are both called `test`. The fields
+/// can be changed: `meta.attempt = 3`.
 ///
 /// # Panics
-/// When the event's `Serialize` fails.
+/// Panics if the event's `Serialize` fails.
 pub fn meta<E: Event>(event: &E) -> Meta {
     let ids = IdSource::random();
     let id = ids.uuid(NOW);
@@ -45,32 +45,69 @@ pub fn meta<E: Event>(event: &E) -> Meta {
     }
 }
 
-/// A database in memory with the tables that `migrations` make.
+/// Creates a record as a producer without this framework publishes it. The fields can be changed: `record.key = None`. A handler that takes
+/// `On<Raw>` gets `On(record.into())`; with a pump, use `pump.publish_record(record)`.
+pub fn record(topic: &str, key: &str, headers: &[(&str, &str)], value: &str) -> Record {
+    Record {
+        topic: topic.to_owned(),
+        key: Some(key.to_owned().into()),
+        value: Some(value.to_owned().into()),
+        headers: headers.iter().map(|&(name, value)| Header::text(name, value)).collect(),
+        timestamp: NOW.into(),
+    }
+}
+
+/// Creates a SQLite database in memory, with the tables of the framework and of `migrations`.
 ///
 /// # Panics
-/// When it cannot be opened, or a migration fails.
+/// Panics if the database cannot be opened or a migration fails.
 #[cfg(feature = "sqlite")]
 pub async fn database(migrations: &'static [Migration]) -> Database {
     let database = Database::open("sqlite::memory:").await.unwrap_or_else(|error| panic!("{error}"));
+    migrate(&database, migrations).await;
+    database
+}
+
+/// Creates the tables of the framework and of `migrations` in a database that a test has opened, for example in a PostgreSQL schema of its
+/// own.
+///
+/// # Panics
+/// Panics if a migration fails.
+pub async fn migrate(database: &Database, migrations: &'static [Migration]) {
     let migrated = async {
         database.store().migrate().await?;
         database.store().migrate_set("test", migrations).await
     };
     migrated.await.unwrap_or_else(|error| panic!("{error}"));
-    database
 }
 
-/// A transaction on `database` for a handler that takes `Tx`, and what the test keeps of it.
+/// Runs one SQL statement in its own transaction, to prepare the data of a handler.
+///
+/// # Panics
+/// Panics if the statement fails.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub async fn execute(database: &Database, sql: &'static str) {
+    let executed = async {
+        let (mut tx, open) = tx(database).await?;
+        sqlx::query(sql).execute(&mut tx).await?;
+        drop(tx);
+        Ok::<_, Fault>(open.commit().await?)
+    };
+    executed.await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Begins a transaction on `database` for a handler that takes `Tx`. The test keeps the returned [`Open`].
 ///
 /// # Errors
-/// When none can be begun.
+/// Returns an error if the transaction cannot be begun.
 pub async fn tx(database: &Database) -> Result<(Tx, Open), StoreError> {
     let open = Open(TxSlot::default());
     let tx = begin(database, open.0.clone()).await?;
     Ok((tx, open))
 }
 
-/// The `Work` of a handler that calls out before it begins its transaction on `database`, and what the test keeps of that.
+/// Creates the `Work` of a handler that calls other systems before it begins its transaction on `database`. The test keeps the returned
+/// [`Open`].
 pub fn work(database: &Database) -> (Work, Open) {
     let open = Open(TxSlot::default());
     let (database, slot) = (database.clone(), open.0.clone());
@@ -82,20 +119,26 @@ async fn begin(database: &Database, slot: TxSlot) -> Result<Tx, StoreError> {
     Ok(Tx::lend(database.store().begin().await?, slot, false, IdSource::random(), NOW))
 }
 
-/// The transaction that a handler was given. Dropped without [`commit`](Self::commit), it is rolled back, as it is for a handler that
+/// The transaction that a handler was given. If it is dropped without [`commit`](Self::commit), it is rolled back, as it is when a handler
 /// fails.
 #[must_use = "without `commit` the transaction is rolled back"]
 pub struct Open(TxSlot);
 
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Open").finish_non_exhaustive()
+    }
+}
+
 impl Open {
-    /// Commits what the handler has written, calls the hooks that it has given, and gives the events that it has published on its `Tx`.
-    /// What it returns, it has returned to the test.
+    /// Commits what the handler has written, calls its after-commit hooks, and returns the events that it has published on its `Tx`. The
+    /// events that the handler returned are not included: the test has them already.
     ///
     /// # Errors
-    /// When the commit fails.
+    /// Returns an error if the commit fails.
     ///
     /// # Panics
-    /// When there is nothing to commit: the handler has not given its `Tx` back, or has not begun its `Work`.
+    /// Panics if there is nothing to commit: the handler still has its `Tx`, or has not begun its `Work`.
     pub async fn commit(self) -> Result<Published, StoreError> {
         let Some(returned) = self.0.take() else {
             panic!("no transaction came back: the handler still has its `Tx`, or has not begun its `Work`");
@@ -113,21 +156,21 @@ impl Open {
 pub struct Published(Vec<Outgoing>);
 
 impl Published {
-    /// Those of one type, in order.
+    /// Returns the events of one type, in order.
     ///
     /// # Panics
-    /// When one cannot be read as what it was written as.
+    /// Panics if one of them cannot be decoded.
     pub fn of<E: Event>(&self) -> Vec<E> {
         let of_type = self.0.iter().filter(|event| (event.name, event.topic) == (E::NAME, E::TOPIC));
-        of_type.map(|event| E::from_json(&event.value).unwrap_or_else(|error| panic!("{}: {error}", E::NAME))).collect()
+        of_type.map(|event| E::read(&event.value, event.version).unwrap_or_else(|fault| panic!("{fault}"))).collect()
     }
 
-    /// How many there are, of all types.
+    /// Returns the number of events, of all types.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -146,7 +189,7 @@ mod tests {
     use crate::{
         extract::Work,
         failure::Fault,
-        message::Event,
+        message::{Event, Json},
         store::{Database, Migration, Tx},
     };
 
@@ -158,11 +201,12 @@ mod tests {
 
     impl Event for Noted {
         type Key = u64;
+        type Codec = Json;
         const NAME: &'static str = "Noted";
         const TOPIC: &'static str = "notes";
         const VERSION: u32 = 1;
-        fn key(&self) -> &u64 {
-            &self.0
+        fn key(&self) -> String {
+            self.0.to_string()
         }
     }
 

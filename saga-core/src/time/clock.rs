@@ -1,4 +1,4 @@
-//! Where the time is read, and waited for.
+//! The clock: reads the time and waits for points in time.
 
 use std::{
     sync::{
@@ -12,11 +12,11 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{Timestamp, steady::Anchor};
 
-/// Where the framework reads the time and waits for it: the system's clock, or one that a test moves.
+/// A clock that the framework reads and waits on: the system's clock, or one that a test moves.
 ///
-/// A running service has a clock of its own, made of the one that its app was given: it goes by the monotonic clock of the machine
-/// from an anchor on, so that it never goes back and does not jump when the system's clock is set. The anchor is the clock of the
-/// service's database where processes share one, else the system's clock at the start.
+/// A running service derives its own clock from the one that its app was given. That clock follows the monotonic clock of the machine from
+/// an anchor on, so it never goes back and does not jump when the system's clock is set. The anchor is the clock of the service's database
+/// where processes share one, otherwise the system's clock at the start.
 ///
 /// ```
 /// # use saga_core::time::{Clock, Timestamp};
@@ -35,13 +35,13 @@ enum Source {
     Manual(Arc<Mutex<watch::Sender<Timestamp>>>),
 }
 
-/// The system's clock, wrong by some milliseconds in tests.
+/// The system's clock, with an offset in milliseconds that tests set.
 #[derive(Clone, Debug, Default)]
 struct Wall {
     wrong_by: Arc<AtomicI64>,
 }
 
-/// A clock that goes by the monotonic one.
+/// A clock that follows the monotonic clock.
 #[derive(Debug)]
 struct Steady {
     wall: Wall,
@@ -49,7 +49,7 @@ struct Steady {
 }
 
 impl Wall {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the wall clock")]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
@@ -75,25 +75,26 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// The system's clock.
+    /// Creates the system's clock.
     pub fn system() -> Self {
         Self(Source::Wall(Wall::default()))
     }
 
-    /// The system's clock, `millis` milliseconds ahead (behind, if negative): for tests of machines whose clocks differ.
-    /// [`Clock::set_wrong_by`] sets it while it is used.
+    /// Creates the system's clock, `millis` milliseconds ahead (behind, if negative), for tests of machines with different clocks.
+    ///
+    /// [`Clock::set_wrong_by`] changes the offset later.
     pub fn wrong_by(millis: i64) -> Self {
         let clock = Self::system();
         clock.set_wrong_by(millis);
         clock
     }
 
-    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    /// Creates a clock that stands at `start` until [`Clock::advance`] moves it.
     pub fn manual(start: Timestamp) -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(watch::Sender::new(start)))))
     }
 
-    /// The present.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::Wall(wall) => wall.now(),
@@ -102,13 +103,16 @@ impl Clock {
         }
     }
 
-    /// Waits until it is `at`. On a manual clock that is when a test advances it so far. On the system's clock it is what was left
-    /// when the wait began: a clock that is set meanwhile makes no wait longer.
+    /// Waits until the time is `at`.
+    ///
+    /// A manual clock reaches it when a test advances it that far. With the system's clock, the duration of the wait is determined when it
+    /// begins: setting the clock during the wait does not make it longer.
     pub async fn sleep_until(&self, at: Timestamp) {
         match &self.0 {
             Source::Wall(wall) => tokio::time::sleep(at.since(wall.now())).await,
             Source::Steady(steady) => loop {
-                // What the clock was slowed down by meanwhile is waited for too: a time that is waited for has come afterwards.
+                // The clock may have been slowed down during the sleep. Sleep for the rest too, so that `now` is never before `at`
+                // afterwards.
                 match at.since(steady.now()) {
                     Duration::ZERO => return,
                     left => tokio::time::sleep(left).await,
@@ -116,7 +120,7 @@ impl Clock {
             },
             Source::Manual(now) => {
                 let mut now = now.lock().unwrap_or_else(PoisonError::into_inner).subscribe();
-                // The sender lives as long as any clone of the clock, this one included.
+                // The sender lives as long as any clone of the clock, and `self` is one.
                 let _ = now.wait_for(|now| *now >= at).await;
             }
         }
@@ -130,15 +134,16 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward and wakes whoever waits for a time that has come. Other clocks are left alone.
+    /// Moves a manual clock forward and wakes the tasks that wait for a time it has reached. Has no effect on other clocks.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(now) = &self.0 {
             now.lock().unwrap_or_else(PoisonError::into_inner).send_modify(|now| *now = now.after(by));
         }
     }
 
-    /// Sets how many milliseconds the system's clock is ahead (behind, if negative), as [`Clock::wrong_by`] does. What was made of
-    /// this clock sees the jump as it would see one of the machine's clock. A manual clock is left alone.
+    /// Sets how many milliseconds the system's clock is ahead (behind, if negative), as [`Clock::wrong_by`] does.
+    ///
+    /// Clocks derived from this one see the change as a jump of the machine's clock. Has no effect on a manual clock.
     pub fn set_wrong_by(&self, millis: i64) {
         match &self.0 {
             Source::Wall(wall) => wall.wrong_by.store(millis, Ordering::SeqCst),
@@ -147,7 +152,8 @@ impl Clock {
         }
     }
 
-    /// A clock that begins at the time of this one and goes by the monotonic clock from then on. A manual clock stays the same one.
+    /// Returns a clock that starts at the time of this one and follows the monotonic clock from then on. A manual clock is returned as it
+    /// is.
     pub(crate) fn steady(&self) -> Self {
         Self(match &self.0 {
             Source::Wall(wall) => Source::Steady(Arc::new(Steady::new(wall))),
@@ -156,7 +162,7 @@ impl Clock {
         })
     }
 
-    /// The wall clock that a steady clock was made of; `None` for the others.
+    /// Returns the time of the wall clock that a steady clock was derived from; `None` for other clocks.
     pub(crate) fn wall(&self) -> Option<Timestamp> {
         match &self.0 {
             Source::Steady(steady) => Some(steady.wall.now()),
@@ -164,15 +170,15 @@ impl Clock {
         }
     }
 
-    /// Sets a steady clock that was not read yet to `now`.
+    /// Sets a steady clock to `now`. Must be called before the clock is read for the first time, because it can move it back.
     pub(crate) fn anchor(&self, now: Timestamp) {
         if let Source::Steady(steady) = &self.0 {
             *steady.anchor.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), Anchor::at(now));
         }
     }
 
-    /// Has a steady clock go to `target`, which is the present by the clock that it follows, known to within `error`: slowly, and
-    /// never backwards.
+    /// Lets a steady clock approach `target`, the present by the clock that it follows, which is known to within `error`. It approaches
+    /// slowly and never goes backwards.
     pub(crate) fn follow(&self, target: Timestamp, error: Duration) {
         if let Source::Steady(steady) = &self.0 {
             let mut anchor = steady.anchor.lock().unwrap_or_else(PoisonError::into_inner);

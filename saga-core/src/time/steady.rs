@@ -1,17 +1,17 @@
-//! A time that goes on from an anchor, and follows another clock slowly.
+//! A time that continues from an anchor and follows another clock slowly.
 
 use std::time::Duration;
 
 use super::Timestamp;
 
-/// How much faster or slower than the monotonic clock it may go: one part of so many. A wait is longer or shorter by no more.
+/// The largest rate of correction is one part in `SLEW` of the elapsed time. A wait is longer or shorter by no more than that.
 const SLEW: i64 = 100;
 
-/// The time at some moment, and how far it is to be moved from then on.
+/// The time at one moment, and the correction that is applied from then on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Anchor {
     at: Timestamp,
-    /// Milliseconds by which it is behind the clock that it follows.
+    /// How far it is behind the clock that it follows, in milliseconds.
     behind: i64,
 }
 
@@ -20,7 +20,7 @@ impl Anchor {
         Self { at, behind: 0 }
     }
 
-    /// The time after `elapsed` of the monotonic clock.
+    /// Returns the time when the monotonic clock has advanced by `elapsed`.
     pub(super) fn after(&self, elapsed: Duration) -> Timestamp {
         let elapsed = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX);
         let most = elapsed / SLEW;
@@ -28,7 +28,7 @@ impl Anchor {
         Timestamp::from_millis(moved)
     }
 
-    /// The anchor after `elapsed`, when the clock that is followed says `target`, give or take `error`.
+    /// Returns the anchor after `elapsed`, when the clock that it follows shows `target`, give or take `error`.
     pub(super) fn following(&self, elapsed: Duration, target: Timestamp, error: Duration) -> Self {
         let at = self.after(elapsed);
         let behind = target.as_millis().saturating_sub(at.as_millis());

@@ -1,55 +1,55 @@
-//! What a transport knows to be wrong for longer than a moment, and what it finds in the settings of topics.
+//! Lasting problems that a transport reports, and what it finds in the settings of topics.
 
 use std::time::Duration;
 
-/// Something that keeps a group or a producer from its work, and lasts until its cause is gone.
+/// A problem that keeps a group or a producer from its work until its cause is removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Its name: lower case words joined by `_`.
+    /// The name: words in lower case, joined by `_`.
     pub name: &'static str,
-    /// What it is about: a topic, a partition (`orders-3`), a group.
+    /// What the condition concerns: a topic, a partition (`orders-3`) or a group.
     pub subject: String,
     /// Whether a service cannot do its work because of it.
     pub critical: bool,
-    /// What is wrong, where, and the fix, in a sentence without secrets.
+    /// What is wrong, where, and what to do, in one sentence without secrets.
     pub detail: String,
 }
 
-/// What a service needs of a topic.
+/// What a service requires of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicExpectation {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// How many partitions it should have at least.
+    /// The number of partitions with which it is created. A topic that exists can have another number.
     pub partitions: u32,
-    /// The largest value of a record that is published to it, in bytes.
+    /// The largest value of a record that is published to the topic, in bytes.
     pub record_bytes: usize,
-    /// For how long its records have to be there, should every reader be away.
+    /// How long the topic must keep its records, in case all its readers are down.
     pub outage: Duration,
-    /// Its records are copies of what the service's database keeps: dead letters.
+    /// Whether the records are copies of what the service's database keeps, as dead letters are.
     pub copies: bool,
 }
 
-/// How much a finding matters.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// Worth knowing: it is logged once.
+    /// Information that is logged once.
     Note,
-    /// A guarantee holds only as long as nothing else goes wrong.
+    /// A guarantee holds only as long as nothing else fails.
     Warning,
-    /// A guarantee cannot hold: a service does not start on it.
+    /// A guarantee cannot hold, so a service does not start.
     Error,
 }
 
-/// What is found in the settings of a topic.
+/// A problem in the settings of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicFinding {
-    /// The topic; empty for all of them.
+    /// The topic; empty if the finding concerns all topics.
     pub topic: String,
-    /// The setting, by the log's own name.
+    /// The name of the setting in the log.
     pub setting: String,
-    /// How much it matters.
+    /// How severe it is.
     pub weight: Weight,
-    /// What its value is, what follows from it, and the fix, in a sentence.
+    /// The value of the setting, its consequence, and what to do, in one sentence.
     pub detail: String,
 }

@@ -1,10 +1,10 @@
-//! Which log a topic is.
+//! The identity of a topic.
 
-/// The identity of a topic: a topic that was deleted and created again has its name, and another identity.
+/// The identity of a topic. A topic that is deleted and created again keeps its name and gets another identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicIdentity {
     /// The topic.
     pub topic: String,
-    /// Its identity; or why that cannot be learned, with the fix, in a sentence.
+    /// The identity, or the reason why it cannot be determined, with what to do, in one sentence.
     pub log: Result<String, String>,
 }

@@ -1,7 +1,7 @@
-//! A log in memory, for tests and for programs that may forget.
+//! A log in memory, for tests and for programs that do not need durability.
 //!
-//! It behaves as the durable logs do, groups and rebalances included, and does the same thing every time. It keeps every
-//! record until it is dropped, or told to [forget](Memory::forget_before).
+//! It behaves like the durable logs, with groups and rebalances, and it is deterministic. It keeps every record until it is dropped or the
+//! records are removed by [`forget_before`](Memory::forget_before).
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -39,9 +39,9 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-/// A log in memory. Clones share it.
+/// A log in memory. Clones share the same log.
 #[derive(Clone)]
-pub struct Memory(Arc<Broker<MemoryStore>>);
+pub struct Memory(Arc<Broker<MemoryLog>>);
 
 impl Default for Memory {
     fn default() -> Self {
@@ -50,22 +50,22 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// An empty log.
+    /// Creates an empty log.
     pub fn new() -> Self {
         Self::with_clock(Clock::system())
     }
 
-    /// An empty log whose deadlines (30 s for a member to release what another wants) go by `clock`.
+    /// Creates an empty log that measures its timeouts with `clock`: a member has 30 s to release a partition that moves to another member.
     pub fn with_clock(clock: Clock) -> Self {
         let catalog = Arc::<Catalog>::default();
-        Self(Broker::new(MemoryStore { catalog: Arc::clone(&catalog) }, catalog, clock))
+        Self(Broker::new(MemoryLog { catalog: Arc::clone(&catalog) }, catalog, clock))
     }
 
-    /// Adds partitions to a topic until it has `partitions`. Records of a key go to another partition from then on, perhaps, and the
-    /// groups that read the topic read the new ones too.
+    /// Adds partitions to a topic until it has `partitions` of them. From then on, the records of a key may go to another partition than
+    /// before. Groups that read the topic read the new partitions too.
     ///
     /// # Errors
-    /// When there is no such topic.
+    /// Returns an error if the topic does not exist.
     pub async fn add_partitions(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
         let catalog = &self.0.store().catalog;
         let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
@@ -77,11 +77,11 @@ impl Memory {
         self.0.repartitioned(topic).await
     }
 
-    /// Deletes a topic and creates it again, empty, with `partitions`. Members that read it go on where they are, in the new one; with
-    /// fewer partitions than before, no member may read it meanwhile.
+    /// Deletes a topic and creates it again, empty, with `partitions` partitions. Members that read it continue at their offsets, in the
+    /// new topic. If the topic gets fewer partitions than before, it must have no members during this call.
     ///
     /// # Errors
-    /// When there is no such topic.
+    /// Returns an error if the topic does not exist.
     pub async fn recreate(&self, topic: &str, partitions: u32) -> Result<(), TransportError> {
         let catalog = &self.0.store().catalog;
         let known = catalog.topic(topic).ok_or_else(|| TransportError::UnknownTopic(topic.to_owned()))?;
@@ -95,15 +95,15 @@ impl Memory {
         self.0.repartitioned(topic).await
     }
 
-    /// Begins a transaction in a partition, as a producer with transactions does: what is published to it from here on cannot be read
-    /// before [`end_transaction`](Memory::end_transaction). A partition that is not there has none.
+    /// Begins a transaction in a partition, as a transactional producer does. Records that are published to the partition from here on
+    /// cannot be read before [`end_transaction`](Memory::end_transaction). Does nothing if the partition does not exist.
     pub fn begin_transaction(&self, partition: &TopicPartition) {
         if let Some(found) = self.find(partition) {
             found.open();
         }
     }
 
-    /// Ends the transaction of a partition. That takes an offset, which has no record, whether or not one was open.
+    /// Ends the transaction of a partition. This takes one offset, which has no record, even if no transaction was open.
     pub fn end_transaction(&self, partition: &TopicPartition) {
         if let Some(found) = self.find(partition) {
             found.mark();
@@ -115,7 +115,7 @@ impl Memory {
         topic.partitions.get(usize::try_from(partition.partition).ok()?).cloned()
     }
 
-    /// Removes the records before `offset`, as retention does in a durable log. A partition that is not there has none.
+    /// Removes the records before `offset`, as retention does in a durable log. Does nothing if the partition does not exist.
     pub fn forget_before(&self, partition: &TopicPartition, offset: i64) {
         if let Some(found) = self.find(partition) {
             found.drop_before(offset.min(found.bounds().1));
@@ -131,6 +131,10 @@ impl std::fmt::Debug for Memory {
 
 #[async_trait]
 impl Transport for Memory {
+    async fn about(&self) -> Option<String> {
+        Some("memory".to_owned())
+    }
+
     async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError> {
         self.0.ensure_topics(topics).await
     }
@@ -164,12 +168,12 @@ impl Transport for Memory {
     }
 }
 
-/// Keeps everything in the partitions themselves.
-struct MemoryStore {
+/// Stores nothing itself: the partitions keep everything.
+struct MemoryLog {
     catalog: Arc<Catalog>,
 }
 
-impl LogStore for MemoryStore {
+impl LogStore for MemoryLog {
     async fn create(&self, topics: Vec<TopicSpec>) -> Result<(), TransportError> {
         for spec in topics {
             let partitions = (0..spec.partitions as i32)
@@ -266,7 +270,7 @@ mod tests {
         log.end_transaction(&partition);
         reader.read(2).await;
         assert!(matches!(reader.next().await, Ok(Delivery::Passed { next: 6, .. })));
-        // Before a record nothing is said: it says so itself.
+        // The skipped offsets before a record are not delivered separately; the record's own offset shows them.
         reader.is_silent().await;
         bench.publish_numbers(4..5).await;
         assert_eq!(reader.read(1).await[0].offset, 6);
@@ -282,7 +286,7 @@ mod tests {
         let mut new = bench.reader("g").await;
         let Ok(Delivery::Revoked(wanted)) = old.next().await else { panic!("nothing was revoked") };
 
-        // The one that waits is who notices, while the other is busy.
+        // The waiting member enforces the deadline while the other member is busy.
         let mut next = Box::pin(new.next());
         assert!(futures_util::poll!(&mut next).is_pending(), "it is not released");
         clock.advance(Duration::from_secs(30));

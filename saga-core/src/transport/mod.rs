@@ -1,10 +1,10 @@
-//! The port to a log of records, and the two implementations that need no server: [`memory`] and `embedded`.
+//! The interface to a log of records, and the two implementations that need no server: [`memory`] and `embedded`.
 //!
-//! A transport keeps topics of partitions of records, and the offsets that consumer groups have committed. The runtime needs
-//! no more of it than the two traits here. Whoever implements them runs `testing::conformance::transport` on the result.
+//! A transport stores records in the partitions of topics, and the offsets that consumer groups have committed. The two traits here are all
+//! that the runtime needs of it. An implementation is tested with `testing::conformance::transport`.
 //!
-//! A member of a group reads what it is assigned, from where it says or from where the group has committed, and commits what
-//! it is done with:
+//! A member of a group reads the partitions that it is assigned, from an offset that it chooses or from where the group has committed. It
+//! commits the offsets of the records that it has handled:
 //!
 //! ```
 //! # use saga_core::{message::{Record, TopicPartition}, time::LogTime};
@@ -26,7 +26,7 @@
 //! let Delivery::Records { partition, records } = member.next().await? else { panic!("records follow") };
 //! assert_eq!((&partition, records[0].offset), (&TopicPartition::new("orders", 0), 0));
 //!
-//! // The first is done: the group is one behind.
+//! // The first record is done, so the group is one record behind.
 //! member.commit(vec![(partition, 1)]).await?;
 //! let lag = &log.lag("billing", &orders).await?[0];
 //! assert_eq!((lag.committed, lag.end), (1, 2));
@@ -40,13 +40,18 @@ pub mod embedded;
 mod identity;
 mod local;
 pub mod memory;
+pub(crate) mod named;
+mod names;
 mod statistics;
+
+use std::borrow::Cow;
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
 
 pub use condition::{Condition, TopicExpectation, TopicFinding, Weight};
 pub use identity::TopicIdentity;
+pub use names::TopicNames;
 pub use statistics::{BrokerStatistics, ClientStatistics, PartitionStatistics};
 
 pub use crate::message::TopicPartition;
@@ -55,169 +60,193 @@ use crate::{
     time::Timestamp,
 };
 
-/// A topic that must be there.
+/// A topic that a program needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
+    /// The name of the topic.
     pub name: String,
-    /// How many partitions it is made with. A topic that is there keeps its number.
+    /// The number of partitions that the topic is created with. A topic that exists keeps its own number.
     pub partitions: u32,
 }
 
-/// What can go wrong between us and the log.
-#[derive(Debug, thiserror::Error)]
+/// An error of the log, or of the connection to it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TransportError {
-    /// The log cannot be reached or answers with an error that may pass.
+    /// The log cannot be reached, or it returned an error that may pass.
     #[error("the log is unavailable: {0}")]
     Unavailable(String),
     /// The record can never be stored.
     #[error("the record was refused: {0}")]
     Refused(String),
-    /// No such topic.
+    /// The topic does not exist.
     #[error("there is no topic `{0}`; create it with `Transport::ensure_topics`")]
     UnknownTopic(String),
-    /// A topic that cannot be made.
+    /// The topic cannot be created.
     #[error("the topic `{topic}` cannot be created: {reason}")]
     InvalidTopic {
-        /// Its name.
+        /// The name of the topic.
         topic: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// The log cannot be opened as it is.
+    /// The log cannot be opened in its present state.
     #[error("the log in {path} cannot be opened: {problem}")]
     Open {
         /// The folder or file.
         path: String,
-        /// What is wrong, and what to do about it.
+        /// The problem, and what to do about it.
         problem: String,
     },
-    /// The subscription or transport has been closed.
+    /// The subscription or the transport is closed.
     #[error("closed")]
     Closed,
 }
 
-/// Where a published record went.
+/// Formats the error as `Display` does, because a `main` that returns the error prints it with `Debug`.
+impl std::fmt::Debug for TransportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where a published record was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The partition.
     pub partition: i32,
-    /// The offset in it.
+    /// The offset in the partition.
     pub offset: i64,
 }
 
-/// How far a group is on one partition.
+/// The progress of a group on one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupLag {
     /// The partition.
     pub partition: TopicPartition,
-    /// The next offset the group will read: all before it is done.
+    /// The next offset that the group will read. All records before it are done.
     pub committed: i64,
-    /// The end of what can be read: the offset the next published record will get, or where the oldest open transaction begins.
+    /// The end of the readable records: the offset that the next published record will get, or the first offset of the oldest open
+    /// transaction.
     pub end: i64,
-    /// How many offsets lie behind `end`, because a transaction is open.
+    /// The number of offsets from `end` on that cannot be read yet because a transaction is open.
     pub blocked: i64,
 }
 
-/// What a partition holds, and where in it a time is.
+/// The offsets of a partition, and the offset that belongs to a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionOffsets {
     /// The partition.
     pub partition: TopicPartition,
-    /// The oldest offset that is there.
+    /// The oldest offset that the log still has.
     pub oldest: i64,
     /// The offset that the next published record will get.
     pub end: i64,
-    /// The offset of the first record that is as young as asked for, by the log's timestamps; `end` if none is.
+    /// The offset of the first record that is not older than the requested time, by the timestamps of the records; `end` if there is none.
+    /// Without a time, the oldest offset.
     pub at: i64,
 }
 
 /// A log of records with consumer groups.
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Creates the topics that are missing.
+    /// Creates the topics that do not exist.
     ///
     /// # Errors
-    /// When the log cannot be reached, or refuses a name.
+    /// Returns an error if the log cannot be reached or rejects a name.
     async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), TransportError>;
 
-    /// Stores `records`, durably when this returns, and says of each, in the order given, where it went.
+    /// Stores `records` durably and returns, for each of them in the same order, where it was stored.
     ///
     /// # Delivery
-    /// Records of one key go to one partition, in the order given. Of a partition a prefix is stored: after the first
-    /// record that failed, no later one of the same call in the same partition is stored, except past a record that was
-    /// [`TransportError::Refused`] for good.
+    /// Records with the same key are stored in the same partition, in the order given. After the first record that fails in a partition, no
+    /// later record of the same call is stored in that partition. The exception is a record that fails with [`TransportError::Refused`]:
+    /// later records are stored.
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>>;
 
-    /// Joins `group`, which reads `topics`. Every partition is read by one member of the group at a time, from where
-    /// [`Subscription::start`] says.
+    /// Joins `group`, which reads `topics`. Each partition is read by one member of the group at a time, from the offset given to
+    /// [`Subscription::start`].
     ///
     /// # Errors
-    /// When the log cannot be reached or a topic is unknown.
+    /// Returns an error if the log cannot be reached or a topic does not exist.
     async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Box<dyn Subscription>, TransportError>;
 
-    /// How far `group` is on every partition of `topics`.
+    /// Returns the progress of `group` on every partition of `topics`.
     ///
     /// # Errors
-    /// When the log cannot be reached.
+    /// Returns an error if the log cannot be reached.
     async fn lag(&self, group: &str, topics: &[String]) -> Result<Vec<GroupLag>, TransportError>;
 
-    /// What every partition of `topic` holds, and its first record from `at` on; without a time, its oldest.
+    /// Returns the offsets of every partition of `topic`, with the offset of the first record that is not older than `at`. Without `at`,
+    /// that is the oldest offset.
     ///
     /// # Errors
-    /// When the log cannot be reached, there is no such topic, or this log cannot say.
+    /// Returns an error if the log cannot be reached, the topic does not exist, or this log does not support the query.
     async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
         let _ = at;
         Err(TransportError::Unavailable(format!("this log cannot say which offsets of `{topic}` there are")))
     }
 
-    /// Whether the log can be reached and written, within the caller's patience.
+    /// Checks that the log can be reached and written. The caller sets the timeout.
     ///
     /// # Errors
-    /// Why not.
+    /// Returns the reason why it cannot.
     async fn check(&self) -> Result<(), TransportError>;
 
-    /// What keeps `group`, or the publishing to `topics`, from its work and lasts, as the log and the clients of this process know it
-    /// now. It is asked about once a second: what it costs the log is bounded, and what it cannot know it leaves out. What
-    /// [`Subscription::next`] and [`publish`](Self::publish) answer as an error the runtime sees by itself.
+    /// Returns the lasting problems of `group`, or of publishing to `topics`, that the log and the clients of this process know of now. The
+    /// runtime calls this about once a second. An implementation bounds the cost of the call for the log, and leaves out what it cannot
+    /// find out. Errors of [`Subscription::next`] and [`publish`](Self::publish) need not be repeated here, because the runtime already has
+    /// them.
     ///
     /// # Errors
-    /// When the log cannot be reached.
+    /// Returns an error if the log cannot be reached.
     async fn conditions(&self, group: &str, topics: &[String]) -> Result<Vec<Condition>, TransportError> {
         let _ = (group, topics);
         Ok(Vec::new())
     }
 
-    /// Which logs `topics` are now. A topic that is not there is left out, and so is every topic of a log that knows no identities. It is
-    /// asked about every three seconds.
+    /// Returns the identities of `topics`. A topic that does not exist is left out. A log without identities returns none. The runtime
+    /// calls this about every three seconds.
     ///
     /// # Errors
-    /// When the log cannot be reached.
+    /// Returns an error if the log cannot be reached.
     async fn identities(&self, topics: &[String]) -> Result<Vec<TopicIdentity>, TransportError> {
         let _ = topics;
         Ok(Vec::new())
     }
 
-    /// Looks for settings of topics against which a guarantee cannot hold.
+    /// Checks the settings of topics for values with which a guarantee cannot hold.
     ///
     /// # Errors
-    /// When the log cannot be reached. A log that may not be asked for its settings answers with a finding that says so.
+    /// Returns an error if the log cannot be reached. A log that denies access to its settings returns a finding that says so.
     async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
         let _ = topics;
         Ok(Vec::new())
     }
 
-    /// What the clients of this process say of themselves, as of a few seconds ago: it becomes series of the services' metrics.
+    /// Returns the statistics of the clients of this process, a few seconds old at most. The runtime exports them as metrics of the
+    /// services.
     fn statistics(&self) -> Vec<ClientStatistics> {
         Vec::new()
+    }
+
+    /// Describes the log for the line that a service logs at its start: the product, the address, and the version if it is known. Never
+    /// contains a password.
+    async fn about(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns the name that `topic` has in the log, which operators search by, where it differs from the name in the code
+    /// ([`TopicNames`]).
+    fn name_in_log<'t>(&'t self, topic: &'t str) -> Cow<'t, str> {
+        Cow::Borrowed(topic)
     }
 
     /// Flushes and closes. Nothing can be published or received afterwards.
     async fn close(&self);
 }
 
-/// What a subscription tells its reader.
+/// An item that [`Subscription::next`] returns.
 #[derive(Debug)]
 pub enum Delivery {
     /// Records of one partition, in order, following those delivered before.
@@ -227,63 +256,64 @@ pub enum Delivery {
         /// At least one record.
         records: Vec<Received>,
     },
-    /// Before `next` no record is left that was not delivered: offsets that have none were passed, as those of the ends of transactions
-    /// and of records that were aborted. It follows what was delivered before.
+    /// All records before `next` were delivered; the offsets up to `next` that were skipped have no records that can be read. Such offsets
+    /// belong to the ends of transactions and to records of aborted transactions. Follows the records delivered before.
     Passed {
         /// The partition.
         partition: TopicPartition,
         /// The next offset that can have a record.
         next: i64,
     },
-    /// These partitions are now this member's; their records follow after [`Subscription::start`].
+    /// These partitions are now assigned to this member. Their records are delivered after [`Subscription::start`].
     Assigned(Vec<TopicPartition>),
-    /// These partitions are wanted by another member. What is running on them is to be finished and committed, then
-    /// [`Subscription::release`] gives them up. No more of their records are delivered.
+    /// These partitions are to move to another member, and no more of their records are delivered. The member finishes and commits the
+    /// running work on them, and then gives them up with [`Subscription::release`].
     Revoked(Vec<TopicPartition>),
-    /// These partitions are already another member's. Nothing of them may be committed.
+    /// These partitions already belong to another member. The member must not commit any of their offsets.
     Lost(Vec<TopicPartition>),
-    /// The records from `wanted` on are not there. Nothing of the partition is delivered until [`Subscription::start`] is called
+    /// The log does not have the records from `wanted` on. Nothing of the partition is delivered until [`Subscription::start`] is called
     /// again.
     Gap {
         /// The partition.
         partition: TopicPartition,
-        /// The next offset to be delivered. Below `oldest`: the records were removed, as by retention. Above `end`: the topic
-        /// was made anew.
+        /// The next offset to be delivered. Below `oldest`, the records were removed, for example by retention. Above `end`, the topic was
+        /// recreated.
         wanted: i64,
-        /// The oldest offset that is there.
+        /// The oldest offset that the log still has.
         oldest: i64,
         /// The offset that the next published record will get.
         end: i64,
     },
 }
 
-/// A member of a consumer group. Dropping it leaves the group without committing.
+/// A member of a consumer group. Dropping it leaves the group without a commit.
 #[async_trait]
 pub trait Subscription: Send + 'static {
-    /// Waits for what comes next. Cancel-safe: a call that is dropped has taken nothing.
+    /// Waits for the next delivery. Cancel-safe: if the future is dropped, no delivery is lost.
     ///
     /// # Errors
-    /// When the log cannot be read now; the next call tries again.
+    /// Returns an error if the log cannot be read now. The next call tries again.
     async fn next(&mut self) -> Result<Delivery, TransportError>;
 
-    /// Delivers assigned partitions from the offset given; `None`: from where the group has committed, or the oldest record
-    /// there is. Nothing of an assigned partition is delivered before this is called. Called again, it moves: what was under way
-    /// from before is not delivered any more. A partition that is not this member's is passed over.
+    /// Starts to deliver assigned partitions from the given offsets. `None` means the offset that the group has committed, or the oldest
+    /// record if it has committed none. Before this call, nothing of an assigned partition is delivered. A second call moves the position:
+    /// records that were already fetched for the previous position are not delivered. Partitions that do not belong to this member are
+    /// ignored.
     fn start(&mut self, from: &[(TopicPartition, Option<i64>)]);
 
-    /// Stops delivering these partitions until [`resume`](Subscription::resume).
+    /// Stops the delivery of these partitions until [`resume`](Subscription::resume).
     fn pause(&mut self, partitions: &[TopicPartition]);
 
-    /// Delivers these partitions again, where they were left.
+    /// Continues the delivery of these partitions where it stopped.
     fn resume(&mut self, partitions: &[TopicPartition]);
 
-    /// Commits: of each partition, all before the offset is done. The future, which holds nothing of the subscription and
-    /// works whether or not it is polled, ends when that is stored, with an error when the log cannot store it now. A
-    /// partition that is not this member's any more is passed over.
+    /// Commits an offset for each partition: all records before it are done. The future completes when the offsets are stored, or with an
+    /// error if the log cannot store them now. It borrows nothing from the subscription, and the commit proceeds even if the future is not
+    /// polled. Partitions that do not belong to this member any more are ignored.
     fn commit(&mut self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'static, Result<(), TransportError>>;
 
-    /// The topics of these partitions were made anew: what was committed of them was of the logs before, and offsets below it are committed
-    /// from here on.
+    /// Reports that the topics of these partitions were recreated. Offsets committed before belong to the deleted topics, so from now on
+    /// smaller offsets can be committed too.
     fn made_anew(&mut self, partitions: &[TopicPartition]) {
         let _ = partitions;
     }
@@ -291,6 +321,6 @@ pub trait Subscription: Send + 'static {
     /// Gives up partitions that were [`Delivery::Revoked`].
     fn release(&mut self, partitions: &[TopicPartition]);
 
-    /// Leaves the group. Returns when the other members may go on.
+    /// Leaves the group. Returns when the other members can read its partitions.
     async fn close(self: Box<Self>);
 }

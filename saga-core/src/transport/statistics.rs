@@ -1,44 +1,44 @@
-//! What the clients of a transport say of themselves.
+//! Statistics of the clients of a transport.
 
 use crate::message::TopicPartition;
 
-/// What one client of this process says of itself. A transport without clients has none.
+/// The statistics of one client of this process. A transport without clients has none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientStatistics {
-    /// The client's own name, as in its log.
+    /// The name of the client, as in its log lines.
     pub client: String,
-    /// The group, of a consumer; a producer has none, and is everybody's.
+    /// The group of a consumer; `None` for a producer, which all services share.
     pub group: Option<String>,
-    /// Records that wait in the client: to be sent, or to be taken.
+    /// The number of records in the client that wait to be sent, or to be taken by the consumer.
     pub queued_records: u64,
-    /// Bytes of them.
+    /// The size of these records, in bytes.
     pub queued_bytes: u64,
-    /// Records sent or received since the client was made.
+    /// The number of records sent or received since the client was created.
     pub records: u64,
-    /// Rebalances of the group that the client went through.
+    /// The number of rebalances of the group that the client went through.
     pub rebalances: u64,
-    /// The brokers it knows.
+    /// The brokers that the client knows.
     pub brokers: Vec<BrokerStatistics>,
-    /// The partitions it reads.
+    /// The partitions that the client reads.
     pub partitions: Vec<PartitionStatistics>,
 }
 
 /// A broker, as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BrokerStatistics {
-    /// `host:port`.
+    /// The address, as `host:port`.
     pub address: String,
-    /// Its number in the cluster.
+    /// The number of the broker in the cluster.
     pub id: i32,
-    /// Whether the connection stands.
+    /// Whether the client is connected to the broker.
     pub up: bool,
-    /// The middle of the times it took to answer, in microseconds, since the last statistics; `None` if it was asked nothing.
+    /// The median response time since the previous statistics, in microseconds; `None` if there was no request.
     pub rtt_micros: Option<u64>,
-    /// Requests that wait to be sent or answered.
+    /// The number of requests that wait to be sent or answered.
     pub waiting_requests: u64,
-    /// Requests that got no answer in time, since the client was made.
+    /// The number of requests that timed out since the client was created.
     pub timeouts: u64,
-    /// Times the connection was lost, since the client was made.
+    /// The number of lost connections since the client was created.
     pub disconnects: u64,
 }
 
@@ -47,14 +47,14 @@ pub struct BrokerStatistics {
 pub struct PartitionStatistics {
     /// The partition.
     pub partition: TopicPartition,
-    /// Records behind what the group has committed, where both ends are known.
+    /// The number of readable records after the group's committed offset; `None` if either end is unknown.
     pub lag: Option<u64>,
-    /// Records that the client has fetched and that were not taken yet.
+    /// The number of records that the client has fetched and the consumer has not taken.
     pub queued_records: u64,
-    /// The next offset that is fetched.
+    /// The next offset to fetch.
     pub next: i64,
-    /// The offset that the next published record will get, as of the last fetch.
+    /// The end of the readable records, as of the last fetch: the last stable offset.
     pub end: i64,
-    /// Offsets behind `end` that wait for an open transaction to end.
+    /// The number of offsets from `end` on that cannot be read yet because a transaction is open.
     pub blocked: u64,
 }

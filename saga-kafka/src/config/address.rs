@@ -1,26 +1,28 @@
-//! Where a broker is: `host`, `host:port` or `[IPv6]:port`.
+//! The address of a broker: `host`, `host:port` or `[IPv6]:port`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Kafka's own port.
+/// Kafka's default port.
 const PORT: u16 = 9092;
 
-/// A broker to ask.
+/// The address of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    /// A name or IP address; IPv6 without brackets.
+    /// A name or an IP address; IPv6 without brackets.
     host: String,
     port: u16,
 }
 
-/// The addresses in `text`, which are separated by commas.
+/// Splits `text` at its commas.
 pub(super) fn split(text: &str) -> Vec<String> {
     text.split(',').map(|address| address.trim().to_owned()).collect()
 }
 
 impl Address {
+    /// Parses one address.
+    ///
     /// # Errors
-    /// What is wrong with `text`, as the rest of a sentence.
+    /// What is wrong with `text`, as the end of a sentence.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -51,7 +53,7 @@ impl Address {
         Ok(Self { host: host.to_owned(), port })
     }
 
-    /// Whether it is certain that the broker is on this machine. A name is not looked up.
+    /// Whether the broker is certainly on this machine. Names are not resolved.
     pub(super) fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),

@@ -1,4 +1,4 @@
-//! Whether a configuration can work, before anything is connected.
+//! Checks of a configuration, before any connection is opened.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,15 +12,15 @@ use super::{
 };
 
 impl KafkaConfig {
-    /// Looks for everything that can be known to be wrong without asking the cluster.
+    /// Finds everything that is wrong and can be detected without the cluster.
     ///
     /// # Errors
-    /// With all that was found.
+    /// All problems that were found.
     pub fn check(&self) -> Result<(), KafkaConfigError> {
         self.check_for(&Features::of_client())
     }
 
-    /// The same, with a client that has these features.
+    /// As [`check`](Self::check), for a client with these features.
     pub(super) fn check_for(&self, features: &Features) -> Result<(), KafkaConfigError> {
         let mut problems = self.addresses();
         problems.extend(self.client_options(features));
@@ -32,7 +32,7 @@ impl KafkaConfig {
         Ok(())
     }
 
-    /// Whether the client of this build reads records that are compressed by zstd.
+    /// Whether the client of this build can decompress zstd records.
     pub(crate) fn reads_zstd(&self) -> bool {
         Features::of_client().has("zstd")
     }
@@ -64,7 +64,7 @@ impl KafkaConfig {
         problems
     }
 
-    /// What the client says of an option.
+    /// The problem that the client reports for one option.
     fn rejection(&self, option: &str, value: &str, features: &Features) -> Option<Problem> {
         match ClientConfig::new().set(option, value).create_native_config() {
             Ok(_) => None,
@@ -72,7 +72,7 @@ impl KafkaConfig {
                 let nearest = names::nearest(option, options::OWN);
                 Some(Problem::Unknown { option: option.to_owned(), nearest: nearest.map(str::to_owned) })
             }
-            // `security` says it of all of them.
+            // `security` reports these.
             Err(_) if option == "security.protocol" || (option.starts_with("ssl.") && !features.has("ssl")) => None,
             Err(KafkaError::ClientConfig(_, text, ..)) => Some(self.rejected(option, &text)),
             Err(_) => Some(invalid(option, "has a zero byte in its name or value")),

@@ -1,12 +1,13 @@
-//! What the user says, as the client is told it, and what the client says of that.
+//! The translation of a configuration to the client's options, and of the client's errors back to the configuration.
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 
 use super::{KafkaConfig, KafkaConfigError, Problem, address::Address, names, secret, security};
 
 impl KafkaConfig {
-    /// What the user says to all clients: where the cluster is, and options by the one name each has here. What is not said is
-    /// not in it, but for where the system's certificates are: an OpenSSL that was built with the program does not know.
+    /// The options that the configuration sets for all clients: the brokers, and the client options by their canonical names.
+    /// Options that are not configured are not set. The exception is the location of the system's certificates, which an OpenSSL
+    /// that is built into the program does not know.
     pub(crate) fn client_config(&self) -> ClientConfig {
         let addresses = self.bootstrap.iter().filter_map(|address| Address::parse(address).ok());
         let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
@@ -21,7 +22,7 @@ impl KafkaConfig {
         config
     }
 
-    /// What the client's `error` means in terms of this configuration, without any value that is secret.
+    /// Explains `error` in terms of this configuration, without secret values.
     pub(crate) fn explain(&self, error: &KafkaError) -> KafkaConfigError {
         let problem = match error {
             KafkaError::ClientConfig(_, text, name, _) => self.rejected(name, text),
@@ -33,7 +34,7 @@ impl KafkaConfig {
         problem.into()
     }
 
-    /// What the client's `text` says of the option `name`.
+    /// The problem that the client reports as `text` for the option `name`.
     pub(super) fn rejected(&self, name: &str, text: &str) -> Problem {
         let reason = match secret::is_secret(name) {
             true => "has a value that the client does not take".to_owned(),
@@ -42,7 +43,7 @@ impl KafkaConfig {
         Problem::Value { name: name.to_owned(), reason }
     }
 
-    /// `text` without the values of the options that are secret.
+    /// Removes the values of secret options from `text`.
     fn scrub(&self, text: &str) -> String {
         let secrets = self.client.iter().filter(|(name, value)| secret::is_secret(name) && !value.is_empty());
         secrets.fold(text.to_owned(), |text, (_, value)| text.replace(value.as_str(), "…"))

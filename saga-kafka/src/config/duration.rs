@@ -4,13 +4,13 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// What a duration must look like, for messages.
+/// The form of a duration, for error messages.
 pub(super) const FORM: &str = "a whole number and its unit, as 250ms, 8s, 15m, 12h or 7d";
 
-/// The units, with their milliseconds, the longest first.
+/// The units and their milliseconds, longest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// The duration that `text` says, if it says one.
+/// Parses a duration; `None` if `text` is not one.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(*millis)?))
 }
 
-/// `duration`, to the millisecond, in the longest unit that says it.
+/// Formats `duration`, rounded down to the millisecond, in the longest unit that expresses it as a whole number.
 pub(super) fn text(duration: Duration) -> String {
     let millis = millis(duration);
     let fits = |(_, unit): &&(&str, u64)| millis > 0 && millis.is_multiple_of(*unit);
@@ -60,7 +60,7 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// A setting that is a duration.
+/// Serde functions for a duration.
 pub(super) mod required {
     use super::*;
 
@@ -73,7 +73,7 @@ pub(super) mod required {
     }
 }
 
-/// A setting that is a duration, or unset.
+/// Serde functions for an optional duration.
 pub(super) mod optional {
     use super::*;
 

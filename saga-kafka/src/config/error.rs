@@ -1,78 +1,85 @@
-//! What can be wrong with a configuration.
+//! The errors of a configuration.
 
 use std::fmt;
 
 use saga_core::transport::TransportError;
 
 /// Why a configuration cannot work: everything that is wrong with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaConfigError {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong with a configuration. No message repeats a password, key or user name.
+/// The same text as `Display`, because a `main` that returns the error prints its `Debug` form.
+impl std::fmt::Debug for KafkaConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// One thing that is wrong with a configuration. No message contains a password, key or user name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// What was given is no URL of a cluster.
+    /// The text is not the URL of a cluster.
     #[error("the Kafka URL {0}; write kafka://host:port,host:port?option=value")]
     Url(String),
     /// No broker is named.
     #[error("no broker is named; name at least one, as kafka://127.0.0.1:9092")]
     NoBroker,
-    /// What was given is no address of a broker.
+    /// The text is not the address of a broker.
     #[error("`{address}` {reason}; write host:port")]
     Address {
-        /// What was given.
+        /// The text.
         address: String,
-        /// What is wrong with it, as the rest of a sentence.
+        /// What is wrong with it, as the end of a sentence.
         reason: &'static str,
     },
-    /// An option that is not the user's to set, because what is promised of deliveries rests on it.
+    /// An option that the user cannot set, because the delivery guarantees depend on it.
     #[error("the option `{option}` cannot be set: {reason}")]
     Refused {
-        /// Its name.
+        /// The option.
         option: String,
-        /// Why not, and what to do instead.
+        /// Why it cannot be set, and what to do instead.
         reason: &'static str,
     },
     /// An option that the client does not know.
     #[error("the option `{option}` is unknown{}", nearest_text(.nearest.as_deref()))]
     Unknown {
-        /// Its name.
+        /// The option.
         option: String,
-        /// The known name that is most like it, if any is.
+        /// The most similar known name, if one is similar.
         nearest: Option<String>,
     },
-    /// An option or setting with a value that does not fit.
+    /// An option or setting with an invalid value.
     #[error("`{name}` {reason}")]
     Value {
-        /// Its name.
+        /// The option or setting.
         name: String,
-        /// What is wrong, as the rest of a sentence.
+        /// What is wrong, as the end of a sentence.
         reason: String,
     },
-    /// The client does not work with all of it together.
+    /// The client rejects the combination of all options.
     #[error("the Kafka client cannot be made: {0}")]
     Client(String),
-    /// Records would travel unencrypted to another machine.
+    /// Records would be sent unencrypted to another machine.
     #[error(
         "records{} would travel unencrypted to {}: encrypt with the option `security.protocol={}` and the feature `tls`, or, in a \
          network you trust, allow it with `?plaintext=allow` in the URL or `allow_plaintext = true` in a file",
         if *.credentials { " and credentials" } else { "" }, .brokers.join(", "), if *.credentials { "sasl_ssl" } else { "ssl" }
     )]
     Plaintext {
-        /// The brokers that are not on this machine.
+        /// The brokers that are on other machines.
         brokers: Vec<String>,
-        /// Whether credentials are sent.
+        /// Whether credentials are sent, too.
         credentials: bool,
     },
-    /// Something that this build of the client cannot do.
+    /// A feature that this build of the client does not have.
     #[error("this build of the Kafka client has no {what}, which `{option}` asks for: {fix}")]
     Missing {
-        /// What is asked for.
+        /// The feature.
         what: &'static str,
-        /// The option that asks for it.
+        /// The option that requires it.
         option: String,
         /// How to get it.
         fix: &'static str,
@@ -87,12 +94,12 @@ fn nearest_text(nearest: Option<&str>) -> String {
 }
 
 impl KafkaConfigError {
-    /// `Err` when there are problems.
+    /// Returns an error if there are problems.
     pub(super) fn unless_empty(problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }
 
-    /// Everything that is wrong, at least one thing.
+    /// Everything that is wrong; never empty.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

@@ -1,6 +1,6 @@
-//! How to reach a Kafka cluster, and how to behave there.
+//! How to connect to a Kafka cluster, and how to behave as its client.
 //!
-//! A [`KafkaConfig`] comes from a URL, from code, or from a configuration file by serde:
+//! A [`KafkaConfig`] comes from a URL, from code, or from a configuration file through serde:
 //!
 //! ```
 //! use std::time::Duration;
@@ -21,9 +21,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Whatever else librdkafka, the client library, can be told is an option by its own name, in the URL or in
-//! [`KafkaConfig::client`]. An option that the delivery guarantees rest on is refused with the reason, and an unknown one with the
-//! name that is nearest, by [`KafkaConfig::check`], which runs before anything is connected.
+//! Every other option of librdkafka, the client library, can be set by its own name, in the URL or with [`KafkaConfig::client`].
+//! [`KafkaConfig::check`] runs before any connection is opened. It rejects an option that the delivery guarantees depend on, with
+//! the reason, and an unknown option, with the most similar name.
 
 mod address;
 mod check;
@@ -45,28 +45,28 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{KafkaConfigError, Problem};
 
-/// The session timeout when none is said. With the time that a group takes to form anew, what a killed process owned is read
-/// again within 15 seconds. Clusters allow 6 s to 30 min.
+/// The default session timeout. With the time that a rebalance takes, the partitions of a killed process are read again within 15
+/// seconds. Brokers allow 6 s to 30 min by default.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What a program says of its Kafka cluster. [`KafkaConfig::check`] says whether it can work.
+/// The settings of a Kafka cluster. [`KafkaConfig::check`] finds out whether they can work.
 ///
-/// `Debug` shows no password, key or user name; serializing shows them all, because a configuration file has to be read back.
+/// `Debug` hides passwords, keys and user names. Serialization includes them, so that a written configuration can be read back.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KafkaConfig {
-    /// The brokers that are asked first, each `host`, `host:port` or `[IPv6]:port`; the port is 9092 if there is none. The
-    /// cluster tells of the others. In a file a list, or one text with commas.
+    /// The brokers to connect to first, each as `host`, `host:port` or `[IPv6]:port`; the default port is 9092. The cluster
+    /// reports its other brokers. In a file: a list, or one string separated by commas.
     #[serde(deserialize_with = "serial::addresses")]
     pub bootstrap: Vec<String>,
-    /// Whether records and credentials may travel unencrypted to another machine. `false`.
+    /// Whether records and credentials can be sent unencrypted to another machine. The default is `false`.
     #[serde(default)]
     pub allow_plaintext: bool,
-    /// Further options of the client, by librdkafka's names. In a file the dots may be underscores.
+    /// Other options of the client, by librdkafka's names. In a file, underscores can replace the dots.
     #[serde(default, deserialize_with = "serial::options")]
     pub client: BTreeMap<String, String>,
-    /// How topics are created that are not there.
+    /// How missing topics are created.
     #[serde(default)]
     pub topic: TopicDefaults,
     /// How the members of a group behave.
@@ -74,17 +74,21 @@ pub struct KafkaConfig {
     pub group: GroupConfig,
 }
 
-/// How topics are created that are not there. A topic that is there keeps what it has.
+/// How missing topics are created. An existing topic keeps its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TopicDefaults {
-    /// On how many brokers each partition is. -1, the default, is what the cluster's `default.replication.factor` says.
+    /// Whether missing topics are created. The default is `true`. With `false`, none is created, including the topics of the
+    /// framework and the dead-letter topics: an app with missing topics does not start and names them, and an existing topic can
+    /// have any number of partitions.
+    pub create: bool,
+    /// The number of replicas of each partition. The default, -1, is the cluster's `default.replication.factor`.
     pub replication: i16,
-    /// How long records are kept. `None`, the default, is what the cluster says.
+    /// How long records are kept. The default, `None`, is the cluster's setting.
     #[serde(with = "duration::optional")]
     pub retention: Option<Duration>,
-    /// Further options of a topic, by Kafka's names, as `min.insync.replicas`. In a file the dots may be underscores.
+    /// Other options of the topics, by Kafka's names, such as `min.insync.replicas`. In a file, underscores can replace the dots.
     #[serde(deserialize_with = "serial::options")]
     pub options: BTreeMap<String, String>,
 }
@@ -94,38 +98,40 @@ pub struct TopicDefaults {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct GroupConfig {
-    /// How partitions are handed out. [`GroupProtocol::Classic`].
+    /// How the group assigns partitions. The default is [`GroupProtocol::Classic`].
     pub protocol: GroupProtocol,
-    /// After how long of silence the cluster gives a member up: what a process that was killed owns stays its own that long.
-    /// `None` is 8 s. Only of the classic protocol; with the other one, the cluster has it
-    /// (`group.consumer.session.timeout.ms`).
+    /// How long the cluster waits for a silent member before it removes the member from the group. The partitions of a killed
+    /// process are not read for that long. `None` is 8 s. For the classic protocol only; with the other protocol it is a setting
+    /// of the cluster (`group.consumer.session.timeout.ms`).
     #[serde(with = "duration::optional")]
     pub session_timeout: Option<Duration>,
-    /// After how long without asking for records a member gives itself up: the process hangs or was stopped. 60 s.
+    /// How long a member can go without polling before it leaves the group, because its process hangs or is suspended. The
+    /// default is 60 s.
     #[serde(with = "duration::required")]
     pub max_poll_interval: Duration,
-    /// The name by which a member is known again after a restart (static membership), so that it gets its partitions back at
-    /// once and nobody else is disturbed. Every process needs its own. `None`, the default: a member is new whenever it starts.
+    /// The name that identifies a member across restarts (static membership), so that it gets its partitions back at once,
+    /// without a rebalance. Every process needs its own name. With `None`, the default, a member is new at every start.
     pub instance_id: Option<String>,
-    /// How long a partition that another member wants may be kept, to finish and commit what is running. 5 s.
+    /// How long a revoked partition can be kept, to finish and commit the running deliveries. The default is 5 s.
     #[serde(with = "duration::required")]
     pub drain_timeout: Duration,
 }
 
-/// How the partitions of a group are handed out.
+/// How the partitions of a group are assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum GroupProtocol {
-    /// The members agree among each other, step by step (`cooperative-sticky`): who keeps a partition goes on reading it.
+    /// The members agree among themselves, in incremental steps (`cooperative-sticky`): a member reads the partitions that it
+    /// keeps without interruption.
     #[default]
     Classic,
-    /// The cluster decides (KIP-848). Needs Apache Kafka 4.0, and all members of a group on it.
+    /// The cluster assigns them (KIP-848). Requires Apache Kafka 4.0, and that all members of the group use it.
     Consumer,
 }
 
 impl KafkaConfig {
-    /// A cluster that is reached through `bootstrap`: one or more brokers, separated by commas.
+    /// Creates the configuration of a cluster that is reached through `bootstrap`: one or more brokers, separated by commas.
     pub fn new(bootstrap: impl AsRef<str>) -> Self {
         Self {
             bootstrap: address::split(bootstrap.as_ref()),
@@ -136,56 +142,64 @@ impl KafkaConfig {
         }
     }
 
-    /// Lets records and credentials travel unencrypted to other machines: for a network that encrypts by itself, or is trusted.
+    /// Allows records and credentials to be sent unencrypted to other machines: for a network that encrypts traffic itself, or is
+    /// trusted.
     #[must_use]
     pub fn allow_plaintext(mut self) -> Self {
         self.allow_plaintext = true;
         self
     }
 
-    /// With an option of the client, by librdkafka's name.
+    /// Sets an option of the client, by librdkafka's name.
     #[must_use]
     pub fn client(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.client.insert(name.into(), value.into());
         self
     }
 
-    /// With topics created on this many brokers.
+    /// Sets whether missing topics are created.
+    #[must_use]
+    pub fn create_topics(mut self, create: bool) -> Self {
+        self.topic.create = create;
+        self
+    }
+
+    /// Sets the number of replicas of created topics.
     #[must_use]
     pub fn replication(mut self, brokers: i16) -> Self {
         self.topic.replication = brokers;
         self
     }
 
-    /// With topics created to keep records this long.
+    /// Sets how long created topics keep records.
     #[must_use]
     pub fn retention(mut self, retention: Duration) -> Self {
         self.topic.retention = Some(retention);
         self
     }
 
-    /// With topics created with this option, by Kafka's name.
+    /// Sets an option of created topics, by Kafka's name.
     #[must_use]
     pub fn topic_option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.topic.options.insert(name.into(), value.into());
         self
     }
 
-    /// With partitions handed out in this way.
+    /// Sets how the group assigns partitions.
     #[must_use]
     pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
         self.group.protocol = protocol;
         self
     }
 
-    /// With members given up after this long of silence.
+    /// Sets how long the cluster waits for a silent member.
     #[must_use]
     pub fn session_timeout(mut self, timeout: Duration) -> Self {
         self.group.session_timeout = Some(timeout);
         self
     }
 
-    /// With members that are known again by `id` after a restart.
+    /// Sets the name that identifies a member across restarts.
     #[must_use]
     pub fn instance_id(mut self, id: impl Into<String>) -> Self {
         self.group.instance_id = Some(id.into());
@@ -195,7 +209,7 @@ impl KafkaConfig {
 
 impl Default for TopicDefaults {
     fn default() -> Self {
-        Self { replication: -1, retention: None, options: BTreeMap::new() }
+        Self { create: true, replication: -1, retention: None, options: BTreeMap::new() }
     }
 }
 

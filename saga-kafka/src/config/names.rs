@@ -1,7 +1,7 @@
-//! The options there are, by librdkafka 2.12's names, and which kind of client each is of. An option that is missing here and known to
-//! the client (another version of it, linked dynamically) works all the same, for both kinds.
+//! The names of all options of librdkafka 2.12, and the type of client that each belongs to. An option that is missing here still
+//! works if the client knows it (another version, linked dynamically); it is then set for both types.
 
-/// Of every client.
+/// Options of all clients.
 const SHARED: &[&str] = &[
     "allow.auto.create.topics",
     "api.version.fallback.ms",
@@ -111,7 +111,7 @@ const SHARED: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
-/// Of consumers.
+/// Options of consumers.
 pub(crate) const CONSUMER: &[&str] = &[
     "auto.commit.enable",
     "auto.commit.interval.ms",
@@ -146,7 +146,7 @@ pub(crate) const CONSUMER: &[&str] = &[
     "session.timeout.ms",
 ];
 
-/// Of producers.
+/// Options of producers.
 pub(crate) const PRODUCER: &[&str] = &[
     "acks",
     "batch.num.messages",
@@ -176,7 +176,7 @@ pub(crate) const PRODUCER: &[&str] = &[
     "transactional.id",
 ];
 
-/// Options with two names: the one that librdkafka or an older Kafka has, and the one that is used here.
+/// Options with two names: an alias from librdkafka or an older Kafka, and the canonical name used here.
 const ALIASES: &[(&str, &str)] = &[
     ("compression.codec", "compression.type"),
     ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
@@ -186,28 +186,28 @@ const ALIASES: &[(&str, &str)] = &[
     ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
 ];
 
-/// Whether there is such an option.
+/// Whether this list contains the option.
 pub(super) fn is_known(name: &str) -> bool {
     [SHARED, CONSUMER, PRODUCER].iter().any(|names| names.contains(&name))
 }
 
-/// The one name of an option that has several.
+/// The canonical name of an option.
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| name)
 }
 
-/// The known name, or the one among `others`, that `name` was probably meant to be.
+/// The known name, or the one in `others`, that `name` is probably a misspelling of.
 pub(super) fn nearest(name: &str, others: &[&'static str]) -> Option<&'static str> {
     let meant = name.to_ascii_lowercase().replace(['_', '-'], ".");
     let known = [SHARED, CONSUMER, PRODUCER, others].into_iter().flatten();
     let (distance, nearest) = known
-        // `session.timeout` lacks the unit and nothing else.
+        // `session.timeout` only lacks the unit.
         .map(|known| (distance(&meant, known).min(distance(&format!("{meant}.ms"), known) + 1), *known))
         .min_by_key(|(distance, _)| *distance)?;
     (distance <= 1 + meant.len() / 5).then_some(nearest)
 }
 
-/// How many characters have to be put in, left out or replaced to make one text the other.
+/// The edit distance: how many characters must be inserted, removed or replaced to turn one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<_> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

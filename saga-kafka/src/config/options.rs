@@ -1,13 +1,14 @@
-//! Which options are the user's, and which are not.
+//! Which options the user can set, and which are fixed.
 
 use std::time::Duration;
 
 use super::{GroupProtocol, KafkaConfig, Problem, duration};
 
-/// What a URL can set besides the client's options.
-pub(super) const OWN: &[&str] = &["plaintext", "topic.replication", "topic.retention", "topic.option.", "drain.timeout.ms"];
+/// The options of a URL that are not options of the client.
+pub(super) const OWN: &[&str] =
+    &["plaintext", "topic.create", "topic.replication", "topic.retention", "topic.option.", "drain.timeout.ms"];
 
-/// Options that are not the user's to set, and why.
+/// Options that the user cannot set, with the reasons.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["bootstrap.servers", "metadata.broker.list"], "the brokers are the hosts of the URL, or `bootstrap`"),
     (&["group.id"], "the group of a service is its name"),
@@ -62,7 +63,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["enabled_events", "internal.termination.signal"], "it means how the client is embedded, which is fixed"),
 ];
 
-/// Options that are settings of their own where options of the client are listed.
+/// Client options that have a setting of their own in the table.
 const SETTINGS: &[(&str, &str)] = &[
     ("session.timeout.ms", "it is the setting `group.session_timeout`"),
     ("max.poll.interval.ms", "it is the setting `group.max_poll_interval`"),
@@ -70,16 +71,16 @@ const SETTINGS: &[(&str, &str)] = &[
     ("group.instance.id", "it is the setting `group.instance_id`"),
 ];
 
-/// Why the option `name` is refused, if it is.
+/// Why the option `name` is rejected, if it is.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
     let refused = REFUSED.iter().find(|(names, _)| names.contains(&name)).map(|(_, reason)| *reason);
     refused.or_else(|| SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, reason)| *reason))
 }
 
-/// Sets what a URL says.
+/// Sets one option of a URL.
 ///
 /// # Errors
-/// When the value does not fit. Options of the client are checked later.
+/// If the value is invalid. Options of the client are checked later.
 pub(super) fn set(config: &mut KafkaConfig, name: &str, value: String) -> Result<(), Problem> {
     let invalid = |reason: &str| Problem::Value { name: name.to_owned(), reason: reason.to_owned() };
     let millis = || {
@@ -93,6 +94,9 @@ pub(super) fn set(config: &mut KafkaConfig, name: &str, value: String) -> Result
                 "deny" => false,
                 _ => return Err(invalid("must be `allow` or `deny`")),
             }
+        }
+        "topic.create" => {
+            config.topic.create = value.parse().map_err(|_| invalid("must be `true` or `false`"))?;
         }
         "topic.replication" => {
             config.topic.replication = value.parse().map_err(|_| invalid("must be a number of brokers, or -1"))?;

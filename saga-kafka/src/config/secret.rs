@@ -1,10 +1,10 @@
-//! What may be shown of the options.
+//! Which options can be shown.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::names;
 
-/// Of the options for security, those whose values tell nobody anything that helps him in.
+/// The security options with values that do not help an attacker.
 const HARMLESS: &[&str] = &[
     "enable.ssl.certificate.verification",
     "sasl.mechanism",
@@ -16,13 +16,14 @@ const HARMLESS: &[&str] = &[
     "ssl.endpoint.identification.algorithm",
 ];
 
-/// Whether the value of the option `name` is not to be shown. That of an unknown one is not: it may be a misspelt password.
+/// Whether the value of the option `name` must not be shown. Unknown options are secret, because one may be a misspelled
+/// password.
 pub(super) fn is_secret(name: &str) -> bool {
     let guarded = ["sasl.", "ssl.", "ssl_", "https.", "enable.sasl.", "enable.ssl."];
     !names::is_known(name) || (guarded.iter().any(|prefix| name.starts_with(prefix)) && !HARMLESS.contains(&name))
 }
 
-/// Options as they may be shown.
+/// Formats options without their secret values.
 pub(super) struct Shown<'a>(pub(super) &'a BTreeMap<String, String>);
 
 impl fmt::Debug for Shown<'_> {

@@ -1,5 +1,5 @@
-//! Encryption and credentials: what does not fit together, what this build of the client cannot do, and what would be sent in
-//! the clear.
+//! Checks of encryption and credentials: options that contradict each other, features that this build of the client lacks, and
+//! data that would be sent unencrypted.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ const WITH_TLS: &str = "turn on the feature `tls` of `sagas`, which builds OpenS
 const WITH_CURL: &str = "depend on `rdkafka` too, with its feature `curl-static`, beside the feature `tls` of `sagas`";
 const WITH_KERBEROS: &str = "depend on `rdkafka` too, with its feature `gssapi`, which takes Cyrus SASL and Kerberos";
 
-/// Mechanisms of SASL, what each is called among the features of the client, and what it takes to have it.
+/// The SASL mechanisms: the name, the client feature that provides it, and how to get that feature.
 const MECHANISMS: &[(&str, &str, &str)] = &[
     ("PLAIN", "sasl_plain", WITH_TLS),
     ("SCRAM-SHA-256", "sasl_scram", WITH_TLS),
@@ -20,7 +20,7 @@ const MECHANISMS: &[(&str, &str, &str)] = &[
     ("GSSAPI", "sasl_gssapi", WITH_KERBEROS),
 ];
 
-/// What this build of the client can do, as the client says it.
+/// The features of this build of the client, as librdkafka reports them.
 pub(super) struct Features(BTreeSet<String>);
 
 impl Features {
@@ -34,14 +34,14 @@ impl Features {
     }
 }
 
-/// How a connection is secured.
+/// The security options of a connection.
 struct Security<'a> {
     config: &'a KafkaConfig,
     encrypted: bool,
     authenticated: bool,
 }
 
-/// What is wrong with the options for security.
+/// Returns what is wrong with the security options.
 pub(super) fn problems(config: &KafkaConfig, features: &Features) -> Vec<Problem> {
     let protocol = option(config, "security.protocol").unwrap_or("plaintext").to_ascii_lowercase();
     let (encrypted, authenticated) = match protocol.as_str() {
@@ -58,13 +58,13 @@ pub(super) fn problems(config: &KafkaConfig, features: &Features) -> Vec<Problem
     problems
 }
 
-/// Whether connections are encrypted, and no certificates are named that are to be trusted: then it is those of the system.
+/// Whether connections are encrypted and no trusted certificates are configured, so that the system's certificates are used.
 pub(super) fn trusts_the_system(config: &KafkaConfig) -> bool {
     let encrypted = option(config, "security.protocol").is_some_and(|protocol| protocol.to_ascii_lowercase().ends_with("ssl"));
     encrypted && !["ssl.ca.location", "ssl.ca.pem", "ssl.ca.certificate.stores"].iter().any(|name| option(config, name).is_some())
 }
 
-/// The value of an option that may have been given by its other name.
+/// The value of an option, which can be given by its alias.
 fn option<'a>(config: &'a KafkaConfig, name: &str) -> Option<&'a str> {
     let given = config.client.iter().find(|(given, _)| super::names::canonical(given) == name);
     given.map(|(_, value)| value.as_str())
@@ -117,7 +117,7 @@ impl Security<'_> {
         problems
     }
 
-    /// Where the tokens of OAUTHBEARER come from.
+    /// Checks the source of the OAUTHBEARER tokens.
     fn tokens(&self, features: &Features) -> Option<Problem> {
         let unsigned = option(self.config, "enable.sasl.oauthbearer.unsecure.jwt") == Some("true");
         match option(self.config, "sasl.oauthbearer.method") {
@@ -130,7 +130,7 @@ impl Security<'_> {
         }
     }
 
-    /// The options that begin in one of these ways. What is unknown is reported as that.
+    /// The configured options with one of these prefixes. Unknown options are omitted, because they are reported as unknown.
     fn given(&self, prefixes: &[&str]) -> impl Iterator<Item = &String> {
         let names = self.config.client.keys().filter(|name| super::names::is_known(name));
         names.filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))

@@ -1,4 +1,4 @@
-//! How a configuration is read from a file or from the environment, and written.
+//! Reading a configuration from a file or the environment, and writing it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,7 +15,7 @@ impl Serialize for KafkaConfig {
     }
 }
 
-/// A table of settings, or a text that is a URL.
+/// Reads a table of settings, or a string that is a URL.
 impl<'de> Deserialize<'de> for KafkaConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct UrlOrTable;
@@ -40,7 +40,7 @@ impl<'de> Deserialize<'de> for KafkaConfig {
     }
 }
 
-/// A list of addresses, or one text with commas.
+/// Reads a list of addresses, or one string separated by commas.
 pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct ListOrText;
 
@@ -67,7 +67,7 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     deserializer.deserialize_any(ListOrText)
 }
 
-/// Options by name. The name of an environment variable has no dots, so `sasl_password` is read as `sasl.password`.
+/// Reads options by name. Names of environment variables have no dots, so `sasl_password` is read as `sasl.password`.
 pub(super) fn options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let given = BTreeMap::<String, String>::deserialize(deserializer)?;
     let mut options = BTreeMap::new();

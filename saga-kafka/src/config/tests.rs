@@ -6,7 +6,7 @@ fn url(text: &str) -> Result<KafkaConfig, String> {
     text.parse().map_err(|error: KafkaConfigError| error.to_string())
 }
 
-/// Everything that is wrong, as text.
+/// All problems, as text.
 fn wrong(config: &KafkaConfig) -> Vec<String> {
     let problems = config.check().err().map(|error| error.problems().to_vec()).unwrap_or_default();
     problems.iter().map(ToString::to_string).collect()
@@ -26,8 +26,8 @@ fn a_url_says_what_code_says() {
             KafkaConfig::new("kafka").client("client.id", "shop one").client("linger.ms", "1"),
         ),
         (
-            "kafka://kafka?topic.replication=3&topic.retention=7d",
-            KafkaConfig::new("kafka").replication(3).retention(seconds(604_800)),
+            "kafka://kafka?topic.replication=3&topic.retention=7d&topic.create=false",
+            KafkaConfig::new("kafka").replication(3).retention(seconds(604_800)).create_topics(false),
         ),
         (
             "kafka://kafka?topic.option.min.insync.replicas=2&topic.metadata.refresh.interval.ms=60000",
@@ -76,6 +76,7 @@ fn what_is_no_url_says_why_and_repeats_nothing() {
         ("kafka://kafka?%ff=hunter2", "the Kafka URL has an option that is not UTF-8"),
         ("kafka://kafka?plaintext=yes", "`plaintext` must be `allow` or `deny`"),
         ("kafka://kafka?topic.replication=many", "`topic.replication` must be a number of brokers, or -1"),
+        ("kafka://kafka?topic.create=no", "`topic.create` must be `true` or `false`"),
         ("kafka://kafka?topic.retention=7", "`topic.retention` must be a whole number and its unit, as 250ms, 8s"),
         ("kafka://kafka?session.timeout.ms=8s", "`session.timeout.ms` must be a whole number of milliseconds"),
         ("kafka://kafka?group.protocol=new", "`group.protocol` must be `classic` or `consumer`"),

@@ -1,4 +1,4 @@
-//! `kafka://[user:password@]host:port,host:port?option=value`.
+//! Parsing of `kafka://[user:password@]host:port,host:port?option=value`.
 
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -11,13 +11,13 @@ const SCHEME: &str = "kafka://";
 impl FromStr for KafkaConfig {
     type Err = KafkaConfigError;
 
-    /// Reads a URL: `kafka://host:port,host:port?option=value&option=value`. `user:password@` before the hosts is `sasl.username`
-    /// and `sasl.password`. What has a meaning in URLs is written as `%` and two hexadecimal digits. An option is one of the
-    /// client, by librdkafka's name, or `plaintext=allow`, `topic.replication`, `topic.retention`, `topic.option.<name>`,
-    /// `drain.timeout.ms`.
+    /// Parses a URL: `kafka://host:port,host:port?option=value&option=value`. `user:password@` before the hosts sets
+    /// `sasl.username` and `sasl.password`. Characters with a meaning in URLs are percent-encoded. The options are those of the
+    /// client, by librdkafka's names, and `plaintext=allow`, `topic.create`, `topic.replication`, `topic.retention`,
+    /// `topic.option.<name>` and `drain.timeout.ms`.
     ///
     /// # Errors
-    /// When it is no such URL, or a value is not of its kind. [`KafkaConfig::check`] says what else is wrong.
+    /// If the text is not such a URL, or a value has the wrong type. [`KafkaConfig::check`] finds all other problems.
     fn from_str(url: &str) -> Result<Self, KafkaConfigError> {
         let wrong = |what: &str| KafkaConfigError::from(Problem::Url(what.to_owned()));
         let rest = match url.split_at_checked(SCHEME.len()) {
@@ -38,7 +38,7 @@ impl FromStr for KafkaConfig {
         }
 
         let mut config = Self::new(hosts);
-        // An unescaped `?` in a password makes its beginning look like a host, which must not be shown.
+        // After an unescaped `?` in a password, the part before it is taken for a host, and an error message must not contain it.
         let cut = credentials.is_none() && query.is_some_and(|query| query.contains('@'));
         if cut && config.bootstrap.iter().any(|address| Address::parse(address).is_err()) {
             return Err(wrong("has something other than hosts and ports before the `?`; write %3F for one in a password"));
@@ -68,13 +68,13 @@ fn invalid(name: &str, reason: &str) -> Problem {
     Problem::Value { name: name.to_owned(), reason: reason.to_owned() }
 }
 
-/// The options that stand before `@`.
+/// The options before the `@`.
 fn of_credentials(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let (user, password) = text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
     [("sasl.username", Some(user))].into_iter().chain(password.map(|password| ("sasl.password", Some(password))))
 }
 
-/// The options that stand behind `?`.
+/// The options after the `?`.
 fn of_query(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let options = text.split('&').filter(|option| !option.is_empty());
     options.map(|option| option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value))))

@@ -1,7 +1,7 @@
-//! Committing: one request at a time, the highest offset of each partition, and an end to every wait.
+//! Commits of offsets: one request at a time, the highest offset of each partition, and a time limit for every wait.
 //!
-//! The client's own synchronous commit has no working timeout. So commits are asynchronous, their reports come as events, and
-//! whoever waits is answered after [`PATIENCE`] in any case.
+//! The client's synchronous commit has no timeout that works. Commits are therefore asynchronous and their results arrive as
+//! events; a caller gets a result after [`PATIENCE`] in any case.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,34 +14,36 @@ use tokio::sync::oneshot;
 
 use crate::error;
 
-/// How long a commit is tried.
+/// How long a commit is retried.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long until a commit that failed is tried again.
+/// The wait before a failed commit is retried.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The commits of a member.
+/// The pending commits of a member.
 #[derive(Default)]
 pub(super) struct Commits {
     waiters: Vec<Waiter>,
-    /// What was sent and not reported, and when.
+    /// The request in flight, and when it was sent.
     sent: Option<(BTreeMap<TopicPartition, i64>, Instant)>,
-    /// Nothing is sent before.
+    /// No request is sent before this time.
     not_before: Option<Instant>,
-    /// The highest offset that is known to be stored, of the partitions that are held.
+    /// The highest offset that is known to be stored, for each partition of this member.
     stored: HashMap<TopicPartition, i64>,
+    /// Offsets of requests in flight that belong to the previous topic of a recreated one. Their report is ignored.
+    outdated: HashMap<TopicPartition, i64>,
     last_error: Option<Code>,
 }
 
 struct Waiter {
-    /// What is not stored yet.
+    /// The offsets that are not stored yet.
     offsets: Vec<(TopicPartition, i64)>,
     deadline: Instant,
     done: oneshot::Sender<Result<(), TransportError>>,
 }
 
 impl Commits {
-    /// Takes a commit of partitions that are held.
+    /// Adds a commit for partitions of this member.
     pub(super) fn wanted(
         &mut self,
         mut offsets: Vec<(TopicPartition, i64)>,
@@ -60,7 +62,7 @@ impl Commits {
         self.stored.get(partition).is_none_or(|stored| *stored < offset)
     }
 
-    /// What is to be sent now, if anything is. It has to be sent.
+    /// Returns the next request, if one can be sent now. The caller must send it.
     pub(super) fn next(&mut self, now: Instant) -> Option<BTreeMap<TopicPartition, i64>> {
         if self.sent.is_some() || self.not_before.is_some_and(|not_before| now < not_before) {
             return None;
@@ -78,11 +80,15 @@ impl Commits {
         Some(highest)
     }
 
-    /// What the client reports: an error of all, or one of each partition. A report of what was given up counts as well, as far as
-    /// it went.
+    /// Handles a report of the client: one error for the whole request, or one for each partition. A report of a request that was
+    /// given up still counts for the offsets that it stored.
     pub(super) fn reported(&mut self, result: Result<(), Code>, offsets: Vec<(TopicPartition, i64, Option<Code>)>, now: Instant) {
         let mut failed = result.err();
         for (partition, offset, code) in &offsets {
+            if self.outdated.get(partition) == Some(offset) {
+                self.outdated.remove(partition);
+                continue;
+            }
             match code.or(result.err()) {
                 None if *offset >= 0 => {
                     let stored = self.stored.entry(partition.clone()).or_insert(*offset);
@@ -104,7 +110,8 @@ impl Commits {
         }
     }
 
-    /// A commit was not stored: it is tried again, unless somebody has to change something first.
+    /// Handles a failed request. It is retried, unless the error lasts until something is changed; the callers then get the
+    /// error.
     pub(super) fn failed(&mut self, code: Code, now: Instant) {
         self.sent = None;
         self.last_error = Some(code);
@@ -116,21 +123,26 @@ impl Commits {
         }
     }
 
-    /// These partitions are not held any more: their commits are passed over.
+    /// Removes partitions that this member no longer has. Commits no longer wait for them.
     pub(super) fn gone(&mut self, partitions: &[TopicPartition]) {
         for waiter in &mut self.waiters {
             waiter.offsets.retain(|(partition, _)| !partitions.contains(partition));
         }
         self.stored.retain(|partition, _| !partitions.contains(partition));
+        self.outdated.retain(|partition, _| !partitions.contains(partition));
         self.settle();
     }
 
-    /// These partitions are of topics that were made anew: what is stored of them, or on its way, was of the ones before.
+    /// Forgets the stored offsets of these partitions, because their topics were recreated and the offsets belong to the previous
+    /// ones.
     pub(super) fn made_anew(&mut self, partitions: &[TopicPartition]) {
         self.stored.retain(|partition, _| !partitions.contains(partition));
+        let sent = self.sent.iter().flat_map(|(sent, _)| sent);
+        let recreated = sent.filter(|(partition, _)| partitions.contains(partition));
+        self.outdated.extend(recreated.map(|(partition, offset)| (partition.clone(), *offset)));
     }
 
-    /// Whether commits of these partitions are on their way.
+    /// Whether commits of these partitions are pending.
     pub(super) fn concern(&self, partitions: &[TopicPartition]) -> bool {
         self.waiters.iter().flat_map(|waiter| &waiter.offsets).any(|(partition, _)| partitions.contains(partition))
     }
@@ -139,7 +151,7 @@ impl Commits {
         self.waiters.is_empty()
     }
 
-    /// Answers those who have waited too long.
+    /// Fails the commits that have reached their time limit.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.sent.as_ref().is_some_and(|(_, since)| now.duration_since(*since) > PATIENCE) {
             self.sent = None;
@@ -154,7 +166,7 @@ impl Commits {
         }
     }
 
-    /// Answers those whose offsets are stored.
+    /// Completes the commits that have all their offsets stored.
     fn settle(&mut self) {
         let stored = &self.stored;
         for waiter in &mut self.waiters {
@@ -209,6 +221,21 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_an_offset_before_the_recreation_is_ignored() {
+        let mut commits = Commits::default();
+        want(&mut commits, &[(0, 20), (1, 20)]);
+        let sent = commits.next(now()).expect("it is sent");
+        commits.made_anew(&[partition(0)]);
+        stored(&mut commits, sent);
+        let mut answer = want(&mut commits, &[(0, 3)]);
+        assert_eq!(ended(&mut answer), None, "20 was an offset of the previous topic");
+        while let Some(sent) = commits.next(now()) {
+            stored(&mut commits, sent);
+        }
+        assert_eq!(ended(&mut answer), Some(true));
+    }
+
+    #[test]
     fn commits_that_wait_are_sent_together_with_the_highest_offset_of_each_partition() {
         let mut commits = Commits::default();
         let mut first = want(&mut commits, &[(0, 5)]);
@@ -240,7 +267,7 @@ mod tests {
         let mut answer = want(&mut commits, &[(0, 8)]);
         commits.gone(&[partition(0)]);
         assert_eq!(ended(&mut answer), Some(true));
-        // Held again, it may be committed below what was stored before.
+        // When the partition is assigned again, an offset below the stored one can be committed.
         want(&mut commits, &[(0, 2)]);
         assert_eq!(commits.next(now()), Some(BTreeMap::from([(partition(0), 2)])));
     }

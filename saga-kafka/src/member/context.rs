@@ -1,4 +1,4 @@
-//! What the client calls back with, while it is polled. Everything is noted here and done after the call.
+//! The client's callbacks, which run while it is polled. They only record events, which are handled after the poll.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -14,17 +14,17 @@ use rdkafka::{
 };
 use saga_core::message::TopicPartition;
 
-use crate::{error, observer::log, statistics::Board};
+use crate::{error, group_topic::GroupTopic, observer::log, statistics::StatsRegistry};
 
 pub(super) struct Context {
-    group: String,
-    board: Arc<Board>,
+    member: GroupTopic,
+    board: Arc<StatsRegistry>,
     events: Mutex<Vec<Event>>,
-    /// Calls back so far: when it stands still, the queue of the client is empty.
+    /// The number of callbacks so far. If a poll does not change it, the client's queue is empty.
     calls: AtomicU64,
-    /// Partitions are given up without asking anybody.
+    /// Revoked partitions are given up at once, without waiting for the runtime.
     closing: AtomicBool,
-    /// What the client said of its last error.
+    /// The client's description of its last error.
     reason: Mutex<String>,
 }
 
@@ -35,9 +35,9 @@ pub(super) enum Event {
 }
 
 impl Context {
-    pub(super) fn new(group: &str, board: Arc<Board>) -> Self {
+    pub(super) fn new(member: GroupTopic, board: Arc<StatsRegistry>) -> Self {
         Self {
-            group: group.to_owned(),
+            member,
             board,
             events: Mutex::default(),
             calls: AtomicU64::new(0),
@@ -62,7 +62,7 @@ impl Context {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// What the client said of the error that it gave last.
+    /// Takes the client's description of its last error.
     pub(super) fn reason(&self) -> String {
         std::mem::take(&mut *self.reason.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -85,25 +85,24 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         self.called();
-        self.board.note(Some(&self.group), &statistics);
+        self.board.note(Some(&self.member), &statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.called();
-        tracing::debug!(target: "librdkafka", group = self.group, %error, reason);
+        tracing::debug!(target: "librdkafka", group = self.member.group, %error, reason);
         reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl ConsumerContext for Context {
-    /// Notes the change and does nothing: the client waits for an `assign` or `unassign` that comes later, and goes on sending
-    /// heartbeats.
+    /// Only records the change. The client waits for a later `assign` or `unassign`, and continues to send heartbeats.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Relaxed) {
             self.called();
             let given_up = consumer.assignment().and_then(|assignment| consumer.incremental_unassign(&assignment));
             if let Err(error) = given_up {
-                tracing::debug!(target: "librdkafka", group = self.group, %error, "giving up the partitions");
+                tracing::debug!(target: "librdkafka", group = self.member.group, %error, "giving up the partitions");
             }
             return;
         }

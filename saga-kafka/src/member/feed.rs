@@ -1,11 +1,11 @@
-//! What lies between the poll thread and the runtime: news and records one way, orders the other.
+//! The connection between the poll thread and the runtime: news and records in one direction, commands in the other.
 //!
-//! Every assignment of a partition has a *generation* and every start in it a *run*. Orders and records that are late carry an old
-//! one, and count for nothing.
+//! Each assignment of a partition has a *generation*, and each start within it a *run*. Late commands and records carry an old
+//! generation or run, and are ignored.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use saga_core::{
@@ -15,23 +15,23 @@ use saga_core::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    bell::Bell,
-    orders::{Commit, Orders, Released, Start},
+    commands::{Commands, Commit, Released, Start},
+    waker::Waker,
 };
 
-/// What is kept of a partition before its fetching is paused, in records and bytes. It goes on at half of that.
+/// How many records and bytes of a partition are buffered before it is paused. It resumes at half of these limits.
 const RECORDS: usize = 4_000;
 const BYTES: usize = 2 << 20;
 
-/// How many records one delivery has at most.
+/// The largest number of records in one delivery.
 const DELIVERY: usize = 500;
 
-/// Shared by a member's thread and its subscription.
+/// Shared by the thread of a member and its subscription.
 pub(crate) struct Feed {
-    pub(super) bell: Bell,
+    pub(super) bell: Waker,
     state: Mutex<State>,
-    /// Something is there for the reader.
-    ready: Notify,
+    /// Notified when this feed, or another one of the same reader, has something for the reader.
+    ready: Arc<Notify>,
     left: watch::Sender<bool>,
 }
 
@@ -40,14 +40,14 @@ struct State {
     news: VecDeque<News>,
     problem: Option<TransportError>,
     partitions: HashMap<TopicPartition, Partition>,
-    /// Partitions with records, in the order in which it is their turn. May name one that has none any more.
+    /// Partitions with records, in the order of their turns. Can contain partitions that have no records any more.
     turns: VecDeque<TopicPartition>,
     generations: u64,
-    orders: Orders,
+    orders: Commands,
     closed: bool,
 }
 
-/// What is told before any record.
+/// What is delivered before any records.
 enum News {
     Assigned(Vec<(TopicPartition, u64)>),
     Revoked(Vec<TopicPartition>),
@@ -55,24 +55,24 @@ enum News {
     Gap { partition: TopicPartition, run: u64, wanted: i64, oldest: i64, end: i64 },
 }
 
-/// A partition that is this member's.
+/// A partition that is assigned to this member.
 struct Partition {
     generation: u64,
     run: u64,
     records: VecDeque<Received>,
     bytes: usize,
-    /// Behind `records` all before this offset are passed, which the reader does not know yet.
+    /// All offsets after `records` and before this one are passed, and the reader does not know it yet.
     passed: Option<i64>,
-    /// The reader knows that it is assigned.
+    /// The reader knows that the partition is assigned.
     told: bool,
     revoked: bool,
-    /// The reader does not want its records now.
+    /// The reader has paused the partition.
     paused: bool,
-    /// Its fetching is paused.
+    /// The buffer is full, so fetching is paused.
     full: bool,
 }
 
-/// Records of one partition, in order, of a run.
+/// Records of one partition and run, in order.
 pub(super) struct Batch {
     pub(super) partition: TopicPartition,
     pub(super) run: u64,
@@ -80,15 +80,15 @@ pub(super) struct Batch {
 }
 
 impl Feed {
-    pub(super) fn new() -> Self {
-        Self { bell: Bell::default(), state: Mutex::default(), ready: Notify::new(), left: watch::Sender::new(false) }
+    pub(super) fn new(ready: Arc<Notify>) -> Self {
+        Self { bell: Waker::default(), state: Mutex::default(), ready, left: watch::Sender::new(false) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the reading: what waits is dropped, and the thread leaves the group.
+    /// Drops what is buffered, and makes the thread leave the group.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -106,25 +106,25 @@ impl Feed {
 
     /// Waits until the thread has left the group.
     pub(crate) async fn left(&self) {
-        // It only fails when the sender is gone, and that is here.
+        // Fails only if the sender is dropped, and `self` owns the sender.
         let _ = self.left.subscribe().wait_for(|left| *left).await;
     }
 }
 
-/// The thread's side.
+/// The side of the thread.
 impl Feed {
     pub(super) fn has_left(&self) {
         self.close();
         self.left.send_replace(true);
     }
 
-    pub(super) fn orders(&self) -> Orders {
+    pub(super) fn commands(&self) -> Commands {
         let mut state = self.state();
         let close = state.orders.close;
-        std::mem::replace(&mut state.orders, Orders { close, ..Orders::default() })
+        std::mem::replace(&mut state.orders, Commands { close, ..Commands::default() })
     }
 
-    /// Notes partitions as this member's, and says under which generation each is.
+    /// Records that partitions are assigned to this member, and returns the generation of each.
     pub(super) fn assigned(&self, partitions: &[TopicPartition]) -> Vec<u64> {
         let mut state = self.state();
         let mut news = Vec::with_capacity(partitions.len());
@@ -158,7 +158,7 @@ impl Feed {
         self.tell(state, News::Lost(partitions));
     }
 
-    /// Nothing is this member's any more, whatever the reader knows of it.
+    /// Reports all partitions as lost, even those that the reader does not know yet.
     pub(super) fn lost_all(&self) {
         let mut state = self.state();
         let all: Vec<_> = state.partitions.drain().map(|(partition, _)| partition).collect();
@@ -167,7 +167,7 @@ impl Feed {
         }
     }
 
-    /// These partitions were given up, after the reader was told or without.
+    /// Removes partitions that were given up; the reader knows it already or does not need to.
     pub(super) fn gone<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) {
         let mut state = self.state();
         for partition in partitions {
@@ -180,7 +180,7 @@ impl Feed {
         self.tell(state, News::Gap { partition, run, wanted, oldest, end });
     }
 
-    /// Something keeps the log from being read; told once, unless something worse comes before.
+    /// Records a problem with reading the log. It is delivered once, unless a later problem replaces it before.
     pub(super) fn problem(&self, problem: TransportError) {
         self.state().problem = Some(problem);
         self.ready.notify_one();
@@ -194,7 +194,7 @@ impl Feed {
         self.ready.notify_one();
     }
 
-    /// Takes records in, and says which partitions have enough now.
+    /// Buffers records, and returns the partitions with full buffers.
     pub(super) fn take_in(&self, batches: impl IntoIterator<Item = Batch>) -> Vec<TopicPartition> {
         let mut full = Vec::new();
         let mut state = self.state();
@@ -204,13 +204,13 @@ impl Feed {
             if known.run != batch.run || known.revoked {
                 continue;
             }
-            // Whatever was wrong is over.
+            // Records arrive, so the problem is over.
             *problem = None;
             if !known.waits() && !known.paused {
                 turns.push_back(batch.partition.clone());
             }
             known.bytes += batch.records.iter().map(|received| received.record.size()).sum::<usize>();
-            // What is beyond it says the same.
+            // These records are beyond the passed offset, so it need not be delivered.
             known.passed = None;
             known.records.extend(batch.records);
             if !known.full && (known.records.len() >= RECORDS || known.bytes >= BYTES) {
@@ -223,7 +223,7 @@ impl Feed {
         full
     }
 
-    /// The client has passed offsets that have no record: what follows what was taken in is at `next` at the earliest.
+    /// Records that the client has passed offsets without a record: the next record of the partition is at `next` or later.
     pub(super) fn passed(&self, partition: &TopicPartition, run: u64, next: i64) {
         let mut state = self.state();
         let State { partitions, turns, .. } = &mut *state;
@@ -236,26 +236,16 @@ impl Feed {
         self.ready.notify_one();
     }
 
-    pub(super) fn answer(&self, answer: super::orders::Answer) {
+    pub(super) fn answer(&self, answer: super::commands::Answer) {
         self.state().orders.answers.push(answer);
         self.bell.ring();
     }
 }
 
-/// The reader's side.
+/// The side of the reader.
 impl Feed {
-    /// Waits for what comes next. Whoever stops waiting has taken nothing.
-    pub(super) async fn next(&self) -> Result<Delivery, TransportError> {
-        loop {
-            let ready = self.ready.notified();
-            if let Some(next) = self.take() {
-                return next;
-            }
-            ready.await;
-        }
-    }
-
-    fn take(&self) -> Option<Result<Delivery, TransportError>> {
+    /// Takes what comes next, if there is anything.
+    pub(super) fn take(&self) -> Option<Result<Delivery, TransportError>> {
         let mut state = self.state();
         if state.closed {
             return Some(Err(TransportError::Closed));
@@ -314,7 +304,7 @@ impl Feed {
         self.ready.notify_one();
     }
 
-    /// Asks for a commit of those that are the reader's, unless it is closed.
+    /// Commands a commit of those partitions that the reader has, unless the feed is closed.
     pub(super) fn commit(
         &self,
         offsets: Vec<(TopicPartition, i64)>,
@@ -353,7 +343,7 @@ impl Feed {
 }
 
 impl State {
-    /// What the reader is told, and what follows from that he knows it.
+    /// Converts news to a delivery, and marks assigned partitions as known to the reader. Outdated gaps are dropped.
     fn deliver(&mut self, news: News) -> Option<Delivery> {
         Some(match news {
             News::Assigned(assigned) => {
@@ -373,7 +363,7 @@ impl State {
         })
     }
 
-    /// Records of the partition whose turn it is.
+    /// Takes records of the next partition in turn.
     fn records(&mut self) -> Option<Delivery> {
         while let Some(partition) = self.turns.pop_front() {
             let Some(known) = self.partitions.get_mut(&partition).filter(|known| !known.paused) else { continue };
@@ -418,7 +408,7 @@ impl Partition {
         !self.records.is_empty() || self.passed.is_some()
     }
 
-    /// Without what was under way. Its fetching is made anew, and not paused then.
+    /// Drops everything buffered. The partition is then fetched again, and is not paused.
     fn clear(&mut self) {
         self.records.clear();
         (self.bytes, self.passed) = (0, None);

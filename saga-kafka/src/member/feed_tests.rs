@@ -1,9 +1,8 @@
-//! Tests of what lies between the poll thread and the runtime.
+//! Tests of the connection between the poll thread and the runtime.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use saga_core::{
     message::{Received, Record, TopicPartition},
     time::LogTime,
@@ -30,10 +29,10 @@ fn batch(run: u64, offsets: std::ops::Range<i64>, size: usize) -> Batch {
 }
 
 fn next(feed: &Feed) -> Option<Result<Delivery, TransportError>> {
-    feed.next().now_or_never()
+    feed.take()
 }
 
-/// The number of records that are delivered next.
+/// The number of records in the next delivery.
 fn delivered(feed: &Feed) -> usize {
     match next(feed) {
         Some(Ok(Delivery::Records { records, .. })) => records.len(),
@@ -42,13 +41,13 @@ fn delivered(feed: &Feed) -> usize {
     }
 }
 
-/// With a partition that is assigned and started, in its first run.
+/// A feed with a partition that is assigned and started, in its first run.
 fn reading() -> Feed {
-    let feed = Feed::new();
+    let feed = Feed::new(Arc::default());
     feed.assigned(&[partition()]);
     assert!(matches!(next(&feed), Some(Ok(Delivery::Assigned(_)))));
     feed.start(&[(partition(), Some(0))]);
-    assert_eq!(feed.orders().start.len(), 1);
+    assert_eq!(feed.commands().start.len(), 1);
     feed
 }
 
@@ -60,7 +59,7 @@ fn a_partition_is_full_at_so_many_records_or_bytes_and_has_room_at_half() {
         assert_eq!(feed.take_in([batch(1, records - 1..records, size)]), [partition()]);
         assert_eq!(feed.take_in([batch(1, records..records + 1, size)]), [], "that is said once");
         let mut left = usize::try_from(records).expect("a count") + 1;
-        while feed.orders().room.is_empty() {
+        while feed.commands().room.is_empty() {
             assert!(left > 0, "it has room in the end");
             left -= delivered(&feed);
         }
@@ -101,11 +100,11 @@ fn a_revoked_partition_gives_nothing_and_can_be_committed_until_it_is_gone() {
     assert_eq!(delivered(&feed), 0);
     feed.commit(vec![(partition(), 5)], oneshot::channel().0);
     feed.release(&[partition()]);
-    let orders = feed.orders();
+    let orders = feed.commands();
     assert_eq!((orders.commits[0].offsets.len(), orders.released.len()), (1, 1));
     feed.gone(&[partition()]);
     feed.commit(vec![(partition(), 5)], oneshot::channel().0);
-    assert_eq!(feed.orders().commits[0].offsets, [], "it is passed over");
+    assert_eq!(feed.commands().commits[0].offsets, [], "it is passed over");
 }
 
 #[test]
@@ -113,15 +112,15 @@ fn orders_for_an_assignment_that_was_lost_do_not_concern_the_next_one() {
     let feed = reading();
     feed.lost(vec![partition()]);
     feed.assigned(&[partition()]);
-    // The reader has heard of neither.
+    // The reader knows of neither assignment.
     feed.start(&[(partition(), Some(7))]);
     feed.commit(vec![(partition(), 7)], oneshot::channel().0);
-    let orders = feed.orders();
+    let orders = feed.commands();
     assert!(orders.start.is_empty() && orders.commits[0].offsets.is_empty());
     assert!(matches!(next(&feed), Some(Ok(Delivery::Lost(_)))));
     assert!(matches!(next(&feed), Some(Ok(Delivery::Assigned(_)))));
     feed.start(&[(partition(), Some(7))]);
-    assert_eq!(feed.orders().start[&partition()].generation, 2);
+    assert_eq!(feed.commands().start[&partition()].generation, 2);
 }
 
 #[test]
@@ -147,10 +146,10 @@ fn a_closed_feed_ends_everything() {
     let (done, mut answer) = oneshot::channel();
     feed.commit(vec![(partition(), 1)], done);
     assert!(matches!(answer.try_recv(), Ok(Err(TransportError::Closed))));
-    assert!(feed.orders().close && feed.orders().close, "the thread hears of it however often it asks");
+    assert!(feed.commands().close && feed.commands().close, "the thread hears of it however often it asks");
 }
 
-/// Where it is said that all before is passed.
+/// The offset up to which all is reported as passed.
 fn passed(feed: &Feed) -> Option<i64> {
     match next(feed) {
         Some(Ok(Delivery::Passed { next, .. })) => Some(next),
@@ -165,14 +164,14 @@ fn what_is_passed_is_told_behind_the_records_before_it() {
     feed.take_in([batch(1, 0..3, 1)]);
     feed.passed(&partition(), 1, 5);
     assert_eq!((delivered(&feed), passed(&feed), passed(&feed)), (3, Some(5), None));
-    // The latest counts, and a record beyond it says the same.
+    // The last offset counts; a record beyond it makes it obsolete.
     feed.passed(&partition(), 1, 6);
     feed.passed(&partition(), 1, 7);
     assert_eq!((passed(&feed), passed(&feed)), (Some(7), None));
     feed.passed(&partition(), 1, 8);
     feed.take_in([batch(1, 9..10, 1)]);
     assert_eq!((delivered(&feed), passed(&feed)), (1, None));
-    // As records, it waits while the reader wants none, and is nothing after a start.
+    // Like records, it waits while the reader has paused the partition, and a start drops it.
     feed.pause(&[partition()]);
     feed.passed(&partition(), 1, 12);
     assert_eq!(passed(&feed), None);

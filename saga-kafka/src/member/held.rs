@@ -1,40 +1,41 @@
-//! The partitions that are this member's, and how far each is.
+//! The partitions of this member and their progress.
 
 use std::time::Instant;
 
 use saga_core::message::TopicPartition;
 
-use super::orders::Asked;
+use super::commands::Asked;
 
-/// A partition that the group has given to this member.
+/// A partition that the group has assigned to this member.
 pub(super) struct Held {
     pub(super) partition: TopicPartition,
     pub(super) generation: u64,
     pub(super) run: u64,
     pub(super) stage: Stage,
-    /// The next offset to be taken; `None`: the oldest there is.
+    /// The offset of the next record; `None` is the oldest record.
     pub(super) next: Option<i64>,
-    /// The client fetches it, unless it is paused.
+    /// The client fetches the partition, unless it is paused.
     pub(super) assigned: bool,
-    /// Its fetching is paused, because enough of it waits.
+    /// Fetching is paused, because the buffer is full.
     pub(super) paused: bool,
-    /// When it was started or something of it was taken.
+    /// When the partition was started or last made progress.
     pub(super) moved: Instant,
-    /// Where the client stood before the last start, if it may still say so: until it says something else, that is not to be believed.
+    /// The client's position before the last start. The client can still report this position after the start, so the position is
+    /// ignored until it differs.
     pub(super) before: Option<i64>,
-    /// The end of the partition when it was started again because nothing came.
+    /// The end of the partition when it was last restarted because no records came.
     pub(super) nudged_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Waits for the runtime to say from where.
+    /// Waits for the runtime to start it.
     Idle,
-    /// Is looked up: from where the group has committed. Again at this time, when there is no answer by then.
+    /// The committed offset of the group is requested. The request is repeated at this time if there is no answer.
     Locating(Instant),
-    /// Is read.
+    /// Is fetched.
     Reading,
-    /// Is wanted by another member.
+    /// Is revoked, and being drained.
     Leaving,
 }
 
@@ -58,18 +59,19 @@ impl Held {
         Asked { partition: self.partition.clone(), generation: self.generation, run: self.run }
     }
 
-    /// Whether records are missing between where it is and what there is.
+    /// Whether records are missing between the position and the records that exist.
     pub(super) fn has_gap(&self, oldest: i64, end: i64) -> bool {
         self.next.is_some_and(|next| next < oldest || next > end)
     }
 
-    /// Whether it should have given records and did not. After a start that changed nothing only a later end counts.
+    /// Whether the partition has records and none were fetched. After a restart that did not help, it counts again only when the
+    /// end has moved.
     pub(super) fn stands_still(&self, oldest: i64, end: i64) -> bool {
         self.stage == Stage::Reading && !self.paused && self.next.unwrap_or(oldest) < end && self.nudged_at != Some(end)
     }
 
-    /// Where it stands now, if the client has passed offsets that have no record, and stands at `position`. What the client hands
-    /// out and what it passes come in one order, so no record lies between.
+    /// Returns the new position if the client has passed offsets without a record and is at `position` now. The client hands out
+    /// records and passes offsets in one order, so no record is skipped.
     pub(super) fn passes(&mut self, position: Option<i64>) -> Option<i64> {
         if self.before.is_some_and(|before| position == Some(before)) {
             return None;
@@ -88,11 +90,11 @@ impl Held {
     }
 }
 
-/// All of them. There are tens, so that looking through them is as good as anything.
+/// All partitions of this member. There are tens of them, so a linear search is fast enough.
 #[derive(Default)]
 pub(super) struct AllHeld {
     all: Vec<Held>,
-    /// Where the last one was found: records come in runs.
+    /// The index of the last match: consecutive records are mostly of the same partition.
     last: usize,
 }
 
@@ -121,7 +123,7 @@ impl AllHeld {
         self.all.push(held);
     }
 
-    /// Takes these out.
+    /// Removes these partitions, and returns them.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) -> Vec<Held> {
         self.all.extract_if(.., |held| partitions.contains(&held.partition)).collect()
     }
@@ -146,7 +148,7 @@ mod tests {
             (Some(4), 5, 10, true),
             (Some(11), 0, 10, true),
             (Some(1), 0, 0, true),
-            // Nothing was wanted yet that could be missing.
+            // Nothing was requested yet that could be missing.
             (None, 5, 10, false),
         ] {
             assert_eq!(held(next).has_gap(oldest, end), gap, "{next:?} of {oldest}..{end}");
@@ -161,12 +163,12 @@ mod tests {
         assert_eq!((held.passes(Some(7)), held.next), (Some(7), Some(7)));
         assert_eq!(held.passes(Some(7)), None, "once");
         assert_eq!(held.passes(Some(6)), None, "never back");
-        // It is started again, further back, and the client has not heard of it yet.
+        // Restarted at an earlier offset; the client has not processed the restart yet.
         (held.next, held.before) = (Some(2), Some(7));
         assert_eq!(held.passes(Some(7)), None, "of before");
         assert_eq!(held.passes(None), None, "it has heard of it");
         assert_eq!((held.passes(Some(7)), held.next), (Some(7), Some(7)), "it came there again");
-        // From the oldest record, whichever that is.
+        // From the oldest record, whatever its offset.
         let mut held = Held { before: Some(3), ..super::tests::held(None) };
         assert_eq!((held.passes(Some(3)), held.passes(Some(4))), (None, Some(4)));
     }

@@ -1,4 +1,4 @@
-//! How far a group is.
+//! The lag of a group, and the offsets of topics.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,9 @@ use crate::{
     observer::{self, Client},
 };
 
-/// The lag of `group` on all partitions of topics, whose numbers of partitions are given: two requests, or three for a group
-/// that has not committed everywhere. `last` are the ends of partitions, with what open transactions hold back.
+/// Returns the lag of `group` on all partitions of `topics`, given with their numbers of partitions. It takes two requests, or
+/// three if the group has not committed in every partition. `last` are the ends of the partitions including records of open
+/// transactions.
 pub(crate) fn lag(
     client: &Client,
     group: &str,
@@ -50,14 +51,14 @@ pub(crate) fn lag(
     let of = |partition: TopicPartition| {
         let end = known(&ends, &partition).unwrap_or(0);
         let committed = known(&committed, &partition).or_else(|| known(&oldest, &partition)).unwrap_or(0);
-        // They were asked for before: what was published since is behind no transaction.
+        // `last` was read before `end`, so records that were published in between can make it smaller than `end`.
         let blocked = last.get(&partition).map_or(0, |last| (last - end).max(0));
         GroupLag { partition, committed, end, blocked }
     };
     Ok(partitions().map(of).collect())
 }
 
-/// The ends of all partitions of topics, as a client sees them that is not kept from what open transactions have written.
+/// Returns the ends of all partitions of `topics`. A client that reads uncommitted records includes those of open transactions.
 pub(crate) fn ends(client: &Client, topics: &BTreeMap<String, i32>) -> Result<BTreeMap<TopicPartition, i64>, TransportError> {
     let what = "asking where the partitions of topics end";
     let partitions = topics.iter().flat_map(|(topic, count)| (0..*count).map(move |number| TopicPartition::new(topic, number)));
@@ -70,7 +71,8 @@ pub(crate) fn ends(client: &Client, topics: &BTreeMap<String, i32>) -> Result<BT
     found.collect()
 }
 
-/// What the partitions of topics hold, and their first records from `at` on; without a time, their oldest.
+/// Returns the bounds of the partitions of `topics`, and the offsets of their first records from `at` on; without `at`, of their
+/// oldest records.
 pub(crate) fn offsets(
     client: &Client,
     topics: &BTreeMap<String, i32>,
@@ -106,7 +108,7 @@ pub(crate) fn offsets(
 fn list(partitions: impl Iterator<Item = TopicPartition>, offset: Offset) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for TopicPartition { topic, partition } in partitions {
-        // It only fails for offsets that cannot be written as a number.
+        // Fails only for offsets that cannot be represented as a number.
         let _ = list.add_partition_offset(&topic, partition, offset);
     }
     list

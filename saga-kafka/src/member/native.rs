@@ -1,14 +1,14 @@
-//! The calls of librdkafka that rdkafka does not have: an asynchronous commit that is reported, a header whose name is any bytes, the
-//! generation of a member, where a client stands without a question to itself, and the identities of topics.
+//! The functions of librdkafka that rdkafka does not offer: an asynchronous commit with a report, headers with arbitrary bytes as
+//! names, the generation of a member, the position of a client without a request, and the ids of topics.
 //!
-//! rdkafka 0.39 takes its events from the client's queue, and of an asynchronous commit the client puts nothing there: the callback
-//! that rdkafka has for it is called for automatic commits only. The client can be told to put it there. A header whose name is not UTF-8
-//! makes rdkafka panic. This module is the only one
-//! of the project in which `unsafe` may stand.
+//! rdkafka 0.39 takes its events from the client's queue, but for an asynchronous commit the client puts no event there:
+//! rdkafka's commit callback is called for automatic commits only. With `rd_kafka_commit_queue`, the client does put the event
+//! there. A header name that is not UTF-8 makes rdkafka panic. This is the only module of the project that contains `unsafe`
+//! code.
 
 #![expect(
     unsafe_code,
-    reason = "rdkafka has no safe way to learn of a commit without waiting for it, to read every header, or to ask for topics' identities"
+    reason = "rdkafka has no safe function that reports an asynchronous commit, reads every header, or requests topic ids"
 )]
 
 use std::{
@@ -37,23 +37,23 @@ use rdkafka::{
 
 use super::context::Context;
 
-/// Commits offsets. What became of it is reported to [`Context::commit_callback`](rdkafka::consumer::ConsumerContext), while the
-/// client is polled, with every offset and, where there is one, its error.
+/// Commits offsets. The result is reported to [`Context::commit_callback`](rdkafka::consumer::ConsumerContext) while the client
+/// is polled, with all offsets and, if there are any, their errors.
 ///
 /// # Errors
-/// When the request cannot be made. Nothing is reported then.
+/// If the request cannot be made. Nothing is reported then.
 pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionList) -> Result<(), Code> {
     let native = client.client().native_ptr();
-    // SAFETY: `native` is a client that lives as long as `client` is borrowed, and was made with a group.
+    // SAFETY: `native` is a client that lives as long as the borrow of `client`, and was created with a group.
     let queue = unsafe { rd_kafka_queue_get_consumer(native) };
     if queue.is_null() {
         return Err(Code::UnknownGroup);
     }
-    // SAFETY: `native` and `queue` are alive, and so is `offsets`, of which the client makes a copy. There is no callback: the answer
-    // becomes an event of the queue, which is the one that `BaseConsumer` polls, and which has events of commits enabled.
+    // SAFETY: `native` and `queue` are alive, and so is `offsets`, which the client copies. There is no callback: the result
+    // becomes an event of the queue that `BaseConsumer` polls, and this queue has commit events enabled.
     let code = unsafe { rd_kafka_commit_queue(native, offsets.ptr(), queue, None, ptr::null_mut()) };
-    // SAFETY: `queue` is a reference that was counted for us above and is not used after this. What waits for the answer has one of
-    // its own.
+    // SAFETY: `queue` is a counted reference that was acquired above and is not used after this. The pending commit has its own
+    // reference.
     unsafe { rd_kafka_queue_destroy(queue) };
     match code {
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
@@ -61,14 +61,14 @@ pub(super) fn commit(client: &BaseConsumer<Context>, offsets: &TopicPartitionLis
     }
 }
 
-/// The generation of the group, or the member's epoch in it, that this member is in; below 1 when it is in none.
+/// Returns this member's generation in the group, or its member epoch; below 1 if it has not joined.
 pub(super) fn generation(client: &BaseConsumer<Context>) -> i32 {
-    // SAFETY: the client lives as long as `client` is borrowed.
+    // SAFETY: the client lives as long as the borrow of `client`.
     let metadata = unsafe { rd_kafka_consumer_group_metadata(client.client().native_ptr()) };
     if metadata.is_null() {
         return -1;
     }
-    // SAFETY: `metadata` was made for us above, is not null, and is not used after this.
+    // SAFETY: `metadata` was created above, is not null, and is not used after this.
     unsafe {
         let generation = rd_kafka_consumer_group_metadata_generation_id(metadata);
         rd_kafka_consumer_group_metadata_destroy(metadata);
@@ -76,35 +76,38 @@ pub(super) fn generation(client: &BaseConsumer<Context>) -> i32 {
     }
 }
 
-/// Writes into `partitions` where the client stands in each: the offset after the last that it has handed out, or that it has passed
-/// because it has no record for us. Without the assignment, for which rdkafka's own call would wait, and without a request.
+/// Writes the client's position in each partition into `partitions`: the offset after the last one that it has handed out, or
+/// passed because it has no record for this reader. It makes no request, and does not read the assignment as rdkafka's own
+/// function does, which would wait.
 pub(super) fn positions(client: &BaseConsumer<Context>, partitions: &TopicPartitionList) {
-    // SAFETY: the client is alive as long as it is borrowed, and so is the list, into which it writes offsets and errors of the elements
-    // that are there.
+    // SAFETY: the client is alive while it is borrowed, and so is the list. The function writes offsets and errors of existing
+    // elements only.
     unsafe { rd_kafka_position(client.client().native_ptr(), partitions.ptr()) };
 }
 
-/// Name and value of the header at `index`; `None` when there are no more. A NUL ends the name, as everywhere in the client.
+/// Returns the name and value of the header at `index`; `None` after the last one. A NUL ends the name, as everywhere in
+/// librdkafka.
 pub(super) fn header(headers: &BorrowedHeaders, index: usize) -> Option<(&[u8], Option<&[u8]>)> {
     let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
-    // SAFETY: rdkafka makes `&BorrowedHeaders` of the client's own pointer, which is alive as long as that borrow. The other pointers are
-    // of variables that outlive the call.
+    // SAFETY: `&BorrowedHeaders` is the client's own pointer, cast by rdkafka, and is valid for this borrow. The other pointers
+    // are to variables that outlive the call.
     let code =
         unsafe { rd_kafka_header_get_all(ptr::from_ref(headers).cast(), index, &raw mut name, &raw mut value, &raw mut size) };
     if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
         return None;
     }
-    // SAFETY: the client ends every name with a NUL, and keeps it and the `size` bytes of a value that is not null as long as the headers.
+    // SAFETY: the client ends every name with a NUL, and keeps it, and the `size` bytes of a non-null value, as long as the
+    // headers.
     unsafe { Some((CStr::from_ptr(name).to_bytes(), (!value.is_null()).then(|| slice::from_raw_parts(value.cast(), size)))) }
 }
 
-/// The identity of a topic as the cluster shows it, `None` if it has none; or why it is not told.
+/// The identity of a topic as the cluster reports it, `None` if it has none; or why it is not reported.
 pub(crate) type Identity = Result<Option<String>, Code>;
 
-/// Asks for the identities of topics, and waits for the answer.
+/// Requests the identities of topics, and waits for the answer.
 ///
 /// # Errors
-/// When there is no answer in time.
+/// If there is no answer in time, or the request fails.
 pub(crate) fn identities<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topics: &[CString],
@@ -113,9 +116,10 @@ pub(crate) fn identities<C: ConsumerContext>(
     let native = client.client().native_ptr();
     let millis = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     let mut names: Vec<_> = topics.iter().map(|topic| topic.as_ptr()).collect();
-    // SAFETY: `native` is a client that lives as long as `client` is borrowed. The names are texts with a NUL at their end that outlive the
-    // calls, which copy them; the array has as many as are told. What is made here is destroyed below, once, and not used afterwards: an
-    // answer that comes later finds its queue closed. The name of the timeout's error is not asked for, as there is room for none.
+    // SAFETY: `native` is a client that lives as long as the borrow of `client`. The names are NUL-terminated and outlive the
+    // calls, which copy them; the array has the given length. Everything that is created here is destroyed once below and not
+    // used afterwards; a late answer finds its queue closed. The error string of the timeout option is not requested: its buffer
+    // has size 0.
     let event = unsafe {
         let queue = rd_kafka_queue_new(native);
         let options = rd_kafka_AdminOptions_new(native, rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
@@ -131,7 +135,7 @@ pub(crate) fn identities<C: ConsumerContext>(
     if event.is_null() {
         return Err(Code::OperationTimedOut);
     }
-    // SAFETY: the event is alive until it is destroyed here, once; what is read of it is copied.
+    // SAFETY: the event is alive until it is destroyed here, once. Everything that is read from it is copied.
     unsafe {
         let found = described(event);
         rd_kafka_event_destroy(event);
@@ -139,12 +143,12 @@ pub(crate) fn identities<C: ConsumerContext>(
     }
 }
 
-/// What the answer to [`identities`] says.
+/// Reads the answer to [`identities`].
 ///
 /// # Safety
-/// `event` has to be alive.
+/// `event` must be alive.
 unsafe fn described(event: *mut rd_kafka_event_t) -> Result<Vec<(String, Identity)>, Code> {
-    // SAFETY: the event is alive. Its result, the descriptions in it, their names, errors and identities are its own.
+    // SAFETY: the event is alive, and owns its result, with the descriptions and their names, errors and ids.
     unsafe {
         let code = rd_kafka_event_error(event);
         if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -163,12 +167,12 @@ unsafe fn described(event: *mut rd_kafka_event_t) -> Result<Vec<(String, Identit
     }
 }
 
-/// The name of a topic, and its identity.
+/// Reads the name of a topic, and its identity.
 ///
 /// # Safety
-/// `topic` has to be a description in an event that is alive.
+/// `topic` must be a description of an event that is alive.
 unsafe fn identity(topic: *const rd_kafka_TopicDescription_t) -> (String, Identity) {
-    // SAFETY: the description is alive, and so is what belongs to it; names and identities end with a NUL.
+    // SAFETY: the description is alive, and so is what it owns; names and ids are NUL-terminated.
     unsafe {
         let name = CStr::from_ptr(rd_kafka_TopicDescription_name(topic)).to_string_lossy().into_owned();
         let code = rd_kafka_error_code(rd_kafka_TopicDescription_error(topic));

@@ -1,4 +1,4 @@
-//! What the thread has to know of the log, and must not wait for.
+//! Requests to the log. The thread needs their answers, but must not wait for them.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _};
 use saga_core::transport::TransportError;
 
 use super::{
+    commands::{Answer, Asked, Why},
     context::named,
     feed::Feed,
-    orders::{Answer, Asked, Why},
 };
 use crate::{
     error::unavailable,
@@ -16,7 +16,7 @@ use crate::{
     observer::{self, Client, Observer},
 };
 
-/// Asks where the group has committed.
+/// Requests the committed offsets of the group.
 pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, asked: Vec<Asked>) {
     let answers = Arc::clone(feed);
     let group = group.to_owned();
@@ -35,7 +35,7 @@ pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, aske
     }
 }
 
-/// Asks for the oldest offsets and the ends.
+/// Requests the oldest offsets and the ends of partitions.
 pub(super) fn bounds(observer: &Observer, feed: &Arc<Feed>, asked: Vec<Asked>, why: Why) {
     let answers = Arc::clone(feed);
     let question = move |client: &Client| {
@@ -57,7 +57,7 @@ pub(super) fn bounds(observer: &Observer, feed: &Arc<Feed>, asked: Vec<Asked>, w
     }
 }
 
-/// The thread waits for an answer, whatever it is.
+/// The thread expects an answer in every case.
 fn panicked<T>(text: String) -> Result<T, TransportError> {
     tracing::error!(panic = text, "a question of a member panicked");
     Err(TransportError::Unavailable(format!("a question to the log panicked: {text}")))
@@ -70,7 +70,7 @@ fn look_up(client: &Client, group: &str, asked: &[Asked]) -> Result<Vec<Option<i
     in_order(asked, &found).map_err(|code| crate::error::unavailable_by(&what(), code, ""))
 }
 
-/// An offset of each partition by what it is: the oldest, or the end.
+/// The oldest offset, or the end, of each partition.
 fn offsets(client: &Client, asked: &[Asked], which: Offset) -> Result<Vec<Option<i64>>, TransportError> {
     let what = "asking for the ends of partitions";
     let found = client.offsets_for_times(list(asked, which), observer::PATIENCE).map_err(|error| unavailable(what, &error))?;
@@ -80,13 +80,13 @@ fn offsets(client: &Client, asked: &[Asked], which: Offset) -> Result<Vec<Option
 fn list(asked: &[Asked], offset: Offset) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(asked.len());
     for Asked { partition, .. } in asked {
-        // It only fails for offsets that cannot be written as a number.
+        // Fails only for offsets that cannot be represented as a number.
         let _ = list.add_partition_offset(&partition.topic, partition.partition, offset);
     }
     list
 }
 
-/// What a list says of each partition; an error of one is one of all.
+/// The offsets of a list in the order of `asked`; an error of one partition is returned for all.
 fn in_order(asked: &[Asked], found: &TopicPartitionList) -> Result<Vec<Option<i64>>, rdkafka::types::RDKafkaErrorCode> {
     let found: Vec<_> = named(found).collect();
     asked

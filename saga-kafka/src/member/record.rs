@@ -1,4 +1,4 @@
-//! A message of the client as a record of our own. A borrowed one would pin the whole buffer it was fetched in.
+//! Copies a message of the client to a record. A borrowed message would keep the whole fetch buffer alive.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ fn headers(headers: &BorrowedHeaders) -> Vec<Header> {
     (0..headers.count()).filter_map(|index| header(headers, index)).collect()
 }
 
-/// The header at `index`. A name that is not UTF-8 is kept with its other bytes as `\xff`.
+/// The header at `index`. Bytes of its name that are not UTF-8 are written as `\xff`.
 fn header(headers: &BorrowedHeaders, index: usize) -> Option<Header> {
     let (name, value) = native::header(headers, index)?;
     Some(Header { name: readable(name), value: value.map(Bytes::copy_from_slice) })

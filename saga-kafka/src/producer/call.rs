@@ -1,4 +1,4 @@
-//! One call of `publish`: its records, and what has been said of them.
+//! One call of `publish`: its records and their results.
 
 use std::{
     collections::HashMap,
@@ -8,34 +8,38 @@ use std::{
 use saga_core::transport::{Position, TransportError};
 use tokio::sync::Notify;
 
+use super::known::FirstRequest;
+
 pub(super) type Answer = Result<Position, TransportError>;
 
-/// The answers to one call, as they come in.
+/// The results of one call, as they arrive.
 pub(super) struct Call {
     state: Mutex<State>,
-    /// Something that the caller waits for has happened.
+    /// Notified when a result arrives that the caller waits for.
     moved: Notify,
 }
 
 #[derive(Default)]
 struct State {
     answers: Vec<Option<Answer>>,
-    /// Records given to the client and not reported yet.
+    /// The number of records that were passed to the client and are not reported yet.
     outstanding: usize,
-    /// A record failed that later ones of its partition must not pass.
+    /// Whether a record has failed that later records of its partition must not overtake.
     broken: bool,
-    /// Why a record of a topic failed, of those that were not only taken back with others.
+    /// For each topic, why a record failed for a reason other than a purge.
     causes: HashMap<String, String>,
-    /// Records that were taken back, and their topics.
+    /// The records that were purged, and their topics.
     taken_back: Vec<(usize, String)>,
-    /// Records that were refused with others of their request, maybe because of one of those.
+    /// The records of refused requests: any one of them may be the cause.
     suspects: Vec<usize>,
 }
 
-/// What goes through the client with a record and comes back with its report.
+/// The context that a record carries through the client, back to its report.
 pub(super) struct Ticket {
     call: Arc<Call>,
     index: usize,
+    /// Set for the first record of a partition.
+    introduction: Option<FirstRequest>,
 }
 
 impl Call {
@@ -48,23 +52,35 @@ impl Call {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the record at `index` as given to the client.
-    pub(super) fn ticket(self: &Arc<Self>, index: usize) -> Box<Ticket> {
+    /// Counts the record at `index` as passed to the client.
+    pub(super) fn ticket(self: &Arc<Self>, index: usize, introduction: Option<FirstRequest>) -> Box<Ticket> {
         self.state().outstanding += 1;
-        Box::new(Ticket { call: Arc::clone(self), index })
+        Box::new(Ticket { call: Arc::clone(self), index, introduction })
     }
 
-    /// Answers a record that never reached the client.
+    /// Sets the result of a record that was not passed to the client.
     pub(super) fn answer(&self, index: usize, answer: Answer) {
         self.state().answers[index] = Some(answer);
     }
 
-    /// Whether a record failed that later ones must not pass.
+    /// Whether a record has failed that later ones must not overtake.
     pub(super) fn is_broken(&self) -> bool {
         self.state().broken
     }
 
-    /// Waits until every record is reported (`true`), or one failed while others are on their way (`false`).
+    /// Waits until a record has failed that later ones must not overtake.
+    pub(super) async fn broken(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if self.is_broken() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Waits until every record is reported (`true`) or, unless `despite_failures`, one has failed while others are in flight
+    /// (`false`).
     pub(super) async fn settled(&self, despite_failures: bool) -> bool {
         loop {
             let moved = self.moved.notified();
@@ -81,18 +97,18 @@ impl Call {
         }
     }
 
-    /// The records that were refused by the request, in order, if there were several.
+    /// Takes the records of refused requests, in order; empty if it is only one, which then is the cause.
     pub(super) fn suspects(&self) -> Vec<usize> {
         let mut suspects = std::mem::take(&mut self.state().suspects);
         suspects.sort_unstable();
         if suspects.len() < 2 { Vec::new() } else { suspects }
     }
 
-    /// The answers; for what was never reported, `missing`.
+    /// Takes the results; `missing` creates the result of a record that was not reported.
     pub(super) fn answers(&self, missing: impl Fn() -> TransportError) -> Vec<Answer> {
         let mut state = self.state();
         let State { answers, causes, taken_back, .. } = &mut *state;
-        // Of a record that was taken back because another one failed, the reason is that one's.
+        // The reason of a purged record is the failure that caused the purge.
         for (index, topic) in taken_back.drain(..) {
             if let Some(cause) = causes.get(&topic) {
                 answers[index] = Some(Err(TransportError::Unavailable(cause.clone())));
@@ -103,8 +119,16 @@ impl Call {
 }
 
 impl Ticket {
-    /// What the client says of the record. `breaks`: later records of its partition must not pass it.
-    pub(super) fn report(self, answer: Answer, breaks: bool) {
+    /// Reports that the record is stored at `position`.
+    pub(super) fn stored(mut self, position: Position) {
+        if let Some(introduction) = self.introduction.take() {
+            introduction.stored(position.partition);
+        }
+        self.report(Ok(position), false);
+    }
+
+    /// Sets the result of the record. With `breaks`, later records of its partition must not overtake it.
+    fn report(self, answer: Answer, breaks: bool) {
         {
             let mut state = self.call.state();
             state.outstanding -= 1;
@@ -117,7 +141,7 @@ impl Ticket {
         self.call.moved.notify_one();
     }
 
-    /// A record of `topic` failed for `error`, which says nothing of records of other topics.
+    /// Reports that a record of `topic` failed. The reason of `error` applies to this topic only.
     pub(super) fn failed(self, topic: &str, error: TransportError, taken_back: bool) {
         {
             let mut state = self.call.state();
@@ -129,19 +153,20 @@ impl Ticket {
                 _ => {}
             }
         }
-        // What concerns a whole topic holds up nothing of it that others could pass.
+        // A record that can never be stored does not stop the records after it.
         let breaks = matches!(error, TransportError::Unavailable(_));
         self.report(Err(error), breaks);
     }
 
-    /// The broker refuses the request that the record was part of.
+    /// Reports that the broker refuses the request that contained the record.
     pub(super) fn refused_with_others(self, answer: Answer) {
         self.call.state().suspects.push(self.index);
         self.report(answer, false);
     }
 
-    /// The client did not take the record after all.
-    pub(super) fn give_back(self) {
+    /// Undoes `ticket`, because the client did not accept the record.
+    pub(super) fn give_back(self) -> Option<FirstRequest> {
         self.call.state().outstanding -= 1;
+        self.introduction
     }
 }

@@ -1,13 +1,17 @@
-//! The one producer of a process.
+//! The single producer of a process.
 //!
-//! It is idempotent, so a request that is repeated stores nothing twice and nothing out of order. What idempotence does not give
-//! is that a call stores a *prefix* of each partition: of records that were buffered a moment apart, the earlier one can run out
-//! of time and the later one be stored. So the time is not the client's: a call waits up to [`PATIENCE`], and when it ends, or a
-//! record fails before, whatever is still on its way is taken back at once (*purged*), all of a partition together. Other calls
-//! that were under way then are answered *unavailable* and are sent again from the outbox; it happens in outages only.
+//! It is idempotent: a request that is retried stores no record twice and none out of order. Idempotence does not guarantee that
+//! a call stores a *prefix* of its records in each partition: of two records that were buffered one after the other, the first
+//! can time out and the second be stored. The client's own timeout is therefore only a safety net. A call waits for up to
+//! [`PATIENCE`]. When this time ends, or a record fails before, all records that are still in flight are *purged* at once, so
+//! that all those of a partition fail together. Other calls that are in progress at that time return *unavailable*, and the relay
+//! sends their records again; this happens in outages only. Idempotence does not protect the first records of a partition either:
+//! see [`known`].
 
 mod call;
+mod known;
 mod reports;
+mod rounds;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -31,17 +35,18 @@ use tokio::{
 
 use self::{
     call::Call,
+    known::FirstRequest,
     reports::{Reports, refusal},
 };
-use crate::{KafkaConfig, settings, statistics::Board, time::now};
+use crate::{KafkaConfig, settings, statistics::StatsRegistry, time::now};
 
-/// How long a call waits for the log. Shorter than what holds a shard of the outbox.
+/// How long a call waits for the log. Shorter than the lease of a shard of the outbox.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it takes at most until records that are taken back are reported.
+/// The longest time until purged records are reported.
 const PURGED_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a full buffer is waited for at a time, should nobody say that there is room.
+/// How long one wait for room in a full buffer is, if no notification comes.
 const ROOM: Duration = Duration::from_millis(100);
 
 type Client = ThreadedProducer<Reports>;
@@ -49,14 +54,14 @@ type Client = ThreadedProducer<Reports>;
 /// Publishes records.
 pub(crate) struct Producer {
     config: KafkaConfig,
-    board: Arc<Board>,
+    board: Arc<StatsRegistry>,
     room: Arc<Notify>,
-    /// `None` when it was closed.
+    /// `None` when the producer is closed.
     client: Mutex<Option<Arc<Client>>>,
 }
 
 impl Producer {
-    pub(crate) fn new(config: &KafkaConfig, board: Arc<Board>) -> Result<Self, TransportError> {
+    pub(crate) fn new(config: &KafkaConfig, board: Arc<StatsRegistry>) -> Result<Self, TransportError> {
         let producer = Self { config: config.clone(), board, room: Arc::default(), client: Mutex::new(None) };
         let client = producer.make()?;
         *producer.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client);
@@ -64,12 +69,13 @@ impl Producer {
     }
 
     fn make(&self) -> Result<Arc<Client>, TransportError> {
-        let reports = Reports { board: Arc::clone(&self.board), room: Arc::clone(&self.room) };
+        let (board, room) = (Arc::clone(&self.board), Arc::clone(&self.room));
+        let reports = Reports { board, room, known: Arc::default() };
         let client = settings::producer(&self.config).create_with_context(reports);
         Ok(Arc::new(client.map_err(|error| self.config.explain(&error))?))
     }
 
-    /// The client; a new one where the old one has failed for good.
+    /// Returns the client. A client that has failed permanently is replaced.
     fn client(&self) -> Result<Arc<Client>, TransportError> {
         let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let client = slot.as_ref().ok_or(TransportError::Closed)?;
@@ -82,12 +88,12 @@ impl Producer {
         Ok(made)
     }
 
-    /// Stores records whose topics are there; see [`Transport::publish`](saga_core::transport::Transport::publish).
-    /// `unknown` says of a topic that it is not to be tried, and why.
+    /// Stores records in existing topics; see [`Transport::publish`](saga_core::transport::Transport::publish). `partitions`
+    /// returns the number of partitions of a topic, or why nothing can be sent to it.
     pub(crate) async fn publish(
         &self,
         records: &[Record],
-        unknown: impl Fn(&str) -> Option<TransportError>,
+        partitions: impl Fn(&str) -> Result<i32, TransportError>,
     ) -> Vec<Result<Position, TransportError>> {
         let client = match self.client() {
             Ok(client) => client,
@@ -95,51 +101,38 @@ impl Producer {
         };
         let deadline = Instant::now() + PATIENCE;
         let call = Call::new(records.len());
-        for (index, record) in records.iter().enumerate() {
-            let taken = match unknown(&record.topic) {
-                Some(error) => Err(error),
-                None => self.enqueue(&client, &call, index, record, deadline).await,
-            };
-            match taken {
-                Ok(()) => {}
-                Err(error @ TransportError::Unavailable(_)) => {
-                    // Nothing that comes after it may be stored before it.
-                    (index..records.len()).for_each(|index| call.answer(index, Err(again(&error))));
-                    break;
-                }
-                Err(error) => call.answer(index, Err(error)),
-            }
-        }
+        self.rounds(&client, &call, records, partitions, deadline).await;
         if !matches!(timeout_at(deadline, call.settled(false)).await, Ok(true)) {
             client.purge(PurgeConfig::default().queue().inflight().non_blocking());
             let _ = timeout(PURGED_WITHIN, call.settled(true)).await;
         }
         let suspects = call.suspects();
-        let mut answers =
-            call.answers(|| TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs())));
+        let mut answers = call.answers(unanswered);
         for index in suspects {
+            // The record was in a request with others, so its partition has stored a record before, and it needs no first
+            // request.
             answers[index] = self.publish_alone(&client, &records[index]).await;
         }
         answers
     }
 
-    /// Stores a record in a request of its own, and so finds out whether it is this one that is too large.
+    /// Stores a record in a request of its own, which shows whether this record is too large.
     async fn publish_alone(&self, client: &Client, record: &Record) -> Result<Position, TransportError> {
         let deadline = Instant::now() + PATIENCE;
         let call = Call::new(1);
-        self.enqueue(client, &call, 0, record, deadline).await?;
+        self.enqueue(client, &call, 0, record, None, deadline).await?;
         let _ = timeout_at(deadline, call.settled(true)).await;
-        let missing = || TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs()));
-        call.answers(missing).pop().unwrap_or_else(|| Err(missing()))
+        call.answers(unanswered).pop().unwrap_or_else(|| Err(unanswered()))
     }
 
-    /// Gives a record to the client, when there is room for it.
+    /// Passes a record to the client as soon as the client's buffer has room for it.
     async fn enqueue(
         &self,
         client: &Client,
         call: &Arc<Call>,
         index: usize,
         record: &Record,
+        mut introduction: Option<FirstRequest>,
         deadline: Instant,
     ) -> Result<(), TransportError> {
         if record.topic.contains('\0') {
@@ -153,7 +146,7 @@ impl Producer {
                 return Err(TransportError::Unavailable("a record before it failed".into()));
             }
             let room = self.room.notified();
-            match send(client, call, index, record) {
+            match send(client, call, index, record, &mut introduction) {
                 Err(KafkaError::MessageProduction(Code::QueueFull)) if Instant::now() < deadline => {
                     let _ = timeout(ROOM, room).await;
                 }
@@ -162,7 +155,14 @@ impl Producer {
         }
     }
 
-    /// Sends what is buffered, and gives the client up. Ends within `patience`, more or less.
+    /// Forgets the partitions of `topic`, which may have been recreated.
+    pub(crate) fn forget(&self, topic: &str) {
+        if let Ok(client) = self.client() {
+            client.client().context().known.forget(topic);
+        }
+    }
+
+    /// Sends the buffered records and drops the client. Ends a little after `patience` at the latest.
     pub(crate) async fn close(&self, patience: Duration) {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return };
@@ -171,7 +171,11 @@ impl Producer {
     }
 }
 
-/// Without the flush of [`Producer::close`]; also not on the thread of whoever drops it.
+fn unanswered() -> TransportError {
+    TransportError::Unavailable(format!("the log did not answer within {} s", PATIENCE.as_secs()))
+}
+
+/// Does not flush, unlike [`Producer::close`], and does not block the thread that drops the producer.
 impl Drop for Producer {
     fn drop(&mut self) {
         if let Some(client) = self.client.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -180,14 +184,14 @@ impl Drop for Producer {
     }
 }
 
-/// Flushes and drops a client on a thread of its own, because both block. The receiver ends when it is gone.
+/// Flushes and drops a client on a thread of its own, because both block. The receiver ends when the client is dropped.
 fn dispose(client: Arc<Client>, patience: Duration) -> oneshot::Receiver<()> {
     let (gone, ended) = oneshot::channel();
     let disposing = std::thread::Builder::new().name("saga-kafka-flush".into()).spawn(move || {
         if !patience.is_zero() && client.flush(patience).is_err() {
             tracing::warn!("the producer is closed with records that the log has not taken; the outbox keeps them");
         }
-        // What is left is reported as taken back, which ends the calls that still hold the client.
+        // The remaining records are reported as purged. This ends the calls that still hold the client.
         client.purge(PurgeConfig::default().queue().inflight().non_blocking());
         let deadline = now() + PURGED_WITHIN;
         while Arc::strong_count(&client) > 1 && now() < deadline {
@@ -202,9 +206,15 @@ fn dispose(client: Arc<Client>, patience: Duration) -> oneshot::Receiver<()> {
     ended
 }
 
-fn send(client: &Client, call: &Arc<Call>, index: usize, record: &Record) -> Result<(), KafkaError> {
-    let mut message = BaseRecord::with_opaque_to(&record.topic, call.ticket(index));
-    // Zero is "now" for librdkafka, and nothing is stored before 1970.
+fn send(
+    client: &Client,
+    call: &Arc<Call>,
+    index: usize,
+    record: &Record,
+    introduction: &mut Option<FirstRequest>,
+) -> Result<(), KafkaError> {
+    let mut message = BaseRecord::with_opaque_to(&record.topic, call.ticket(index, introduction.take()));
+    // librdkafka takes zero for the current time; no record is older than 1970.
     message = message.timestamp(record.timestamp.as_millis().max(1));
     if let Some(key) = &record.key {
         message = message.key(&key[..]);
@@ -222,12 +232,12 @@ fn send(client: &Client, call: &Arc<Call>, index: usize, record: &Record) -> Res
         );
     }
     client.send(message).map_err(|(error, message)| {
-        message.delivery_opaque.give_back();
+        *introduction = message.delivery_opaque.give_back();
         error
     })
 }
 
-/// The same error for another record.
+/// Copies the error for another record.
 fn again(error: &TransportError) -> TransportError {
     match error {
         TransportError::Closed => TransportError::Closed,

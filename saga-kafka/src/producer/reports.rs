@@ -1,4 +1,4 @@
-//! What the client reports, on its own thread.
+//! The client's reports, which arrive on its own thread.
 
 use std::sync::Arc;
 
@@ -12,20 +12,21 @@ use rdkafka::{
 use saga_core::transport::{Position, TransportError};
 use tokio::sync::Notify;
 
-use super::call::Ticket;
+use super::{call::Ticket, known::KnownPartitions};
 use crate::{
     error::{self, unavailable},
     net::held,
     observer::log,
-    statistics::Board,
+    statistics::StatsRegistry,
     time::now,
 };
 
-/// The producer's context.
+/// The context of the producer's client.
 pub(super) struct Reports {
-    pub(super) board: Arc<Board>,
-    /// A record has left the buffer.
+    pub(super) board: Arc<StatsRegistry>,
+    /// Notified when a record has left the buffer.
     pub(super) room: Arc<Notify>,
+    pub(super) known: Arc<KnownPartitions>,
 }
 
 impl ClientContext for Reports {
@@ -40,7 +41,7 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         held("an error of the producer", || match error::code(&error) {
             Some(code) if error::is_of_connection(code) => {
-                // It is said again and again, and a condition of every service meanwhile.
+                // The error is reported repeatedly, and is meanwhile a condition of every service.
                 if self.board.refused(None, code, reason, now()) {
                     tracing::error!(target: "librdkafka", "{}", error::unavailable_by("the producer", code, reason));
                 }
@@ -56,7 +57,7 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Ticket>;
 
-    /// Without the ticket's answer the call ends by its own time.
+    /// If this panics before it sets the result, the call ends by its timeout.
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         held("the report of a record", || answered(result, *ticket));
         self.room.notify_waiters();
@@ -65,9 +66,18 @@ impl ProducerContext for Reports {
 
 fn answered(result: &DeliveryResult<'_>, ticket: Ticket) {
     match result {
-        // Of a record whose answer was lost, and that is known to be stored by what was stored after it, the offset is -1.
+        Ok(message) if message.offset() >= 0 => {
+            ticket.stored(Position { partition: message.partition(), offset: message.offset() });
+        }
+        // The client only infers that the record is stored: from a later record that was stored, or from a sequence number that
+        // the broker has seen. No broker has reported its position. If it is stored twice, it is still one message, by its
+        // message id.
         Ok(message) => {
-            ticket.report(Ok(Position { partition: message.partition(), offset: message.offset().max(-1) }), false);
+            let topic = message.topic();
+            let unsure = format!(
+                "whether the record for `{topic}` is stored is not known: no broker has answered for it; it is sent again"
+            );
+            ticket.failed(topic, TransportError::Unavailable(unsure), false);
         }
         Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), message)) => {
             let error = refusal(&KafkaError::MessageProduction(Code::MessageSizeTooLarge), message.topic());
@@ -80,7 +90,7 @@ fn answered(result: &DeliveryResult<'_>, ticket: Ticket) {
     }
 }
 
-/// What an error says of the record.
+/// The meaning of an error for the record.
 pub(super) fn refusal(error: &KafkaError, topic: &str) -> TransportError {
     match error::code(error) {
         Some(code @ (Code::MessageSizeTooLarge | Code::InvalidMessageSize)) => TransportError::Refused(format!(

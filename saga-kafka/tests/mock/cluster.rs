@@ -170,5 +170,8 @@ impl Reader {
 /// How many records the group has not done.
 pub(crate) async fn lag(kafka: &Kafka) -> i64 {
     let lag = within("asking for the lag", kafka.lag(GROUP, &[TOPIC.to_owned()])).await.expect("the lag is known");
+    // As a service asks that only publishes.
+    assert!(kafka.lag(GROUP, &[]).await.expect("of nothing").is_empty());
+    assert!(kafka.identities(&[]).await.expect("of nothing").is_empty());
     lag.iter().map(|partition| partition.end - partition.committed).sum()
 }

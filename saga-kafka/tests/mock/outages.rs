@@ -57,6 +57,14 @@ async fn no_broker_at_all_is_told_with_the_fix() {
     cluster.mock.broker_down(1).expect("the broker goes");
     let refused = within("connecting", saga_kafka::Kafka::connect(config)).await.expect_err("nobody answers").to_string();
     assert!(refused.contains("advertised.listeners"), "{refused}");
+    assert!(refused.contains(&format!("no broker can be reached at {}: ", cluster.mock.bootstrap_servers())), "{refused}");
+
+    // Without asking, nothing is refused but what the configuration itself has.
+    let kafka = saga_kafka::Kafka::connect_lazy(cluster.config()).expect("the configuration is valid");
+    assert!(matches!(within("checking", kafka.check()).await, Err(TransportError::Unavailable(_))));
+    cluster.mock.broker_up(1).expect("the broker comes");
+    publish(&kafka, records(0..10)).await;
+    assert!(saga_kafka::Kafka::connect_lazy(saga_kafka::KafkaConfig::new("")).is_err(), "no address");
 }
 
 #[tokio::test]

@@ -1,7 +1,12 @@
 //! Publishing while the cluster answers with errors.
 
+use std::time::Duration;
+
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr as Error};
-use saga_core::transport::{Transport, TransportError};
+use saga_core::{
+    message::Record,
+    transport::{Transport, TransportError},
+};
 use saga_kafka::Kafka;
 
 use super::cluster::{Cluster, Reader, publish, record, records, value, within};
@@ -28,14 +33,57 @@ async fn requests_that_fail_and_are_repeated_store_everything_once_and_in_order(
     assert_eq!(reader.read.iter().map(value).collect::<Vec<_>>(), (0..1_000).collect::<Vec<_>>());
 }
 
+/// As a broker that does not lead a partition yet, which has just been made: it refuses the first request and takes the second. A broker that
+/// knows nothing of a producer takes any sequence number (KIP-360), as the mock does; the client then reports the first as stored.
+#[tokio::test]
+async fn nothing_passes_the_first_request_to_a_partition() {
+    let cluster = Cluster::new(1, 2);
+    let kafka = cluster.kafka().await;
+    let (known, new) = (KEYS[1].0, KEYS[3].0);
+    assert_eq!(publish(&kafka, vec![record(known, 0)]).await[0].partition, 0);
+    // Long enough for a second request to follow before the first is answered.
+    cluster.mock.broker_round_trip_time(1, Duration::from_millis(200)).expect("a slow broker");
+    cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    let follow = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        publish(&kafka, (1..60).map(|number| record(new, number)).collect()).await
+    };
+    let (first, others) = tokio::join!(publish(&kafka, vec![record(new, 0)]), follow);
+    let stored: Vec<_> = first.iter().chain(&others).map(|position| (position.partition, position.offset)).collect();
+    assert_eq!(stored, (0..60).map(|offset| (1, offset)).collect::<Vec<_>>(), "each is where its answer says");
+    let mut reader = Reader::join(&kafka).await;
+    reader.read(61).await;
+    let read: Vec<_> = reader.read.iter().filter(|received| received.partition == 1).map(value).collect();
+    assert_eq!(read, (0..60).collect::<Vec<_>>());
+}
+
+/// Without a key it may go anywhere, so nothing is known of its partition before it is sent.
+#[tokio::test]
+async fn what_no_broker_has_answered_for_is_not_stored() {
+    let cluster = Cluster::new(1, 1);
+    let kafka = cluster.kafka().await;
+    let keyless = |value| Record { key: None, ..record("", value) };
+    publish(&kafka, vec![keyless(0)]).await;
+    cluster.mock.broker_round_trip_time(1, Duration::from_millis(200)).expect("a slow broker");
+    cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    let follow = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        publish(&kafka, vec![keyless(2)]).await
+    };
+    let (lost, stored) = tokio::join!(kafka.publish(vec![keyless(1)]), follow);
+    assert_eq!(stored[0].offset, 1);
+    assert!(matches!(&lost[0], Err(TransportError::Unavailable(reason)) if reason.contains("is sent again")), "{lost:?}");
+}
+
 #[tokio::test]
 async fn what_a_request_is_refused_for_is_found_record_by_record() {
     let cluster = Cluster::new(1, 1);
     // Long enough that all of them are one request.
     let kafka = Kafka::connect(cluster.config().client("linger.ms", "200")).await.expect("the mock answers");
     let mut reader = Reader::join(&kafka).await;
+    publish(&kafka, records(0..1)).await;
     cluster.mock.request_errors(RDKafkaApiKey::Produce, &[Error::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
-    publish(&kafka, records(0..20)).await;
+    publish(&kafka, records(1..20)).await;
     reader.read(20).await;
     assert_eq!(reader.values(), (0..20).collect::<Vec<_>>());
 }

@@ -1,5 +1,5 @@
-//! What stands in for an `#[event]` with mistakes: implementations that are never run, so that the code which uses the event
-//! is not reported as well.
+//! The code for an `#[event]` with mistakes: implementations that never run, so that the code that uses the event does not cause
+//! further errors.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -16,20 +16,22 @@ pub(super) fn source(source: &Source, model: &Model) -> TokenStream {
         return TokenStream::new();
     }
     match model {
-        // With its key, the event is one; what else is wrong with it shows at run time only.
+        // With a key, the real implementation can be generated; the other mistakes do not cause further compile errors.
         Model::Event(event) if event.key.is_some() => expand::model(model),
         Model::Event(event) => {
             let Target { krate, ident, generics, cfgs } = &event.target;
-            let generics = with_bounds(generics, krate, None);
+            let generics = with_bounds(generics, krate, None, event.codec.as_ref());
             let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+            let codec = event.codec.as_ref().map_or_else(|| quote!(#krate::__private::Json), |codec| quote!(#codec));
             quote! {
                 #(#cfgs)*
                 impl #impl_generics #krate::__private::Event for #ident #ty_generics #where_clause {
                     type Key = #krate::__private::String;
+                    type Codec = #codec;
                     const NAME: &'static str = "";
                     const TOPIC: &'static str = "";
                     const VERSION: u32 = 1;
-                    fn key(&self) -> &Self::Key {
+                    fn key(&self) -> #krate::__private::String {
                         ::core::panic!()
                     }
                 }

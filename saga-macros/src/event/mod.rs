@@ -1,4 +1,4 @@
-//! `#[event]`: a struct becomes a message, an enum of events a set of messages.
+//! `#[event]`: makes a struct an event, and an enum of events a set of events.
 
 mod expand;
 mod fallback;
@@ -11,7 +11,7 @@ use quote::quote;
 
 use crate::shared::Errors;
 
-/// The whole macro. The item comes out as it went in, whatever is wrong with it.
+/// Runs the macro. The item is emitted unchanged, even if it has mistakes.
 pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let model = parse::source(options, item.clone(), &mut errors).map(|source| {

@@ -1,4 +1,4 @@
-//! From tokens to syntax.
+//! Parses the tokens into syntax.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -11,10 +11,13 @@ const LEGAL: &[Legal] = &[
     Legal { name: "key", example: "key = order_id" },
     Legal { name: "name", example: "name = \"OrderCreated\"" },
     Legal { name: "version", example: "version = 1" },
+    Legal { name: "also", example: "also = [\"OrderPlaced\"]" },
+    Legal { name: "codec", example: "codec = Packed" },
+    Legal { name: "upcast", example: "upcast(1 => from_v1)" },
     Legal { name: "crate", example: "crate = sagas" },
 ];
 
-/// The attribute and what it is on.
+/// The attribute and its item.
 pub(super) struct Source {
     pub(super) options: Options,
     pub(super) item: DeriveInput,
@@ -33,7 +36,7 @@ pub(super) fn source(options: TokenStream, item: TokenStream, errors: &mut Error
     }
 }
 
-/// The first word of an item, to point at.
+/// The first token of an item, where an error is reported.
 fn head(item: Item) -> TokenStream {
     item.to_token_stream().into_iter().take(1).collect()
 }

@@ -1,15 +1,19 @@
-//! The rules of `#[event]`: each a place and a sentence.
+//! The rules of `#[event]`. Each reports a place and a message.
 
-use syn::{Data, DataEnum, DataStruct, Fields, FieldsNamed, Generics, Ident, LitInt, LitStr, Member, ext::IdentExt};
+use syn::{
+    Data, DataEnum, DataStruct, Fields, FieldsNamed, Generics, Ident, LitInt, LitStr, Member, Path, Token, Type, bracketed,
+    ext::IdentExt,
+    parenthesized,
+    parse::{ParseStream, Parser},
+    punctuated::Punctuated,
+    token,
+};
 
 use super::{
-    model::{Event, Key, Model, Set, Variant},
+    model::{Event, Key, Model, Set, Upcast, Variant},
     parse::Source,
 };
-use crate::shared::{Errors, Target, cfgs, list, nearest};
-
-/// Kafka's limit for the name of a topic.
-const LONGEST_TOPIC: usize = 249;
+use crate::shared::{Errors, Target, cfgs, list, nearest, topic_name};
 
 pub(super) fn model(source: &Source, errors: &mut Errors) -> Model {
     let item = &source.item;
@@ -54,7 +58,10 @@ fn event(source: &Source, target: Target, data: &DataStruct, errors: &mut Errors
     };
     let name = name(source, errors).unwrap_or(ident);
     let version = version(source, errors).unwrap_or(1);
-    Event { target, topic: topic.unwrap_or_default(), key, name, version }
+    let also = also(source, &name, errors);
+    let upcasts = upcasts(source, version, errors);
+    let codec = source.options.find("codec").and_then(|given| given.value("is the type of a codec", errors));
+    Event { target, topic: topic.unwrap_or_default(), key, name, version, also, upcasts, codec }
 }
 
 fn topic(source: &Source, errors: &mut Errors) -> Option<String> {
@@ -63,26 +70,7 @@ fn topic(source: &Source, errors: &mut Errors) -> Option<String> {
         return None;
     };
     let literal: LitStr = given.value("is a string", errors)?;
-    let topic = literal.value();
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if topic.is_empty() {
-        errors.at(&literal, "the name of a topic has at least one character");
-    } else if topic.len() > LONGEST_TOPIC {
-        errors.at(
-            &literal,
-            format!("the name of a topic has at most {LONGEST_TOPIC} characters; this one has {}", topic.chars().count()),
-        );
-    } else if let Some(illegal) = topic.chars().find(|c| !legal(*c)) {
-        errors.at(
-            &literal,
-            format!(
-                "the name of a topic cannot contain {illegal:?}: Kafka allows the letters a-z and A-Z, digits, `.`, `_` and `-`"
-            ),
-        );
-    } else if topic == "." || topic == ".." {
-        errors.at(&literal, format!("Kafka allows no topic that is called `{topic}`"));
-    }
-    Some(topic)
+    Some(topic_name(&literal, errors))
 }
 
 fn key(source: &Source, fields: &FieldsNamed, errors: &mut Errors) -> Option<Key> {
@@ -99,28 +87,133 @@ fn key(source: &Source, fields: &FieldsNamed, errors: &mut Errors) -> Option<Key
         );
         return None;
     };
-    let wanted = given.parse(Ident::parse_any, "is the name of a field", errors)?;
-    let wanted_name = wanted.unraw().to_string();
-    let found = named.into_iter().zip(&names).find(|(_, name)| **name == wanted_name);
-    let Some(((field, ty), _)) = found else {
-        let meant = nearest(&wanted_name, &names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
-        errors
-            .at(&wanted, format!("`{}` has no field `{wanted_name}`{meant}; it has {}", source.item.ident.unraw(), list(&names)));
-        return None;
+    let parts = given.parse(parts, "is the name of a field, or of several in parentheses", errors)?;
+    for part in &parts.paths {
+        let wanted = part.first()?;
+        let wanted_name = wanted.unraw().to_string();
+        if !names.contains(&wanted_name) {
+            let meant = nearest(&wanted_name, &names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
+            errors.at(
+                wanted,
+                format!("`{}` has no field `{wanted_name}`{meant}; it has {}", source.item.ident.unraw(), list(&names)),
+            );
+            return None;
+        }
+    }
+    let flat = |path: &[Ident]| match path {
+        [field] => named.iter().find(|(ident, _)| ident.unraw() == field.unraw()),
+        _ => None,
     };
-    Some(Key { field: field.clone(), ty: ty.clone() })
+    match (parts.paths.as_slice(), parts.ty) {
+        ([path], None) => match flat(path) {
+            // The type as it is written in the struct, so that the compiler reports problems with it there.
+            Some((field, ty)) => Some(Key { paths: vec![vec![(*field).clone()]], ty: Some((*ty).clone()) }),
+            None => Some(Key { paths: parts.paths, ty: None }),
+        },
+        (_, ty) => Some(Key { paths: parts.paths, ty }),
+    }
+}
+
+/// The fields of a key, and the type that is given for it.
+struct Parts {
+    paths: Vec<Vec<Ident>>,
+    ty: Option<Type>,
+}
+
+/// Parses `order_id`, `order.id`, `order.id as OrderId` or `(tenant, order.id)`.
+fn parts(input: ParseStream<'_>) -> syn::Result<Parts> {
+    let path = |input: ParseStream<'_>| {
+        let path = Punctuated::<Ident, Token![.]>::parse_separated_nonempty_with(input, Ident::parse_any)?;
+        Ok(path.into_iter().collect())
+    };
+    if input.peek(token::Paren) {
+        let several;
+        parenthesized!(several in input);
+        let paths: Vec<_> = Punctuated::<_, Token![,]>::parse_terminated_with(&several, path)?.into_iter().collect();
+        return if paths.is_empty() { Err(several.error("no field")) } else { Ok(Parts { paths, ty: None }) };
+    }
+    let paths = vec![path(input)?];
+    let ty = if input.parse::<Option<Token![as]>>()?.is_some() { Some(input.parse()?) } else { None };
+    Ok(Parts { paths, ty })
 }
 
 fn name(source: &Source, errors: &mut Errors) -> Option<String> {
     let literal: LitStr = source.options.find("name")?.value("is a string", errors)?;
+    Some(legal_name(&literal, errors))
+}
+
+fn legal_name(literal: &LitStr, errors: &mut Errors) -> String {
     let name = literal.value();
     if name.is_empty() {
-        errors.at(&literal, "the name of an event has at least one character; without `name` it is the name of the struct");
+        errors.at(literal, "the name of an event has at least one character; without `name` it is the name of the struct");
+    } else if name == "*" {
+        errors.at(literal, "no event is called `*`: that stands for whatever a topic carries");
     } else if let Some(control) = name.chars().find(|c| c.is_control() || c.is_whitespace()) {
         errors
-            .at(&literal, format!("the name of an event cannot contain {control:?}: it goes into the record's header `ce_type`"));
+            .at(literal, format!("the name of an event cannot contain {control:?}: it goes into the record's header `ce_type`"));
     }
-    Some(name)
+    name
+}
+
+/// The previous names: without duplicates, and without the current name.
+fn also(source: &Source, name: &str, errors: &mut Errors) -> Vec<String> {
+    let names = |input: ParseStream<'_>| {
+        let names;
+        bracketed!(names in input);
+        Punctuated::<LitStr, Token![,]>::parse_terminated(&names)
+    };
+    let Some(given) = source.options.find("also") else { return Vec::new() };
+    let literals = given.parse(names, "is a list of names that the event had before", errors).unwrap_or_default();
+    let mut also = Vec::new();
+    for literal in &literals {
+        let former = legal_name(literal, errors);
+        if former == name {
+            errors.at(literal, format!("`{former}` is the name of the event; `also` has names that it had before"));
+        } else if also.contains(&former) {
+            errors.at(literal, format!("`{former}` stands in `also` twice; keep one"));
+        }
+        also.push(former);
+    }
+    also
+}
+
+/// The upcasts: each from an earlier version, without duplicates.
+fn upcasts(source: &Source, version: u32, errors: &mut Errors) -> Vec<Upcast> {
+    let Some(given) = source.options.find("upcast") else { return Vec::new() };
+    let expected = "takes versions and functions, each from the shape of that version to the next";
+    let Some(tokens) = given.list(expected, errors) else { return Vec::new() };
+    let one = |input: ParseStream<'_>| {
+        let from: LitInt = input.parse()?;
+        input.parse::<Token![=>]>()?;
+        Ok((from, Path::parse_mod_style(input)?))
+    };
+    let Ok(all) = (|input: ParseStream<'_>| Punctuated::<_, Token![,]>::parse_terminated_with(input, one)).parse2(tokens) else {
+        given.wrong(expected, errors);
+        return Vec::new();
+    };
+    if all.is_empty() {
+        given.wrong(expected, errors);
+    }
+    let mut upcasts: Vec<Upcast> = Vec::new();
+    for (literal, function) in all {
+        let from = literal.base10_parse::<u32>().ok().filter(|from| *from >= 1 && literal.suffix().is_empty());
+        match from {
+            None => errors.at(&literal, "a version is a whole number from 1 to 4294967295"),
+            Some(from) if from >= version => errors.at(
+                &literal,
+                format!(
+                    "the event's version is {version}, and an upcast is from a version before it: raise `version` to {} or more",
+                    from.saturating_add(1)
+                ),
+            ),
+            Some(from) if upcasts.iter().any(|other| other.from == from) => {
+                errors.at(&literal, format!("version {from} has an upcast already; keep one"));
+            }
+            Some(from) => upcasts.push(Upcast { from, function }),
+        }
+    }
+    upcasts.sort_by_key(|upcast| upcast.from);
+    upcasts
 }
 
 fn version(source: &Source, errors: &mut Errors) -> Option<u32> {
@@ -147,22 +240,31 @@ fn set(source: &Source, target: Target, data: &DataEnum, errors: &mut Errors) ->
     for (at, variant) in variants.iter().enumerate() {
         let same = |other: &&Variant| other.event == variant.event && other.cfgs.is_empty() && variant.cfgs.is_empty();
         if let Some(first) = variants[..at].iter().find(same) {
+            let fix = fields_of_its_own(matches!(variant.field, Member::Named(_)));
             errors.at(
                 &variant.event,
-                format!("variant `{}` holds this event already; an event is in one variant of a set", first.ident),
+                format!("variant `{}` holds this event already; an event is in one variant of a set{fix}", first.ident),
             );
         }
     }
     Set { target, variants }
 }
 
+/// The fix for a variant whose fields are those of an event.
+fn fields_of_its_own(named: bool) -> &'static str {
+    if named { "; put its fields into a struct with `#[event(topic = \"..\", key = ..)]`" } else { "" }
+}
+
 fn variant(variant: &syn::Variant, errors: &mut Errors) -> Option<Variant> {
     let mut fields = variant.fields.iter();
     let (Some(field), None) = (fields.next(), fields.next()) else {
         let (ident, has) = (&variant.ident, variant.fields.len());
+        let fix = fields_of_its_own(matches!(variant.fields, Fields::Named(_)));
         errors.at(
             variant,
-            format!("each variant of an enum of events holds exactly one event, `{ident}(..)`; `{ident}` holds {has} values"),
+            format!(
+                "each variant of an enum of events holds exactly one event, `{ident}(..)`; `{ident}` holds {has} values{fix}"
+            ),
         );
         return None;
     };

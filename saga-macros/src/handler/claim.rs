@@ -1,4 +1,4 @@
-//! The rules of a handler that claims a step of a flow, or what undoes it.
+//! The rules of a handler that does a step of a saga, or undoes one.
 
 use syn::{GenericArgument, PatType, Path, PathArguments, ReturnType, Signature, Type};
 
@@ -53,7 +53,7 @@ pub(super) fn of(options: &Options, signature: &Signature, arguments: &[&PatType
     Some(Claim { undo, saga, step, taken: parameter(argument)?.clone() })
 }
 
-/// What belongs to a flow is taken by what has a part in it.
+/// Reports arguments that only a handler of a step can take.
 fn no_claim(undo: Option<&Type>, on: Option<&Type>, errors: &mut Errors) {
     if let Some(undo) = undo {
         errors.at(undo, "`Undo<..>` is what a step left behind: say which, `#[handler(undo = Saga::Step)]`");
@@ -64,7 +64,7 @@ fn no_claim(undo: Option<&Type>, on: Option<&Type>, errors: &mut Errors) {
     }
 }
 
-/// The enum and the whole path of its variant.
+/// The enum, and the whole path of its variant.
 fn path(given: &Given, errors: &mut Errors) -> Option<(Path, Path)> {
     let step: Path = given.value("is the path of a step", errors)?;
     let mut saga = step.clone();
@@ -77,8 +77,8 @@ fn path(given: &Given, errors: &mut Errors) -> Option<(Path, Path)> {
     Some((saga, step))
 }
 
-/// `E` of `On<E>`.
-fn parameter(ty: &Type) -> Option<&Type> {
+/// The `E` in `On<E>`.
+pub(super) fn parameter(ty: &Type) -> Option<&Type> {
     let Type::Path(path) = ty else { return None };
     let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else { return None };
     arguments.args.iter().find_map(|argument| match argument {

@@ -1,10 +1,10 @@
-//! From the model to code: a type of the fn's name, and its `HandlerDef`.
+//! Generates a type with the name of the fn, and its `HandlerDef`.
 
 use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
-use syn::{GenericParam, Generics, Ident, Path, ext::IdentExt};
+use syn::{GenericParam, Generics, Ident, Path, Type, ext::IdentExt, spanned::Spanned};
 
 use super::model::{Claim, Handler, Output, Policy};
 use crate::shared::Target;
@@ -23,7 +23,7 @@ pub(super) fn model(handler: &Handler) -> TokenStream {
     let parameters = parameters(generics);
     let function = if parameters.is_empty() { quote!(#ident) } else { quote!(#ident::<#(#parameters),*>) };
     let exhausted = handler.exhausted.as_ref().map(|path| quote!(.exhausted(#path)));
-    // Located at the fn's name: whatever the compiler says of the call is about the fn.
+    // Located at the name of the fn, so that the compiler reports problems with the call there.
     let at = Span::mixed_site().located_at(ident.span());
     let body = quote_spanned! {at=>
         #krate::__private::#adapter::<#(#arguments,)* #output, _>(
@@ -35,19 +35,36 @@ pub(super) fn model(handler: &Handler) -> TokenStream {
     let body = handler.claim.as_ref().map_or(body.clone(), |claim| claimed(claim, &output, krate, &body));
     let def = def(handler, &body);
     let answer = handler.claim.as_ref().filter(|claim| !claim.undo).map(|claim| answer(handler, claim, &output));
-    // A constant knows no parameters; what it would say of a generic handler is said when the app starts.
+    // A constant cannot use generic parameters. For a generic handler, the same is checked when the app starts.
     let check = parameters.is_empty().then(|| check(handler));
-    quote!(#def #check #answer)
+    let refusal = handler.unnamed_refusal.as_ref().filter(|_| parameters.is_empty()).map(|failure| refusal(handler, failure));
+    quote!(#def #check #answer #refusal)
 }
 
-/// The handler made by `body`, as one that has a part in a flow.
+/// Checks that the type of a handler that refuses names its refusal.
+fn refusal(handler: &Handler, failure: &Type) -> TokenStream {
+    let Target { krate, cfgs, .. } = &handler.target;
+    let check = quote_spanned! {failure.span()=>
+        check_refusal(#krate::__private::Refusal::<#failure>::IS_NAMED)
+    };
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports)]
+            use #krate::__private::{Named as _, check_refusal};
+            #check
+        };
+    }
+}
+
+/// Wraps the handler in `body` as one that does or undoes a step of a saga.
 fn claimed(claim: &Claim, output: &TokenStream, krate: &Path, body: &TokenStream) -> TokenStream {
     let Claim { saga, step, taken, undo } = claim;
     let claim = if *undo { quote!(claim_undo) } else { quote!(claim_step) };
     quote!(#krate::__private::saga::#claim::<#saga, #taken, #output, { #step as usize }>(#body))
 }
 
-/// That a step's handler can say all that its flow says of the step.
+/// Checks that a handler of a step can return all outcomes that the saga declares for the step.
 fn answer(handler: &Handler, claim: &Claim, output: &TokenStream) -> TokenStream {
     let Target { krate, ident, cfgs, .. } = &handler.target;
     let Claim { saga, step, .. } = claim;
@@ -64,7 +81,7 @@ fn answer(handler: &Handler, claim: &Claim, output: &TokenStream) -> TokenStream
     }
 }
 
-/// The type that stands for the fn in `handlers![..]`, whose handler is made by `body`.
+/// The type that stands for the fn in `handlers![..]`; `body` creates its handler.
 pub(super) fn def(handler: &Handler, body: &TokenStream) -> TokenStream {
     let Target { krate, ident, generics, cfgs } = &handler.target;
     let visibility = &handler.visibility;
@@ -88,12 +105,12 @@ pub(super) fn def(handler: &Handler, body: &TokenStream) -> TokenStream {
     }
 }
 
-/// The rules between arguments again, by type this time, so that an alias is no way around them.
+/// Checks the rules between arguments by type, so that an alias cannot bypass them.
 fn check(handler: &Handler) -> TokenStream {
     let Target { krate, ident, cfgs, .. } = &handler.target;
-    let arguments = &handler.arguments;
+    let (arguments, names_a_topic) = (&handler.arguments, handler.policy.topic.is_some());
     let check = quote_spanned! {ident.span()=>
-        check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*])
+        check_arguments(&[#(#krate::__private::Argument::<#arguments>::KIND),*], #names_a_topic)
     };
     quote! {
         #(#cfgs)*
@@ -117,8 +134,9 @@ fn policy(policy: &Policy, krate: &Path) -> TokenStream {
         let timeout = duration(timeout, krate);
         quote!(.timeout(#timeout))
     });
+    let topic = policy.topic.as_ref().map(|topic| quote!(.topic(#topic)));
     let hold = policy.hold.then(|| quote!(.after_dead_letter(#krate::__private::AfterDeadLetter::Hold)));
-    quote!(#retry #timeout #hold)
+    quote!(#retry #timeout #topic #hold)
 }
 
 fn duration(duration: Duration, krate: &Path) -> TokenStream {
@@ -126,7 +144,7 @@ fn duration(duration: Duration, krate: &Path) -> TokenStream {
     quote!(#krate::__private::Duration::from_millis(#milliseconds))
 }
 
-/// The names of the fn's type and const parameters, to pass them on.
+/// The names of the type and const parameters of the fn, as arguments.
 fn parameters(generics: &Generics) -> Vec<&Ident> {
     let names = generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(ty) => Some(&ty.ident),
@@ -136,7 +154,7 @@ fn parameters(generics: &Generics) -> Vec<&Ident> {
     names.collect()
 }
 
-/// The parameters without bounds: a type needs none to be named.
+/// The declaration of the parameters, without bounds, which naming a type does not need.
 fn declared(generics: &Generics) -> Option<TokenStream> {
     let parameters = generics.params.iter().filter_map(|parameter| match parameter {
         GenericParam::Type(ty) => {
@@ -153,7 +171,7 @@ fn declared(generics: &Generics) -> Option<TokenStream> {
     (!parameters.is_empty()).then(|| quote!(<#(#parameters),*>))
 }
 
-/// A handler outlives every call, so its types are `'static`.
+/// Adds `'static` bounds: a handler outlives every call.
 fn with_static(generics: &Generics) -> Generics {
     let mut generics = generics.clone();
     let types: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();

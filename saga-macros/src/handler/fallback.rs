@@ -1,5 +1,5 @@
-//! What stands in for a `#[handler]` with mistakes: a definition that is never run, so that `handlers![..]` is not reported as
-//! well.
+//! The code for a `#[handler]` with mistakes: a definition that never runs, so that `handlers![..]` does not cause further
+//! errors.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -7,7 +7,7 @@ use quote::quote;
 use super::{expand, model::Handler};
 
 pub(super) fn model(handler: &Handler) -> TokenStream {
-    // A method's impl block can hold no other items.
+    // A method is in an impl block, which cannot contain other items.
     if handler.method || handler.target.generics.lifetimes().next().is_some() {
         return TokenStream::new();
     }

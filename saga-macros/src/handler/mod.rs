@@ -1,10 +1,11 @@
-//! `#[handler]`: an async fn becomes a consumer, and stays the fn it was.
+//! `#[handler]`: makes an async fn a handler. The fn itself is unchanged.
 
 mod claim;
 mod expand;
 mod fallback;
 mod model;
 mod parse;
+mod refusal;
 mod validate;
 
 use proc_macro2::TokenStream;
@@ -12,7 +13,7 @@ use quote::quote;
 
 use crate::shared::Errors;
 
-/// The whole macro. The fn comes out as it went in, whatever is wrong with it.
+/// Runs the macro. The fn is emitted unchanged, even if it has mistakes.
 pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let model = parse::source(options, item.clone(), &mut errors).map(|source| {

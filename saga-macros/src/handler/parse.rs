@@ -1,4 +1,4 @@
-//! From tokens to syntax. The fn's body is not looked at.
+//! Parses the tokens into syntax. The body of the fn stays as tokens.
 
 use proc_macro2::TokenStream;
 use syn::{
@@ -13,6 +13,7 @@ const LEGAL: &[Legal] = &[
     Legal { name: "timeout", example: "timeout = \"30s\"" },
     Legal { name: "exhausted", example: "exhausted = give_up" },
     Legal { name: "on_dead", example: "on_dead = \"hold\"" },
+    Legal { name: "topic", example: "topic = \"transfers\"" },
     Legal { name: "step", example: "step = PlaceOrder::ReserveInventory" },
     Legal { name: "undo", example: "undo = PlaceOrder::ReserveInventory" },
     Legal { name: "crate", example: "crate = sagas" },
@@ -21,26 +22,29 @@ const LEGAL: &[Legal] = &[
 const LEGAL_RETRY: &[Legal] =
     &[Legal { name: "max", example: "max = 5" }, Legal { name: "backoff", example: "backoff = \"200ms..30s\"" }];
 
-/// The attribute and the fn it is on.
+/// The attribute and its fn.
 pub(super) struct Source {
     pub(super) options: Options,
     pub(super) retry: Option<Options>,
     pub(super) function: Function,
 }
 
-/// A fn without its body.
+/// A fn; its body can be any tokens.
 pub(super) struct Function {
     pub(super) attributes: Vec<Attribute>,
     pub(super) visibility: Visibility,
     pub(super) signature: Signature,
+    pub(super) body: TokenStream,
 }
 
 impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let function =
-            Self { attributes: input.call(Attribute::parse_outer)?, visibility: input.parse()?, signature: input.parse()? };
-        let _body: TokenStream = input.parse()?;
-        Ok(function)
+        Ok(Self {
+            attributes: input.call(Attribute::parse_outer)?,
+            visibility: input.parse()?,
+            signature: input.parse()?,
+            body: input.parse()?,
+        })
     }
 }
 

@@ -1,18 +1,19 @@
-//! The rules of `#[handler]`: each a place and a sentence. What depends on the meaning of a type and not on how it is written
-//! is left to the compiler, by what is generated.
+//! The rules of `#[handler]`. Each reports a place and a message. Rules that depend on the meaning of a type, and not only on how
+//! it is written, are checked by the generated code.
 
 use std::time::Duration;
 
-use syn::{FnArg, GenericParam, LitInt, LitStr, PatType, Path, ReturnType, Signature, Type};
+use syn::{FnArg, GenericParam, Ident, LitInt, LitStr, PatType, Path, ReturnType, Signature, Type, WherePredicate};
 
 use super::{
     claim,
     model::{Handler, Output, Policy},
     parse::Source,
+    refusal,
 };
-use crate::shared::{Errors, Options, Target, borrowed, duration, duration_range, last_segment};
+use crate::shared::{Errors, Options, Target, borrowed, duration, duration_range, last_segment, topic_name};
 
-/// As many as `HandlerFn` is implemented for.
+/// The largest number of arguments that `HandlerFn` is implemented for.
 const MOST_ARGUMENTS: usize = 8;
 
 pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
@@ -29,6 +30,9 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
     let arguments = arguments(signature, errors);
     roles(signature, &arguments, errors);
     let claim = claim::of(&source.options, signature, &arguments, errors);
+    if claim.is_none() {
+        any_type(signature, &arguments, errors);
+    }
     Handler {
         target: Target::new(krate, &signature.ident, &signature.generics, &function.attributes),
         visibility: function.visibility.clone(),
@@ -38,6 +42,7 @@ pub(super) fn model(source: &Source, errors: &mut Errors) -> Handler {
         method: signature.receiver().is_some(),
         arguments: arguments.into_iter().map(|argument| (*argument.ty).clone()).collect(),
         output: output(signature, errors),
+        unnamed_refusal: syn::parse2(function.body.clone()).ok().and_then(|body| refusal::unnamed(signature, &body)),
     }
 }
 
@@ -47,6 +52,10 @@ fn policy(options: &Options, retry: Option<&Options>, errors: &mut Errors) -> Po
         backoff: retry.and_then(|retry| backoff(retry, errors)),
         timeout: timeout(options, errors),
         hold: hold(options, errors),
+        topic: options
+            .find("topic")
+            .and_then(|given| given.value::<LitStr>("is the topic of the records that are taken as they are", errors))
+            .map(|literal| topic_name(&literal, errors)),
     }
 }
 
@@ -74,7 +83,7 @@ fn timeout(options: &Options, errors: &mut Errors) -> Option<Duration> {
     timeout.map_err(|wrong| errors.at(&literal, format!("`{text}` {wrong}; write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`"))).ok()
 }
 
-/// Whether the messages behind a dead letter wait.
+/// Whether later messages of the key wait behind a dead letter.
 fn hold(options: &Options, errors: &mut Errors) -> bool {
     let given = options.find("on_dead");
     let Some(literal) = given.and_then(|given| given.value::<LitStr>("is `\"release\"` or `\"hold\"`", errors)) else {
@@ -113,7 +122,7 @@ fn generics(signature: &Signature, errors: &mut Errors) {
     }
 }
 
-/// The arguments that are not at fault by their form.
+/// The arguments that are valid in form.
 fn arguments<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a PatType> {
     let mut arguments = Vec::new();
     for input in &signature.inputs {
@@ -152,7 +161,7 @@ fn arguments<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a PatTy
     arguments
 }
 
-/// The rules between arguments, for those that are called by their usual names; the rest is found by type.
+/// The rules between arguments, for types with their usual names. The generated code checks the types themselves.
 fn roles(signature: &Signature, arguments: &[&PatType], errors: &mut Errors) {
     if signature.inputs.is_empty() {
         errors.at(
@@ -183,6 +192,32 @@ fn roles(signature: &Signature, arguments: &[&PatType], errors: &mut Errors) {
     }
     if let (Some(_), Some(meta)) = (called(&["Batch"]).first(), called(&["Meta"]).first()) {
         errors.at(meta, "each event of a `Batch` comes with its own `Meta`: remove this argument and take it from the pairs in `Batch(events)`");
+    }
+}
+
+/// The type that a generic handler takes must be an event for every choice of its parameters; a parameter without bounds cannot
+/// be.
+fn any_type(signature: &Signature, arguments: &[&PatType], errors: &mut Errors) {
+    let generics = &signature.generics;
+    let predicates = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+    let bounded = |ident: &Ident| {
+        let is_it = |ty: &Type| matches!(ty, Type::Path(path) if path.path.is_ident(ident));
+        predicates.clone().any(|predicate| matches!(predicate, WherePredicate::Type(bound) if is_it(&bound.bounded_ty)))
+    };
+    for argument in arguments {
+        let takes = last_segment(&argument.ty).is_some_and(|ident| ident == "On" || ident == "Batch");
+        let Some(Type::Path(taken)) = claim::parameter(&argument.ty).filter(|_| takes) else { continue };
+        let free = generics.type_params().find(|parameter| taken.path.is_ident(&parameter.ident));
+        if let Some(free) = free.filter(|parameter| parameter.bounds.is_empty() && !bounded(&parameter.ident)) {
+            let (handler, event) = (&signature.ident, &free.ident);
+            errors.at(
+                free,
+                format!(
+                    "a handler takes an event, and `{event}` can be any type: write `{event}: sagas::message::Event`; the handler is listed with \
+                     its event then, `handlers![{handler}::<OrderCreated>]`"
+                ),
+            );
+        }
     }
 }
 

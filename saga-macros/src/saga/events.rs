@@ -1,25 +1,25 @@
-//! The events of a flow by who publishes them.
+//! The events of a saga and their publishers.
 
 use super::model::{Abort, Event, Step};
 use crate::shared::{list, nearest};
 
-/// Who publishes an event, with the place of the step.
+/// The publisher of an event, with the index of the step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Publisher {
-    /// Whoever begins an instance.
+    /// The service that starts an instance.
     Start,
-    /// The step, done.
+    /// The step, when it is done.
     Done(usize),
-    /// The step, refused.
+    /// The step, when it is refused.
     Rejected(usize),
-    /// The step's undo.
+    /// The compensation of the step.
     Undone(usize),
     /// The abort.
     Aborted,
 }
 
 impl Publisher {
-    /// What its event says, as the end of a sentence.
+    /// What the event means, as the end of a sentence.
     pub(super) fn says(self, steps: &[Step]) -> String {
         match self {
             Self::Start => "the flow begins".to_owned(),
@@ -31,11 +31,11 @@ impl Publisher {
     }
 }
 
-/// Every event that is published inside the flow.
+/// All events that are published in the saga.
 pub(super) struct Published<'f>(Vec<(&'f Event, Publisher)>);
 
 impl<'f> Published<'f> {
-    /// The events of the flow; `wrong` is told of those that are published twice.
+    /// Collects the events of the saga; calls `wrong` for an event that is published twice.
     pub(super) fn of(starts: &'f Event, steps: &'f [Step], abort: &'f Abort, wrong: &mut impl FnMut(&Event, String)) -> Self {
         let mut published = Self(vec![(starts, Publisher::Start)]);
         let mut add = |event: &'f Event, publisher: Publisher| match published.by(event) {
@@ -66,12 +66,12 @@ impl<'f> Published<'f> {
         published
     }
 
-    /// Who publishes `event`.
+    /// The publisher of `event`.
     pub(super) fn by(&self, event: &Event) -> Option<Publisher> {
         self.0.iter().find(|(known, _)| *known == event).map(|(_, publisher)| *publisher)
     }
 
-    /// That nobody publishes `event`.
+    /// The message that nothing publishes `event`.
     pub(super) fn nobody(&self, event: &Event) -> String {
         let names: Vec<String> = self.0.iter().map(|(event, _)| event.name()).collect();
         let wanted = event.name();

@@ -1,4 +1,4 @@
-//! From the model to code: the flow as data, and what each event is to each step, as types.
+//! Generates the definition of the saga as data, and the roles of each event in each step as types.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
     }
 }
 
-/// Every event, once, in the order of the flow.
+/// All events, without duplicates, in the order of the saga.
 pub(super) fn events(flow: &Flow) -> Vec<&Event> {
     let published = flow.steps.iter().flat_map(|step| {
         [step.emits.as_ref(), step.rejects.as_ref(), step.undo.as_ref().and_then(|undo| undo.emits.as_ref())]
@@ -130,6 +130,7 @@ fn definition(flow: &Flow) -> TokenStream {
             }
         }
     });
+    let events = events(flow);
     quote! {
         #krate::__private::saga::Definition {
             name: #name.into(),
@@ -142,6 +143,7 @@ fn definition(flow: &Flow) -> TokenStream {
             deadline: #deadline,
             steps: #krate::__private::Vec::from([#(#steps),*]),
             abort: #abort,
+            former: #krate::__private::saga::former(&[#(Known::<#events>::EVENT),*]),
         }
     }
 }
@@ -167,7 +169,7 @@ fn duration(krate: &Path, duration: Duration) -> TokenStream {
     quote!(#krate::__private::Duration::from_millis(#milliseconds))
 }
 
-/// The place of a variant, as the handlers that name it write it.
+/// The index of a variant, as handlers write it.
 pub(super) fn place(flow: &Flow, variant: &Ident) -> TokenStream {
     let ident = &flow.target.ident;
     quote!({ #ident::#variant as usize })
@@ -240,7 +242,7 @@ fn abort(flow: &Flow, abort: &Abort) -> TokenStream {
     quote!(#at #(#triggers)* #deadline #outcome)
 }
 
-/// That there is a step, or the abort, of this kind.
+/// Declares that the variant is a step or the abort, of this kind.
 pub(super) fn role_at(flow: &Flow, variant: &Ident, kind: &TokenStream, rejects: bool) -> TokenStream {
     let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
     let (place, name) = (place(flow, variant), variant.to_string());
@@ -255,7 +257,7 @@ pub(super) fn role_at(flow: &Flow, variant: &Ident, kind: &TokenStream, rejects:
     }
 }
 
-/// That `event` says what came of a step: that it was done, or that it was refused.
+/// Declares that `event` is an outcome of a step: that it is done, or that it is refused.
 fn outcome(flow: &Flow, variant: &Ident, event: Option<&Event>, done: bool) -> TokenStream {
     let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
     let (place, refused) = (place(flow, variant), !done);

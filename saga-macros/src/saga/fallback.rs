@@ -1,5 +1,5 @@
-//! What stands in for a `#[saga]` with mistakes: implementations that are never run, in which every event is everything to every
-//! step, so that the handlers that claim the steps are not reported as well.
+//! The code for a `#[saga]` with mistakes: implementations that never run, in which every event has every role in every step, so
+//! that the handlers of the steps do not cause further errors.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
@@ -42,7 +42,7 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
     }
 }
 
-/// Every event that is named anywhere, once.
+/// All events that are named anywhere, without duplicates.
 fn events(flow: &Flow) -> Vec<&Event> {
     let of_steps = flow.steps.iter().flat_map(|step| {
         let undo = step.undo.iter().flat_map(|undo| undo.on.iter().chain(&undo.emits));
@@ -51,7 +51,7 @@ fn events(flow: &Flow) -> Vec<&Event> {
     let of_abort = flow.abort.iter().flat_map(|abort| abort.on.iter().chain(&abort.emits));
     let mut events: Vec<&Event> = Vec::new();
     for event in flow.starts.iter().chain(&flow.completes).chain(&flow.aborts).chain(of_steps).chain(of_abort) {
-        // By name: two ways to write one event would be one implementation twice.
+        // Compared by name: one event with two paths would be implemented twice.
         if !events.iter().any(|known| known.name() == event.name()) {
             events.push(event);
         }

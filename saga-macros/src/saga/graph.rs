@@ -1,4 +1,5 @@
-//! Who publishes what: every name resolves, each event has one publisher, and what an event leads to fits what it says.
+//! The events of a saga and how they connect the steps: every name resolves, each event has one publisher, and each use of an
+//! event fits its meaning.
 
 use super::{
     events::{Published, Publisher},
@@ -6,7 +7,7 @@ use super::{
 };
 use crate::shared::Errors;
 
-/// A flow whose names all resolve.
+/// A saga in which all names resolve.
 pub(super) struct Graph<'f> {
     pub(super) steps: &'f [Step],
     pub(super) abort: &'f Abort,
@@ -16,8 +17,8 @@ pub(super) struct Graph<'f> {
     pub(super) published: Published<'f>,
 }
 
-/// The graph of `flow`; `None` when a part of it is missing or a name does not resolve, which is reported once: what follows from
-/// it is not.
+/// Builds the graph of a saga. Returns `None` if a part is missing or a name does not resolve. Only this first mistake is
+/// reported, and not those that follow from it.
 pub(super) fn of<'f>(flow: &'f Flow, errors: &mut Errors) -> Option<Graph<'f>> {
     let parts = flow.steps.iter().all(|step| step.on.is_some() && step.emits.is_some());
     let undos = flow.steps.iter().filter_map(|step| step.undo.as_ref()).all(|undo| undo.emits.is_some());

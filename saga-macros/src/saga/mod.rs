@@ -1,4 +1,4 @@
-//! `#[saga]`: an enum becomes a flow across services, its variants the steps.
+//! `#[saga]`: makes an enum a saga, and its variants the steps.
 
 mod events;
 mod expand;
@@ -14,7 +14,7 @@ use quote::quote;
 
 use crate::shared::Errors;
 
-/// The whole macro. The enum comes out as it went in but for the attributes of its variants, which are read here.
+/// Runs the macro. The enum is emitted unchanged, except for the attributes of its variants, which are read here and removed.
 pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let Some(source) = parse::source(options, item.clone(), &mut errors) else {

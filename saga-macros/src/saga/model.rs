@@ -1,4 +1,4 @@
-//! What a `#[saga]` is once its parts are read: what is missing or wrong is `None`, and reported.
+//! The model of a `#[saga]`. Parts that are missing or wrong are `None`, and are reported.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use syn::{Path, Type, ext::IdentExt};
 
 use crate::shared::Target;
 
-/// A flow across services.
+/// A saga.
 pub(super) struct Flow {
     pub(super) target: Target,
     pub(super) name: String,
@@ -21,18 +21,18 @@ pub(super) struct Flow {
     pub(super) deadline: Option<Duration>,
     pub(super) steps: Vec<Step>,
     pub(super) abort: Option<Abort>,
-    /// Whether every variant is one of these.
+    /// Whether every variant is a step or the abort.
     pub(super) whole: bool,
 }
 
-/// An event of the flow, by the path that names it. Two paths are one event when they are written alike.
+/// An event of the saga, by its path. Two paths are the same event if they are written in the same way.
 #[derive(Clone)]
 pub(super) struct Event {
     pub(super) path: Path,
     text: String,
 }
 
-/// A participant's action.
+/// A step.
 pub(super) struct Step {
     pub(super) ident: Ident,
     pub(super) about: String,
@@ -45,15 +45,15 @@ pub(super) struct Step {
     pub(super) deadline: Option<Duration>,
 }
 
-/// What undoes a step.
+/// The compensation of a step.
 pub(super) struct Undo {
-    /// The word itself, to point at.
+    /// The keyword, where errors are reported.
     pub(super) word: Ident,
     pub(super) on: Vec<Event>,
     pub(super) emits: Option<Event>,
 }
 
-/// What gives the flow up.
+/// The abort.
 pub(super) struct Abort {
     pub(super) ident: Ident,
     pub(super) about: String,
@@ -69,7 +69,7 @@ impl Event {
         Self { path, text }
     }
 
-    /// The name, without its path.
+    /// The name of the event, without its path.
     pub(super) fn name(&self) -> String {
         self.path.segments.last().map(|segment| segment.ident.unraw().to_string()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! From tokens to syntax: the attribute, the enum, and the attributes of its variants.
+//! Parses the tokens into syntax: the attribute, the enum, and the attributes of its variants.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens;
@@ -35,15 +35,15 @@ const LEGAL_ABORT: &[Legal] = &[
     Legal { name: "emits", example: "emits = OrderCancelled" },
 ];
 
-/// The attribute and the enum it is on.
+/// The attribute and its enum.
 pub(super) struct Source {
     pub(super) options: Options,
-    /// Without the attributes that are read here, and without what a flow cannot have, which is reported.
+    /// The enum without the attributes that are read here, and without the parts that a saga cannot have, which are reported.
     pub(super) item: ItemEnum,
     pub(super) variants: Vec<Part>,
 }
 
-/// What a variant is.
+/// A variant of the enum.
 pub(super) enum Part {
     Step {
         ident: Ident,
@@ -56,7 +56,7 @@ pub(super) enum Part {
         about: String,
         options: Options,
     },
-    /// Neither, or both; reported.
+    /// Neither a step nor the abort, or both; this is reported.
     Nothing,
 }
 
@@ -135,7 +135,7 @@ fn part(ident: &Ident, about: String, attribute: &Attribute, errors: &mut Errors
     Part::Step { ident, about, options, undo }
 }
 
-/// The first paragraph of the documentation among `attributes`, as one line.
+/// The first paragraph of the documentation in `attributes`, as one line.
 pub(super) fn about(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).filter_map(|attribute| {
         let Meta::NameValue(value) = &attribute.meta else { return None };
@@ -146,7 +146,7 @@ pub(super) fn about(attributes: &[Attribute]) -> String {
     paragraph.join(" ")
 }
 
-/// The first word of an item, to point at.
+/// The first token of an item, where an error is reported.
 fn head(item: Item) -> TokenStream {
     item.to_token_stream().into_iter().take(1).collect()
 }

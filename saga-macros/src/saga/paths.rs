@@ -1,4 +1,5 @@
-//! Where a flow leads: to its pivot without loops and branches, from every refusal to an end with everything undone.
+//! The paths through a saga: to the pivot without loops and branches, and from every refusal to an end where all done steps are
+//! undone.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +25,7 @@ pub(super) fn check(graph: &Graph<'_>, errors: &mut Errors) {
 }
 
 impl Graph<'_> {
-    /// The step whose end calls for the one at `place`; `None` for one that the start calls for.
+    /// The step that triggers the one at `place` by its event; `None` if the start event triggers it.
     fn called_by(&self, place: usize) -> Option<usize> {
         match self.published.by(self.steps[place].on.as_ref()?)? {
             Publisher::Done(before) => Some(before),
@@ -32,7 +33,7 @@ impl Graph<'_> {
         }
     }
 
-    /// The steps before the one at `place`, from the start on.
+    /// The steps before the one at `place`, beginning at the start.
     fn way_to(&self, place: usize) -> Vec<usize> {
         let mut way: Vec<usize> =
             std::iter::successors(self.called_by(place), |before| self.called_by(*before)).take(self.steps.len()).collect();
@@ -40,7 +41,7 @@ impl Graph<'_> {
         way
     }
 
-    /// What is undone of the steps in `done` once `first` was published, and whether the flow was given up.
+    /// Which steps in `done` are undone after `first` is published, and whether the saga is aborted.
     fn outcome(&self, done: &[usize], first: &Event) -> (BTreeSet<usize>, bool) {
         let (mut published, mut undone, mut aborted) = (vec![first], BTreeSet::new(), first == self.aborts);
         loop {
@@ -67,7 +68,7 @@ impl Graph<'_> {
     }
 }
 
-/// Steps that wait for each other. Those that wait for such are not reported.
+/// Reports steps that wait for each other, but not the steps that wait for those.
 fn loops(graph: &Graph<'_>, errors: &mut Errors) -> bool {
     let mut reported: BTreeSet<usize> = BTreeSet::new();
     let mut found = false;
@@ -95,8 +96,8 @@ fn loops(graph: &Graph<'_>, errors: &mut Errors) -> bool {
     found
 }
 
-/// What is before the pivot can be undone, what is after it will be done, and nothing is beside it. Whether the way is sound enough
-/// to follow it.
+/// Checks that the steps before the pivot can be undone, that those after it cannot fail, and that no step is on another path.
+/// Returns whether the path is sound enough for further checks.
 fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
     let pivot = &graph.step(graph.pivot).ident;
     let mut sound = true;
@@ -167,7 +168,7 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
     sound
 }
 
-/// From every refusal, the flow is given up and all that was done is undone.
+/// Checks that after every refusal the saga is aborted and all done steps are undone.
 fn refusals(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) {
     for (count, place) in before.iter().enumerate() {
         let step = graph.step(*place);
@@ -191,7 +192,7 @@ fn refusals(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) {
     }
 }
 
-/// Wherever a cancel or the deadline meets the flow before the pivot, all that was done is undone.
+/// Checks that all done steps are undone when a cancellation or the deadline aborts the saga, at any point before the pivot.
 fn given_up(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) {
     let by = match (graph.abort.cancel, graph.abort.deadline) {
         (true, true) => "on a cancel or the deadline",
@@ -219,7 +220,7 @@ fn nothing_undoes(graph: &Graph<'_>, left: usize, when: &str, trigger: &Event, e
     }
 }
 
-/// Something leads to the abort.
+/// Checks that something leads to the abort.
 fn abort_is_reachable(graph: &Graph<'_>, errors: &mut Errors) {
     let abort = graph.abort;
     if !abort.cancel && !abort.deadline && graph.steps.iter().all(|step| step.rejects.is_none()) {

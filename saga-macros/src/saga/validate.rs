@@ -1,5 +1,5 @@
-//! The rules of each part by itself: what has to be there, and how it is written. What the parts are to each other is in `graph`
-//! and `paths`.
+//! The rules of each part by itself: which options are required, and how they are written. `graph` and `paths` check the parts
+//! against each other.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::shared::{Errors, Given, Options, Target, duration};
 
-/// The words that stand for what is no event, among what leads to the abort.
+/// The keywords that can be listed with the events that lead to the abort.
 const CANCEL: &str = "cancel";
 const DEADLINE: &str = "deadline";
 
@@ -79,7 +79,7 @@ pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
     }
 }
 
-/// There is one step that decides, and one place where the flow is given up.
+/// Checks that there are one pivot and one abort.
 fn ends(source: &Source, steps: &[Step], abort: Option<&Abort>, errors: &mut Errors) {
     let ident = &source.item.ident;
     if abort.is_none() {
@@ -187,7 +187,7 @@ fn events(given: &Given, expected: &str, errors: &mut Errors) -> Vec<Event> {
     given.values::<Path>(expected, errors).into_iter().map(Event::new).collect()
 }
 
-/// Events, each once.
+/// The events, without duplicates.
 fn several(given: &Given, expected: &str, errors: &mut Errors) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
     for event in events(given, expected, errors) {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// Every unit with its milliseconds, longest first: the order in which they may follow each other.
+/// The units and their milliseconds, longest first, which is the order in which they must be written.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Longer is a slip of the pen: no attempt and no wait takes a month.
+/// A longer duration is a mistake: no attempt and no wait takes a month.
 const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
-/// Reads `"30s"` and the like; never zero.
+/// Parses a duration such as `"30s"`; never zero.
 ///
 /// # Errors
 /// What is wrong with the text, as the end of a sentence that begins with it.
@@ -57,7 +57,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(milliseconds))
 }
 
-/// Reads `"200ms..30s"`: the first is not longer than the second.
+/// Parses a range such as `"200ms..30s"`; the first duration is not longer than the second.
 ///
 /// # Errors
 /// What is wrong with the text, as the end of a sentence that begins with it.

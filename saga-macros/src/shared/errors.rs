@@ -1,21 +1,21 @@
-//! The sink that collects every mistake of an item, so that they are reported at once.
+//! Collects all mistakes of an item, so that they are reported together.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::ToTokens;
 
-/// The mistakes found so far.
+/// The mistakes that were found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
-    /// Adds a mistake at the place that `at` covers.
+    /// Adds a mistake at the span of `at`.
     pub(crate) fn at(&mut self, at: &impl ToTokens, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new_spanned(at, message));
     }
 
-    /// Adds a mistake of the attribute on `item` as a whole: something that is missing from it.
+    /// Adds a mistake about the whole attribute of `item`: something that it lacks.
     pub(crate) fn attribute(&mut self, item: &Ident, message: impl std::fmt::Display) {
-        // Resolved as the item is, the compiler takes the place for one that the user wrote, which it is.
+        // With the hygiene of the item, the compiler treats the location as code of the user, which it is.
         self.0.push(syn::Error::new(Span::call_site().resolved_at(item.span()), message));
     }
 
@@ -28,7 +28,7 @@ impl Errors {
         self.0.is_empty()
     }
 
-    /// One `compile_error!` for each mistake.
+    /// Generates one `compile_error!` for each mistake.
     pub(crate) fn to_compile_errors(&self) -> TokenStream {
         self.0.iter().map(syn::Error::to_compile_error).collect()
     }

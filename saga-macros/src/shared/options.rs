@@ -1,5 +1,5 @@
-//! The options of an attribute: `name = value`, `name(..)`, separated by commas. Each is read on its own, so that a mistake in
-//! one hides none in the others.
+//! The options of an attribute: `name = value`, `name(..)`, separated by commas. Each is parsed separately, so that a mistake in
+//! one does not hide mistakes in the others.
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -11,16 +11,16 @@ use syn::{
 
 use super::{Errors, list, nearest};
 
-/// An option that exists, and how it is written.
+/// An option that exists, with an example.
 pub(crate) struct Legal {
     pub(crate) name: &'static str,
     pub(crate) example: &'static str,
 }
 
-/// What was given, each option at most once, unknown ones reported.
+/// The given options, each at most once. Unknown options are reported.
 pub(crate) struct Options(Vec<Given>);
 
-/// One option as it was given.
+/// One given option.
 pub(crate) struct Given {
     pub(crate) name: Ident,
     example: &'static str,
@@ -34,7 +34,7 @@ enum Value {
 }
 
 impl Options {
-    /// Reads the options of `of` (as a message names it).
+    /// Parses the options of `of`, which is how messages call the attribute.
     pub(crate) fn read(tokens: TokenStream, of: &str, legal: &[Legal], errors: &mut Errors) -> Self {
         let mut options = Self(Vec::new());
         for part in split(tokens) {
@@ -49,7 +49,7 @@ impl Options {
         options
     }
 
-    /// The option called `name`, if it was given.
+    /// Returns the option called `name`, if it is given.
     pub(crate) fn find(&self, name: &str) -> Option<&Given> {
         self.0.iter().find(|given| given.name == name)
     }
@@ -58,7 +58,7 @@ impl Options {
         self.0.iter()
     }
 
-    /// The path of the facade crate: what `crate = ..` says, or `::sagas`.
+    /// The path of the facade crate: the value of `crate = ..`, or `::sagas`.
     pub(crate) fn krate(&self, errors: &mut Errors) -> Path {
         self.find("crate")
             .and_then(|given| given.parse(Path::parse_mod_style, "is the path of the crate `sagas`", errors))
@@ -93,7 +93,7 @@ impl Given {
         Some(Self { name, example: legal.example, value })
     }
 
-    /// Reports that the value is wrong: `problem` continues a sentence that begins with the option's name.
+    /// Reports that the value is wrong; `problem` continues a sentence that begins with the option's name.
     pub(crate) fn wrong(&self, problem: &str, errors: &mut Errors) {
         let message = format!("`{}` {problem}: write `{}`", self.name, self.example);
         match &self.value {
@@ -102,7 +102,7 @@ impl Given {
         }
     }
 
-    /// The value after `=`, read by `parser`; `expected` continues a sentence that begins with the option's name.
+    /// Parses the value after `=` with `parser`; `expected` continues a sentence that begins with the option's name.
     pub(crate) fn parse<T>(&self, parser: impl Parser<Output = T>, expected: &str, errors: &mut Errors) -> Option<T> {
         let value = match &self.value {
             Value::Equals(tokens) => parser.parse2(tokens.clone()).ok(),
@@ -114,12 +114,12 @@ impl Given {
         value
     }
 
-    /// The value after `=`, of a type that can be parsed.
+    /// Parses the value after `=`.
     pub(crate) fn value<T: Parse>(&self, expected: &str, errors: &mut Errors) -> Option<T> {
         self.parse(T::parse, expected, errors)
     }
 
-    /// The one value after `=`, or those in the parentheses, separated by commas; `expected` is said of one of them.
+    /// Parses the value after `=`, or the values in parentheses, separated by commas; `expected` describes one of them.
     pub(crate) fn values<T: Parse>(&self, expected: &str, errors: &mut Errors) -> Vec<T> {
         let parts = match &self.value {
             Value::Equals(tokens) => vec![tokens.clone()],
@@ -133,14 +133,14 @@ impl Given {
         values.into_iter().flatten().collect()
     }
 
-    /// That it has no value: the word says it all.
+    /// Reports a value, because this option has none.
     pub(crate) fn flag(&self, errors: &mut Errors) {
         if !matches!(self.value, Value::None) {
             self.wrong("has no value", errors);
         }
     }
 
-    /// What is in the parentheses.
+    /// The tokens in the parentheses.
     pub(crate) fn list(&self, expected: &str, errors: &mut Errors) -> Option<TokenStream> {
         match &self.value {
             Value::List(tokens) => Some(tokens.clone()),
@@ -158,7 +158,7 @@ impl ToTokens for Given {
     }
 }
 
-/// The parts between commas; a comma within `<..>` separates nothing.
+/// Splits tokens at commas, except at those within `<..>`.
 fn split(tokens: TokenStream) -> Vec<TokenStream> {
     let mut parts = vec![TokenStream::new()];
     let mut depth = 0_u32;

@@ -1,16 +1,16 @@
-//! Small questions about syntax.
+//! Helpers for syntax.
 
 use syn::{
     Attribute, Generics, Ident, Lifetime, Path, Type, TypeReference,
     visit::{self, Visit},
 };
 
-/// What the generated items are for: the item's name, generics and `cfg` attributes, and where `sagas` is.
+/// The target of the generated items: the name, generics and `cfg` attributes of the item, and the path of `sagas`.
 pub(crate) struct Target {
     pub(crate) krate: Path,
     pub(crate) ident: Ident,
     pub(crate) generics: Generics,
-    /// `cfg`s written below the macro: what belongs to the item must vanish with it.
+    /// The `cfg` attributes below the macro, which the generated items must repeat.
     pub(crate) cfgs: Vec<Attribute>,
 }
 
@@ -20,12 +20,12 @@ impl Target {
     }
 }
 
-/// The `cfg` attributes among `attributes`.
+/// The `cfg` attributes in `attributes`.
 pub(crate) fn cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect()
 }
 
-/// The name of a type as it is written, without its path: `On` of `sagas::extract::On<E>`.
+/// The name of a type as it is written, without its path: `On` for `sagas::extract::On<E>`.
 pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) if path.qself.is_none() => path.path.segments.last().map(|segment| &segment.ident),
@@ -35,7 +35,7 @@ pub(crate) fn last_segment(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// Whether a type borrows from something that does not live for ever.
+/// Whether a type contains a borrow that is not `'static`.
 pub(crate) fn borrowed(ty: &Type) -> bool {
     struct Borrows(bool);
     impl<'ast> Visit<'ast> for Borrows {
@@ -48,7 +48,7 @@ pub(crate) fn borrowed(ty: &Type) -> bool {
             self.0 |= lifetime.ident != "static";
         }
 
-        // What a function pointer borrows is its caller's.
+        // The references in the signature of a function pointer are not borrows of the type.
         fn visit_type_bare_fn(&mut self, _: &'ast syn::TypeBareFn) {}
     }
     let mut borrows = Borrows(false);

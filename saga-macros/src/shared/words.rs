@@ -1,6 +1,6 @@
-//! Words of messages: lists of names, and the name that was probably meant.
+//! Parts of messages: lists of names, and the name that was probably meant.
 
-/// The names in backticks, as a list: "`a`, `b` and `c`".
+/// Formats the names as a list, in backticks: "`a`, `b` and `c`".
 pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
     match quoted.split_last() {
@@ -10,7 +10,7 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
-/// The one of `names` that `wrong` is likely to be a misspelling of.
+/// The name in `names` that `wrong` is probably a misspelling of.
 pub(crate) fn nearest<'a, S: AsRef<str>>(wrong: &str, names: &'a [S]) -> Option<&'a str> {
     let far = wrong.chars().count() / 3 + 1;
     names
@@ -21,7 +21,7 @@ pub(crate) fn nearest<'a, S: AsRef<str>>(wrong: &str, names: &'a [S]) -> Option<
         .map(|(_, name)| name)
 }
 
-/// Edits that turn one into the other: insert, delete, replace, or swap two neighbours.
+/// The edit distance: insertions, deletions, replacements and swaps of neighbors that turn one text into the other.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     let mut rows = vec![(0..=to.len()).collect::<Vec<usize>>()];

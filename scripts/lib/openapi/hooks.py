@@ -1,6 +1,6 @@
-"""What a JSON schema cannot say, told to schemathesis: requests that should be accepted are made to fit before they are sent.
+"""Hooks of schemathesis for rules that a JSON schema cannot express: requests that should be accepted are adapted to them.
 
-Requests that should be refused are sent as they are. Half of the requests name something that is there instead of something made up.
+Requests that should be rejected are sent unchanged. Half of the requests name something that exists instead of a random value.
 """
 
 import json
@@ -12,7 +12,7 @@ import schemathesis
 from schemathesis import GenerationMode
 
 KNOWN = json.loads(os.environ["SAGAS_OPENAPI_KNOWN"])
-# The most cents that an amount can have.
+# The largest amount in cents.
 MOST_CENTS = 2**63 - 1
 AMOUNTS = {"unitPrice", "price", "declineAbove"}
 
@@ -43,7 +43,7 @@ def before_call(context: Any, case: Any, kwargs: dict) -> None:
 
 
 def as_written(value: Any, name: str = "") -> Any:
-    """Whole numbers are written without a fraction, and amounts with two decimals: 2.0 and 0.35000000000000003 are 2 and 0.35."""
+    """Writes integers without a fraction, and amounts with two decimals: 2.0 and 0.35000000000000003 become 2 and 0.35."""
     if isinstance(value, dict):
         return {name: as_written(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -54,7 +54,7 @@ def as_written(value: Any, name: str = "") -> Any:
 
 
 def affordable(body: dict) -> None:
-    """The total of an order is an amount, too."""
+    """Makes the total of an order a valid amount."""
     total = sum(round(item["unitPrice"] * 100) * item["quantity"] for item in body["items"])
     if total > MOST_CENTS // 2:
         for item in body["items"]:
@@ -62,14 +62,14 @@ def affordable(body: dict) -> None:
 
 
 def within_the_log(body: dict) -> None:
-    """A replay is of a topic that is handled, and of a range that is there."""
+    """Makes a replay one of a consumed topic and an existing range."""
     for name in ["partition", "fromTime", "toOffset", "toTime", "limit"]:
         body.pop(name, None)
     body["topic"], body["fromOffset"] = KNOWN["topic"], 0
 
 
 def one_meaning(letters: dict) -> None:
-    """A key is given in one way, and a period begins before it ends."""
+    """Keeps only one form of the key, and only one limit of the period."""
     if letters.get("key") is not None and letters.get("keyBase64") is not None:
         del letters["keyBase64"]
     if letters.get("since") is not None and letters.get("until") is not None:

@@ -1,4 +1,4 @@
-"""Validates the description of each service, and runs schemathesis against it. Called by scripts/openapi."""
+"""Validates the OpenAPI description of each service, and runs schemathesis against the service. Called by scripts/openapi."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 SERVICES = ["order", "inventory", "payment", "notification", "analytics"]
-# A topic that each service handles, for its replays.
+# A topic that each service consumes, for its replays.
 TOPICS = {
     "order": "payments",
     "inventory": "orders",
@@ -19,12 +19,12 @@ TOPICS = {
     "notification": "orders",
     "analytics": "orders",
 }
-# What is left out, and why: no route needs a credential on a loopback address.
+# The checks that are left out: no route needs a credential on a loopback address.
 LEFT_OUT = "ignored_auth,object_level_authorization"
 
 
 def serving(out: Path) -> dict[str, str]:
-    """Waits until the program says where its services are."""
+    """Waits until the program prints the URLs of its services."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
         for line in out.read_text().splitlines():
@@ -42,7 +42,7 @@ def ask(url: str, body: dict | None = None, method: str | None = None) -> dict |
 
 
 def order_of_nobody_told(urls: dict[str, str]) -> None:
-    """An order whose notification will be a dead letter, in about a minute."""
+    """Places an order whose notification becomes a dead letter, in about a minute."""
     ask(f"{urls['notification']}/providers", {"email": {"outage": True}}, "PUT")
     items = [{"productId": "tea", "quantity": 1, "unitPrice": 9.90}]
     ask(f"{urls['order']}/orders", {"customerId": "ada", "items": items})
@@ -88,7 +88,7 @@ def check(service: str, url: str, known: dict) -> bool:
     try:
         ran = subprocess.run(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900)
     except subprocess.TimeoutExpired as late:
-        # What it has said so far comes as bytes, whatever was asked for.
+        # The output so far is bytes, even in text mode.
         said = late.output or b""
         said = said.decode(errors="replace") if isinstance(said, bytes) else said
         print(f"{said}\n{service}: schemathesis has not ended within 15 minutes", file=sys.stderr, flush=True)
@@ -106,7 +106,7 @@ def tool(name: str) -> Path:
 
 
 def main() -> None:
-    # As an exception, so that what has been started ends.
+    # Raises an exception, so that started processes are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     urls = serving(Path(sys.argv[1]))
     wanted = sys.argv[2:] or SERVICES

@@ -9,17 +9,18 @@ use sagas::{
     time::{ParseTimestampError, Timestamp},
 };
 
-use super::{places::Place, trouble::Trouble};
+use super::{error::CliError, places::Place};
 
-/// Look at sagas: which run, which are stuck, why, and what helps; settle dead letters, and ask for replays.
+/// Show sagas: which instances run, which are stuck, why, and which calls help. Settle dead letters, and request replays.
 ///
-/// Reads the databases of services, while they run or after they have stopped. It needs none of their programs. Four commands write,
-/// to the database of one service: `letters retry`, `letters discard`, `replays ask` and `replays cancel`. All others change nothing:
-/// what an operator can do about an instance is said by `explain`, and done by the service that tracks it.
+/// Reads the databases of services, while the services run or after they have stopped. It does not need their programs. Five
+/// commands write, to one database: `letters retry`, `letters discard`, `replays ask`, `replays cancel` and `migrations apply`.
+/// All others change nothing. `explain` prints what an operator can do about an instance; the service that tracks the instance
+/// does it.
 #[derive(Debug, Parser)]
 #[command(name = "sagas", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
-    /// Print results for programs: one JSON value a line
+    /// Print results for programs: one JSON value per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -41,43 +42,84 @@ Examples:
 Exit codes: 0 as it should be; 1 not found, findings of `check`, or a database that cannot be read; 2 flags or a URL that cannot
 be used.";
 
-/// Where the databases are.
+/// The databases to read.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is read")]
 struct Databases {
     /// The folder with a file SERVICE.sqlite for each service [env: SAGAS_DATA] [default: ./data]
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<PathBuf>,
-    /// One database instead: sqlite:PATH, or postgres://USER:PASSWORD@HOST/DATABASE, of which every schema with the framework's
-    /// tables is read, or the one named by ?schema=NAME [env: SAGAS_DATABASE]
+    /// One database instead: sqlite:PATH, or postgres://USER:PASSWORD@HOST/DATABASE. With PostgreSQL, every schema with the
+    /// framework's tables is read, or only the one in ?schema=NAME [env: SAGAS_DATABASE]
     #[arg(long, value_name = "URL", global = true)]
     database: Option<String>,
-    /// Only what this service keeps
+    /// Only the data of this service
     #[arg(long, value_name = "NAME", global = true)]
     service: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List instances: those that are open, newest first
+    /// List the open instances, newest first
     Ps(Ps),
-    /// Tell the story of one instance: what is done, what is missing, who should do it, and what helps
+    /// Show one instance: what is done, what is missing, which service must do it, and which calls help
     Explain(Explain),
-    /// Draw a flow
+    /// Draw a saga
     Graph(Graph),
-    /// Look for what somebody should see to; exits with 1 if there is anything
+    /// List what needs an operator; exits with 1 if there is anything
     ///
-    /// Finds instances that need attention or are past their deadline and undecided, events that the flow does not allow (of
-    /// instances that are open, or began within the last day), open dead letters of flows, open instances of a version whose flow
-    /// is not known, and attempts at steps that were begun and never ended.
+    /// Finds instances that need attention; undecided instances past their deadline; events that the saga does not allow (in
+    /// instances that are open, or began within the last day); open dead letters; open instances of a version without a known
+    /// definition; and attempts of steps that began and never ended.
     Check,
-    /// Look at dead letters, and settle them
+    /// List dead letters, and settle them
     Letters(Letters),
-    /// Have a service read a range of a topic once more
+    /// Make a service handle a range of a topic again
     Replays(Replays),
+    /// Create the framework's tables, or print the SQL that creates them
+    Migrations(Migrations),
 }
 
-/// Ranges of topics that are read once more.
+/// The framework's tables.
+#[derive(Debug, Args)]
+pub(crate) struct Migrations {
+    #[command(subcommand)]
+    pub(crate) what: MigrationsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrationsCommand {
+    /// Print the SQL, for your own migration tool, which runs it in one transaction. Needs no database
+    ///
+    /// The SQL also records which migrations have run, and services compare this record when they start: run it unchanged.
+    Print(PrintMigrations),
+    /// Run the outstanding migrations. WRITES to the database
+    ///
+    /// The database user must have the right to create tables. Services can then start without this right; grant their users
+    /// USAGE on the schema, and SELECT, INSERT, UPDATE and DELETE on its tables.
+    Apply,
+    /// Compare the tables with those of this program; exits with 1 if they differ. Writes nothing
+    Check,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("for").required(true))]
+pub(crate) struct PrintMigrations {
+    /// For PostgreSQL, in the first schema of `search_path`
+    #[arg(long, group = "for")]
+    pub(crate) postgres: bool,
+    /// For SQLite
+    #[arg(long, group = "for")]
+    pub(crate) sqlite: bool,
+    /// Create this schema, and the tables in it
+    #[arg(long, value_name = "NAME", conflicts_with = "sqlite")]
+    pub(crate) schema: Option<String>,
+    /// Only the migrations after this version
+    #[arg(long, value_name = "VERSION", default_value_t = 0)]
+    pub(crate) after: u32,
+}
+
+/// Ranges of topics that are handled again.
 #[derive(Debug, Args)]
 pub(crate) struct Replays {
     #[command(subcommand)]
@@ -91,17 +133,17 @@ pub(crate) enum ReplaysCommand {
         /// Only those that have not ended
         #[arg(long)]
         open: bool,
-        /// How many at most
+        /// The largest number of replays
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Have one service read a range once more. WRITES to the service's database
+    /// Make one service handle a range of a topic again. WRITES to the service's database
     ///
-    /// The service, if it runs, begins within seconds; else when it starts. It compares the range with what the log has then, and
-    /// refuses one whose first records are gone or that is beyond the limit, which `replays list` shows. While a range is read, the
-    /// rest of its partition waits; afterwards it goes on where it was.
+    /// A running service begins within seconds, any other when it starts. The service then compares the range with the log. It
+    /// refuses a range that is larger than the limit, or has lost its first records; `replays list` shows this. While it reads
+    /// the range, the other messages of the partition wait. Afterwards the partition continues where it was.
     Ask(AskReplay),
-    /// End a replay where it is. WRITES to the service's database
+    /// Stop a replay. WRITES to the service's database
     Cancel {
         /// The replay
         id: String,
@@ -111,42 +153,43 @@ pub(crate) enum ReplaysCommand {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("from").required(true), group = clap::ArgGroup::new("to"))]
 pub(crate) struct AskReplay {
-    /// The topic: one that the service has read
+    /// The topic, which the service must have read before
     #[arg(long, value_name = "NAME")]
     pub(crate) topic: String,
-    /// The partition; all of them if none is named
+    /// The partition; by default all partitions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) partition: Option<i32>,
     /// The first offset
     #[arg(long, value_name = "OFFSET", group = "from", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) from_offset: Option<i64>,
-    /// From the first record that is as young, by the log's timestamps: 2026-01-31T12:00:00Z
+    /// Begin at the first record with this time or a later one, by the log's timestamps: 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", group = "from", value_parser = time)]
     pub(crate) from_time: Option<Timestamp>,
-    /// The offset before which it ends; where the partition ends when it is begun, if nothing is said
+    /// End before this offset; by default at the end that the partition has when the replay begins
     #[arg(long, value_name = "OFFSET", group = "to", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) to_offset: Option<i64>,
-    /// The time before which the last record was published
+    /// End before the first record with this time or a later one
     #[arg(long, value_name = "TIME", group = "to", value_parser = time)]
     pub(crate) to_time: Option<Timestamp>,
-    /// Handle again what was handled before, with all its effects. Without it only what was never handled has an effect
+    /// Also handle messages that were handled before, with all effects. By default, only messages that were never handled have an
+    /// effect
     #[arg(long)]
     pub(crate) again: bool,
-    /// The most records of a partition
+    /// The largest number of records in a partition
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..))]
     pub(crate) limit: i64,
-    /// Why, for those who look at it later
+    /// The reason, which `replays list` shows
     #[arg(long, value_name = "TEXT", value_parser = words)]
     pub(crate) reason: String,
-    /// Who wants it
+    /// The name of the person who requests the replay
     #[arg(long, value_name = "NAME", value_parser = words)]
     pub(crate) by: String,
-    /// Only show what would be asked for. Writes nothing
+    /// Only show what would be requested. Writes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// Messages that services gave up.
+/// Messages that services have given up.
 #[derive(Debug, Args)]
 pub(crate) struct Letters {
     #[command(subcommand)]
@@ -155,34 +198,35 @@ pub(crate) struct Letters {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LettersCommand {
-    /// List dead letters: those that are open, newest first. Writes nothing
+    /// List dead letters, newest first; by default the open ones. Writes nothing
     List {
         #[command(flatten)]
         filter: LetterFilter,
         /// Only those in this state: open, retried, replayed, discarded, or all
         #[arg(long, value_name = "STATE", default_value = "open", value_parser = letter_state)]
         state: LetterState,
-        /// How many at most
+        /// The largest number of dead letters
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show one dead letter with its message. Writes nothing
     Show {
-        /// The letter
+        /// The dead letter
         id: String,
     },
-    /// Give open dead letters of one service back to their handlers. WRITES to the service's database
+    /// Return open dead letters of one service to their handlers. WRITES to the service's database
     ///
-    /// The service, if it runs, finds them there within seconds; else when it starts. In the order of topics, partitions and offsets.
+    /// They are retried in the order of topics, partitions and offsets. A running service finds them within seconds, any other
+    /// when it starts.
     Retry(SettleLetters),
-    /// Give open dead letters of one service up; keys that are held for them go on. WRITES to the service's database
+    /// Discard open dead letters of one service; keys that they hold continue. WRITES to the service's database
     Discard(SettleLetters),
 }
 
-/// The state in which listed letters are; `None`: any.
+/// The state of the listed dead letters; `None` is any state.
 pub(crate) type LetterState = Option<DeadLetterState>;
 
-/// Which dead letters.
+/// A filter for dead letters.
 #[derive(Debug, Args)]
 pub(crate) struct LetterFilter {
     /// Only those of this topic
@@ -197,10 +241,10 @@ pub(crate) struct LetterFilter {
     /// Only those with this text in their error
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// Only those given up at this time or later: 2026-01-31T12:00:00Z
+    /// Only those that were given up at this time or later: 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
-    /// Only those given up before this time
+    /// Only those that were given up before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
 }
@@ -209,19 +253,19 @@ pub(crate) struct LetterFilter {
 pub(crate) struct SettleLetters {
     #[command(flatten)]
     pub(crate) filter: LetterFilter,
-    /// All that are open, where nothing says which
+    /// All open dead letters, if there is no other filter
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only say how many there are, and show some. Writes nothing
+    /// Only count them and show some. Writes nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How many at most
+    /// The largest number of dead letters
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: u64,
 }
 
 impl LetterFilter {
-    /// The filter, of letters in any state.
+    /// Converts the filter, for dead letters in any state.
     pub(crate) fn read(&self) -> DeadLetterFilter {
         DeadLetterFilter {
             topic: self.topic.clone(),
@@ -237,7 +281,7 @@ impl LetterFilter {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ps {
-    /// Only those that need attention or are past a deadline, the stalest first
+    /// Only those that need attention or are past a deadline, the least recently updated first
     #[arg(long, conflicts_with = "all")]
     pub(crate) stuck: bool,
     /// Also those that have ended
@@ -249,69 +293,69 @@ pub(crate) struct Ps {
     /// Only those in this state: running, completing, compensating, completed or aborted
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub(crate) state: Option<InstanceState>,
-    /// How many at most
+    /// The largest number of instances
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
-    /// Show it again and again, until Ctrl-C
+    /// Repeat until Ctrl-C
     #[arg(long)]
     pub(crate) watch: bool,
-    /// How often: 500ms, 2s, 1m
+    /// The time between repetitions: 500ms, 2s, 1m
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration, requires = "watch")]
     pub(crate) every: Duration,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// The instance: the key of its events
+    /// The key of the instance's events
     pub(crate) id: String,
-    /// The saga, if several have an instance of that key
+    /// The saga, if several sagas have an instance with this key
     #[arg(long, value_name = "NAME")]
     pub(crate) saga: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Graph {
-    /// The saga; all of them if none is named
+    /// The saga; by default all sagas
     pub(crate) saga: Option<String>,
-    /// As what
+    /// The format of the drawing
     #[arg(long, value_enum, default_value_t = Format::State)]
     pub(crate) format: Format,
-    /// The version of the flow; the newest if none is named
+    /// The version of the saga; by default the newest
     #[arg(long, value_name = "N")]
     pub(crate) flow_version: Option<u32>,
 }
 
-/// What a flow is drawn as.
+/// A format for drawing a saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A state diagram, in Mermaid
+    /// A state diagram, for Mermaid
     State,
-    /// A sequence diagram, in Mermaid
+    /// A sequence diagram, for Mermaid
     Sequence,
     /// A graph, for Graphviz
     Dot,
-    /// A table of its steps, in Markdown
+    /// A table of the steps, in Markdown
     Canvas,
 }
 
 impl Cli {
-    /// The only service that is wanted.
+    /// The only service to read, if one is named.
     pub(crate) fn service(&self) -> Option<&str> {
         self.databases.service.as_deref()
     }
 
-    /// Where the databases are, by flag, environment, or default.
+    /// Where the databases are: from the flags, the environment, or the default.
     ///
     /// # Errors
-    /// When two places are named.
-    pub(crate) fn place(&self) -> Result<Place, Trouble> {
+    /// If two places are named.
+    pub(crate) fn place(&self) -> Result<Place, CliError> {
         let Databases { data, database, service } = &self.databases;
         if data.is_some() && database.is_some() {
-            return Err(Trouble::Usage("--data and --database contradict each other; leave one of them out".into()));
+            return Err(CliError::Usage("--data and --database contradict each other; leave one of them out".into()));
         }
         let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let text = |value: std::ffi::OsString| {
-            value.into_string().map_err(|_| Trouble::Usage("SAGAS_DATABASE is no text; write a URL".into()))
+            value.into_string().map_err(|_| CliError::Usage("SAGAS_DATABASE is no text; write a URL".into()))
         };
         let url = match (database, data) {
             (Some(url), _) => Some(url.clone()),
@@ -336,7 +380,7 @@ fn letter_state(text: &str) -> Result<LetterState, String> {
     }
 }
 
-/// What people say, in 1 to 1,000 characters.
+/// Checks that a text has 1 to 1,000 characters.
 fn words(text: &str) -> Result<String, String> {
     match text.trim().chars().count() {
         0 => Err("say it in a few words".to_owned()),
@@ -359,7 +403,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         _ => return Err(wrong()),
     };
-    // A screen that is drawn more often is read by nobody, and one that is drawn less than daily neither.
+    // Nobody can read a screen that changes more often, and a refresh less often than daily is probably a mistake.
     match number.checked_mul(millis) {
         Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
         _ => Err("between 100ms and 1440m".to_owned()),

@@ -1,4 +1,4 @@
-//! `sagas check`: what somebody should see to.
+//! `sagas check`: what needs an operator.
 
 mod finding;
 mod look;
@@ -6,18 +6,18 @@ mod look;
 use sagas::time::Clock;
 
 use super::{
+    error::CliError,
     flows::Flows,
     output::Output,
     places::Place,
-    trouble::Trouble,
     words::{counted, one_line},
 };
 
-/// Looks for what somebody should see to; says whether there is nothing.
+/// Lists what needs an operator. Returns whether there is nothing.
 ///
 /// # Errors
-/// When the databases cannot be read.
-pub(crate) async fn check(place: &Place, output: &Output) -> Result<bool, Trouble> {
+/// If the databases cannot be read.
+pub(crate) async fn check(place: &Place, output: &Output) -> Result<bool, CliError> {
     let clock = Clock::system();
     let report = place
         .read(async |services| {

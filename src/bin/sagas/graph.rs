@@ -1,17 +1,17 @@
-//! `sagas graph`: a flow, drawn.
+//! `sagas graph`: a drawing of a saga.
 
 use sagas::saga::Chart;
 use serde::Serialize;
 
 use super::{
     args::{Format, Graph},
+    error::CliError,
     flows::Flows,
     output::Output,
     places::Place,
-    trouble::Trouble,
 };
 
-/// A flow, drawn.
+/// A drawing of a saga.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Drawn {
@@ -22,17 +22,17 @@ struct Drawn {
     text: String,
 }
 
-/// Draws a flow, or, if none is named, all there are.
+/// Draws a saga or, if none is named, all sagas.
 ///
 /// # Errors
-/// When there is no such flow, or the databases cannot be read.
-pub(crate) async fn graph(place: &Place, wanted: &Graph, output: &Output) -> Result<bool, Trouble> {
+/// If there is no such saga, or the databases cannot be read.
+pub(crate) async fn graph(place: &Place, wanted: &Graph, output: &Output) -> Result<bool, CliError> {
     let drawn = place
         .read(async |services| {
             let flows = Flows::of(services).await?;
             let chosen = chosen(&flows, wanted);
             match chosen.is_empty() {
-                true => Err(Trouble::Failed(missing(&flows, wanted))),
+                true => Err(CliError::Failed(missing(&flows, wanted))),
                 false => {
                     Ok(chosen.into_iter().map(|(service, chart)| Drawn::of(service, chart, wanted.format)).collect::<Vec<_>>())
                 }
@@ -49,14 +49,14 @@ pub(crate) async fn graph(place: &Place, wanted: &Graph, output: &Output) -> Res
     Ok(true)
 }
 
-/// The flows that are meant, each in one version, and once however many services track it.
+/// The selected sagas, each in one version, and once even if several services track it.
 fn chosen<'f>(flows: &'f Flows, wanted: &Graph) -> Vec<(&'f str, &'f Chart)> {
     let mut chosen: Vec<(&str, &Chart)> = Vec::new();
     for (service, chart) in flows.iter() {
         let definition = &chart.definition;
         let meant = wanted.saga.as_ref().is_none_or(|saga| *saga == definition.name)
             && wanted.flow_version.is_none_or(|version| version == definition.version);
-        // In the order of names, then of versions.
+        // The definitions are sorted by name, then by version.
         match chosen.last_mut().filter(|(_, last)| last.definition.name == definition.name) {
             _ if !meant => {}
             Some(last) if last.1.definition.version < definition.version => *last = (service, chart),

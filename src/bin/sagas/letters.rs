@@ -1,10 +1,10 @@
-//! Dead letters: messages that services gave up, and, of `explain` and `check`, those of flows among them.
+//! Dead letters: the commands for them, and how `explain` and `check` read those of sagas.
 
 mod list;
 mod settle;
 
 use sagas::{
-    saga::Chart,
+    saga::{Chart, EventRef},
     store::{DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
@@ -12,21 +12,21 @@ use serde::Serialize;
 
 use super::{
     args::LettersCommand,
+    error::CliError,
     output::Output,
     places::{Place, Service},
-    trouble::Trouble,
 };
 
-/// Does what was asked for; says whether all is as it should be.
+/// Runs the command. Returns whether the exit code is 0.
 ///
 /// # Errors
-/// When the databases cannot be read or written, or flags do not fit.
+/// If the databases cannot be read or written, or the flags contradict each other.
 pub(crate) async fn letters(
     place: &Place,
     service: Option<&str>,
     wanted: LettersCommand,
     output: &Output,
-) -> Result<bool, Trouble> {
+) -> Result<bool, CliError> {
     match wanted {
         LettersCommand::List { filter, state, limit } => list::list(place, &filter, state, limit, output).await,
         LettersCommand::Show { id } => list::show(place, &id, output).await,
@@ -35,46 +35,48 @@ pub(crate) async fn letters(
     }
 }
 
-/// Dead letters that are read at once: each has its message with it.
+/// The number of dead letters that are read at once; each includes its message.
 const PAGE: u32 = 100;
 
 /// A dead letter, without its message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Letter {
-    /// Who keeps it.
+    /// The service that keeps it.
     pub(crate) service: String,
-    /// Its identity there.
+    /// Its id in that service.
     pub(crate) id: String,
     /// The event's name.
     #[serde(rename = "type")]
     pub(crate) event: Option<String>,
-    /// Where its message came from.
+    /// The handler that gave it up; `None` if the record could not be delivered to any handler.
+    pub(crate) handler: Option<String>,
+    /// The topic of the message.
     pub(crate) topic: String,
-    /// The partition there.
+    /// The partition of the message.
     pub(crate) partition: i32,
-    /// The offset there.
+    /// The offset of the message.
     pub(crate) offset: i64,
-    /// The key of the event.
+    /// The key of the message.
     pub(crate) key: Option<String>,
-    /// Why it was given up.
+    /// The error of the last attempt.
     pub(crate) error: String,
-    /// After how many attempts.
+    /// The number of attempts.
     pub(crate) attempts: u32,
-    /// When.
+    /// When it was dead-lettered.
     pub(crate) at: Timestamp,
-    /// What became of it.
+    /// Its state.
     pub(crate) state: &'static str,
 }
 
 impl Letter {
-    /// Whether nobody has settled it.
+    /// Whether it is not settled.
     pub(crate) fn is_open(&self) -> bool {
         self.state == DeadLetterState::Open.as_str()
     }
 
     fn of(service: &Service, letter: LetterSummary) -> Self {
-        let LetterHead { id, state, partition, offset, key, bytes: _ } = letter.head;
+        let LetterHead { id, state, partition, offset, key, handler, bytes: _ } = letter.head;
         Self {
             service: service.name.clone(),
             id: id.to_string(),
@@ -83,6 +85,7 @@ impl Letter {
             offset,
             key: key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned),
             event: letter.event_type,
+            handler,
             error: letter.error,
             attempts: letter.attempts,
             at: letter.at,
@@ -90,22 +93,30 @@ impl Letter {
         }
     }
 
-    /// Whether it is of an event of this flow.
-    pub(crate) fn is_of(&self, chart: &Chart) -> bool {
-        let events = chart.definition.events();
-        events.iter().any(|event| Some(&event.name) == self.event.as_ref() && event.topic == self.topic)
+    /// The event of this saga that the message is, if it is one, by its current name or a previous one.
+    pub(crate) fn event_of<'c>(&self, chart: &'c Chart) -> Option<&'c EventRef> {
+        chart.definition.event(&self.topic, self.event.as_deref()?)
     }
 }
 
-/// The open dead letters of `service`, newest first.
-pub(crate) async fn open(service: &Service) -> Result<Vec<Letter>, Trouble> {
+/// Reads the open dead letters of `service`, newest first.
+pub(crate) async fn open(service: &Service) -> Result<Vec<Letter>, CliError> {
+    matching(service, &DeadLetterFilter::open()).await
+}
+
+/// Reads the open dead letters of `service` whose messages have this key, newest first.
+pub(crate) async fn open_of_key(service: &Service, key: &str) -> Result<Vec<Letter>, CliError> {
+    matching(service, &DeadLetterFilter { key: Some(key.to_owned().into()), ..DeadLetterFilter::open() }).await
+}
+
+async fn matching(service: &Service, filter: &DeadLetterFilter) -> Result<Vec<Letter>, CliError> {
     let (mut found, mut offset) = (Vec::<Letter>::new(), 0);
     loop {
-        let (page, _) = service.store().find_dead_letters(&service.name, &DeadLetterFilter::open(), offset, PAGE).await?;
+        let (page, _) = service.store().find_dead_letters(&service.name, filter, offset, PAGE).await?;
         let last = page.len() < PAGE as usize;
         offset += u64::from(PAGE);
         for letter in page.into_iter().map(|letter| Letter::of(service, letter)) {
-            // What comes between two pages moves the others.
+            // Dead letters that are added between two pages shift the others to the next page.
             if !found.contains(&letter) {
                 found.push(letter);
             }
@@ -116,8 +127,8 @@ pub(crate) async fn open(service: &Service) -> Result<Vec<Letter>, Trouble> {
     }
 }
 
-/// One dead letter of `service`, whatever became of it.
-pub(crate) async fn one(service: &Service, id: &str) -> Result<Option<Letter>, Trouble> {
+/// Reads one dead letter of `service`, in any state.
+pub(crate) async fn one(service: &Service, id: &str) -> Result<Option<Letter>, CliError> {
     let letter = service.store().dead_letter(&service.name, &DeadLetterId::new(id)).await?;
     Ok(letter.map(|letter| Letter::of(service, LetterSummary::of(&letter))))
 }

@@ -1,4 +1,4 @@
-//! What the program says: sentences and tables for people, or one JSON value a line for programs. What is wrong goes elsewhere.
+//! The output of the program: text and tables for people, or one JSON value per line for programs. Errors and notes go to stderr.
 
 use std::{
     cell::Cell,
@@ -7,9 +7,9 @@ use std::{
 
 use serde::Serialize;
 
-use super::{trouble::Trouble, words::one_line};
+use super::{error::CliError, words::one_line};
 
-/// Where results go.
+/// Writes the results to stdout.
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
@@ -18,34 +18,34 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Results for people, or, with `json`, for programs.
+    /// Creates an output for people or, with `json`, for programs.
     pub(crate) fn new(json: bool) -> Self {
         Self { json, terminal: io::stdout().is_terminal(), gone: Cell::new(false) }
     }
 
-    /// Whether results are for programs.
+    /// Whether the output is for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether what needs a look may be coloured.
+    /// Whether cells that need attention can be coloured.
     pub(crate) fn has_colours(&self) -> bool {
         self.terminal && !self.json && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
-    /// Whether whoever read this has gone.
+    /// Whether the reader of stdout has closed it.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.get()
     }
 
-    /// Says something to people.
+    /// Writes a line for people.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         if !self.json {
             self.line(text);
         }
     }
 
-    /// Gives a result to programs.
+    /// Writes a result for programs.
     pub(crate) fn give(&self, result: &impl Serialize) {
         if self.json
             && let Ok(result) = serde_json::to_string(result)
@@ -54,7 +54,7 @@ impl Output {
         }
     }
 
-    /// Makes room for what is shown again: an empty screen, or a line between the two.
+    /// Prepares for repeated output: clears the terminal, or writes an empty line between two outputs.
     pub(crate) fn again(&self, first: bool) {
         match (self.json, self.terminal) {
             (true, _) => {}
@@ -62,6 +62,11 @@ impl Output {
             (false, false) if first => {}
             (false, false) => self.line(""),
         }
+    }
+
+    /// Writes a text as it is, for programs and people.
+    pub(crate) fn text(&self, text: &str) {
+        self.write(text);
     }
 
     fn line(&self, text: impl std::fmt::Display) {
@@ -76,7 +81,7 @@ impl Output {
     }
 }
 
-/// JSON in one line, without the control characters that JSON lets stand and a terminal may take for commands.
+/// Escapes the control characters that JSON allows and that a terminal could interpret.
 fn harmless(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for character in json.chars() {
@@ -88,14 +93,14 @@ fn harmless(json: &str) -> String {
     line
 }
 
-/// Says what is wrong.
-pub(crate) fn complain(trouble: &Trouble) {
+/// Writes an error to stderr.
+pub(crate) fn complain(trouble: &CliError) {
     let lines = trouble.to_string();
     let lines: Vec<_> = lines.lines().map(one_line).collect();
     let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
 }
 
-/// Says something beside the results for programs.
+/// Writes a note to stderr, so that it is not part of the results for programs.
 pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }

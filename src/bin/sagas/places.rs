@@ -1,4 +1,4 @@
-//! Where the databases are, and the services whose rows lie in them.
+//! The databases, and the services that have rows in them.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,51 +13,59 @@ use sagas::{
     },
 };
 
-use super::trouble::Trouble;
+use super::error::CliError;
 
-/// How often the databases are read again when programs open them meanwhile.
+/// How often the databases are opened and read again when a program opens them meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// How a database of a service is called in a folder.
+/// The extension of a service's database file in a folder.
 const EXTENSION: &str = "sqlite";
 
 /// Where the databases are.
 pub(crate) struct Place {
     databases: Databases,
-    /// The only service that is wanted.
+    /// The only service to read, if one is named.
     service: Option<String>,
 }
 
 enum Databases {
-    /// A file for each service.
+    /// A folder with a file for each service.
     Folder(PathBuf),
-    /// One database. There may be a password in it.
+    /// One database. The URL can contain a password.
     Url(String),
 }
 
-/// A service, and the database in which its rows are.
+/// A service, and the database that contains its rows.
 pub(crate) struct Service {
     pub(crate) name: String,
     database: Database,
 }
 
-/// The services that were found, open for reading.
+/// The services that were found, and the open databases.
 pub(crate) struct Services {
     all: Vec<Service>,
     databases: Vec<Database>,
 }
 
 impl Place {
-    /// The database at `url`, or else those in the folder; only what `service` keeps, if it is named.
+    /// The database at `url`, or those in the folder; only the data of `service`, if it is named.
     pub(crate) fn new(url: Option<String>, folder: impl FnOnce() -> PathBuf, service: Option<String>) -> Self {
         Self { databases: url.map_or_else(|| Databases::Folder(folder()), Databases::Url), service }
     }
 
-    /// Opens the databases, has `what` read from them, and closes them; again if a program has opened one of them meanwhile.
+    /// The URL of the database, if one is named.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match &self.databases {
+            Databases::Folder(_) => None,
+            Databases::Url(url) => Some(url),
+        }
+    }
+
+    /// Opens the databases, calls `what`, and closes them. Repeats this if a program has opened one of the databases meanwhile.
     ///
     /// # Errors
-    /// When a database cannot be opened, or `what` fails.
-    pub(crate) async fn read<T>(&self, what: impl AsyncFn(&Services) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    /// If a database cannot be opened, or `what` fails.
+    pub(crate) async fn read<T>(&self, what: impl AsyncFn(&Services) -> Result<T, CliError>) -> Result<T, CliError> {
         let mut attempts = 1;
         loop {
             let read = match self.open().await {
@@ -69,39 +77,39 @@ impl Place {
                 Err(trouble) => Err(trouble),
             };
             match read {
-                Err(Trouble::Disturbed(_)) if attempts < ATTEMPTS => attempts += 1,
+                Err(CliError::Disturbed(_)) if attempts < ATTEMPTS => attempts += 1,
                 read => return read,
             }
         }
     }
 
-    /// Opens the database of `service` for writing, and has `what` done with it.
+    /// Opens the database of `service` for writing, calls `what`, and closes it.
     ///
     /// # Errors
-    /// When it cannot be opened, or `what` fails.
+    /// If the database cannot be opened, or `what` fails.
     pub(crate) async fn write<T>(
         &self,
         service: &str,
-        what: impl AsyncFnOnce(&Service) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
+        what: impl AsyncFnOnce(&Service) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
         let mut attempts = 1;
         let services = loop {
             match self.open_for_writing(service).await {
-                Err(Trouble::Disturbed(_)) if attempts < ATTEMPTS => attempts += 1,
+                Err(CliError::Disturbed(_)) if attempts < ATTEMPTS => attempts += 1,
                 opened => break opened?,
             }
         };
         let done = match services.all.first() {
             Some(service) => what(service).await,
-            None => Err(Trouble::Failed(format!("--service {service}: it keeps nothing here"))),
+            None => Err(CliError::Failed(format!("--service {service}: it keeps nothing here"))),
         };
         services.close().await;
         done
     }
 
-    async fn open_for_writing(&self, service: &str) -> Result<Services, Trouble> {
+    async fn open_for_writing(&self, service: &str) -> Result<Services, CliError> {
         match &self.databases {
-            // Which file it is shows without writing to any.
+            // Each file is opened read-only first, so that only the file of the service is written to.
             Databases::Folder(folder) => {
                 for file in files_of(folder, Some(service))? {
                     let one = Self { databases: Databases::Folder(file.clone()), service: self.service.clone() };
@@ -115,23 +123,23 @@ impl Place {
                     let store = SqliteStore::open_existing(SqliteOptions::file(&file)).await?;
                     return one.services(vec![Database::new(Arc::new(store))]).await;
                 }
-                // Says who is there.
+                // Returns the error that lists the services in the folder.
                 self.open().await
             }
-            Databases::Url(url) => self.services(Database::existing(url).await.map_err(Trouble::opening)?).await,
+            Databases::Url(url) => self.services(Database::existing(url).await.map_err(CliError::opening)?).await,
         }
     }
 
-    async fn open(&self) -> Result<Services, Trouble> {
+    async fn open(&self) -> Result<Services, CliError> {
         let databases = match &self.databases {
             Databases::Folder(folder) => in_folder(folder, self.service.as_deref()).await?,
-            Databases::Url(url) => Database::read_all(url).await.map_err(Trouble::opening)?,
+            Databases::Url(url) => Database::read_all(url).await.map_err(CliError::opening)?,
         };
         self.services(databases).await
     }
 
-    /// The services whose rows lie in `databases`.
-    async fn services(&self, databases: Vec<Database>) -> Result<Services, Trouble> {
+    /// Finds the services that have rows in `databases`.
+    async fn services(&self, databases: Vec<Database>) -> Result<Services, CliError> {
         let place = match &self.databases {
             Databases::Folder(folder) => folder.display().to_string(),
             Databases::Url(_) => "this database".to_owned(),
@@ -146,7 +154,7 @@ impl Place {
             let known: Vec<_> = all.iter().map(|service| service.name.clone()).collect();
             all.retain(|service| service.name == *wanted);
             if all.is_empty() {
-                return Err(Trouble::Failed(match known.is_empty() {
+                return Err(CliError::Failed(match known.is_empty() {
                     true => format!("--service {wanted}: no service has kept anything in {place} yet"),
                     false => format!("--service {wanted}: it keeps nothing in {place}; there are {}", known.join(", ")),
                 }));
@@ -157,29 +165,29 @@ impl Place {
 }
 
 impl Service {
-    /// Its database.
+    /// The database of the service.
     pub(crate) fn store(&self) -> &dyn Store {
         &**self.database.store()
     }
 
-    /// What it keeps of sagas.
+    /// The part of the database that concerns sagas.
     pub(crate) fn sagas(&self) -> &dyn SagaStore {
         self.store().sagas()
     }
 }
 
 impl Services {
-    /// All of them, in the order of names.
+    /// All services, sorted by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Service> {
         self.all.iter()
     }
 
-    /// Those called `name`: one, or more if there is a copy of a database.
+    /// The services with this name: several if there are copies of a database.
     pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = &Service> {
         self.all.iter().filter(move |service| service.name == name)
     }
 
-    /// Their names, for people.
+    /// The names, as a list.
     pub(crate) fn names(&self) -> String {
         let names: Vec<_> = self.all.iter().map(|service| service.name.as_str()).collect();
         names.join(", ")
@@ -192,9 +200,9 @@ impl Services {
     }
 }
 
-/// The databases in `folder`, or that of `service` alone if it has a file of its own. A database with none of the framework's tables
-/// is somebody else's, and passed over beside one that has them.
-async fn in_folder(folder: &Path, service: Option<&str>) -> Result<Vec<Database>, Trouble> {
+/// Opens the databases in `folder`, or only that of `service` if it has its own file. A database without the framework's tables
+/// belongs to something else; it is skipped if another one has these tables.
+async fn in_folder(folder: &Path, service: Option<&str>) -> Result<Vec<Database>, CliError> {
     let files = files_of(folder, service)?;
     let (mut databases, mut foreign) = (Vec::new(), Vec::new());
     for file in &files {
@@ -210,8 +218,8 @@ async fn in_folder(folder: &Path, service: Option<&str>) -> Result<Vec<Database>
     }
 }
 
-/// The file of `service`, or, where it has none of its own, all in `folder`.
-fn files_of(folder: &Path, service: Option<&str>) -> Result<Vec<PathBuf>, Trouble> {
+/// The file of `service`, or all files in `folder` if the service has no file of its own.
+fn files_of(folder: &Path, service: Option<&str>) -> Result<Vec<PathBuf>, CliError> {
     let own = service.map(|service| folder.join(format!("{service}.{EXTENSION}"))).filter(|file| file.is_file());
     match own {
         Some(file) => Ok(vec![file]),
@@ -219,11 +227,11 @@ fn files_of(folder: &Path, service: Option<&str>) -> Result<Vec<PathBuf>, Troubl
     }
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
+fn files(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
     let shown = folder.display();
     let listed = std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
     let mut files: Vec<PathBuf> = listed.map_err(|error| {
-        Trouble::Failed(format!(
+        CliError::Failed(format!(
             "{shown}: the folder cannot be read ({error}); name the one with the services' databases by --data, or a database by \
              --database"
         ))
@@ -231,7 +239,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Trouble> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == EXTENSION));
     files.sort();
     match files.is_empty() {
-        true => Err(Trouble::Failed(format!(
+        true => Err(CliError::Failed(format!(
             "{shown}: there is no <service>.{EXTENSION} in this folder; name the one with the services' databases by --data, or a \
              database by --database"
         ))),

@@ -1,4 +1,4 @@
-//! `sagas ps`: the instances, as a list.
+//! `sagas ps`: lists instances.
 
 use sagas::{
     store::InstanceQuery,
@@ -7,29 +7,29 @@ use sagas::{
 
 use super::{
     args::Ps,
+    error::CliError,
     flows::Flows,
     output::{Output, complain, note},
     places::{Place, Services},
     rows::Row,
     table::Table,
     tracked::{self, Tracked},
-    trouble::Trouble,
     words::counted,
 };
 
-/// What is listed.
+/// The listed instances.
 struct Listing {
     now: Timestamp,
     rows: Vec<Row>,
-    /// How many there are in all.
+    /// The number of all instances that match.
     total: u64,
 }
 
-/// Lists instances, once or until somebody stops it.
+/// Lists instances, once or repeatedly until it is interrupted.
 ///
 /// # Errors
-/// When the databases cannot be read.
-pub(crate) async fn ps(place: &Place, wanted: &Ps, output: &Output) -> Result<bool, Trouble> {
+/// If the databases cannot be read.
+pub(crate) async fn ps(place: &Place, wanted: &Ps, output: &Output) -> Result<bool, CliError> {
     let clock = Clock::system();
     if !wanted.watch {
         list(place, wanted, &clock).await?.show(wanted, output);
@@ -38,13 +38,14 @@ pub(crate) async fn ps(place: &Place, wanted: &Ps, output: &Output) -> Result<bo
     let shown = watch(place, wanted, output, &clock);
     tokio::select! {
         ended = shown => ended,
-        // Without a handler the process is ended by the signal, which is as well.
+        // If no handler can be installed, the signal ends the process, which has the same effect.
         _ = tokio::signal::ctrl_c() => Ok(true),
     }
 }
 
-/// Lists again and again. What fails at first is an error; what fails later may be well at the next look.
-async fn watch(place: &Place, wanted: &Ps, output: &Output, clock: &Clock) -> Result<bool, Trouble> {
+/// Lists repeatedly. The first failure ends it only if nothing was listed before; later failures may be transient and are only
+/// printed.
+async fn watch(place: &Place, wanted: &Ps, output: &Output, clock: &Clock) -> Result<bool, CliError> {
     let mut first = true;
     while !output.is_gone() {
         match list(place, wanted, clock).await {
@@ -61,7 +62,7 @@ async fn watch(place: &Place, wanted: &Ps, output: &Output, clock: &Clock) -> Re
     Ok(true)
 }
 
-async fn list(place: &Place, wanted: &Ps, clock: &Clock) -> Result<Listing, Trouble> {
+async fn list(place: &Place, wanted: &Ps, clock: &Clock) -> Result<Listing, CliError> {
     place
         .read(async |services| {
             let now = clock.now();
@@ -79,7 +80,7 @@ async fn list(place: &Place, wanted: &Ps, clock: &Clock) -> Result<Listing, Trou
         .await
 }
 
-async fn newest(services: &Services, wanted: &Ps) -> Result<(Vec<Tracked>, u64), Trouble> {
+async fn newest(services: &Services, wanted: &Ps) -> Result<(Vec<Tracked>, u64), CliError> {
     let query = InstanceQuery {
         saga: wanted.saga.clone(),
         state: wanted.state,
@@ -101,7 +102,7 @@ async fn newest(services: &Services, wanted: &Ps) -> Result<(Vec<Tracked>, u64),
     Ok((found, total))
 }
 
-async fn stuck(services: &Services, wanted: &Ps, now: Timestamp) -> Result<(Vec<Tracked>, u64), Trouble> {
+async fn stuck(services: &Services, wanted: &Ps, now: Timestamp) -> Result<(Vec<Tracked>, u64), CliError> {
     let mut found = tracked::stuck(services, now).await?;
     found.retain(|tracked| {
         let instance = &tracked.instance;
@@ -147,7 +148,7 @@ impl Listing {
     }
 }
 
-/// Why it is among those that are stuck.
+/// Why the instance is stuck.
 fn why(row: &Row) -> &'static str {
     match (row.view.attention.is_some(), row.overdue) {
         (true, true) => "attention, overdue",

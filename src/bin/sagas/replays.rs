@@ -1,4 +1,4 @@
-//! Replays: have a service read a range of a topic once more, look at what was asked for, and end it. What is asked for is a row in the
+//! Replays: requests that a service handles a range of a topic again, and lists and stops them. A request is a row in the
 //! database of the service, which carries it out when it runs.
 
 use sagas::{
@@ -11,26 +11,26 @@ use serde::Serialize;
 
 use super::{
     args::{AskReplay, ReplaysCommand},
+    error::CliError,
     output::Output,
     places::{Place, Service},
     table::Table,
-    trouble::Trouble,
     words::{counted, one_line, span},
 };
 
-/// How much younger a replay is than what one before it has claimed, at least, in milliseconds.
+/// How much later than the previous replay a new one is, at least, in milliseconds.
 const AFTER_MS: i64 = 1;
 
-/// Does what was asked for; says whether all is as it should be.
+/// Runs the command. Returns whether the exit code is 0.
 ///
 /// # Errors
-/// When the databases cannot be read or written, or flags do not fit.
+/// If the databases cannot be read or written, or the flags contradict each other.
 pub(crate) async fn replays(
     place: &Place,
     service: Option<&str>,
     wanted: ReplaysCommand,
     output: &Output,
-) -> Result<bool, Trouble> {
+) -> Result<bool, CliError> {
     match wanted {
         ReplaysCommand::List { open, limit } => list(place, open, limit, output).await,
         ReplaysCommand::Ask(wanted) => ask(place, service, &wanted, output).await,
@@ -38,7 +38,7 @@ pub(crate) async fn replays(
     }
 }
 
-/// A replay, or, before it was asked for, what would be.
+/// A replay, or one that would be requested.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
@@ -51,7 +51,7 @@ struct Shown {
     to: Option<i64>,
     to_time: Option<Timestamp>,
     again: bool,
-    /// How far the partition is applied.
+    /// The applied offset of the partition.
     applied: Option<i64>,
     state: &'static str,
     reason: String,
@@ -83,7 +83,7 @@ impl Shown {
     }
 }
 
-async fn list(place: &Place, open: bool, limit: u32, output: &Output) -> Result<bool, Trouble> {
+async fn list(place: &Place, open: bool, limit: u32, output: &Output) -> Result<bool, CliError> {
     let mut found = place
         .read(async |services| {
             let mut found = Vec::new();
@@ -134,15 +134,15 @@ fn show(replays: &[Shown], output: &Output) {
     output.say(table.show(output.has_colours()));
 }
 
-async fn ask(place: &Place, service: Option<&str>, wanted: &AskReplay, output: &Output) -> Result<bool, Trouble> {
+async fn ask(place: &Place, service: Option<&str>, wanted: &AskReplay, output: &Output) -> Result<bool, CliError> {
     let Some(service) = service else {
-        return Err(Trouble::Usage("replays ask is about one service: name it by --service".into()));
+        return Err(CliError::Usage("replays ask is about one service: name it by --service".into()));
     };
     let plan = if wanted.dry_run {
         place
             .read(async |services| match services.iter().next() {
                 Some(service) => plan(service, wanted).await,
-                None => Err(Trouble::Failed(format!("--service {service}: it keeps nothing here"))),
+                None => Err(CliError::Failed(format!("--service {service}: it keeps nothing here"))),
             })
             .await?
     } else {
@@ -167,13 +167,13 @@ async fn ask(place: &Place, service: Option<&str>, wanted: &AskReplay, output: &
     Ok(true)
 }
 
-/// The replays that `wanted` means: one for each partition that the service has read.
-async fn plan(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, Trouble> {
+/// The replays that `wanted` describes: one for each partition that the service has read.
+async fn plan(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, CliError> {
     let planned = planned(service, wanted).await?;
     Ok(planned.into_iter().map(|replay| Shown::of(&service.name, replay)).collect())
 }
 
-async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, Trouble> {
+async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, CliError> {
     let (store, name) = (service.store(), service.name.as_str());
     let read: Vec<Ownership> = store.replays().partitions(name).await?;
     let of_topic: Vec<_> = read.iter().filter(|owned| owned.partition.topic == wanted.topic).collect();
@@ -181,15 +181,16 @@ async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, T
         let mut topics: Vec<_> = read.iter().map(|owned| owned.partition.topic.as_str()).collect();
         topics.sort_unstable();
         topics.dedup();
-        return Err(Trouble::Failed(format!("{name} has read no topic {}; it has read {}", wanted.topic, topics.join(", "))));
+        return Err(CliError::Failed(format!("{name} has read no topic {}; it has read {}", wanted.topic, topics.join(", "))));
     }
     let of_partition: Vec<_> =
         of_topic.iter().filter(|owned| wanted.partition.is_none_or(|partition| partition == owned.partition.partition)).collect();
     if of_partition.is_empty() {
         let numbers: Vec<_> = of_topic.iter().map(|owned| owned.partition.partition.to_string()).collect();
-        return Err(Trouble::Failed(format!("{name} has read of {} the partitions {}", wanted.topic, numbers.join(", "))));
+        return Err(CliError::Failed(format!("{name} has read of {} the partitions {}", wanted.topic, numbers.join(", "))));
     }
-    // What was claimed before a replay does not count for it: it is younger than the last one, and by the clock of the service.
+    // Inbox claims that are older than the replay do not count for it. So its time is after the last replay's, and from the
+    // database's clock.
     let now = store.time().await?.unwrap_or_else(|| Clock::system().now());
     let last =
         store.replays().list(name, false, 1).await?.first().map(|last| Timestamp::from_millis(last.at.as_millis() + AFTER_MS));
@@ -200,7 +201,7 @@ async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, T
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
         {
-            return Err(Trouble::Usage(format!("--from-offset {from} is not before --to-offset {to}")));
+            return Err(CliError::Usage(format!("--from-offset {from} is not before --to-offset {to}")));
         }
         planned.push(Replay {
             id: ReplayId::from(ids.uuid(now)),
@@ -225,12 +226,12 @@ async fn planned(service: &Service, wanted: &AskReplay) -> Result<Vec<Replay>, T
     Ok(planned)
 }
 
-/// Asks for them.
-async fn write(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, Trouble> {
+/// Requests the replays.
+async fn write(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, CliError> {
     let mut asked = Vec::new();
     for replay in planned(service, wanted).await? {
         if !service.store().replays().ask(&service.name, &replay).await? {
-            return Err(Trouble::Failed(format!(
+            return Err(CliError::Failed(format!(
                 "a replay of {} has not ended: wait for it, or `sagas replays cancel` it; asked for {} before it",
                 replay.partition,
                 counted(asked.len() as u64, "partition", "partitions")
@@ -241,9 +242,9 @@ async fn write(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, Trou
     Ok(asked)
 }
 
-async fn cancel(place: &Place, service: Option<&str>, id: &str, output: &Output) -> Result<bool, Trouble> {
+async fn cancel(place: &Place, service: Option<&str>, id: &str, output: &Output) -> Result<bool, CliError> {
     let Some(service) = service else {
-        return Err(Trouble::Usage("replays cancel is about one service: name it by --service".into()));
+        return Err(CliError::Usage("replays cancel is about one service: name it by --service".into()));
     };
     let wanted = ReplayId::new(id);
     let stopped = place
@@ -255,7 +256,7 @@ async fn cancel(place: &Place, service: Option<&str>, id: &str, output: &Output)
     match stopped {
         true => output.say(format!("the replay {} ends where it is", one_line(id))),
         false => {
-            return Err(Trouble::Failed(format!(
+            return Err(CliError::Failed(format!(
                 "there is no replay {}, or it has ended; see `sagas replays list`",
                 one_line(id)
             )));

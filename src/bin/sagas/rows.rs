@@ -1,4 +1,4 @@
-//! An instance as it is listed.
+//! A listed instance.
 
 use saga_core::engine::saga::Outstanding;
 use sagas::{runtime::InstanceView, saga::Chart, time::Timestamp};
@@ -6,41 +6,41 @@ use serde::Serialize;
 
 use super::{table::Cell, tracked::Tracked, words};
 
-/// An instance as it is listed.
+/// A listed instance.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Row {
-    /// Who tracks it.
+    /// The service that tracks it.
     pub(crate) service: String,
     #[serde(flatten)]
     pub(crate) view: InstanceView,
-    /// Whether the current step is to be undone.
+    /// Whether the current step must be undone.
     undoing: bool,
     /// When its next timer ends.
     pub(crate) due: Option<Timestamp>,
-    /// The step whose timer that is; `None`: the whole flow's.
+    /// The step of that timer; `None` for the deadline of the whole saga.
     due_step: Option<String>,
-    /// Whether that time has passed.
+    /// Whether the timer has ended.
     pub(crate) overdue: bool,
-    /// Whether the flow in which it began is known.
+    /// Whether the definition with which it began is known.
     flow_known: bool,
     #[serde(skip)]
     step: String,
 }
 
 impl Row {
-    /// How `tracked` is listed at `now`, by its flow if that is known.
+    /// Lists `tracked` at `now`, with its definition if that is known.
     pub(crate) fn of(tracked: &Tracked, chart: Option<&Chart>, now: Timestamp) -> Self {
         let instance = &tracked.instance;
         let definition = chart.map(|chart| &chart.definition);
         let expected = definition.map(|definition| instance.expected(definition)).unwrap_or_default();
-        let next = instance.known.timers.iter().min_by_key(|(_, at)| **at);
+        let next = instance.body.timers.iter().min_by_key(|(_, at)| **at);
         Self {
             service: tracked.service.clone(),
             view: InstanceView::of(instance, definition),
             undoing: expected.first().is_some_and(|next| next.undo),
             due: next.map(|(_, at)| *at),
-            // The flow's own timer has no name.
+            // The timer of the whole saga has no step name.
             due_step: next.map(|(step, _)| step.clone()).filter(|step| !step.is_empty()),
             overdue: tracked.is_overdue(now),
             flow_known: chart.is_some(),
@@ -56,7 +56,7 @@ impl Row {
     /// The headings of [`cells`](Self::cells).
     pub(crate) const HEADINGS: [&str; 9] = ["SAGA", "ID", "VERSION", "STATE", "STEP", "AGE", "MOVED", "DEADLINE", "ATTENTION"];
 
-    /// The row, for people.
+    /// The cells of the row.
     pub(crate) fn cells(&self, now: Timestamp) -> Vec<Cell> {
         let view = &self.view;
         let attention = view.attention.as_deref().unwrap_or("-");
@@ -73,7 +73,7 @@ impl Row {
         ]
     }
 
-    /// When its next timer ends, for people.
+    /// When the next timer ends, as text.
     pub(crate) fn deadline(&self, now: Timestamp) -> String {
         let due = self.due.map_or_else(|| "-".to_owned(), |due| words::until(due, now));
         match &self.due_step {
@@ -83,7 +83,7 @@ impl Row {
     }
 }
 
-/// What is to be done, in a word or two.
+/// The next step, as text.
 pub(crate) fn named(next: &Outstanding<'_>) -> String {
     format!("{}{}", if next.undo { "undo " } else { "" }, next.step)
 }

@@ -1,13 +1,13 @@
-//! Columns that are aligned. Nothing is cut: what is too long for the screen goes on in its next line.
+//! Aligned columns. Nothing is truncated: a terminal wraps long lines.
 
 use super::words::one_line;
 
-/// What a cell is about, for those who see colours.
+/// The importance of a cell, shown by a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// As any other.
+    /// Not highlighted.
     Plain,
-    /// Somebody should look at it.
+    /// Highlighted, because it needs attention.
     Alarm,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// A cell that says `text`, in alarm if `alarm`.
+    /// A cell with `text`, highlighted if `alarm`.
     pub(crate) fn alarming(text: impl AsRef<str>, alarm: bool) -> Self {
         Self { tone: if alarm { Tone::Alarm } else { Tone::Plain }, ..Self::from(text.as_ref()) }
     }
@@ -45,12 +45,12 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table with these headings.
+    /// Creates a table with these headings.
     pub(crate) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| Cell::from(*heading)).collect()], indent: 0 }
     }
 
-    /// A table without headings, `indent` from the left.
+    /// Creates a table without headings, indented by `indent` columns.
     pub(crate) fn indented(indent: usize) -> Self {
         Self { rows: Vec::new(), indent }
     }
@@ -60,7 +60,7 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// The table as text, without a line end.
+    /// Formats the table, without a final line break.
     pub(crate) fn show(&self, colours: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {

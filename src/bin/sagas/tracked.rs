@@ -1,4 +1,4 @@
-//! The instances that the services keep.
+//! The instances that the services track.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ use sagas::{
 };
 
 use super::{
+    error::CliError,
     places::{Service, Services},
-    trouble::Trouble,
 };
 
-/// Instances that are read at once.
+/// The number of instances that are read at once.
 const PAGE: u32 = 1_000;
 
-/// An instance, and who keeps it.
+/// An instance, and the service that tracks it.
 #[derive(Debug, Clone)]
 pub(crate) struct Tracked {
     pub(crate) service: String,
@@ -25,10 +25,10 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    fn read(service: &Service, record: InstanceRecord) -> Result<Self, Trouble> {
+    fn read(service: &Service, record: InstanceRecord) -> Result<Self, CliError> {
         let InstanceKey { saga, id } = record.instance.clone();
         let instance = Instance::read(record).map_err(|error| {
-            Trouble::Failed(format!(
+            CliError::Failed(format!(
                 "the instance {id} of {saga}, kept by service `{}`, cannot be read: {error}; read it with the program `sagas` of the \
                  version that wrote it",
                 service.name
@@ -43,25 +43,25 @@ impl Tracked {
     }
 }
 
-/// One page of what `query` wants of `service`, and how many there are.
-pub(crate) async fn page(service: &Service, query: &InstanceQuery) -> Result<(Vec<Tracked>, u64), Trouble> {
+/// Reads one page of the instances of `service` that match `query`, and counts all of them.
+pub(crate) async fn page(service: &Service, query: &InstanceQuery) -> Result<(Vec<Tracked>, u64), CliError> {
     let (records, total) = service.sagas().instances(&service.name, query).await?;
     let instances: Result<_, _> = records.into_iter().map(|record| Tracked::read(service, record)).collect();
     Ok((instances?, total))
 }
 
-/// The instance `key` of `service`; `None` if it keeps none.
-pub(crate) async fn one(service: &Service, key: &InstanceKey) -> Result<Option<Tracked>, Trouble> {
+/// Reads the instance `key` of `service`; `None` if there is none.
+pub(crate) async fn one(service: &Service, key: &InstanceKey) -> Result<Option<Tracked>, CliError> {
     let record = service.sagas().instance(&service.name, key).await?;
     record.map(|record| Tracked::read(service, record)).transpose()
 }
 
-/// All that `query` wants of `service`, whatever its page, until `enough` says so of one.
+/// Reads all instances of `service` that match `query`, up to the first one for which `enough` returns true.
 pub(crate) async fn all(
     service: &Service,
     query: &InstanceQuery,
     enough: impl Fn(&Instance) -> bool,
-) -> Result<Vec<Tracked>, Trouble> {
+) -> Result<Vec<Tracked>, CliError> {
     let (mut found, mut known, mut offset) = (Vec::new(), BTreeSet::new(), 0);
     loop {
         let (instances, _) = page(service, &InstanceQuery { offset, limit: PAGE, ..query.clone() }).await?;
@@ -71,7 +71,7 @@ pub(crate) async fn all(
             if enough(&tracked.instance) {
                 return Ok(found);
             }
-            // What moves between two pages may be on both.
+            // An instance that is updated between two pages can be on both.
             if known.insert(tracked.instance.key.clone()) {
                 found.push(tracked);
             }
@@ -82,15 +82,16 @@ pub(crate) async fn all(
     }
 }
 
-/// The open instances of all services that need attention or have a timer that has ended by `now`, the stalest first.
-pub(crate) async fn stuck(services: &Services, now: Timestamp) -> Result<Vec<Tracked>, Trouble> {
+/// Reads the open instances of all services that need attention or have a timer that has ended by `now`, the least recently
+/// updated first.
+pub(crate) async fn stuck(services: &Services, now: Timestamp) -> Result<Vec<Tracked>, CliError> {
     let attention = InstanceQuery { attention: true, open: true, order: InstanceOrder::Stalest, ..InstanceQuery::default() };
     let mut stuck = Vec::new();
     for service in services.iter() {
         let mut here = all(service, &attention, |_| false).await?;
         let known: BTreeSet<_> = here.iter().map(|tracked| tracked.instance.key.clone()).collect();
         for key in service.sagas().due(&service.name, now, u32::MAX).await? {
-            // It may have moved since.
+            // It may have changed since the first query.
             if !known.contains(&key)
                 && let Some(tracked) = one(service, &key).await?
                 && tracked.is_overdue(now)

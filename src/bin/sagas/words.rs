@@ -1,10 +1,10 @@
-//! How times and names are said.
+//! Formatting of times and names.
 
 use std::time::Duration;
 
 use sagas::time::Timestamp;
 
-/// A length of time, in its two largest units: `850ms`, `42s`, `4m10s`, `3h05m`, `2d4h`.
+/// A duration in its two largest units: `850ms`, `42s`, `4m10s`, `3h05m`, `2d4h`.
 pub(crate) fn span(length: Duration) -> String {
     let (millis, seconds) = (length.as_millis(), length.as_secs());
     match seconds {
@@ -16,7 +16,7 @@ pub(crate) fn span(length: Duration) -> String {
     }
 }
 
-/// How long after `start` something was, to the millisecond as long as that says something.
+/// The time from `start` to `at`, with milliseconds below one minute.
 pub(crate) fn after(start: Timestamp, at: Timestamp) -> String {
     if at < start {
         return format!("-{}", span(start.since(at)));
@@ -28,7 +28,7 @@ pub(crate) fn after(start: Timestamp, at: Timestamp) -> String {
     }
 }
 
-/// Whether `at` is still to come at `now`, and how far away it is.
+/// The time from `now` to `at`, or how long it is overdue.
 pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
     match at > now {
         true => format!("in {}", span(at.since(now))),
@@ -36,12 +36,12 @@ pub(crate) fn until(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// `count` of what is called `one`, or, where it is not one, `many`.
+/// `count` with the noun `one` for a count of one, or `many` otherwise.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// `text` on one line, without what a terminal would take for a command.
+/// `text` in one line, with the control characters escaped that a terminal could interpret.
 pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
@@ -55,7 +55,7 @@ pub(crate) fn one_line(text: &str) -> String {
     line
 }
 
-/// `text` as one segment of a URL's path.
+/// Percent-encodes `text` as one segment of a URL path.
 pub(crate) fn segment(text: &str) -> String {
     let mut segment = String::with_capacity(text.len());
     for byte in text.bytes() {

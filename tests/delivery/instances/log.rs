@@ -1,4 +1,4 @@
-//! A log that only notes what it is given, in the order in which that came.
+//! A log that only keeps the records it receives, in the order in which they arrive.
 
 use std::sync::{
     Arc, Mutex,
@@ -15,22 +15,22 @@ use crate::support::Placed;
 
 type Notes = Arc<Mutex<Vec<(String, u32)>>>;
 
-/// The log, as one process reaches it.
+/// One process's access to the log.
 #[derive(Default)]
 pub struct Log {
     notes: Notes,
     down: AtomicBool,
-    /// Records that this process has brought.
+    /// The number of records that this process has sent.
     brought: AtomicUsize,
 }
 
 impl Log {
-    /// The same log, as another process reaches it.
+    /// Returns another process's access to the same log.
     pub fn beside(&self) -> Arc<Self> {
         Arc::new(Self { notes: self.notes.clone(), ..Self::default() })
     }
 
-    /// Whether this process can reach it.
+    /// Sets whether this process can reach the log.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! On a model of a shared database, with tokio's clock held still, so that a lease runs out in no time.
+//! On a model of a shared database. Tokio's clock is paused, so that a lease expires without waiting.
 
 use std::sync::Arc;
 
@@ -73,7 +73,7 @@ async fn rows_in_the_shard_of_another_leave_at_its_word() {
         let began = Instant::now();
         first.commit(&format!("o{number}"), number).await;
         eventually("it is sent", async || (first.log.records().len() as u32 == number + 1).then_some(())).await;
-        // Nobody waited for the next look, which is 2 s away.
+        // The owner was notified: the next periodic scan is 2 s away.
         assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
     }
     assert!(second.log.brought() > 50);
@@ -109,7 +109,7 @@ async fn who_cannot_renew_its_lease_stops_sending_before_it_has_run_out() {
     let second = Instance::start(database.open().0, log.beside()).await;
     fair(&database, [8, 8]).await;
     connection.cut(true);
-    // It still commits, and the other sends all of it, once, when the lease has run out.
+    // The process can still commit. After its lease has expired, the other process sends all of it, once.
     tokio::time::sleep(LEASE).await;
     let brought = first.log.brought();
     in_turn([&first, &second], 40, 0..20).await;
@@ -132,7 +132,7 @@ async fn a_goodbye_hands_over_without_a_record_sent_twice() {
     let log = Arc::new(Log::default());
     let mut instances = [None, Some(Instance::start(database.open().0, log.clone()).await)];
     for round in 0..6 {
-        // One comes while both commit, and the other goes.
+        // One process joins while both commit, and another stops.
         let (comes, stays) = (Instance::start(database.open().0, log.beside()).await, instances[1].take().unwrap());
         in_turn([&comes, &stays], 20, round * 10..round * 10 + 10).await;
         stays.stop().await;
@@ -145,7 +145,7 @@ async fn a_goodbye_hands_over_without_a_record_sent_twice() {
     assert_eq!(twice(&log), 0);
 }
 
-/// In real time: how long a topic that failed waits is told by the service's clock.
+/// In real time: the wait of a failing topic is measured by the service's clock.
 #[tokio::test]
 async fn the_backlog_of_all_instances_counts() {
     let database = SharedDatabase::new();

@@ -6,7 +6,7 @@ use sagas_tests::{eventually, schema::Schema};
 
 use super::*;
 
-/// The shares of the instances that own something, the smallest first.
+/// Returns the number of shards of each owner, the smallest first.
 async fn shares(schema: &Schema) -> Vec<i64> {
     let sql = "SELECT count(*) FROM sagas_shards WHERE expires > now() GROUP BY owner ORDER BY 1";
     let database = schema.open().await;
@@ -75,7 +75,7 @@ async fn the_shards_of_a_killed_instance_are_adopted_and_sent_in_order() {
 async fn one_that_stands_still_past_its_lease_breaks_no_order() {
     let schema = Schema::new();
     let log = Arc::new(Log::default());
-    // It has a thread of its own, which stands still when it is told to.
+    // The process runs in its own thread, which can be suspended.
     let (freeze, frozen) = sync_channel::<std::time::Duration>(1);
     let (started, start) = sync_channel(1);
     let (database, its_log) = (schema.url(), log.beside());
@@ -89,7 +89,7 @@ async fn one_that_stands_still_past_its_lease_breaks_no_order() {
                     instance.commit(&format!("f{key}"), number).await;
                 }
                 if let Ok(still) = frozen.try_recv() {
-                    // What it committed last is with the relay now, which does not get to it.
+                    // Its last commits are in its relay now, which cannot send them.
                     let (_keep, never) = sync_channel::<()>(1);
                     let _ = never.recv_timeout(still);
                 }
@@ -128,7 +128,7 @@ async fn a_notification_wakes_the_owner() {
         first.commit(&format!("o{number}"), number).await;
         until("it is sent", || async { first.log.records().len() as u32 > number }).await;
     }
-    // Without being told, the owner looks every 2 s: half of the rows would have waited for a second on average.
+    // Without notifications, the owner scans every 2 s: half of the rows would have waited for a second on average.
     assert!(began.elapsed() < Duration::from_secs(u64::from(ROWS) / 4), "{:?}", began.elapsed());
     assert!(second.log.brought() > 25, "{} were the other's", second.log.brought());
     first.stop().await;

@@ -1,4 +1,4 @@
-//! Several instances of the service under test, each an app of its own, on one log and one database.
+//! Several processes of the service under test, each an app of its own, on one log and one database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use sagas::{
 
 use super::{metric, record, until};
 
-/// An instance, and its way to the log.
+/// A process with its access to the log.
 pub struct Instance {
     pub handle: Handle,
     pub log: Arc<Faulty>,
@@ -31,13 +31,13 @@ impl Instance {
         self.handle.service("payments").unwrap()
     }
 
-    /// Waits until nothing is left to do, by this instance and by others, of whose doing it does not hear.
+    /// Waits until no work is left for this process or for others, which do not notify this one.
     pub async fn quiet(&self) {
         let look = || async { tokio::time::timeout(Duration::from_millis(50), self.handle.quiet()).await.is_ok() };
         until("the services are at rest", look).await;
     }
 
-    /// How many messages had no effect here, because another had taken their partition over.
+    /// Returns the number of messages that had no effect here, because another process had acquired their partition.
     pub fn fenced(&self) -> f64 {
         metric(self.service(), "sagas_fenced_messages_total", "")
     }
@@ -49,7 +49,7 @@ pub fn partitions(count: u32) -> Settings {
     settings
 }
 
-/// Publishes an order, as the shop does; gives the partition it is in.
+/// Publishes an order as the shop does; returns its partition.
 pub async fn publish(log: &Memory, order_id: &str, number: u32) -> i32 {
     let value = format!(r#"{{"order_id":"{order_id}","number":{number}}}"#);
     let headers = [("ce_id", &*format!("{order_id}-{number}")), ("ce_source", "shop"), ("ce_type", "Placed")];

@@ -1,4 +1,4 @@
-//! What the tests share: two events, handlers that do as a test's plan says, and the stacks they run on.
+//! Shared parts of the tests: two events, handlers that follow a test's plan, and the databases and logs they use.
 
 pub mod instance;
 pub mod shared;
@@ -46,7 +46,7 @@ pub fn placed(order_id: &str, number: u32) -> Placed {
     Placed { order_id: order_id.to_owned(), number }
 }
 
-/// What a handler does with a message, after it has written a row, if it has a transaction and the test wants rows.
+/// What a handler does with a message, after it has written a row if it has a transaction and the test wants rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step {
     Done,
@@ -60,7 +60,7 @@ pub enum Step {
 
 type Decide = dyn Fn(&Placed, &Meta) -> Step + Send + Sync;
 
-/// A test's plan: what is done with a message at which attempt, what was done so far, and whether rows are written.
+/// A test's plan: what handlers do at each attempt of a message, what they did so far, and whether they write rows.
 #[derive(Clone)]
 pub struct Plan {
     decide: Arc<Decide>,
@@ -77,18 +77,18 @@ impl Plan {
         Self::new(|_, _| Step::Done)
     }
 
-    /// With a row per message. Needs SQL.
+    /// Lets handlers write a row for each message. Needs SQL.
     pub fn rows(mut self) -> Self {
         self.rows = true;
         self
     }
 
-    /// The calls so far: order, number, attempt.
+    /// Returns the calls so far: order, number, attempt.
     pub fn calls(&self) -> Vec<(String, u32, u32)> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The numbers of `order_id`, call by call.
+    /// Returns the numbers of `order_id`, one for each call.
     pub fn numbers(&self, order_id: &str) -> Vec<u32> {
         self.calls().into_iter().filter(|(order, ..)| order == order_id).map(|(_, number, _)| number).collect()
     }
@@ -130,7 +130,7 @@ pub fn declined(placed: Placed) -> Declined {
     Declined { order_id: placed.order_id, number: placed.number }
 }
 
-/// Takes no transaction.
+/// Uses no transaction.
 #[handler(retry(max = 3, backoff = "1s..4s"))]
 pub async fn bare(On(placed): On<Placed>, meta: Meta, State(plan): State<Plan>) -> Result<Charged, Failure<Declined>> {
     end(plan.step(&placed, &meta), placed, declined).await
@@ -143,7 +143,7 @@ pub async fn writing(On(placed): On<Placed>, mut tx: Tx, meta: Meta, State(plan)
     end(plan.step(&placed, &meta), placed, |_| unreachable!("it cannot refuse")).await
 }
 
-/// Writes under a savepoint, for it can refuse.
+/// Writes under a savepoint, because it can refuse.
 #[handler(retry(max = 3, backoff = "1s..4s"))]
 pub async fn refusing(
     On(placed): On<Placed>,
@@ -176,17 +176,17 @@ pub async fn sqlite() -> Database {
     Database::open("sqlite::memory:").await.unwrap()
 }
 
-/// A database of each kind.
+/// Returns a database of each kind.
 pub async fn databases() -> [Database; 2] {
     [Database::memory(), sqlite().await]
 }
 
-/// The service under test.
+/// Returns the service under test.
 pub fn service(database: &Database, plan: &Plan) -> Service {
     Service::new("payments", database.clone()).state(plan.clone()).migrations(ENTRIES)
 }
 
-/// The rows that the handlers wrote, sorted.
+/// Returns the rows that the handlers wrote, sorted.
 pub async fn rows(database: &Database) -> Vec<(String, i64)> {
     sqlx::query_as::<sqlx::Any, (String, i64)>("SELECT order_id, number FROM entries ORDER BY order_id, number")
         .fetch_all(database)
@@ -194,7 +194,7 @@ pub async fn rows(database: &Database) -> Vec<(String, i64)> {
         .unwrap()
 }
 
-/// Forgets all that `service` keeps of sagas, and says how many rows that were.
+/// Removes everything that `service` keeps about sagas, and returns the number of rows.
 pub async fn kept_of_sagas(database: &Database, service: &str) -> u64 {
     let all = Timestamp::MAX;
     database.store().sagas().prune(service, all, all, 1_000).await.unwrap()
@@ -204,7 +204,7 @@ pub fn clock() -> Clock {
     Clock::manual(Timestamp::from_millis(1_767_225_600_000))
 }
 
-/// A record of the topic `orders` with nothing but what is given.
+/// Returns a record of the topic `orders` with only these parts.
 pub fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &str)]) -> Record {
     Record {
         topic: "orders".to_owned(),
@@ -215,14 +215,14 @@ pub fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &str)]
     }
 }
 
-/// The sum of the series `name` whose labels contain `label`.
+/// Returns the sum of the series `name` whose labels contain `label`.
 pub fn metric(service: &ServiceHandle, name: &str, label: &str) -> f64 {
     let text = service.metrics().render();
     let series = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
     series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// Waits, with a deadline, until `condition` holds.
+/// Waits, with a time limit, until `condition` holds.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let waiting = async {
         while !condition().await {
@@ -232,7 +232,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
 }
 
-/// Moves the clock on in small steps until `condition` holds.
+/// Advances the clock in small steps until `condition` holds.
 pub async fn advance_until<F: Future<Output = bool>>(clock: &Clock, what: &str, mut condition: impl FnMut() -> F) {
     until(what, || {
         clock.advance(Duration::from_millis(5));
@@ -241,7 +241,7 @@ pub async fn advance_until<F: Future<Output = bool>>(clock: &Clock, what: &str, 
     .await;
 }
 
-/// Moves the clock on until nothing is parked and nothing waits in an outbox.
+/// Advances the clock until nothing is parked and all outboxes are empty.
 pub async fn settle(pump: &Pump, services: &[&str]) {
     let mut rounds = 0;
     loop {

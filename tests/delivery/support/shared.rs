@@ -1,4 +1,4 @@
-//! A model of a database that several processes share: what a relay sees of it, with leases by tokio's clock.
+//! A model of a database that several processes share, as a relay uses it, with leases by tokio's clock.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,7 @@ use futures_util::{
 };
 use sagas::{
     message::{Shard, Shards},
-    store::{Backlog, Database, Lease, News, Share, Sharing, Store, StoreError},
+    store::{Backlog, Database, Lease, PeerNotification, Share, Sharing, Store, StoreError},
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -31,10 +31,10 @@ pub struct SharedDatabase(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
-    /// Of each service.
+    /// The tables of each service.
     tables: Mutex<HashMap<String, Tables>>,
-    news: broadcast::Sender<News>,
-    /// How often owners were told of rows.
+    news: broadcast::Sender<PeerNotification>,
+    /// The number of notifications to owners.
     told: AtomicUsize,
 }
 
@@ -51,7 +51,8 @@ struct Owned {
     until: Option<Instant>,
 }
 
-/// One process's connection. Cut, the process cannot renew its lease and hears nothing; it reads and writes all the same.
+/// One process's connection. While it is cut, the process cannot renew its lease and receives no notifications, but it can still
+/// read and write.
 pub struct Connection {
     inner: Arc<Inner>,
     cut: watch::Sender<bool>,
@@ -73,13 +74,13 @@ impl SharedDatabase {
         Self(Arc::new(Inner { store, tables: Mutex::default(), news: broadcast::Sender::new(64), told: AtomicUsize::new(0) }))
     }
 
-    /// The database as one more process has it.
+    /// Opens the database for one more process.
     pub fn open(&self) -> (Database, Arc<Connection>) {
         let connection = Arc::new(Connection { inner: self.0.clone(), cut: watch::Sender::new(false) });
         (shared(&Database::new(self.0.store.clone()), &Faults::default(), connection.clone()), connection)
     }
 
-    /// How many shards each live owner has, the fewest first.
+    /// Returns the number of shards of each live owner, the smallest first.
     pub fn shares(&self) -> Vec<usize> {
         let mut shares: HashMap<String, usize> = HashMap::new();
         let tables = self.0.tables.lock().unwrap();
@@ -142,16 +143,16 @@ impl Sharing for Connection {
         Ok(())
     }
 
-    async fn tell(&self, _: &str, news: News) -> Result<(), StoreError> {
+    async fn tell(&self, _: &str, news: PeerNotification) -> Result<(), StoreError> {
         self.connected().await;
-        if matches!(news, News::Rows(_)) {
+        if matches!(news, PeerNotification::Rows(_)) {
             self.inner.told.fetch_add(1, Ordering::SeqCst);
         }
         let _ = self.inner.news.send(news);
         Ok(())
     }
 
-    async fn news(&self, _: &str) -> Result<BoxStream<'static, Result<News, StoreError>>, StoreError> {
+    async fn news(&self, _: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
         self.connected().await;
         let (news, cut) = (self.inner.news.subscribe(), self.cut.subscribe());
         let heard = stream::unfold((news, cut), async |(mut news, mut cut)| {

@@ -1,4 +1,4 @@
-//! A store that fails on command, and whose parked messages are watched.
+//! A store that fails on command, and that records which parked messages are read.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,25 +8,25 @@ use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, Shards, TopicPartition},
     store::{
-        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey,
+        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HandledStore, HistoryEntry, InboxKey, InstanceKey,
         InstanceRecord, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-        ParkedMessage, PrunedLetters, Replay, ReplayId, ReplayStep, ReplayStore, SagaStore, Sharing, SqlConnection, SqlReader,
-        StepRecord, Store, StoreError, StoreTx,
+        ParkedMessage, PrunedLetters, PublishTx, Replay, ReplayId, ReplayStep, ReplayStore, SagaStore, Sharing, SqlConnection,
+        SqlReader, StepRecord, Store, StoreError, StoreTx, Taker,
     },
     time::Timestamp,
 };
 
 use super::watch::Watch;
 
-/// What goes wrong, decided at each call.
+/// The faults, decided at each call.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     Begin,
     Claim,
     Append,
-    /// Nothing is committed, and it says so.
+    /// Nothing is committed, and the commit returns an error.
     Commit,
-    /// All is committed, and it is answered with an error.
+    /// Everything is committed, but the commit returns an error.
     LoseAnswer,
     Read,
     Own,
@@ -34,25 +34,25 @@ pub enum Fault {
     Hold,
     /// A step of a replay.
     Step,
-    /// It says that it is not well.
+    /// The check of the database reports that it is not healthy.
     Check,
 }
 
-/// What a call comes to, if not to what it should.
+/// The result of a call that fails.
 #[derive(Debug, Clone)]
 pub enum Comes {
-    /// It panics.
+    /// The call panics.
     ToPanic,
-    /// It answers this.
+    /// The call returns this error.
     To(StoreError),
 }
 
-/// What becomes of the call of this name that is about these keys.
+/// Decides the result of the call with this name and these keys.
 type Act = Box<dyn FnMut(&'static str, &str) -> Option<Comes> + Send>;
 
 type Decide = Box<dyn FnMut(Fault) -> bool + Send>;
 
-/// Decides about faults; shared by a store and the test.
+/// Decides about faults. A store and the test share it.
 #[derive(Clone, Default)]
 pub struct Faults {
     decide: Arc<Mutex<Option<Decide>>>,
@@ -67,7 +67,7 @@ impl Faults {
         *self.decide.lock().unwrap() = Some(Box::new(decide));
     }
 
-    /// No transaction commits that publishes a record with this key, while the database says that it is well.
+    /// Lets no transaction commit that publishes a record with this key, while the database reports that it is healthy.
     pub fn poison(&self, key: &str) {
         *self.poison.lock().unwrap() = Some(key.to_owned());
     }
@@ -78,7 +78,7 @@ impl Faults {
         *self.act.lock().unwrap() = None;
     }
 
-    /// Decides of each call by its name, and the keys or identities that it is about, what it comes to.
+    /// Sets the function that decides the result of each call by its name and the keys or ids that it is about.
     pub fn act(&self, act: impl FnMut(&'static str, &str) -> Option<Comes> + Send + 'static) {
         *self.act.lock().unwrap() = Some(Box::new(act));
     }
@@ -107,7 +107,7 @@ fn unavailable(fault: Fault) -> StoreError {
     StoreError::Unavailable(format!("a fault that the test asked for: {fault:?}"))
 }
 
-/// What a commit waits for before it answers.
+/// What a commit waits for before it returns.
 type Pause = dyn Fn() -> BoxFuture<'static, ()> + Send + Sync;
 
 pub struct Failing {
@@ -117,12 +117,12 @@ pub struct Failing {
     sharing: Option<Arc<dyn Sharing>>,
 }
 
-/// `database`, failing as `faults` says.
+/// Returns `database` with the faults of `faults`.
 pub fn failing(database: &Database, faults: &Faults) -> Database {
     slow_to_answer(database, faults, || std::future::ready(()))
 }
 
-/// `database`, failing as `faults` says, whose commits answer when `pause` has ended.
+/// Returns `database` with the faults of `faults`; its commits return when `pause` has ended.
 pub fn slow_to_answer<F>(database: &Database, faults: &Faults, pause: impl Fn() -> F + Send + Sync + 'static) -> Database
 where
     F: Future<Output = ()> + Send + 'static,
@@ -131,7 +131,7 @@ where
     Database::new(Arc::new(Failing { inner: database.store().clone(), faults: faults.clone(), pause, sharing: None }))
 }
 
-/// `database`, failing as `faults` says, as one of several processes that share it.
+/// Returns `database` with the faults of `faults`, as one of several processes that share it.
 pub fn shared(database: &Database, faults: &Faults, sharing: Arc<dyn Sharing>) -> Database {
     let pause = Arc::new(|| -> BoxFuture<'static, ()> { Box::pin(std::future::ready(())) });
     let (inner, faults, sharing) = (database.store().clone(), faults.clone(), Some(sharing));
@@ -198,6 +198,10 @@ impl Store for Failing {
         self
     }
 
+    fn handled(&self) -> &dyn HandledStore {
+        self.inner.handled()
+    }
+
     fn sagas(&self) -> &dyn SagaStore {
         assert!(self.faults.meet::<&str>("sagas", []).is_ok(), "this call cannot answer an error");
         self.inner.sagas()
@@ -246,10 +250,10 @@ impl Store for Failing {
         self.inner.prune_inbox(service, before, limit).await
     }
 
-    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+    async fn acquire_partitions(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
         self.faults.meet::<&str>("own", [])?;
         self.faults.check(Fault::Own)?;
-        self.inner.own(service, partitions).await
+        self.inner.acquire_partitions(service, partitions).await
     }
 
     async fn advance(&self, service: &str, applied: &[Ownership]) -> Result<Vec<bool>, StoreError> {
@@ -262,8 +266,8 @@ impl Store for Failing {
         self.inner.rewind(service, applied).await
     }
 
-    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
-        self.inner.note_partitions(service, topics).await
+    async fn record_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+        self.inner.record_partitions(service, topics).await
     }
 
     async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -274,8 +278,8 @@ impl Store for Failing {
         self.inner.clock(service).await
     }
 
-    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
-        self.inner.keep_clock(service, clock).await
+    async fn save_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+        self.inner.save_clock(service, clock).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -291,7 +295,11 @@ impl Store for Failing {
         self.inner.place()
     }
 
-    /// The database is the test's, and outlives the app.
+    async fn version(&self) -> Option<String> {
+        self.inner.version().await
+    }
+
+    /// The database belongs to the test, and outlives the app.
     async fn close(&self) {}
 }
 
@@ -331,35 +339,13 @@ struct FailingTx {
 }
 
 #[async_trait]
-impl StoreTx for FailingTx {
-    async fn savepoint(&mut self) -> Result<(), StoreError> {
-        self.inner.savepoint().await
-    }
-
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        self.inner.undo().await
-    }
-
-    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        self.faults.meet("claim", keys.iter().map(|key| key.id.as_str()))?;
-        self.faults.check(Fault::Claim)?;
-        self.inner.claim(service, keys, now).await
-    }
-
-    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
-        self.inner.forget(service, keys, before).await
-    }
-
+impl PublishTx for FailingTx {
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
         self.faults
             .meet("append_outbox", rows.iter().map(|row| String::from_utf8_lossy(row.key.as_deref().unwrap_or_default())))?;
         self.faults.check(Fault::Append)?;
         self.poisoned |= rows.iter().any(|record| self.faults.is_poisonous(record));
         self.inner.append_outbox(service, rows).await
-    }
-
-    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
-        self.inner.delete_outbox(ids).await
     }
 
     async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
@@ -384,6 +370,36 @@ impl StoreTx for FailingTx {
         self.faults.meet("append_history", entries.iter().map(|entry| &entry.instance.id))?;
         self.inner.append_history(service, entries).await
     }
+}
+
+#[async_trait]
+impl StoreTx for FailingTx {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.inner.savepoint().await
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        self.inner.undo().await
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        self.faults.meet("claim", keys.iter().map(|key| key.id.as_str()))?;
+        self.faults.check(Fault::Claim)?;
+        self.inner.claim(service, keys, now).await
+    }
+
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        self.inner.forget(service, keys, before).await
+    }
+
+    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
+        self.faults.meet("takers", [service])?;
+        self.inner.takers(service).await
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        self.inner.delete_outbox(ids).await
+    }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
         self.faults.meet("park", messages.iter().map(|message| String::from_utf8_lossy(&message.key()).into_owned()))?;
@@ -402,12 +418,12 @@ impl StoreTx for FailingTx {
         self.inner.count_parked(service, topic, keys).await
     }
 
-    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.faults.meet(
             "bury",
             letters.iter().map(|letter| String::from_utf8_lossy(letter.received.record.key.as_deref().unwrap_or_default())),
         )?;
-        self.inner.bury(service, letters).await
+        self.inner.insert_dead_letters(service, letters).await
     }
 
     async fn settle_dead_letters(
@@ -441,9 +457,9 @@ impl StoreTx for FailingTx {
         self.inner.mark_unpublished(service, id, why).await
     }
 
-    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+    async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         self.faults.check(Fault::Hold)?;
-        self.inner.hold(service, owned).await
+        self.inner.check_ownership(service, owned).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {

@@ -12,22 +12,22 @@ use sagas::{
     },
 };
 
-/// How often calls of a name still panic; shared by a log, its subscriptions and the test.
+/// The number of panics that are still due for each call. A log, its subscriptions and the test share it.
 #[derive(Clone, Default)]
 pub struct Trips(Arc<Mutex<Vec<(&'static str, u32)>>>);
 
 impl Trips {
-    /// The next `times` calls of `call` panic.
+    /// Lets the next `times` calls of `call` panic.
     pub fn set(&self, call: &'static str, times: u32) {
         self.0.lock().unwrap().push((call, times));
     }
 
-    /// Whether all panics that were asked for have happened.
+    /// Returns whether all requested panics have happened.
     pub fn are_over(&self) -> bool {
         self.0.lock().unwrap().iter().all(|(_, left)| *left == 0)
     }
 
-    /// Whether something goes wrong in `call` now.
+    /// Returns whether `call` must panic now.
     fn comes(&self, call: &'static str) -> bool {
         let mut trips = self.0.lock().unwrap();
         let trip = trips.iter_mut().find(|(name, left)| *name == call && *left > 0);
@@ -39,7 +39,7 @@ impl Trips {
     }
 }
 
-/// `log`, panicking as `trips` says.
+/// Wraps `log`, which panics as `trips` determines.
 pub struct Tripping {
     pub log: Arc<dyn Transport>,
     pub trips: Trips,

@@ -1,32 +1,56 @@
-//! Counts the bytes of messages in memory: those that came from a log or a store and that somebody still has.
+//! Counts the bytes of messages in memory: messages that a log or a store has returned and that are still referenced.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record},
     transport::{Delivery, GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
 };
 
-/// Messages that are watched. Cheap to clone.
+/// The watched messages. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Watch(Arc<Mutex<Vec<Weak<Record>>>>);
+pub struct Watch(Arc<AtomicUsize>);
+
+/// The value of a message, which exists as long as a record references it.
+struct Held {
+    value: Vec<u8>,
+    /// The size of the message in bytes.
+    size: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.value
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.size, Ordering::SeqCst);
+    }
+}
 
 impl Watch {
-    /// Gives `received` a record of its own, and watches it: whoever gave the record may keep it.
+    /// Replaces the value of `received` by a copy, and watches the copy: the owner of the original may keep it.
     pub fn watch(&self, received: &mut Received) {
-        let mut record = (*received.record).clone();
-        record.value = record.value.map(|value| value.to_vec().into());
-        received.record = Arc::new(record);
-        self.0.lock().unwrap().push(Arc::downgrade(&received.record));
+        let size = received.record.size();
+        let record = Arc::make_mut(&mut received.record);
+        record.value = record.value.take().map(|value| {
+            self.0.fetch_add(size, Ordering::SeqCst);
+            Bytes::from_owner(Held { value: value.to_vec(), size, all: self.0.clone() })
+        });
     }
 
-    /// Bytes of the messages that are still there.
+    /// Returns the size of the messages that still exist, in bytes.
     pub fn bytes(&self) -> usize {
-        let mut watched = self.0.lock().unwrap();
-        watched.retain(|record| record.strong_count() > 0);
-        watched.iter().filter_map(Weak::upgrade).map(|record| record.size()).sum()
+        self.0.load(Ordering::SeqCst)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The analytics service alone, on a log to which a test writes what the others would.
+//! The analytics service alone, on a log to which a test writes the events of the other services.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use sagas::{
 use sagas_tests::{Answer, EventStream};
 use serde_json::{Value, json};
 
-/// How the service is to run.
+/// The configuration of the service.
 #[derive(Clone)]
 pub(crate) struct Analytics {
     config: Config,
@@ -22,43 +22,43 @@ pub(crate) struct Analytics {
 }
 
 impl Analytics {
-    /// With its database in `folder`.
+    /// Uses a database in `folder`.
     pub(crate) fn new(folder: &Path) -> Self {
         Self::on(folder, Arc::new(Memory::new()), Storage::Files)
     }
 
-    /// On this log, with its database there.
+    /// Uses this log and this storage.
     pub(crate) fn on(folder: &Path, log: Arc<dyn Transport>, storage: Storage) -> Self {
         let mut config = Config::new(folder).transport(log.clone()).storage(storage);
         config.services = vec![ServiceName::Analytics];
         Self { config, log }
     }
 
-    /// Keeping this many changes.
+    /// Sets the number of changes to keep.
     pub(crate) fn kept(mut self, kept: u32) -> Self {
         self.config.stream.kept = kept;
         self
     }
 
-    /// With places for this many readers.
+    /// Sets the maximum number of readers.
     pub(crate) fn readers(mut self, readers: usize) -> Self {
         self.config.stream.readers = readers;
         self
     }
 
-    /// With at most this much waiting for a reader.
+    /// Sets the maximum number of events that wait for a reader.
     pub(crate) fn buffered(mut self, buffered: usize) -> Self {
         self.config.stream.buffered = buffered;
         self
     }
 
-    /// Which disconnects a reader that has taken nothing for so long.
+    /// Sets how long a reader can take nothing before it is disconnected.
     pub(crate) fn stalled(mut self, stalled: Duration) -> Self {
         self.config.stream.stalled = stalled;
         self
     }
 
-    /// Starts it.
+    /// Starts the service.
     pub(crate) async fn start(&self) -> Instance {
         let running = ecommerce::start(self.config.clone()).await.unwrap_or_else(|error| panic!("it does not start: {error}"));
         let base = running.base_url("analytics").unwrap().to_owned();
@@ -66,7 +66,7 @@ impl Analytics {
         Instance { running, base, http }
     }
 
-    /// Publishes records, as the other services would.
+    /// Publishes records as the other services would.
     pub(crate) async fn publish(&self, records: Vec<Record>) {
         for result in self.log.publish(records).await {
             result.unwrap_or_else(|error| panic!("the log did not take the record: {error}"));
@@ -74,7 +74,7 @@ impl Analytics {
     }
 }
 
-/// The service, running.
+/// The running service.
 pub(crate) struct Instance {
     pub(crate) running: Running,
     base: String,
@@ -82,7 +82,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// `host:port`.
+    /// Returns `host:port`.
     pub(crate) fn address(&self) -> &str {
         self.base.strip_prefix("http://").unwrap()
     }
@@ -95,35 +95,35 @@ impl Instance {
         Answer::to(self.get(path)).await
     }
 
-    /// A new reader.
+    /// Opens a stream without a last event.
     pub(crate) async fn read(&self) -> EventStream {
         EventStream::open(self.get("/analytics/stream")).await
     }
 
-    /// A reader that has seen this event.
+    /// Opens a stream that continues after this event.
     pub(crate) async fn read_after(&self, id: &str) -> EventStream {
         EventStream::open(self.get("/analytics/stream").header("Last-Event-ID", id)).await
     }
 
-    /// The value of a series without labels of its own.
+    /// Returns the value of a series without labels of its own.
     pub(crate) async fn series(&self, name: &str) -> f64 {
         let text = self.answer("/metrics").await.text;
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}{{service=\"analytics\"}} ")));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
     }
 
-    /// Stops it, which has to be in time.
+    /// Stops the service, which must end in time.
     pub(crate) async fn stop(self) {
         assert!(self.running.stop().await, "it did not end in time");
     }
 }
 
-/// What happens to so many orders that are completed: four records each, and the ids of the orders.
+/// Returns the records of `orders` completed orders, four each, and the ids of the orders.
 pub(crate) fn happenings(ids: &IdSource, orders: usize) -> (Vec<Record>, Vec<String>) {
     happenings_of_size(ids, orders, 0)
 }
 
-/// The same, with so many characters more in the id of each record, which readers are told.
+/// Like `happenings`, with `more` additional characters in the id of each record, which readers receive.
 pub(crate) fn happenings_of_size(ids: &IdSource, orders: usize, more: usize) -> (Vec<Record>, Vec<String>) {
     let now = Clock::system().now();
     let mut records = Vec::new();
@@ -158,7 +158,7 @@ pub(crate) fn happenings_of_size(ids: &IdSource, orders: usize, more: usize) -> 
     (records, orders)
 }
 
-/// The record of an event.
+/// Returns the record of an event.
 fn record(topic: &str, name: &str, key: &str, value: &Value, id: &str) -> Record {
     let headers = [("ce_specversion", "1.0"), ("ce_id", id), ("ce_type", name), ("ce_source", "test")];
     Record {

@@ -1,4 +1,4 @@
-//! Readers who are too many, too slow, silent, or still there when the service stops.
+//! Too many readers, readers that are too slow or idle, and readers that are connected when the service stops.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn readers_beyond_the_limit_are_told_to_come_back() {
     let refused = instance.answer("/analytics/stream").await;
     refused.is_problem(503, "UNAVAILABLE");
     assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
-    // Everything else is answered.
+    // Other routes are not affected.
     instance.answer("/analytics/metrics").await.is(200);
 
     drop(other);
@@ -52,7 +52,7 @@ async fn silence_is_broken_by_heartbeats() {
     let instance = Analytics::new(folder.path()).start().await;
     let mut stream = sagas_tests::EventStream::open(instance.get("/analytics/stream?heartbeat=1")).await;
     stream.next_of("metrics").await;
-    // Those that came while the numbers were waited for are none of the three.
+    // Comments that arrived before the key figures are not counted.
     stream.comments.clear();
     let began = Instant::now();
     for _ in 0..3 {
@@ -68,10 +68,10 @@ async fn silence_is_broken_by_heartbeats() {
     instance.stop().await;
 }
 
-/// How much longer an event is made, so that few of them fill the buffers between a service and its reader.
+/// Additional characters in each event, so that few events fill the buffers between a service and its reader.
 const MORE: usize = 900;
 
-/// A reader that takes nothing, and whose system takes little for it.
+/// Opens a connection that reads nothing, with small buffers.
 async fn stalled(instance: &Instance, query: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
@@ -90,7 +90,7 @@ async fn a_slow_reader_is_disconnected_and_nobody_else() {
     let mut slow = stalled(&instance, "").await;
     eventually("both are there", async || (instance.series(READERS).await == 2.0).then_some(())).await;
 
-    // As much as the buffers on the way take, and more.
+    // More data than the buffers between them hold.
     let mut seen = 0;
     while instance.series(SLOW).await == 0.0 {
         assert!(seen < 40_000, "the slow reader is not disconnected");
@@ -101,7 +101,7 @@ async fn a_slow_reader_is_disconnected_and_nobody_else() {
     }
     let disconnected = async {
         let mut taken = [0; 65_536];
-        // In the end or by an error: what it had not taken is not waited for.
+        // Until the end or an error: the service does not wait for data that the reader has not taken.
         while slow.read(&mut taken).await.is_ok_and(|count| count > 0) {}
     };
     timeout(Duration::from_secs(20), disconnected).await.expect("the connection is closed");
@@ -122,7 +122,7 @@ async fn a_reader_that_stalls_is_disconnected_and_counted_though_little_waits_fo
     quick.next_of("metrics").await;
     let slow = stalled(&instance, "").await;
     eventually("both are there", async || (instance.series(READERS).await == 2.0).then_some(())).await;
-    // The buffers on the way are full before the channel is.
+    // The network buffers fill before the channel does.
     for _ in 0..20 {
         service.publish(happenings_of_size(&ids, 100, MORE).0).await;
         quick.orders(400).await;
@@ -164,7 +164,7 @@ async fn a_reader_that_takes_nothing_does_not_hold_up_a_stop() {
         service.publish(happenings_of_size(&ids, 100, MORE).0).await;
         stream.orders(400).await;
     }
-    // Nine megabytes wait for it, of which it takes nothing.
+    // Nine megabytes wait for the reader, which takes nothing.
     let slow = stalled(&instance, &format!("?lastEventId={first}")).await;
     eventually("both are there", async || (instance.series(READERS).await == 2.0).then_some(())).await;
     slow.readable().await.unwrap();

@@ -1,4 +1,4 @@
-//! Two instances of the service behind one address, on PostgreSQL: a reader loses one, and goes on at the other.
+//! Two processes of the service behind one address, on PostgreSQL: a reader loses one, and continues at the other.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Analytics, Instance, happenings, postgres::Scratch};
 
 const ORDERS: usize = 600;
 
-/// A reader of all there will be.
+/// Opens a stream that receives every event.
 async fn from_the_start(instance: &Instance) -> EventStream {
     let mut stream = instance.read().await;
     assert_eq!(stream.next_of("snapshot").await.position(), 0);
@@ -25,7 +25,7 @@ async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
     let service = Analytics::on(folder.path(), Arc::new(Memory::new()), database.storage());
     let instances = [service.start().await, service.start().await];
 
-    // Four change the instance after every few events; one stays at each.
+    // Four readers change the process after every few events; one reader stays at each process.
     let all = 4 * ORDERS;
     let (mut wandering, mut staying) = (Vec::new(), Vec::new());
     for _ in 0..4 {
@@ -62,7 +62,7 @@ async fn a_reader_that_goes_from_one_to_the_other_misses_nothing() {
     for read in wandering.iter().chain(&staying) {
         assert!(read == first, "every reader is told the same in the same order");
     }
-    // Both have written: each has handled a part of the log.
+    // Both processes have written to the log: each has handled a part.
     for instance in &instances {
         let metrics = instance.answer("/metrics").await.text;
         let handled = metrics

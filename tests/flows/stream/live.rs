@@ -1,4 +1,4 @@
-//! What a reader is told while orders run.
+//! The events that a reader receives while orders run.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ async fn every_flow_is_told_as_it_goes() {
     let declined = shop.place("eve", "teapot", 1, 5_000.01).await;
     shop.order_is(&completed, "COMPLETED").await;
     shop.post("order", &format!("/orders/{completed}/ship"), &json!({"trackingNumber": "T-1"})).await.is(202);
-    // One topic can be ahead of another, for a moment: an order that has ended may be told of more.
+    // One topic can be ahead of another for a moment: more changes can follow the end of an order.
     let mut changes: BTreeMap<String, Vec<ServerEvent>> = BTreeMap::new();
     for change in stream.orders(13).await {
         changes.entry(change.text("orderId").to_owned()).or_default().push(change);
@@ -52,7 +52,7 @@ async fn every_flow_is_told_as_it_goes() {
         (&declined, &["OrderCreated", "InventoryReserved", "PaymentFailed", "InventoryReleased", "OrderCancelled"], "CANCELLED"),
     ] {
         let told = &changes[order];
-        // Of events that come out of turn the status stays where it is.
+        // Events out of order do not change the status.
         let mut names: Vec<_> = told.iter().map(|change| change.text("changedBy")).collect();
         let mut expected = events.to_vec();
         names.sort_unstable();
@@ -83,7 +83,7 @@ async fn every_flow_is_told_as_it_goes() {
         }
     }
 
-    // Who comes now is told how the orders are.
+    // A new reader receives the current state of the orders.
     let snapshot = read(&shop, "/analytics/stream").await.next().await.unwrap();
     assert_eq!((snapshot.name.as_str(), snapshot.position()), ("snapshot", 13));
     let orders = snapshot.data["orders"].as_array().unwrap();
@@ -129,7 +129,7 @@ async fn numbers_come_when_they_change_and_once_a_second_at_most() {
     assert!((told.len() as f64) <= seconds + 2.0, "{} times in {seconds} s", told.len());
     assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "each is another");
 
-    // Nothing changes: nothing comes but heartbeats.
+    // While nothing changes, only heartbeats are sent.
     let mut stream = EventStream::open(instance.get("/analytics/stream?heartbeat=1")).await;
     stream.next_of("metrics").await;
     for _ in 0..3 {
@@ -138,7 +138,7 @@ async fn numbers_come_when_they_change_and_once_a_second_at_most() {
     instance.stop().await;
 }
 
-/// The log is looked at when a handler's transaction has committed, and not only once a second, as for what other instances write.
+/// The log is read when a handler's transaction has committed, and not only once a second, as for changes of other processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_is_sent_once_it_is_committed() {
     const ROUNDS: usize = 20;
@@ -155,7 +155,7 @@ async fn a_change_is_sent_once_it_is_committed() {
         stream.orders(4).await;
         took.push(began.elapsed());
     }
-    // One that waits for the next look takes almost a second, for the last has just been.
+    // A change that waits for the next periodic read takes almost a second, because the last read has just been made.
     let at_once = took.iter().filter(|took| **took < Duration::from_millis(700)).count();
     assert!(at_once >= ROUNDS / 2, "{took:?}");
     instance.stop().await;

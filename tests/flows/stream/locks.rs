@@ -1,4 +1,4 @@
-//! Lanes that write to the log of changes side by side never wait for each other in a circle.
+//! Lanes that write to the log of changes in parallel never deadlock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,33 +15,33 @@ use sagas::{
 use super::{happenings, postgres::Scratch};
 
 const ORDERS: usize = 40;
-/// How often each event of each order comes, every time with another id.
+/// How often each event of each order is published, each time with another id.
 const TIMES: usize = 3;
-/// After so many records comes one that cannot be read.
+/// The number of records after which an invalid record follows.
 const EVERY: usize = 7;
 
-/// The sum of the series with this name.
+/// Returns the sum of the series with this name.
 fn sum(metrics: &str, series: &str) -> f64 {
     let lines = metrics.lines().filter(|line| line.starts_with(&format!("{series}{{")));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// The same event under another id.
+/// Returns the same event with another id.
 fn again(mut record: Record, ids: &IdSource) -> Record {
     record.headers.retain(|header| header.name != "ce_id");
     record.headers.push(Header::text("ce_id", ids.uuid(Clock::system().now()).to_string()));
     record
 }
 
-/// The records of an order are on three topics, and so in several lanes. In almost each batch is a record that cannot be read, so that the
-/// others are run one by one: a transaction then makes many calls of the handler, and holds what each has locked until the last has ended.
-/// The events come several times, so that the calls of one lane are about orders of the others.
+/// The records of an order are on three topics, and therefore in several lanes. Almost every batch contains an invalid record, so
+/// the others run one by one: a transaction then makes many calls of the handler, and holds the locks of each until the last has
+/// ended. The events are published several times, so that the calls of one lane concern orders of the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn transactions_of_several_calls_take_their_locks_in_one_order() {
     let (log, ids, scratch) = (Arc::new(Memory::new()), IdSource::random(), Scratch::new().await);
     let mut settings = Settings::default();
-    // No batch is made smaller because it takes long.
+    // No batch is made smaller because of its duration.
     (settings.lanes, settings.batch_messages, settings.batch_ms) = (6, 24, 600_000);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let service = analytics::service(scratch.open().await, analytics::stream::StreamLimits::default());

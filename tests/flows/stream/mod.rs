@@ -1,4 +1,4 @@
-//! `/analytics/stream`: what its readers are told, and what becomes of readers who lose it, are too slow or too many.
+//! `/analytics/stream`: the events that readers receive, and readers that lose the connection, are too slow or too many.
 
 mod analytics;
 mod bounds;

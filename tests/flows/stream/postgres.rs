@@ -1,4 +1,4 @@
-//! A database of its own on the PostgreSQL server that `SAGAS_TEST_POSTGRES` names.
+//! A database for one test on the PostgreSQL server of `SAGAS_TEST_POSTGRES`.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ impl Scratch {
         Self { name }
     }
 
-    /// For a service that has at most 8 connections.
+    /// Returns the storage of a service, with at most 8 connections.
     pub(super) fn storage(&self) -> Storage {
         Storage::Postgres(self.url().parse().unwrap())
     }
 
-    /// The same, opened.
+    /// Opens the database.
     pub(super) async fn open(&self) -> Database {
         Database::open(&self.url()).await.unwrap()
     }
@@ -30,11 +30,11 @@ impl Scratch {
     fn url(&self) -> String {
         let server = server();
         let (place, _) = server.rsplit_once('/').unwrap();
-        format!("{place}/{}?pool=8", self.name)
+        format!("{place}/{}?pool=11", self.name)
     }
 
-    /// How many transactions were ended because two waited for each other, once nobody is connected any more: a connection tells its
-    /// numbers at its end at the latest.
+    /// Returns the number of deadlocks, once all connections are closed: a connection reports its statistics at its end at the
+    /// latest.
     pub(super) async fn deadlocks(&self) -> i64 {
         let mut connection = connect().await;
         let counted = async {
@@ -57,7 +57,7 @@ impl Scratch {
     }
 }
 
-/// Where PostgreSQL is.
+/// Returns the URL of PostgreSQL.
 fn server() -> String {
     std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".to_owned())
 }

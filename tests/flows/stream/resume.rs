@@ -1,4 +1,4 @@
-//! Readers who lose the stream and come back.
+//! Readers that lose the stream and reconnect.
 
 use futures_util::future::join_all;
 use sagas::id::IdSource;
@@ -27,11 +27,11 @@ async fn who_comes_back_is_told_exactly_the_rest() {
         let id = all[seen - 1].id.clone().unwrap();
         let mut stream = instance.read_after(&id).await;
         assert_eq!(stream.orders(1_200 - seen).await, all[seen..], "after {id}");
-        // From there on it is told what comes.
+        // From there on it receives new events.
         assert_eq!(stream.next().await.unwrap().name, "metrics");
         let asked = instance.get(&format!("/api/v1/analytics/stream?lastEventId={id}"));
         assert_eq!(EventStream::open(asked).await.orders(1_200 - seen).await, all[seen..], "after {id}");
-        // A browser that comes back asks for the same URL, and says in the header what it has seen.
+        // A browser that reconnects requests the same URL, and sends its last event in the header.
         let asked = instance.get(&format!("/analytics/stream?lastEventId={}", all[0].id.clone().unwrap()));
         let mut stream = EventStream::open(asked.header("Last-Event-ID", &id)).await;
         assert_eq!(stream.orders(1_200 - seen).await, all[seen..], "after {id}");
@@ -87,7 +87,7 @@ async fn a_new_process_goes_on_where_the_old_one_was() {
     service.publish(happenings(&ids, 10).0).await;
     let seen = stream.orders(25).await;
     instance.stop().await;
-    // What comes after the stop ends with the connection.
+    // Events after the stop end with the connection.
     while stream.next().await.is_some() {}
 
     service.publish(happenings(&ids, 10).0).await;
@@ -105,7 +105,7 @@ async fn an_id_that_is_no_use_is_told_and_a_snapshot_follows() {
     let instance = service.start().await;
     let mut stream = instance.read().await;
     let mut all = Vec::new();
-    // A little at a time: what is not kept any more cannot be handed out.
+    // In small batches, because a change that is no longer kept cannot be sent.
     for _ in 0..10 {
         service.publish(happenings(&ids, 5).0).await;
         all.extend(stream.orders(20).await);
@@ -131,7 +131,7 @@ async fn an_id_that_is_no_use_is_told_and_a_snapshot_follows() {
         assert!((10..=50).contains(&orders.len()), "{}", orders.len());
         assert_eq!(stream.next().await.unwrap().name, "metrics", "{id}");
     }
-    // What is kept is gone on from.
+    // A reader continues from a change that is still kept.
     let mut stream = instance.read_after(all[165].id.as_deref().unwrap()).await;
     assert_eq!(stream.orders(34).await, all[166..]);
 

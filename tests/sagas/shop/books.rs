@@ -1,11 +1,11 @@
-//! The books of the shop: what was held, charged and decided, and whether it adds up.
+//! The books of the shop: what was held, charged and decided, and whether it is consistent.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-/// How far an order is, for its customer.
+/// The status of an order for its customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
     Created,
@@ -14,17 +14,17 @@ pub enum Status {
     Cancelled,
 }
 
-/// What a payment gateway knows of an order. It answers the same question twice with the same answer.
+/// The gateway's state of an order. Repeated calls return the same answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charge {
     Taken(u32),
     Declined,
     Refunded(u32),
-    /// It was refunded before it was taken, and is not taken any more.
+    /// The charge was voided before it was made, and can no longer be made.
     Void,
 }
 
-/// The gateway declines what is above this.
+/// The gateway declines larger amounts.
 pub const LIMIT: u32 = 1_000;
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ struct Kept {
     held: BTreeMap<u64, u32>,
     charges: BTreeMap<u64, Charge>,
     statuses: BTreeMap<u64, Vec<Status>>,
-    /// What was done that must not be: twice, or to what is not there.
+    /// Violations: what was done twice, or to something that does not exist.
     mistakes: Vec<String>,
 }
 
@@ -51,7 +51,7 @@ impl Books {
         self.0.lock().unwrap()
     }
 
-    /// Puts goods aside; false when there are not enough.
+    /// Holds goods; returns false when there are not enough.
     pub fn hold(&self, id: u64, quantity: u32) -> bool {
         let mut kept = self.kept();
         if kept.stock < quantity {
@@ -64,7 +64,7 @@ impl Books {
         true
     }
 
-    /// Puts goods back.
+    /// Releases goods.
     pub fn release(&self, id: u64) {
         let mut kept = self.kept();
         match kept.held.remove(&id) {
@@ -73,13 +73,13 @@ impl Books {
         }
     }
 
-    /// Asks the gateway for money.
+    /// Asks the gateway to charge an order.
     pub fn charge(&self, id: u64, amount: u32) -> Charge {
         let new = if amount > LIMIT { Charge::Declined } else { Charge::Taken(amount) };
         *self.kept().charges.entry(id).or_insert(new)
     }
 
-    /// Has the gateway give money back; says how much that was, if any was taken.
+    /// Asks the gateway to refund an order; returns the amount, if it was charged.
     pub fn refund(&self, id: u64) -> Option<u32> {
         let mut kept = self.kept();
         let charge = kept.charges.entry(id).or_insert(Charge::Void);
@@ -93,7 +93,7 @@ impl Books {
         }
     }
 
-    /// What the gateway knows of an order.
+    /// Returns the gateway's state of an order.
     pub fn charged(&self, id: u64) -> Option<Charge> {
         self.kept().charges.get(&id).copied()
     }
@@ -102,12 +102,12 @@ impl Books {
         self.kept().stock
     }
 
-    /// Writes an order's status down.
+    /// Records the status of an order.
     pub fn becomes(&self, id: u64, status: Status) {
         self.kept().statuses.entry(id).or_default().push(status);
     }
 
-    /// As [`becomes`](Self::becomes), unless the order is further.
+    /// Like [`becomes`](Self::becomes), unless the order has a later status.
     pub fn becomes_at_least(&self, id: u64, status: Status) {
         if self.status(id).is_some_and(|present| present < status) {
             self.becomes(id, status);
@@ -118,17 +118,18 @@ impl Books {
         self.kept().statuses.get(&id)?.last().copied()
     }
 
-    /// Whether it was charged, and the money was kept.
+    /// Returns whether the order was charged and not refunded.
     pub fn is_paid(&self, id: u64) -> bool {
         matches!(self.charged(id), Some(Charge::Taken(_)))
     }
 
-    /// Whether goods are put aside for it.
+    /// Returns whether goods are held for the order.
     pub fn is_held(&self, id: u64) -> bool {
         self.kept().held.contains_key(&id)
     }
 
-    /// Nothing was done twice, goods are neither lost nor made, and no order's status went back or changed after its end.
+    /// Checks that nothing was done twice, goods are neither lost nor created, and no order's status went back or changed after
+    /// its end.
     pub fn check(&self) {
         let kept = self.kept();
         assert_eq!(kept.mistakes, Vec::<String>::new());
@@ -139,7 +140,8 @@ impl Books {
         }
     }
 
-    /// As [`check`](Self::check), and this order has ended: its goods and its money are kept if it was confirmed, and only then.
+    /// Like [`check`](Self::check), and checks that this order has ended: goods and payment are kept if and only if it was
+    /// confirmed.
     pub fn check_ended(&self, id: u64) {
         self.check();
         let confirmed = match self.status(id) {

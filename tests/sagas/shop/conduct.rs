@@ -1,4 +1,4 @@
-//! How handlers behave, as the test says: each asks at named points what it is to do.
+//! The behaviour of handlers, as a test sets it: each handler asks at named points what to do.
 
 use std::{
     collections::BTreeMap,
@@ -11,31 +11,31 @@ use tokio::sync::{Notify, Semaphore};
 /// What a handler does at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// It fails, as by an outage.
+    /// It fails, as in an outage.
     Fail,
-    /// It fails for good, where the handler can tell.
+    /// It fails permanently, if the handler distinguishes that.
     Die,
-    /// It never comes back.
+    /// It never returns.
     Hang,
-    /// It knocks, and waits until it is let in.
+    /// It reports that it is at the point, and waits until it is let in.
     Knock,
 }
 
-/// Where a handler asks.
+/// The points at which handlers ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Point {
     Reserve,
     Release,
-    /// Before the gateway is asked.
+    /// Before the call to the gateway.
     Pay,
-    /// When the gateway has done what it was asked for.
+    /// After the gateway has answered.
     Answer,
     Refund,
     Confirm,
     Overdue,
 }
 
-/// The conduct of the handlers. Clones share it.
+/// The behaviour of the handlers. Clones share it.
 #[derive(Clone, Default)]
 pub struct Conduct(Arc<Inner>);
 
@@ -60,22 +60,22 @@ impl Conduct {
         self.0.acts.lock().unwrap().insert(point, act);
     }
 
-    /// Lets handlers go on at `point`.
+    /// Lets handlers continue at `point`.
     pub fn clear(&self, point: Point) {
         self.0.acts.lock().unwrap().remove(&point);
     }
 
-    /// Whether handlers are to fail for good at `point`.
+    /// Returns whether handlers must fail permanently at `point`.
     pub fn is_fatal(&self, point: Point) -> bool {
         self.0.acts.lock().unwrap().get(&point) == Some(&Act::Die)
     }
 
-    /// How often handlers came to `point`.
+    /// Returns how often handlers reached `point`.
     pub fn calls(&self, point: Point) -> u32 {
         self.0.calls.lock().unwrap().get(&point).copied().unwrap_or_default()
     }
 
-    /// Asked by a handler.
+    /// Called by a handler at `point`.
     pub async fn at(&self, point: Point) -> Result<(), Fault> {
         *self.0.calls.lock().unwrap().entry(point).or_default() += 1;
         let act = self.0.acts.lock().unwrap().get(&point).copied();
@@ -98,7 +98,7 @@ impl Conduct {
         self.0.knocked.notified().await;
     }
 
-    /// Lets handlers in that have knocked.
+    /// Lets `count` handlers in that have knocked.
     pub fn let_in(&self, count: usize) {
         self.0.door.0.add_permits(count);
     }

@@ -1,4 +1,4 @@
-//! Inventory: puts goods aside, and back.
+//! The inventory service: holds and releases goods.
 
 use sagas::prelude::*;
 
@@ -21,7 +21,7 @@ pub async fn release(Undo(held): Undo<Reserved>, _tx: Tx, State(shop): State<Sho
     Ok(Released { id: held.id })
 }
 
-/// What it takes from the topics that it reads.
+/// The events that it takes from its topics.
 pub const TAKES: [&str; 3] = [Created::NAME, Declined::NAME, Cancelled::NAME];
 
 pub fn service(database: &Database, shop: &Shop) -> Service {

@@ -1,4 +1,4 @@
-//! The shop of these tests: the flow, three services that take part in it, and the books they keep.
+//! The shop of these tests: the saga, its three services, and their books.
 
 pub mod books;
 pub mod conduct;
@@ -55,7 +55,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// A shop with so much in stock.
+    /// Creates a shop with `stock` units.
     pub fn with_stock(stock: u32) -> Self {
         Self { books: Books::new(stock), conduct: Conduct::default() }
     }

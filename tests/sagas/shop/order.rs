@@ -1,4 +1,4 @@
-//! Order: begins the flow, decides it, and keeps its instances.
+//! The order service: begins the saga, decides it, and tracks its instances.
 
 use sagas::prelude::*;
 
@@ -6,7 +6,7 @@ use super::{
     Cancelled, Confirmed, Created, Insufficient, Paid, PlaceOrder, Released, Reserved, Shop, books::Status, conduct::Point,
 };
 
-/// Not a part of the flow: the customer sees that the goods are there.
+/// Not a step of the saga: the customer sees that the goods are held.
 #[handler]
 pub async fn note_reserved(On(held): On<Reserved>, State(shop): State<Shop>) {
     shop.books.becomes_at_least(held.id, Status::Reserved);
@@ -19,7 +19,7 @@ pub async fn confirm(On(paid): On<Paid>, _tx: Tx, State(shop): State<Shop>) -> R
     Ok(Confirmed { id: paid.id })
 }
 
-/// Why nothing comes of an order.
+/// The events that end an order.
 #[event]
 #[derive(Debug, Clone)]
 pub enum Refusal {
@@ -50,13 +50,13 @@ pub fn service(database: &Database, shop: &Shop) -> Service {
     tracking(database, shop, Tracker::of::<PlaceOrder>())
 }
 
-/// With another tracker.
+/// Returns the service with another tracker.
 pub fn tracking(database: &Database, shop: &Shop, tracker: Tracker) -> Service {
     let handlers = handlers![note_reserved, confirm, cancel_refused, cancel_overdue];
     Service::new("order", database.clone()).state(shop.clone()).handlers(handlers).tracks(tracker)
 }
 
-/// Places an order, as its customer does.
+/// Places an order as its customer.
 pub async fn place(service: &ServiceHandle, shop: &Shop, id: u64, quantity: u32, amount: u32) {
     let mut work = service.begin().await.unwrap();
     work.publish(&Created { id, quantity, amount }).unwrap();
@@ -64,7 +64,7 @@ pub async fn place(service: &ServiceHandle, shop: &Shop, id: u64, quantity: u32,
     work.commit().await.unwrap();
 }
 
-/// Cancels an order, as its customer does.
+/// Cancels an order as its customer.
 pub async fn cancel(service: &ServiceHandle, shop: &Shop, id: u64) -> Aborting {
     let mut work = service.begin().await.unwrap();
     let aborting = work.abort::<PlaceOrder>(&id).await.unwrap();

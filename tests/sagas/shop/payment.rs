@@ -1,10 +1,10 @@
-//! Payment: asks a gateway, outside a transaction.
+//! The payment service: calls a gateway outside a transaction.
 
 use sagas::prelude::*;
 
 use super::{Cancelled, Declined, Paid, PlaceOrder, Refunded, Reserved, Shop, books::Charge, conduct::Point};
 
-/// What comes of a charge.
+/// The outcome of a charge.
 #[event]
 #[derive(Debug, Clone)]
 pub enum Charged {
@@ -25,7 +25,7 @@ pub async fn pay(On(held): On<Reserved>, work: Work, State(shop): State<Shop>) -
     })
 }
 
-/// Gives back what was taken; where nobody knows whether it was, the gateway does.
+/// Refunds the charge. Where its outcome is unknown, the gateway knows it.
 #[handler(undo = PlaceOrder::TakePayment, retry(max = 3, backoff = "1s..1s"))]
 pub async fn refund(Undo(paid): Undo<Option<Paid>>, meta: Meta, State(shop): State<Shop>) -> Result<Option<Refunded>, Failure> {
     shop.conduct.at(Point::Refund).await?;
@@ -34,7 +34,7 @@ pub async fn refund(Undo(paid): Undo<Option<Paid>>, meta: Meta, State(shop): Sta
     Ok(shop.books.refund(id).map(|amount| Refunded { id, amount }))
 }
 
-/// What it takes from the topics that it reads.
+/// The events that it takes from its topics.
 pub const TAKES: [&str; 2] = [Reserved::NAME, Cancelled::NAME];
 
 pub fn service(database: &Database, shop: &Shop) -> Service {

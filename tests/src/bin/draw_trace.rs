@@ -1,4 +1,4 @@
-//! Draws a trace: `draw-trace trace.json trace.svg [title]` makes the picture of the spans that a test has received.
+//! Draws a trace: `draw-trace trace.json trace.svg [title]` draws the spans that a test has received.
 
 #![allow(clippy::print_stdout)]
 

@@ -1,5 +1,4 @@
-//! What must be true of the shop when customers have been there: every order that was acknowledged has ended as it should, and the
-//! sums are right.
+//! Checks after customers have placed orders: every acknowledged order has ended as expected, and the sums are correct.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::{
 /// Waits until no order is in flight.
 ///
 /// # Panics
-/// When some still are after `patience`.
+/// Panics when an order still is after `patience`.
 pub async fn all_have_ended(site: &Site, patience: Duration) {
     eventually(patience, "every order ends", async || {
         let report = site.get(Service::Order, "/check").await?;
@@ -23,10 +22,10 @@ pub async fn all_have_ended(site: &Site, patience: Duration) {
     .await;
 }
 
-/// There are these orders and no others, and each has been through its history once.
+/// Checks that exactly these orders exist, each with its history once.
 ///
 /// # Panics
-/// When one has not.
+/// Panics when they do not.
 pub async fn every_order_ended_as_it_should(site: &Site, orders: &Acknowledged) {
     let there = site.count(Service::Order, "/orders").await.unwrap();
     assert_eq!(there, orders.len(), "orders in the shop, whatever was asked twice");
@@ -45,25 +44,25 @@ pub async fn every_order_ended_as_it_should(site: &Site, orders: &Acknowledged) 
     }
 }
 
-/// Of all orders: how many complete, are out of stock, are declined.
+/// Returns how many of the orders complete, are out of stock, and are declined.
 pub fn fates(orders: &Acknowledged) -> [usize; 3] {
     [Fate::Completes, Fate::OutOfStock, Fate::Declined]
         .map(|fate| orders.keys().filter(|number| Fate::of(**number) == fate).count())
 }
 
-/// How many events all orders come to: each flow's, with its notifications.
+/// Returns the number of events of all orders, with their notifications.
 pub fn all_events(orders: &Acknowledged) -> usize {
     let [completed, out_of_stock, declined] = fates(orders);
     6 * completed + 5 * out_of_stock + 6 * declined
 }
 
-/// Waits until every service has heard of everything; then no unit, no cent and no event is missing or there twice.
+/// Waits until every service has handled every event, then checks that no unit, cent or event is missing or counted twice.
 ///
 /// # Panics
-/// When something is, or has not been heard of after `patience`.
+/// Panics when a sum is wrong, or when the services need longer than `patience`.
 pub async fn the_sums_are_right(site: &Site, orders: &Acknowledged, patience: Duration) {
     let [completed, out_of_stock, declined] = fates(orders);
-    // What follows the end of an order: the sale, the customer's notifications, the numbers.
+    // The effects of an order's end: the sale, the notifications, the analytics.
     let notifications = 2 * completed + 2 * out_of_stock + declined;
     eventually(patience, "everybody has heard of every order", async || {
         let sent = site.count(Service::Notification, "/notifications").await?;

@@ -1,5 +1,4 @@
-//! Customers who want their orders placed, whatever happens to the shop: they ask again under the same `Idempotency-Key` until
-//! they are told 202.
+//! Customers that place orders through failures: they repeat a request with the same `Idempotency-Key` until it is answered 202.
 
 use std::{
     collections::BTreeMap,
@@ -19,19 +18,19 @@ use tokio::{
 
 use super::site::{Service, Site};
 
-/// What is to become of an order.
+/// The expected end of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// The goods are there, and the bank pays.
+    /// The goods are available, and the payment is accepted.
     Completes,
-    /// There is nothing of the product.
+    /// The product is out of stock.
     OutOfStock,
-    /// The bank does not pay that much.
+    /// The payment is declined, because the amount is too high.
     Declined,
 }
 
 impl Fate {
-    /// Of the order with this number: of five, three complete.
+    /// Returns the fate of the order with this number: of five, three complete.
     pub fn of(number: usize) -> Self {
         match number % 5 {
             1 => Self::OutOfStock,
@@ -40,7 +39,7 @@ impl Fate {
         }
     }
 
-    /// The status it ends in.
+    /// Returns the final status.
     pub fn status(self) -> &'static str {
         match self {
             Self::Completes => "COMPLETED",
@@ -49,7 +48,7 @@ impl Fate {
     }
 }
 
-/// What the order with this number is for: product and quantity.
+/// Returns the product and quantity of the order with this number.
 pub fn wanted(number: usize) -> (&'static str, u32) {
     match Fate::of(number) {
         Fate::Completes => (["tea", "coffee", "mug"][number % 3], 1 + u32::try_from(number % 2).unwrap()),
@@ -68,7 +67,7 @@ fn order(number: usize) -> Value {
 /// Orders that were answered 202: number and id.
 pub type Acknowledged = BTreeMap<usize, String>;
 
-/// Customers at work. They place as many orders as they are [allowed](Self::allow), numbered from 0.
+/// Customers that run in parallel. They place as many orders as they are [allowed](Self::allow), numbered from 0.
 pub struct Customers {
     allowance: Arc<Semaphore>,
     acknowledged: watch::Receiver<Acknowledged>,
@@ -76,7 +75,7 @@ pub struct Customers {
 }
 
 impl Customers {
-    /// This many, side by side, who go from one site to the next when they are not served.
+    /// Starts `how_many` customers, which go on to the next site when one does not answer.
     pub fn of(sites: &[Site], how_many: usize) -> Self {
         let allowance = Arc::new(Semaphore::new(0));
         let next = Arc::new(AtomicUsize::new(0));
@@ -96,41 +95,41 @@ impl Customers {
         Self { allowance, acknowledged, tasks }
     }
 
-    /// Lets them place this many more.
+    /// Allows them to place `more` further orders.
     pub fn allow(&self, more: usize) {
         self.allowance.add_permits(more);
     }
 
-    /// How many orders have been acknowledged.
+    /// Returns the number of acknowledged orders.
     pub fn placed(&self) -> usize {
         self.acknowledged.borrow().len()
     }
 
-    /// Waits until this many orders have been acknowledged.
+    /// Waits until `count` orders have been acknowledged.
     ///
     /// # Panics
-    /// When they are not within `limit`.
+    /// Panics when they are not within `limit`.
     pub async fn have_placed(&mut self, count: usize, limit: Duration) {
         let placed = timeout(limit, self.acknowledged.wait_for(|all| all.len() >= count)).await.map(drop);
         assert!(placed.is_ok(), "{} of {count} orders were acknowledged within {limit:?}", self.placed());
     }
 
-    /// Sends them home, and says which orders were acknowledged.
+    /// Stops the customers, and returns the acknowledged orders.
     pub async fn leave(mut self) -> Acknowledged {
         self.tasks.shutdown().await;
         self.acknowledged.borrow().clone()
     }
 }
 
-/// Places an order, asking until the answer is 202.
+/// Places an order, repeating the request until it is answered 202.
 ///
 /// # Panics
-/// On a refusal: it is no answer to expect.
+/// Panics on any answer other than 202 and 503.
 pub async fn place(site: &Site, number: usize) -> String {
     place_somewhere(std::slice::from_ref(site), number).await
 }
 
-/// Asks one site after the other.
+/// Sends the request to one site after another.
 async fn place_somewhere(sites: &[Site], number: usize) -> String {
     for site in sites.iter().cycle().skip(number % sites.len()) {
         if let Some(order_id) = ask(site, number).await {
@@ -145,7 +144,7 @@ async fn ask(site: &Site, number: usize) -> Option<String> {
     let request = site.http.post(site.url(Service::Order, "/orders")).header("Idempotency-Key", format!("order-{number}"));
     let response = request.json(&order(number)).send().await.ok()?;
     let status = response.status().as_u16();
-    // Nothing is known when the connection breaks before the whole answer is there.
+    // When the connection breaks before the whole answer has arrived, the result is unknown.
     let body: Value = response.json().await.ok()?;
     match status {
         202 => Some(body["orderId"].as_str().unwrap().to_owned()),

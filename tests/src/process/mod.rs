@@ -1,5 +1,5 @@
-//! The example as its users meet it, for tests that start processes: the program, its services over HTTP, customers who place orders
-//! whatever happens, and what must be true afterwards.
+//! Tools for tests that start the example as processes: the program, its services over HTTP, customers that place orders through
+//! failures, and the checks afterwards.
 
 mod books;
 mod customer;

@@ -1,4 +1,5 @@
-//! The program under test: started as a process of its own, listened to, signalled, killed. None outlives its test.
+//! The program under test, run as its own process: its output is read, and it can be signalled and killed. It does not outlive
+//! its test.
 
 use std::{
     ffi::OsStr,
@@ -16,10 +17,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long the program may take to serve, on a machine that is busy with other tests.
+/// How long the program can take to start, on a machine that also runs other tests.
 const START: Duration = Duration::from_secs(60);
 
-/// `executable` with these arguments, in an environment that sets nothing of it.
+/// Returns a command that runs `executable` with these arguments, without environment variables that configure it.
 pub fn command<A: AsRef<OsStr>>(executable: &str, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(executable);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -32,12 +33,12 @@ pub fn command<A: AsRef<OsStr>>(executable: &str, args: impl IntoIterator<Item =
     command
 }
 
-/// A port with four free ones behind it, given to no other test of this process.
+/// Returns a port that is free together with the next four, and that no other test of this process is given.
 ///
 /// # Panics
-/// When there is none.
+/// Panics when no ports are free.
 pub fn free_base_port() -> u16 {
-    /// Below what systems give to outgoing connections.
+    /// The ports are below the range that systems use for outgoing connections.
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 1_000).unwrap() * 10;
     for _ in 0..500 {
@@ -49,7 +50,7 @@ pub fn free_base_port() -> u16 {
     panic!("there are no five free ports in a row");
 }
 
-/// A process.
+/// A running process.
 pub struct Program {
     child: Child,
     stdout: Transcript,
@@ -61,9 +62,9 @@ pub struct Program {
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
-    /// The lines of its output.
+    /// The lines of its standard output.
     pub stdout: Vec<String>,
-    /// What it complained of.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -71,7 +72,7 @@ impl Program {
     /// Starts the command.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// Panics when it cannot be started.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
         let stdout = Transcript::of(child.stdout.take().unwrap());
@@ -79,18 +80,18 @@ impl Program {
         Self { child, stdout, stderr }
     }
 
-    /// Runs the command to its end, which has to come within `limit`.
+    /// Runs the command to its end.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics when it does not end within `limit`.
     pub async fn run(command: &mut Command, limit: Duration) -> Ended {
         Self::start(command).ends_within(limit).await
     }
 
-    /// Waits until the services can be called, and gives what the program says of them: `{"order": "http://…", ..}`.
+    /// Waits until the services can be called, and returns their URLs as the program prints them: `{"order": "http://…", ..}`.
     ///
     /// # Panics
-    /// When that takes too long.
+    /// Panics when that takes too long.
     pub async fn serving(&mut self) -> Value {
         let line = |lines: &[String]| lines.iter().filter_map(|line| serde_json::from_str(line).ok()).find_map(serving);
         let mut stdout = self.stdout.0.clone();
@@ -101,33 +102,33 @@ impl Program {
         }
     }
 
-    /// The lines of its output so far.
+    /// Returns the lines of standard output so far.
     pub fn printed(&self) -> Vec<String> {
         self.stdout.lines()
     }
 
-    /// The process id.
+    /// Returns the process id.
     ///
     /// # Panics
-    /// When it has ended.
+    /// Panics when the process has ended.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    /// Sends `INT`, `TERM`, ...
+    /// Sends a signal: `INT`, `TERM`, ...
     ///
     /// # Panics
-    /// When it has ended.
+    /// Panics when the process has ended.
     pub async fn signal(&self, name: &str) {
-        // The shell has `kill` built in; the program of that name is not everywhere.
+        // `kill` is built into the shell; not every system has the program of that name.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status().await.unwrap();
         assert!(sent.success(), "SIG{name} could not be sent: {sent}");
     }
 
-    /// `kill -9`.
+    /// Kills the process with `SIGKILL`.
     ///
     /// # Panics
-    /// When it has ended by itself.
+    /// Panics when it has ended by itself.
     pub async fn kill(mut self) {
         if let Ok(Some(status)) = self.child.try_wait() {
             panic!("the program has ended by itself: {status}\nstderr: {}", self.stderr.text());
@@ -135,10 +136,10 @@ impl Program {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits for the end, which has to come within `limit`.
+    /// Waits for the end of the process.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics when it does not end within `limit`.
     pub async fn ends_within(mut self, limit: Duration) -> Ended {
         let Ok(status) = timeout(limit, self.child.wait()).await else {
             panic!("still there after {limit:?}\nstdout: {:#?}\nstderr: {}", self.stdout.lines(), self.stderr.text())
@@ -182,10 +183,10 @@ impl Transcript {
     }
 }
 
-/// Asks until there is an answer.
+/// Repeats `ask` until it succeeds.
 ///
 /// # Panics
-/// With the last refusal, when there is none within `limit`.
+/// Panics with the last error when it does not succeed within `limit`.
 pub async fn eventually<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
     let mut last = String::from("nothing yet");
     let asked = timeout(limit, async {

@@ -1,4 +1,4 @@
-//! The running services, asked over HTTP.
+//! The running services, called over HTTP.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::SERVICES;
 
-/// The services on a base port, in one process or several.
+/// The services on a base port, in one or several processes.
 #[derive(Clone)]
 pub struct Site {
-    /// A client that keeps no connection.
+    /// A client that does not keep connections open.
     pub http: reqwest::Client,
     base_port: u16,
 }
@@ -17,53 +17,53 @@ pub struct Site {
 /// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
-    /// Takes orders.
+    /// Accepts and decides orders.
     Order,
-    /// Holds goods.
+    /// Holds goods for orders.
     Inventory,
-    /// Takes money.
+    /// Charges customers.
     Payment,
-    /// Tells customers.
+    /// Notifies customers.
     Notification,
-    /// Counts.
+    /// Counts events and keeps key figures.
     Analytics,
 }
 
 impl Service {
-    /// All of them, in the order of their ports.
+    /// All services, in the order of their ports.
     pub const ALL: [Self; 5] = [Self::Order, Self::Inventory, Self::Payment, Self::Notification, Self::Analytics];
 
-    /// The name, as on the command line.
+    /// Returns the name, as on the command line.
     pub fn name(self) -> &'static str {
         SERVICES[self as usize]
     }
 }
 
 impl Site {
-    /// The services that have their ports from `base_port` on.
+    /// Returns the services on the ports from `base_port` on.
     ///
     /// # Panics
-    /// When there is no HTTP client.
+    /// Panics when the HTTP client cannot be created.
     pub fn at(base_port: u16) -> Self {
-        // No connection is kept: the other side is killed at any moment.
+        // Connections are not kept, because the other side can be killed at any time.
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).pool_max_idle_per_host(0).no_proxy();
         Self { http: http.build().unwrap(), base_port }
     }
 
-    /// The port of the order service; the others follow.
+    /// Returns the port of the order service; the other services use the ports that follow.
     pub fn base_port(&self) -> u16 {
         self.base_port
     }
 
-    /// Where a service answers.
+    /// Returns the URL of a path of a service.
     pub fn url(&self, service: Service, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.base_port + service as u16)
     }
 
-    /// The answer to `GET path`, which has to be a success.
+    /// Returns the answer to `GET path`.
     ///
     /// # Errors
-    /// When there is none, or another.
+    /// When the request fails, or its status is not a success.
     pub async fn get(&self, service: Service, path: &str) -> Result<Value, String> {
         let url = self.url(service, path);
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
@@ -75,18 +75,18 @@ impl Site {
         serde_json::from_str(&body).map_err(|error| format!("GET {url} answered no JSON: {error}: {body}"))
     }
 
-    /// How many entries the list at `path` has.
+    /// Returns the number of entries in the list at `path`.
     ///
     /// # Errors
-    /// When it does not say so.
+    /// When the answer does not contain it.
     pub async fn count(&self, service: Service, path: &str) -> Result<usize, String> {
         self.count_of(service, path, "").await
     }
 
-    /// How many entries of the list at `path` fit the query, as `status=COMPLETED`.
+    /// Returns the number of entries in the list at `path` that match the query, such as `status=COMPLETED`.
     ///
     /// # Errors
-    /// When it does not say so.
+    /// When the answer does not contain it.
     pub async fn count_of(&self, service: Service, path: &str, query: &str) -> Result<usize, String> {
         let url = self.url(service, &format!("{path}?size=1&{query}"));
         let response = self.http.get(&url).send().await.map_err(|error| format!("GET {url}: {error}"))?;
@@ -94,10 +94,10 @@ impl Site {
         total.ok_or_else(|| format!("GET {url} answered {} without X-Total-Count", response.status()))
     }
 
-    /// The status of an order.
+    /// Returns the status of an order.
     ///
     /// # Errors
-    /// When the order service does not say so.
+    /// When the answer does not contain it.
     pub async fn status(&self, order_id: &str) -> Result<String, String> {
         let order = self.get(Service::Order, &format!("/orders/{order_id}")).await?;
         order["status"].as_str().map(str::to_owned).ok_or_else(|| format!("an order without a status: {order}"))

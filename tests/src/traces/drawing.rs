@@ -1,19 +1,19 @@
-//! A trace as a picture: each span a bar from its beginning to its end, under the one that it is within.
+//! Draws a trace: each span is a bar from its start to its end, below its parent.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use super::{Spans, Told};
 
-/// Columns of the bars in text.
+/// The width of the bars in text, in columns.
 const COLUMNS: usize = 60;
-/// The colour of each service, in the order in which they appear.
+/// The colours of the services, in the order of their first spans.
 const COLOURS: [&str; 6] = ["#2563eb", "#059669", "#d97706", "#9333ea", "#db2777", "#475569"];
 
 const ROW: usize = 22;
 const LABELS: usize = 470;
 const BARS: usize = 640;
 
-/// The spans in the order of a tree, each with its depth.
+/// Returns the spans in depth-first order, each with its depth.
 fn tree(spans: &Spans) -> Vec<(usize, &Told)> {
     let mut within: BTreeMap<Option<&str>, Vec<&Told>> = BTreeMap::new();
     for span in &spans.0 {
@@ -31,7 +31,7 @@ fn tree(spans: &Spans) -> Vec<(usize, &Told)> {
     rows
 }
 
-/// When the first begins, and how long all take.
+/// Returns the start of the first span, and the duration of all.
 fn extent(spans: &Spans) -> (u64, u64) {
     let began = spans.0.iter().map(|span| span.began).min().unwrap_or_default();
     let ended = spans.0.iter().map(|span| span.ended).max().unwrap_or_default();
@@ -52,7 +52,7 @@ fn label(span: &Told) -> String {
     format!("{}{event}{attempt}{failed}", span.name)
 }
 
-/// The trace as lines of text.
+/// Returns the trace as lines of text.
 pub fn text(spans: &Spans) -> String {
     let (first, whole) = extent(spans);
     let mut drawn = String::new();
@@ -67,7 +67,7 @@ pub fn text(spans: &Spans) -> String {
     drawn
 }
 
-/// The trace as SVG.
+/// Returns the trace as SVG.
 pub fn draw(spans: &Spans, title: &str) -> String {
     let (first, whole) = extent(spans);
     let rows = tree(spans);

@@ -1,4 +1,4 @@
-//! An exporter that keeps what it is given.
+//! An exporter that keeps its spans in memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use sagas::Traces;
 
 use super::{Spans, Told};
 
-/// The spans of an app, gathered in the process.
+/// The spans of an app, collected in this process.
 #[derive(Debug, Clone, Default)]
 pub struct Gathered {
     spans: Arc<Mutex<Vec<Told>>>,
@@ -20,13 +20,13 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Where an app sends its spans so that they come here.
+    /// Returns the settings with which an app sends its spans here.
     pub fn traces(&self) -> Traces {
         let gathered = self.clone();
         Traces::to(move || gathered.clone())
     }
 
-    /// What has come so far: all, once the app has stopped.
+    /// Returns the spans so far. They are complete once the app has stopped.
     pub fn spans(&self) -> Spans {
         Spans(self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }

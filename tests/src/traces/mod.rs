@@ -1,4 +1,4 @@
-//! Spans, as tests look at them: gathered in the process or received by OTLP, asked for what belongs together, and drawn.
+//! Spans for tests: collected in this process or received by OTLP, queried, and drawn.
 
 mod drawing;
 mod memory;
@@ -12,46 +12,46 @@ pub use drawing::{draw, text};
 pub use memory::Gathered;
 pub use receiver::Receiver;
 
-/// A span that was told.
+/// An exported span.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
-    /// The service that told it.
+    /// The service that exported it.
     pub service: String,
     /// The trace, in hexadecimal digits.
     pub trace: String,
     /// The span, in hexadecimal digits.
     pub span: String,
-    /// The span that it is within.
+    /// The parent span.
     pub parent: Option<String>,
-    /// What was done.
+    /// The name of the span.
     pub name: String,
     /// `internal`, `server`, `client`, `producer` or `consumer`.
     pub kind: String,
-    /// When it began, in nanoseconds since 1970.
+    /// The start, in nanoseconds since 1970.
     pub began: u64,
-    /// When it ended.
+    /// The end, in nanoseconds since 1970.
     pub ended: u64,
-    /// What is said of it.
+    /// The attributes.
     pub attributes: BTreeMap<String, String>,
     /// The spans that it links to: trace and span.
     pub links: Vec<(String, String)>,
-    /// Why it failed, if it did.
+    /// The error, if the span failed.
     pub error: Option<String>,
 }
 
 impl Told {
-    /// An attribute; empty if there is none of that name.
+    /// Returns an attribute; empty if it does not exist.
     pub fn attribute(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 }
 
-/// Spans that belong together, or do not.
+/// A list of spans.
 #[derive(Debug, Clone, Default)]
 pub struct Spans(pub Vec<Told>);
 
 impl Spans {
-    /// Those of one trace, in the order of their beginnings.
+    /// Returns the spans of one trace, in the order of their starts.
     #[must_use]
     pub fn of_trace(&self, trace: &str) -> Self {
         let mut spans: Vec<_> = self.0.iter().filter(|span| span.trace == trace).cloned().collect();
@@ -59,42 +59,42 @@ impl Spans {
         Self(spans)
     }
 
-    /// The traces that there are.
+    /// Returns the trace ids.
     pub fn traces(&self) -> BTreeSet<&str> {
         self.0.iter().map(|span| span.trace.as_str()).collect()
     }
 
-    /// Those with this name.
+    /// Returns the spans with this name.
     pub fn named(&self, name: &str) -> Vec<&Told> {
         self.0.iter().filter(|span| span.name == name).collect()
     }
 
-    /// Those of a service with this name.
+    /// Returns the spans of a service with this name.
     pub fn of(&self, service: &str, name: &str) -> Vec<&Told> {
         self.0.iter().filter(|span| span.service == service && span.name == name).collect()
     }
 
-    /// The only one of a service with this name.
+    /// Returns the single span of a service with this name.
     ///
     /// # Panics
-    /// When there is none, or are several.
+    /// Panics when there is none, or more than one.
     pub fn only(&self, service: &str, name: &str) -> &Told {
         let found = self.of(service, name);
         assert_eq!(found.len(), 1, "`{name}` of {service} among\n{}", text(self));
         found[0]
     }
 
-    /// The span that `span` is within.
+    /// Returns the parent of `span`.
     ///
     /// # Panics
-    /// When it was not told.
+    /// Panics when it was not exported.
     pub fn parent(&self, span: &Told) -> &Told {
         let parent = span.parent.as_ref().unwrap_or_else(|| panic!("`{}` of {} is within no span", span.name, span.service));
         let found = self.0.iter().find(|other| other.span == *parent);
         found.unwrap_or_else(|| panic!("what `{}` of {} is within was not told\n{}", span.name, span.service, text(self)))
     }
 
-    /// The names of what `span` is within, from the inside to the outside, each with its service.
+    /// Returns the names of the ancestors of `span` with their services, from the inside to the outside.
     pub fn path(&self, span: &Told) -> Vec<String> {
         let mut path = Vec::new();
         let mut at = span;
@@ -106,10 +106,10 @@ impl Spans {
         path
     }
 
-    /// Checks that all of it is one trace: one span is within none, and every other within one that was told.
+    /// Checks that all spans are one trace: exactly one span has no parent, and the parents of all others were exported.
     ///
     /// # Panics
-    /// When it is not.
+    /// Panics when they are not.
     pub fn assert_one_trace(&self) {
         assert_eq!(self.traces().len(), 1, "\n{}", text(self));
         let ids: BTreeSet<_> = self.0.iter().map(|span| &span.span).collect();

@@ -1,4 +1,4 @@
-//! A receiver of OTLP, over gRPC and HTTP, which keeps what it is sent.
+//! A receiver of OTLP over gRPC and HTTP, which keeps the spans in memory.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -35,15 +35,15 @@ impl Receiver {
     /// Listens on two free ports.
     ///
     /// # Panics
-    /// When there are none.
+    /// Panics when no port is free.
     pub async fn listen() -> Self {
         Self::listen_on(0).await
     }
 
-    /// Listens for HTTP on this port, and for gRPC on a free one.
+    /// Listens for HTTP on `port`, and for gRPC on a free port.
     ///
     /// # Panics
-    /// When the port is taken.
+    /// Panics when the port is in use.
     pub async fn listen_on(port: u16) -> Self {
         let kept = Kept::default();
         let bind = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a port");
@@ -62,17 +62,17 @@ impl Receiver {
         Self { kept, grpc: addresses.0, http: addresses.1, _serving: serving }
     }
 
-    /// Where it listens for gRPC.
+    /// Returns the gRPC address.
     pub fn grpc(&self) -> String {
         format!("grpc://{}", self.grpc)
     }
 
-    /// Where it listens for HTTP.
+    /// Returns the HTTP address.
     pub fn http(&self) -> String {
         format!("http://{}", self.http)
     }
 
-    /// What has come so far.
+    /// Returns the spans so far.
     pub fn spans(&self) -> Spans {
         Spans(self.kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }

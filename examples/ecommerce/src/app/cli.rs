@@ -16,19 +16,19 @@ use super::{
 };
 use crate::{bench, check, demo};
 
-/// What was asked for was done.
+/// The command succeeded.
 const OK: u8 = 0;
-/// It was not.
+/// The command failed.
 const FAILED: u8 = 1;
-/// Flags, settings, ports or URLs are wrong.
+/// A flag, a setting, a port or a URL is invalid.
 const WRONG_USE: u8 = 2;
 
-/// What is shown without `RUST_LOG`: what somebody should look at.
+/// The log level without `RUST_LOG`: problems that need attention.
 const DEFAULT_LOG: &str = "warn";
 
-/// The command `ecommerce`.
+/// Runs the command `ecommerce`.
 pub fn main() -> ExitCode {
-    // clap prints help and mistakes itself, and exits with 2 for the latter.
+    // clap prints help and errors itself, and exits with 2 after an error.
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
     let colours = std::io::stderr().is_terminal();
@@ -80,13 +80,17 @@ async fn run(options: &Options, output: Output) -> ExitCode {
             if !in_time {
                 tracing::error!("not everything ended in time; it goes on at the next start");
             }
+            // A call to the gateway can take longer than any stop; that is no failure of the program.
             ExitCode::from(code)
         }
-        () = again => ExitCode::from(FAILED),
+        () = again => {
+            tracing::warn!("a second signal has ended the stop; what was not finished goes on at the next start");
+            ExitCode::from(FAILED)
+        }
     }
 }
 
-/// Plays the demo, then serves for as long as nobody stops it.
+/// Plays the demo, then serves until the process is told to stop.
 async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     let mut as_it_should = true;
     let allowed = options.turns_switches().unwrap_or(false);
@@ -113,7 +117,7 @@ fn tell_what(options: &Options, running: &Running, output: Output) {
     output.say(format_args!("The services {} run, with their data in {}.", services.join(", "), options.place()));
 }
 
-/// The demo needs every service.
+/// Returns whether the demo can be played: it needs all five services.
 fn plays_the_demo(running: &Running) -> bool {
     ServiceName::ALL.iter().all(|service| running.base_url(service.as_str()).is_some())
 }

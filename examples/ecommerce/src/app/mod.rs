@@ -1,4 +1,4 @@
-//! The five services put together: in one process, or some of them.
+//! Assembles the five services in one process, or some of them.
 
 mod cli;
 mod health;
@@ -22,23 +22,23 @@ use std::{fmt, str::FromStr};
 /// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceName {
-    /// Takes orders.
+    /// Accepts and decides orders.
     Order,
-    /// Holds goods.
+    /// Holds goods for orders.
     Inventory,
-    /// Takes money.
+    /// Charges customers.
     Payment,
-    /// Tells customers.
+    /// Notifies customers.
     Notification,
-    /// Counts.
+    /// Counts events and keeps key figures.
     Analytics,
 }
 
 impl ServiceName {
-    /// All of them, in the order of their ports.
+    /// All services, in the order of their ports.
     pub const ALL: [Self; 5] = [Self::Order, Self::Inventory, Self::Payment, Self::Notification, Self::Analytics];
 
-    /// The name, as in the address of its database and on the command line.
+    /// Returns the name, as in the name of its database and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Order => "order",

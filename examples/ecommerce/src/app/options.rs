@@ -1,4 +1,4 @@
-//! What can be set from outside: flags, environment variables `ECOMMERCE_*`, a TOML file, defaults, in that order.
+//! The settings: flags, environment variables `ECOMMERCE_*`, a TOML file and defaults, in this order of precedence.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use crate::client::Client;
 /// An order system of five services in one process.
 ///
 /// Every flag can also be given as an environment variable (--base-port as ECOMMERCE_BASE_PORT) and in a TOML file (base_port).
-/// Flags come before the environment, the environment before the file.
+/// Flags take precedence over the environment, and the environment over the file.
 #[derive(Debug, Parser)]
 #[command(name = "ecommerce", version)]
 pub(super) struct Cli {
@@ -37,21 +37,22 @@ pub(super) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Drive orders through the system and measure it
+    /// Place orders and measure the system
     Bench(crate::bench::Load),
-    /// Check the invariants, of the running system or, when nothing runs, of its data
+    /// Check the invariants of the running system or, if it is not running, of its data
     Check,
-    /// Ask whether the services that run with these settings can take work: exit code 0 when all of them can
+    /// Check whether the running services can accept work: exit code 0 if all of them can
     Health,
 }
 
 /// The settings as flags.
 #[derive(Debug, Default, Args, Serialize)]
 pub(super) struct Flags {
-    /// Where everything is written [default: ./ecommerce-data]
+    /// The folder for all data [default: ./ecommerce-data]
     #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// The order service's port; the others follow. 0 is any free port for each [default: 8081]
+    /// The port of the order service; the other services use the ports that follow. 0 chooses a free port for each [default:
+    /// 8081]
     #[arg(long, value_name = "PORT", global = true)]
     base_port: Option<u16>,
     /// The address to listen on [default: 127.0.0.1]
@@ -66,77 +67,77 @@ pub(super) struct Flags {
     /// sqlite, or postgres://… [default: sqlite]
     #[arg(long, value_name = "URL", global = true)]
     database: Option<String>,
-    /// How long an order may be undecided before it is cancelled, as 90s or 1h30m [default: 15m]
+    /// How long an order can be undecided before it is cancelled, such as 90s or 1h30m [default: 15m]
     #[arg(long, value_name = "TIME", global = true)]
     order_deadline: Option<String>,
-    /// The file with the token that operators send in `Authorization: Bearer`. On any address but a loopback one it takes a token to
-    /// read messages or to act; ECOMMERCE_OPERATOR_TOKEN can have it instead
+    /// The file with the token that operators send in `Authorization: Bearer`. On an address that is not a loopback address,
+    /// reading messages and acting takes the token; it can be given in ECOMMERCE_OPERATOR_TOKEN instead
     #[arg(long, value_name = "FILE", global = true)]
     operator_token_file: Option<PathBuf>,
-    /// Where services run that are not on this machine: inventory=http://inventory:8082,payment=http://payment:8083
+    /// The URLs of services on other machines: inventory=http://inventory:8082,payment=http://payment:8083
     #[arg(long, value_name = "SERVICE=URL,..", global = true)]
     peers: Option<String>,
-    /// The collector of traces: grpc://host:4317, or http://host:4318 [default: none, or as OTEL_EXPORTER_OTLP_ENDPOINT says]
+    /// The collector of traces: grpc://host:4317 or http://host:4318 [default: none, or OTEL_EXPORTER_OTLP_ENDPOINT]
     #[arg(long, value_name = "URL", global = true)]
     otlp: Option<String>,
-    /// The part of the traces that is recorded, from 0 to 1 [default: 1, or as OTEL_TRACES_SAMPLER says]
+    /// The share of traces that is recorded, from 0 to 1 [default: 1, or OTEL_TRACES_SAMPLER]
     #[arg(long, value_name = "PART", global = true)]
     trace_ratio: Option<f64>,
     /// Do not play the demo
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
     no_demo: bool,
-    /// Which flows the demo plays: short, or all [default: short]
+    /// Which scenarios the demo plays: short, or all [default: short]
     #[arg(long, value_name = "FLOWS", global = true)]
     demo: Option<String>,
-    /// Exit after the demo, with code 0 only if every flow ended as it should
+    /// Exit after the demo, with code 0 only if every scenario ended as expected
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
     once: bool,
-    /// Print results as JSON, one value a line
+    /// Print results as JSON, one value per line
     #[arg(long, global = true, action = ArgAction::SetTrue)]
     #[serde(serialize_with = "if_set")]
     json: bool,
 }
 
-/// A flag that is not there overrides nothing.
+/// Serializes a flag only if it is set: a flag that was not given must not override the environment or the file.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn if_set<S: serde::Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
     flag.then_some(true).serialize(serializer)
 }
 
-/// The settings, whichever way they came.
+/// The settings from all sources.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub(crate) struct Options {
-    /// Where everything is written.
+    /// The folder for all data.
     pub data_dir: PathBuf,
-    /// The order service's port; the others follow.
+    /// The port of the order service; the other services use the ports that follow.
     pub base_port: u16,
     /// The address to listen on.
     pub host: IpAddr,
-    /// The services that run, separated by commas.
+    /// The services to run, separated by commas.
     pub services: String,
     /// The log.
     pub broker: String,
     /// The databases.
     pub database: String,
-    /// How long an order may be undecided before it is cancelled.
+    /// How long an order can be undecided before it is cancelled.
     pub order_deadline: String,
     /// The file with the operator's token.
     pub operator_token_file: Option<PathBuf>,
-    /// The operator's token, where there is no such file.
+    /// The operator's token, used without `operator_token_file`.
     pub operator_token: Option<OperatorToken>,
-    /// Where services run that are not on this machine.
+    /// The URLs of services on other machines.
     pub peers: String,
     /// The collector of traces.
     pub otlp: Option<String>,
-    /// The part of the traces that is recorded.
+    /// The share of traces that is recorded.
     pub trace_ratio: Option<f64>,
-    /// Whether the demo is left out.
+    /// Whether the demo is skipped.
     pub no_demo: bool,
-    /// Which flows the demo plays.
+    /// Which scenarios the demo plays.
     pub demo: Flows,
     /// Whether to exit after the demo.
     pub once: bool,
@@ -146,13 +147,13 @@ pub(crate) struct Options {
     pub limits: Settings,
 }
 
-/// Which flows the demo plays.
+/// Which scenarios the demo plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Flows {
-    /// Those that end by themselves, at once.
+    /// Those that end quickly and without an operator.
     Short,
-    /// All of them.
+    /// All scenarios.
     All,
 }
 
@@ -180,61 +181,61 @@ impl Default for Options {
     }
 }
 
-/// Settings that cannot be used.
+/// The error of invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OptionsError {
-    /// A setting is unknown, or does not fit.
+    /// A setting is unknown or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No such service.
+    /// A service name is unknown.
     #[error("--services: {0}")]
     Services(String),
-    /// The demo and its end, and no demo.
+    /// `--once` together with `--no-demo`.
     #[error("--once and --no-demo contradict each other: --once ends after the demo; leave one of them out")]
     OnceWithoutDemo,
-    /// The demo, without all that it plays with.
+    /// `--once` without all five services, which the demo needs.
     #[error("--once plays the demo, which needs all five services; leave out --once or --services")]
     OnceWithoutServices,
-    /// The demo, where it may not do what it does.
+    /// `--once` on an address where the demo needs an operator token, without one.
     #[error(
         "--once plays the demo, which turns switches that are for operators: on an address that others can reach give it \
          --operator-token-file or ECOMMERCE_OPERATOR_TOKEN, or leave out --host"
     )]
     OnceWithoutToken,
-    /// An address of Apache Kafka that cannot be used.
+    /// The URL of Apache Kafka is invalid.
     #[error("--broker: {0}; or write `embedded`")]
     Kafka(#[from] KafkaConfigError),
-    /// An address of PostgreSQL that cannot be used.
+    /// The URL of PostgreSQL is invalid.
     #[error("--database: {0}; or write `sqlite`")]
     Database(#[from] StoreError),
-    /// A time that is none.
+    /// The deadline is not a time, or is out of range.
     #[error("--order-deadline {0}: write a time from 1s to 1d, as 90s, 15m or 1h30m")]
     OrderDeadline(String),
-    /// The operator's token is none.
+    /// The operator's token is invalid.
     #[error("{0}")]
     Token(String),
-    /// An address of a service that is none.
+    /// The URL of a service is invalid.
     #[error("--peers: {0}")]
     Peers(String),
-    /// No port is named where one has to be asked.
+    /// The port is 0 where a known port is needed.
     #[error("--base-port 0 is any free port: name the one on which the services run")]
     AnyPort,
-    /// No HTTP client can be made.
+    /// The HTTP client cannot be created.
     #[error("no HTTP client: {0}")]
     Client(String),
-    /// Spans cannot be sent as they are to be.
+    /// The settings of traces are invalid.
     #[error("--otlp, --trace-ratio: {0}")]
     Traces(#[from] TracesError),
-    /// A parameter of the database's address that is ours to set.
+    /// The database URL has a parameter that the program sets itself.
     #[error("--database: leave out `schema`, every service has one of its own, called like the service")]
     Schema,
 }
 
 impl Options {
-    /// The settings that `flags`, the environment, the file at `path` and the defaults make.
+    /// Loads the settings from `flags`, the environment, the file at `path` and the defaults.
     ///
     /// # Errors
-    /// When one is unknown, or does not fit.
+    /// When a setting is unknown or invalid.
     pub(super) fn load(path: Option<&Path>, flags: &Flags) -> Result<Self, OptionsError> {
         let options: Self = load(Self::default(), path, "ECOMMERCE_", flags)?;
         options.broker()?;
@@ -247,10 +248,10 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether `--once` has a demo to play.
+    /// Checks that `--once` has a demo to play.
     ///
     /// # Errors
-    /// When it has none.
+    /// When the demo cannot be played with these settings.
     pub(super) fn check_once(&self) -> Result<(), OptionsError> {
         match self.once {
             true if self.no_demo => Err(OptionsError::OnceWithoutDemo),
@@ -260,10 +261,10 @@ impl Options {
         }
     }
 
-    /// Whether the demo may turn the switches of the gateway and the providers, which is for operators.
+    /// Returns whether the demo can change the switches of the gateway and the providers, which is for operators.
     ///
     /// # Errors
-    /// When the operator's token is none.
+    /// When the operator's token is invalid.
     pub(super) fn turns_switches(&self) -> Result<bool, OptionsError> {
         Ok(self.host.to_canonical().is_loopback() || self.token()?.is_some())
     }
@@ -279,10 +280,10 @@ impl Options {
         }
     }
 
-    /// Where the services keep what they know.
+    /// Returns where the services store their data.
     ///
     /// # Errors
-    /// When the address of the database cannot be used.
+    /// When the database URL is invalid.
     pub(crate) fn storage(&self) -> Result<Storage, OptionsError> {
         match self.database.as_str() {
             "sqlite" => Ok(Storage::Files),
@@ -293,7 +294,7 @@ impl Options {
         }
     }
 
-    /// Where that is, for people.
+    /// Returns that place as text for people.
     pub(crate) fn place(&self) -> String {
         match self.storage() {
             Ok(Storage::Postgres(options)) => options.server(),
@@ -307,10 +308,10 @@ impl Options {
         parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
     }
 
-    /// What operators say: what is in the file, or else the token that was given.
+    /// Returns the operator's token: from the file, or else from the setting.
     ///
     /// # Errors
-    /// When it is no token.
+    /// When the token is invalid.
     pub(crate) fn token(&self) -> Result<Option<OperatorToken>, OptionsError> {
         match (&self.operator_token_file, &self.operator_token) {
             (Some(path), _) => match OperatorToken::read(path) {
@@ -329,10 +330,10 @@ impl Options {
         peers::parse(&self.peers).map_err(OptionsError::Peers)
     }
 
-    /// Where the services of this process can be called from this machine.
+    /// Returns the URLs of the services of this process, for calls from this machine.
     ///
     /// # Errors
-    /// When their ports are any that are free.
+    /// When `base_port` is 0.
     pub(crate) fn urls(&self) -> Result<BTreeMap<ServiceName, String>, OptionsError> {
         if self.base_port == 0 {
             return Err(OptionsError::AnyPort);
@@ -341,10 +342,10 @@ impl Options {
         Ok(ports::urls(self.host, self.base_port).into_iter().filter(|(service, _)| own.contains(service)).collect())
     }
 
-    /// A client of the whole system: of the services of this process, and of those elsewhere.
+    /// Creates a client for the whole system: the services of this process and those elsewhere.
     ///
     /// # Errors
-    /// When the token or an address is none, or no client can be made.
+    /// When the token or a URL is invalid, or when the HTTP client cannot be created.
     pub(crate) fn client(&self) -> Result<Client, OptionsError> {
         let mut urls = ports::urls(self.host, self.base_port);
         urls.extend(self.peers()?);
@@ -367,10 +368,10 @@ impl Options {
         Ok(services)
     }
 
-    /// What is to be started.
+    /// Returns the configuration with which the services are started.
     ///
     /// # Errors
-    /// When a service is named that does not exist.
+    /// When a service is unknown.
     pub(crate) fn to_config(&self) -> Result<Config, OptionsError> {
         let mut config = Config::new(&self.data_dir).base_port(self.base_port);
         config.host = self.host;
@@ -439,7 +440,7 @@ mod tests {
             let error = given(broker, database).unwrap_err().to_string();
             assert!(error.contains(what) && !error.contains("secret"), "{error}");
         }
-        for named in ["schema=x", "%73chema=x", "pool=3&schema=x"] {
+        for named in ["schema=x", "%73chema=x", "pool=6&schema=x"] {
             assert!(matches!(given("embedded", &format!("postgres://db/shop?{named}")), Err(OptionsError::Schema)), "{named}");
         }
     }

@@ -1,34 +1,34 @@
-//! What the program says: sentences for people, or one JSON value a line for programs. Logs go elsewhere.
+//! The program's output: sentences for people, or one JSON value per line for programs. Logs go to standard error.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-/// Where results go.
+/// Prints results to standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
 }
 
 impl Output {
-    /// Results for people, or, with `json`, for programs.
+    /// Creates an output for people or, with `json`, for programs.
     pub(crate) fn new(json: bool) -> Self {
         Self { json }
     }
 
-    /// Whether results are for programs.
+    /// Returns whether results are for programs.
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
 
-    /// Says something to people.
+    /// Prints `text`, for people only.
     pub(crate) fn say(self, text: impl std::fmt::Display) {
         if !self.json {
             line(text);
         }
     }
 
-    /// Gives a result to programs.
+    /// Prints `result` as JSON, for programs only.
     pub(crate) fn give(self, result: &impl Serialize) {
         if self.json
             && let Ok(result) = serde_json::to_string(result)
@@ -38,7 +38,7 @@ impl Output {
     }
 }
 
-/// A reader that went away is no reason to stop.
+/// Write errors are ignored: a closed pipe must not stop the program.
 fn line(text: impl std::fmt::Display) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());

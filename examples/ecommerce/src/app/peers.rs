@@ -1,13 +1,13 @@
-//! Where the services are that run elsewhere.
+//! The URLs of services that run elsewhere.
 
 use std::collections::BTreeMap;
 
 use super::ServiceName;
 
-/// The addresses in `text`, as `inventory=http://inventory:8082,payment=http://payment:8083`.
+/// Parses URLs such as `inventory=http://inventory:8082,payment=http://payment:8083`.
 ///
 /// # Errors
-/// When one is no address of a service.
+/// When a name is not a service, or an address is not a URL.
 pub(super) fn parse(text: &str) -> Result<BTreeMap<ServiceName, String>, String> {
     let given = text.split(',').map(str::trim).filter(|peer| !peer.is_empty());
     given.map(|peer| one(peer).map_err(|why| format!("`{peer}`: {why}"))).collect()

@@ -1,4 +1,4 @@
-//! The services' ports, bound before anything else happens, so that one that is taken is known at once.
+//! The ports of the services. They are bound first, so that a port in use is reported at once.
 
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,10 @@ use std::{
 
 use super::ServiceName;
 
-/// A port that cannot be listened on.
+/// The error when a port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// Somebody else has it, or it is not ours to take.
+    /// The port is in use, or the process has no permission to bind it.
     #[error("the {service} service cannot listen on {address}: {error}; choose other ports with --base-port")]
     Taken {
         /// The service.
@@ -21,15 +21,16 @@ pub enum PortError {
         /// Why.
         error: io::Error,
     },
-    /// There is no such port.
+    /// `base_port` is so high that a port would exceed 65535.
     #[error("--base-port {0} leaves no room for five ports; the highest is 65531")]
     TooHigh(u16),
 }
 
-/// Listens for each of `services`. Each has its place behind `base_port`, whichever of them run; 0 is any free port for each.
+/// Binds a port for each of `services`. Each service has a fixed offset from `base_port`, whichever of them run; 0 chooses a free
+/// port for each.
 ///
 /// # Errors
-/// When a port is taken.
+/// When a port cannot be bound.
 pub(super) fn bind(
     services: &[ServiceName],
     host: IpAddr,
@@ -47,13 +48,13 @@ pub(super) fn bind(
     Ok(listeners)
 }
 
-/// Where each service can be called when it runs on its own port behind `base_port`, here or in another process of this machine.
+/// Returns the URL of each service on its own port after `base_port`, in this or another process of this machine.
 pub(super) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
     let ports = ServiceName::ALL.into_iter().zip(0..);
     ports.filter_map(|(service, offset)| Some((service, url(SocketAddr::new(host, base_port.checked_add(offset)?))))).collect()
 }
 
-/// How a service that listens on `address` is called from this machine.
+/// Returns the URL of a service that listens on `address`, for calls from this machine.
 pub(super) fn url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -1,4 +1,4 @@
-//! Starting the services in this process, and stopping them.
+//! Starts the services in this process, and stops them.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use sagas::{
-    App, Handle, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
+    App, Handle, Operators, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     saga::Saga,
@@ -38,29 +38,29 @@ use crate::{
     },
 };
 
-/// The log that the services talk through.
+/// The log through which the services communicate.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Broker {
-    /// The embedded one, in the data folder.
+    /// The embedded log, in the data folder.
     Embedded,
     /// Apache Kafka.
     Kafka(KafkaConfig),
-    /// One that is open, and is left open.
+    /// A log that the caller has opened, and that stays open after the stop.
     Open(Arc<dyn Transport>),
 }
 
-/// What is to run, where, and on what.
+/// The configuration of the services to start.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where everything is written that has no server: a database per service, the log, the gateway's ledger.
+    /// The folder for data that is not on a server: a database for each service, the log, and the gateway's ledger.
     pub data_dir: PathBuf,
-    /// The order service's port; each service has its place behind it. 0 is any free port for each.
+    /// The port of the order service; each other service has a fixed offset from it. 0 chooses a free port for each.
     pub base_port: u16,
-    /// The address that is listened on.
+    /// The address to listen on.
     pub host: IpAddr,
-    /// The services that run.
+    /// The services to run.
     pub services: Vec<ServiceName>,
     /// The log.
     pub broker: Broker,
@@ -68,24 +68,24 @@ pub struct Config {
     pub storage: Storage,
     /// The clock.
     pub clock: Clock,
-    /// Where identities and randomness come from.
+    /// The source of ids and random numbers.
     pub ids: IdSource,
     /// The limits of each service.
     pub settings: Settings,
-    /// How long an order may be undecided before it is cancelled.
+    /// How long an order can be undecided before it is cancelled.
     pub order_deadline: Duration,
     /// The limits of the event stream.
     pub stream: StreamLimits,
-    /// What operators say who are not on this machine.
+    /// The token of operators that are not on this machine.
     pub operator_token: Option<OperatorToken>,
-    /// Where services run that do not run in this process, when not on this machine behind `base_port`.
+    /// The URLs of services that run neither in this process nor on this machine's ports after `base_port`.
     pub peers: BTreeMap<ServiceName, String>,
-    /// Where spans go.
+    /// Where spans are sent.
     pub traces: Traces,
 }
 
 impl Config {
-    /// All services, with their data in `data_dir`, on any free ports of this machine.
+    /// Creates the configuration of all services with their data in `data_dir`, on free ports of this machine.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -105,48 +105,48 @@ impl Config {
         }
     }
 
-    /// With the order service on `base_port`, and the others behind it.
+    /// Sets the port of the order service; the other services use the ports that follow.
     #[must_use]
     pub fn base_port(mut self, base_port: u16) -> Self {
         self.base_port = base_port;
         self
     }
 
-    /// On this log instead of the embedded one.
+    /// Sets the log. Default: the embedded log.
     #[must_use]
     pub fn broker(mut self, broker: Broker) -> Self {
         self.broker = broker;
         self
     }
 
-    /// On this open log, which is left open.
+    /// Uses this log, which stays open after the stop.
     #[must_use]
     pub fn transport(self, transport: Arc<dyn Transport>) -> Self {
         self.broker(Broker::Open(transport))
     }
 
-    /// With the databases here instead of in the data folder.
+    /// Sets the databases. Default: files in the data folder.
     #[must_use]
     pub fn storage(mut self, storage: Storage) -> Self {
         self.storage = storage;
         self
     }
 
-    /// By this clock.
+    /// Sets the clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// With orders cancelled that are undecided after this time.
+    /// Sets the time after which undecided orders are cancelled.
     #[must_use]
     pub fn order_deadline(mut self, order_deadline: Duration) -> Self {
         self.order_deadline = order_deadline;
         self
     }
 
-    /// With identities and randomness from here.
+    /// Sets the source of ids and random numbers.
     #[must_use]
     pub fn ids(mut self, ids: IdSource) -> Self {
         self.ids = ids;
@@ -154,11 +154,11 @@ impl Config {
     }
 }
 
-/// Why the services do not run.
+/// Why the services could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A port cannot be listened on.
+    /// A port cannot be bound.
     #[error(transparent)]
     Port(#[from] PortError),
     /// The data folder cannot be used.
@@ -180,7 +180,7 @@ pub enum StartError {
         /// Why.
         error: StoreError,
     },
-    /// The simulated gateway has no ledger.
+    /// The ledger of the simulated gateway cannot be opened.
     #[error("the payment gateway's ledger {place} cannot be opened: {error}")]
     Gateway {
         /// The file, or the address without its password.
@@ -188,30 +188,30 @@ pub enum StartError {
         /// Why.
         error: sqlx::Error,
     },
-    /// No HTTP client can be made.
+    /// The HTTP client cannot be created.
     #[error("no HTTP client: {0}")]
     Client(#[from] reqwest::Error),
-    /// The services contradict each other, or cannot use what they were given.
+    /// The services contradict each other, or cannot use their configuration.
     #[error(transparent)]
     App(#[from] sagas::StartError),
 }
 
-/// How long a stop waits for the files to be closed, once the services have stopped. What hangs is as well off after a crash.
+/// How long a stop waits for files to be closed, after the services have stopped. A crash at this point loses nothing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The services, running.
+/// The running services.
 pub struct Running {
     handle: Handle,
     client: Client,
     gateway: Option<Gateway>,
-    /// The log, if it was opened here.
+    /// The log, if this program has opened it.
     log: Option<Arc<dyn Transport>>,
 }
 
 /// Starts the services.
 ///
 /// # Errors
-/// When a port is taken, or the data folder or the log cannot be used; then nothing runs.
+/// When a port cannot be bound, or when the data folder, a database or the log cannot be used. No service runs then.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let Config {
         data_dir, base_port, host, services, broker, storage, clock, ids, settings, order_deadline, stream, traces, ..
@@ -235,13 +235,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Some((*service, ports::url(address)))
     });
     let own: BTreeMap<_, _> = urls.collect();
-    // Those that do not run here may run beside this process, on their own ports.
+    // Services that do not run here may run in other processes of this machine, on their own ports.
     let mut all = if base_port == 0 { BTreeMap::new() } else { ports::urls(host, base_port) };
     all.extend(config.peers);
     all.extend(own.clone());
     let (client, peers) = (Client::new(own)?.operator(token), Client::new(all)?.operator(token));
 
-    let mut app = App::new("ecommerce").clock(clock.clone()).ids(ids.clone()).saga::<PlaceOrder>().traces(traces);
+    let mut app = App::new("ecommerce")
+        .clock(clock.clone())
+        .ids(ids.clone())
+        .saga::<PlaceOrder>()
+        .traces(traces)
+        .operators(operators(token));
     for name in ServiceName::ALL.into_iter().filter(|name| !services.contains(name)) {
         app = app.remote(elsewhere(name));
     }
@@ -260,10 +265,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             ServiceName::Analytics => analytics::service(database, stream),
         };
         let service = service.settings(settings.clone());
-        let service = match token {
-            Some(token) => service.operator_token(token),
-            None => service,
-        };
         app = app.service(match listeners.remove(&name) {
             Some(listener) => service.listen(listener),
             None => service,
@@ -273,7 +274,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running { handle, client, gateway, log })
 }
 
-/// A service that runs in another process, for the check of the flow.
+/// The access of operators: on the port of each service, with the token, and without it on a loopback address. This is for trying
+/// the example; in production, operators have a listener of their own.
+fn operators(token: Option<&str>) -> Operators {
+    let operators = Operators::beside_the_routes().open_on_loopback().metrics_for_everybody();
+    token.into_iter().fold(operators, Operators::token)
+}
+
+/// Describes a service that runs in another process, for the check of the saga.
 fn elsewhere(name: ServiceName) -> Remote {
     let remote = Remote::new(name.as_str());
     match name {
@@ -292,27 +300,27 @@ async fn embedded(data_dir: &Path, clock: &Clock) -> Result<Arc<dyn Transport>, 
 }
 
 impl Running {
-    /// The address of a service, `http://127.0.0.1:8081`; `None` when it does not run here.
+    /// Returns the URL of a service, such as `http://127.0.0.1:8081`; `None` if it does not run here.
     pub fn base_url(&self, service: &str) -> Option<&str> {
         self.client.url(service.parse().ok()?).ok()
     }
 
-    /// A client of all of them.
+    /// Returns a client for the running services.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// A running service, for what happens outside its handlers; `None` when it does not run here.
+    /// Returns a running service, for work outside its handlers; `None` if it does not run here.
     pub fn service(&self, service: &str) -> Option<&ServiceHandle> {
         self.handle.service(service)
     }
 
-    /// Waits until nothing is left to do but what waits for its time.
+    /// Waits until the only work left is work that waits for a point in time.
     pub async fn quiet(&self) {
         self.handle.quiet().await;
     }
 
-    /// Stops: finishes what is running, and says whether all of it ended in time.
+    /// Stops the services after their running work, and returns whether all of them stopped in time.
     pub async fn stop(self) -> bool {
         let in_time = self.handle.stop().await;
         let closing = async {

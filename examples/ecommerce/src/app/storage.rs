@@ -1,4 +1,4 @@
-//! Where the services keep what they know: a SQLite file each, or a schema each of one PostgreSQL database.
+//! Where the services store their data: a SQLite file or a PostgreSQL schema for each.
 
 use std::path::{Path, PathBuf};
 
@@ -12,19 +12,19 @@ use sagas::{
 use super::{ServiceName, StartError};
 use crate::services::payment::{gateway::Gateway, ledger::Ledger};
 
-/// Where the services keep what they know.
+/// Where the services store their data.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-#[allow(clippy::large_enum_variant, reason = "there is one in a program")]
+#[allow(clippy::large_enum_variant, reason = "a program has only one")]
 pub enum Storage {
-    /// A SQLite file for each, in the data folder.
+    /// A SQLite file for each service, in the data folder.
     Files,
-    /// A schema for each, in this PostgreSQL database, and the gateway's tables in its default schema.
+    /// A schema for each service in this PostgreSQL database; the gateway's tables are in its default schema.
     Postgres(PostgresOptions),
 }
 
 impl Storage {
-    /// The database of a service.
+    /// Opens the database of a service.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -43,10 +43,10 @@ impl Storage {
         opened.await.map_err(|error| StartError::Database { place, error })
     }
 
-    /// The simulated gateway, which remembers what it was asked in a place of its own.
+    /// Creates the simulated gateway, with a ledger of its own.
     ///
     /// # Errors
-    /// When that cannot be opened.
+    /// When the ledger cannot be opened.
     pub(crate) async fn gateway(&self, data_dir: &Path, clock: &Clock, ids: &IdSource) -> Result<Gateway, StartError> {
         let (ledger, place) = match self {
             Self::Files => {
@@ -59,7 +59,7 @@ impl Storage {
         Ok(Gateway::new(ledger, clock.clone(), ids.clone()))
     }
 
-    /// The file that should be there and is not, when `service` has written nothing yet.
+    /// Returns the database file of `service` if it does not exist because the service has never run.
     pub(crate) fn missing(&self, data_dir: &Path, service: ServiceName) -> Option<PathBuf> {
         match self {
             Self::Files => Some(file(data_dir, service)).filter(|path| !path.is_file()),
@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// Where PostgreSQL is: what `SAGAS_TEST_POSTGRES` says.
+    /// Returns the URL of PostgreSQL, from `SAGAS_TEST_POSTGRES`.
     fn server() -> String {
         std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".to_owned())
     }
@@ -100,7 +100,7 @@ mod tests {
         let name = format!("shop_{}", std::process::id());
         run(format!("CREATE DATABASE {name}")).await;
         let mut urls = vec![
-            format!("postgres:///{name}?host={host}&port={port}&user={user}&password={password}&pool=3"),
+            format!("postgres:///{name}?host={host}&port={port}&user={user}&password={password}&pool=6"),
             format!("postgres://{login}@{host}:{port}?dbname={name}&options=-c%20statement_timeout%3D60000"),
             format!("postgresql://x@{host}:{port}/y?user={user}&password={password}&dbname={name}&application_name=a+b"),
         ];

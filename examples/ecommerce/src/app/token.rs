@@ -1,32 +1,32 @@
-//! What operators say to services that listen on more than this machine.
+//! The token of operators, for services that listen on more than a loopback address.
 
 use std::{fmt, fs, path::Path, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The fewest characters of a token: fewer can be tried out.
+/// The minimum length of a token: a shorter one could be guessed by trying.
 const FEWEST: usize = 16;
 
-/// The operator's token. It is not shown.
+/// The operator's token. Its value is not printed.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct OperatorToken(String);
 
 impl OperatorToken {
-    /// The token in the file at `path`, without what is around it.
+    /// Reads the token from the file at `path`, without surrounding white space.
     ///
     /// # Errors
-    /// When the file cannot be read, or has no token in it.
+    /// When the file cannot be read, or contains no valid token.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let place = path.display();
         let text = fs::read_to_string(path).map_err(|error| format!("{place} cannot be read: {error}"))?;
         text.trim().parse().map_err(|why: String| format!("{place}: {why}"))
     }
 
-    /// This token, if it is one.
+    /// Returns this token if it is valid.
     ///
     /// # Errors
-    /// When it can be tried out, or cannot be sent.
+    /// When the token is too short, or contains characters that a header cannot.
     pub(super) fn checked(self) -> Result<Self, String> {
         match self.0.len() >= FEWEST && self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok(self),
@@ -34,7 +34,7 @@ impl OperatorToken {
         }
     }
 
-    /// The token itself.
+    /// Returns the token as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

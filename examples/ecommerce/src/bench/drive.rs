@@ -1,4 +1,4 @@
-//! Placing the orders, and waiting until they have ended.
+//! Places the orders, and waits until they have ended.
 
 use std::{
     collections::HashMap,
@@ -25,16 +25,16 @@ use crate::{
     contracts::{OrderId, OrderStatus},
 };
 
-/// How long the bench waits when nothing more ends.
+/// How long the bench waits without another order ending.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often it looks.
+/// How often the bench queries the orders.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long an order that was not taken waits.
+/// The wait before an order that was not accepted is placed again.
 const LATER: Duration = Duration::from_secs(1);
-/// Orders on a page.
+/// The number of orders on a page.
 const PAGE: usize = 500;
 
-/// An order, as far as the bench looks at it.
+/// The part of an order that the bench reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Order {
@@ -43,17 +43,17 @@ pub(super) struct Order {
     updated_at: Timestamp,
 }
 
-/// What came of an order.
+/// The result of an order.
 #[derive(Debug, Clone)]
 pub(super) struct Driven {
     pub(super) status: OrderStatus,
-    /// When its POST was sent or, at a rate, was due.
+    /// When its POST was sent or, with a rate, was due.
     pub(super) sent: Timestamp,
-    /// When it came to its status.
+    /// When the order reached its status.
     pub(super) reached: Timestamp,
 }
 
-/// One run of the bench: a product and a customer of its own.
+/// One run of the bench, with its own product and customer.
 pub(super) struct Drive {
     client: Client,
     load: Load,
@@ -66,7 +66,7 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    /// Puts enough for all orders into the shop.
+    /// Adds the product, with enough units for all orders.
     pub(super) async fn prepare(client: Client, load: Load, run: &str) -> Result<Self, CallError> {
         let product = format!("bench-{run}");
         let new = json!({"productId": product, "name": "Bench", "price": 10, "quantity": load.orders});
@@ -76,7 +76,7 @@ impl Drive {
         Ok(Self { client, load, customer, product, next, placed, clock: Clock::system(), sent })
     }
 
-    /// Places all orders, and waits until they have ended or nothing more ends.
+    /// Places all orders, and waits until all have ended or no more orders end.
     pub(super) async fn run(&self, output: Output) -> Result<(), CallError> {
         let bar = match output.is_json() {
             true => ProgressBar::hidden(),
@@ -92,7 +92,7 @@ impl Drive {
         result.map(drop)
     }
 
-    /// Places one order after the other, until all are placed.
+    /// Places one order after another until all are placed.
     async fn place_orders(&self, (began, began_at): (Instant, Timestamp)) -> Result<(), CallError> {
         loop {
             let index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -101,7 +101,8 @@ impl Drive {
             }
             let sent = match self.load.rate {
                 None => self.clock.now(),
-                // An order that is sent late, because the shop is slow to take others, has waited since it was due.
+                // The time counts from when the order was due: an order that is sent late because the system is slow has already
+                // waited.
                 Some(rate) => {
                     let due = Duration::from_secs(1) * index / rate;
                     sleep_until(began + due).await;
@@ -114,7 +115,7 @@ impl Drive {
         }
     }
 
-    /// Places an order. A shop that has too much to do takes it later.
+    /// Places an order. While the system is overloaded, the order is placed again after a wait.
     async fn place(&self, index: u32) -> Result<OrderId, CallError> {
         loop {
             match self.client.post::<Order>(ServiceName::Order, "/orders", &self.order(index)).await {
@@ -124,7 +125,8 @@ impl Drive {
         }
     }
 
-    /// Of twenty orders one is for what is not there, and one is too expensive for the gateway.
+    /// Returns the order at `index`. Of twenty orders, one is for a product that is sold out and one is above the gateway's
+    /// limit.
     fn order(&self, index: u32) -> Value {
         let (product, price) = match index % 20 {
             7 => ("sold-out", 19),
@@ -155,7 +157,7 @@ impl Drive {
         }
     }
 
-    /// All orders of this run.
+    /// Returns all orders of this run.
     pub(super) async fn orders(&self) -> Result<Vec<Driven>, CallError> {
         let orders = self.listed().await?;
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);

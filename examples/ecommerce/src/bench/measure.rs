@@ -1,4 +1,4 @@
-//! What the bench found.
+//! The results of the bench.
 
 use std::{collections::BTreeMap, fmt, fs};
 
@@ -15,16 +15,16 @@ pub(super) struct Measured {
     unfinished: usize,
     seconds: f64,
     orders_per_second: f64,
-    /// What the times of `outcomes` are.
+    /// What the times in `outcomes` measure.
     measured: &'static str,
     outcomes: BTreeMap<&'static str, Times>,
-    /// Of this process; `None` when the system runs in another, or this machine does not say it.
+    /// The memory of this process; `None` if the system runs in another process, or if the operating system does not report it.
     memory: Option<Memory>,
     /// Whether the system runs in this process.
     own: bool,
 }
 
-/// From an order's POST to its end.
+/// The time from an order's POST to its end.
 #[derive(Debug, Serialize)]
 struct Times {
     count: usize,
@@ -41,7 +41,8 @@ struct Memory {
 }
 
 impl Measured {
-    /// What `orders` say, which were sent by the schedule when there is one (`at_a_rate`). With `own`, this process is the system.
+    /// Computes the results of `orders`. `at_a_rate` states that they were sent at a fixed rate; with `own`, the system runs in
+    /// this process.
     pub(super) fn of(orders: &[Driven], at_a_rate: bool, own: bool) -> Self {
         let ended: Vec<_> = orders.iter().filter(|order| order.status.is_final()).collect();
         let first = ended.iter().map(|order| order.sent).min();
@@ -67,7 +68,7 @@ impl Measured {
         }
     }
 
-    /// Whether every order has ended.
+    /// Returns whether every order has ended.
     pub(super) fn all_ended(&self) -> bool {
         self.unfinished == 0
     }
@@ -82,7 +83,7 @@ impl Times {
 }
 
 impl Memory {
-    /// `None` where the system does not say it.
+    /// Reads the memory of this process; `None` if the operating system does not report it.
     fn of_this_process() -> Option<Self> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let kib = |name: &str| {

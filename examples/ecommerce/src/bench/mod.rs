@@ -1,8 +1,9 @@
-//! `ecommerce bench`: drives orders through the system at a rate or flat out, and measures it.
+//! `ecommerce bench`: places orders at a rate or as fast as possible, and measures the system.
 //!
-//! It drives the system that runs on the ports of the settings or, when none does, one that it starts itself. An order's time
-//! begins here, when its POST is sent or, at a rate, was due, so that waiting to be taken counts. It ends when the system says
-//! that the order became final (`updatedAt`): both have to go by the same clock, that of one machine.
+//! It uses the system that runs on the ports of the settings or, if none runs, one that it starts itself. An order's time begins
+//! when its POST is sent or, with a rate, was due, so that waiting for acceptance counts. It ends when the order became final
+//! according to the system (`updatedAt`). Both times must come from the same clock, so the bench and the system must run on one
+//! machine.
 
 mod drive;
 mod measure;
@@ -20,21 +21,21 @@ use crate::{
     start,
 };
 
-/// How much is driven, and how fast.
+/// How many orders are placed, and how fast.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Load {
-    /// How many orders
+    /// Number of orders
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) orders: u32,
-    /// Orders per second [default: flat out]
+    /// Orders per second [default: as fast as possible]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: Option<u32>,
-    /// Requests at a time
+    /// Number of concurrent requests
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) connections: u32,
 }
 
-/// Runs the bench; says whether every order ended and every invariant holds.
+/// Runs the bench, and returns whether every order ended and every invariant holds.
 ///
 /// # Errors
 /// When the system cannot be started or driven.

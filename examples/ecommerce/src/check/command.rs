@@ -1,4 +1,4 @@
-//! `ecommerce check`.
+//! The command `ecommerce check`.
 
 use std::error::Error;
 
@@ -11,10 +11,10 @@ use crate::{
     services::{inventory, order, payment},
 };
 
-/// Checks the system that runs on the ports of `options`, or, when none does, its data; says whether every invariant holds.
+/// Checks the system that runs on the ports of `options` or, if none runs, its data. Returns whether every invariant holds.
 ///
 /// # Errors
-/// When there is neither a system nor data.
+/// When neither a running system nor data is found.
 pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box<dyn Error + Send + Sync>> {
     let client = options.client()?;
     let url = client.url(ServiceName::Order)?;
@@ -37,7 +37,7 @@ pub(crate) async fn check(options: &Options, output: Output) -> Result<bool, Box
     Ok(report.ok)
 }
 
-/// Audits the data of a system that does not run.
+/// Audits the data of a system that is not running.
 async fn at_rest(options: &Options) -> Result<Report, Box<dyn Error + Send + Sync>> {
     let (dir, storage) = (&options.data_dir, options.storage()?);
     for service in [ServiceName::Order, ServiceName::Inventory, ServiceName::Payment] {

@@ -1,7 +1,7 @@
-//! The invariants of the whole system, checkable at any time.
+//! The invariants of the whole system. They hold at any time.
 //!
-//! Each service audits its own data and answers with [`Findings`]; the order service asks the others and compares. When nothing
-//! runs, `ecommerce check` audits the files itself.
+//! Each service audits its own data and returns [`Findings`]; the order service queries the others and compares. When no service
+//! runs, `ecommerce check` audits the data itself.
 
 pub(crate) mod command;
 mod peers;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 pub(crate) use command::check;
 pub use peers::{Others, Peers};
 
-/// What must always hold.
+/// A rule that always holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Invariant {
@@ -20,17 +20,17 @@ pub enum Invariant {
     Stock,
     /// Captured - refunded = total of the confirmed orders.
     Money,
-    /// Every order is in exactly one final state, or in flight within its deadline, and its history says the same.
+    /// Every order is in exactly one final state, or in flight within its deadline, and its history results in the same state.
     Orders,
-    /// One effect per order and step.
+    /// Each step has one effect for each order.
     Effects,
 }
 
 impl Invariant {
-    /// All of them.
+    /// All invariants.
     pub const ALL: [Self; 4] = [Self::Stock, Self::Money, Self::Orders, Self::Effects];
 
-    /// The invariant in words.
+    /// Returns the invariant as a sentence.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Stock => "for every product available + reserved + sold = initial + restocked",
@@ -41,42 +41,42 @@ impl Invariant {
     }
 }
 
-/// Where an invariant does not hold.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Violation {
     /// The invariant.
     pub invariant: Invariant,
-    /// Where, in words.
+    /// A description of what violates it.
     pub detail: String,
 }
 
-/// What a service finds in its own data. Sums are in minor units; a service that does not know a number leaves it 0.
+/// What a service finds in its own data. Sums are in minor units; a service leaves a number 0 if its data does not contain it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Findings {
-    /// What breaks the rules; at most [`Findings::MOST`].
+    /// Violations of invariants; at most [`Findings::MOST`].
     pub violations: Vec<Violation>,
-    /// Orders that stand.
+    /// The number of confirmed orders.
     pub confirmed: u64,
-    /// What they cost.
+    /// The total of the confirmed orders.
     pub confirmed_total: i64,
-    /// Orders that came to nothing.
+    /// The number of cancelled orders.
     pub cancelled: u64,
-    /// Orders that have not ended.
+    /// The number of orders that have not ended.
     pub in_flight: u64,
-    /// What they cost.
+    /// The total of the orders that have not ended.
     pub in_flight_total: i64,
-    /// What was taken from customers.
+    /// The sum that customers were charged.
     pub captured: i64,
-    /// What was given back to them.
+    /// The sum that customers were refunded.
     pub refunded: i64,
 }
 
 impl Findings {
-    /// How many violations are listed: one is enough to be wrong.
+    /// The maximum number of listed violations.
     pub const MOST: usize = 100;
 
-    /// Adds a violation.
+    /// Adds a violation, unless there are [`Findings::MOST`] already.
     pub fn violation(&mut self, invariant: Invariant, detail: String) {
         if self.violations.len() < Self::MOST {
             self.violations.push(Violation { invariant, detail });
@@ -84,39 +84,39 @@ impl Findings {
     }
 }
 
-/// The state of the whole system.
+/// The result of a check of the whole system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Whether every invariant holds.
     pub ok: bool,
-    /// Each invariant.
+    /// The result for each invariant.
     pub invariants: Vec<Verdict>,
-    /// Orders that stand.
+    /// The number of confirmed orders.
     pub confirmed: u64,
-    /// Orders that came to nothing.
+    /// The number of cancelled orders.
     pub cancelled: u64,
-    /// Orders that have not ended.
+    /// The number of orders that have not ended.
     pub in_flight: u64,
 }
 
-/// Whether one invariant holds.
+/// The result for one invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = InvariantVerdict)]
 pub struct Verdict {
     /// The invariant.
     pub name: Invariant,
-    /// The invariant in words.
+    /// The invariant as a sentence.
     pub rule: String,
-    /// Whether it holds.
+    /// Whether the invariant holds.
     pub ok: bool,
-    /// Where it does not.
+    /// The violations.
     pub violations: Vec<String>,
 }
 
 impl Report {
-    /// Puts together what the order service found before and after the other services were asked.
+    /// Combines what the order service found before and after it queried the other services with their findings.
     pub fn of(before: Findings, others: Others, after: Findings) -> Self {
         let mut all = after.clone();
         match others.inventory {
@@ -125,7 +125,8 @@ impl Report {
         }
         match others.payment {
             Ok(payment) => {
-                // What stood before was paid before; what is paid belongs to an order that stands, or is on its way there.
+                // An order that was confirmed before the query has been paid by then. A payment belongs to an order that is
+                // confirmed or in flight after the query.
                 let (least, most) = (before.confirmed_total, after.confirmed_total.saturating_add(after.in_flight_total));
                 let taken = payment.captured.saturating_sub(payment.refunded);
                 if !(least..=most).contains(&taken) {

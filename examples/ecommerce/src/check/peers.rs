@@ -1,21 +1,21 @@
-//! The services that the order service asks for their findings.
+//! The services whose findings the order service queries.
 
 use std::time::Duration;
 
 use super::Findings;
 use crate::client::Client;
 
-/// How long a service may take to audit its data.
+/// The timeout for the audit of one service.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Where the other services are.
+/// The other services.
 #[derive(Debug, Clone)]
 pub struct Peers {
-    /// A client for all of them.
+    /// A client for the other services.
     pub client: Client,
 }
 
-/// What they answered, or why they did not.
+/// The findings of the other services, or why they are missing.
 #[derive(Debug, Clone)]
 pub struct Others {
     /// The inventory service.
@@ -25,7 +25,7 @@ pub struct Others {
 }
 
 impl Peers {
-    /// Asks them all.
+    /// Queries all of them in parallel.
     pub async fn ask(&self) -> Others {
         let ask = async |service| match tokio::time::timeout(PATIENCE, self.client.get(service, "/check")).await {
             Ok(findings) => findings.map_err(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! Identities. Those we make are UUIDs; products and customers are known by short texts of others.
+//! Ids. The services create UUIDs for what they own; ids of products and customers are short texts that others choose.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use utoipa::{
 };
 use uuid::Uuid;
 
-/// A text that is no identity of ours.
+/// The error of a text that is not a UUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a UUID")]
 pub struct NotAUuid;
@@ -21,7 +21,7 @@ macro_rules! uuids {
         #[serde(transparent)]
         pub struct $name(pub Uuid);
 
-        // Derived, it would tell callers how the text was parsed.
+        // Not derived: serde's own error would describe how the text was parsed.
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 <Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
@@ -49,7 +49,7 @@ uuids! {
     OrderId,
     /// A payment.
     PaymentId,
-    /// The units of one product held for one order.
+    /// A reservation: the units of one product held for one order.
     ReservationId,
     /// A notification.
     NotificationId,
@@ -101,12 +101,12 @@ short_texts! {
     CustomerId,
 }
 
-/// The schema of a [`short_text`].
+/// Returns the schema of a [`short_text`].
 pub(crate) fn text() -> Object {
     words(Type::String.into())
 }
 
-/// The schema of a [`short_text`] or nothing.
+/// Returns the schema of a [`short_text`] or `null`.
 pub(crate) fn text_or_null() -> Object {
     words([Type::String, Type::Null].into_iter().collect())
 }
@@ -116,10 +116,10 @@ fn words(kind: SchemaType) -> Object {
     ObjectBuilder::new().schema_type(kind).min_length(Some(1)).max_length(Some(100)).pattern(Some(pattern)).build()
 }
 
-/// Whether `text` is 1 to 100 characters without control characters.
+/// Checks that `text` has 1 to 100 characters and no control characters.
 ///
 /// # Errors
-/// What it must be, in words.
+/// Returns the rule that `text` breaks, such as `must be 1 to 100 characters`.
 pub fn short_text(text: &str) -> Result<(), &'static str> {
     if !(1..=100).contains(&text.chars().count()) {
         Err("must be 1 to 100 characters")

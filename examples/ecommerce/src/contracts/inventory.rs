@@ -1,70 +1,70 @@
-//! What the inventory service says.
+//! The events of the inventory service.
 
 use sagas::event;
 use serde::{Deserialize, Serialize};
 
 use super::{CustomerId, Money, OrderId, PaymentMethod, ProductId, ReservationId};
 
-/// Units of one product, held for an order.
+/// Units of one product that are held for an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// The product.
     pub product_id: ProductId,
-    /// How many units.
+    /// The number of units.
     pub quantity: u64,
-    /// What they are held under.
+    /// The id of the reservation.
     pub reservation_id: ReservationId,
 }
 
-/// Everything that was ordered is held. Carries what it takes to charge the customer.
+/// All ordered units are held. The event carries what the payment service needs to charge the customer.
 #[event(topic = "inventory", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryReserved {
     /// The order.
     pub order_id: OrderId,
-    /// What is held, one entry a product.
+    /// What is held, with one entry for each product.
     pub reservations: Vec<Reservation>,
-    /// Who placed the order.
+    /// The customer who placed the order.
     pub customer_id: CustomerId,
-    /// What it costs.
+    /// The price of the order.
     pub total: Money,
-    /// How it is to be paid.
+    /// The payment method.
     pub payment_method: PaymentMethod,
 }
 
-/// A product of which there are fewer units than were ordered.
+/// A product with fewer units available than were ordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// The product.
     pub product_id: ProductId,
-    /// How many units were ordered.
+    /// The number of ordered units.
     pub requested: u64,
-    /// How many could have been held; 0 of a product that nobody knows.
+    /// The number of units that could have been held; 0 for an unknown product.
     pub available: u64,
 }
 
-/// Not everything that was ordered is there, and nothing is held.
+/// Not all ordered units are available, and nothing is held.
 #[event(topic = "inventory", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryInsufficient {
     /// The order.
     pub order_id: OrderId,
-    /// What is short.
+    /// The products that are short.
     pub missing: Vec<Missing>,
-    /// The same in a sentence that names the products.
+    /// The same as a sentence that names the products.
     pub reason: String,
 }
 
-/// Units of one product, given back.
+/// Units of one product that were given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// The product.
     pub product_id: ProductId,
-    /// How many units.
+    /// The number of units.
     pub quantity: u64,
 }
 
-/// What was held for the order is for sale again.
+/// The units that were held for the order are available again.
 #[event(topic = "inventory", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryReleased {
@@ -72,6 +72,6 @@ pub struct InventoryReleased {
     pub order_id: OrderId,
     /// What was given back.
     pub released: Vec<Released>,
-    /// Why.
+    /// Why the units were given back.
     pub reason: String,
 }

@@ -1,8 +1,9 @@
-//! What the services say to each other: events by owner, the values they are made of, and the flow that they make together.
+//! The events that the services exchange, grouped by the service that publishes them, the values in these events, and the saga
+//! that uses them.
 //!
-//! An event carries what its readers need, so that nobody has to ask back. Values check themselves when they are read: a
-//! quantity is at least 1, an amount is never negative, a product id is a short text. What breaks these rules is no event, and
-//! goes to the dead letters.
+//! An event carries everything that its consumers need, so that no consumer has to query the producer. Values are validated when
+//! they are decoded: a quantity is at least 1, an amount is not negative, a product id is a short text. A record that breaks
+//! these rules becomes a dead letter.
 
 mod ids;
 mod inventory;
@@ -22,7 +23,7 @@ pub use order::{OrderCancelled, OrderConfirmed, OrderCreated, OrderItem, OrderSh
 pub use payment::{PaymentFailed, PaymentMethod, PaymentProcessed, PaymentRefunded, PaymentStatus};
 pub use place_order::PlaceOrder;
 
-/// An enum whose variants are words on the wire and in the database.
+/// Defines an enum whose variants are written as words in events, over HTTP and in the database.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -31,7 +32,7 @@ macro_rules! words {
             $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
         }
 
-        // Derived, it would take `{"WORD": null}` too.
+        // Not derived: the derived impl would also accept `{"WORD": null}`.
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 <std::borrow::Cow<'de, str>>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -48,10 +49,10 @@ macro_rules! words {
         impl utoipa::ToSchema for $name {}
 
         impl $name {
-            /// Every value, as it is written.
+            /// All values as words, in the order of the variants.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The value as it is written.
+            /// Returns the value as a word.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -79,10 +80,10 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// A text that is none of the words allowed.
+/// The error of a text that is not one of the allowed words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of {}", .known.join(", "))]
 pub struct UnknownWord {
-    /// The words allowed.
+    /// The allowed words.
     pub known: &'static [&'static str],
 }

@@ -1,4 +1,4 @@
-//! Money: integer minor units and a currency. No amount passes through a float, neither on the wire nor over HTTP.
+//! Money: an integer number of minor units and a currency. Amounts are never floats, neither in events nor over HTTP.
 
 use std::{fmt, str::FromStr};
 
@@ -19,31 +19,31 @@ super::words! {
     }
 }
 
-/// An amount of money that is not negative.
+/// A non-negative amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Money {
     minor_units: i64,
     currency: Currency,
 }
 
-/// What is stored as an amount is below zero: the row is damaged.
+/// The error of a stored amount below zero, which means that the row is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the stored amount {0} (in minor units) is damaged: no amount is negative")]
 pub struct NegativeMoney(i64);
 
 impl Money {
-    /// Nothing.
+    /// Zero euros.
     pub const ZERO: Self = Self::eur(0);
 
-    /// So many cents.
+    /// Returns an amount of `cents` euro cents.
     pub const fn eur(cents: u32) -> Self {
         Self { minor_units: cents as i64, currency: Currency::Eur }
     }
 
-    /// An amount as a database holds it.
+    /// Returns the amount that the database stores as `minor_units`.
     ///
     /// # Errors
-    /// When it is negative.
+    /// Returns [`NegativeMoney`] when `minor_units` is negative.
     pub const fn stored(minor_units: i64) -> Result<Self, NegativeMoney> {
         if minor_units < 0 {
             return Err(NegativeMoney(minor_units));
@@ -51,28 +51,28 @@ impl Money {
         Ok(Self { minor_units, currency: Currency::Eur })
     }
 
-    /// The amount in minor units.
+    /// Returns the amount in minor units.
     pub const fn minor_units(self) -> i64 {
         self.minor_units
     }
 
-    /// The currency.
+    /// Returns the currency.
     pub const fn currency(self) -> Currency {
         self.currency
     }
 
-    /// The sum; `None` when it is too large or the currencies differ.
+    /// Returns the sum, or `None` when it overflows or the currencies differ.
     pub fn plus(self, other: Self) -> Option<Self> {
         let minor_units = self.minor_units.checked_add(other.minor_units)?;
         (self.currency == other.currency).then_some(Self { minor_units, ..self })
     }
 
-    /// Whether this is at most `limit`; an amount in another currency never is.
+    /// Returns whether this is at most `limit`. An amount in another currency never is.
     pub fn is_within(self, limit: Self) -> bool {
         self.currency == limit.currency && self.minor_units <= limit.minor_units
     }
 
-    /// This amount `quantity` times; `None` when it is too large.
+    /// Returns this amount times `quantity`, or `None` when the product overflows.
     pub fn times(self, quantity: Quantity) -> Option<Self> {
         Some(Self { minor_units: self.minor_units.checked_mul(i64::from(quantity.units()))?, ..self })
     }
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Money {
     }
 }
 
-/// Money as the REST interface writes it: a JSON number with two decimals, `19.99`, in the one currency there is.
+/// Money as the REST interface writes it: a JSON number with two decimals, such as `19.99`, in euros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(pub Money);
 
@@ -118,7 +118,8 @@ fn amount() -> ObjectBuilder {
         .examples([serde_json::json!(19.99)])
 }
 
-/// The largest amount that a request can have, without its cents: a reader that takes the limit for a double has it exactly.
+/// The largest amount that a request can contain, in whole euros: without cents the limit is an integer, which the schema can state
+/// exactly.
 const MOST: i64 = i64::MAX / 100;
 
 impl PartialSchema for Amount {
@@ -129,12 +130,12 @@ impl PartialSchema for Amount {
 
 impl ToSchema for Amount {}
 
-/// The schema of an [`Amount`] in a request that is not 0.
+/// Returns the schema of an [`Amount`] in a request that must be greater than 0.
 pub(crate) fn price() -> Object {
     amount().minimum::<f64>(None).exclusive_minimum(Some(0)).maximum(Some(MOST)).build()
 }
 
-/// The schema of an [`Amount`] in a request, or none.
+/// Returns the schema of an [`Amount`] in a request, or `null`.
 pub(crate) fn amount_or_null() -> Object {
     amount().schema_type(SchemaType::from_iter([Type::Number, Type::Null])).maximum(Some(MOST)).build()
 }
@@ -151,19 +152,19 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
-/// A text that is no amount.
+/// The error of a text that is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
-    /// Text, a list, `null`, and so on.
+    /// Not a JSON number: a string, an array, `null` and so on.
     #[error("must be a number")]
     NotANumber,
-    /// Below zero.
+    /// A negative number.
     #[error("must not be negative")]
     Negative,
-    /// A fraction of a cent, or digits that say nothing.
+    /// A fraction of a cent, or digits after the second decimal.
     #[error("must have at most two decimals")]
     Decimals,
-    /// More than can be counted.
+    /// An amount that overflows.
     #[error("is too large")]
     TooLarge,
 }
@@ -171,7 +172,7 @@ pub enum AmountError {
 impl FromStr for Amount {
     type Err = AmountError;
 
-    /// Reads a JSON number exactly.
+    /// Parses a JSON number exactly.
     fn from_str(text: &str) -> Result<Self, AmountError> {
         let (mantissa, exponent) = match text.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, Some(exponent)),
@@ -207,7 +208,8 @@ impl FromStr for Amount {
             return Ok(Self(Money::ZERO));
         }
 
-        // The value is `digits × 10^shift` cents. Zeros at the end move into the shift, so that what is left says whether it fits.
+        // The value is `digits × 10^shift` cents. Trailing zeros are counted in the shift, so that the remaining digits show
+        // whether the value fits.
         let significant: Vec<u8> = digits().skip_while(|digit| *digit == b'0').collect();
         let trailing = significant.iter().rev().take_while(|digit| **digit == b'0').count();
         let length = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

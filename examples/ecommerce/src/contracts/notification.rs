@@ -1,4 +1,4 @@
-//! What the notification service says.
+//! The events of the notification service.
 
 use sagas::event;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 use super::{CustomerId, OrderId};
 
 super::words! {
-    /// What a notification is about.
+    /// The subject of a notification.
     Kind {
-        /// The order stands.
+        /// The order is confirmed.
         OrderConfirmation = "ORDER_CONFIRMATION",
-        /// The money was taken.
+        /// The customer was charged.
         PaymentConfirmation = "PAYMENT_CONFIRMATION",
-        /// The order came to nothing.
+        /// The order was cancelled.
         OrderCancelled = "ORDER_CANCELLED",
-        /// Something that was ordered is not there.
+        /// A product of the order is not available.
         InventoryInsufficient = "INVENTORY_INSUFFICIENT",
-        /// The goods are on their way.
+        /// The order was shipped.
         ShippingNotification = "SHIPPING_NOTIFICATION",
-        /// The goods have arrived.
+        /// The order was delivered.
         DeliveryConfirmation = "DELIVERY_CONFIRMATION",
     }
 }
 
 super::words! {
-    /// How a notification travels.
+    /// How a notification is sent.
     Channel {
         /// By e-mail.
         Email = "EMAIL",
@@ -34,17 +34,17 @@ super::words! {
 }
 
 super::words! {
-    /// What became of a notification.
+    /// The result of a notification.
     NotificationStatus {
-        /// The provider took it.
+        /// The provider accepted it.
         Sent = "SENT",
-        /// The provider failed until the attempts had ended.
+        /// The provider failed at every attempt.
         Failed = "FAILED",
     }
 }
 
 impl Kind {
-    /// How notifications of this kind travel: what is urgent on the day of delivery by SMS, all else by e-mail.
+    /// Returns how notifications of this kind are sent: those about shipping and delivery as text messages, all others by e-mail.
     pub const fn channel(self) -> Channel {
         match self {
             Self::ShippingNotification | Self::DeliveryConfirmation => Channel::Sms,
@@ -53,36 +53,36 @@ impl Kind {
     }
 }
 
-/// A customer was told.
+/// A notification was sent to a customer.
 #[event(topic = "notifications", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationSent {
     /// The order.
     pub order_id: OrderId,
-    /// Who was told.
+    /// The customer who was notified.
     pub customer_id: CustomerId,
-    /// What it was about.
+    /// The subject.
     pub kind: Kind,
-    /// How it travelled.
+    /// How it was sent.
     pub channel: Channel,
-    /// What it said.
+    /// The text.
     pub message: String,
 }
 
-/// A customer could not be told.
+/// A notification could not be sent.
 #[event(topic = "notifications", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationFailed {
     /// The order.
     pub order_id: OrderId,
-    /// Who should have been told.
+    /// The customer who should have been notified.
     pub customer_id: CustomerId,
-    /// What it was about.
+    /// The subject.
     pub kind: Kind,
-    /// How it should have travelled.
+    /// How it should have been sent.
     pub channel: Channel,
-    /// What it should have said.
+    /// The text.
     pub message: String,
-    /// Why it did not.
+    /// Why it could not be sent.
     pub error: String,
 }

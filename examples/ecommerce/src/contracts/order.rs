@@ -1,4 +1,4 @@
-//! What the order service says.
+//! The events of the order service.
 
 use std::{fmt, num::NonZeroU32};
 
@@ -12,34 +12,34 @@ use utoipa::{
 use super::{CustomerId, Money, OrderId, PaymentMethod, ProductId};
 
 super::words! {
-    /// How far an order is.
+    /// The status of an order.
     OrderStatus {
-        /// Placed.
+        /// The order was placed.
         Created = "CREATED",
         /// The goods are held.
         InventoryReserved = "INVENTORY_RESERVED",
-        /// The goods are not there; the order is about to be cancelled.
+        /// Not all goods are available; the order is about to be cancelled.
         InventoryInsufficient = "INVENTORY_INSUFFICIENT",
-        /// The money is there; the order is about to be completed.
+        /// The customer was charged; the order is about to be completed.
         PaymentProcessed = "PAYMENT_PROCESSED",
-        /// The money was refused; the goods are on their way back.
+        /// The payment was declined; the goods are being released.
         PaymentFailed = "PAYMENT_FAILED",
-        /// Confirmed.
+        /// The order is confirmed.
         Completed = "COMPLETED",
-        /// Given up.
+        /// The order was cancelled.
         Cancelled = "CANCELLED",
-        /// Confirmed, and on its way.
+        /// The order is confirmed and was shipped.
         Shipped = "SHIPPED",
     }
 }
 
 impl OrderStatus {
-    /// Whether nothing but shipping can change the order any more.
+    /// Returns whether the order is decided. After that, it can only be shipped.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Shipped)
     }
 
-    /// How far an order with this status is: it only ever goes to a status of a higher rank.
+    /// Returns the rank of the status. An order only changes to a status of a higher rank.
     pub const fn rank(self) -> u8 {
         match self {
             Self::Created => 0,
@@ -50,19 +50,19 @@ impl OrderStatus {
         }
     }
 
-    /// Whether the order was confirmed, shipped or not.
+    /// Returns whether the order was confirmed, whether or not it was shipped.
     pub const fn is_confirmed(self) -> bool {
         matches!(self, Self::Completed | Self::Shipped)
     }
 }
 
-/// How many units of a product are ordered: at least 1.
+/// The number of ordered units of a product: at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Quantity(pub NonZeroU32);
 
 impl Quantity {
-    /// The number of units.
+    /// Returns the number of units.
     pub const fn units(self) -> u32 {
         self.0.get()
     }
@@ -102,11 +102,11 @@ impl<'de> Deserialize<'de> for Quantity {
 pub struct OrderItem {
     /// The product.
     pub product_id: ProductId,
-    /// Its name when it was ordered.
+    /// The name of the product when it was ordered.
     pub product_name: String,
-    /// How many units.
+    /// The number of units.
     pub quantity: Quantity,
-    /// The price of one.
+    /// The price of one unit.
     pub unit_price: Money,
 }
 
@@ -116,41 +116,41 @@ pub struct OrderItem {
 pub struct OrderCreated {
     /// The order.
     pub order_id: OrderId,
-    /// Who placed it.
+    /// The customer who placed it.
     pub customer_id: CustomerId,
-    /// What was ordered.
+    /// The ordered items.
     pub items: Vec<OrderItem>,
-    /// What it costs.
+    /// The price of all items.
     pub total: Money,
-    /// How it is to be paid.
+    /// The payment method.
     pub payment_method: PaymentMethod,
 }
 
-/// Goods and money are there: the order stands.
+/// The goods are held and the customer was charged: the order is confirmed.
 #[event(topic = "orders", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderConfirmed {
     /// The order.
     pub order_id: OrderId,
-    /// Who placed it.
+    /// The customer who placed it.
     pub customer_id: CustomerId,
-    /// What it costs.
+    /// The price of all items.
     pub total: Money,
 }
 
-/// The order came to nothing; whatever was taken for it has been given back.
+/// The order was cancelled. All completed steps were or will be undone.
 #[event(topic = "orders", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancelled {
     /// The order.
     pub order_id: OrderId,
-    /// Who placed it.
+    /// The customer who placed it.
     pub customer_id: CustomerId,
-    /// Why.
+    /// Why the order was cancelled.
     pub reason: String,
 }
 
-/// The goods have left the house.
+/// The order was shipped.
 #[event(topic = "orders", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderShipped {

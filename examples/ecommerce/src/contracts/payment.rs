@@ -1,4 +1,4 @@
-//! What the payment service says.
+//! The events of the payment service.
 
 use sagas::event;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use super::{Money, OrderId, PaymentId};
 super::words! {
     /// How a customer pays.
     PaymentMethod {
-        /// By credit card, which is what an order without a word about it means.
+        /// By credit card. The default of an order that names no method.
         CreditCard = "CREDIT_CARD",
         /// By debit card.
         DebitCard = "DEBIT_CARD",
@@ -22,17 +22,17 @@ super::words! {
 }
 
 super::words! {
-    /// How far a payment is.
+    /// The status of a payment.
     PaymentStatus {
-        /// Waits until the gateway can be called.
+        /// The payment waits until the gateway can be called.
         Pending = "PENDING",
         /// The gateway is being called.
         Processing = "PROCESSING",
-        /// The money was taken.
+        /// The customer was charged.
         Completed = "COMPLETED",
         /// The gateway declined.
         Failed = "FAILED",
-        /// The money was taken and given back.
+        /// The customer was charged and then refunded.
         Refunded = "REFUNDED",
     }
 }
@@ -45,13 +45,13 @@ pub struct PaymentProcessed {
     pub order_id: OrderId,
     /// The payment.
     pub payment_id: PaymentId,
-    /// What was taken.
+    /// The amount that was charged.
     pub amount: Money,
-    /// How.
+    /// The payment method.
     pub payment_method: PaymentMethod,
 }
 
-/// The gateway declined; nothing was taken.
+/// The gateway declined; the customer was not charged.
 #[event(topic = "payments", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentFailed {
@@ -59,13 +59,13 @@ pub struct PaymentFailed {
     pub order_id: OrderId,
     /// The payment.
     pub payment_id: PaymentId,
-    /// What was to be taken.
+    /// The amount that should have been charged.
     pub amount: Money,
-    /// Why it was not.
+    /// Why the gateway declined.
     pub reason: String,
 }
 
-/// A charge was given back.
+/// A charge was refunded.
 #[event(topic = "payments", key = order_id)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
@@ -73,6 +73,6 @@ pub struct PaymentRefunded {
     pub order_id: OrderId,
     /// The payment.
     pub payment_id: PaymentId,
-    /// What was given back.
+    /// The amount that was refunded.
     pub amount: Money,
 }

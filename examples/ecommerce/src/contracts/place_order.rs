@@ -1,4 +1,4 @@
-//! The flow of an order across the services.
+//! The saga of an order across the services.
 
 use sagas::saga;
 

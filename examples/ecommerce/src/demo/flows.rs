@@ -1,4 +1,4 @@
-//! The flows, step by step.
+//! The scenarios of the demo, step by step.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// How long the customer should have to wait to be told.
+/// How long a notification can take.
 const SOON: Duration = Duration::from_secs(15);
-/// How long five attempts to tell the customer take at most.
+/// How long five attempts to notify the customer can take.
 const ATTEMPTS: Duration = Duration::from_secs(75);
 
-/// Plays a flow; says how it went, and which order went through it.
+/// Plays a scenario, and returns its result and the id of its order.
 pub(super) async fn play(stage: &Stage, flow: Flow, output: Output) -> (Result<(), Problem>, Option<String>) {
-    // Whatever goes wrong on the way, the outage ends.
+    // After a simulated outage, the switches are reset whatever the result is.
     match flow {
         Flow::NotificationFailed => {
             let result = told_at_last(stage, output).await;
@@ -55,13 +55,13 @@ pub(super) async fn play(stage: &Stage, flow: Flow, output: Output) -> (Result<(
     }
 }
 
-/// Orders what is there, after putting it there if need be: what was sold before must not send the order another way.
+/// Orders an available product, and restocks it first if an earlier sale has left too little.
 async fn stocked(stage: &Stage, line: Line) -> Result<Order, Problem> {
     stage.make_room(line).await?;
     stage.place("demo-customer", line).await
 }
 
-/// Orders one unit more than there is.
+/// Orders one unit more than is available.
 async fn more_than_there_is(stage: &Stage, product: &'static str, price: &'static str) -> Result<Order, Problem> {
     let too_many = stage.available(product).await?.saturating_add(1);
     let too_many = u32::try_from(too_many);
@@ -70,7 +70,7 @@ async fn more_than_there_is(stage: &Stage, product: &'static str, price: &'stati
     stage.place("demo-customer", (product, too_many, price)).await
 }
 
-/// An order that ends without anybody's help.
+/// Waits for the end of an order that needs no operator.
 async fn straight(
     stage: &Stage,
     placed: Result<Order, Problem>,
@@ -88,7 +88,7 @@ async fn straight(
     (result.await, Some(order_id))
 }
 
-/// The e-mail provider is down until the attempts have ended; retrying the dead letter tells the customer.
+/// The e-mail provider is down until the last attempt; a retry of the dead letter then notifies the customer.
 async fn told_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
     let placed = async {
         stage.email_outage(true).await?;
@@ -112,7 +112,7 @@ async fn told_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Op
     (result.await, Some(order_id))
 }
 
-/// The gateway is down when the order comes, and back a little later.
+/// The gateway is down when the order is placed, and recovers a little later.
 async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
     let placed = async {
         stage.gateway_outage(true).await?;
@@ -134,7 +134,8 @@ async fn paid_at_last(stage: &Stage, output: Output) -> (Result<(), Problem>, Op
     (result.await, Some(order_id))
 }
 
-/// The customer cancels while the gateway takes the money: the order is cancelled at once, and the payment refunded when it is there.
+/// The customer cancels while the gateway processes the charge: the order is cancelled at once, and the charge is refunded once
+/// it is complete.
 async fn cancelled_too_late_for_the_payment(stage: &Stage, output: Output) -> (Result<(), Problem>, Option<String>) {
     let placed = async {
         stage.gateway_latency(750).await?;

@@ -1,4 +1,4 @@
-//! The demo: plays the flows of an order against the running system, as a customer would, and shows what happened.
+//! The demo: plays the scenarios of an order against the running system, as a customer would, and shows what happened.
 
 mod flows;
 mod stage;
@@ -18,7 +18,7 @@ use crate::{
     contracts::OrderStatus,
 };
 
-/// A flow that the demo can play.
+/// A scenario of an order that the demo can play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flow {
     Happy,
@@ -29,7 +29,7 @@ pub(crate) enum Flow {
     GatewayDown,
 }
 
-/// The flows that end by themselves, at once.
+/// Those that end quickly and without an operator.
 pub(crate) const SHORT: &[Flow] = &[Flow::Happy, Flow::InventoryInsufficient, Flow::PaymentFailed, Flow::Cancelled];
 /// All of them.
 pub(crate) const ALL: &[Flow] = &[
@@ -64,7 +64,7 @@ impl Flow {
         }
     }
 
-    /// The events of the flow.
+    /// The events of the scenario.
     const fn events(self) -> &'static [&'static str] {
         match self {
             Self::Happy | Self::NotificationFailed | Self::GatewayDown => {
@@ -83,8 +83,8 @@ impl Flow {
         }
     }
 
-    /// Whether `history` has this flow's events, each once. The tracker hears of them in any order: nothing orders one topic
-    /// against another.
+    /// Returns whether `history` has exactly these events, each once. Their order does not matter: the tracker can receive events
+    /// of several topics in any order.
     fn is_that_of<'h>(self, history: impl Iterator<Item = &'h str>) -> bool {
         let mut history: Vec<_> = history.collect();
         let mut events = self.events().to_vec();
@@ -94,7 +94,7 @@ impl Flow {
     }
 }
 
-/// What came of a flow.
+/// The result of one scenario.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Played {
@@ -107,7 +107,7 @@ struct Played {
     shown: Option<Shown>,
 }
 
-/// The order that went through a flow.
+/// The order of one scenario.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
@@ -117,21 +117,21 @@ struct Shown {
     timeline: Vec<Moment>,
 }
 
-/// Why a flow did not end as it should.
+/// Why a scenario did not end as expected.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     /// A call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// Something did not happen.
+    /// Something did not happen in time.
     #[error("{what} did not happen within {} s", .patience.as_secs())]
     TooLate { what: &'static str, patience: Duration },
-    /// Something else happened.
+    /// Something unexpected happened.
     #[error("{0}")]
     Unexpected(String),
 }
 
-/// Plays `flows`, one after the other, and says whether all of them ended as they should.
+/// Plays `flows`, one after another, and returns whether all of them ended as expected.
 pub(crate) async fn play(client: &Client, flows: &[Flow], output: Output) -> bool {
     let stage = Stage::new(client.clone());
     let mut as_they_should = true;

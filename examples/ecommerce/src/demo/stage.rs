@@ -1,4 +1,4 @@
-//! What the demo does with the system: calls it, and waits for what should follow.
+//! The calls of the demo to the system, and the waits for their effects.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::{
     contracts::{Kind, NotificationStatus, OrderStatus},
 };
 
-/// How long the demo waits for what should be there at once.
+/// How long the demo waits for an effect that should be immediate.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often it looks.
+/// How often the demo queries the system.
 const LOOK: Duration = Duration::from_millis(25);
 
-/// The running system, as the demo sees it.
+/// The running system, as the demo calls it.
 pub(super) struct Stage {
     client: Client,
 }
 
-/// An order, as far as the demo looks at it.
+/// The part of an order that the demo reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Order {
@@ -31,7 +31,7 @@ pub(super) struct Order {
     pub(super) status: OrderStatus,
 }
 
-/// A notification, as far as the demo looks at it.
+/// The part of a notification that the demo reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Notification {
@@ -40,7 +40,7 @@ pub(super) struct Notification {
     pub(super) at: sagas::time::Timestamp,
 }
 
-/// A line of an order: product, units, price of one.
+/// A line of an order: product, number of units, price of one unit.
 pub(super) type Line = (&'static str, u32, &'static str);
 
 impl Stage {
@@ -50,7 +50,7 @@ impl Stage {
 
     /// Places an order.
     pub(super) async fn place(&self, customer: &str, (product, quantity, price): Line) -> Result<Order, Problem> {
-        // The price is written as it is: an amount never passes through a float.
+        // The price is sent as written, so that the amount never passes through a float.
         let price = serde_json::value::RawValue::from_string(price.to_owned());
         let price = price.map_err(|error| Problem::Unexpected(error.to_string()))?;
         #[derive(serde::Serialize)]
@@ -70,7 +70,7 @@ impl Stage {
         Ok(self.client.post(ServiceName::Order, "/orders", &order).await?)
     }
 
-    /// How many units of a product are for sale.
+    /// Returns the number of available units of a product.
     pub(super) async fn available(&self, product: &str) -> Result<u64, Problem> {
         #[derive(Deserialize)]
         struct Product {
@@ -80,7 +80,7 @@ impl Stage {
         Ok(available)
     }
 
-    /// Sees to it that the units of `line` are for sale.
+    /// Restocks the product of `line` if fewer units than it needs are available.
     pub(super) async fn make_room(&self, (product, quantity, _): Line) -> Result<(), Problem> {
         if self.available(product).await? < u64::from(quantity) {
             let path = format!("/products/{product}/restock");
@@ -89,7 +89,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until the order has `status`; an order that ends otherwise never will.
+    /// Waits until the order has `status`. Fails if the order ends with another status.
     pub(super) async fn status(&self, order_id: &str, status: OrderStatus) -> Result<(), Problem> {
         let path = format!("/orders/{order_id}");
         let what = "the order's end";
@@ -104,7 +104,7 @@ impl Stage {
         .await
     }
 
-    /// Waits until the customer has been told of `kind`, or, for `FAILED`, until that was given up.
+    /// Waits until the notification of `kind` has `status`: SENT, or FAILED after the last attempt.
     pub(super) async fn notification(
         &self,
         order_id: &str,
@@ -123,7 +123,7 @@ impl Stage {
         self.client.get(ServiceName::Notification, &format!("/notifications?orderId={order_id}")).await
     }
 
-    /// Waits until the order's payment is recorded as one that waits for the gateway.
+    /// Waits until the payment of the order is recorded as one that waits for the gateway.
     pub(super) async fn payment_waits(&self, order_id: &str) -> Result<(), Problem> {
         let path = format!("/payments?orderId={order_id}");
         self.wait("the attempt to charge the customer", PATIENCE, || async {
@@ -133,7 +133,7 @@ impl Stage {
         .await
     }
 
-    /// Waits until the gateway is not asked any more for the order's payment: the circuit breaker has opened.
+    /// Waits until the gateway is no longer called for the payment of the order: the circuit breaker has opened.
     pub(super) async fn breaker_opens(&self, order_id: &str) -> Result<(), Problem> {
         let path = format!("/payments?orderId={order_id}");
         self.wait("the circuit breaker to open", PATIENCE, || async {
@@ -153,7 +153,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Cancels an order, as its customer does.
+    /// Cancels an order as its customer.
     pub(super) async fn cancel(&self, order_id: &str) -> Result<(), Problem> {
         let _: Value = self.client.post(ServiceName::Order, &format!("/orders/{order_id}/cancel"), &json!({})).await?;
         Ok(())
@@ -164,7 +164,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Gives the notification service's dead letters of an order back to their handler.
+    /// Retries the notification service's dead letters of an order.
     pub(super) async fn retry_dead_letters(&self, order_id: &str) -> Result<(), Problem> {
         let letters: Vec<Value> = self.get(ServiceName::Notification, "/dead-letters?size=500").await?;
         for letter in letters.iter().filter(|letter| letter["key"] == order_id) {

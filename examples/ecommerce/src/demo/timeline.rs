@@ -1,4 +1,4 @@
-//! What happened to an order, moment by moment: as the tracker of its flow has it, and what the customer was told.
+//! The timeline of an order: the history of its saga instance, and the notifications to the customer.
 
 use std::{fmt, time::Duration};
 
@@ -11,19 +11,19 @@ use super::{
 };
 use crate::{ServiceName, contracts::OrderStatus};
 
-/// How long the tracker may take to hear of what has happened.
+/// How long the tracker can take to receive all events.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What happened to an order.
+/// The timeline of an order.
 #[derive(Debug)]
 pub(super) struct Timeline {
     pub(super) status: OrderStatus,
-    /// How far the flow is.
+    /// The state of the saga instance.
     pub(super) saga: String,
     pub(super) moments: Vec<Moment>,
 }
 
-/// Something that happened.
+/// One entry of the timeline.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Moment {
     at: Timestamp,
@@ -31,7 +31,7 @@ pub(super) struct Moment {
     event: String,
 }
 
-/// The flow of an order, as far as the demo looks at it.
+/// The part of a saga instance that the demo reads.
 #[derive(Debug, Deserialize)]
 struct Saga {
     state: String,
@@ -46,14 +46,14 @@ struct Happened {
 }
 
 impl Timeline {
-    /// Reads what happened to an order that went through `flow`, once all of it is there.
+    /// Reads the timeline of an order that went through `flow`, once its events are complete.
     pub(super) async fn of(stage: &Stage, flow: Flow, order_id: &str) -> Result<Self, Problem> {
         let path = format!("/sagas/PlaceOrder/{order_id}");
         let whole = stage.wait("the end of the flow", PATIENCE, || async {
             let saga: Saga = stage.get(ServiceName::Order, &path).await?;
             Ok(flow.is_that_of(saga.history.iter().map(|happened| happened.event.as_str())).then_some(()))
         });
-        // What is missing is told with what is there.
+        // On a timeout, the error lists the events that exist, to show which are missing.
         let late = whole.await.is_err();
         let saga: Saga = stage.get(ServiceName::Order, &path).await?;
         if late {
@@ -71,7 +71,7 @@ impl Timeline {
             let event = format!("Notification{:?} {}", told.status, told.kind);
             moments.push(Moment { at: told.at, service: "notification".to_owned(), event });
         }
-        // Stable: what was published at the same moment stays in the order in which the tracker heard of it.
+        // The sort is stable: events published at the same time stay in the order in which the tracker received them.
         moments.sort_by_key(|moment| moment.at);
         Ok(Self { status: order.status, saga: saga.state, moments })
     }

@@ -1,5 +1,5 @@
-//! The five services. Each has its folder: rules and SQL in `domain`, what it reacts to in `handlers`, its calls in `http`, its
-//! tables in `schema.sql`; `service` puts them together.
+//! The five services. Each has a folder with its rules and SQL in `domain`, its handlers in `handlers`, its HTTP routes in `http`
+//! and its tables in `schema.sql`. Its function `service` assembles them.
 
 pub mod analytics;
 pub mod inventory;
@@ -20,20 +20,20 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use self::sql::{Statement, sum, summed};
 
-/// Under what everything is served besides its short paths.
+/// The prefix under which every route is served in addition to its short path.
 pub(crate) const VERSION: &str = "/api/v1";
 
-/// The routes of a service, none yet, that are described under this title.
+/// Returns a router without routes, whose OpenAPI description has this title and description.
 pub(crate) fn api(title: &str, description: &str) -> OpenApiRouter {
     let info = InfoBuilder::new().title(title).version(env!("CARGO_PKG_VERSION")).description(Some(description));
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info).build())
 }
 
-/// One page of what `select` finds, and how many rows that is on all pages. `select` writes the statement up to its conditions,
-/// given the columns; `newest_first` are the columns to order by.
+/// Returns one page of the rows that `select` finds, and the number of rows on all pages. `select` takes the columns and returns
+/// the statement up to its conditions; `newest_first` are the columns to order by.
 ///
 /// # Errors
-/// When the database cannot be read, or holds a row that is no `T`.
+/// When the database cannot be read, or when a row cannot be decoded as a `T`.
 pub(crate) async fn listed<T>(
     db: &Database,
     page: &Page,
@@ -51,8 +51,8 @@ where
     Ok((rows.iter().map(T::try_from).collect::<Result<_, _>>()?, u64::try_from(total)?))
 }
 
-/// Locks what `select`, a statement `SELECT … FOR UPDATE` about `id`, finds, until the transaction ends. SQLite has one writer at a
-/// time: there is nothing to lock.
+/// Locks the rows that `select`, a statement `SELECT … FOR UPDATE` with `id` as its parameter, finds, until the transaction ends.
+/// Does nothing on SQLite, which has one writer at a time.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -63,7 +63,7 @@ pub(crate) async fn lock(tx: &mut Tx, select: &'static str, id: &str) -> Result<
     Ok(())
 }
 
-/// A value that is there: `null` is none.
+/// Deserializes a field that must not be `null`. Without this, serde reads `null` as `None`, the same as a missing field.
 pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }

@@ -1,5 +1,5 @@
-//! Statements put together at run time, for whichever database: their placeholders are `$1`, `$2`, which SQLite and PostgreSQL
-//! both know. (`sqlx::QueryBuilder` writes `?` for `sqlx::Any`, which PostgreSQL does not.)
+//! Statements that are built at run time, for either database. Their placeholders are `$1`, `$2`, which SQLite and PostgreSQL
+//! both support. (`sqlx::QueryBuilder` writes `?` for `sqlx::Any`, which PostgreSQL does not support.)
 
 use std::fmt::Write;
 
@@ -10,25 +10,27 @@ use sqlx::{
     query::Query,
 };
 
-/// A sum of large numbers is taken in two parts, of this many and of the rest, so that it does not overflow in the database.
+/// A sum of large numbers is computed in two parts, of the quotients by this number and of the remainders, so that it does not
+/// overflow in the database.
 const PART: i64 = 1_000_000_000;
 
-/// The columns of a `SELECT` that sum `numbers`, an expression that holds nothing that came from outside. [`summed`] reads them.
+/// Returns the columns of a `SELECT` that sum `numbers`, an expression that must not contain external input. [`summed`] reads
+/// them.
 pub(crate) fn sum(numbers: &str, name: &str) -> String {
     let part = |operator, suffix| format!("CAST(COALESCE(SUM(({numbers}) {operator} {PART}), 0) AS BIGINT) AS {name}_{suffix}");
     format!("{}, {}", part('/', "parts"), part('%', "rest"))
 }
 
-/// The sum in the columns that [`sum`] gave `name`, or the largest number if it is larger.
+/// Returns the sum from the columns that [`sum`] named after `name`, or `i64::MAX` if the sum is larger.
 ///
 /// # Errors
-/// When the columns are not there.
+/// When the columns do not exist.
 pub(crate) fn summed(row: &AnyRow, name: &str) -> Result<i64, sqlx::Error> {
     let column = |suffix| row.try_get::<i64, _>(format!("{name}_{suffix}").as_str());
     Ok(column("parts")?.saturating_mul(PART).saturating_add(column("rest")?))
 }
 
-/// A statement in the making.
+/// A statement that is being built.
 #[derive(Default)]
 pub(crate) struct Statement {
     text: String,
@@ -36,18 +38,18 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
-    /// A statement that begins like this. The text must hold nothing that came from outside.
+    /// Creates a statement that begins with `text`, which must not contain external input.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), values: AnyArguments::default() }
     }
 
-    /// Goes on with `text`, which must hold nothing that came from outside.
+    /// Appends `text`, which must not contain external input.
     pub(crate) fn push(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);
         self
     }
 
-    /// Goes on with a value.
+    /// Appends a placeholder and binds `value` to it.
     ///
     /// # Errors
     /// When the value cannot be encoded.
@@ -57,7 +59,7 @@ impl Statement {
         Ok(self)
     }
 
-    /// Goes on with `rows` of values in parentheses, as `VALUES` wants them.
+    /// Appends `rows`, each in parentheses, as `VALUES` takes them.
     ///
     /// # Errors
     /// When a value cannot be encoded.
@@ -74,23 +76,23 @@ impl Statement {
         Ok(self)
     }
 
-    /// The statement, ready to run.
+    /// Returns the finished statement.
     pub(crate) fn query(self) -> Query<'static, Any, AnyArguments> {
         sqlx::query_with(AssertSqlSafe(self.text), self.values)
     }
 }
 
-/// One row of values.
+/// One row of values in a statement.
 pub(crate) struct Row<'s> {
     statement: &'s mut Statement,
     first: bool,
 }
 
 impl Row<'_> {
-    /// The next value.
+    /// Appends the next value of the row.
     ///
     /// # Errors
-    /// When it cannot be encoded.
+    /// When the value cannot be encoded.
     pub(crate) fn bind<'v, T: Encode<'v, Any> + Type<Any>>(&mut self, value: T) -> Result<&mut Self, Fault> {
         if !std::mem::take(&mut self.first) {
             self.statement.push(", ");

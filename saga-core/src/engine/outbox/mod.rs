@@ -1,16 +1,15 @@
-//! Which outbox rows may be sent now.
+//! Which outbox rows can be sent now.
 //!
-//! Rows get their ids inside transactions that run side by side, and become visible when those commit, in any order. A row is
-//! sent when its transaction has committed and no earlier row of its key is still unsent: that keeps the order of a key from
-//! the database to the log.
+//! Rows get their ids inside concurrent transactions and become visible when these commit, in any order. A row can be sent when its
+//! transaction has committed and all earlier rows of its key are sent. This keeps the order of a key from the database to the log.
 //!
-//! Several instances of a service can share a database. Then each sends the rows of its own shards, and rows of those can be
-//! committed by all of them. So a row also waits for a *look* into the database that began after its commit and has ended: every
-//! row committed before is known then, or is gone from the database, which means that the log has it. This is why the order of a
-//! key does not hang on any clock: also two that both take a shard for theirs send, each by itself, no row before an earlier one
-//! is in the log.
+//! Several processes of a service can share a database. Each sends the rows of its own shards, while every process can commit rows of any
+//! shard. So a row also waits until a *scan* of the database has ended that began after the commit of the row became known. By then the
+//! ledger knows all rows that were committed earlier, except those that are no longer in the database, and these are in the log. So the
+//! order of a key does not depend on clocks: even if two processes both assume that they own a shard, neither sends a row before all
+//! earlier rows of its key are in the log.
 
-mod territory;
+mod owned_shards;
 
 #[cfg(test)]
 mod model;
@@ -21,37 +20,37 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use self::territory::{Territory, index};
+use self::owned_shards::{OwnedShards, index};
 use crate::message::{Shard, Shards};
 
-/// What keeps the order of rows: a topic and a key.
+/// Rows with the same order key, a topic and a key, are sent in their order.
 pub type OrderKey = (String, Bytes);
 
-/// The most rows of one shard that a look brings.
+/// The most rows of one shard that a scan returns.
 const PAGE: usize = 1_000;
-/// The fewest it asks for, however many are known already.
+/// The fewest rows of one shard that a scan asks for, however many are known already.
 const LEAST: usize = 16;
 
-/// The transaction that rows are written in, as the ledger knows it.
+/// Identifies the transaction that rows are written in.
 ///
-/// Ids alone do not tell: a database may give the ids of a transaction that was rolled back to the next one, before the end of
-/// the first is known here.
+/// Ids of rows are not sufficient: a database can reuse the ids of a transaction that was rolled back for the next one, before the ledger
+/// learns how the first one ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket(u64);
 
-/// A look into the database for rows that are not known here.
+/// A scan of the database for rows that the ledger does not know.
 #[derive(Debug)]
-pub struct Look {
+pub struct OutboxScan {
     number: u64,
     shards: Vec<(Shard, i64)>,
-    /// The ids of the rows that are known; they need not come.
+    /// The ids of the known rows, which the scan need not return.
     pub known: Vec<i64>,
-    /// The most rows of each shard that are to come: those with the smallest ids.
+    /// The most rows of each shard to return, those with the smallest ids.
     pub limit: usize,
 }
 
-impl Look {
-    /// The shards to look into.
+impl OutboxScan {
+    /// Returns the shards to scan.
     pub fn shards(&self) -> Shards {
         self.shards.iter().map(|(shard, _)| *shard).collect()
     }
@@ -61,13 +60,13 @@ impl Look {
 enum State {
     /// Written in a transaction that is still open.
     Staged,
-    /// The transaction ended, and it is not known how.
+    /// In doubt: the transaction ended, and it is unknown whether it committed.
     Doubtful,
-    /// Committed, to be sent. How many looks had begun when that was known.
+    /// Committed and not yet sent. Contains the number of scans that had begun when the commit became known.
     Ready(u64),
-    /// With the transport. It was ready since that look.
+    /// Passed to the transport. Contains the number from `Ready`.
     Sending(u64),
-    /// Acknowledged, to be removed from the database.
+    /// Stored by the log, to be removed from the database.
     Sent,
 }
 
@@ -75,7 +74,7 @@ enum State {
 struct Row<T> {
     key: OrderKey,
     shard: Shard,
-    /// The ownership of the shard under which the row came in.
+    /// The epoch of the shard when the row was added.
     epoch: i64,
     payload: T,
     state: State,
@@ -86,32 +85,32 @@ struct Row<T> {
 #[derive(Debug)]
 pub struct Ledger<T> {
     rows: BTreeMap<i64, Row<T>>,
-    /// Of each key, the ids that are not sent yet, ascending.
+    /// The ids of each key that are not sent yet, ascending.
     unsent: HashMap<OrderKey, VecDeque<i64>>,
-    /// Of each topic, the ids that are ready.
+    /// The ids of each topic that are ready.
     ready: HashMap<String, BTreeSet<i64>>,
     doubtful: BTreeSet<i64>,
     sent: Vec<i64>,
-    /// Of each shard, how many rows are with the transport, or sent and not removed.
+    /// The number of rows of each shard that are being sent, or are sent and not yet removed.
     busy: [usize; Shard::COUNT],
     tickets: u64,
-    territory: Territory,
-    /// There may be rows in the database that are not known here.
-    look: bool,
+    owned_shards: OwnedShards,
+    /// Whether the database may have rows that are not known here.
+    scan: bool,
 }
 
 impl<T: Clone> Ledger<T> {
-    /// The ledger of the only process that uses its database: all shards are its own for ever.
+    /// Creates the ledger of the only process that uses its database. It owns all shards.
     pub fn alone() -> Self {
-        Self::new(Territory::alone())
+        Self::new(OwnedShards::alone())
     }
 
-    /// The ledger of one of several processes. It has no shard before [`own`](Self::own) gives it some.
+    /// Creates the ledger of one of several processes. It owns no shard until [`set_leases`](Self::set_leases) is called.
     pub fn shared() -> Self {
-        Self::new(Territory::shared())
+        Self::new(OwnedShards::shared())
     }
 
-    fn new(territory: Territory) -> Self {
+    fn new(owned_shards: OwnedShards) -> Self {
         Self {
             rows: BTreeMap::new(),
             unsent: HashMap::new(),
@@ -120,22 +119,23 @@ impl<T: Clone> Ledger<T> {
             sent: Vec::new(),
             busy: [0; Shard::COUNT],
             tickets: 0,
-            territory,
-            look: true,
+            owned_shards,
+            scan: true,
         }
     }
 
-    /// A ticket for a new transaction.
+    /// Creates a ticket for a new transaction.
     pub fn begin(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
     }
 
-    /// Takes note of a row written in the open transaction of `ticket`, if its shard is ours. It takes the place of a row with the
-    /// same id that has not committed, and never will: the database has given its id away.
+    /// Records a row that was written in the open transaction of `ticket`, if this process owns its shard.
+    ///
+    /// It replaces a row with the same id that has not committed: the database has reused the id, so that row was rolled back.
     pub fn stage(&mut self, ticket: Ticket, id: i64, key: OrderKey, payload: T) {
         let shard = Shard::of(&key.0, &key.1);
-        let Some(epoch) = self.territory.epoch(shard) else { return };
+        let Some(epoch) = self.owned_shards.epoch(shard) else { return };
         match self.rows.get(&id).map(|row| row.state) {
             None => {}
             Some(State::Staged | State::Doubtful) => self.forget(id),
@@ -144,10 +144,11 @@ impl<T: Clone> Ledger<T> {
         self.insert(id, Row { key, shard, epoch, payload, state: State::Staged, ticket });
     }
 
-    /// Takes note that the rows' transaction has committed, or that they were found in the database. Gives the shards whose
-    /// owners, other instances, have to be told.
+    /// Records that the transaction of `rows` has committed, or that they were found in the database.
+    ///
+    /// Returns the shards that other processes own, which must be notified.
     pub fn commit(&mut self, ticket: Ticket, rows: &[(i64, Shard)]) -> Shards {
-        let since = self.territory.looks();
+        let since = self.owned_shards.scans();
         for (id, _) in rows {
             if let Some(row) = self.open(*id, ticket) {
                 row.state = State::Ready(since);
@@ -156,10 +157,10 @@ impl<T: Clone> Ledger<T> {
                 self.doubtful.remove(id);
             }
         }
-        self.strange(rows)
+        self.foreign_shards(rows)
     }
 
-    /// Takes note that the rows' transaction was rolled back, or that they were not found in the database.
+    /// Records that the transaction of `rows` was rolled back, or that they were not found in the database.
     pub fn roll_back(&mut self, ticket: Ticket, rows: &[(i64, Shard)]) {
         for (id, _) in rows {
             if self.open(*id, ticket).is_some() {
@@ -168,33 +169,35 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// Takes note that it is not known whether the rows' transaction has committed. They hold their keys back until
-    /// [`commit`](Self::commit) or [`roll_back`](Self::roll_back) says it. Gives the shards whose owners, other instances, have to
-    /// be told that there may be rows.
-    pub fn doubt(&mut self, ticket: Ticket, rows: &[(i64, Shard)]) -> Shards {
+    /// Records that it is unknown whether the transaction of `rows` has committed.
+    ///
+    /// Later rows of their keys wait until [`commit`](Self::commit) or [`roll_back`](Self::roll_back) is called. Returns the shards that
+    /// other processes own, which must be notified that there may be rows.
+    pub fn mark_in_doubt(&mut self, ticket: Ticket, rows: &[(i64, Shard)]) -> Shards {
         for (id, _) in rows {
             if let Some(row) = self.open(*id, ticket) {
                 row.state = State::Doubtful;
                 self.doubtful.insert(*id);
             }
         }
-        self.strange(rows)
+        self.foreign_shards(rows)
     }
 
-    /// The rows in doubt, by id, and their transactions.
-    pub fn doubtful(&self) -> Vec<(i64, Shard, Ticket)> {
+    /// Returns the rows in doubt, by id, with their transactions.
+    pub fn in_doubt(&self) -> Vec<(i64, Shard, Ticket)> {
         self.doubtful.iter().filter_map(|id| self.rows.get(id).map(|row| (*id, row.shard, row.ticket))).collect()
     }
 
-    /// Whether rows are in doubt.
-    pub fn has_doubtful(&self) -> bool {
+    /// Returns whether rows are in doubt.
+    pub fn has_in_doubt(&self) -> bool {
         !self.doubtful.is_empty()
     }
 
-    /// Takes at most `most` rows to be sent, in order. Rows of one key follow each other in one call; of a key that is with the
-    /// transport, none is taken.
+    /// Takes at most `most` rows to send, in order.
     ///
-    /// Rows of a topic for which `wanted` is false are left alone.
+    /// Several rows of one key can be taken in one call; while rows of a key are being sent, no further ones are taken.
+    ///
+    /// Rows of a topic for which `wanted` returns false are not taken.
     pub fn take(&mut self, most: usize, wanted: impl Fn(&str) -> bool) -> Vec<(i64, T)> {
         let mut topics: Vec<_> =
             self.ready.iter().filter(|(topic, _)| wanted(topic)).map(|(_, ids)| ids.iter().copied().peekable()).collect();
@@ -205,7 +208,7 @@ impl<T: Clone> Ledger<T> {
             let Some((id, ids)) = oldest else { break };
             ids.next();
             let Some(row) = self.rows.get(&id).filter(|row| self.is_cleared(id, row)) else { continue };
-            // All earlier rows of the key must have been taken in this very call.
+            // Only if all earlier rows of the key are taken in this call.
             let earlier = of_key.entry(&row.key).or_default();
             if self.unsent.get(&row.key).and_then(|unsent| unsent.get(*earlier)) == Some(&id) {
                 *earlier += 1;
@@ -224,13 +227,13 @@ impl<T: Clone> Ledger<T> {
         taken
     }
 
-    /// The first `most` rows of `topic` that wait to be sent.
+    /// Returns the first `most` rows of `topic` that wait to be sent.
     pub fn waiting(&self, topic: &str, most: usize) -> Vec<(i64, T)> {
         let ids = self.ready.get(topic).into_iter().flatten().take(most);
         ids.filter_map(|id| Some((*id, self.rows.get(id)?.payload.clone()))).collect()
     }
 
-    /// Takes note that the log has stored a row.
+    /// Records that the log has stored a row.
     pub fn sent(&mut self, id: i64) {
         if let Some(row) = self.rows.get_mut(&id)
             && let State::Sending(_) = row.state
@@ -241,23 +244,24 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// Takes note that the log did not store a row: it is sent again, if its shard is still ours.
+    /// Records that the log did not store a row. It is sent again, if this process still owns its shard.
     pub fn failed(&mut self, id: i64) {
         let Some(row) = self.rows.get_mut(&id) else { return };
         let State::Sending(since) = row.state else { return };
         self.busy[index(row.shard)] -= 1;
         row.state = State::Ready(since);
-        if self.territory.epoch(row.shard) == Some(row.epoch) {
+        if self.owned_shards.epoch(row.shard) == Some(row.epoch) {
             let topic = row.key.0.clone();
             self.ready.entry(topic).or_default().insert(id);
         } else {
             self.forget(id);
-            self.look = true;
+            self.scan = true;
         }
     }
 
-    /// Takes note that whoever sent and removed has broken off, in whatever it was doing: what was with the transport is sent again, what
-    /// was being removed is removed again, and a look that had begun has brought nothing.
+    /// Records that the task that sends and removes rows was interrupted at an unknown point.
+    ///
+    /// Rows that were being sent are sent again, rows that were being removed are removed again, and a scan that had begun has no result.
     pub fn broken_off(&mut self) {
         let of = |rows: &BTreeMap<i64, Row<T>>, wanted: fn(State) -> bool| -> Vec<i64> {
             rows.iter().filter(|(_, row)| wanted(row.state)).map(|(id, _)| *id).collect()
@@ -266,15 +270,15 @@ impl<T: Clone> Ledger<T> {
         for id in of(&self.rows, |state| matches!(state, State::Sending(_))) {
             self.failed(id);
         }
-        self.look_failed();
+        self.scan_failed();
     }
 
-    /// Takes the rows that were sent and are to be removed from the database.
+    /// Takes the ids of the sent rows, to remove them from the database.
     pub fn take_sent(&mut self) -> Vec<i64> {
         std::mem::take(&mut self.sent)
     }
 
-    /// Takes note that rows were removed from the database.
+    /// Records that rows were removed from the database.
     pub fn removed(&mut self, ids: &[i64]) {
         for id in ids {
             if let Some(row) = self.rows.remove(id) {
@@ -283,37 +287,37 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// Takes note that rows could not be removed: they are tried again.
-    pub fn not_removed(&mut self, ids: Vec<i64>) {
+    /// Records that rows could not be removed, so that their removal is tried again.
+    pub fn removal_failed(&mut self, ids: Vec<i64>) {
         self.sent.extend(ids);
     }
 
-    /// Whether a row could be taken, of a topic for which `wanted` is true.
+    /// Returns whether [`take`](Self::take) would return a row of a topic for which `wanted` returns true.
     pub fn has_ready(&self, wanted: impl Fn(&str) -> bool) -> bool {
         self.has_first(wanted, |id, row| self.is_cleared(id, row))
     }
 
-    /// How many rows of `topic` wait to be sent.
+    /// Returns the number of rows of `topic` that wait to be sent.
     pub fn count_waiting(&self, topic: &str) -> usize {
         self.ready.get(topic).map_or(0, BTreeSet::len)
     }
 
-    /// How many rows wait to be removed.
+    /// Returns the number of rows that wait to be removed.
     pub fn to_remove(&self) -> usize {
         self.sent.len()
     }
 
-    /// How many rows are known, those to be removed included.
+    /// Returns the number of known rows, including those to be removed.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether no row is known.
+    /// Returns whether no row is known.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The oldest row that is not sent.
+    /// Returns the oldest row that is not sent.
     pub fn oldest(&self) -> Option<&T> {
         self.rows.values().find(|row| row.state != State::Sent).map(|row| &row.payload)
     }
@@ -324,25 +328,26 @@ impl<T: Clone> Ledger<T> {
         self.rows.insert(id, row);
     }
 
-    /// The row with this id, if it is one of the transaction of `ticket`, whose end is not known yet.
+    /// Returns the row with this id, if it belongs to the transaction of `ticket` and the end of that transaction is not known yet.
     fn open(&mut self, id: i64, ticket: Ticket) -> Option<&mut Row<T>> {
         let open = |row: &&mut Row<T>| row.ticket == ticket && matches!(row.state, State::Staged | State::Doubtful);
         self.rows.get_mut(&id).filter(open)
     }
 
-    /// The shards of those of `rows` that are not known here, because they are others' now.
-    fn strange(&mut self, rows: &[(i64, Shard)]) -> Shards {
+    /// Returns the shards of those of `rows` that are not in the ledger because other processes own them.
+    fn foreign_shards(&mut self, rows: &[(i64, Shard)]) -> Shards {
         let strange: Shards = rows.iter().filter(|(id, _)| !self.rows.contains_key(id)).map(|(_, shard)| *shard).collect();
-        // It became ours while the transaction was open.
-        self.look |= strange.iter().any(|shard| self.territory.epoch(shard).is_some());
-        strange.iter().filter(|shard| self.territory.epoch(*shard).is_none()).collect()
+        // A shard that this process acquired while the transaction was open: its row was not staged, so a scan must find it.
+        self.scan |= strange.iter().any(|shard| self.owned_shards.epoch(shard).is_some());
+        strange.iter().filter(|shard| self.owned_shards.epoch(*shard).is_none()).collect()
     }
 
     fn is_cleared(&self, id: i64, row: &Row<T>) -> bool {
-        matches!(row.state, State::Ready(since) if self.territory.clears(row.shard, id, since))
+        matches!(row.state, State::Ready(since) if self.owned_shards.may_send(row.shard, id, since))
     }
 
-    /// Whether there is a ready row, the first of its key, of a wanted topic, that is as asked for.
+    /// Returns whether a topic for which `wanted` returns true has a ready row that is the first of its key and for which `is` returns
+    /// true.
     fn has_first(&self, wanted: impl Fn(&str) -> bool, is: impl Fn(i64, &Row<T>) -> bool) -> bool {
         let first = |id: &i64| {
             let row = self.rows.get(id)?;
@@ -361,7 +366,7 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// Drops a row that is not with the transport.
+    /// Drops a row that is not being sent.
     fn forget(&mut self, id: i64) {
         self.not_ready(id);
         self.forget_unsent(id);
@@ -382,13 +387,14 @@ impl<T: Clone> Ledger<T> {
     }
 }
 
-/// What is shared with other instances.
+/// Sharing with other processes.
 impl<T: Clone> Ledger<T> {
-    /// Takes note of the shards that are ours, and of the epoch of each. Rows of others, and of an earlier ownership, are dropped:
-    /// they are in the database. What is with the transport is waited for. Gives the shards of which rows were dropped: their owners
-    /// have to be told.
-    pub fn own(&mut self, leases: &[(Shard, i64)]) -> Shards {
-        let lost = self.territory.own(leases);
+    /// Sets the shards that this process owns, with their epochs.
+    ///
+    /// Drops the rows of other shards and of earlier epochs: they are in the database. Rows that are being sent are kept until the
+    /// transport reports their result. Returns the shards of the dropped rows: their owners must be notified.
+    pub fn set_leases(&mut self, leases: &[(Shard, i64)]) -> Shards {
+        let lost = self.owned_shards.set_owned(leases);
         let here = |row: &Row<T>| !matches!(row.state, State::Sending(_) | State::Sent);
         let dropped: Vec<_> =
             self.rows.iter().filter(|(_, row)| lost.contains(row.shard) && here(row)).map(|(id, row)| (*id, row.shard)).collect();
@@ -396,76 +402,77 @@ impl<T: Clone> Ledger<T> {
         dropped.into_iter().map(|(_, shard)| shard).collect()
     }
 
-    /// Begins to give up shards beyond `fair`, or keeps some after all. Nothing of a shard that is given up is sent any more.
+    /// Starts to release shards beyond `fair`, or keeps some that were being released. No row of a shard that is being released is sent.
     pub fn balance(&mut self, fair: usize) {
-        self.territory.balance(fair);
+        self.owned_shards.balance(fair);
     }
 
-    /// The shards that were given up and have nothing with the transport or to be removed: others may have them.
+    /// Returns the shards that are being released and have no row that is being sent or to be removed. Other processes can take them now.
     pub fn vacated(&self) -> Shards {
-        self.territory.leaving().filter(|shard| self.busy[index(*shard)] == 0).collect()
+        self.owned_shards.leaving().filter(|shard| self.busy[index(*shard)] == 0).collect()
     }
 
-    /// Takes note that there may be rows of `shards` in the database that are not known here; says whether that is of interest.
-    pub fn hear(&mut self, shards: Shards) -> bool {
-        let ours = shards.iter().any(|shard| self.territory.epoch(shard).is_some());
-        self.look |= ours;
+    /// Records that the database may have rows of `shards` that are not known here. Returns whether this process owns any of these shards.
+    pub fn mark_stale(&mut self, shards: Shards) -> bool {
+        let ours = shards.iter().any(|shard| self.owned_shards.epoch(shard).is_some());
+        self.scan |= ours;
         ours
     }
 
-    /// Whether to look into the database now. With `most` rows or more known, that is so only if something waits for it.
-    pub fn wants_look(&self, most: usize, wanted: impl Fn(&str) -> bool) -> bool {
-        if self.territory.staying().next().is_none() {
+    /// Returns whether to scan the database now. If `most` rows or more are known, it does so only if something waits for the scan.
+    pub fn needs_scan(&self, most: usize, wanted: impl Fn(&str) -> bool) -> bool {
+        if self.owned_shards.retained().next().is_none() {
             return false;
         }
-        // Not for every row that leaves.
-        let more = || self.territory.is_cut() && (self.rows.len() < most / 2 || !self.has_ready(|_| true));
-        self.look
-            || self.territory.staying().any(|(shard, _)| self.territory.is_unknown(shard))
+        // Do not scan again for each single row that leaves a full ledger.
+        let more = || self.owned_shards.is_truncated() && (self.rows.len() < most / 2 || !self.has_ready(|_| true));
+        self.scan
+            || self.owned_shards.retained().any(|(shard, _)| self.owned_shards.is_unknown(shard))
             || more()
             || self.has_first(
                 wanted,
-                |_, row| matches!(row.state, State::Ready(since) if self.territory.awaits_look(row.shard, since)),
+                |_, row| matches!(row.state, State::Ready(since) if self.owned_shards.awaits_scan(row.shard, since)),
             )
     }
 
-    /// Begins a look. `most` is how many rows are to be known at most, more or less. Nothing is to be taken or removed before
-    /// [`end_look`](Self::end_look).
-    pub fn begin_look(&mut self, most: usize) -> Look {
-        self.look = false;
-        let shards: Vec<_> = self.territory.staying().collect();
+    /// Begins a scan.
+    ///
+    /// `most` is about the number of rows to hold in memory. Rows must not be taken or removed before [`end_scan`](Self::end_scan).
+    pub fn begin_scan(&mut self, most: usize) -> OutboxScan {
+        self.scan = false;
+        let shards: Vec<_> = self.owned_shards.retained().collect();
         let room = most.saturating_sub(self.rows.len()) / shards.len().max(1);
         let ours = |row: &Row<T>| shards.iter().any(|(shard, _)| *shard == row.shard);
         let known = self.rows.iter().filter(|(_, row)| ours(row)).map(|(id, _)| *id).collect();
-        Look { number: self.territory.begin_look(), shards, known, limit: room.clamp(LEAST, PAGE) }
+        OutboxScan { number: self.owned_shards.begin_scan(), shards, known, limit: room.clamp(LEAST, PAGE) }
     }
 
-    /// Takes note of the rows that a look has brought.
-    pub fn end_look(&mut self, look: Look, rows: Vec<(i64, OrderKey, T)>) {
+    /// Adds the rows that a scan has returned.
+    pub fn end_scan(&mut self, scan: OutboxScan, rows: Vec<(i64, OrderKey, T)>) {
         let mut found: HashMap<Shard, (usize, i64)> = HashMap::new();
         let ticket = self.begin();
         for (id, key, payload) in rows {
             let shard = Shard::of(&key.0, &key.1);
             let (count, last) = found.entry(shard).or_insert((0, id));
             (*count, *last) = (*count + 1, id.max(*last));
-            let Some((_, epoch)) = look.shards.iter().find(|(looked, _)| *looked == shard) else { continue };
-            if self.territory.epoch(shard) != Some(*epoch) || self.rows.contains_key(&id) {
+            let Some((_, epoch)) = scan.shards.iter().find(|(looked, _)| *looked == shard) else { continue };
+            if self.owned_shards.epoch(shard) != Some(*epoch) || self.rows.contains_key(&id) {
                 continue;
             }
             self.ready.entry(key.0.clone()).or_default().insert(id);
-            let state = State::Ready(look.number - 1);
+            let state = State::Ready(scan.number - 1);
             self.insert(id, Row { key, shard, epoch: *epoch, payload, state, ticket });
         }
-        for (shard, epoch) in look.shards {
-            if self.territory.epoch(shard) == Some(epoch) {
-                let horizon = found.get(&shard).filter(|(count, _)| *count >= look.limit).map(|(_, last)| *last);
-                self.territory.end_look(shard, look.number, horizon);
+        for (shard, epoch) in scan.shards {
+            if self.owned_shards.epoch(shard) == Some(epoch) {
+                let horizon = found.get(&shard).filter(|(count, _)| *count >= scan.limit).map(|(_, last)| *last);
+                self.owned_shards.end_scan(shard, scan.number, horizon);
             }
         }
     }
 
-    /// Takes note that a look has failed.
-    pub fn look_failed(&mut self) {
-        self.look = true;
+    /// Records that a scan has failed.
+    pub fn scan_failed(&mut self) {
+        self.scan = true;
     }
 }

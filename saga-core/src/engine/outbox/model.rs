@@ -1,11 +1,11 @@
-//! Two instances on a model of a database, whose shards move whenever they like.
+//! Two processes on a model of a database, with shards that move between them at any time.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Ledger, Look, OrderKey, Ticket};
+use super::{Ledger, OrderKey, OutboxScan, Ticket};
 use crate::message::{Shard, Shards};
 
 const KEYS: u8 = 5;
@@ -18,25 +18,25 @@ fn shard(of: u8) -> Shard {
     Shard::of("t", &[of])
 }
 
-/// A transaction with one row. The database lets one at a time touch a key.
+/// A transaction with one row. The database lets one transaction at a time write rows of a key.
 struct Open {
     ticket: Ticket,
     id: i64,
     of: u8,
-    /// How it has ended in the database, of which the ledger does not know yet.
+    /// Whether it has committed in the database; `None` while it is open. The ledger does not know it yet.
     ended: Option<bool>,
 }
 
-/// Ids, and the keys of each.
+/// Ids, each with its key.
 type Rows = Vec<(i64, u8)>;
 
 struct Instance {
     ledger: Ledger<u8>,
     open: Vec<Open>,
     sending: Vec<(i64, u8)>,
-    /// A look that has begun, and what the database has answered.
-    look: Option<(Look, Option<Rows>)>,
-    /// What it has been told, and has not heard yet.
+    /// A scan that has begun, and the result of its query, if the database has answered.
+    scan: Option<(OutboxScan, Option<Rows>)>,
+    /// Notifications that it has not processed yet.
     news: Shards,
 }
 
@@ -47,7 +47,7 @@ struct Model {
     next: i64,
     locked: HashSet<u8>,
     owners: HashMap<Shard, (usize, i64)>,
-    /// Of each key, the ids in the order in which they committed.
+    /// The ids of each key, in the order of their commits.
     committed: HashMap<u8, Vec<i64>>,
     log: Vec<(i64, u8)>,
 }
@@ -62,7 +62,7 @@ impl Model {
 
     fn without_owners() -> Self {
         let instance =
-            || Instance { ledger: Ledger::shared(), open: Vec::new(), sending: Vec::new(), look: None, news: Shards::default() };
+            || Instance { ledger: Ledger::shared(), open: Vec::new(), sending: Vec::new(), scan: None, news: Shards::default() };
         Self {
             instances: [instance(), instance()],
             rows: BTreeMap::new(),
@@ -99,7 +99,7 @@ impl Model {
         }
     }
 
-    /// The ledger hears of an end, or that it is in doubt.
+    /// Reports the end of a transaction to the ledger, or that the end is in doubt.
     fn hear(&mut self, who: usize, which: usize, doubts: bool) {
         let instance = &mut self.instances[who];
         let ended: Vec<_> = (0..instance.open.len()).filter(|at| instance.open[*at].ended.is_some()).collect();
@@ -109,7 +109,7 @@ impl Model {
         let open = instance.open.remove(ended[which % ended.len()]);
         let rows = [(open.id, shard(open.of))];
         let strange = match open.ended {
-            _ if doubts => instance.ledger.doubt(open.ticket, &rows),
+            _ if doubts => instance.ledger.mark_in_doubt(open.ticket, &rows),
             Some(true) => instance.ledger.commit(open.ticket, &rows),
             _ => {
                 instance.ledger.roll_back(open.ticket, &rows);
@@ -119,7 +119,7 @@ impl Model {
         self.tell(who, strange);
     }
 
-    /// Tells the other of rows that are its own.
+    /// Notifies the other process of rows in its shards.
     fn tell(&mut self, who: usize, strange: Shards) {
         let news = &mut self.instances[1 - who].news;
         *news = news.and(strange);
@@ -127,11 +127,11 @@ impl Model {
 
     fn listen(&mut self, who: usize) {
         let news = std::mem::take(&mut self.instances[who].news);
-        self.instances[who].ledger.hear(news);
+        self.instances[who].ledger.mark_stale(news);
     }
 
     fn settle(&mut self, who: usize) {
-        for (id, shard, ticket) in self.instances[who].ledger.doubtful() {
+        for (id, shard, ticket) in self.instances[who].ledger.in_doubt() {
             let ledger = &mut self.instances[who].ledger;
             match self.rows.contains_key(&id) {
                 true => {
@@ -143,29 +143,29 @@ impl Model {
         }
     }
 
-    /// Takes a look a step further.
-    fn look(&mut self, who: usize, fails: bool) {
-        let Instance { ledger, look, sending, .. } = &mut self.instances[who];
-        *look = match look.take() {
-            None if sending.is_empty() && ledger.wants_look(8, |_| true) => Some((ledger.begin_look(8), None)),
+    /// Executes the next stage of a scan.
+    fn scan(&mut self, who: usize, fails: bool) {
+        let Instance { ledger, scan, sending, .. } = &mut self.instances[who];
+        *scan = match scan.take() {
+            None if sending.is_empty() && ledger.needs_scan(8, |_| true) => Some((ledger.begin_scan(8), None)),
             None => None,
-            Some((look, None)) => {
+            Some((scan, None)) => {
                 let mut counts = HashMap::new();
                 let mut rows: Vec<_> = self.rows.iter().map(|(id, of)| (*id, *of)).collect();
                 rows.retain(|(id, of)| {
                     let count: &mut usize = counts.entry(shard(*of)).or_default();
-                    let there = look.shards().contains(shard(*of)) && !look.known.contains(id) && *count < 2;
+                    let there = scan.shards().contains(shard(*of)) && !scan.known.contains(id) && *count < 2;
                     *count += usize::from(there);
                     there
                 });
-                Some((Look { limit: 2, ..look }, Some(rows)))
+                Some((OutboxScan { limit: 2, ..scan }, Some(rows)))
             }
             Some((_, Some(_))) if fails => {
-                ledger.look_failed();
+                ledger.scan_failed();
                 None
             }
-            Some((look, Some(rows))) => {
-                ledger.end_look(look, rows.into_iter().map(|(id, of)| (id, key(of), of)).collect());
+            Some((scan, Some(rows))) => {
+                ledger.end_scan(scan, rows.into_iter().map(|(id, of)| (id, key(of), of)).collect());
                 None
             }
         };
@@ -173,7 +173,7 @@ impl Model {
 
     fn send(&mut self, who: usize, most: usize) {
         let instance = &mut self.instances[who];
-        if instance.sending.is_empty() && instance.look.is_none() {
+        if instance.sending.is_empty() && instance.scan.is_none() {
             instance.sending = instance.ledger.take(most, |_| true);
         }
     }
@@ -192,14 +192,14 @@ impl Model {
 
     fn remove(&mut self, who: usize) {
         let instance = &mut self.instances[who];
-        if instance.look.is_none() {
+        if instance.scan.is_none() {
             let ids = instance.ledger.take_sent();
             self.rows.retain(|id, _| !ids.contains(id));
             instance.ledger.removed(&ids);
         }
     }
 
-    /// The database gives a shard to `who`, whatever its owner believes.
+    /// Gives a shard to `who` in the database, while its owner may still assume that it owns it.
     fn give(&mut self, who: usize, shard: Shard) {
         let epoch = self.owners.get(&shard).map_or(0, |(_, epoch)| *epoch);
         self.owners.insert(shard, (who, epoch + 1));
@@ -208,11 +208,11 @@ impl Model {
     fn renew(&mut self, who: usize) {
         let ours = self.owners.iter().filter(|(_, (owner, _))| *owner == who);
         let leases: Vec<_> = ours.map(|(shard, (_, epoch))| (*shard, *epoch)).collect();
-        let dropped = self.instances[who].ledger.own(&leases);
+        let dropped = self.instances[who].ledger.set_leases(&leases);
         self.tell(who, dropped);
     }
 
-    /// Gives up some shards in good order, to the other.
+    /// Releases some shards to the other process.
     fn share(&mut self, who: usize, fair: usize) {
         let ledger = &mut self.instances[who].ledger;
         ledger.balance(fair);
@@ -237,7 +237,7 @@ impl Model {
             11 => self.hear(who, which, true),
             12 if which.is_multiple_of(2) => self.settle(who),
             12 => self.listen(who),
-            13..=17 => self.look(who, which == 0),
+            13..=17 => self.scan(who, which == 0),
             18..=20 => self.send(who, which % 5),
             21..=23 => {
                 let sending = self.instances[who].sending.len();
@@ -250,7 +250,7 @@ impl Model {
         }
     }
 
-    /// Everything ends, and everybody hears of everything.
+    /// Ends all transactions and processes all notifications.
     fn finish(&mut self) {
         for who in [0, 1] {
             while !self.instances[who].open.is_empty() {
@@ -266,7 +266,7 @@ impl Model {
             self.listen(who);
             self.instances[who].ledger.balance(Shard::COUNT);
             for _ in 0..400 {
-                self.look(who, false);
+                self.scan(who, false);
                 self.send(who, 7);
                 self.answer(who, 7);
                 self.remove(who);
@@ -278,8 +278,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whoever owns what and whoever believes to, whatever commits where and is heard of when: the first occurrence of every row
-    /// in the log comes after those that had committed before it, and none is missing.
+    /// For any ownership of shards, real or assumed, and any order of commits and notifications: the first occurrences of
+    /// the rows of a key in the log are in the order of their commits, and none is missing.
     #[test]
     fn first_occurrences_are_in_order_and_none_is_lost(
         steps in proptest::collection::vec((0_u8..30, 0_usize..2, 0_usize..40), 1..300),
@@ -300,7 +300,7 @@ proptest! {
         prop_assert!(model.rows.is_empty());
     }
 
-    /// Where shards only move in good order, nothing is sent twice.
+    /// If shards move only after they were released, nothing is sent twice.
     #[test]
     fn an_orderly_handover_sends_nothing_twice(
         steps in proptest::collection::vec((0_u8..30, 0_usize..2, 0_usize..40), 1..300),

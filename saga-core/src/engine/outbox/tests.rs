@@ -1,4 +1,4 @@
-//! The ledger of one process.
+//! The ledger of a single process.
 
 use proptest::prelude::*;
 
@@ -8,15 +8,15 @@ fn key(name: &'static str) -> OrderKey {
     ("orders".into(), Bytes::from_static(name.as_bytes()))
 }
 
-/// The ledger of a process that is alone and has looked.
+/// Returns the ledger of a single process after its first scan.
 fn ledger<T: Clone>() -> Ledger<T> {
     let mut ledger = Ledger::alone();
-    let look = ledger.begin_look(100);
-    ledger.end_look(look, Vec::new());
+    let scan = ledger.begin_scan(100);
+    ledger.end_scan(scan, Vec::new());
     ledger
 }
 
-/// Rows as the ledger is told of them.
+/// Returns rows as they are passed to the ledger.
 fn rows(ids: &[i64]) -> Vec<(i64, Shard)> {
     ids.iter().filter_map(|id| Some((*id, Shard::new(0)?))).collect()
 }
@@ -78,9 +78,9 @@ fn a_row_in_doubt_holds_its_key_back_until_it_is_known() {
     let ticket = ledger.begin();
     ledger.stage(ticket, 1, key("a"), ());
     ledger.stage(ticket, 2, key("a"), ());
-    ledger.doubt(ticket, &rows(&[1]));
+    ledger.mark_in_doubt(ticket, &rows(&[1]));
     ledger.commit(ticket, &rows(&[2]));
-    assert_eq!((ids(ledger.take(10, |_| true)), ledger.doubtful()), (vec![], vec![(1, Shard::of("orders", b"a"), ticket)]));
+    assert_eq!((ids(ledger.take(10, |_| true)), ledger.in_doubt()), (vec![], vec![(1, Shard::of("orders", b"a"), ticket)]));
     ledger.commit(ticket, &rows(&[1]));
     assert_eq!(ids(ledger.take(10, |_| true)), [1, 2]);
 }
@@ -91,7 +91,7 @@ fn an_id_that_is_given_again_is_another_row() {
     let (first, second) = (ledger.begin(), ledger.begin());
     ledger.stage(first, 1, key("a"), "first");
     ledger.stage(second, 1, key("b"), "second");
-    ledger.doubt(first, &rows(&[1]));
+    ledger.mark_in_doubt(first, &rows(&[1]));
     ledger.roll_back(first, &rows(&[1]));
     ledger.stage(second, 2, key("a"), "behind");
     ledger.commit(second, &rows(&[1, 2]));
@@ -133,8 +133,8 @@ fn a_failed_row_is_sent_again_before_its_followers() {
 }
 
 proptest! {
-    /// Whatever is staged, committed, rolled back, sent and failed in whatever order: the rows of a key are sent in the
-    /// order of their ids, no row that committed is lost, and none that did not is sent.
+    /// For any order of stages, commits, rollbacks, sends and failures: the rows of a key are sent in the order of their ids, no
+    /// committed row is lost, and no other row is sent.
     #[test]
     fn rows_leave_in_order_and_none_is_lost(steps in proptest::collection::vec((0_u8..6, 0_usize..40, 0_u8..3), 1..300)) {
         let mut ledger = ledger();
@@ -154,7 +154,7 @@ proptest! {
                 }
                 4 if sending.is_empty() => sending = ledger.take(which, |_| true),
                 5 => {
-                    // A batch is answered by a prefix that is stored.
+                    // The transport stores a prefix of a batch.
                     let stored = which % (sending.len() + 1);
                     for (at, (id, of)) in std::mem::take(&mut sending).into_iter().enumerate() {
                         if at < stored { ledger.sent(id); sent.entry(of).or_default().push(id) } else { ledger.failed(id) }

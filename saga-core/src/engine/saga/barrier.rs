@@ -1,51 +1,51 @@
-//! The barrier: whether a step's action or its compensation may have an effect now.
+//! The barrier: whether a step or its compensation still has an effect.
 //!
-//! Messages of one flow come over several topics, so a compensation may come before its action, twice, or while the action runs.
-//! What a service did at a step, and that the flow was given up, is recorded in the transaction that did it; what may follow is
-//! read off those records here. That is what Seata calls *empty rollback* and *suspension*, decided in one place.
+//! Messages of one saga come from several topics, so a compensation can come before its step, twice, or while the step runs. The state of a
+//! step, and the abort of the instance, are recorded in the transaction that caused them; the barrier decides from these records. Seata
+//! calls the two cases *empty rollback* and *suspension*.
 
 use crate::{
-    saga::{Definition, RoleKind, StepRecord, StepState},
+    saga::{Definition, LeftBehind, RoleKind, StepRecord, StepState},
     time::Timestamp,
 };
 
-/// What a service knows of one instance: the records of its own steps.
+/// The step records of one instance in one service.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'k> {
-    /// The flow.
+pub struct StepRecords<'k> {
+    /// The saga.
     pub saga: &'k Definition,
-    /// The records, of this instance only.
+    /// The records, all of the same instance.
     pub records: &'k [StepRecord],
 }
 
-/// What happens to a message that calls for a step or its compensation.
+/// What happens to a message that triggers a step or its compensation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum BarrierDecision {
     /// The handler is called.
     Call,
-    /// The compensation is called with what the step left behind; `None`: it was begun, and nobody knows what came of it.
-    Undo(Option<String>),
-    /// An attempt of the step may be running until then: not now.
+    /// The compensation is called with the event that the step published; `None` if the step was begun and its outcome is unknown.
+    Undo(Option<LeftBehind>),
+    /// An attempt of the step may be running until this time; the message is put off.
     Wait(Timestamp),
     /// The handler is not called, and the message is done.
-    Nothing(Reason),
+    Nothing(NoEffect),
 }
 
 /// Why a message has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It was done, refused or undone before.
+pub enum NoEffect {
+    /// The step was done, refused or undone before.
     Again,
-    /// The step came after its compensation, or after the flow was given up.
+    /// The step came after its compensation, or after the abort.
     Late,
     /// The compensation came before its step, or after a refusal: there is nothing to undo.
     Empty,
-    /// The flow was decided the other way.
+    /// The race between the pivot and the abort was decided the other way.
     Decided,
 }
 
-impl Reason {
-    /// The reason as one word, for metrics.
+impl NoEffect {
+    /// Returns the reason as one word, for metrics.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Again => "again",
@@ -55,7 +55,7 @@ impl Reason {
         }
     }
 
-    /// The reason for people.
+    /// Returns the reason as text, for the history of the instance.
     pub const fn note(self) -> &'static str {
         match self {
             Self::Again => "no effect: it was done before",
@@ -66,7 +66,7 @@ impl Reason {
     }
 }
 
-/// A record that is to be written: of this step, in this state.
+/// The new state of a step, to be written to its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The step.
@@ -81,8 +81,9 @@ impl Mark {
     }
 }
 
-/// Moves the lease of a record that was written by a clock that was ahead of `now`: its attempt ends as much earlier. Says whether that
-/// was so.
+/// Corrects a record that was written by a clock ahead of `now`: moves the end of its attempt back by the difference.
+///
+/// Returns whether it did.
 pub fn bring_back(record: &mut StepRecord, now: Timestamp) -> bool {
     let ahead = record.at.since(now);
     let Some(until) = record.until.filter(|_| !ahead.is_zero()) else { return false };
@@ -90,8 +91,8 @@ pub fn bring_back(record: &mut StepRecord, now: Timestamp) -> bool {
     true
 }
 
-impl Known<'_> {
-    /// The state of `step` here.
+impl StepRecords<'_> {
+    /// Returns the state of `step` in this service.
     pub fn state(&self, step: &str) -> Option<StepState> {
         self.record(step).map(|record| record.state)
     }
@@ -100,19 +101,21 @@ impl Known<'_> {
         self.records.iter().find(|record| record.step == step)
     }
 
-    /// Whether the flow is known here to be given up.
+    /// Returns whether this service knows that the instance was aborted.
     pub fn is_aborted(&self) -> bool {
         self.state(&self.saga.abort.name) == Some(StepState::Done)
     }
 
-    /// Whether the flow is known here to be decided for success.
+    /// Returns whether this service knows that the pivot is done.
     pub fn is_past_pivot(&self) -> bool {
         self.state(&self.saga.pivot().name) == Some(StepState::Done)
     }
 
-    /// What happens to a message for `step`, to whose handler it is `kind`, and what is to be written down besides what comes of
-    /// the call. `event`: the message's type, unknown for a deadline or a request.
-    pub fn answer(&self, kind: RoleKind, step: &str, event: Option<&str>, now: Timestamp) -> (Answer, Vec<Mark>) {
+    /// Decides what happens to a message for `step` and a handler with the role `kind`, and returns the records to write in addition to the
+    /// result of the call.
+    ///
+    /// `event` is the type of the message; `None` for a deadline or a request.
+    pub fn decide(&self, kind: RoleKind, step: &str, event: Option<&str>, now: Timestamp) -> (BarrierDecision, Vec<Mark>) {
         match kind {
             RoleKind::Step | RoleKind::Pivot => self.action(step, now),
             RoleKind::Abort => (self.abort(), Vec::new()),
@@ -120,37 +123,39 @@ impl Known<'_> {
         }
     }
 
-    /// Until when an attempt at `step`, or at its compensation, may be running.
+    /// Returns the time until which an attempt of `step`, or of its compensation, may be running.
     fn busy(&self, step: &str, now: Timestamp) -> Option<Timestamp> {
         self.record(step)?.until.filter(|until| *until > now)
     }
 
-    fn action(&self, step: &str, now: Timestamp) -> (Answer, Vec<Mark>) {
+    fn action(&self, step: &str, now: Timestamp) -> (BarrierDecision, Vec<Mark>) {
         if let Some(until) = self.busy(step, now) {
-            return (Answer::Wait(until), Vec::new());
+            return (BarrierDecision::Wait(until), Vec::new());
         }
         let answer = match self.state(step) {
-            Some(StepState::Done | StepState::Rejected | StepState::Undone) => Answer::Nothing(Reason::Again),
-            Some(StepState::Barred) => Answer::Nothing(Reason::Late),
-            // What a first attempt has begun is ended, even for a flow that was given up: it may have had an effect.
-            Some(StepState::Begun) => Answer::Call,
-            None if self.is_aborted() => return (Answer::Nothing(Reason::Late), vec![Mark::new(step, StepState::Barred)]),
-            None => Answer::Call,
+            Some(StepState::Done | StepState::Rejected | StepState::Undone) => BarrierDecision::Nothing(NoEffect::Again),
+            Some(StepState::Barred) => BarrierDecision::Nothing(NoEffect::Late),
+            // An earlier attempt may have had an effect, so the step is finished, even if the instance was aborted meanwhile.
+            Some(StepState::Begun) => BarrierDecision::Call,
+            None if self.is_aborted() => {
+                return (BarrierDecision::Nothing(NoEffect::Late), vec![Mark::new(step, StepState::Barred)]);
+            }
+            None => BarrierDecision::Call,
         };
         (answer, Vec::new())
     }
 
-    fn abort(&self) -> Answer {
+    fn abort(&self) -> BarrierDecision {
         match (self.is_past_pivot(), self.is_aborted()) {
-            (true, _) => Answer::Nothing(Reason::Decided),
-            (_, true) => Answer::Nothing(Reason::Again),
-            _ => Answer::Call,
+            (true, _) => BarrierDecision::Nothing(NoEffect::Decided),
+            (_, true) => BarrierDecision::Nothing(NoEffect::Again),
+            _ => BarrierDecision::Call,
         }
     }
 
-    fn undo(&self, step: &str, event: Option<&str>, now: Timestamp) -> (Answer, Vec<Mark>) {
+    fn undo(&self, step: &str, event: Option<&str>, now: Timestamp) -> (BarrierDecision, Vec<Mark>) {
         if let Some(until) = self.busy(step, now) {
-            return (Answer::Wait(until), Vec::new());
+            return (BarrierDecision::Wait(until), Vec::new());
         }
         let mut marks = Vec::new();
         if event == Some(self.saga.aborts.name.as_str()) && !self.is_aborted() {
@@ -158,13 +163,13 @@ impl Known<'_> {
         }
         let Some(record) = self.record(step) else {
             marks.push(Mark::new(step, StepState::Barred));
-            return (Answer::Nothing(Reason::Empty), marks);
+            return (BarrierDecision::Nothing(NoEffect::Empty), marks);
         };
         let answer = match record.state {
-            StepState::Done => Answer::Undo(record.record.clone()),
-            StepState::Begun => Answer::Undo(None),
-            StepState::Rejected => Answer::Nothing(Reason::Empty),
-            StepState::Undone | StepState::Barred => Answer::Nothing(Reason::Again),
+            StepState::Done => BarrierDecision::Undo(record.record.clone()),
+            StepState::Begun => BarrierDecision::Undo(None),
+            StepState::Rejected => BarrierDecision::Nothing(NoEffect::Empty),
+            StepState::Undone | StepState::Barred => BarrierDecision::Nothing(NoEffect::Again),
         };
         (answer, marks)
     }

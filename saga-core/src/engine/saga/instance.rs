@@ -1,7 +1,7 @@
-//! An instance of a saga, as its tracker sees it: the fold of the flow's events, in whatever order they come.
+//! An instance of a saga, as its tracker sees it: a fold of the saga's events, in any order.
 //!
-//! Kafka orders one partition of one topic and nothing else, so what an instance is depends on *which* events were seen and not on
-//! their order. How far it is ([`InstanceState`]) only ever moves forward.
+//! Kafka guarantees order only within one partition of one topic. So the state of an instance depends on *which* events were seen, and not
+//! on their order. The state ([`InstanceState`]) only moves forward.
 
 mod allowed;
 mod given_up;
@@ -22,59 +22,59 @@ pub use given_up::{GivenUp, Unsent};
 pub use outlook::Outstanding;
 pub use timers::Firing;
 
-/// An instance.
+/// An instance of a saga, as its tracker sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    /// Which one.
+    /// The identity of the instance.
     pub key: InstanceKey,
-    /// The version of the flow in which it began.
+    /// The version of the saga in which it started.
     pub version: u32,
-    /// How far it is.
+    /// The state of the instance.
     pub state: InstanceState,
-    /// Why somebody has to look at it.
+    /// The reason why the instance cannot continue without an operator, if any.
     pub attention: Option<String>,
-    /// When its tracker saw it begin.
+    /// When the tracker saw the instance start.
     pub started_at: Timestamp,
-    /// When it moved last.
+    /// When the instance last changed.
     pub updated_at: Timestamp,
-    /// When it ended; `None` while something is outstanding.
+    /// When the instance ended; `None` while something is outstanding.
     pub ended_at: Option<Timestamp>,
-    /// What else is known.
-    pub known: Body,
+    /// The remaining state.
+    pub body: Body,
 }
 
-/// What is known of an instance besides its columns.
+/// The part of an instance's state that is stored as JSON and not in columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Body {
-    /// What the flow is known by elsewhere.
+    /// The correlation id of the instance's messages.
     pub correlation_id: String,
-    /// The events that were seen, by name: identity, and when they were published.
+    /// The events that were seen, by name: message id, and when they were published.
     pub seen: BTreeMap<String, Seen>,
-    /// Steps that an operator has declared settled.
+    /// The steps that an operator has declared settled.
     pub skipped: Vec<String>,
-    /// Whether the race between the pivot and the abort was over when the timers were set last.
+    /// Whether the race between the pivot and the abort was decided when the timers were last set.
     pub decided: bool,
-    /// Timers, by what they are for.
+    /// When each timer is due: by step, or by the empty name for the deadline of the instance.
     pub timers: BTreeMap<String, Timestamp>,
-    /// How often a deadline's handler has failed.
+    /// The number of failed attempts of the deadline's handler.
     pub attempts: u32,
-    /// How many events came that the flow does not allow.
+    /// The number of events that the saga does not allow.
     pub not_allowed: u32,
-    /// How many entries of its history are of what did not move it.
+    /// The number of history entries for events that did not change the instance.
     pub remarks: u32,
-    /// An operator gives it up, for this reason, when its timer ends.
+    /// The reason of an operator who gave the instance up. It is aborted when its timer is due.
     pub given_up: Option<String>,
-    /// Whether an operator has ended it: what comes later is noted, and waited for no more.
+    /// Whether an operator has ended the instance: later events are recorded, and nothing more is expected.
     pub ended_by_hand: bool,
-    /// What participants have given up and is in the way.
+    /// What participants have given up and the instance still needs.
     pub stopped: Vec<GivenUp>,
-    /// The span that it began in: what timers and operators do goes on with its trace.
+    /// The span in which the instance started. Timers and operations continue its trace.
     #[serde(deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }
 
-/// A trace that cannot be read is none: no instance is worth less for it.
+/// Reads an unreadable trace context as none: it must not make the whole instance unreadable.
 fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceContext>, D::Error> {
     let kept = serde_json::Value::deserialize(from)?;
     Ok(serde_json::from_value(kept).ok())
@@ -83,65 +83,67 @@ fn lenient<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceContext>, D
 /// An event that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Its identity.
+    /// Its message id.
     pub id: String,
-    /// When it was published, as its sender says; for display.
+    /// When it was published, as its sender states; for display.
     pub at: Timestamp,
 }
 
-/// An event of the flow, as it comes to the tracker.
+/// An event of the saga that the tracker receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting<'s> {
+pub struct EventSeen<'s> {
     /// Its name.
     pub event: &'s str,
-    /// Its identity.
+    /// Its message id.
     pub id: &'s str,
-    /// When it was published, as its sender says; for display.
+    /// When it was published, as its sender states; for display.
     pub at: Timestamp,
 }
 
-/// What came of taking an event in.
+/// The result of observing an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// It moved the instance.
+pub enum Observation {
+    /// It changed the instance.
     Moved,
-    /// It is known already, under this identity.
+    /// The same message was seen before.
     Known,
-    /// The flow does not allow it, for this reason.
+    /// The saga does not allow it, for this reason.
     NotAllowed(String),
 }
 
-/// What becomes of an entry in the history of an instance that nothing has moved.
+/// What happens to a history entry for an event that did not change the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remark {
-    /// It is kept.
+    /// It is stored.
     Kept,
-    /// It is kept, and those after it are not.
+    /// It is stored, as the last one.
     Last,
-    /// It is not kept.
+    /// It is not stored.
     Dropped,
 }
 
-/// Entries of one instance's history that are of what did not move it. Those that did are as many as the flow has events, and what
-/// operators do is done by hand; these come as often as a stranger sends them.
+/// The most history entries of one instance for events that did not change it.
+///
+/// Entries for other events are limited by the number of the saga's events, and entries for operations are made by hand. These, however,
+/// are as many as any producer sends.
 pub const REMARKS: u32 = 200;
 
 impl Instance {
-    /// Counts an entry of what did not move it.
+    /// Counts an event that did not change the instance, and returns what happens to its history entry.
     pub fn remark(&mut self) -> Remark {
-        self.known.remarks = self.known.remarks.saturating_add(1);
-        match self.known.remarks.cmp(&REMARKS) {
+        self.body.remarks = self.body.remarks.saturating_add(1);
+        match self.body.remarks.cmp(&REMARKS) {
             std::cmp::Ordering::Less => Remark::Kept,
             std::cmp::Ordering::Equal => Remark::Last,
             std::cmp::Ordering::Greater => Remark::Dropped,
         }
     }
 
-    /// A new instance, begun `now`. Its times and timers are by this clock; when its events say that they were published is shown only.
+    /// Creates an instance that starts at `now`. Its times and timers use this clock; the times in events are only for display.
     pub fn begin(
         saga: &Definition,
         id: &str,
-        start: Sighting<'_>,
+        start: EventSeen<'_>,
         correlation_id: &str,
         now: Timestamp,
         deadline: std::time::Duration,
@@ -154,24 +156,24 @@ impl Instance {
             started_at: now,
             updated_at: now,
             ended_at: None,
-            known: Body { correlation_id: correlation_id.to_owned(), ..Body::default() },
+            body: Body { correlation_id: correlation_id.to_owned(), ..Body::default() },
         };
         instance.note(start);
         instance.set_timers(saga, now, deadline);
         instance
     }
 
-    /// The instance in `record`.
+    /// Creates the instance from its stored form.
     ///
     /// # Errors
-    /// When the record's body is not what this program writes.
+    /// Returns an error if this program cannot decode the body of the record.
     pub fn read(record: InstanceRecord) -> Result<Self, serde_json::Error> {
         let known = serde_json::from_str(&record.body)?;
         let InstanceRecord { instance, version, state, attention, started_at, updated_at, ended_at, .. } = record;
-        Ok(Self { key: instance, version, state, attention, started_at, updated_at, ended_at, known })
+        Ok(Self { key: instance, version, state, attention, started_at, updated_at, ended_at, body: known })
     }
 
-    /// The instance as it is kept.
+    /// Returns the instance in its stored form.
     pub fn record(&self) -> InstanceRecord {
         InstanceRecord {
             instance: self.key.clone(),
@@ -182,41 +184,47 @@ impl Instance {
             started_at: self.started_at,
             updated_at: self.updated_at,
             ended_at: self.ended_at,
-            // Maps of text and numbers are always written.
-            body: serde_json::to_string(&self.known).unwrap_or_default(),
+            // Maps with text keys always serialize.
+            body: serde_json::to_string(&self.body).unwrap_or_default(),
         }
     }
 
-    /// Takes an event in, `now`. `deadline` is how long the whole flow, or what is left of it once it is decided, may take.
-    pub fn take(&mut self, saga: &Definition, event: Sighting<'_>, now: Timestamp, deadline: std::time::Duration) -> Taken {
-        if let Some(seen) = self.known.seen.get(event.event) {
+    /// Observes an event at `now`. `deadline` is the time limit of the whole instance or, once it is decided, of its remaining steps.
+    pub fn observe(
+        &mut self,
+        saga: &Definition,
+        event: EventSeen<'_>,
+        now: Timestamp,
+        deadline: std::time::Duration,
+    ) -> Observation {
+        if let Some(seen) = self.body.seen.get(event.event) {
             if seen.id == event.id {
-                return Taken::Known;
+                return Observation::Known;
             }
-            self.known.not_allowed = self.known.not_allowed.saturating_add(1);
-            return Taken::NotAllowed(format!("{} was published before, as {}", event.event, seen.id));
+            self.body.not_allowed = self.body.not_allowed.saturating_add(1);
+            return Observation::NotAllowed(format!("{} was published before, as {}", event.event, seen.id));
         }
         if let Some(reason) = self.why_not(saga, event.event) {
-            self.known.not_allowed = self.known.not_allowed.saturating_add(1);
-            return Taken::NotAllowed(reason);
+            self.body.not_allowed = self.body.not_allowed.saturating_add(1);
+            return Observation::NotAllowed(reason);
         }
         self.note(event);
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
         self.clear_the_way(saga);
-        Taken::Moved
+        Observation::Moved
     }
 
-    fn note(&mut self, event: Sighting<'_>) {
-        self.known.seen.insert(event.event.to_owned(), Seen { id: event.id.to_owned(), at: event.at });
+    fn note(&mut self, event: EventSeen<'_>) {
+        self.body.seen.insert(event.event.to_owned(), Seen { id: event.id.to_owned(), at: event.at });
     }
 
-    /// Works out how far the instance is, and what its timers are.
+    /// Recomputes the state and the timers.
     fn settle(&mut self, saga: &Definition, now: Timestamp, deadline: std::time::Duration) {
         let next = self.state_by_events(saga);
         self.state = self.state.max(next);
-        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted) || self.known.ended_by_hand;
-        // What commits after the end, having crossed it, is outstanding until it is undone.
+        let ended = matches!(next, InstanceState::Completed | InstanceState::Aborted) || self.body.ended_by_hand;
+        // A step that commits after the end, in a race with the abort, is outstanding until it is undone.
         self.ended_at = if ended { self.ended_at.or(Some(now)) } else { None };
         self.set_timers(saga, now, deadline);
     }
@@ -234,7 +242,7 @@ impl Instance {
     }
 
     pub(super) fn has(&self, event: &str) -> bool {
-        self.known.seen.contains_key(event)
+        self.body.seen.contains_key(event)
     }
 
     fn is_done(&self, step: &Step) -> bool {
@@ -246,49 +254,49 @@ impl Instance {
     }
 
     fn is_skipped(&self, step: &Step) -> bool {
-        self.known.skipped.contains(&step.name)
+        self.body.skipped.contains(&step.name)
     }
 
-    /// Whether the step was done, can be undone, and was not.
+    /// Returns whether the step was done, has a compensation, and is not yet undone.
     fn awaits_undo(&self, step: &Step) -> bool {
         let undone = step.undo.as_ref().is_none_or(|undo| self.has(&undo.emits.name));
         self.is_done(step) && !undone && !self.is_skipped(step)
     }
 
-    /// The identity of the event that began it.
+    /// Returns the id of the message that started the instance.
     pub fn begun_by(&self, saga: &Definition) -> &str {
-        self.known.seen.get(&saga.starts.name).map_or("", |seen| seen.id.as_str())
+        self.body.seen.get(&saga.starts.name).map_or("", |seen| seen.id.as_str())
     }
 
-    /// Whether the race between the pivot and the abort is over.
+    /// Returns whether the race between the pivot and the abort is decided.
     pub fn is_decided(&self, saga: &Definition) -> bool {
         self.has(&saga.aborts.name) || self.has(&saga.pivot().emits.name)
     }
 
-    /// Declares `step` settled: nobody waits for it any more.
+    /// Declares `step` settled, so that nothing waits for it any longer.
     pub fn skip(&mut self, saga: &Definition, step: &str, now: Timestamp, deadline: std::time::Duration) {
-        if !self.known.skipped.iter().any(|skipped| skipped == step) {
-            self.known.skipped.push(step.to_owned());
+        if !self.body.skipped.iter().any(|skipped| skipped == step) {
+            self.body.skipped.push(step.to_owned());
         }
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
         self.clear_the_way(saga);
     }
 
-    /// Ends it by hand, as what it was decided to be, for good; an undecided one has come to nothing.
+    /// Ends the instance permanently at the request of an operator: as completed if the pivot is done, otherwise as aborted.
     pub fn end(&mut self, saga: &Definition, now: Timestamp) {
         let end = if self.has(&saga.pivot().emits.name) { InstanceState::Completed } else { InstanceState::Aborted };
         self.state = self.state.max(end);
         self.ended_at = self.ended_at.or(Some(now));
         self.updated_at = self.updated_at.max(now);
         self.attention = None;
-        self.known.ended_by_hand = true;
-        self.known.stopped.clear();
-        self.known.timers.clear();
+        self.body.ended_by_hand = true;
+        self.body.stopped.clear();
+        self.body.timers.clear();
     }
 
-    /// Says that somebody has to look at it.
-    pub fn call_for_attention(&mut self, reason: impl Into<String>, now: Timestamp) {
+    /// Sets the reason why the instance needs an operator.
+    pub fn set_attention(&mut self, reason: impl Into<String>, now: Timestamp) {
         self.attention = Some(reason.into());
         self.updated_at = self.updated_at.max(now);
     }

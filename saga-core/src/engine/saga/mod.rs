@@ -1,12 +1,12 @@
-//! What a message means to a saga: at a participant's step ([`barrier`]), and to the instance as a whole ([`instance`]).
+//! What a message means for a saga: for the step of a participant ([`barrier`]), and for the instance as a whole ([`instance`]).
 
 pub mod barrier;
 pub mod instance;
 
-pub use barrier::{Answer, Known, Mark};
-pub use instance::{Firing, GivenUp, Instance, Outstanding, Sighting, Taken, Unsent};
+pub use barrier::{BarrierDecision, Mark, StepRecords};
+pub use instance::{EventSeen, Firing, GivenUp, Instance, Observation, Outstanding, Unsent};
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

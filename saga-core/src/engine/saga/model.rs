@@ -1,26 +1,26 @@
-//! A small world in which every order of everything is played: messages overtake each other without any order at all, come twice,
-//! an attempt that calls out is cut off with or without an effect, and somebody cancels at any moment.
+//! A model of a saga in which every possible order of events is executed: messages come in any order and twice, an attempt that calls
+//! another system is interrupted with or without an effect, and the instance is cancelled at any time.
 //!
-//! In each end that can be reached, what was done is done once or undone, the instance has ended, and pivot and abort were not
-//! both published. On the way there, the instance never went back.
+//! In each final state, every step that was done is either still done or undone exactly once, the instance has ended, and the pivot and the
+//! abort were not both published. Until then, the state of the instance never goes back.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
-    barrier::{Answer, Known, Mark},
-    instance::{Instance, Sighting},
+    barrier::{BarrierDecision, Mark, StepRecords},
+    instance::{EventSeen, Instance},
     samples,
 };
 use crate::{
     id::MessageId,
-    saga::{Definition, InstanceKey, InstanceState, RoleKind, Step, StepRecord, StepState},
+    saga::{Definition, InstanceKey, InstanceState, LeftBehind, RoleKind, Step, StepRecord, StepState},
     time::Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 const LATER: Timestamp = Timestamp::from_millis(99_000);
 
-/// Who keeps the instance, and does the pivot and the abort; every other step has a service of its own name.
+/// The service that tracks the instance and does the pivot and the abort. Each other step has a service with the step's name.
 const TRACKER: &str = "order";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,18 +34,18 @@ struct Message {
 struct Running {
     message: Message,
     step: String,
-    undo: Option<Option<String>>,
+    undo: Option<Option<LeftBehind>>,
 }
 
 #[derive(Debug, Clone)]
 struct World<'f> {
     flow: &'f Definition,
-    /// The step whose handlers call out.
+    /// The step with handlers that call another system.
     calls_out: &'f str,
     flight: Vec<Message>,
     running: Vec<Running>,
     records: BTreeMap<String, Vec<StepRecord>>,
-    /// What each step has done to the world outside, and whether that can still happen.
+    /// The effect of each step on the other system, and the steps that can have no effect any longer.
     effects: BTreeMap<String, i32>,
     voided: BTreeSet<String>,
     instance: Instance,
@@ -57,7 +57,7 @@ struct World<'f> {
 
 impl<'f> World<'f> {
     fn new(flow: &'f Definition, calls_out: &'f str, copies: u8, crashes: u8) -> Self {
-        let start = Sighting { event: &flow.starts.name, id: "0", at: NOW };
+        let start = EventSeen { event: &flow.starts.name, id: "0", at: NOW };
         let mut world = Self {
             flow,
             calls_out,
@@ -83,7 +83,7 @@ impl<'f> World<'f> {
         if step == self.flow.pivot().name || step == self.flow.abort.name { TRACKER } else { step }
     }
 
-    /// Puts `event` on its way to everybody who takes it.
+    /// Sends `event` to all services that take it.
     fn send(&mut self, event: &str) {
         let mut to = BTreeSet::new();
         for step in &self.flow.steps {
@@ -109,21 +109,21 @@ impl<'f> World<'f> {
     fn see(&mut self, event: &str) {
         let before = self.instance.state;
         let id = event.to_owned();
-        self.instance.take(self.flow, Sighting { event, id: &id, at: NOW }, NOW, self.flow.deadline);
+        self.instance.observe(self.flow, EventSeen { event, id: &id, at: NOW }, NOW, self.flow.deadline);
         assert!(self.instance.state >= before, "went back from {before:?} to {:?}", self.instance.state);
     }
 
-    fn answer(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> Answer {
+    fn answer(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> BarrierDecision {
         let service = self.service(step).to_owned();
         let records = self.records.get(&service).map_or(&[][..], Vec::as_slice);
-        let (answer, marks) = Known { saga: self.flow, records }.answer(kind, step, event, NOW);
+        let (answer, marks) = StepRecords { saga: self.flow, records }.decide(kind, step, event, NOW);
         for Mark { step, state } in marks {
             self.record(&service, &step, state, None, None);
         }
         answer
     }
 
-    fn record(&mut self, service: &str, step: &str, state: StepState, record: Option<String>, until: Option<Timestamp>) {
+    fn record(&mut self, service: &str, step: &str, state: StepState, record: Option<LeftBehind>, until: Option<Timestamp>) {
         let instance = InstanceKey { saga: self.flow.name.clone(), id: "7".to_owned() };
         let new = StepRecord { instance, step: step.to_owned(), state, record, message_id: MessageId::new("m"), until, at: NOW };
         let records = self.records.entry(service.to_owned()).or_default();
@@ -132,12 +132,12 @@ impl<'f> World<'f> {
         records.sort_by(|one, other| one.step.cmp(&other.step));
     }
 
-    fn state(&self, step: &str) -> Option<(StepState, Option<String>)> {
+    fn state(&self, step: &str) -> Option<(StepState, Option<LeftBehind>)> {
         let record = self.records.get(self.service(step))?.iter().find(|record| record.step == step)?;
         Some((record.state, record.record.clone()))
     }
 
-    /// Everything that can happen next.
+    /// Returns all possible successors of this state.
     fn next(&self) -> Vec<Self> {
         let mut next = Vec::new();
         for at in 0..self.flight.len() {
@@ -168,7 +168,7 @@ impl<'f> World<'f> {
             let mut cancelled = self.clone();
             cancelled.cancels = 0;
             let abort = self.flow.abort.name.clone();
-            if cancelled.answer(RoleKind::Abort, &abort, None) == Answer::Call {
+            if cancelled.answer(RoleKind::Abort, &abort, None) == BarrierDecision::Call {
                 cancelled.record(TRACKER, &abort, StepState::Done, None, None);
                 cancelled.publish(&self.flow.aborts.name);
             }
@@ -177,13 +177,13 @@ impl<'f> World<'f> {
         next
     }
 
-    /// Delivers `message`, and adds to `next` what that may come to.
+    /// Delivers `message`, and adds the possible results to `next`.
     fn deliver(mut self, message: &Message, next: &mut Vec<Self>) {
         let (flow, event) = (self.flow, message.event.as_str());
         if message.to == TRACKER {
             self.see(event);
             if flow.abort.on.iter().any(|on| on.name == event)
-                && self.answer(RoleKind::Abort, &flow.abort.name, Some(event)) == Answer::Call
+                && self.answer(RoleKind::Abort, &flow.abort.name, Some(event)) == BarrierDecision::Call
             {
                 self.record(TRACKER, &flow.abort.name, StepState::Done, None, None);
                 self.publish(&flow.aborts.name);
@@ -211,14 +211,14 @@ impl<'f> World<'f> {
             RoleKind::Step
         };
         let left = match self.answer(kind, step, Some(&message.event)) {
-            Answer::Call => None,
-            Answer::Undo(record) => Some(record),
-            Answer::Wait(_) => {
-                // It is parked, and comes again.
+            BarrierDecision::Call => None,
+            BarrierDecision::Undo(record) => Some(record),
+            BarrierDecision::Wait(_) => {
+                // The message is parked and delivered again later.
                 self.flight.push(message.clone());
                 return Vec::from_iter((!self.running.is_empty()).then_some(self));
             }
-            Answer::Nothing(_) => return vec![self],
+            BarrierDecision::Nothing(_) => return vec![self],
         };
         let running = Running { message: message.clone(), step: step.to_owned(), undo: left };
         if step == self.calls_out {
@@ -232,7 +232,7 @@ impl<'f> World<'f> {
         worlds
     }
 
-    /// What an attempt may come to.
+    /// Ends an attempt, and adds the possible results to `next`.
     fn end(mut self, running: &Running, next: &mut Vec<Self>) {
         let step = self.flow.step(&running.step).expect("a step");
         let service = self.service(&step.name).to_owned();
@@ -246,7 +246,7 @@ impl<'f> World<'f> {
             }
             return next.push(self);
         }
-        // The world outside answers as it did before.
+        // The other system is idempotent: it answers as before.
         let done_before = self.effects.get(&step.name) == Some(&1);
         let voided = self.voided.contains(&step.name);
         if let Some(rejects) = step.rejects.as_ref().filter(|_| !done_before) {
@@ -257,13 +257,13 @@ impl<'f> World<'f> {
         }
         if !voided {
             self.effects.entry(step.name.clone()).and_modify(|effect| *effect = 1);
-            self.record(&service, &step.name, StepState::Done, Some("{}".to_owned()), None);
+            self.record(&service, &step.name, StepState::Done, Some(LeftBehind { value: "{}".to_owned(), version: 1 }), None);
             self.publish(&step.emits.name.clone());
             next.push(self);
         }
     }
 
-    /// The process dies in an attempt, which has had its effect or not; the message comes again.
+    /// The process dies during an attempt, which may already have had its effect. The message is delivered again.
     fn cut_off(&mut self, running: &Running, effect: bool) {
         let (state, record) = self.state(&running.step).expect("it was begun");
         self.record(&running.step, &running.step, state, record, None);
@@ -308,7 +308,7 @@ impl<'f> World<'f> {
             self.voided,
             self.said,
             self.instance.state,
-            self.instance.known.seen.keys().collect::<Vec<_>>(),
+            self.instance.body.seen.keys().collect::<Vec<_>>(),
             self.cancels,
             self.copies,
             self.crashes
@@ -316,7 +316,7 @@ impl<'f> World<'f> {
     }
 }
 
-/// Plays everything that can happen, and says how many ends there are, by how they ended.
+/// Executes everything that can happen, and returns the number of final states by the state of the instance.
 fn play(flow: &Definition, calls_out: &str, copies: u8, crashes: u8) -> BTreeMap<&'static str, u32> {
     let (mut open, mut known, mut ends) = (vec![World::new(flow, calls_out, copies, crashes)], HashSet::new(), BTreeMap::new());
     while let Some(world) = open.pop() {

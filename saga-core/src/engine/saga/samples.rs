@@ -1,6 +1,6 @@
-//! Flows for tests.
+//! Sagas for tests.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::saga::{Abort, Definition, EventRef, Step, Undo};
 
@@ -40,11 +40,12 @@ fn flow(steps: Vec<Step>, abort_on: &[&str], completes: &str) -> Definition {
             deadline: true,
             emits: event("Cancelled"),
         },
+        former: BTreeMap::new(),
     }
 }
 
-/// The order of the example: a declined payment gives the goods back first, and that cancels the order.
-pub(super) fn place_order() -> Definition {
+/// The saga of the example: a declined payment first releases the goods, which then triggers the abort.
+pub(crate) fn place_order() -> Definition {
     let confirm = Step { pivot: true, ..step("Confirm", "Paid", "Confirmed", "", None) };
     let steps = vec![
         step("Reserve", "Created", "Reserved", "Insufficient", Some((&["Declined", "Cancelled"], "Released"))),
@@ -54,7 +55,7 @@ pub(super) fn place_order() -> Definition {
     flow(steps, &["Insufficient", "Released"], "Confirmed")
 }
 
-/// Three participants before the pivot and one behind it; each refusal cancels at once.
+/// Three participants before the pivot and one after it. Each refusal triggers the abort directly.
 pub(super) fn three() -> Definition {
     let confirm = Step { pivot: true, ..step("Confirm", "Booked", "Confirmed", "", None) };
     let steps = vec![

@@ -1,4 +1,4 @@
-//! Which dead letters a request asks for.
+//! The dead letters that a request selects.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -10,34 +10,34 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many are settled by a call that does not say, and at most.
+/// The default and the maximum number of dead letters that one call settles.
 const LIMIT: u64 = 1_000;
 const MOST: u64 = 10_000;
 
-/// The parameters of a list.
+/// The query parameters of the list.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Filter {
-    /// Of this topic.
+    /// The topic of the message.
     topic: Option<String>,
-    /// With this key.
+    /// The key of the message.
     key: Option<String>,
-    /// With this key, which is not text. Not together with `key`.
+    /// The key of the message, if it is not text. Excludes `key`.
     #[cfg_attr(feature = "openapi", param(schema_with = crate::http::openapi::base64))]
     key_base64: Option<String>,
-    /// Of events of this name.
+    /// The event type.
     r#type: Option<String>,
-    /// With this text in their error.
+    /// A text that the error contains.
     error: Option<String>,
-    /// In this state: those that are open, unless it says.
+    /// The state. Default: `open`.
     #[cfg_attr(feature = "openapi", param(inline))]
     state: Option<State>,
-    /// Given up at this time or later.
+    /// The earliest time when the message was given up.
     #[cfg_attr(feature = "openapi", param(inline))]
     since: Option<Timestamp>,
-    /// Given up before this time, which is later than `since`.
+    /// Only messages given up before this time. Must be later than `since`.
     #[cfg_attr(feature = "openapi", param(inline))]
     until: Option<Timestamp>,
 }
@@ -53,39 +53,39 @@ pub(super) enum State {
     All,
 }
 
-/// The body of a call that settles many.
+/// The body of a call that settles many dead letters.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = WantedDeadLetters, example = json!({"topic": "orders", "error": "timeout", "dryRun": true})))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Bulk {
-    /// Of this topic.
+    /// The topic of the message.
     topic: Option<String>,
-    /// With this key.
+    /// The key of the message.
     key: Option<String>,
-    /// With this key, which is not text. Not together with `key`.
+    /// The key of the message, if it is not text. Excludes `key`.
     #[cfg_attr(feature = "openapi", schema(schema_with = crate::http::openapi::base64_or_null))]
     key_base64: Option<String>,
-    /// Of events of this name.
+    /// The event type.
     r#type: Option<String>,
-    /// With this text in their error.
+    /// A text that the error contains.
     error: Option<String>,
-    /// `open`, or not said: a letter is settled once.
+    /// Can only be `open`, because a dead letter is settled once.
     #[cfg_attr(feature = "openapi", schema(schema_with = only_open))]
     state: Option<State>,
-    /// Given up at this time or later.
+    /// The earliest time when the message was given up.
     #[cfg_attr(feature = "openapi", schema(inline))]
     since: Option<Timestamp>,
-    /// Given up before this time, which is later than `since`.
+    /// Only messages given up before this time. Must be later than `since`.
     #[cfg_attr(feature = "openapi", schema(inline))]
     until: Option<Timestamp>,
-    /// How many are settled at most: 1,000 unless it says.
+    /// The maximum number of dead letters to settle. Default: 1,000.
     #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10_000))]
     limit: Option<u64>,
-    /// Settles none, and says which would be.
+    /// Settles nothing, and returns which dead letters match.
     #[serde(default)]
     dry_run: bool,
-    /// Every open letter; without it, something else has to say which.
+    /// Selects every open dead letter. Required if no other field selects.
     #[serde(default)]
     all: bool,
 }
@@ -97,7 +97,7 @@ fn only_open() -> utoipa::openapi::Object {
     ObjectBuilder::new().schema_type(kind).enum_values(Some([Some("open"), None])).build()
 }
 
-/// What a call that settles many wants.
+/// The dead letters that a call settles, and how.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) filter: DeadLetterFilter,
@@ -106,7 +106,7 @@ pub(super) struct Wanted {
 }
 
 impl Filter {
-    /// What the list has: those that are open, unless it says.
+    /// Validates the parameters. Without a state, the filter selects the open dead letters.
     pub(super) fn read(self) -> Result<DeadLetterFilter, Problem> {
         let key = match (self.key, self.key_base64) {
             (Some(_), Some(_)) => return Err(Problem::invalid_field("keyBase64", "excludes `key`; leave one of them out")),

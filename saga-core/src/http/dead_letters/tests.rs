@@ -11,14 +11,14 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    message::{Received, Record},
+    message::{Header, Received, Record, headers},
     runtime::{App, Handle, Service},
     store::{Database, DeadLetterState},
     time::{Clock, LogTime},
     transport::memory::Memory,
 };
 
-/// A service without handlers, whose dead letters these are.
+/// A service without handlers that has these dead letters.
 struct Fixture {
     app: Handle,
     router: Router,
@@ -32,9 +32,9 @@ impl Fixture {
         let app = App::new("test").service(service).clock(clock.clone());
         let app = app.start(Arc::new(Memory::with_clock(clock))).await.expect("it starts");
         let mut tx = database.store().begin().await.expect("a transaction");
-        tx.bury("shop", letters).await.expect("buried");
+        tx.insert_dead_letters("shop", letters).await.expect("buried");
         tx.commit().await.expect("committed");
-        let router = dead_letter_routes(app.service("shop").expect("it runs").clone());
+        let router = routes(app.service("shop").expect("it runs").clone());
         Self { app, router }
     }
 
@@ -84,13 +84,25 @@ async fn they_are_listed_in_pages_newest_first() {
     assert_eq!((status, &headers["x-total-count"]), (200, &"3".parse().expect("a header")));
     assert_eq!(headers["link"], "</dead-letters?page=1&size=2>; rel=\"next\"");
     let newest = json!({
-        "id": "letter-3", "topic": "orders", "partition": 2, "offset": 3, "key": "order-1", "type": "OrderCreated",
+        "id": "letter-3", "topic": "orders", "partition": 2, "offset": 3, "key": "order-1", "type": "OrderCreated", "handler": null,
         "error": "the gateway said no", "attempts": 5, "at": "2023-11-14T22:13:20.003Z",
     });
     assert_eq!(list[0], newest);
     let (_, headers, list) = shop.send("GET", "/dead-letters?size=2&page=1").await;
     assert_eq!((list[0]["id"].as_str(), list.as_array().map(Vec::len)), (Some("letter-1"), Some(1)));
     assert!(!headers.contains_key("link"));
+    shop.app.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_said_whose_it_is() {
+    let mut of_one = letter(1, None);
+    Arc::make_mut(&mut of_one.received.record).headers.push(Header::text(headers::HANDLER, "reserve"));
+    let shop = Fixture::with(&[of_one, letter(2, None)]).await;
+    let (_, _, list) = shop.send("GET", "/dead-letters").await;
+    assert_eq!((&list[0]["handler"], &list[1]["handler"]), (&Value::Null, &json!("reserve")));
+    let (_, _, shown) = shop.send("GET", "/dead-letters/letter-1").await;
+    assert_eq!(shown["handler"], json!("reserve"));
     shop.app.stop().await;
 }
 
@@ -142,7 +154,7 @@ async fn an_unknown_one_is_not_found() {
     shop.app.stop().await;
 }
 
-/// Three letters of two topics, keys and types.
+/// Three dead letters with different topics, keys and types.
 fn mixed() -> [DeadLetter; 3] {
     let mut other = letter(2, None);
     let mut record = (*other.received.record).clone();

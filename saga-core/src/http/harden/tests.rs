@@ -127,7 +127,7 @@ async fn the_correlation_id_comes_back_and_reaches_the_handler() {
     assert!(uuid::Uuid::parse_str(&body).is_ok(), "{body}");
 }
 
-/// What is logged, as text.
+/// The log output, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -148,8 +148,8 @@ async fn a_line_has_the_correlation_id_at_every_log_level() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
     let subscriber = Dispatch::new(subscriber.with_max_level(Level::WARN).finish());
-    // While there is one dispatcher, tracing lets the thread that first comes by a line decide whether it is logged, and that may
-    // be another test's. With two it asks them both.
+    // With a single dispatcher, tracing caches whether a line is enabled when a thread first reaches it, which may be a thread of another
+    // test. With two dispatchers, tracing asks both.
     let _second = Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::dispatcher::set_default(&subscriber);
 

@@ -1,4 +1,4 @@
-//! Answers that many operations have, described once.
+//! Responses that many operations have, described once.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use utoipa::{
     },
 };
 
-/// 404 `NOT_FOUND`: what the path names is not there.
+/// 404 `NOT_FOUND`: the resource in the path does not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct NotFound;
 
-/// 409 `CONFLICT`: the request does not fit the present state.
+/// 409 `CONFLICT`: the request conflicts with the present state.
 #[derive(Debug, Clone, Copy)]
 pub struct Conflict;
 
-/// An answer that every service can give.
+/// A response that every service can give.
 pub(super) struct Answer {
-    /// Its name among the components.
+    /// The name among the components.
     pub(super) name: &'static str,
     pub(super) status: u16,
     pub(super) codes: &'static [&'static str],
@@ -34,7 +34,7 @@ const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "How many
 const AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
 const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path answers to, with commas between them.");
 
-/// A JSON body, or a parameter beside one, that does not fit.
+/// A JSON body, or a parameter, that is not valid.
 pub(super) const BAD_REQUEST: Answer = Answer {
     name: "BadRequest",
     status: 400,
@@ -43,7 +43,7 @@ pub(super) const BAD_REQUEST: Answer = Answer {
     detail: "the body does not fit: quantity: must be from 1 to 1000",
     header: None,
 };
-/// A body that nobody asked for, and that is none.
+/// An incomplete body, on an operation that takes no body.
 pub(super) const BROKEN: Answer = Answer {
     name: "Broken",
     status: 400,
@@ -52,7 +52,7 @@ pub(super) const BROKEN: Answer = Answer {
     detail: "the body broke off",
     header: None,
 };
-/// A parameter that does not fit.
+/// A parameter that is not valid.
 pub(super) const INVALID: Answer = Answer {
     name: "Invalid",
     status: 400,
@@ -61,16 +61,16 @@ pub(super) const INVALID: Answer = Answer {
     detail: "the query does not fit: size: must be a whole number from 1 to 500",
     header: None,
 };
-/// Without the operator's token.
+/// A request without the credential of an operator.
 pub(super) const UNAUTHORIZED: Answer = Answer {
     name: "Unauthorized",
     status: 401,
     codes: &["UNAUTHORIZED"],
-    description: "This is for operators, who send a token.",
-    detail: "this is for operators: send the operator's token in `Authorization: Bearer`",
+    description: "This is for operators, who send a token, or are authenticated as the service says.",
+    detail: "this is for operators: send an operator's token in `Authorization: Bearer`",
     header: Some(AUTHENTICATE),
 };
-/// An operator's browser, on the page of somebody else.
+/// A request that an operator's browser sent for a page of another site.
 pub(super) const FORBIDDEN: Answer = Answer {
     name: "Forbidden",
     status: 403,
@@ -119,7 +119,7 @@ pub(super) const PAYLOAD_TOO_LARGE: Answer = Answer {
     detail: "the body is larger than 1048576 bytes",
     header: None,
 };
-/// To operators on the machine, under a name that is not of it.
+/// A request from this machine for a host name that is neither this machine's nor the service's.
 pub(super) const MISDIRECTED: Answer = Answer {
     name: "Misdirected",
     status: 421,
@@ -153,7 +153,7 @@ pub(super) const UNAVAILABLE: Answer = Answer {
     header: Some(RETRY_AFTER),
 };
 
-/// All of them.
+/// All of these responses.
 pub(super) const ALL: [Answer; 14] = [
     BAD_REQUEST,
     BROKEN,
@@ -186,7 +186,7 @@ impl Answer {
         json!({"$ref": format!("#/components/responses/{}", self.name)})
     }
 
-    /// Adds it to what `operation` answers.
+    /// Adds this response to those of `operation`.
     pub(super) fn add_to(&self, operation: &mut Operation) {
         operation.responses.responses.insert(self.status.to_string(), Ref::from_response_name(self.name).into());
     }
@@ -208,7 +208,8 @@ impl IntoResponses for Conflict {
     }
 }
 
-/// An answer with a [`Problem`](super::super::Problem) whose code is one of `codes`, for an `IntoResponses` of one's own.
+/// Returns a response with a [`Problem`](super::super::Problem) whose code is one of `codes`, for your own implementation of
+/// `IntoResponses`.
 ///
 /// ```
 /// # use saga_core::http::openapi;

@@ -1,4 +1,4 @@
-//! What every route has in common, added to a description; and what can be wrong with one.
+//! Adds what all routes have in common to a description, and checks a description for errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const COMMON: &str = "Errors are problems (RFC 9457, `application/problem+json`)
     A path that is not described answers 404 `NOT_FOUND`, and a method that is not described 405 `METHOD_NOT_ALLOWED` with `Allow`. \
     `X-Correlation-Id` is taken or made, returned, and carried through every event and log line.";
 
-/// `described`, with what [`harden`](crate::http::harden) and the extractors do around every route.
+/// Returns `described` with the parameters and responses of [`harden`](crate::http::harden) and the extractors.
 pub(super) fn complete(mut described: OpenApi) -> Value {
     let components = described.components.get_or_insert_default();
     let mut schemas = vec![(Problem::name().into_owned(), <Problem as utoipa::PartialSchema>::schema())];
@@ -81,13 +81,13 @@ fn complete_operation(operation: &mut Value) {
     parameters.push(json!({"$ref": "#/components/parameters/CorrelationId"}));
     operation["parameters"] = parameters.into();
 
-    // A body that may be left out is there or not, but never null.
+    // An optional body is present or absent, but never null.
     let bodies = operation.get_mut("requestBody").and_then(|body| body["content"].as_object_mut());
     for (_, content) in bodies.into_iter().flatten() {
         *content = as_it_is_written(content.take());
     }
     let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
-    // Any request can have a body, and it is taken in before anything else is done.
+    // Any request can have a body, which is read before anything else is done.
     let mut common = vec![REQUEST_TIMEOUT, PAYLOAD_TOO_LARGE, INTERNAL, UNAVAILABLE];
     if takes_json {
         common.extend([BAD_REQUEST, UNSUPPORTED_MEDIA_TYPE]);
@@ -116,7 +116,7 @@ fn with_header(response: &mut Value, header: &str, component: &str) {
     response["headers"][header] = json!({"$ref": format!("#/components/headers/{component}")});
 }
 
-/// A parameter as it stands in a request: it is there or not, but never null.
+/// Returns a parameter with its schema as in a request, where it is present or absent, but never null.
 fn as_it_is_written(mut parameter: Value) -> Value {
     if let Some(schema) = parameter.get_mut("schema") {
         never_null(schema);
@@ -156,7 +156,7 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&String, &'static s
     })
 }
 
-/// Names that two descriptions use for different schemas.
+/// Returns the problem for each name that the two descriptions use for different schemas.
 pub(super) fn two_meanings(one: &OpenApi, other: &OpenApi) -> Vec<String> {
     let schemas = |described: &OpenApi| -> BTreeMap<String, RefOr<Schema>> {
         described.components.as_ref().map(|components| components.schemas.clone()).unwrap_or_default()
@@ -168,7 +168,7 @@ pub(super) fn two_meanings(one: &OpenApi, other: &OpenApi) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with a document.
+/// Returns the errors of a document.
 pub(super) fn problems(document: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     let mut document = document.clone();
@@ -208,7 +208,7 @@ fn gather_fields(fields: &Map<String, Value>, references: &mut BTreeSet<String>)
             Value::String(reference) if name == "$ref" => {
                 references.insert(reference.clone());
             }
-            // What is only shown is no reference.
+            // A reference inside an example is only text.
             _ if name == "example" || name == "examples" => {}
             value => gather(value, references),
         }

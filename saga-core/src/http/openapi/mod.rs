@@ -1,21 +1,21 @@
-//! The routes of a service, described by OpenAPI 3.1: `/openapi.json`, and `/docs` to read it.
+//! The description of a service's routes in OpenAPI 3.1: `/openapi.json`, and `/docs` to read it.
 //!
-//! The description is made from the code, by [`utoipa`]: a handler says beside its fn what it takes and answers, its types derive
-//! their schemas, and an `OpenApiRouter` (of the crate `utoipa-axum`) makes routes of such handlers, so that a route is served and
-//! described or neither. What every route has in common is added by [`Description::of`] and need not be said:
+//! The description is generated from the code with [`utoipa`]. The attributes of a handler define its parameters and responses, and its
+//! types derive their schemas. An `OpenApiRouter` (of the crate `utoipa-axum`) creates routes from such handlers, so that a route is both
+//! served and described. [`Description::of`] adds what all routes have in common:
 //!
 //! | what | where |
 //! |---|---|
-//! | `X-Correlation-Id`, taken and returned | everywhere |
+//! | `X-Correlation-Id`, in the request and the response | everywhere |
 //! | 500 `INTERNAL`; 503 `UNAVAILABLE` with `Retry-After` | everywhere |
-//! | 400 `BAD_REQUEST`, 408 `REQUEST_TIMEOUT`, 413 `PAYLOAD_TOO_LARGE` | everywhere: any request can have a body |
-//! | 400 `VALIDATION_ERROR` | where there are parameters |
-//! | 400 `MALFORMED_JSON`, 415 `UNSUPPORTED_MEDIA_TYPE` | where a JSON body is taken |
-//! | `X-Total-Count`, `Link` | lists with a [`Page`](super::Page), which is named in `params` |
+//! | 400 `BAD_REQUEST`, 408 `REQUEST_TIMEOUT`, 413 `PAYLOAD_TOO_LARGE` | everywhere, because any request can have a body |
+//! | 400 `VALIDATION_ERROR` | operations with parameters |
+//! | 400 `MALFORMED_JSON`, 415 `UNSUPPORTED_MEDIA_TYPE` | operations with a JSON body |
+//! | `X-Total-Count`, `Link` | lists with a [`Page`](super::Page) in `params` |
 //!
-//! Routes that are for operators are put through [`operators_only`](super::operators_only), which adds 401 `UNAUTHORIZED`, the token that they
-//! send, 403 `FORBIDDEN` and 421 `MISDIRECTED_REQUEST`, as far as they apply to the address that is listened on. What else is answered is said:
-//! [`NotFound`], [`Conflict`], or [`problem`] for a code of one's own.
+//! [`operators_only`](super::operators_only) adds the token and 401 `UNAUTHORIZED`, 403 `FORBIDDEN` and 421 `MISDIRECTED_REQUEST` to the
+//! routes for operators, as far as they apply to the address of the listener. Declare other responses with [`NotFound`], [`Conflict`], or
+//! [`problem`] for your own codes.
 //!
 //! ```
 //! use saga_core::{http::{Json, Listed, Page, Path, Problem, openapi::NotFound}, runtime::Service, store::Database};
@@ -23,17 +23,17 @@
 //!
 //! #[derive(serde::Serialize, utoipa::ToSchema)]
 //! struct Tea {
-//!     /// What it is called.
+//!     /// The name of the tea.
 //!     name: String,
 //! }
 //!
-//! /// Teas, those that came last first.
+//! /// Lists teas, newest first.
 //! #[utoipa::path(get, path = "/teas", params(Page), responses((status = 200, description = "One page.", body = [Tea])))]
 //! async fn teas(page: Page) -> Listed<Tea> {
 //!     page.list(vec![Tea { name: "assam".to_owned() }], 1)
 //! }
 //!
-//! /// A tea.
+//! /// Shows a tea.
 //! #[utoipa::path(
 //!     get, path = "/teas/{name}",
 //!     params(("name" = String, Path)),
@@ -48,7 +48,7 @@
 //! }
 //! ```
 //!
-//! Whoever has an axum app already makes a [`Description`] and mounts [`openapi_routes`].
+//! In your own axum app, create a [`Description`] and mount [`openapi_routes`].
 
 mod answers;
 mod complete;
@@ -63,13 +63,15 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use utoipa::{
     OpenApi as _,
-    openapi::{Info, OpenApi, Server, Tag},
+    openapi::{Info, OpenApi, OpenApiBuilder, Server, Tag},
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::runtime::{Operators, ServiceHandle};
+use super::routes::DescribedMetrics;
+use crate::runtime::{Access, ServiceHandle};
 
 pub use answers::{Conflict, NotFound, problem};
+pub(super) use page::PATHS;
 pub use page::openapi_routes;
 
 pub(crate) use operated::operated;
@@ -79,31 +81,56 @@ pub(crate) use vocabulary::{base64, base64_or_null, page, words};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description(Value);
 
-/// Why routes cannot be described: everything that is wrong, one a line.
+/// The error for routes that cannot be described. It has all problems, one per line.
 #[derive(Debug, thiserror::Error)]
 #[error("the routes cannot be described:\n{}", .problems.join("\n"))]
 #[non_exhaustive]
 pub struct Undescribed {
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<String>,
 }
 
 impl Description {
-    /// The description of `service`, whose own routes are described by `own`, and which serves
-    /// [`service_routes`](super::service_routes) and [`openapi_routes`] beside them. What is for operators is described as they are let
-    /// in: with the token that they send, or not at all. Without a title of its own it has the name of the service.
+    /// Describes what the listener of `service` serves: the service's own routes, which are described by `own`, and health and
+    /// [`openapi_routes`] under the service's [prefix](crate::runtime::Service::prefix). Routes for operators are included if they are
+    /// served there, with the credentials that they require. The title is the name of the service, unless `own` has one.
     ///
     /// # Errors
-    /// When two operations or two schemas have the same name, or a schema is named and not there.
+    /// Returns an error if two operations or two schemas have the same name, or if a schema that is referred to is missing.
     pub fn of(service: &ServiceHandle, own: OpenApi) -> Result<Self, Undescribed> {
+        let surface = &service.core().surface;
+        let metrics = match (surface.open_metrics, surface.beside) {
+            (true, _) => Some(DescribedMetrics::openapi()),
+            (false, true) => Some(operated(&surface.routes, DescribedMetrics::openapi())),
+            (false, false) => None,
+        };
+        let framework = framework(metrics, surface.beside.then_some(&surface.routes));
+        let framework = match &surface.prefix {
+            Some(prefix) => OpenApiBuilder::new().build().nest(prefix.as_str(), framework),
+            None => framework,
+        };
+        Self::whole(service, own, framework)
+    }
+
+    /// Describes what `service` serves to operators on a listener of their own, under `place`.
+    pub(crate) fn for_operators(service: &ServiceHandle, place: &str) -> Result<Self, Undescribed> {
+        let access = &service.core().surface.operators;
+        let metrics = operated(access, DescribedMetrics::openapi());
+        let mut whole = Self::whole(service, OpenApi::default(), framework(Some(metrics), Some(access)))?;
+        if !place.is_empty() {
+            whole.0["servers"] = serde_json::json!([Server::new(place)]);
+        }
+        Ok(whole)
+    }
+
+    fn whole(service: &ServiceHandle, own: OpenApi, framework: OpenApi) -> Result<Self, Undescribed> {
         let mut whole = own;
-        // What a router says that was told nothing.
+        // The title that a router has by default.
         let untold = |info: &Info| info.title.is_empty() || *info == OpenApiRouter::<()>::new().into_openapi().info;
         if untold(&whole.info) {
             whole.info = Info::new(service.name(), "1");
         }
         name_tags(&mut whole);
-        let framework = framework(service.operators());
         let mut problems = complete::two_meanings(&whole, &framework);
         whole.merge(framework);
         let described = complete::complete(whole);
@@ -111,7 +138,7 @@ impl Description {
         if problems.is_empty() { Ok(Self(described)) } else { Err(Undescribed { problems }) }
     }
 
-    /// The same, of routes that are served under `prefix` too, as [`Service::also_under`](crate::runtime::Service::also_under) does.
+    /// Adds that the routes are served under `prefix` too, as with [`Service::also_under`](crate::runtime::Service::also_under).
     #[must_use]
     pub fn also_under(mut self, prefix: &str) -> Self {
         let server = |url, description: &str| {
@@ -124,13 +151,13 @@ impl Description {
         self
     }
 
-    /// The description as JSON.
+    /// Returns the description as JSON.
     pub fn as_json(&self) -> &Value {
         &self.0
     }
 }
 
-/// Lists the tags of the operations that `described` has, so that they come before those of the framework.
+/// Lists the tags of the operations in `described`, so that they come before those of the framework.
 fn name_tags(described: &mut OpenApi) {
     let items = described.paths.paths.values();
     let operations = items.flat_map(|item| [&item.get, &item.put, &item.post, &item.delete, &item.patch].into_iter().flatten());
@@ -143,14 +170,18 @@ fn name_tags(described: &mut OpenApi) {
     }
 }
 
-/// The description of what every service shows about itself.
-fn framework(operators: &Operators) -> OpenApi {
-    let mut whole = super::routes::Described::openapi();
+/// Describes the routes of the framework: health, `metrics`, and, with `operators`, the routes for operators.
+fn framework(metrics: Option<OpenApi>, operators: Option<&Access>) -> OpenApi {
+    let mut whole = super::health::Described::openapi();
+    if let Some(metrics) = metrics {
+        whole.merge(metrics);
+    }
     whole.merge(page::Described::openapi());
+    let Some(access) = operators else { return whole };
     for part in
         [super::dead_letters::Described::openapi(), super::sagas::Described::openapi(), super::replays::Described::openapi()]
     {
-        whole.merge(operated(operators, part));
+        whole.merge(operated(access, part));
     }
     whole
 }

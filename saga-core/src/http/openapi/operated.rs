@@ -1,4 +1,4 @@
-//! What is said of routes that are for operators.
+//! The description of routes for operators.
 
 use utoipa::openapi::{
     OpenApi, OpenApiBuilder, PathItem, SecurityRequirement,
@@ -7,23 +7,22 @@ use utoipa::openapi::{
 };
 
 use super::answers::{FORBIDDEN, MISDIRECTED, UNAUTHORIZED};
-use crate::runtime::Operators;
+use crate::runtime::Access;
 
-/// The name of what operators send.
+/// The name of the security scheme of operators.
 const SCHEME: &str = "operator";
 
-/// `described`, where only `operators` are let in; nothing where there are none.
-pub(crate) fn operated(operators: &Operators, mut described: OpenApi) -> OpenApi {
-    if !operators.exist() {
+/// Adds to `described` what operators with `access` send. Returns an empty description if access is impossible.
+pub(crate) fn operated(access: &Access, mut described: OpenApi) -> OpenApi {
+    if !access.exists() {
         return OpenApiBuilder::new().build();
     }
     for item in described.paths.paths.values_mut() {
         for (operation, acts) in operations(item) {
-            if operators.need_a_token() {
+            if access.takes_a_credential() {
                 operation.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
                 UNAUTHORIZED.add_to(operation);
-            }
-            if operators.are_local() {
+            } else {
                 MISDIRECTED.add_to(operation);
             }
             if acts {
@@ -31,14 +30,14 @@ pub(crate) fn operated(operators: &Operators, mut described: OpenApi) -> OpenApi
             }
         }
     }
-    if operators.need_a_token() {
+    if access.takes_a_credential() {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The operator's token.")).build();
         described.components.get_or_insert_default().add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
     }
     described
 }
 
-/// The operations of a path, each with whether it changes something.
+/// Returns the operations of a path, each with whether it changes something.
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
     let reading = [&mut item.get, &mut item.head, &mut item.options, &mut item.trace].into_iter().flatten();
     let acting = [&mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten();

@@ -1,4 +1,4 @@
-//! The description, and the page to read it, served.
+//! The routes that serve the description and the page that shows it.
 
 use axum::{
     Router,
@@ -12,19 +12,22 @@ use bytes::Bytes;
 use super::{Description, NotFound};
 use crate::http::{Path, Problem};
 
+/// The paths of the routes.
+pub(in crate::http) const PATHS: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file}"];
+
 const PAGE: &str = include_str!("docs.html");
 const START: &str = include_str!("start.js");
 
-/// Nothing from other hosts, and nothing that the page does not need. Swagger UI writes styles into its elements.
+/// Allows nothing from other hosts, and nothing that the page does not need. Swagger UI sets inline styles.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// `/openapi.json`: the description. `/docs`: a page to read it and to try the routes, by Swagger UI, which loads nothing from other
-/// hosts.
+/// Returns the routes `/openapi.json`, the description, and `/docs`, a page that shows it and can call the routes. The page uses Swagger UI
+/// and loads nothing from other hosts.
 ///
-/// The page asks for `openapi.json` beside itself, so both can be nested under any prefix.
+/// The page loads `openapi.json` by a relative path, so both can be nested under any prefix.
 pub fn openapi_routes(description: &Description) -> Router {
     let json = Bytes::from(description.as_json().to_string());
     Router::new()
@@ -34,7 +37,7 @@ pub fn openapi_routes(description: &Description) -> Router {
         .with_state(json)
 }
 
-/// This description.
+/// The description of the routes.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "description", operation_id = "openapi",
     responses((
@@ -46,9 +49,9 @@ async fn document(State(json): State<Bytes>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json).into_response()
 }
 
-/// A page to read the description.
+/// A page that shows the description of the routes.
 ///
-/// It loads nothing from other hosts.
+/// The page loads nothing from other hosts.
 #[utoipa::path(
     get, path = "/docs", tag = "description", operation_id = "docs",
     responses((
@@ -68,7 +71,7 @@ async fn docs() -> Response {
     (headers, PAGE).into_response()
 }
 
-/// What the page is made of.
+/// A file of the page.
 #[utoipa::path(
     get, path = "/docs/{file}", tag = "description", operation_id = "docsFile",
     params(("file" = String, Path, description = "Its name: `start.js`, `swagger-ui-bundle.js` or `swagger-ui.css`.")),
@@ -97,7 +100,7 @@ fn swagger_ui(file: &str) -> Result<Bytes, Problem> {
     Ok(Bytes::from(found.bytes.into_owned()))
 }
 
-/// The routes, as they are described.
+/// The description of the routes.
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(document, docs, asset), tags((name = "description", description = "This description.")))]
 pub(super) struct Described;

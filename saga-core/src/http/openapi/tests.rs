@@ -1,5 +1,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
     sync::Arc,
     time::Duration,
 };
@@ -17,23 +18,34 @@ use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 
 use super::*;
 use crate::{
-    http::{Problem, harden, served},
+    http::{Problem, harden, listened, served, served_to_operators},
     id::IdSource,
-    runtime::{App, Handle, Routes, Service},
+    runtime::{App, Handle, Operators, Routes, Service},
     store::Database,
     time::Clock,
     transport::memory::Memory,
 };
 
+/// Serves the router as a listener of the app on a loopback address does.
+fn on_this_machine(router: Router) -> Router {
+    listened(harden(router, Clock::system(), IdSource::random()), "127.0.0.1:1".parse().expect("an address"))
+}
+
+/// A service with everything that it can serve in addition to its own routes.
 async fn app() -> Handle {
-    let app = App::new("test").service(Service::new("shop", Database::memory()));
+    app_with(|service| service.operators(Operators::beside_the_routes().open_on_loopback())).await
+}
+
+async fn app_with(more: impl FnOnce(Service) -> Service) -> Handle {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let app = App::new("test").service(more(Service::new("shop", Database::memory()).listen(listener)));
     app.start(Arc::new(Memory::with_clock(Clock::system()))).await.expect("it starts")
 }
 
-/// What a service without routes of its own serves.
-fn router(app: &Handle, prefix: Option<&str>) -> Router {
-    let router = served(Routes::default(), app.service("shop").expect("it runs"), prefix).expect("it is described");
-    harden(router, Clock::system(), IdSource::random())
+/// What a service without its own routes serves.
+async fn router(app: &Handle, also_under: Option<&str>) -> Router {
+    let router = served(Routes::default(), app.service("shop").expect("it runs"), also_under).await.expect("it is described");
+    on_this_machine(router)
 }
 
 async fn ask(router: &Router, method: &str, path: &str) -> axum::http::Response<Body> {
@@ -48,26 +60,26 @@ async fn json_at(router: &Router, path: &str) -> Value {
     serde_json::from_slice(&body).expect("JSON")
 }
 
-/// The methods of each path, as they are described.
+/// The methods of each path in the description.
 fn described(document: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let paths = document["paths"].as_object().expect("paths");
     let methods = |item: &Value| item.as_object().expect("methods").keys().map(|method| method.to_uppercase()).collect();
     paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect()
 }
 
-/// The paths of a router. It does not tell them, but what it shows of itself has them.
+/// The paths of a router, taken from its `Debug` output, because a router does not expose them.
 fn paths(router: &Router) -> BTreeSet<String> {
     let shown = format!("{router:?}");
     let fallback = |path: &&str| *path == "/" || path.starts_with("/{*");
     shown.split('"').filter(|text| text.starts_with('/')).filter(|path| !fallback(path)).map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn every_route_is_described_and_nothing_else() {
-    let app = app().await;
-    let bare = served(Routes::default(), app.service("shop").expect("it runs"), None).expect("it is described");
-    let router = router(&app, None);
-    let described = described(&json_at(&router, "/openapi.json").await);
+/// Checks that all routes are described and nothing else, and that a service's own route at any of these paths is rejected. Returns the
+/// paths.
+async fn told(bare: Router) -> BTreeSet<String> {
+    let router = on_this_machine(bare.clone());
+    let openapi = paths(&bare).into_iter().find(|path| path.ends_with("/openapi.json")).expect("a description");
+    let described = described(&json_at(&router, &openapi).await);
     assert_eq!(paths(&bare), described.keys().cloned().collect());
     for (path, methods) in &described {
         let refused = ask(&router, "TRACE", &path.replace(['{', '}'], "")).await;
@@ -76,13 +88,61 @@ async fn every_route_is_described_and_nothing_else() {
         let allowed: BTreeSet<_> = allowed.filter(|method| method != "HEAD").collect();
         assert_eq!(allowed, *methods, "{path}");
     }
+    described.into_keys().collect()
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let beside = Operators::beside_the_routes;
+    for (app, prefix, metrics, letters) in [
+        (app_with(|service| service).await, "", false, false),
+        (app().await, "", true, true),
+        (app_with(|service| service.operators(beside()).prefix("/_sagas")).await, "/_sagas", true, false),
+        (app_with(|service| service.operators(beside().metrics_for_everybody())).await, "", true, false),
+        (
+            app_with(|service| service.operators(beside().open_on_loopback().token("0123456789abcdef")).prefix("/a/b")).await,
+            "/a/b",
+            true,
+            true,
+        ),
+        (app_with(|service| service.operators(Operators::mounted().metrics_for_everybody())).await, "", true, false),
+    ] {
+        let service = app.service("shop").expect("it runs");
+        let bare = served(Routes::default(), service, None).await.expect("it is described");
+        let told = told(bare).await;
+        let has = |path: &str| told.contains(&format!("{prefix}{path}"));
+        assert!(has("/health/ready") && has("/docs"), "{told:?}");
+        // Without a configured credential, nobody can use that route, so it does not exist.
+        let metrics = metrics && (letters || service.core().surface.open_metrics);
+        assert_eq!((has("/metrics"), has("/dead-letters/{id}"), has("/sagas")), (metrics, letters, letters), "{told:?}");
+        // The service's own route at any of these paths is rejected.
+        for path in &told {
+            let own = Router::new().route(&path.replace("{id}", "{any}"), axum::routing::any(async || ()));
+            let error = served(own.into(), service, None).await.expect_err(path);
+            assert!(error.to_string().contains(&format!("(`{path}`)")), "{error}");
+        }
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_operators_have_for_themselves_is_described_too() {
+    let app = app_with(|service| service.operators("127.0.0.1:0").prefix("/_sagas")).await;
+    let service = app.service("shop").expect("it runs");
+    let told = told(served_to_operators(service, "").expect("it is described")).await;
+    assert!(
+        ["/health", "/metrics", "/dead-letters", "/sagas", "/replays", "/docs"].iter().all(|path| told.contains(*path)),
+        "{told:?}"
+    );
+    let beneath = Description::for_operators(service, "/shop").expect("it is described");
+    assert_eq!(beneath.as_json()["servers"], json!([{"url": "/shop"}]));
     app.stop().await;
 }
 
 #[tokio::test]
 async fn everything_is_served_under_the_prefix_too() {
     let app = app().await;
-    let router = router(&app, Some("/api/v1"));
+    let router = router(&app, Some("/api/v1")).await;
     let document = json_at(&router, "/api/v1/openapi.json").await;
     assert_eq!(document, json_at(&router, "/openapi.json").await);
     let servers: Vec<_> = document["servers"].as_array().expect("servers").iter().map(|server| &server["url"]).collect();
@@ -99,7 +159,7 @@ async fn everything_is_served_under_the_prefix_too() {
 #[tokio::test]
 async fn the_page_is_all_here() {
     let app = app().await;
-    let router = router(&app, None);
+    let router = router(&app, None).await;
     let page = ask(&router, "GET", "/docs").await;
     let policy = page.headers()["content-security-policy"].to_str().expect("text").to_owned();
     assert!(policy.contains("default-src 'none'") && !policy.contains("http"), "{policy}");
@@ -217,11 +277,12 @@ async fn a_parameter_is_never_null() {
 
 #[test]
 fn what_is_for_operators_is_described_as_they_are_let_in() {
-    let at = |address: &str, token| {
-        let operators = Operators::at(Some(address.parse().expect("an address")), token, Vec::new());
-        complete::complete(framework(&operators))
+    let at = |address: &str, token: Option<&str>| {
+        let operators = token.into_iter().fold(Operators::beside_the_routes().open_on_loopback(), Operators::token);
+        let access = operators.surface(Some(address.parse().expect("an address"))).routes;
+        complete::complete(framework(None, Some(&access)))
     };
-    let (open, token, none) = (at("127.0.0.1:1", None), at("0.0.0.0:1", Some("a token")), at("0.0.0.0:1", None));
+    let (open, token, none) = (at("127.0.0.1:1", None), at("0.0.0.0:1", Some("0123456789abcdef")), at("0.0.0.0:1", None));
     for (document, security, letters) in [(&open, false, true), (&token, true, true), (&none, false, false)] {
         assert_eq!(complete::problems(document), Vec::<String>::new());
         assert_eq!(document.pointer("/components/securitySchemes/operator").is_some(), security);

@@ -1,4 +1,4 @@
-//! The schemas of what requests and answers are made of.
+//! The schemas of the types that requests and responses consist of.
 
 use utoipa::{
     PartialSchema, ToSchema,
@@ -52,7 +52,7 @@ pub(crate) fn base64() -> Object {
     encoded(Type::String.into())
 }
 
-/// The same, or nothing.
+/// Bytes as base64, or null.
 pub(crate) fn base64_or_null() -> Object {
     encoded(SchemaType::from_iter([Type::String, Type::Null]))
 }

@@ -25,7 +25,7 @@ async fn send(router: &Router, method: &str, uri: &str, body: &Value) -> (u16, V
 async fn what_is_wrong_with_a_replay_is_named() {
     let app = App::new("test").service(Service::new("shop", Database::memory()));
     let app = app.start(Arc::new(Memory::new())).await.expect("it starts");
-    let router = replay_routes(app.service("shop").expect("it runs").clone());
+    let router = routes(app.service("shop").expect("it runs").clone());
     let who = |mut body: Value| {
         body["by"] = json!("ada");
         body["reason"] = json!("a wrong handler");

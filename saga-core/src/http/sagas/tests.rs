@@ -13,7 +13,7 @@ use crate::{
     transport::memory::Memory,
 };
 
-/// A service that keeps instances of a flow that it does not know any more.
+/// A service with instances of a saga that it no longer defines.
 struct Fixture {
     app: Handle,
     router: Router,
@@ -28,7 +28,7 @@ impl Fixture {
         let mut tx = database.store().begin().await.expect("a transaction");
         tx.save_instances("shop", instances).await.expect("saved");
         tx.commit().await.expect("committed");
-        let router = saga_routes(app.service("shop").expect("it runs").clone());
+        let router = routes(app.service("shop").expect("it runs").clone());
         Self { app, router }
     }
 

@@ -1,4 +1,4 @@
-//! A stream that gives up a peer who takes nothing.
+//! A stream that fails when the peer stops reading.
 
 use std::{
     io,
@@ -12,11 +12,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Fails a write that makes no progress for a time, which otherwise a peer that stops reading would hold open for ever.
+/// Fails a write that makes no progress for `patience`. A peer that stops reading would otherwise hold the connection open forever.
 pub(super) struct GiveUpStalledWrites<S> {
     stream: S,
     patience: Duration,
-    /// Runs out when the write that is waiting has waited too long.
+    /// The timeout of the write that is waiting.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

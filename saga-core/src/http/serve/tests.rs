@@ -30,7 +30,7 @@ struct Server {
     running: JoinHandle<io::Result<bool>>,
     /// Opens the route `/held`.
     open: watch::Sender<bool>,
-    /// Requests that `/held` holds.
+    /// The number of requests that wait in `/held`.
     held: watch::Receiver<usize>,
 }
 
@@ -75,7 +75,7 @@ async fn start(limits: ServeLimits) -> Server {
     Server { address, stop, running, open, held }
 }
 
-/// An answer that says one thing, and ends only because the server stops.
+/// A response with one chunk that ends only because the server stops.
 async fn endless(connection: Connection) -> Body {
     let first = stream::iter([Ok::<_, std::convert::Infallible>("here")]);
     Body::from_stream(first.chain(stream::pending()).take_until(connection.stopping()))
@@ -87,7 +87,7 @@ async fn connect(server: &Server, send: &[u8]) -> TcpStream {
     stream
 }
 
-/// All that the server sends until it closes.
+/// Returns all that the server sends until it closes the connection.
 async fn until_closed(mut stream: TcpStream) -> String {
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes");
@@ -169,7 +169,7 @@ async fn a_head_too_large_is_refused() {
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_given_up() {
     let server = start(ServeLimits { connections: 1, ..short() }).await;
-    // One connection is all there is, so the second is only answered when the first has been given up.
+    // Only one connection is allowed, so the second is only answered after the first is closed.
     let _stalled = connect(&server, b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let answer = until_closed(connect(&server, GET).await).await;
     assert!(answer.ends_with("here"), "{answer}");
@@ -181,7 +181,7 @@ async fn stopping_lets_a_request_finish() {
     let held = connect(&server, b"GET /held HTTP/1.1\r\nHost: h\r\n\r\n").await;
     timeout(PATIENCE, server.held.wait_for(|held| *held == 1)).await.expect("it arrives").expect("the route is there");
     server.stop.send(()).expect("it runs");
-    // Nobody is accepted any more.
+    // New connections are rejected.
     timeout(PATIENCE, async {
         while TcpStream::connect(server.address).await.is_ok() {
             tokio::task::yield_now().await;
@@ -215,7 +215,7 @@ async fn an_answer_without_end_does_not_hold_up_a_stop() {
 #[tokio::test]
 async fn a_connection_that_is_closed_waits_for_nobody() {
     let server = start(ServeLimits { connections: 1, write_timeout: 10 * PATIENCE, ..short() }).await;
-    // One connection is all there is, so the second is only answered when the first is gone. Its client takes nothing.
+    // Only one connection is allowed, so the second is only answered after the first is closed. The first client reads nothing.
     let _stalled = connect(&server, b"GET /closed HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let answer = until_closed(connect(&server, GET).await).await;
     assert!(answer.ends_with("here"), "{answer}");

@@ -20,7 +20,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    super::{RequestLimits, ServeLimits, harden_service, health_routes, serve},
+    super::{RequestLimits, ServeLimits, harden_service, health_routes, metrics_routes, serve},
     *,
 };
 use crate::{
@@ -44,7 +44,7 @@ impl Kept {
         self.0.lock().expect("no panic").clone()
     }
 
-    /// The spans, when there are so many.
+    /// Waits until there are this many spans.
     async fn has(&self, count: usize) {
         let there = async {
             while self.spans().len() < count {
@@ -76,7 +76,7 @@ async fn a_request_is_a_span_within_its_callers() {
             get(async |trace: RequestTrace| Option::<TraceContext>::from(trace).map(|own| own.traceparent()).unwrap_or_default()),
         )
         .route("/broken", get(async || StatusCode::BAD_GATEWAY))
-        .merge(health_routes(shop.health().clone()));
+        .merge(health_routes(&shop));
     let router = harden_service(routes, &shop, RequestLimits::default());
     let call = async |method: &str, path: &str, traceparent: Option<String>| {
         let request = HttpRequest::builder().method(method).uri(path);
@@ -116,9 +116,38 @@ async fn a_request_is_a_span_within_its_callers() {
         ]
     );
     assert_eq!((said(&spans[2], "http.request.method"), said(&spans[0], "url.path")), ("_OTHER".into(), "/orders/7".into()));
-    // What the handler is given is the request's own span, so that what it publishes is within that.
+    // The handler gets the request's own span, so that what it publishes belongs to it.
     let own = spans[0].span_context.span_id();
     assert_eq!(seen, format!("00-{TRACE}-{own}-01"));
+}
+
+#[tokio::test]
+async fn probes_and_scrapes_begin_no_trace_wherever_they_are_served() {
+    let kept = Kept::default();
+    let exporter = kept.clone();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let service = Service::new("shop", Database::memory()).listen(listener).prefix("/_sagas").also_under("/api/v1");
+    let pump = Pump::of([service]).traces(Traces::to(move || exporter.clone())).start().await;
+    let shop = pump.service("shop").clone();
+    let shown = health_routes(&shop).merge(metrics_routes(&shop));
+    let shown = shown.route("/orders/metrics", get(async || "no scrape"));
+    // As on a listener that several services share: each service under its name.
+    let call = async |place: &str, path: &str| {
+        let router = Router::new().nest(place, harden_service(shown.clone(), &shop, RequestLimits::default()));
+        let request = HttpRequest::get(format!("{place}{path}")).body(Body::empty()).expect("a request");
+        let answer = router.oneshot(request).await.expect("an answer");
+        assert_ne!(answer.status(), StatusCode::NOT_FOUND, "{place}{path}");
+    };
+    for place in ["/shop", "/shop/_sagas", "/_sagas", "/api/v1", "/api/v1/_sagas"] {
+        for path in ["/health", "/health/live", "/health/ready", "/metrics"] {
+            call(place, path).await;
+        }
+    }
+    call("/shop", "/orders/metrics").await;
+    call("/shopping", "/health").await;
+    pump.stop().await;
+    let names: Vec<_> = kept.spans().iter().map(|span| span.name.to_string()).collect();
+    assert_eq!(names, ["GET /shop/orders/metrics", "GET /shopping/health"]);
 }
 
 #[tokio::test]
@@ -158,7 +187,7 @@ async fn a_request_that_nobody_waits_for_any_more_is_a_span_that_says_so() {
     timeout(PATIENCE, held.wait_for(|held| *held == 1)).await.expect("the handler waits").expect("it is there");
     drop(leaving);
     kept.has(2).await;
-    // One that stays until the server stops.
+    // A request that runs until the server stops.
     let _staying = send("/held/8").await;
     timeout(PATIENCE, held.wait_for(|held| *held == 2)).await.expect("the handler waits").expect("it is there");
     stop.send(()).expect("it serves");

@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*};
 use super::*;
 use crate::{id::IdSource, message::Wrong, time::LogTime};
 
-/// The clock here: 2026-01-01T00:00:00Z.
+/// The local clock: 2026-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 fn received(headers: Vec<Header>, timestamp: i64) -> Received {
@@ -33,7 +33,7 @@ fn a_time_that_cannot_be_is_not_believed() {
         (Some("yesterday"), sane, Timestamp::from_millis(sane)),
         (Some(""), sane, Timestamp::from_millis(sane)),
         (None, sane, Timestamp::from_millis(sane)),
-        // Microseconds, none, and nonsense.
+        // Microseconds, no timestamp, and out of range.
         (None, NOW.as_millis() * 1_000, NOW),
         (None, -1, NOW),
         (None, i64::MIN, NOW),
@@ -101,7 +101,7 @@ fn a_trace_that_is_not_valid_is_restarted_without_its_state() {
 }
 
 proptest! {
-    /// Whatever is in the headers and the timestamp: the envelope is within its bounds, and what follows from it can be read again.
+    /// For any headers and timestamp, the envelope is within its limits, and the events that it causes can be parsed again.
     #[test]
     fn what_follows_from_any_record_can_be_read_again(
         raw in vec((prop::sample::select(NAMES), option::of(prop_oneof![vec(any::<u8>(), 0..40), text()])), 0..12),
@@ -117,7 +117,7 @@ proptest! {
         let trace = TraceContext::follow(envelope.trace.as_ref(), &IdSource::seeded(1));
         let context = Context::caused_by(&envelope, trace);
         prop_assert_eq!(context.unreadable(), None);
-        let outgoing = Outgoing { name: "N", topic: "t", version: 3, key: "k".into(), value: Bytes::new(), id: None };
+        let outgoing = Outgoing { name: "N", topic: "t", version: 3, key: "k".into(), value: Bytes::new(), content_type: "application/json", id: None };
         let record = outgoing.into_record(&MessageId::new("m"), "service", now, &context);
         let again = Envelope::of(&Received { record: Arc::new(record), partition: 0, offset: 0 }, now);
         let again = again.map_err(|bad| TestCaseError::fail(bad.to_string()))?;
@@ -142,7 +142,7 @@ const NAMES: &[&str] = &[
     headers::TRACESTATE,
 ];
 
-/// Values that come near to what the headers may be.
+/// Values close to the limits of the headers.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         "[0-9]{1,12}",

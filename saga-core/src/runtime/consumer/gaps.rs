@@ -1,8 +1,8 @@
-//! Records are missing where a partition should be read on.
+//! Gaps: partitions whose next records no longer exist in the log.
 
 use super::{Consumer, Stage, asked};
 use crate::{
-    engine::flow::Reason,
+    engine::backpressure::PauseReason,
     message::TopicPartition,
     runtime::gap::{Cause, Gap},
     settings::OnGap,
@@ -10,14 +10,14 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a task reports that set a partition to its oldest record.
+/// The result of the task that sets a partition to its oldest record.
 pub(super) struct Skipped {
     to: Ownership,
     result: Result<Vec<bool>, StoreError>,
 }
 
 impl Consumer {
-    /// The subscription has none of the records that are next.
+    /// Handles `gap`: the log no longer has the next records of a partition.
     pub(super) fn gap(&mut self, gap: Gap) {
         let reading = self.partitions.get(&gap.partition).is_some_and(|owned| owned.stage == Stage::Reading);
         if reading && !self.ends_replay(&gap) {
@@ -25,7 +25,8 @@ impl Consumer {
         }
     }
 
-    /// Compares the logs that are read with those that the topics are now, when that has changed.
+    /// Compares the logs that the partitions were read from with the current ones, if any topic was found to have changed since the last
+    /// comparison.
     pub(super) fn compare_logs(&mut self) {
         let changes = self.core.logs.changes();
         if self.compared == changes {
@@ -41,24 +42,24 @@ impl Consumer {
                     }
                 }
                 Stage::Skipping => all = false,
-                // It is compared when it was taken over.
-                Stage::Wanted(_) | Stage::Taking => {}
+                // Compared when it has been acquired.
+                Stage::PendingAcquire(_) | Stage::Acquiring => {}
             }
         }
         if all {
             self.compared = changes;
         }
         gone.iter().for_each(|partition| self.recreated(partition));
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// The topic of `partition` was made anew.
+    /// Stops `partition`, because its topic was recreated.
     pub(super) fn recreated(&mut self, partition: &TopicPartition) {
         let (Some(owned), Some(log)) = (self.partitions.get(partition), self.core.logs.of(&partition.topic)) else { return };
         let wanted = owned.watermark.next().or(owned.applied).unwrap_or(0);
         self.refuse_replay_of_before(partition);
-        // What comes of the new one at the offsets of the old is not wanted.
-        self.flow.hold(partition, Reason::Gap);
+        // Records of the new topic must not be handled at offsets of the old one.
+        self.backpressure.pause(partition, PauseReason::Gap);
         self.open_gap(Gap::recreated(partition.clone(), wanted, log));
     }
 
@@ -66,13 +67,14 @@ impl Consumer {
         let now = self.core.clock.now();
         let Some(owned) = self.partitions.get_mut(&gap.partition) else { return };
         let service = &*self.core.name;
+        let told = gap.in_log(&self.core);
         match self.core.settings.on_gap {
             OnGap::Stop => {
-                tracing::error!(service, "{gap}");
+                tracing::error!(service, "{told}");
                 owned.stage = Stage::Gap(None);
             }
             OnGap::Oldest => {
-                tracing::error!(service, "{gap}; going on from the oldest");
+                tracing::error!(service, "{told}; going on from the oldest");
                 owned.stage = Stage::Gap(Some(now));
             }
         }
@@ -81,16 +83,16 @@ impl Consumer {
         self.core.series.gaps.set_count(gaps.len() as u64);
     }
 
-    /// Sets partitions to their oldest record, where that is wanted and what was read before is done.
+    /// Sets partitions with a gap to their oldest record, if the setting `on_gap` allows it and their earlier messages are done.
     pub(super) fn skip(&mut self) {
         let now = self.core.clock.now();
-        // What the database and the log were told of before is written before, and its answer is not taken for one of afterwards.
-        if !self.advances.is_empty() || self.committing.is_some() {
+        // A running write of applied offsets must end first. Otherwise its result would be applied to the partition's new position.
+        if !self.advances.is_empty() {
             return;
         }
         for (partition, owned) in &mut self.partitions {
             let due = matches!(owned.stage, Stage::Gap(Some(at)) if at <= now);
-            if !due || owned.revoked.is_some() || owned.watermark.window() > 0 {
+            if !due || self.committing.contains(&partition.topic) || owned.revoked.is_some() || owned.watermark.window() > 0 {
                 continue;
             }
             let Some(gap) = self.core.gaps().get(partition).cloned() else { continue };
@@ -120,7 +122,7 @@ impl Consumer {
                     self.subscription.made_anew(std::slice::from_ref(&to.partition));
                 }
                 owned.set_to(&to);
-                self.flow.free(&to.partition, Reason::Gap);
+                self.backpressure.resume(&to.partition, PauseReason::Gap);
                 self.core.series.gap_records.add(self.core.gaps().get(&to.partition).map_or(0, Gap::skipped));
                 self.close_gaps(std::slice::from_ref(&to.partition));
                 self.subscription.start(&[(to.partition, to.applied)]);
@@ -132,19 +134,20 @@ impl Consumer {
                 owned.setbacks = owned.setbacks.saturating_add(1);
             }
         }
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// When a partition is to be set to its oldest record, if only the time is missing.
+    /// When a partition is to be set to its oldest record, if it waits only for the time.
     pub(super) fn skip_at(&self) -> Option<Timestamp> {
-        if !self.advances.is_empty() || self.committing.is_some() {
+        if !self.advances.is_empty() {
             return None;
         }
-        let idle = self.partitions.values().filter(|owned| owned.revoked.is_none() && owned.watermark.window() == 0);
+        let told = self.partitions.iter().filter(|(partition, _)| !self.committing.contains(&partition.topic));
+        let idle = told.map(|(_, owned)| owned).filter(|owned| owned.revoked.is_none() && owned.watermark.window() == 0);
         idle.filter_map(|owned| if let Stage::Gap(at) = owned.stage { at } else { None }).min()
     }
 
-    /// Nothing is missing of `partitions` any more, or it is another's concern.
+    /// Removes the gaps of `partitions`, which are over or now belong to another process.
     pub(super) fn close_gaps(&self, partitions: &[TopicPartition]) {
         let mut gaps = self.core.gaps();
         gaps.retain(|partition, _| !partitions.contains(partition));

@@ -1,8 +1,7 @@
-//! The consumer of a service: takes records from its subscription, has them run in order per key, and commits what is done.
+//! The consumer of a service. It takes records from the subscription, schedules them in order per key, and commits what is done.
 //!
-//! One task owns the subscription, the schedule, the watermarks and the pauses; lanes and detached messages run in tasks of
-//! their own and report back when their effects are durable. What is asked of the database is asked in tasks too: this one
-//! waits for nothing but what comes next.
+//! One task owns the subscription, the schedule, the watermarks and the pauses. Lanes and detached messages run in tasks of their own and
+//! report when their effects are durable. Database calls run in tasks too, so that this task is never blocked by one of them.
 
 mod gaps;
 mod partition;
@@ -13,19 +12,20 @@ mod retries;
 mod stuck;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{sync::watch, task::JoinSet};
 
 use self::{
     gaps::Skipped,
     partition::{Owned, Stage},
-    progress::{Advanced, pending},
+    progress::Advanced,
     rebalance::TakenOver,
     replay::{Moved, Refused},
     stuck::Stuck,
@@ -33,20 +33,22 @@ use self::{
 use super::{
     core::Core,
     detached,
-    fence::{Fate, Stop},
+    fence::{Disposition, Shutdown},
     gap::Gap,
     item::Item,
-    lane::{self, Ran},
-    lookout::Reading,
+    lane::{self, LaneResult},
+    log_monitor::Reading,
     panics::{Panics, Restarts, Task, asked, guard, guarded, joined},
     parked::Loaded,
+    saga,
 };
 use crate::{
     engine::{
+        admission::Admission,
+        backpressure::{Backpressure, PauseReason},
         batch::Origin,
-        flow::{Flow, Reason},
-        pace::Pace,
-        parking::Place,
+        batch_size::BatchSize,
+        parking::TopicKey,
         schedule::{Mode, Schedule},
     },
     message::{Received, TopicPartition},
@@ -55,35 +57,35 @@ use crate::{
     transport::{Delivery, Subscription, TransportError},
 };
 
-/// What a task reports: the messages it ran.
+/// The result of a task: the messages that it ran.
 struct Finished {
     mode: Mode,
     items: Vec<Item>,
-    /// What became of each.
-    fates: Vec<Fate>,
-    /// How long the transaction of a lane was held.
+    /// The disposition of each item, in the same order.
+    dispositions: Vec<Disposition>,
+    /// How long the lane's transaction was open.
     held: Duration,
 }
 
-/// How often the lookout is shown where the partitions are.
+/// How often the consumer reports the positions of its partitions to the log monitor.
 const SHOW: Duration = Duration::from_secs(1);
 
-type Commit = BoxFuture<'static, (Vec<(TopicPartition, i64)>, Result<(), TransportError>)>;
+/// The offsets of one topic that were to be committed, and the result.
+type Committed = (Vec<(TopicPartition, i64)>, Result<(), TransportError>);
 
-/// Consumes, first by `subscription`, until the service stops. After a panic, and when the subscription has ended by itself, the group is
-/// left, and joined anew: what was under way is delivered again.
-pub(crate) async fn run(
-    core: Arc<Core>,
-    topics: Vec<String>,
-    subscription: Box<dyn Subscription>,
-    stopping: watch::Receiver<bool>,
-) {
-    let (stop, mut restarts, mut subscription) = (Stop::new(stopping.clone()), Restarts::default(), Some(subscription));
+/// Consumes until the service stops, at first with `subscription`, if there is one. Without one, after a panic, and when the subscription ends,
+/// the service joins its group; unfinished messages are then delivered again.
+pub(crate) async fn run(core: Arc<Core>, mut subscription: Option<Box<dyn Subscription>>, stopping: watch::Receiver<bool>) {
+    let (stop, mut restarts, mut failed_joins) = (Shutdown::new(stopping.clone()), Restarts::default(), 0);
     loop {
         let subscribed = match subscription.take() {
             Some(subscription) => Ok(Ok(subscription)),
             None => {
-                let joined = guarded(core.transport.subscribe(&core.name, &topics)).await;
+                let topics = core.topics();
+                let joined = tokio::select! {
+                    joined = guarded(core.transport.subscribe(&core.name, &topics)) => joined,
+                    () = stop.requested() => return,
+                };
                 match &joined {
                     Ok(Ok(_)) => core.sight.readable(),
                     Ok(Err(error)) => drop(core.sight.unreadable(error, core.clock.now())),
@@ -94,9 +96,10 @@ pub(crate) async fn run(
         };
         let text = match subscribed {
             Ok(Ok(subscription)) => {
+                failed_joins = 0;
                 let mut consumer = Consumer::new(core.clone(), subscription, stopping.clone());
                 match guarded(consumer.run()).await {
-                    Ok(()) if stop.is_there() => {
+                    Ok(()) if stop.is_requested() => {
                         consumer.subscription.close().await;
                         return;
                     }
@@ -107,15 +110,23 @@ pub(crate) async fn run(
                 }
             }
             Ok(Err(error)) => {
-                tracing::warn!(service = &*core.name, %error, "the group could not be joined anew; trying again");
-                None
+                // An error that lasts becomes a condition.
+                match failed_joins {
+                    0 => tracing::warn!(service = &*core.name, %error, "the group could not be joined; trying again"),
+                    _ => tracing::debug!(service = &*core.name, %error, "the group could not be joined; trying again"),
+                }
+                if stop.sleep(&core, core.outage_backoff(failed_joins)).await {
+                    return;
+                }
+                failed_joins = failed_joins.saturating_add(1);
+                continue;
             }
             Err(text) => Some(text),
         };
         if let Some(text) = text {
             Panics::note(&core, "consumer", Task::Vital, &text);
         }
-        if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+        if stop.sleep(&core, restarts.wait(core.clock.now())).await {
             return;
         }
     }
@@ -127,56 +138,60 @@ pub(crate) struct Consumer {
     subscription: Box<dyn Subscription>,
     partitions: HashMap<TopicPartition, Owned>,
     schedule: Schedule<Item>,
-    pace: Pace,
-    flow: Flow,
+    batch_size: BatchSize,
+    backpressure: Backpressure,
     tasks: JoinSet<Finished>,
     loads: JoinSet<Vec<Loaded>>,
-    /// Partitions are taken over, at most one task at a time.
+    /// The task that acquires partitions; at most one at a time.
     takeovers: JoinSet<TakenOver>,
-    /// Partitions are set to their oldest record.
+    /// Tasks that set partitions to their oldest record.
     skips: JoinSet<Skipped>,
-    /// Partitions are set to where a replay begins, and back.
+    /// Tasks that write a step of a replay.
     moves: JoinSet<Moved>,
-    /// Replays that cannot be done: that is to be noted.
+    /// Replays that cannot be done and are to be marked as refused.
     refused: Vec<Refused>,
-    /// The last change of the logs for which all partitions were compared.
+    /// The counter of log changes for which all partitions were last compared.
     compared: u64,
-    /// The database is told how far partitions are applied, at most one task at a time.
+    /// The task that writes the applied offsets to the database; at most one at a time.
     advances: JoinSet<Advanced>,
-    /// When it may be told again, and when after a failure.
+    /// The earliest time of the next write and, after a failure, of the next attempt.
     advance_next: Timestamp,
     advance_again: Option<Timestamp>,
     failed_advances: u32,
-    stop: Stop,
-    /// Bytes of the parked messages in memory.
+    stop: Shutdown,
+    /// The total size of the parked messages in memory, in bytes.
     parked_bytes: usize,
     held_running: usize,
     detached_running: usize,
-    committing: Option<Commit>,
-    /// Commits that failed in a row, and when to try again.
+    /// Commits in progress, and their topics.
+    commits: FuturesUnordered<BoxFuture<'static, Committed>>,
+    committing: BTreeSet<String>,
+    /// Partitions whose last commit failed.
+    failing: BTreeSet<TopicPartition>,
+    /// Consecutive failed commits, and the time of the next attempt.
     failed_commits: u32,
     commit_again: Option<Timestamp>,
     topics: HashMap<String, TopicSeries>,
-    /// Errors of the subscription in a row, and when to ask it again.
+    /// Consecutive errors of the subscription, and when to ask it again.
     outages: u32,
     ask_again: Option<Timestamp>,
-    full_keys: Vec<(TopicPartition, Place)>,
-    /// Too many keys have parked messages: nothing is read.
+    full_keys: Vec<(TopicPartition, TopicKey)>,
+    /// Whether too many keys have parked messages, so that all partitions are paused.
     lot_full: bool,
-    /// Nothing is started because the outbox is full.
+    /// Whether the outbox is full, so that no message is started.
     outbox_full: bool,
-    /// Messages that can be neither handled nor given up now.
+    /// Messages that can currently be neither handled nor given up.
     stuck: Stuck,
-    /// The subscription has ended.
+    /// Whether the subscription has ended.
     closed: bool,
-    /// When it shows next where the partitions are.
+    /// When the positions of the partitions are reported next.
     show_at: Timestamp,
 }
 
 impl Consumer {
     pub(crate) fn new(core: Arc<Core>, subscription: Box<dyn Subscription>, stopping: watch::Receiver<bool>) -> Self {
-        let flow = Flow::new(core.settings.queue_messages, core.settings.queue_bytes);
-        let pace = Pace::new(core.settings.batch_messages, core.settings.batch_time());
+        let backpressure = Backpressure::new(core.settings.queue_messages, core.settings.queue_bytes);
+        let batch_size = BatchSize::new(core.settings.batch_messages, core.settings.batch_time());
         Self {
             takeovers: JoinSet::new(),
             skips: JoinSet::new(),
@@ -187,20 +202,22 @@ impl Consumer {
             advance_next: core.clock.now(),
             advance_again: None,
             failed_advances: 0,
-            stop: Stop::new(stopping),
+            stop: Shutdown::new(stopping),
             show_at: core.clock.now(),
             core,
             subscription,
-            flow,
+            backpressure,
             partitions: HashMap::new(),
             schedule: Schedule::default(),
-            pace,
+            batch_size,
             tasks: JoinSet::new(),
             loads: JoinSet::new(),
             parked_bytes: 0,
             held_running: 0,
             detached_running: 0,
-            committing: None,
+            commits: FuturesUnordered::new(),
+            committing: BTreeSet::new(),
+            failing: BTreeSet::new(),
             failed_commits: 0,
             commit_again: None,
             topics: HashMap::new(),
@@ -214,12 +231,12 @@ impl Consumer {
         }
     }
 
-    /// Consumes until the service stops; then what runs is finished, and what is done is committed. It ends earlier when the subscription
-    /// does.
+    /// Consumes until the service stops or the subscription ends. When the service stops, running messages are finished, and what is done
+    /// is committed.
     async fn run(&mut self) {
         self.core.consuming.store(true, Ordering::SeqCst);
         let stop = self.stop.clone();
-        while !stop.is_there() && !self.closed {
+        while !stop.is_requested() && !self.closed {
             self.take_over();
             self.compare_logs();
             self.try_stuck();
@@ -231,7 +248,7 @@ impl Consumer {
             self.release();
             self.steer();
             let core = self.core.clone();
-            let (due, ask_again, commit_again) = (core.lot().next_due(), self.ask_again, self.commit_again);
+            let (due, ask_again, commit_again) = (core.parked().next_due(), self.ask_again, self.commit_again);
             self.show();
             let again =
                 [self.wanted_at(), self.skip_at(), self.advance_at(), self.replay_at(), self.stuck.next(), Some(self.show_at)]
@@ -246,23 +263,23 @@ impl Consumer {
                 Some(skipped) = self.skips.join_next(), if !self.skips.is_empty() => self.skipped(joined(skipped)),
                 Some(moved) = self.moves.join_next(), if !self.moves.is_empty() => self.replay_moved(joined(moved)),
                 Some(advanced) = self.advances.join_next(), if !self.advances.is_empty() => self.advanced(joined(advanced)),
-                (offsets, result) = pending(self.committing.as_mut()) => self.committed(offsets, result),
+                Some(committed) = self.commits.next(), if !self.commits.is_empty() => self.committed(committed),
                 () = sleep_until(&core, due), if self.has_room_for_parked() => self.load_due(),
                 () = sleep_until(&core, ask_again) => self.ask_again = None,
                 () = sleep_until(&core, commit_again) => self.commit_again = None,
                 () = sleep_until(&core, again) => {}
-                () = core.lot_wake.notified() => {}
+                () = core.parked_wake.notified() => {}
                 () = core.outbox_room.notified(), if self.outbox_full => {}
-                () = stop.comes() => {}
+                () = stop.requested() => {}
             }
         }
-        if stop.is_there() {
+        if stop.is_requested() {
             self.finish_running().await;
         }
         self.core.consuming.store(false, Ordering::SeqCst);
     }
 
-    /// Ends in the middle of whatever it was doing. What is under way has no effect any more once its partitions are taken over anew.
+    /// Ends without finishing running work. That work cannot commit once the partitions have been acquired again under a new epoch.
     async fn give_up(mut self) {
         const PATIENCE: Duration = Duration::from_secs(5);
         let core = self.core.clone();
@@ -277,13 +294,14 @@ impl Consumer {
                 self.advances.shutdown(),
             );
         };
-        // One that does not end by being told so ends later, and is refused.
+        // A task that ignores its cancellation ends later. Its transaction is refused by the epoch check.
         let _ = tokio::time::timeout(PATIENCE, ending).await;
         let partitions: Vec<_> = self.partitions.keys().cloned().collect();
-        core.lot().forget_all();
+        core.parked().forget_all();
         self.close_gaps(&partitions);
         self.forget_stuck();
         core.sight.reads(std::collections::BTreeMap::new());
+        core.sight.committed(Ok(()), core.clock.now());
         if std::mem::take(&mut self.lot_full) {
             core.conditions.clear(retries::TOO_MANY_KEYS, "", core.clock.now());
         }
@@ -291,7 +309,7 @@ impl Consumer {
         if !matches!(closed, Ok(Ok(()))) {
             tracing::warn!(service = &*core.name, "the group could not be left in good order");
         }
-        core.moved();
+        core.record_activity();
     }
 
     fn take(&mut self, delivery: Result<Delivery, TransportError>) {
@@ -304,7 +322,7 @@ impl Consumer {
             Ok(Delivery::Gap { partition, wanted, oldest, end }) => self.gap(Gap::told(partition, wanted, oldest, end)),
             Err(error) => {
                 let (service, now) = (&*self.core.name, self.core.clock.now());
-                // What lasts becomes a condition.
+                // An error that lasts becomes a condition.
                 match self.core.sight.unreadable(&error, now) {
                     true => tracing::info!(service, %error, "the log gives no records; asking again"),
                     false => tracing::debug!(service, %error, "the log gives no records; asking again"),
@@ -334,15 +352,14 @@ impl Consumer {
             if let Some(written) = received.record.timestamp.time() {
                 self.core.time.saw_record(&partition.topic, written, now);
             }
-            owned.watermark.begin(offset);
             let core = &self.core;
             let read = guard(|| Item::fresh(core, received.clone(), epoch));
-            let mut item = read.unwrap_or_else(|text| {
+            let (item, others) = read.unwrap_or_else(|text| {
                 Panics::note(core, "delivery", Task::Helping, &text);
-                Item::unreadable(core, received, epoch, text)
+                (Item::unreadable(core, received, epoch, text), Vec::new())
             });
-            item.again = owned.again(offset);
-            if item.admission == crate::engine::admission::Admission::Skip {
+            if item.admission == Admission::Skip {
+                owned.watermark.begin(offset);
                 let series = self.topics.entry(partition.topic.clone());
                 let series = series.or_insert_with(|| TopicSeries::new(&self.core.metrics, &partition.topic));
                 match item.received.record.value {
@@ -352,35 +369,44 @@ impl Consumer {
                 owned.watermark.finish(offset);
                 continue;
             }
-            messages += 1;
-            bytes += item.received.record.size();
-            let mode = item.mode(&self.core);
-            self.schedule.push(item.place.key.clone(), mode, item);
+            if saga::passes(core, &item) {
+                owned.watermark.begin(offset);
+                owned.watermark.finish(offset);
+                continue;
+            }
+            owned.watermark.begin_parts(offset, 1 + others.len());
+            for mut item in std::iter::once(item).chain(others) {
+                item.again = owned.again(offset, &item);
+                messages += 1;
+                bytes += item.received.record.size();
+                let mode = item.mode(&self.core);
+                self.schedule.push(item.place.key.clone(), mode, item);
+            }
         }
         if owned.watermark.window() > self.core.settings.queue_messages.saturating_mul(16) {
-            self.flow.hold(partition, Reason::Window);
+            self.backpressure.pause(partition, PauseReason::Window);
         }
-        self.flow.took(partition, messages, bytes);
+        self.backpressure.record_taken(partition, messages, bytes);
         self.pause_when_full();
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Takes note that what is before `next` and was not delivered has no record.
+    /// Records that the offsets before `next` that were not delivered have no records.
     fn passed(&mut self, partition: &TopicPartition, next: i64) {
         let Some(owned) = self.partitions.get_mut(partition) else { return };
         if owned.stage == Stage::Reading && owned.revoked.is_none() {
             owned.pass(next, self.core.clock.now());
-            self.core.moved();
+            self.core.record_activity();
         }
     }
 
     fn pause_when_full(&mut self) {
-        if self.flow.is_full() {
-            self.partitions.keys().for_each(|partition| self.flow.hold(partition, Reason::Full));
+        if self.backpressure.is_full() {
+            self.partitions.keys().for_each(|partition| self.backpressure.pause(partition, PauseReason::Full));
         }
     }
 
-    /// Takes note that `items` are not in memory any more.
+    /// Records that `items` are no longer in memory.
     fn left_memory(&mut self, items: &[Item]) {
         let (mut messages, mut bytes) = (0, 0);
         for item in items {
@@ -393,12 +419,12 @@ impl Consumer {
                 Origin::Parked { .. } => self.parked_bytes = self.parked_bytes.saturating_sub(size),
             }
         }
-        self.flow.done(messages, bytes);
+        self.backpressure.record_done(messages, bytes);
     }
 
-    /// Starts what may run.
+    /// Starts as many messages as the outbox, the lanes and the limit of detached handlers allow.
     fn dispatch(&mut self) {
-        // A full outbox takes nothing more: the queue fills, and the partitions pause.
+        // While the outbox is full nothing starts: the queue fills up, and the partitions are paused.
         loop {
             self.outbox_full = self.core.outbox_full();
             if self.outbox_full {
@@ -412,10 +438,10 @@ impl Consumer {
                 continue;
             }
             if self.held_running < self.core.settings.lanes {
-                let items = self.schedule.take_held(self.pace.most());
+                let items = self.schedule.take_batch(self.batch_size.next_limit());
                 if !items.is_empty() {
                     self.held_running += 1;
-                    self.start(Mode::Held, items);
+                    self.start(Mode::InTransaction, items);
                     continue;
                 }
             }
@@ -430,48 +456,52 @@ impl Consumer {
             }
         }
         let (core, stop) = (self.core.clone(), self.stop.clone());
+        let counted = core.count_running(items.len());
         self.tasks.spawn(async move {
+            let _counted = counted;
             let mut restarts = Restarts::default();
             let run = || async {
                 match mode {
-                    Mode::Held => lane::run(&core, &items, &stop).await,
-                    Mode::Detached => Ran { fates: vec![detached::run(&core, &items[0], &stop).await], held: Duration::ZERO },
+                    Mode::InTransaction => lane::run(&core, &items, &stop).await,
+                    Mode::Detached => {
+                        LaneResult { dispositions: vec![detached::run(&core, &items[0], &stop).await], held: Duration::ZERO }
+                    }
                 }
             };
-            // What panics in a transaction is found out there; what does so around it is tried again.
-            let Ran { fates, held } = loop {
+            // The lane handles a panic within its transaction. After a panic outside it, the messages run again.
+            let LaneResult { dispositions, held } = loop {
                 match guarded(run()).await {
                     Ok(ran) => break ran,
                     Err(text) => Panics::note(&core, "delivery", Task::Vital, &text),
                 }
-                if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
-                    break Ran { fates: vec![Fate::GivenBack; items.len()], held: Duration::ZERO };
+                if stop.sleep(&core, restarts.wait(core.clock.now())).await {
+                    break LaneResult { dispositions: vec![Disposition::GivenBack; items.len()], held: Duration::ZERO };
                 }
             };
-            Finished { mode, items, fates, held }
+            Finished { mode, items, dispositions, held }
         });
     }
 
     fn finish(&mut self, finished: Finished) {
         match finished.mode {
-            Mode::Held => {
+            Mode::InTransaction => {
                 self.held_running -= 1;
-                self.pace.took(finished.items.len(), finished.held);
+                self.batch_size.record_batch(finished.items.len(), finished.held);
             }
             Mode::Detached => self.detached_running -= 1,
         }
-        let alone = Stuck::keys(&finished.items, &finished.fates);
+        let alone = Stuck::keys(&finished.items, &finished.dispositions);
         let mut last: Option<&Bytes> = None;
-        for (item, fate) in finished.items.iter().zip(&finished.fates) {
+        for (item, disposition) in finished.items.iter().zip(&finished.dispositions) {
             let partition = item.partition();
             let fresh = item.origin == Origin::Fresh;
             if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.epoch == item.epoch) {
                 owned.running = owned.running.saturating_sub(1);
-                if fresh && *fate == Fate::Done {
-                    owned.watermark.finish(item.received.offset);
+                if fresh && *disposition == Disposition::Done {
+                    owned.watermark.finish_part(item.received.offset, item.part);
                 }
             }
-            if *fate == Fate::Fenced {
+            if *disposition == Disposition::Fenced {
                 self.core.series.fenced.increment();
                 self.end_runs(std::slice::from_ref(item));
                 self.fenced(&partition, item.epoch);
@@ -486,18 +516,18 @@ impl Consumer {
         }
         let finished = self.leave_alone(finished);
         self.left_memory(&finished);
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Tells the subscription which partitions to pause and to resume.
+    /// Pauses and resumes partitions at the subscription.
     fn steer(&mut self) {
         self.free_parked();
         for (partition, owned) in &self.partitions {
             if owned.watermark.window() <= self.core.settings.queue_messages {
-                self.flow.free(partition, Reason::Window);
+                self.backpressure.resume(partition, PauseReason::Window);
             }
         }
-        let changes = self.flow.changes();
+        let changes = self.backpressure.take_changes();
         if !changes.pause.is_empty() {
             self.subscription.pause(&changes.pause);
         }
@@ -511,23 +541,24 @@ impl Consumer {
         }
     }
 
-    /// Shows the lookout where the partitions are, once a second.
+    /// Reports the positions of the partitions to the log monitor, once a second.
     fn show(&mut self) {
         let now = self.core.clock.now();
-        // A clock that went back does not delay it.
+        // A clock that was set back does not delay the report.
         if self.show_at > now && self.show_at <= now.after(SHOW) {
             return;
         }
         self.show_at = now.after(SHOW);
         let full = self.outbox_full;
         let reading = |(partition, owned): (&TopicPartition, &Owned)| {
-            let wanted = owned.stage == Stage::Reading && owned.revoked.is_none() && !full && !self.flow.is_held(partition);
+            let wanted =
+                owned.stage == Stage::Reading && owned.revoked.is_none() && !full && !self.backpressure.is_paused(partition);
             (partition.clone(), Reading { next: owned.watermark.next(), wanted })
         };
         self.core.sight.reads(self.partitions.iter().map(reading).collect());
     }
 
-    /// Ends: what waits is given back, what runs is finished, what is done is committed.
+    /// Stops: drops the waiting messages, waits for the running ones and commits what is done.
     async fn finish_running(&mut self) {
         self.schedule.drop_waiting(|_| false);
         self.forget_stuck();
@@ -540,7 +571,7 @@ impl Consumer {
     }
 }
 
-/// Waits until it is `at`; for ever without a time.
+/// Waits until `at`, or forever without one.
 async fn sleep_until(core: &Core, at: Option<Timestamp>) {
     match at {
         Some(at) => core.clock.sleep_until(at).await,

@@ -1,4 +1,4 @@
-//! A partition that this member reads, from its assignment until it is given up.
+//! A partition of this member, from its assignment to its release.
 
 use std::sync::Arc;
 
@@ -14,52 +14,52 @@ use crate::{
     time::Timestamp,
 };
 
-/// How far a partition has come.
+/// The state of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It is to be taken over in the database, when it is time.
-    Wanted(Timestamp),
-    /// It is being taken over.
-    Taking,
-    /// It is read.
+    /// Waits to be acquired in the database, at this time.
+    PendingAcquire(Timestamp),
+    /// Is being acquired.
+    Acquiring,
+    /// Is being read.
     Reading,
-    /// Records are missing. When what was read before is done, it goes on at this time, if that is wanted.
+    /// Has a gap. With a time, the partition continues from the oldest record then, once its earlier messages are done.
     Gap(Option<Timestamp>),
-    /// It is being set to the oldest record.
+    /// Is being set to another offset: to its oldest record, or by a step of a replay.
     Skipping,
 }
 
 /// A partition that this member reads.
 pub(super) struct Owned {
     pub(super) stage: Stage,
-    /// Under which it was taken over last; 0 before.
+    /// The epoch of the last acquisition; 0 before the first.
     pub(super) epoch: i64,
-    /// What of this epoch was delivered.
+    /// The watermark of what was delivered under this epoch.
     pub(super) watermark: Watermark,
-    /// How far the database has it.
+    /// The applied offset as the database has it.
     pub(super) applied: Option<i64>,
-    /// The log that its offsets are of, if that is known.
+    /// The identity of the log that its offsets belong to, if known.
     pub(super) log: Option<Arc<str>>,
-    /// The one that the database has.
+    /// The identity of the log as the database has it.
     pub(super) noted: Option<Arc<str>>,
-    /// The log is gone: how far it was is noted and committed nowhere any more.
+    /// Whether that log no longer exists. Its offsets are then neither written to the database nor committed.
     pub(super) gone: bool,
-    /// Messages of this epoch in lanes.
+    /// The number of running messages of this epoch.
     pub(super) running: usize,
-    /// When another member wanted it: nothing new is begun.
+    /// When the partition was revoked; since then nothing new is started.
     pub(super) revoked: Option<Timestamp>,
-    /// How often, in a row, it could not be taken over, or was taken away.
+    /// The number of consecutive failures to acquire or move the partition, including its losses to another process.
     pub(super) setbacks: u32,
-    /// A range of it is read once more.
+    /// The replay in progress.
     pub(super) replay: Option<Box<Replaying>>,
     pub(super) series: PartitionSeries,
 }
 
 impl Owned {
-    /// One that was just assigned.
+    /// Returns a partition that was just assigned.
     pub(super) fn new(core: &Core, partition: &TopicPartition) -> Self {
         Self {
-            stage: Stage::Wanted(core.clock.now()),
+            stage: Stage::PendingAcquire(core.clock.now()),
             epoch: 0,
             watermark: Watermark::default(),
             applied: None,
@@ -74,7 +74,7 @@ impl Owned {
         }
     }
 
-    /// It was taken over.
+    /// Starts reading after the acquisition.
     pub(super) fn begin(&mut self, owned: &Ownership) {
         (self.stage, self.epoch, self.running) = (Stage::Reading, owned.epoch, 0);
         self.read_from(owned.applied);
@@ -82,7 +82,7 @@ impl Owned {
         (self.log, self.gone) = (self.noted.clone(), false);
     }
 
-    /// It was set to another place in the database, and is read from there.
+    /// Continues from another offset, which has been written to the database.
     pub(super) fn set_to(&mut self, to: &Ownership) {
         self.read_from(to.applied);
         if let Some(log) = &to.log {
@@ -91,7 +91,7 @@ impl Owned {
         }
     }
 
-    /// Compares the log that its offsets are of with the one that the topic is `now`; says whether it is gone.
+    /// Compares the log that its offsets belong to with the topic's current log `now`. Returns whether the former no longer exists.
     pub(super) fn compare(&mut self, now: Option<&Arc<str>>) -> bool {
         let read = self.applied.is_some() || self.watermark.next().is_some();
         match identity::compare(self.log.as_deref(), now.map(|now| &**now), read) {
@@ -102,25 +102,25 @@ impl Owned {
         self.gone
     }
 
-    /// It is read from `applied` on.
+    /// Continues from `applied`, with an empty watermark.
     pub(super) fn read_from(&mut self, applied: Option<i64>) {
         (self.watermark, self.applied) = (applied.map_or_else(Watermark::default, Watermark::starting_at), applied);
     }
 
-    /// It is to be taken over, again, at `at`. What is under way of it has no effect any more.
+    /// Schedules the next acquisition for `at`. Running work of the previous epoch no longer has any effect.
     pub(super) fn want(&mut self, at: Timestamp) {
-        (self.stage, self.running, self.replay) = (Stage::Wanted(at), 0, None);
+        (self.stage, self.running, self.replay) = (Stage::PendingAcquire(at), 0, None);
         (self.log, self.noted, self.gone) = (None, None, false);
         self.read_from(None);
         self.setbacks = self.setbacks.saturating_add(1);
     }
 
-    /// Whether messages of it may be handled: it was taken over, and nobody wants it.
+    /// Whether its messages can be handled: it is acquired and not revoked.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Reading | Stage::Gap(_)) && self.revoked.is_none()
     }
 
-    /// The offset before which all is done, and the log that it is of, if the database does not know that.
+    /// The applied offset and the identity of the log, if the database does not have them yet.
     pub(super) fn ahead(&self) -> Option<(Option<i64>, Option<&Arc<str>>)> {
         if self.gone || !matches!(self.stage, Stage::Reading | Stage::Gap(_)) {
             return None;
@@ -129,19 +129,19 @@ impl Owned {
         (prefix.is_some() || self.log != self.noted).then_some((prefix, self.log.as_ref()))
     }
 
-    /// The offset to commit, if the log does not know it.
+    /// The offset to commit, if the log does not have it yet.
     pub(super) fn committable(&self) -> Option<i64> {
         self.watermark.committable().filter(|_| !self.gone)
     }
 
-    /// Whether nothing of it is under way, in lanes or in the database.
+    /// Whether none of its work is in progress, neither in lanes nor in the database.
     pub(super) fn is_idle(&self) -> bool {
-        self.running == 0 && !matches!(self.stage, Stage::Taking | Stage::Skipping)
+        self.running == 0 && !matches!(self.stage, Stage::Acquiring | Stage::Skipping)
     }
 
-    /// Whether the log and the database know what is done.
+    /// Whether the log and the database have the offsets of what is done.
     pub(super) fn is_settled(&self) -> bool {
-        // Of which log it is, whoever reads it next learns by himself.
+        // The identity of the log is not needed: the next owner asks for it.
         self.committable().is_none() && self.ahead().is_none_or(|(applied, _)| applied.is_none())
     }
 }

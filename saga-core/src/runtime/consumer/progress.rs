@@ -1,69 +1,92 @@
-//! What is done is told to the log, which commits it, and to the database, which says after a restart where to read on.
+//! Commits offsets to the log, and writes the applied offsets to the database. The service continues from the applied offset after a
+//! restart.
 //!
-//! The database is told by the consumer, about once a second, and not by the lanes: they would all write one row. It matters
-//! how far behind it is, not for what happens, as the inbox knows what was handled, but for how much is delivered again.
+//! The consumer writes the applied offsets about once a second. If the lanes wrote them, they would all update the same row. An applied
+//! offset that lags is safe, because the inbox contains what was handled; it only increases the number of records that are delivered again.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{Commit, Consumer, asked};
+use futures_util::StreamExt;
+
+use super::{Committed, Consumer, asked};
 use crate::{
     message::TopicPartition,
     store::{Ownership, StoreError},
     time::Timestamp,
-    transport::TransportError,
 };
 
-/// How often the database is told how far the partitions are applied.
+/// How often the applied offsets are written to the database.
 const ADVANCE: Duration = Duration::from_secs(1);
 
-/// What a task reports that told the database.
+/// The result of the task that writes applied offsets.
 pub(super) struct Advanced {
     applied: Vec<Ownership>,
     result: Result<Vec<bool>, StoreError>,
 }
 
 impl Consumer {
-    /// Commits what is done, one commit at a time.
+    /// Commits the offsets of what is done, with one commit per topic at a time, so that a slow commit delays no other topic.
     pub(super) fn commit(&mut self) {
-        if self.committing.is_some() || self.commit_again.is_some() {
+        if self.commit_again.is_some() {
             return;
         }
-        let offsets: Vec<_> =
-            self.partitions.iter().filter_map(|(partition, owned)| Some((partition.clone(), owned.committable()?))).collect();
-        if offsets.is_empty() {
-            return;
+        let mut topics: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for (partition, owned) in self.partitions.iter().filter(|(partition, _)| !self.committing.contains(&partition.topic)) {
+            if let Some(offset) = owned.committable() {
+                topics.entry(&partition.topic).or_default().push((partition.clone(), offset));
+            }
         }
-        let committing = self.subscription.commit(offsets.clone());
-        self.committing = Some(Box::pin(async move { (offsets, committing.await) }));
+        for (topic, offsets) in topics {
+            let committing = self.subscription.commit(offsets.clone());
+            self.committing.insert(topic.to_owned());
+            self.commits.push(Box::pin(async move { (offsets, committing.await) }));
+        }
     }
 
-    pub(super) fn committed(&mut self, offsets: Vec<(TopicPartition, i64)>, result: Result<(), TransportError>) {
-        self.committing = None;
+    pub(super) fn committed(&mut self, (offsets, result): Committed) {
+        for (partition, _) in &offsets {
+            self.committing.remove(&partition.topic);
+            match result {
+                Ok(()) => drop(self.failing.remove(partition)),
+                Err(_) if self.partitions.contains_key(partition) => drop(self.failing.insert(partition.clone())),
+                // The partition has another owner, which commits its offsets.
+                Err(_) => {}
+            }
+        }
         match result {
             Ok(()) => {
-                if std::mem::take(&mut self.failed_commits) > 0 {
-                    self.core.sight.committed(Ok(()), self.core.clock.now());
-                }
+                self.commits_are_well();
                 for (partition, offset) in offsets {
                     if let Some(owned) = self.partitions.get_mut(&partition) {
                         owned.watermark.committed(offset);
                     }
                 }
             }
-            // Only a restart would see the records again, and the inbox knows them. The next commit covers these.
+            Err(error) if self.failing.is_empty() => {
+                tracing::debug!(service = &*self.core.name, %error, "offsets of partitions that are given up were not committed");
+            }
+            // The records are delivered again only after a restart, and the inbox recognizes them. The next commit includes these offsets.
             Err(error) => {
                 tracing::debug!(service = &*self.core.name, %error, "offsets were not committed; trying again");
                 let now = self.core.clock.now();
-                // What lasts becomes a condition.
+                // A failure that lasts becomes a condition.
                 self.core.sight.committed(Err(&error), now);
                 self.commit_again = Some(now.after(self.core.outage_backoff(self.failed_commits)));
                 self.failed_commits = self.failed_commits.saturating_add(1);
             }
         }
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Tells the database how far partitions are applied, if it is time.
+    /// Clears the failure of commits once it concerns none of the owned partitions.
+    pub(super) fn commits_are_well(&mut self) {
+        self.failing.retain(|partition| self.partitions.contains_key(partition));
+        if self.failing.is_empty() && std::mem::take(&mut self.failed_commits) > 0 {
+            self.core.sight.committed(Ok(()), self.core.clock.now());
+        }
+    }
+
+    /// Starts to write the applied offsets to the database when it is time.
     pub(super) fn advance(&mut self) {
         let now = self.core.clock.now();
         if self.advance_at().is_some_and(|at| at <= now) {
@@ -71,12 +94,12 @@ impl Consumer {
         }
     }
 
-    /// When the database is to be told; `None` while it is, or knows.
+    /// When the applied offsets are to be written; `None` while a write is in progress or there is nothing to write.
     pub(super) fn advance_at(&self) -> Option<Timestamp> {
         if !self.advances.is_empty() || self.partitions.values().all(|owned| owned.ahead().is_none()) {
             return None;
         }
-        // A partition that is given up does not wait.
+        // A partition that is being released does not wait for the interval.
         let last = self.partitions.values().any(|owned| owned.revoked.is_some() && owned.running == 0 && owned.ahead().is_some());
         let at = if last { Timestamp::from_millis(0) } else { self.advance_next };
         Some(self.advance_again.map_or(at, |again| again.max(at)))
@@ -120,10 +143,10 @@ impl Consumer {
                 self.failed_advances = self.failed_advances.saturating_add(1);
             }
         }
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Tells the log and the database for the last time, the database within `patience`.
+    /// Writes the applied offsets, within `patience`, and commits to the log for the last time.
     pub(super) async fn finish_progress(&mut self, patience: Duration) {
         let telling = async {
             if let Some(Ok(advanced)) = self.advances.join_next().await {
@@ -132,27 +155,19 @@ impl Consumer {
             self.begin_advance();
             self.advances.join_next().await
         };
-        // What the database was not told, it is told by the next deliveries of the same records.
+        // If this write fails, the records after the offset in the database are delivered again.
         if let Ok(Some(Ok(advanced))) = tokio::time::timeout(patience, telling).await {
             self.advanced(advanced);
         }
-        if let Some(committing) = self.committing.take() {
-            let (offsets, result) = committing.await;
-            self.committed(offsets, result);
-        }
+        self.finish_commits().await;
         self.commit_again = None;
         self.commit();
-        if let Some(committing) = self.committing.take() {
-            let (offsets, result) = committing.await;
-            self.committed(offsets, result);
-        }
+        self.finish_commits().await;
     }
-}
 
-/// Waits for the commit in flight; for ever without one.
-pub(super) async fn pending(commit: Option<&mut Commit>) -> (Vec<(TopicPartition, i64)>, Result<(), TransportError>) {
-    match commit {
-        Some(commit) => commit.await,
-        None => std::future::pending().await,
+    async fn finish_commits(&mut self) {
+        while let Some(committed) = self.commits.next().await {
+            self.committed(committed);
+        }
     }
 }

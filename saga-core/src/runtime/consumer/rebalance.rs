@@ -1,11 +1,12 @@
-//! Partitions come and go.
+//! Assignment and revocation of partitions.
 //!
-//! One that is assigned is taken over in the database first, by a task, so that a database that does not answer holds up nothing
-//! else: that fences whoever read it before, and says where to read on. One that shows to be another's, in a transaction that
-//! was refused, is read no more; if the log goes on saying that it is ours, it was taken away by a member that came too late,
-//! and is taken over again.
+//! An assigned partition is first acquired in the database: that fences its previous owner and returns the offset to continue from. It
+//! happens in a task, so that a database that does not respond does not block the consumer.
+//!
+//! When a transaction is refused because another process has acquired the partition, this process stops reading it. If the log still
+//! assigns the partition to this process, it was acquired by a member whose assignment is outdated, and it is acquired again.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use super::{
     Consumer, Stage, asked,
@@ -13,26 +14,28 @@ use super::{
     replay::{self, Replaying},
 };
 use crate::{
-    engine::{flow::Reason, parking::Parked},
+    engine::{backpressure::PauseReason, parking::Parked},
     message::TopicPartition,
     runtime::{core::Core, item::Item, logs, parked, partitions},
     store::{Ownership, StoreError},
 };
 
-/// How long a partition that was taken away is left alone, if the log says that it is still ours; doubled each time.
+/// The first wait before a fenced partition that is still assigned to this process is acquired again. It doubles each time.
 const FENCED_WAIT: Duration = Duration::from_secs(1);
-/// The longest of these waits is so many times the first.
+/// The longest wait, as a multiple of the first.
 const FENCED_MOST: u32 = 32;
-/// How long a revoked partition whose messages are done waits for the log and the database to know it. Without that the next
-/// reader is given messages again, which the inbox knows.
+/// How long a revoked partition whose messages are done waits until its offsets are in the log and in the database. Without them, the next
+/// owner receives these messages again and recognizes them as duplicates by the inbox.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Where each partition stands that was taken over, the parked keys of the service, and the replays that go on.
+/// The ownership of each acquired partition, the parked keys of the service, and the replays in progress.
 type Taken = (Vec<Ownership>, Vec<Parked>, Vec<Replaying>);
 
-/// What a task reports that took partitions over.
+/// The result of the task that acquires partitions.
 pub(super) struct TakenOver {
     partitions: Vec<TopicPartition>,
+    /// The number of settlements of this process before it read the parked keys.
+    settlements: u64,
     result: Result<Taken, StoreError>,
 }
 
@@ -44,10 +47,10 @@ impl Consumer {
             self.partitions.insert(partition, owned);
         }
         self.pause_when_full();
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Takes over what is to be taken over, one task at a time.
+    /// Starts a task that acquires the pending partitions, unless one is running.
     pub(super) fn take_over(&mut self) {
         if !self.takeovers.is_empty() {
             return;
@@ -55,45 +58,54 @@ impl Consumer {
         let now = self.core.clock.now();
         let mut partitions = Vec::new();
         for (partition, owned) in &mut self.partitions {
-            if owned.revoked.is_none() && matches!(owned.stage, Stage::Wanted(at) if at <= now) {
-                owned.stage = Stage::Taking;
+            if owned.revoked.is_none() && matches!(owned.stage, Stage::PendingAcquire(at) if at <= now) {
+                owned.stage = Stage::Acquiring;
                 partitions.push(partition.clone());
             }
         }
         if !partitions.is_empty() {
             let core = self.core.clone();
             self.takeovers.spawn(async move {
-                TakenOver { result: asked(&core, "take-over", take_over(&core, &partitions)).await, partitions }
+                let settlements = core.settlements.load(Ordering::SeqCst);
+                TakenOver { result: asked(&core, "take-over", take_over(&core, &partitions)).await, partitions, settlements }
             });
         }
     }
 
-    pub(super) fn taken_over(&mut self, TakenOver { partitions, result }: TakenOver) {
+    pub(super) fn taken_over(&mut self, TakenOver { partitions, settlements, result }: TakenOver) {
         let now = self.core.clock.now();
         match result {
-            Ok((owned, keys, replays)) => self.begin(owned, &keys, replays),
+            Ok((owned, keys, replays)) => {
+                self.begin(owned, &keys, replays);
+                // A key that was settled after the database returned it, and before the index adopted it, is still in the index. The audit
+                // removes it.
+                if self.core.settlements.load(Ordering::SeqCst) != settlements {
+                    self.core.audit_wake.notify_one();
+                }
+            }
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "partitions could not be taken over; waiting");
                 self.core.store_failed(&error);
                 for partition in partitions {
-                    if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Taking) {
+                    if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Acquiring) {
                         owned.want(now.after(self.core.outage_backoff(owned.setbacks)));
                     }
                 }
             }
         }
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Reads partitions that were taken over. Before any record of them is looked at, the keys that are parked are known.
+    /// Starts reading the acquired partitions. The parked keys are adopted first, so that no record overtakes the parked messages of its
+    /// key.
     fn begin(&mut self, taken: Vec<Ownership>, keys: &[Parked], mut replays: Vec<Replaying>) {
         let (mut starts, mut lost) = (Vec::with_capacity(taken.len()), Vec::new());
         for taken in taken {
-            let Some(owned) = self.partitions.get_mut(&taken.partition).filter(|owned| owned.stage == Stage::Taking) else {
+            let Some(owned) = self.partitions.get_mut(&taken.partition).filter(|owned| owned.stage == Stage::Acquiring) else {
                 continue;
             };
             if owned.revoked.is_some() {
-                owned.stage = Stage::Wanted(self.core.clock.now());
+                owned.stage = Stage::PendingAcquire(self.core.clock.now());
                 continue;
             }
             owned.begin(&taken);
@@ -101,8 +113,8 @@ impl Consumer {
                 replays.iter().position(|replay| replay.is_of(&taken.partition)).map(|at| Box::new(replays.swap_remove(at)));
             let gone = owned.compare(self.core.logs.of(&taken.partition.topic).as_ref());
             let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
-            self.core.lot().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
-            self.flow.free(&taken.partition, Reason::Gap);
+            self.core.parked().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
+            self.backpressure.resume(&taken.partition, PauseReason::Gap);
             match gone {
                 true => lost.push(taken.partition),
                 false => starts.push((taken.partition, taken.applied)),
@@ -113,19 +125,19 @@ impl Consumer {
             self.refuse_replay_of_before(partition);
         }
         lost.iter().for_each(|partition| self.recreated(partition));
-        self.core.lot_wake.notify_one();
+        self.core.parked_wake.notify_one();
     }
 
-    /// When the next partition is to be taken over.
+    /// When the next partition is to be acquired.
     pub(super) fn wanted_at(&self) -> Option<crate::time::Timestamp> {
         if !self.takeovers.is_empty() {
             return None;
         }
         let wanted = self.partitions.values().filter(|owned| owned.revoked.is_none());
-        wanted.filter_map(|owned| if let Stage::Wanted(at) = owned.stage { Some(at) } else { None }).min()
+        wanted.filter_map(|owned| if let Stage::PendingAcquire(at) = owned.stage { Some(at) } else { None }).min()
     }
 
-    /// Another has taken `partition` over from us, who had it under `epoch`.
+    /// Stops reading `partition`, which this process had acquired under `epoch`, because another process has acquired it.
     pub(super) fn fenced(&mut self, partition: &TopicPartition, epoch: i64) {
         let Some(owned) = self.partitions.get_mut(partition).filter(|owned| owned.epoch == epoch) else { return };
         if !matches!(owned.stage, Stage::Reading | Stage::Gap(_) | Stage::Skipping) {
@@ -160,11 +172,12 @@ impl Consumer {
         self.left_memory(&dropped);
     }
 
-    /// Ends the runs of parked messages that are not tried: what else was taken of their keys may be of partitions that stay.
+    /// Ends the runs of parked messages that are not attempted. Other messages of the same run can belong to partitions that this process
+    /// keeps.
     pub(super) fn end_runs(&self, items: &[Item]) {
-        let (now, mut lot) = (self.core.clock.now(), self.core.lot());
+        let (now, mut parked) = (self.core.clock.now(), self.core.parked());
         for item in items.iter().filter(|item| item.parked.is_some()) {
-            lot.settled(&item.place, 0, Some(now), now);
+            parked.settled(&item.place, 0, Some(now), now);
         }
     }
 
@@ -172,27 +185,32 @@ impl Consumer {
         partitions.iter().for_each(|partition| {
             self.partitions.remove(partition);
         });
-        self.flow.forget(partitions);
+        self.commits_are_well();
+        self.backpressure.forget(partitions);
         self.abandon(partitions);
     }
 
-    /// Leaves what was begun of partitions to whoever has them now.
+    /// Drops the unstarted work of `partitions`; their new owners do it.
     fn abandon(&mut self, partitions: &[TopicPartition]) {
         self.drop_waiting(partitions);
-        self.core.lot().forget(partitions);
+        self.core.parked().forget(partitions);
         self.close_gaps(partitions);
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Gives up the revoked partitions whose messages are done, once the log and the database know it.
+    /// Releases the revoked partitions whose messages are done, once their offsets are in the log and in the database.
     pub(super) fn release(&mut self) {
-        let (now, committing) = (self.core.clock.now(), self.committing.is_some());
-        let done = |owned: &Owned| {
-            let settled = owned.is_settled() && !committing;
+        let now = self.core.clock.now();
+        let done = |partition: &TopicPartition, owned: &Owned| {
+            let settled = owned.is_settled() && !self.committing.contains(&partition.topic);
             owned.revoked.is_some_and(|since| owned.is_idle() && (settled || now >= since.after(DRAIN)))
         };
-        let released: Vec<_> =
-            self.partitions.iter().filter(|(_, owned)| done(owned)).map(|(partition, _)| partition.clone()).collect();
+        let released: Vec<_> = self
+            .partitions
+            .iter()
+            .filter(|(partition, owned)| done(partition, owned))
+            .map(|(partition, _)| partition.clone())
+            .collect();
         if !released.is_empty() {
             self.forget(&released);
             self.subscription.release(&released);
@@ -200,13 +218,17 @@ impl Consumer {
     }
 }
 
-/// Takes partitions over from whoever read them before, and then reads which keys are parked.
+/// Acquires `partitions` in the database and then reads the parked keys.
 async fn take_over(core: &Core, partitions: &[TopicPartition]) -> Result<Taken, StoreError> {
     let topics: Vec<_> =
         partitions.iter().map(|partition| partition.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-    // Without an answer they are compared when there is one: what was read by then is read again from the beginning.
-    let (owned, counted, ()) =
-        tokio::join!(core.store().own(&core.name, partitions), partitions::count(core, partitions), logs::ask(core, &topics));
+    // If the identities of the logs cannot be determined now, the partitions are compared once they are known. If a topic was recreated,
+    // the records read by then are read again from its beginning.
+    let (owned, counted, ()) = tokio::join!(
+        core.store().acquire_partitions(&core.name, partitions),
+        partitions::count(core, partitions),
+        logs::ask(core, &topics)
+    );
     partitions::learn(core, counted).await?;
     let (owned, keys) = (owned?, parked::keys(core).await?);
     let replays = replay::running(core, partitions, &keys).await?;

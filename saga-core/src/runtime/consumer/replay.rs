@@ -1,8 +1,9 @@
-//! A range of a partition is read once more.
+//! Replays: a range of a partition is handled again.
 //!
-//! What was taken is done first. Then, in one transaction under the partition's epoch, the replay has begun and the partition stands
-//! at the beginning of the range; at its end, in one transaction again, the replay is done and the partition stands where it stood
-//! before. Between the two its position is in the database as ever, so that a crash or another owner goes on within the range.
+//! First, all messages that were taken are finished. Then one transaction, under the epoch of the partition, marks the replay as running
+//! and sets the partition to the beginning of the range. Another transaction at the end marks the replay as done and sets the partition
+//! back to its previous position. In between, the position is written to the database as usual, so that the replay continues after a crash
+//! or under another owner.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -12,23 +13,42 @@ use crate::{
         parking::Parked,
         replay::{self, Progress, Range},
     },
-    message::{Received, TopicPartition},
+    message::{Received, TopicPartition, listener::Listener},
     runtime::{
         core::Core,
         gap::Gap,
+        item::Item,
         replays::{self, Wanted},
     },
     store::{Ownership, Replay, ReplayId, ReplayState, ReplayStep, StoreError},
     time::Timestamp,
 };
 
-/// For how long nothing comes at the end of a range before it has ended: it ends in offsets that no record has, as a transaction of
-/// a producer or compaction leaves them.
+/// How long a range must deliver nothing until its remaining offsets count as empty. Offsets without records are left by transactions of
+/// producers and by compaction.
 const IDLE: Duration = Duration::from_secs(30);
-/// That a replay cannot be done is noted again after as long as after so many failures.
+/// The number of failures whose backoff is the wait before a refusal is written again.
 const REFUSED_AGAIN: u32 = 3;
-/// Parked messages of one key whose positions are looked at.
+/// The most parked messages of one key whose positions are read.
 const PER_KEY: usize = 100_000;
+
+/// An offset with parked messages, and which part of its record is parked.
+type ParkedPart = (i64, Part);
+
+/// Which part of a record is parked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Part {
+    /// All parts of the record: the parked message names no handler.
+    All,
+    /// The part for the handler that has this name in the inbox.
+    Of(Option<Arc<str>>),
+}
+
+impl Part {
+    fn of(listener: Option<&Listener>) -> Self {
+        listener.map_or(Self::All, |listener| Self::Of(listener.known_as.clone()))
+    }
+}
 
 /// A replay of an owned partition.
 #[derive(Debug)]
@@ -36,23 +56,23 @@ pub(super) struct Replaying {
     replay: Replay,
     range: Range,
     phase: Phase,
-    /// Offsets of the range that were parked when it began.
-    parked: HashSet<i64>,
-    /// All that is in the range was delivered.
+    /// What was parked of the partition when the replay began.
+    parked: HashSet<ParkedPart>,
+    /// Whether everything in the range was delivered.
     beyond: bool,
-    /// When something of it was heard last.
+    /// When the subscription last delivered something, or had a reason not to.
     heard: Timestamp,
-    /// The database has failed: when it is asked again.
+    /// When the database is asked again, after a failure.
     again: Option<Timestamp>,
     detail: Option<String>,
 }
 
-/// What is done of a replay.
+/// The phase of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// What was taken before is done first; what comes meanwhile comes again.
+    /// Messages taken earlier are being finished. Records that arrive meanwhile are dropped; they are delivered again.
     Draining,
-    /// The range is read.
+    /// The range is being read.
     Reading,
 }
 
@@ -62,7 +82,7 @@ impl Replaying {
         Self { replay, range, phase, parked, beyond, heard: now, again: None, detail: None }
     }
 
-    /// Whether its offsets are of a log that is gone, now that the topic is `log`.
+    /// Whether the offsets of the replay belong to a log that no longer exists, given the topic's current identity `log`.
     fn is_of_before(&self, log: Option<&str>) -> bool {
         replay::is_of_another(self.replay.log.as_deref(), log)
     }
@@ -72,21 +92,21 @@ impl Replaying {
     }
 }
 
-/// What a task reports that took a step of a replay.
+/// The result of the task that writes a step of a replay.
 pub(super) struct Moved {
     step: ReplayStep,
-    result: Result<(bool, HashSet<i64>), StoreError>,
+    result: Result<(bool, HashSet<ParkedPart>), StoreError>,
 }
 
-/// A replay that cannot be done. Its partition is read on while that is noted.
+/// A replay that cannot be done. Its partition is read as usual while the refusal is written.
 pub(super) struct Refused {
     step: ReplayStep,
-    /// When it is noted; `None` while it is.
+    /// When the refusal is written; `None` during the write.
     at: Option<Timestamp>,
 }
 
 impl Owned {
-    /// Those of `records` that are taken: while a range is read once more, none beyond it.
+    /// The part of `records` to take: during a replay, only records within its range.
     pub(super) fn within_replay(&mut self, mut records: Vec<Received>, now: Timestamp) -> Vec<Received> {
         if let Some(replaying) = &mut self.replay {
             replaying.heard = now;
@@ -102,10 +122,10 @@ impl Owned {
         records
     }
 
-    /// All before `next` that was not delivered has no record: while a range is read once more, none beyond it is passed.
+    /// Records that the offsets before `next` that were not delivered have no records; during a replay, only within its range.
     pub(super) fn pass(&mut self, next: i64, now: Timestamp) {
         let to = match &mut self.replay {
-            // It comes again.
+            // These offsets are delivered again.
             Some(replaying) if replaying.phase == Phase::Draining => return,
             Some(replaying) => {
                 replaying.heard = now;
@@ -117,14 +137,16 @@ impl Owned {
         self.watermark.pass(to);
     }
 
-    /// Since when claims count for the record at `offset`; `None`: since ever.
-    pub(super) fn again(&self, offset: i64) -> Option<Timestamp> {
+    /// The time from which claims count as duplicates of `item`, the record at `offset`; `None` if all claims do.
+    pub(super) fn again(&self, offset: i64, item: &Item) -> Option<Timestamp> {
         let replaying = self.replay.as_ref().filter(|replaying| replaying.phase == Phase::Reading)?;
         let since = replaying.replay.again.then(|| replays::since(replaying.replay.at));
-        replay::again(replaying.range, offset, replaying.parked.contains(&offset), since)
+        let is_parked = !replaying.parked.is_empty()
+            && [(offset, Part::All), (offset, Part::of(item.listener()))].iter().any(|part| replaying.parked.contains(part));
+        replay::again(replaying.range, offset, is_parked, since)
     }
 
-    /// The step that is to be taken now, if there is one.
+    /// The next step of the replay, if it can be taken now.
     fn replay_step(&mut self, wanted: &[Wanted], now: Timestamp) -> Option<ReplayStep> {
         let replaying = self.replay.as_mut().filter(|replaying| replaying.again.is_none_or(|again| again <= now))?;
         let open = self.watermark.window();
@@ -142,7 +164,7 @@ impl Owned {
         match replaying.phase {
             Phase::Draining if open > 0 => None,
             Phase::Draining => {
-                // One that was never read here goes on where the range ends.
+                // A partition that was never read continues at the end of the range.
                 let resume = self.watermark.prefix().or(self.applied).unwrap_or(range.to);
                 Some(step(ReplayState::Running, Some(range.from), Some(resume), None))
             }
@@ -150,7 +172,7 @@ impl Owned {
                 let of = |wanted: &&Wanted| wanted.replay.id == replay.id;
                 let stopping = wanted.iter().find(of).map_or(replay.state, |wanted| wanted.replay.state) == ReplayState::Stopping;
                 let progress = Progress { prefix: self.watermark.prefix(), open, beyond: replaying.beyond, stopping };
-                if !replay::is_over(range, progress) {
+                if !replay::is_finished(range, progress) {
                     return None;
                 }
                 let at = progress.prefix.unwrap_or(range.from).min(range.to);
@@ -166,11 +188,11 @@ impl Owned {
 }
 
 impl Consumer {
-    /// Takes the next steps of replays.
+    /// Starts the steps of replays that can be taken.
     pub(super) fn replay(&mut self) {
         self.note_refused();
         let wanted = self.core.replays();
-        // What was told of before is written before.
+        // A running write of applied offsets must end before the position is changed.
         if !self.advances.is_empty() {
             return;
         }
@@ -178,7 +200,7 @@ impl Consumer {
             return;
         }
         let now = self.core.clock.now();
-        let held_up = self.flow.is_full() || self.outbox_full || self.outages > 0;
+        let held_up = self.backpressure.is_full() || self.outbox_full || self.outages > 0;
         let mut steps = Vec::new();
         for (partition, owned) in &mut self.partitions {
             if owned.stage != Stage::Reading || owned.revoked.is_some() {
@@ -188,7 +210,7 @@ impl Consumer {
                 let waits =
                     |wanted: &&Wanted| wanted.replay.partition == *partition && wanted.replay.state == ReplayState::Waiting;
                 match wanted.iter().find(waits) {
-                    // It shows soon which of the two is older.
+                    // Either the replay or the partition has an outdated log. The next answer on the topic's identity decides which.
                     Some(Wanted { replay, range: Ok(_) })
                         if replay::is_of_another(replay.log.as_deref(), owned.log.as_deref()) =>
                     {
@@ -232,7 +254,7 @@ impl Consumer {
         }
     }
 
-    /// Notes those that cannot be done.
+    /// Starts to write the refusals that are due.
     fn note_refused(&mut self) {
         let now = self.core.clock.now();
         for refused in &mut self.refused {
@@ -243,7 +265,7 @@ impl Consumer {
         }
     }
 
-    /// It was noted that a replay cannot be done, or not.
+    /// Handles the result of writing a refusal.
     fn refused(&mut self, step: &ReplayStep, result: Result<bool, StoreError>) {
         let (service, id, partition) = (&*self.core.name, step.id.as_str(), &step.owned.partition);
         match result {
@@ -258,12 +280,12 @@ impl Consumer {
                 tracing::warn!(service, replay = id, %partition, %error, "that a replay cannot be done could not be written; waiting");
                 let again = self.core.clock.now().after(self.core.outage_backoff(REFUSED_AGAIN));
                 self.refused.iter_mut().filter(|refused| refused.step.id == step.id).for_each(|refused| refused.at = Some(again));
-                self.core.moved();
+                self.core.record_activity();
             }
         }
     }
 
-    /// Ends a replay of `partition` whose offsets are of the log before.
+    /// Ends a replay of `partition` whose offsets belong to the previous log.
     pub(super) fn refuse_replay_of_before(&mut self, partition: &TopicPartition) {
         let (now, log) = (self.core.clock.now(), self.core.logs.of(&partition.topic));
         let Some(owned) = self.partitions.get_mut(partition) else { return };
@@ -275,7 +297,7 @@ impl Consumer {
         }
     }
 
-    /// When something of a replay is to be looked at, if only the time is missing.
+    /// When a replay needs attention next, if it waits only for the time.
     pub(super) fn replay_at(&self) -> Option<Timestamp> {
         let refused = self.refused.iter().filter_map(|refused| refused.at).min();
         if !self.advances.is_empty() {
@@ -319,7 +341,8 @@ impl Consumer {
                     self.subscription.start(&[(partition, Some(applied))]);
                 }
             }
-            // Another has the partition, which shows by itself, or the replay has ended: it goes on as before, with what came meanwhile.
+            // Another process owns the partition, which the fencing reveals, or the replay has ended. The partition continues as before,
+            // and the records that were dropped meanwhile are delivered again.
             Ok((false, _)) => {
                 owned.replay = None;
                 let at = owned.watermark.prefix().or(owned.applied);
@@ -331,27 +354,27 @@ impl Consumer {
                 if let Some(replaying) = &mut owned.replay {
                     replaying.again = Some(now.after(wait));
                 }
-                return self.core.moved();
+                return self.core.record_activity();
             }
         }
         self.looked_at(&step.id);
     }
 
-    /// What was looked at of this replay before is not so any more.
+    /// Removes the replay from the list as last read, and has the list read again.
     fn looked_at(&self, id: &ReplayId) {
         let left: Vec<_> = self.core.replays().iter().filter(|wanted| wanted.replay.id != *id).cloned().collect();
         self.core.set_replays(left);
         self.core.replay_wake.notify_one();
-        self.core.moved();
+        self.core.record_activity();
     }
 
-    /// Whether `gap` is one in a range that is read once more: then that has ended, and the partition goes on where it was.
+    /// Whether `gap` lies in a range that is being replayed. Then the replay ends, and the partition continues at its previous position.
     pub(super) fn ends_replay(&mut self, gap: &Gap) -> bool {
         let Some(owned) = self.partitions.get_mut(&gap.partition).filter(|owned| owned.stage == Stage::Reading) else {
             return false;
         };
         match &mut owned.replay {
-            // It is set to another place in a moment.
+            // The partition is about to be set to another offset.
             Some(replaying) if replaying.phase == Phase::Draining => true,
             Some(replaying) => {
                 replaying.beyond = true;
@@ -363,7 +386,7 @@ impl Consumer {
     }
 }
 
-/// Whether `step` begins a range whose records are handled again.
+/// Whether `step` begins a replay that handles its records again.
 fn owned_again(partitions: &std::collections::HashMap<TopicPartition, Owned>, step: &ReplayStep) -> bool {
     let replay = partitions.get(&step.owned.partition).and_then(|owned| owned.replay.as_ref());
     step.state == ReplayState::Running && replay.is_some_and(|replaying| replaying.replay.again)
@@ -375,26 +398,29 @@ fn refused(id: ReplayId, partition: TopicPartition, epoch: i64, reason: &str, at
     ReplayStep { id, owned, state: ReplayState::Refused, from: None, to: None, resume: None, detail, at }
 }
 
-/// Takes `step`; says whether it was taken, and, of one that begins, which offsets of its partition are parked.
-async fn take_step(core: &Arc<Core>, step: &ReplayStep, again: bool) -> Result<(bool, HashSet<i64>), StoreError> {
+/// Writes `step`. Returns whether it was written and, if it begins a range, which parts of records are parked.
+async fn take_step(core: &Arc<Core>, step: &ReplayStep, again: bool) -> Result<(bool, HashSet<ParkedPart>), StoreError> {
     let parked = match again {
-        true => parked_offsets(core, &step.owned.partition, &crate::runtime::parked::keys(core).await?).await?,
+        true => parked_parts(core, &step.owned.partition, &crate::runtime::parked::keys(core).await?).await?,
         false => HashSet::new(),
     };
     Ok((core.store().replays().step(&core.name, step).await?, parked))
 }
 
-async fn parked_offsets(core: &Core, partition: &TopicPartition, keys: &[Parked]) -> Result<HashSet<i64>, StoreError> {
-    let mut offsets = HashSet::new();
+async fn parked_parts(core: &Core, partition: &TopicPartition, keys: &[Parked]) -> Result<HashSet<ParkedPart>, StoreError> {
+    let mut parts = HashSet::new();
     for key in keys.iter().filter(|key| key.place.topic == partition.topic) {
         let messages = core.store().parked(&core.name, &key.place.topic, &key.place.key, PER_KEY).await?;
         let here = messages.iter().filter(|message| message.received.partition == partition.partition);
-        offsets.extend(here.map(|message| message.received.offset));
+        parts.extend(here.map(|message| {
+            let received = &message.received;
+            (received.offset, Part::of(Listener::of(&received.record).as_ref()))
+        }));
     }
-    Ok(offsets)
+    Ok(parts)
 }
 
-/// The replays of `partitions`, just taken over, that an earlier owner has begun.
+/// Returns the replays of the newly acquired `partitions` that an earlier owner began.
 pub(super) async fn running(core: &Core, partitions: &[TopicPartition], keys: &[Parked]) -> Result<Vec<Replaying>, StoreError> {
     let now = core.clock.now();
     let mut running = Vec::new();
@@ -404,7 +430,7 @@ pub(super) async fn running(core: &Core, partitions: &[TopicPartition], keys: &[
             continue;
         }
         let parked = match replay.again {
-            true => parked_offsets(core, &replay.partition, keys).await?,
+            true => parked_parts(core, &replay.partition, keys).await?,
             false => HashSet::new(),
         };
         running.push(Replaying { parked, ..Replaying::new(replay, Range { from, to }, Phase::Reading, now) });

@@ -1,5 +1,5 @@
-//! Messages that can be neither handled nor given up now: they stay in memory with their keys, so that their lane is free for others, and
-//! are tried again after growing waits.
+//! Messages that can currently be neither handled nor given up. They stay in memory together with their keys, so that they occupy no lane,
+//! and are tried again after increasing waits.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,54 +8,54 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Consumer, Fate, Finished, Item, Mode};
+use super::{Consumer, Disposition, Finished, Item, Mode};
 use crate::{
     message::TopicPartition,
     runtime::last::{MESSAGE_STUCK, subject},
     time::Timestamp,
 };
 
-/// The first wait, and the longest.
+/// The first and the longest wait.
 const WAIT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
-/// The messages that are left alone, by their keys.
+/// The messages that are set aside, by key.
 #[derive(Default)]
 pub(super) struct Stuck {
     waiting: HashMap<Bytes, (Timestamp, Mode, Vec<Item>)>,
-    /// Of keys that were left alone and are not done: how often in a row, and which conditions tell of it.
+    /// For each key that was set aside and is not done: the number of consecutive tries, and the subjects of its conditions.
     tries: HashMap<Bytes, (u32, Vec<String>)>,
 }
 
 impl Stuck {
-    /// The keys of those among `items` that are left alone.
-    pub(super) fn keys(items: &[Item], fates: &[Fate]) -> HashSet<Bytes> {
-        let alone = items.iter().zip(fates).filter(|(_, fate)| **fate == Fate::LeftAlone);
+    /// The keys of those `items` that are set aside.
+    pub(super) fn keys(items: &[Item], dispositions: &[Disposition]) -> HashSet<Bytes> {
+        let alone = items.iter().zip(dispositions).filter(|(_, disposition)| **disposition == Disposition::SetAside);
         alone.map(|(item, _)| item.place.key.clone()).collect()
     }
 
-    /// When the next one is tried.
+    /// When the next of them is tried.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.waiting.values().map(|(at, ..)| *at).min()
     }
 }
 
 impl Consumer {
-    /// Keeps those of `finished` that are left alone, and gives the others.
+    /// Keeps the messages of `finished` that are set aside and returns the others.
     pub(super) fn leave_alone(&mut self, finished: Finished) -> Vec<Item> {
-        let Finished { mode, items, fates, .. } = finished;
-        if self.stuck.tries.is_empty() && !fates.contains(&Fate::LeftAlone) {
+        let Finished { mode, items, dispositions, .. } = finished;
+        if self.stuck.tries.is_empty() && !dispositions.contains(&Disposition::SetAside) {
             return items;
         }
         let now = self.core.clock.now();
         let (mut done, mut left): (Vec<Item>, HashMap<Bytes, Vec<Item>>) = (Vec::new(), HashMap::new());
-        for (item, fate) in items.into_iter().zip(fates) {
+        for (item, disposition) in items.into_iter().zip(dispositions) {
             let known = self.partitions.get(&item.partition()).is_some_and(|owned| owned.epoch == item.epoch);
-            match fate {
-                Fate::LeftAlone if known => left.entry(item.place.key.clone()).or_default().push(item),
+            match disposition {
+                Disposition::SetAside if known => left.entry(item.place.key.clone()).or_default().push(item),
                 _ => done.push(item),
             }
         }
-        // Those that were left alone before, and are done, or another's.
+        // Keys that were set aside earlier and are now done, or belong to another process.
         for key in done.iter().map(|item| &item.place.key).filter(|key| !left.contains_key(*key)).cloned().collect::<HashSet<_>>()
         {
             self.no_longer_stuck(&key, now);
@@ -64,13 +64,13 @@ impl Consumer {
         for (key, items) in left {
             let (tries, subjects) = self.stuck.tries.entry(key.clone()).or_default();
             let wait = WAIT.0.saturating_mul(1 << (*tries).min(10)).min(WAIT.1);
-            (*tries, *subjects) = (tries.saturating_add(1), items.iter().map(subject).collect());
+            (*tries, *subjects) = (tries.saturating_add(1), items.iter().map(|item| subject(&self.core, item)).collect());
             self.stuck.waiting.insert(key, (now.after(wait), mode, items));
         }
         done
     }
 
-    /// Tries those whose time has come, as far as there are lanes for them.
+    /// Starts the messages whose wait is over, as far as lanes are free.
     pub(super) fn try_stuck(&mut self) {
         let now = self.core.clock.now();
         if self.stuck.next().is_none_or(|next| next > now) {
@@ -85,7 +85,7 @@ impl Consumer {
             .collect();
         for (key, mode) in due {
             let (running, most) = match mode {
-                Mode::Held => (&mut self.held_running, self.core.settings.lanes),
+                Mode::InTransaction => (&mut self.held_running, self.core.settings.lanes),
                 Mode::Detached => (&mut self.detached_running, self.core.settings.concurrency),
             };
             match self.stuck.waiting.remove(&key) {
@@ -101,7 +101,7 @@ impl Consumer {
         }
     }
 
-    /// Gives back those of `partitions` that are left alone.
+    /// Removes and returns the messages of `partitions` that are set aside.
     pub(super) fn drop_stuck(&mut self, partitions: &[TopicPartition]) -> Vec<Item> {
         let now = self.core.clock.now();
         let of = |item: &Item| partitions.contains(&item.partition());
@@ -122,7 +122,7 @@ impl Consumer {
         dropped
     }
 
-    /// Leaves all of them to the next delivery.
+    /// Forgets all of them. Their records are delivered again.
     pub(super) fn forget_stuck(&mut self) {
         let now = self.core.clock.now();
         let keys: Vec<_> = self.stuck.tries.keys().cloned().collect();

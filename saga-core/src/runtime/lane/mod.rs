@@ -1,10 +1,13 @@
-//! One transaction for many messages.
+//! Lanes: one transaction for many messages.
 //!
-//! A lane runs the messages it was given in one transaction: it claims them all in the inbox, calls the handlers one after
-//! the other, writes what they publish, and commits once. A message that fails after having written, without a savepoint,
-//! takes the transaction down; it runs again without the message, this time with savepoints, so that it runs at most twice.
-//! A database that fails burns no attempt: the lane waits and starts over. Messages of a partition that another has taken over
-//! are left out, which shows last before the commit; the others run again without them.
+//! A lane runs its messages in one transaction: it claims them all in the inbox, calls the handlers one after another, writes the events
+//! that they publish, and commits once.
+//!
+//! - If a message fails after its handler has written, without a savepoint, the transaction is rolled back. It runs again without that
+//!   message and with savepoints, so that each message runs at most twice.
+//! - If the database fails, no attempt is counted: the lane waits and starts again.
+//! - Messages of partitions that another process has acquired are omitted, and the others run again. This is checked as the last step
+//!   before the commit.
 
 mod transaction;
 
@@ -17,122 +20,122 @@ use std::{
 use self::transaction::Transaction;
 use super::{
     core::Core,
-    fence::{Fate, Fenced, Stop},
+    fence::{Disposition, Fenced, Shutdown},
     item::Item,
     judge::Failed,
-    last::{backoff, bury, failed, is_overdue, leave_alone, told},
+    last::{backoff, failed, give_up_with_letter_only, is_overdue, set_aside, told},
     panics::guarded,
     parked,
-    suspicion::{Suspicion, Trouble},
+    poison::{CommitFailure, PoisonDetector},
 };
 use crate::{
     engine::{
         admission::Admission,
-        care::{Care, Next},
+        fallback::{Fallback, NextFallback},
     },
     store::ParkedId,
 };
 
-/// What came of running messages.
-pub(crate) struct Ran {
-    /// What became of each, in the order given.
-    pub(crate) fates: Vec<Fate>,
-    /// How long the transaction was held before its commit.
+/// The result of running messages.
+pub(crate) struct LaneResult {
+    /// The disposition of each message, in the given order.
+    pub(crate) dispositions: Vec<Disposition>,
+    /// How long the transaction was open before its commit.
     pub(crate) held: Duration,
 }
 
-impl Ran {
+impl LaneResult {
     fn given_back(items: &[Item]) -> Self {
-        Self { fates: vec![Fate::GivenBack; items.len()], held: Duration::ZERO }
+        Self { dispositions: vec![Disposition::GivenBack; items.len()], held: Duration::ZERO }
     }
 }
 
-/// Runs `items`, in order, and returns when their effects are durable, or will not be here.
-pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
-    let mut knowledge = Knowledge::default();
-    let (mut failures, mut suspicion) = (0_u32, Suspicion::default());
+/// Runs `items` in order. Returns when their effects are durable, or when it is certain that this process does not commit them.
+pub(crate) async fn run(core: &Arc<Core>, items: &[Item], stop: &Shutdown) -> LaneResult {
+    let mut retry_state = RetryState::default();
+    let (mut failures, mut poison) = (0_u32, PoisonDetector::default());
     loop {
-        let trouble = match once(core, items, &mut knowledge, stop).await {
+        let failure = match once(core, items, &mut retry_state, stop).await {
             Ok(Run::Committed(held)) => {
                 if failures > 0 {
                     parked::reconcile(core, items, stop).await;
                 }
-                return Ran { fates: knowledge.fates(items), held };
+                return LaneResult { dispositions: retry_state.dispositions(items), held };
             }
             Ok(Run::Again) => continue,
-            Err(trouble) => trouble,
+            Err(failure) => failure,
         };
-        failed(core, &trouble);
+        failed(core, &failure);
         failures = failures.saturating_add(1);
-        if stop.is_there() {
-            return Ran::given_back(items);
+        if stop.is_requested() {
+            return LaneResult::given_back(items);
         }
-        let suspicious = suspicion.grows(core, &trouble).await;
+        let suspicious = poison.record(core, &failure).await;
         if items.len() > 1 && suspicious {
-            // Whose fault it is shows when each has a transaction of its own, and the others need not wait for it.
+            // With a transaction for each message, the message at fault shows, and the others need not wait for it.
             parked::reconcile_fresh(core, items, stop).await;
-            return singly(core, items, stop).await;
+            return one_by_one(core, items, stop).await;
         }
         if let [item] = items
             && suspicious
         {
-            match knowledge.care.next(trouble.counts() || is_overdue(core, item)) {
-                Next::With(care) => knowledge.blame(core, item, care, &trouble),
-                Next::LeftAlone => {
-                    leave_alone(core, item, &trouble);
-                    return Ran { fates: vec![Fate::LeftAlone], held: Duration::ZERO };
+            match retry_state.fallback.next(failure.counts_as_attempt() || is_overdue(core, item)) {
+                NextFallback::With(fallback) => retry_state.blame(core, item, fallback, &failure),
+                NextFallback::SetAside => {
+                    set_aside(core, item, &failure);
+                    return LaneResult { dispositions: vec![Disposition::SetAside], held: Duration::ZERO };
                 }
             }
-            suspicion = Suspicion::default();
+            poison = PoisonDetector::default();
             continue;
         }
-        if !trouble.is_contention() {
-            tracing::warn!(service = &*core.name, error = %trouble, "the database failed; waiting");
+        if !failure.is_contention() {
+            tracing::warn!(service = &*core.name, error = %failure, "the database failed; waiting");
         }
-        if stop.comes_within(core, backoff(core, &trouble, failures)).await {
-            return Ran::given_back(items);
+        if stop.sleep(core, backoff(core, &failure, failures)).await {
+            return LaneResult::given_back(items);
         }
-        if knowledge.care == Care::Whole {
-            // Nothing has happened: no attempt was burnt.
-            knowledge = Knowledge::default();
+        if retry_state.fallback == Fallback::Full {
+            // Nothing was committed, so no attempt is counted.
+            retry_state = RetryState::default();
         }
     }
 }
 
-/// One run. What of it panics outside handlers is its trouble.
-async fn once(core: &Arc<Core>, items: &[Item], knowledge: &mut Knowledge, stop: &Stop) -> Result<Run, Trouble> {
-    if let ([item], Some(why)) = (items, knowledge.last.clone()) {
-        let buried = guarded(bury(core, item, &why, stop)).await;
-        if buried.map_err(|text| Trouble::Panic { part: "writing its dead letter", text })?? == Fate::Fenced {
-            knowledge.fenced.add(vec![(item.partition(), item.epoch)]);
+/// Runs the messages once. A panic outside the handlers is returned as a failure.
+async fn once(core: &Arc<Core>, items: &[Item], retry_state: &mut RetryState, stop: &Shutdown) -> Result<Run, CommitFailure> {
+    if let ([item], Some(why)) = (items, retry_state.last.clone()) {
+        let buried = guarded(give_up_with_letter_only(core, item, &why, stop)).await;
+        if buried.map_err(|text| CommitFailure::Panic { part: "writing its dead letter", text })?? == Disposition::Fenced {
+            retry_state.fenced.add(vec![(item.partition(), item.epoch)]);
         }
         return Ok(Run::Committed(Duration::ZERO));
     }
-    match guarded(Transaction::run(core, items, knowledge, stop)).await {
+    match guarded(Transaction::run(core, items, retry_state, stop)).await {
         Ok(ran) => Ok(ran?),
-        Err(text) => Err(Trouble::Panic { part: knowledge.part, text }),
+        Err(text) => Err(CommitFailure::Panic { part: retry_state.part, text }),
     }
 }
 
-/// Runs each of `items` in a transaction of its own.
-async fn singly(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
-    let mut all = Ran { fates: Vec::with_capacity(items.len()), held: Duration::ZERO };
+/// Runs each of `items` in a separate transaction.
+async fn one_by_one(core: &Arc<Core>, items: &[Item], stop: &Shutdown) -> LaneResult {
+    let mut all = LaneResult { dispositions: Vec::with_capacity(items.len()), held: Duration::ZERO };
     let mut left = HashSet::new();
     for item in items {
-        // What comes behind one that is left alone stays behind it.
+        // Messages behind one that was set aside must stay behind it.
         if left.contains(&item.place.key) {
-            all.fates.push(Fate::LeftAlone);
+            all.dispositions.push(Disposition::SetAside);
             continue;
         }
         let ran = Box::pin(run(core, std::slice::from_ref(item), stop)).await;
         all.held += ran.held;
-        all.fates.extend(ran.fates);
-        match all.fates.last() {
-            Some(Fate::GivenBack) => {
-                all.fates.resize(items.len(), Fate::GivenBack);
+        all.dispositions.extend(ran.dispositions);
+        match all.dispositions.last() {
+            Some(Disposition::GivenBack) => {
+                all.dispositions.resize(items.len(), Disposition::GivenBack);
                 break;
             }
-            Some(Fate::LeftAlone) => {
+            Some(Disposition::SetAside) => {
                 left.insert(&item.place.key);
             }
             _ => {}
@@ -141,51 +144,52 @@ async fn singly(core: &Arc<Core>, items: &[Item], stop: &Stop) -> Ran {
     all
 }
 
-/// What earlier runs of the same messages have shown.
+/// The results of earlier runs of the same messages.
 #[derive(Default)]
-struct Knowledge {
-    /// Set a savepoint before the first statement of every handler.
-    careful: bool,
-    /// Call batch handlers with one message at a time.
-    singly: bool,
-    /// Messages, by their index, whose handlers have failed.
+struct RetryState {
+    /// Whether every handler runs under a savepoint, which is set before its first statement.
+    use_savepoints: bool,
+    /// Whether batch handlers are called with one message at a time.
+    one_by_one: bool,
+    /// The failures of handlers, by the index of the message.
     failed: HashMap<usize, Failed>,
-    /// Parked messages that somebody else has handled.
+    /// Parked messages that another process has handled.
     gone: HashSet<ParkedId>,
-    /// With how much of the framework's own part the only message is run.
-    care: Care,
-    /// Why nothing but its dead letter is written.
+    /// How much of the framework's own part runs, if there is only one message.
+    fallback: Fallback,
+    /// The reason why only the dead letter of the message is written.
     last: Option<String>,
-    /// What is being done, for the case that it panics.
+    /// The current part of the work, to be reported if it panics.
     part: &'static str,
-    /// Partitions that others have taken over.
+    /// The partitions that other processes have acquired.
     fenced: Fenced,
 }
 
-impl Knowledge {
-    /// What became of `items`, once all that may be committed is.
-    fn fates(&self, items: &[Item]) -> Vec<Fate> {
-        items.iter().map(|item| if self.fenced.has(item) { Fate::Fenced } else { Fate::Done }).collect()
+impl RetryState {
+    /// Returns the dispositions of `items`, after everything that can be committed is committed.
+    fn dispositions(&self, items: &[Item]) -> Vec<Disposition> {
+        items.iter().map(|item| if self.fenced.has(item) { Disposition::Fenced } else { Disposition::Done }).collect()
     }
 
-    /// Takes `trouble`, which a transaction of `item` alone came to, as the failure of its handler; from now on it is run with `care`.
-    fn blame(&mut self, core: &Core, item: &Item, care: Care, trouble: &Trouble) {
-        self.care = care;
+    /// Records `failure`, with which a transaction of `item` alone ended, as the failure of its handler. From now on, the message runs with
+    /// `fallback`.
+    fn blame(&mut self, core: &Core, item: &Item, fallback: Fallback, failure: &CommitFailure) {
+        self.fallback = fallback;
         let known = self.failed.remove(&0);
         let unfit = match &item.admission {
             Admission::DeadLetter(unfit) => Some(unfit.to_string()),
             _ => None,
         };
-        let before = known.as_ref().filter(|_| care > Care::Blamed).map(|failed| failed.error.as_str());
-        let error = told(before.or(unfit.as_deref()), trouble);
+        let before = known.as_ref().filter(|_| fallback > Fallback::WithoutHandler).map(|failed| failed.error.as_str());
+        let error = told(before.or(unfit.as_deref()), failure);
         match item.handler() {
-            _ if care == Care::Last => self.last = Some(error),
+            _ if fallback == Fallback::DeadLetterOnly => self.last = Some(error),
             Some(handler) => {
-                let failed = match known.filter(|_| care > Care::Blamed) {
+                let failed = match known.filter(|_| fallback > Fallback::WithoutHandler) {
                     Some(failed) => Failed { error, ..failed },
-                    None => Failed::new(core, item, handler, trouble.ended(), error),
+                    None => Failed::new(core, item, handler, failure.outcome_kind(), error),
                 };
-                self.failed.insert(0, Failed { bare: care == Care::Bare, ..failed });
+                self.failed.insert(0, Failed { bare: fallback == Fallback::WithoutSagas, ..failed });
             }
             None => {}
         }
@@ -193,7 +197,7 @@ impl Knowledge {
 }
 
 enum Run {
-    /// After the transaction was held for this long.
+    /// Committed, after the transaction was open for this long.
     Committed(Duration),
     Again,
 }

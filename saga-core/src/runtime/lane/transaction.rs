@@ -11,26 +11,26 @@ use bytes::Bytes;
 
 use super::{
     super::{
-        answered::{self, Arrival, Claim},
         call::{Called, call, decode},
         core::Core,
         effects::{Effects, Written, outcome_counter},
-        fence::{self, Stop},
+        fence::{self, Shutdown},
         inbox,
         item::Item,
-        judge::{Failed, Judged, conclude, judge, moved_away},
+        judge::{Failed, Judged, apply_failure, judge, tx_not_returned},
+        replacement::{self, Arrival, Claim},
         saga::{self, Scope},
         service::ServiceHandle,
         spans::Commit,
     },
-    Knowledge, Run,
+    RetryState, Run,
 };
 use crate::{
     engine::{
-        admission::{Admission, Unfit},
-        batch::{After, Before, Ended, Origin, TakeBack, before, calls, take_back},
-        care::Care,
-        parking::Place,
+        admission::{Admission, Inadmissible},
+        batch::{AfterHandler, BeforeHandler, Origin, OutcomeKind, Rollback, before_handler, group_calls, rollback},
+        fallback::Fallback,
+        parking::TopicKey,
     },
     extract::Meta,
     failure::Fault,
@@ -43,71 +43,71 @@ use crate::{
 pub(super) struct Transaction<'l> {
     core: &'l Arc<Core>,
     items: &'l [Item],
-    knowledge: &'l mut Knowledge,
+    retry_state: &'l mut RetryState,
     effects: Effects,
-    /// Places where messages are parked that the index of this process does not have.
-    elsewhere: HashSet<Place>,
+    /// Keys with parked messages that this process's index does not contain.
+    elsewhere: HashSet<TopicKey>,
     now: Timestamp,
 }
 
-/// What a call leaves behind: the transaction, or `None` when everything is to be run again.
+/// The transaction after a call, or `None` if everything must run again.
 type Open = Option<Box<dyn StoreTx>>;
 
 impl<'l> Transaction<'l> {
     pub(super) async fn run(
         core: &'l Arc<Core>,
         items: &'l [Item],
-        knowledge: &'l mut Knowledge,
-        stop: &Stop,
+        retry_state: &'l mut RetryState,
+        stop: &Shutdown,
     ) -> Result<Run, StoreError> {
         let now = core.clock.now();
-        if items.iter().all(|item| knowledge.fenced.has(item)) {
+        if items.iter().all(|item| retry_state.fenced.has(item)) {
             return Ok(Run::Committed(Duration::ZERO));
         }
-        let bare = knowledge.care >= Care::Bare;
-        knowledge.part = "beginning its transaction";
-        let mut this = Self { core, items, knowledge, effects: Effects::default(), elsewhere: HashSet::new(), now };
+        let bare = retry_state.fallback >= Fallback::WithoutSagas;
+        retry_state.part = "beginning its transaction";
+        let mut this = Self { core, items, retry_state, effects: Effects::default(), elsewhere: HashSet::new(), now };
         let mut tx = stop.begin(core).await?;
         let begun = core.clock.now();
-        this.knowledge.part = "claiming it";
+        this.retry_state.part = "claiming it";
         let runnable = this.weigh(&mut *tx).await?;
         this.look_elsewhere(&mut *tx, &runnable).await?;
         core.series.batch_size.record(items.len() as f64);
         if !bare {
-            this.knowledge.part = "reading what is known of its flow";
+            this.retry_state.part = "reading what is known of its flow";
             let called = runnable.iter().map(|at| &items[*at]);
             this.effects.sagas.load(core, &mut *tx, called).await?;
         }
-        this.knowledge.part = "weighing what its handler did";
+        this.retry_state.part = "weighing what its handler did";
 
         let handlers: Vec<_> = runnable.iter().map(|at| this.call_key(*at)).collect();
-        for call in calls(&handlers) {
+        for call in group_calls(&handlers) {
             match this.call(tx, &runnable[call]).await? {
                 Some(open) => tx = open,
                 None => return Ok(Run::Again),
             }
         }
-        this.knowledge.part = "writing what follows from it";
+        this.retry_state.part = "writing what follows from it";
         if bare {
             this.effects.sagas = Scope::default();
         }
         let held = match this.effects.write(core, &mut *tx, now).await? {
             Written::Staged(staged) => {
-                let ours = items.iter().filter(|item| !this.knowledge.fenced.has(item));
-                let lost = fence::hold(core, &mut *tx, ours).await?;
+                let ours = items.iter().filter(|item| !this.retry_state.fenced.has(item));
+                let lost = fence::check_ownership(core, &mut *tx, ours).await?;
                 if !lost.is_empty() {
-                    this.knowledge.fenced.add(lost);
+                    this.retry_state.fenced.add(lost);
                     return Ok(Run::Again);
                 }
                 let held = core.clock.now().since(begun);
-                let ours = || items.iter().filter(|item| !this.knowledge.fenced.has(item));
+                let ours = || items.iter().filter(|item| !this.retry_state.fenced.has(item));
                 let commit = Commit::begin(core, ours());
                 core.commit(tx, staged).await?;
                 commit.ended(core, ours());
                 held
             }
             Written::Gone(ids) => {
-                this.knowledge.gone.extend(ids);
+                this.retry_state.gone.extend(ids);
                 return Ok(Run::Again);
             }
         };
@@ -115,21 +115,30 @@ impl<'l> Transaction<'l> {
         Ok(Run::Committed(held))
     }
 
-    /// Claims the messages, settles those that need no handler, and gives the indices of the others.
+    /// Claims the messages and finishes those that need no handler. Returns the indices of the others.
     async fn weigh(&mut self, tx: &mut dyn StoreTx) -> Result<Vec<usize>, StoreError> {
         let mut claims = self.claim(tx).await?;
         let mut runnable = Vec::with_capacity(self.items.len());
         for (at, item) in self.items.iter().enumerate() {
-            if self.knowledge.fenced.has(item) {
+            if self.retry_state.fenced.has(item) {
                 continue;
             }
-            if item.parked.is_some_and(|id| self.knowledge.gone.contains(&id)) {
+            if item.parked.is_some_and(|id| self.retry_state.gone.contains(&id)) {
                 self.effects.gone(item);
+                continue;
+            }
+            if item.is_void(self.core) {
+                // No message of this key is settled before the failed one has been tried again.
+                continue;
+            }
+            if !item.split.is_empty() {
+                let listeners = inbox::unheard(self.core, tx, item, self.now).await?;
+                self.effects.split(item, &listeners, self.now);
                 continue;
             }
             let claim = claims.remove(&at).unwrap_or(Claim::New);
             let new = !matches!(claim, Claim::Known);
-            if let Claim::Replay(replay) = claim
+            if let Claim::Replaces(replay) = claim
                 && self.effects.replayed(self.core, item, replay, true, self.now)
             {
                 continue;
@@ -138,6 +147,13 @@ impl<'l> Transaction<'l> {
                 (Admission::DeadLetter(unfit), true) => self.unfit(item, unfit),
                 (Admission::Skip, true) => self.effects.done(item),
                 (_, false) => {
+                    if let Some(unfit) = item.unfit_for_all()
+                        && !self.effects.has_letter_for_all(&item.inbox_key())
+                    {
+                        for listener in inbox::unheard_elsewhere(self.core, tx, item, self.now).await? {
+                            self.give_up(&item.only_for(self.core, listener), unfit);
+                        }
+                    }
                     if let Some(handler) = item.handler() {
                         self.effects.count(&self.core.handler_series[handler].duplicate);
                     }
@@ -148,10 +164,10 @@ impl<'l> Transaction<'l> {
         Ok(runnable)
     }
 
-    /// Claims the messages that came from the log. Gives, by their indices, those that the inbox knows, and which of them are to be
-    /// handled nevertheless.
+    /// Claims the messages that came from the log. Returns, by index, those that the inbox already contained, and whether each is a
+    /// duplicate or replaces dead letters.
     async fn claim(&mut self, tx: &mut dyn StoreTx) -> Result<HashMap<usize, Claim>, StoreError> {
-        let ours = self.items.iter().enumerate().filter(|(_, item)| !self.knowledge.fenced.has(item));
+        let ours = self.items.iter().enumerate().filter(|(_, item)| !self.retry_state.fenced.has(item));
         let fresh: Vec<_> = ours.filter(|(_, item)| item.origin == Origin::Fresh).collect();
         if fresh.is_empty() {
             return Ok(HashMap::new());
@@ -160,20 +176,20 @@ impl<'l> Transaction<'l> {
         let new = inbox::claim(self.core, tx, &claims, self.now).await?;
         let known: Vec<_> = fresh.into_iter().zip(new).filter_map(|(item, new)| (!new).then_some(item)).collect();
         let arrivals: Vec<_> = known.iter().map(|(_, item)| Arrival::of(item)).collect();
-        let replays = answered::answer(self.core, tx, &arrivals, self.now).await?;
-        let claim = |replay: Option<_>| replay.map_or(Claim::Known, Claim::Replay);
+        let replays = replacement::settle_replaced(self.core, tx, &arrivals, self.now).await?;
+        let claim = |replay: Option<_>| replay.map_or(Claim::Known, Claim::Replaces);
         Ok(known.into_iter().zip(replays).map(|((at, _), replay)| (at, claim(replay))).collect())
     }
 
-    /// Looks for messages parked before the runnable ones where the index does not suffice: in topics whose keys have moved among
-    /// partitions, one of their key may be parked of a partition that is another's.
+    /// Reads from the database whether messages of the same keys are parked, where the index does not suffice: if the keys of a topic have
+    /// moved between partitions, messages of a key can be parked in a partition that another process owns.
     async fn look_elsewhere(&mut self, tx: &mut dyn StoreTx, runnable: &[usize]) -> Result<(), StoreError> {
         let mut unknown: BTreeMap<&str, BTreeSet<Bytes>> = BTreeMap::new();
         {
-            let lot = self.core.lot();
+            let parked = self.core.parked();
             for item in runnable.iter().map(|at| &self.items[*at]) {
                 let place = &item.place;
-                if item.origin == Origin::Fresh && lot.has_moved(&place.topic) && !lot.is_parked(place) {
+                if item.origin == Origin::Fresh && parked.has_moved(&place.topic) && !parked.is_parked(place) {
                     unknown.entry(&place.topic).or_default().insert(place.key.clone());
                 }
             }
@@ -182,24 +198,34 @@ impl<'l> Transaction<'l> {
             let keys: Vec<_> = keys.into_iter().collect();
             let counts = tx.count_parked(&self.core.name, topic, &keys).await?;
             let parked = keys.into_iter().zip(counts).filter(|(_, count)| *count > 0);
-            self.elsewhere.extend(parked.map(|(key, _)| Place { topic: topic.to_owned(), key }));
+            self.elsewhere.extend(parked.map(|(key, _)| TopicKey { topic: topic.to_owned(), key }));
         }
         Ok(())
     }
 
-    fn unfit(&mut self, item: &Item, unfit: &Unfit) {
+    fn unfit(&mut self, item: &Item, unfit: &Inadmissible) {
+        if self.effects.ignored(self.core, item, &unfit.to_string()) {
+            return;
+        }
+        self.effects.done(item);
+        // The event was published, even if this service does not handle it, so the tracker records it.
+        self.effects.sagas.see_received(self.core, item, Some(&format!("not handled: {unfit}")));
+        self.give_up(item, unfit);
+    }
+
+    /// Makes `item` a dead letter and counts the reason why it could not be delivered.
+    fn give_up(&mut self, item: &Item, unfit: &Inadmissible) {
         let series = &self.core.series;
         self.effects.count(match unfit {
-            Unfit::TooLarge { .. } => &series.dead_too_large,
-            Unfit::NoType => &series.dead_untyped,
-            Unfit::NewerVersion { .. } => &series.dead_unknown_version,
-            Unfit::NoValue => &series.dead_no_value,
-            Unfit::BadHeader(_) => &series.dead_bad_header,
-            Unfit::Panicked(_) => &series.dead_unwritable,
+            Inadmissible::TooLarge { .. } => &series.dead_too_large,
+            Inadmissible::NoType => &series.dead_untyped,
+            Inadmissible::NewerVersion { .. } => &series.dead_unknown_version,
+            Inadmissible::NoValue => &series.dead_no_value,
+            Inadmissible::BadHeader(_) => &series.dead_bad_header,
+            Inadmissible::NoHandler(_) => &series.dead_no_handler,
+            Inadmissible::Unhandled { .. } => &series.dead_unhandled,
+            Inadmissible::Panicked(_) => &series.dead_unwritable,
         });
-        self.effects.done(item);
-        // That the event was published is known, though it is not handled here.
-        self.effects.sagas.see_received(self.core, item, Some(&format!("not handled: {unfit}")));
         self.effects.dead_letter(self.core, item, 0, unfit.label(), &unfit.to_string(), self.now);
     }
 
@@ -210,50 +236,57 @@ impl<'l> Transaction<'l> {
     fn call_key(&self, at: usize) -> (usize, bool) {
         let handler = self.handler(at);
         let batch = self.core.handlers[handler].requirements().batch;
-        let held_back = self.knowledge.singly || self.knowledge.failed.contains_key(&at) || self.before(at) != Before::Run;
+        let held_back =
+            self.retry_state.one_by_one || self.retry_state.failed.contains_key(&at) || self.before(at) != BeforeHandler::Run;
         (handler, batch && !held_back)
     }
 
-    fn before(&self, at: usize) -> Before {
+    fn before(&self, at: usize) -> BeforeHandler {
         let item = &self.items[at];
-        let parked = self.elsewhere.contains(&item.place) || self.core.lot().is_parked(&item.place);
-        before(item.origin, true, parked, self.effects.waits(&item.place) || item.is_void(self.core))
+        let parked = self.elsewhere.contains(&item.place) || self.core.parked().is_parked(&item.place);
+        before_handler(item.origin, true, parked, self.effects.waits(&item.place) || item.is_void(self.core))
     }
 
-    /// Makes one call, with the messages at these indices.
+    /// Makes one call, with the messages at the indices `at`.
     async fn call(&mut self, tx: Box<dyn StoreTx>, at: &[usize]) -> Result<Open, StoreError> {
         let first = at[0];
         let (item, handler) = (&self.items[first], self.handler(first));
         let before: Vec<_> = at.iter().map(|index| self.before(*index)).collect();
         if let Some(lost) = at.iter().map(|index| &self.items[*index]).find(|item| !item.is_ours(self.core)) {
-            self.knowledge.fenced.add(vec![(lost.partition(), lost.epoch)]);
+            self.retry_state.fenced.add(vec![(lost.partition(), lost.epoch)]);
             return Ok(None);
         }
-        if at.len() > 1 && before.iter().any(|before| *before != Before::Run) {
-            return self.again_singly();
+        if at.len() > 1 && before.iter().any(|before| *before != BeforeHandler::Run) {
+            return self.retry_one_by_one();
         }
         match before[0] {
-            Before::ParkBehind => {
+            BeforeHandler::ParkBehind => {
                 self.effects.count(&self.core.handler_series[handler].parked);
                 self.effects.park_behind(item, self.now);
                 return Ok(Some(tx));
             }
-            Before::Stay | Before::Duplicate => return Ok(Some(tx)),
-            Before::Run => {}
+            BeforeHandler::Stay | BeforeHandler::Duplicate => return Ok(Some(tx)),
+            BeforeHandler::Run => {}
         }
         at.iter().for_each(|index| self.items[*index].span.begins(self.core));
-        if let Some(failed) = self.knowledge.failed.get(&first).cloned() {
+        if let Some(failed) = self.retry_state.failed.get(&first).cloned() {
             return self.conclude(tx, first, item, handler, failed).await;
         }
         let mut messages = Vec::with_capacity(at.len());
         for index in at {
             match decode(self.core, &self.items[*index]) {
                 Ok(value) => messages.push((value, self.items[*index].meta(self.core, handler, self.now))),
-                Err(fault) if at.len() == 1 => {
-                    self.undecodable(item, &fault);
-                    return Ok(Some(tx));
-                }
-                Err(_) => return self.again_singly(),
+                Err(unread) if at.len() == 1 => match unread.ended() {
+                    Ok((ended, why)) => {
+                        let failed = Failed::new(self.core, item, handler, ended, why);
+                        return self.conclude(tx, first, item, handler, failed).await;
+                    }
+                    Err(fault) => {
+                        self.undecodable(item, &fault);
+                        return Ok(Some(tx));
+                    }
+                },
+                Err(_) => return self.retry_one_by_one(),
             }
         }
         let mut left_behind = None;
@@ -263,7 +296,7 @@ impl<'l> Transaction<'l> {
                 saga::Before::Undo(record) => left_behind = Some(record),
                 saga::Before::Wait(until) => {
                     let failed = Failed::new(self.core, item, handler, saga::wait(until, self.now), saga::IN_PROGRESS.to_owned());
-                    let After::Park { attempts, due } = failed.after else {
+                    let AfterHandler::Park { attempts, due } = failed.after else {
                         return self.conclude(tx, first, item, handler, failed).await;
                     };
                     self.effects.park(item, attempts, due, &failed.error);
@@ -277,9 +310,9 @@ impl<'l> Transaction<'l> {
             }
         }
         if let Some(record) = left_behind
-            && let Err(fault) = saga::left_behind(self.core, handler, record.as_deref(), &mut messages)
+            && let Err((ended, why)) = saga::left_behind(self.core, handler, record.as_ref(), &mut messages)
         {
-            let failed = Failed::new(self.core, item, handler, Ended::Dead, fault.to_string());
+            let failed = Failed::new(self.core, item, handler, ended, why);
             return self.conclude(tx, first, item, handler, failed).await;
         }
         self.invoke(tx, at, messages, item, handler).await
@@ -295,7 +328,7 @@ impl<'l> Transaction<'l> {
     ) -> Result<Open, StoreError> {
         let core = self.core;
         let definition = &core.handlers[handler];
-        let savepoint = self.knowledge.careful || !definition.rejects().is_empty();
+        let savepoint = self.retry_state.use_savepoints || !definition.rejects().is_empty();
         let slot = TxSlot::default();
         let (lent, kept) = match definition.requirements().tx {
             true => (Some(Tx::lend(tx, slot.clone(), savepoint, core.ids.clone(), self.now)), None),
@@ -312,7 +345,7 @@ impl<'l> Transaction<'l> {
             None => match slot.take() {
                 Some(returned) => (returned.tx, returned.touched, returned.published, returned.after_commit),
                 None => {
-                    let outcome = Outcome::Retry(Fault::new(moved_away(core, handler)));
+                    let outcome = Outcome::Retry(Fault::new(tx_not_returned(core, handler)));
                     return self.again_without(at, item, handler, judge(core, None, outcome, Vec::new(), self.now));
                 }
             },
@@ -323,28 +356,28 @@ impl<'l> Transaction<'l> {
             return Err(error);
         }
         let judged = judge(core, item.part(core), outcome, published, self.now);
-        if judged.ended != Ended::Done && at.len() > 1 {
-            return self.again_singly();
+        if judged.ended != OutcomeKind::Done && at.len() > 1 {
+            return self.retry_one_by_one();
         }
-        // What ran into its timeout may be in the middle of a statement: only dropping the transaction breaks that off.
+        // A handler that timed out may be in the middle of a statement, and only dropping the transaction cancels that.
         let savepoint = savepoint && !timed_out;
-        match take_back(judged.ended, touched, savepoint) {
-            TakeBack::Nothing => {}
-            TakeBack::Savepoint => tx.undo().await?,
-            TakeBack::Transaction => return self.again_without(at, item, handler, judged),
+        match rollback(judged.ended, touched, savepoint) {
+            Rollback::Nothing => {}
+            Rollback::Savepoint => tx.undo().await?,
+            Rollback::Transaction => return self.again_without(at, item, handler, judged),
         }
-        if judged.ended == Ended::Done {
+        if judged.ended == OutcomeKind::Done {
             self.effects.call(hooks);
         }
-        if matches!(judged.ended, Ended::Done | Ended::Rejected) {
-            let refused = judged.ended == Ended::Rejected;
+        if matches!(judged.ended, OutcomeKind::Done | OutcomeKind::Rejected) {
+            let refused = judged.ended == OutcomeKind::Rejected;
             for index in at {
                 self.effects.count(outcome_counter(&core.handler_series[handler], judged.ended));
                 if *index != at[at.len() - 1] {
                     self.effects.published(core, &self.items[*index], handler, refused, Vec::new(), self.now);
                 }
             }
-            // What a batch publishes was led to by its last message.
+            // The events of a batch are published as caused by its last message.
             let last = &self.items[at[at.len() - 1]];
             self.effects.published(core, last, handler, refused, judged.events, self.now);
             return Ok(Some(tx));
@@ -361,39 +394,42 @@ impl<'l> Transaction<'l> {
         handler: usize,
         failed: Failed,
     ) -> Result<Open, StoreError> {
-        match conclude(self.core, tx, item, handler, &failed, &mut self.effects, self.now).await? {
+        match apply_failure(self.core, tx, item, handler, &failed, &mut self.effects, self.now).await? {
             Ok(tx) => Ok(Some(tx)),
             Err(error) => {
-                self.knowledge.careful = true;
-                self.knowledge.failed.insert(at, Failed { last_words: Some(error), ..failed });
+                self.retry_state.use_savepoints = true;
+                self.retry_state.failed.insert(at, Failed { last_words: Some(error), ..failed });
                 Ok(None)
             }
         }
     }
 
     fn undecodable(&mut self, item: &Item, fault: &Fault) {
+        if self.effects.ignored(self.core, item, &fault.to_string()) {
+            return;
+        }
         self.effects.count(&self.core.series.dead_undecodable);
         self.effects.done(item);
         self.effects.dead_letter(self.core, item, 0, "undecodable", &fault.to_string(), self.now);
     }
 
-    /// Runs everything again, with savepoints, one message at a time.
-    fn again_singly(&mut self) -> Result<Open, StoreError> {
-        self.knowledge.singly = true;
-        self.knowledge.careful = true;
+    /// Runs everything again, with savepoints and one message at a time.
+    fn retry_one_by_one(&mut self) -> Result<Open, StoreError> {
+        self.retry_state.one_by_one = true;
+        self.retry_state.use_savepoints = true;
         Ok(None)
     }
 
-    /// Runs everything again, with savepoints, and without the message that has failed.
+    /// Runs everything again, with savepoints and without the message that has failed.
     fn again_without(&mut self, at: &[usize], item: &Item, handler: usize, judged: Judged) -> Result<Open, StoreError> {
         if at.len() > 1 {
-            return self.again_singly();
+            return self.retry_one_by_one();
         }
-        self.knowledge.careful = true;
-        // A refusal whose writes cannot be taken back alone runs again, under a savepoint.
-        if judged.ended != Ended::Rejected {
+        self.retry_state.use_savepoints = true;
+        // A refusal without a savepoint cannot be rolled back alone, so its handler runs again under a savepoint.
+        if judged.ended != OutcomeKind::Rejected {
             let failed = Failed::new(self.core, item, handler, judged.ended, judged.error);
-            self.knowledge.failed.insert(at[0], failed);
+            self.retry_state.failed.insert(at[0], failed);
         }
         Ok(None)
     }

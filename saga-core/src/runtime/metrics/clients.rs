@@ -1,4 +1,4 @@
-//! The series of the transport's clients: what they say of themselves, as far as it concerns one service.
+//! The series of the transport's clients, from their own statistics, as far as they concern one service.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ pub(super) fn describe(metrics: &Metrics) {
     }
 }
 
-/// What a gauge of a client shows.
+/// Returns the help text of a gauge of a client.
 pub(super) fn help(name: &str) -> Option<&'static str> {
     Some(match name {
         QUEUED_RECORDS => "Records that wait in a client of the log, to be sent or to be taken.",
@@ -46,19 +46,19 @@ pub(super) fn help(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The series of the clients that a service uses. A client that was replaced goes on counting where the one before it has ended;
-/// the gauges of a client, broker or partition that is gone are gone too.
+/// The series of the clients that a service uses. The counters continue when a client is replaced by another. The gauges of a client,
+/// broker or partition disappear with it.
 #[derive(Debug)]
 pub(crate) struct ClientSeries {
     metrics: Metrics,
-    /// The service, which is also the name of its group.
+    /// The service, whose name is also that of its group.
     service: Arc<str>,
     clients: BTreeMap<Kind, OneClient>,
     brokers: BTreeMap<(Kind, String), OneBroker>,
     partitions: BTreeMap<TopicPartition, PassingGauge>,
 }
 
-/// What a client does: the label by which its series are told apart.
+/// The kind of a client, which is a label of its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Consumer,
@@ -69,7 +69,7 @@ enum Kind {
 struct OneClient {
     records: Total,
     queued: Option<[PassingGauge; 2]>,
-    rebalances: Total,
+    rebalances: Rebalances,
 }
 
 #[derive(Debug)]
@@ -79,7 +79,7 @@ struct OneBroker {
     disconnects: Total,
 }
 
-/// What is shown of a broker as long as it is known.
+/// The gauges of a known broker.
 #[derive(Debug)]
 struct BrokerGauges {
     up: PassingGauge,
@@ -87,11 +87,22 @@ struct BrokerGauges {
     waiting: PassingGauge,
 }
 
-/// A counter whose total is told, by a client that begins at 0 when it is made anew.
+/// A counter over clients that report totals. The total of each client begins at 0.
 #[derive(Debug)]
 struct Total {
     counter: Counter,
-    last: u64,
+    /// The last reported total of each client.
+    last: BTreeMap<String, u64>,
+}
+
+/// The number of rebalances of a group. Each member reports all rebalances that it has been through, at a time of its own, so the member
+/// with the most is counted.
+#[derive(Debug)]
+struct Rebalances {
+    counter: Counter,
+    counted: u64,
+    /// For each member, the total that it reported last, and the number of counted rebalances that this corresponds to.
+    members: BTreeMap<String, (u64, u64)>,
 }
 
 impl ClientSeries {
@@ -105,24 +116,19 @@ impl ClientSeries {
         }
     }
 
-    /// Shows what the clients say: those of the service's own group, and the producer, which all services share.
+    /// Updates the series from the statistics of the clients: those of the service's group, of which there can be one for each topic, and
+    /// the producer, which all services share.
     pub(crate) fn show(&mut self, statistics: &[ClientStatistics]) {
-        let (mut kinds, mut brokers, mut partitions) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut kinds, mut brokers, mut partitions) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for client in statistics {
             let kind = match &client.group {
                 Some(group) if **group == *self.service => Kind::Consumer,
                 Some(_) => continue,
                 None => Kind::Producer,
             };
-            kinds.insert(kind);
-            let series = self.clients.entry(kind).or_insert_with(|| OneClient::new(&self.metrics, kind));
-            series.show(&self.metrics, kind, client);
+            kinds.entry(kind).or_insert_with(Vec::new).push(client);
             for broker in &client.brokers {
-                let key = (kind, broker.address.clone());
-                let series = self.brokers.entry(key.clone());
-                let series = series.or_insert_with(|| OneBroker::new(&self.metrics, kind, &broker.address));
-                series.show(&self.metrics, kind, broker);
-                brokers.insert(key);
+                brokers.entry((kind, broker.address.clone())).or_insert_with(Vec::new).push((&*client.client, broker));
             }
             for known in &client.partitions {
                 let fetched = self.partitions.entry(known.partition.clone());
@@ -130,11 +136,21 @@ impl ClientSeries {
                 partitions.insert(&known.partition);
             }
         }
-        // Their counters stay: a total goes on where it was when they come back.
-        for (_, gone) in self.clients.iter_mut().filter(|(kind, _)| !kinds.contains(kind)) {
-            gone.queued = None;
+        for (kind, clients) in &kinds {
+            let series = self.clients.entry(*kind).or_insert_with(|| OneClient::new(&self.metrics, *kind));
+            series.show(&self.metrics, *kind, clients);
         }
-        for (_, gone) in self.brokers.iter_mut().filter(|(key, _)| !brokers.contains(*key)) {
+        for (key, told) in &brokers {
+            let (kind, address) = key;
+            let series = self.brokers.entry(key.clone()).or_insert_with(|| OneBroker::new(&self.metrics, *kind, address));
+            series.show(&self.metrics, *kind, address, told);
+        }
+        // Counters are kept: they continue when the client or broker returns.
+        for (_, gone) in self.clients.iter_mut().filter(|(kind, _)| !kinds.contains_key(kind)) {
+            gone.queued = None;
+            gone.rebalances.members.clear();
+        }
+        for (_, gone) in self.brokers.iter_mut().filter(|(key, _)| !brokers.contains_key(*key)) {
             gone.gauges = None;
         }
         self.partitions.retain(|partition, _| partitions.contains(partition));
@@ -160,18 +176,18 @@ impl OneClient {
         Self {
             records: Total::new(metrics.counter(RECORDS, &labels)),
             queued: None,
-            rebalances: Total::new(metrics.counter(REBALANCES, &labels)),
+            rebalances: Rebalances { counter: metrics.counter(REBALANCES, &labels), counted: 0, members: BTreeMap::new() },
         }
     }
 
-    fn show(&mut self, metrics: &Metrics, kind: Kind, client: &ClientStatistics) {
-        self.records.is(client.records);
-        self.rebalances.is(client.rebalances);
+    fn show(&mut self, metrics: &Metrics, kind: Kind, clients: &[&ClientStatistics]) {
+        self.records.add(clients.iter().map(|client| (&*client.client, client.records)));
+        self.rebalances.add(clients.iter().map(|client| (&*client.client, client.rebalances)));
         let labels = [("client", kind.as_str())];
         let [records, bytes] =
             self.queued.get_or_insert_with(|| [QUEUED_RECORDS, QUEUED_BYTES].map(|name| metrics.passing(name, &labels)));
-        records.set_count(client.queued_records);
-        bytes.set_count(client.queued_bytes);
+        records.set_count(clients.iter().map(|client| client.queued_records).sum());
+        bytes.set_count(clients.iter().map(|client| client.queued_bytes).sum());
     }
 }
 
@@ -185,31 +201,59 @@ impl OneBroker {
         }
     }
 
-    fn show(&mut self, metrics: &Metrics, kind: Kind, broker: &BrokerStatistics) {
-        let labels = [("client", kind.as_str()), ("broker", broker.address.as_str())];
+    /// Updates the series of a broker from the statistics of the clients of one kind.
+    fn show(&mut self, metrics: &Metrics, kind: Kind, address: &str, told: &[(&str, &BrokerStatistics)]) {
+        let labels = [("client", kind.as_str()), ("broker", address)];
         let gauges = self.gauges.get_or_insert_with(|| BrokerGauges {
             up: metrics.passing(BROKER_UP, &labels),
             rtt_seconds: metrics.passing(BROKER_RTT, &labels),
             waiting: metrics.passing(BROKER_WAITING, &labels),
         });
-        gauges.up.set_count(u64::from(broker.up));
-        if let Some(micros) = broker.rtt_micros {
+        // A client connects to a broker only when it needs it, so one connected client is enough.
+        gauges.up.set_count(u64::from(told.iter().any(|(_, broker)| broker.up)));
+        if let Some(micros) = told.iter().filter_map(|(_, broker)| broker.rtt_micros).max() {
             gauges.rtt_seconds.set(micros as f64 / 1e6);
         }
-        gauges.waiting.set_count(broker.waiting_requests);
-        self.timeouts.is(broker.timeouts);
-        self.disconnects.is(broker.disconnects);
+        gauges.waiting.set_count(told.iter().map(|(_, broker)| broker.waiting_requests).sum());
+        self.timeouts.add(told.iter().map(|(client, broker)| (*client, broker.timeouts)));
+        self.disconnects.add(told.iter().map(|(client, broker)| (*client, broker.disconnects)));
     }
 }
 
 impl Total {
     fn new(counter: Counter) -> Self {
-        Self { counter, last: 0 }
+        Self { counter, last: BTreeMap::new() }
     }
 
-    fn is(&mut self, total: u64) {
-        self.counter.add(if total < self.last { total } else { total - self.last });
-        self.last = total;
+    /// Adds the increase of each client's total since the last call.
+    fn add<'a>(&mut self, totals: impl Iterator<Item = (&'a str, u64)>) {
+        let before = std::mem::take(&mut self.last);
+        let mut increase = 0;
+        for (client, total) in totals {
+            increase += total.checked_sub(before.get(client).copied().unwrap_or(0)).unwrap_or(total);
+            self.last.insert(client.to_owned(), total);
+        }
+        self.counter.add(increase);
+    }
+}
+
+impl Rebalances {
+    fn add<'a>(&mut self, totals: impl Iterator<Item = (&'a str, u64)>) {
+        let before = std::mem::take(&mut self.members);
+        // It is unknown which of the rebalances that others have reported a new member has been through. Without other members, it has been
+        // through none of them.
+        let of_new = |total: u64| if before.is_empty() { self.counted + total } else { self.counted.max(total) };
+        let through = |(client, total): (&str, u64)| {
+            let through = match before.get(client) {
+                Some((last, through)) => through + total.checked_sub(*last).unwrap_or(total),
+                None => of_new(total),
+            };
+            (client.to_owned(), (total, through))
+        };
+        self.members = totals.map(through).collect();
+        let most = self.members.values().map(|(_, through)| *through).max().unwrap_or(0);
+        self.counter.add(most.saturating_sub(self.counted));
+        self.counted = self.counted.max(most);
     }
 }
 
@@ -277,7 +321,7 @@ mod tests {
             ],
         );
 
-        // The consumer is gone, and with it the broker and the partition.
+        // Consumer, broker and partition no longer exist.
         series.show(&[]);
         assert_shown(
             &metrics,
@@ -302,6 +346,74 @@ mod tests {
             series.show(&[ClientStatistics { records, ..consumer("billing") }]);
         }
         assert_shown(&metrics, &["sagas_client_records_total{client=\"consumer\"} 34"]);
+    }
+
+    #[test]
+    fn the_members_of_a_group_are_shown_as_one() {
+        let metrics = Metrics::new("billing");
+        let mut series = ClientSeries::new(&metrics, &"billing".into());
+        let broker = |up, rtt, timeouts| BrokerStatistics {
+            address: "kafka:9092".into(),
+            up,
+            rtt_micros: Some(rtt),
+            waiting_requests: 1,
+            timeouts,
+            ..BrokerStatistics::default()
+        };
+        let member = |client: &str, records, rebalances, broker| ClientStatistics {
+            client: client.into(),
+            records,
+            rebalances,
+            queued_records: 2,
+            brokers: vec![broker],
+            ..consumer("billing")
+        };
+        series.show(&[member("c1", 10, 1, broker(true, 1_000, 1)), member("c2", 20, 2, broker(false, 3_000, 2))]);
+        // The second client was replaced, and the first one reports the rebalance that the second one reported before.
+        series.show(&[member("c1", 11, 2, broker(true, 1_000, 1)), member("c3", 5, 1, broker(false, 3_000, 4))]);
+        assert_shown(
+            &metrics,
+            &[
+                "sagas_client_records_total{client=\"consumer\"} 36",
+                "sagas_client_rebalances_total{client=\"consumer\"} 2",
+                "sagas_client_queued_records{client=\"consumer\"} 4",
+                "sagas_broker_up{client=\"consumer\",broker=\"kafka:9092\"} 1",
+                "sagas_broker_rtt_seconds{client=\"consumer\",broker=\"kafka:9092\"} 0.003",
+                "sagas_broker_waiting_requests{client=\"consumer\",broker=\"kafka:9092\"} 2",
+                "sagas_broker_timeouts_total{client=\"consumer\",broker=\"kafka:9092\"} 7",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_rebalance_is_counted_once_whenever_the_members_tell_of_it() {
+        let metrics = Metrics::new("billing");
+        let mut series = ClientSeries::new(&metrics, &"billing".into());
+        let member =
+            |number: usize, rebalances| ClientStatistics { client: format!("c{number}"), rebalances, ..consumer("billing") };
+        // Ten members. Each reports all rebalances, some time after the previous member.
+        let mut told = [0; 10];
+        for rebalances in 1..=3 {
+            for number in 0..told.len() {
+                told[number] = rebalances;
+                let known = told.iter().enumerate().filter(|(_, told)| **told > 0);
+                series.show(&known.map(|(number, told)| member(number, *told)).collect::<Vec<_>>());
+            }
+        }
+        let counted = |expected: u64| {
+            assert_shown(&metrics, &[&format!("sagas_client_rebalances_total{{client=\"consumer\"}} {expected}")]);
+        };
+        counted(3);
+        // One member is replaced, and takes part in the fourth rebalance with the others.
+        let others = |rebalances| (1..10).map(move |number| member(number, rebalances));
+        series.show(&others(4).chain([member(10, 1)]).collect::<Vec<_>>());
+        counted(4);
+        series.show(&others(5).chain([member(10, 2)]).collect::<Vec<_>>());
+        counted(5);
+        // All members are gone, and a new one joins the group.
+        series.show(&[]);
+        series.show(&[member(11, 2)]);
+        counted(7);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Gauges of what comes and goes: a partition that is owned for a while, a client that is open, a broker that is known.
+//! Gauges of temporary things: an owned partition, an open client, a known broker.
 //!
-//! The recorder beneath keeps a series for ever. These are kept here instead, as long as something holds a handle of them, and are
-//! shown from the first value on: an instance shows nothing of what it no longer has.
+//! The recorder of the Prometheus crate keeps a series forever. These gauges are kept here instead, as long as a handle exists, and are
+//! rendered after their first value was set: a process shows nothing that it no longer has.
 
 use std::{
     collections::BTreeMap,
@@ -12,26 +12,37 @@ use std::{
     },
 };
 
-/// The labels of a series: their names, and their values.
+use super::program;
+
+/// The labels of a series: names and values.
 type Labels = Vec<(&'static str, String)>;
 
-/// The gauges that somebody holds, by name and labels.
+/// The gauges that have a handle, by name and labels.
 #[derive(Default)]
 pub(super) struct Passing {
-    series: Mutex<BTreeMap<&'static str, BTreeMap<Labels, Weak<AtomicU64>>>>,
+    series: Mutex<BTreeMap<&'static str, BTreeMap<Labels, Weak<Shown>>>>,
 }
 
-/// A gauge whose series is gone with the last handle of it. Cheap to clone.
+/// A gauge whose series disappears with its last handle. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct PassingGauge(Arc<AtomicU64>);
+pub(crate) struct PassingGauge(Arc<Shown>);
 
-/// No value yet.
+struct Shown {
+    value: AtomicU64,
+    /// The same gauge on the program's recorder.
+    program: Option<program::Passing>,
+}
+
+/// The value of a gauge that was not set yet.
 const UNSET: u64 = u64::MAX;
 
 impl PassingGauge {
     /// Replaces the value.
     pub(crate) fn set(&self, value: f64) {
-        self.0.store(value.to_bits(), Ordering::Relaxed);
+        self.0.value.store(value.to_bits(), Ordering::Relaxed);
+        if let Some(program) = &self.0.program {
+            program.set(value);
+        }
     }
 
     /// Replaces the value with a count. Beyond 2^53 it is rounded.
@@ -51,30 +62,35 @@ fn labels(labels: &[(&'static str, &str)]) -> Labels {
 }
 
 impl Passing {
-    /// The gauge called `name` with `labels`: the one that is held, or a new one.
-    pub(super) fn gauge(&self, name: &'static str, of: &[(&'static str, &str)]) -> PassingGauge {
+    /// Returns the gauge `name` with these labels: the existing one, or a new one, with `program` on the program's recorder.
+    pub(super) fn gauge(
+        &self,
+        name: &'static str,
+        of: &[(&'static str, &str)],
+        program: impl FnOnce() -> Option<program::Passing>,
+    ) -> PassingGauge {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = series.entry(name).or_default().entry(labels(of)).or_default();
         PassingGauge(kept.upgrade().unwrap_or_else(|| {
-            let gauge = Arc::new(AtomicU64::new(UNSET));
+            let gauge = Arc::new(Shown { value: AtomicU64::new(UNSET), program: program() });
             *kept = Arc::downgrade(&gauge);
             gauge
         }))
     }
 
-    /// The gauge called `name` with `labels`, if somebody holds it.
+    /// Returns the gauge `name` with these labels, if it has a handle.
     pub(super) fn held(&self, name: &'static str, of: &[(&'static str, &str)]) -> Option<PassingGauge> {
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         series.get(name)?.get(&labels(of))?.upgrade().map(PassingGauge)
     }
 
-    /// Adds those that are held to `text`, in Prometheus' format; all carry the label `service`. `help` says what each is.
+    /// Appends the gauges to `text` in the format of Prometheus, each with the label `service`. `help` returns their help texts.
     pub(super) fn render(&self, text: &mut String, service: &str, help: impl Fn(&str) -> Option<&'static str>) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, of_name) in series.iter_mut() {
             of_name.retain(|_, gauge| gauge.strong_count() > 0);
             let shown = of_name.iter().filter_map(|(labels, gauge)| {
-                let value = gauge.upgrade()?.load(Ordering::Relaxed);
+                let value = gauge.upgrade()?.value.load(Ordering::Relaxed);
                 (value != UNSET).then(|| (labels, f64::from_bits(value)))
             });
             let mut shown = shown.peekable();
@@ -97,7 +113,7 @@ impl Passing {
     }
 }
 
-/// `value` as it stands between quotes.
+/// Escapes `value` for a place between quotes.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -115,10 +131,10 @@ mod tests {
     #[test]
     fn a_series_is_shown_from_its_first_value_until_its_last_handle_is_gone() {
         let passing = Passing::default();
-        let one = passing.gauge("lag", &[("topic", "orders"), ("partition", "0")]);
+        let one = passing.gauge("lag", &[("topic", "orders"), ("partition", "0")], || None);
         assert_eq!(rendered(&passing), "");
         passing.held("lag", &[("topic", "orders"), ("partition", "0")]).expect("held").set_count(7);
-        let other = passing.gauge("lag", &[("topic", "a\"\\\nb"), ("partition", "1")]);
+        let other = passing.gauge("lag", &[("topic", "a\"\\\nb"), ("partition", "1")], || None);
         other.set(1.5);
         assert_eq!(
             rendered(&passing),

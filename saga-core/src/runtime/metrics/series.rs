@@ -1,5 +1,5 @@
-//! The series that the framework itself keeps. Each struct is made once (for a service, a handler, a topic, a partition) and
-//! holds its handles, so that the delivery path looks nothing up.
+//! The series of the framework. Each struct is created once, for a service, a handler, a topic or a partition, and keeps its handles, so
+//! that a delivery needs no lookup.
 
 use super::{Counter, Gauge, Histogram, Metrics, PassingGauge};
 
@@ -30,6 +30,7 @@ const PARKED_KEYS: &str = "sagas_parked_keys";
 const CONDITIONS: &str = "sagas_conditions";
 const CLOCK_SKEW: &str = "sagas_clock_skew_seconds";
 const SAGA_NOT_ALLOWED: &str = "sagas_saga_events_not_allowed_total";
+const SIGNALS_IGNORED: &str = "sagas_signals_ignored_total";
 const SAGA_UNKNOWN: &str = "sagas_saga_events_of_unknown_instances_total";
 const SAGA_WITHOUT_EFFECT: &str = "sagas_saga_messages_without_effect_total";
 const SAGA_OPEN: &str = "sagas_saga_instances_open";
@@ -37,7 +38,7 @@ const SAGA_OVERDUE: &str = "sagas_saga_deadline_overdue_seconds";
 const READY: &str = "sagas_ready";
 const SAGA_ATTENTION: &str = "sagas_saga_instances_needing_attention";
 
-/// What a gauge of something that comes and goes shows.
+/// Returns the help text of a gauge for something temporary.
 pub(super) fn help(name: &str) -> Option<&'static str> {
     Some(match name {
         LAG => "Records that are not done yet of a partition that this instance reads.",
@@ -61,6 +62,7 @@ pub(super) fn describe(metrics: &Metrics) {
         (DEAD_LETTERS, "Messages that were given up, by reason."),
         (SETTLED_DEAD_LETTERS, "Dead letters that are open no more, by how: retried, replayed, discarded, expired."),
         (SAGA_NOT_ALLOWED, "Events that a saga does not allow where its instance is; they are in its history."),
+        (SIGNALS_IGNORED, "Messages on the framework's own topics that are no participant's or tracker's, and have no effect."),
         (SAGA_UNKNOWN, "Events of a tracked saga whose instance is not known here."),
         (SAGA_WITHOUT_EFFECT, "Messages of a saga that the barrier let have no effect, by reason."),
     ] {
@@ -98,7 +100,7 @@ pub(super) fn describe(metrics: &Metrics) {
     }
 }
 
-/// What a service keeps of a flow that it tracks.
+/// The series of a tracked saga.
 pub(crate) struct SagaSeries {
     pub(crate) not_allowed: Counter,
     pub(crate) unknown: Counter,
@@ -118,141 +120,145 @@ impl SagaSeries {
     }
 }
 
-/// Messages of a step that had no effect, for this reason: made when there is one, for that is rare.
+/// Returns the counter of a step's messages without an effect, by reason. It is created at the first such message, because these are rare.
 pub(crate) fn without_effect(metrics: &Metrics, saga: &str, step: &str, reason: &str) -> Counter {
     metrics.counter(SAGA_WITHOUT_EFFECT, &[("saga", saga), ("step", step), ("reason", reason)])
 }
 
-/// Records of a topic that the whole group has not done yet.
+/// Returns the gauge of a topic's records that the whole group has not done yet.
 pub(crate) fn group_lag(metrics: &Metrics, topic: &str) -> PassingGauge {
     metrics.passing(GROUP_LAG, &[("topic", topic)])
 }
 
-/// Offsets of a topic that wait behind an open transaction.
+/// Returns the gauge of a topic's offsets that wait behind an open transaction.
 pub(crate) fn behind_transactions(metrics: &Metrics, topic: &str) -> PassingGauge {
     metrics.passing(BEHIND_TRANSACTIONS, &[("topic", topic)])
 }
 
-/// How long ago the earliest deadline has passed that the service has not carried out.
+/// Returns the gauge of how long ago the earliest deadline has passed that the service has not handled.
 pub(crate) fn deadline_overdue(metrics: &Metrics) -> Gauge {
     metrics.gauge(SAGA_OVERDUE, &[])
 }
 
-/// Whether the service can take work.
+/// Returns the gauge of the service's readiness.
 #[cfg(feature = "http")]
 pub(crate) fn ready(metrics: &Metrics) -> Gauge {
     metrics.gauge(READY, &[])
 }
 
-/// How many seconds the clock called `against` is ahead.
+/// Returns the gauge of how many seconds the clock `against` is ahead.
 pub(crate) fn clock_skew(metrics: &Metrics, against: &str) -> Gauge {
     metrics.gauge(CLOCK_SKEW, &[("against", against)])
 }
 
-/// Panics of the task called `task`: made when there is one.
+/// Returns the counter of panics of `task`, created at the first one.
 pub(crate) fn task_panics(metrics: &Metrics, task: &str) -> Counter {
     metrics.counter(TASK_PANICS, &[("task", task)])
 }
 
-/// How many standing conditions of this name the service has: made when there is one.
+/// Returns the gauge of standing conditions named `condition`, created at the first one.
 pub(crate) fn condition_gauge(metrics: &Metrics, condition: &str) -> Gauge {
     metrics.gauge(CONDITIONS, &[("condition", condition)])
 }
 
-/// What a service as a whole keeps.
+/// The series of a service as a whole.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceSeries {
-    /// Messages in one transaction.
+    /// Messages per transaction.
     pub(crate) batch_size: Histogram,
-    /// How long commits take.
+    /// The duration of commits.
     pub(crate) commit_duration: Histogram,
-    /// Transactions lost to the database.
+    /// Transactions that failed because of the database.
     pub(crate) store_failures: Counter,
-    /// Messages whose partition was taken over by another.
+    /// Messages whose partition was acquired by another process.
     pub(crate) fenced: Counter,
-    /// Partitions that wait for missing records.
+    /// Partitions that wait because of a gap.
     pub(crate) gaps: Gauge,
-    /// Missing records that were passed over.
+    /// Missing records that were skipped.
     pub(crate) gap_records: Counter,
-    /// Dead letters: retries ran out.
+    /// Dead letters: the last attempt has failed.
     pub(crate) dead_exhausted: Counter,
-    /// Dead letters: the handler said never.
+    /// Dead letters: the handler gave the message up.
     pub(crate) dead_by_handler: Counter,
-    /// Dead letters: the value is no such event.
+    /// Messages on the framework's own topics that have no effect.
+    pub(crate) signals_ignored: Counter,
+    /// Dead letters: the value cannot be decoded.
     pub(crate) dead_undecodable: Counter,
-    /// Dead letters: no type where several are possible.
+    /// Dead letters: no event type, where several are possible.
     pub(crate) dead_untyped: Counter,
     /// Dead letters: a version that this program does not know.
     pub(crate) dead_unknown_version: Counter,
-    /// Dead letters: a type, and no value.
+    /// Dead letters: an event type, but no value.
     pub(crate) dead_no_value: Counter,
+    pub(crate) dead_no_handler: Counter,
+    pub(crate) dead_unhandled: Counter,
     pub(crate) dead_bad_header: Counter,
-    /// Dead letters: nothing else could be written of them.
+    /// Dead letters: their other rows could not be written.
     pub(crate) dead_unwritable: Counter,
-    /// Dead letters: beyond the size limit.
+    /// Dead letters: the value exceeds the size limit.
     pub(crate) dead_too_large: Counter,
-    /// Dead letters that are open.
+    /// Open dead letters.
     pub(crate) dead_open: Gauge,
-    /// Dead letters given back to their handlers.
+    /// Dead letters that were delivered again.
     pub(crate) letters_retried: Counter,
     /// Dead letters whose messages were produced again.
     pub(crate) letters_replayed: Counter,
-    /// Dead letters given up.
+    /// Dead letters that were discarded.
     pub(crate) letters_discarded: Counter,
-    /// Dead letters that were removed for their age, and were still open.
+    /// Open dead letters that were removed because of their age.
     pub(crate) letters_expired: Counter,
     /// Rows in the outbox.
     pub(crate) outbox_rows: Gauge,
-    /// Age of the oldest, in seconds.
+    /// The age of the oldest row, in seconds.
     pub(crate) outbox_age_seconds: Gauge,
     /// Parked messages.
     pub(crate) parked_messages: Gauge,
     /// Keys with parked messages.
     pub(crate) parked_keys: Gauge,
-    /// Age of the oldest message that is put off.
+    /// The age of the oldest message that is put off.
     pub(crate) put_off_oldest: Gauge,
 }
 
-/// What is kept of a handler.
+/// The series of a handler.
 #[derive(Debug, Clone)]
 pub(crate) struct HandlerSeries {
-    /// Committed.
+    /// Deliveries that were committed.
     pub(crate) done: Counter,
-    /// Refused; the refusal was published.
+    /// Deliveries with a refusal.
     pub(crate) rejected: Counter,
-    /// Failed, to be tried again.
+    /// Deliveries that failed and will be retried.
     pub(crate) retried: Counter,
-    /// Put off without counting as an attempt.
+    /// Deliveries that were put off without a counted attempt.
     pub(crate) later: Counter,
-    /// Given up.
+    /// Messages that were given up.
     pub(crate) dead: Counter,
-    /// Seen before; nothing was done.
+    /// Duplicates.
     pub(crate) duplicate: Counter,
-    /// Queued behind a parked message of its key.
+    /// Messages that were parked behind another message of their key.
     pub(crate) parked: Counter,
-    /// Panics.
+    /// Panics of the handler.
     pub(crate) panics: Counter,
-    /// Time in the handler.
+    /// The duration of the handler.
     pub(crate) duration: Histogram,
 }
 
-/// What is kept of a topic.
+/// The series of a topic.
 #[derive(Debug, Clone)]
 pub(crate) struct TopicSeries {
-    /// Passed over: no handler for this type.
+    /// Skipped records whose type no handler takes.
     pub(crate) skipped_unknown_type: Counter,
-    /// Passed over: a record without a value.
+    /// Skipped records without a value.
     pub(crate) skipped_tombstone: Counter,
-    /// Acknowledged by the log.
+    /// Records that the log has stored.
     pub(crate) published: Counter,
 }
 
-/// What is kept of a partition, as long as it is this instance's.
+/// The series of a partition, which exist while this process owns it.
 #[derive(Debug, Clone)]
 pub(crate) struct PartitionSeries {
-    /// Records not done yet. It is set by whoever measures, who finds it by [`PartitionSeries::measured`].
+    /// The number of records not done yet. It is only held here; [`PartitionSeries::measured`] sets it.
     _lag: PassingGauge,
-    /// 1 while paused.
+    /// 1 while the partition is paused.
     pub(crate) paused: PassingGauge,
 }
 
@@ -267,12 +273,15 @@ impl ServiceSeries {
             fenced: metrics.counter(FENCED, &[]),
             gaps: metrics.gauge(GAPS, &[]),
             gap_records: metrics.counter(GAP_RECORDS, &[]),
+            signals_ignored: metrics.counter(SIGNALS_IGNORED, &[]),
             dead_exhausted: dead("exhausted"),
             dead_by_handler: dead("handler"),
             dead_undecodable: dead("undecodable"),
             dead_untyped: dead("untyped"),
             dead_unknown_version: dead("unknown_version"),
             dead_no_value: dead("no_value"),
+            dead_no_handler: dead("no_handler"),
+            dead_unhandled: dead("unhandled"),
             dead_bad_header: dead("bad_header"),
             dead_unwritable: dead("unwritable"),
             dead_too_large: dead("too_large"),
@@ -327,7 +336,7 @@ impl PartitionSeries {
         Self { _lag: metrics.passing(LAG, &labels), paused }
     }
 
-    /// Shows how many records of a partition are not done yet, if it is this instance's.
+    /// Sets the lag of a partition if this process owns it.
     pub(crate) fn measured(metrics: &Metrics, topic: &str, partition: i32, behind: u64) {
         if let Some(lag) = metrics.held(LAG, &[("topic", topic), ("partition", &partition.to_string())]) {
             lag.set_count(behind);
@@ -382,7 +391,7 @@ mod tests {
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
             assert!(described.contains(&series), "{series} has no HELP");
         }
-        assert_eq!(described.len(), 33, "{described:?}");
+        assert_eq!(described.len(), 34, "{described:?}");
     }
 
     #[test]

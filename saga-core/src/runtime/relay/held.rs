@@ -1,5 +1,5 @@
-//! Topics that take nothing for longer than a moment, though the log is well: a right is missing, or the topic is. That is a condition,
-//! and the instances of flows whose events wait for it need attention until those have left.
+//! Topics that store nothing for a while although the log works: a permission or the topic is missing. This is a condition, and the saga
+//! instances whose events wait for such a topic need attention until these events were sent.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -22,57 +22,57 @@ use crate::{
     time::Timestamp,
 };
 
-/// A topic takes nothing of what is published.
+/// The condition of a topic that stores no records.
 const TOPIC_UNWRITABLE: &str = "topic_unwritable";
-/// For how long a topic may take nothing before that is told.
+/// How long a topic must store nothing before the condition is raised.
 const LASTING: Duration = Duration::from_secs(3);
-/// How long the log is waited for that is asked whether it is well.
+/// How long the health check of the log can take.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Waiting events whose flows are told in one transaction.
+/// The most waiting events whose instances are updated in one transaction.
 const TOLD: usize = 200;
-/// How often instances are looked for that wait for rows which others may have sent.
+/// How often a process that shares the outbox checks instances that wait for rows which other processes can have sent.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// What waits for topics that take nothing.
+/// Topics that store nothing, and the rows that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// Of topics that take nothing: since when the log was well all the same, and whether that was told.
+    /// For each topic that stores nothing: since when the rest of the log has worked, and whether the condition was raised.
     topics: BTreeMap<String, (Timestamp, bool)>,
-    /// Rows whose flows were told.
+    /// Rows whose instances were set to need attention.
     rows: HashSet<OutboxId>,
-    /// Instances of this service whose rows have left.
+    /// Instances of this service whose rows were sent.
     left: Vec<Waiting>,
-    /// When instances were looked for last.
+    /// When the waiting instances were last read.
     looked: Option<Instant>,
 }
 
 impl Held {
-    /// A row has left the outbox.
+    /// Records that a row was sent.
     pub(super) fn left(&mut self, core: &Core, row: OutboxId, record: &Record) {
         if !self.rows.is_empty() && self.rows.remove(&row) {
             self.left.extend(unsent::tracked_keys(core, record).into_iter().map(|key| (key, row)));
         }
     }
 
-    /// A row has become something else.
+    /// Forgets a row that was replaced, for example by a dead letter.
     pub(super) fn forget(&mut self, row: OutboxId) {
         self.rows.remove(&row);
     }
 
-    /// Whether there are flows to be told that their rows have left.
+    /// Whether there are instances to update because their rows were sent.
     pub(super) fn has_news(&self) -> bool {
         !self.left.is_empty()
     }
 }
 
 impl Relay {
-    /// Weighs that `topic` has taken nothing because of `cause`: lasting, if the log is well otherwise.
+    /// Handles that `topic` stored nothing because of `cause`. If that lasts while the rest of the log works, it raises the condition.
     pub(super) async fn weigh(&mut self, topic: String, cause: &str) {
         let core = self.core.clone();
         let well = matches!(timeout(PATIENCE, core.transport.check()).await, Ok(Ok(())));
         let now = core.clock.now();
         if !well {
-            // It is the log as a whole that fails, which shows by itself.
+            // The log as a whole fails, which is reported elsewhere.
             if let Some((since, _)) = self.held.topics.get_mut(&topic) {
                 *since = now;
             }
@@ -86,11 +86,12 @@ impl Relay {
         let severity = if topic == core.dead_letter_topic() { Severity::Warning } else { Severity::Critical };
         let rows = core.ledger().count_waiting(&topic);
         let waits = "records wait in the outbox, and are sent in order as soon as the topic takes them";
+        let name = core.name_in_log(&topic);
         core.conditions.raise(
             TOPIC_UNWRITABLE,
-            &topic,
+            &name,
             severity,
-            format!("the topic `{topic}` takes nothing: {cause}; {rows} {waits}"),
+            format!("the topic `{name}` takes nothing: {cause}; {rows} {waits}"),
             now,
         );
         if let Err(error) = self.hold(&topic, cause, now).await {
@@ -98,14 +99,14 @@ impl Relay {
         }
     }
 
-    /// A topic takes records again.
+    /// Clears the condition of a topic that stores records again.
     pub(super) fn mended(&mut self, topic: &str) {
         if let Some((_, true)) = self.held.topics.remove(topic) {
-            self.core.conditions.clear(TOPIC_UNWRITABLE, topic, self.core.clock.now());
+            self.core.conditions.clear(TOPIC_UNWRITABLE, &self.core.name_in_log(topic), self.core.clock.now());
         }
     }
 
-    /// Has the instances of flows need attention whose events wait for `topic`.
+    /// Sets the instances whose events wait for `topic` to need attention.
     async fn hold(&mut self, topic: &str, cause: &str, now: Timestamp) -> Result<(), StoreError> {
         let core = self.core.clone();
         let rows = core.ledger().waiting(topic, core.settings.outbox_rows);
@@ -123,13 +124,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Whether instances are to be looked for: at the start, and now and then where others send rows too.
+    /// Whether the waiting instances are to be read: at the start, and regularly when other processes send rows too.
     pub(super) fn wants_to_recall(&self) -> bool {
         let due = self.held.looked.is_none_or(|looked| self.core.instance.is_shared() && looked.elapsed() >= LOOK);
         due && !self.core.sagas.tracked.is_empty()
     }
 
-    /// Finds the instances that wait for rows of the outbox, as an earlier process or another instance has left them.
+    /// Reads the instances that wait for rows of the outbox, as set by an earlier process or by another one.
     pub(super) async fn recall(&mut self) -> Result<(), StoreError> {
         let (waiting, gone) = unsent::waiting(&self.core).await?;
         self.held.rows.extend(waiting.into_iter().map(|(_, row)| row));
@@ -138,10 +139,10 @@ impl Relay {
         Ok(())
     }
 
-    /// Tells flows that what they waited for has left, and looks for those that others have left behind.
+    /// Updates the instances whose rows were sent, including those that other processes have set.
     pub(super) async fn tell_flows(&mut self) {
         let core = self.core.clone();
-        if self.upkeep.holds(&Upkeep::Tell, core.clock.now()) {
+        if self.upkeep.is_waiting(&Upkeep::Tell, core.clock.now()) {
             return;
         }
         let told = async {
@@ -159,7 +160,7 @@ impl Relay {
             Ok::<_, StoreError>(())
         };
         match told.await {
-            Ok(()) => self.upkeep.works(&Upkeep::Tell),
+            Ok(()) => self.upkeep.succeeded(&Upkeep::Tell),
             Err(error) => {
                 tracing::warn!(service = &*core.name, %error, "flows could not be told that their events have left; waiting");
                 self.upkeep_failed(Upkeep::Tell);

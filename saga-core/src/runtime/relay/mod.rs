@@ -1,12 +1,11 @@
-//! The outbox relay: sends what has committed, in order, and removes what the log has acknowledged.
+//! The outbox relay: sends committed rows to the log in order, and removes those that the log has stored.
 //!
-//! Rows come straight from memory, right after their commit. What a crash left in the database is read when the service
-//! starts. Where several instances share a database, each sends the rows of its shards, and looks for those that others have
-//! committed before it sends. Nothing is polled on the way from a commit to the log: the relay sleeps until there is something to
-//! send.
+//! Rows reach the relay from memory, right after their commit. Rows that an earlier process left are read from the database when the
+//! service starts. When several processes share a database, each sends the rows of its own shards, and reads rows of these shards that
+//! other processes have committed. The relay does not poll between a commit and the log: it sleeps until there is something to send.
 
 mod held;
-mod instance;
+mod process;
 mod refused;
 mod send;
 mod unreadable;
@@ -21,11 +20,11 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::instance::{Instance, leave};
+pub(crate) use self::process::{Process, leave};
 use self::{held::Held, upkeep::REMOVE};
 use super::{
     core::Core,
-    fence::Stop,
+    fence::Shutdown,
     metrics::TopicSeries,
     panics::{Panics, Restarts, Task, guarded, supervise},
 };
@@ -38,10 +37,10 @@ use crate::{
 
 /// The most rows in one call of the transport.
 const BATCH: usize = 500;
-/// How long an instance that hears of nothing waits before it looks for rows of its shards all the same.
+/// How long a process that receives no notification waits before it scans the outbox for rows of its shards.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What keeps the order of `record`.
+/// The key that orders `record` in the outbox: its topic and its key.
 pub(crate) fn order_key(record: &Record) -> OrderKey {
     (record.topic.clone(), record.key.clone().unwrap_or_default())
 }
@@ -49,38 +48,40 @@ pub(crate) fn order_key(record: &Record) -> OrderKey {
 /// The relay of a service.
 pub(crate) struct Relay {
     core: Arc<Core>,
-    /// Topics that did not take all of their rows.
+    /// Topics that did not store all of their rows, and when each is tried again.
     topics: Waits<String>,
-    /// What the database did not do.
+    /// Database operations that failed, and when each is tried again.
     upkeep: Waits<Upkeep>,
     series: HashMap<String, TopicSeries>,
-    /// When the last look began.
+    /// When the last scan of the outbox began.
     looked: Instant,
-    /// What waits for topics that take nothing.
+    /// Topics that store nothing, and the rows that wait for them.
     held: Held,
-    /// Topics that refused what tells others of a flow.
+    /// Topics on which the log refused a message between services about a saga.
     uninformed: HashSet<String>,
-    /// Rows whose headers cannot be read, and why.
+    /// Rows whose headers cannot be decoded, and the error.
     unreadable: HashMap<OutboxId, String>,
 }
 
-/// What the relay does with the database.
+/// A database operation of the relay that is retried by itself.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Upkeep {
-    /// Looks for rows.
+    /// Scans the outbox for rows that this process does not know.
     Look,
     /// Looks up rows in doubt.
     Settle,
-    /// Removes what was sent.
+    /// Removes rows that were sent.
     Remove,
-    /// Tells flows that what they waited for has left.
+    /// Records at saga instances that the events they waited for were sent.
     Tell,
 }
 
 impl Relay {
-    /// Joins the other instances, if there can be any, and reads what an earlier process left in the outbox.
+    /// Acquires the first shards of this process, if the outbox is shared, and reads the rows that are already in the outbox.
     pub(crate) async fn start(core: Arc<Core>) -> Result<Self, StoreError> {
-        instance::join(&core).await?;
+        process::join(&core).await?;
+        #[cfg(feature = "sql")]
+        core.joined.started();
         let looked = Instant::now();
         let mut relay = Self {
             core,
@@ -100,23 +101,23 @@ impl Relay {
         Ok(relay)
     }
 
-    /// Sends and removes until `stopping` and nothing is left to send.
+    /// Sends and removes rows until `stopping`, and then until nothing is left to do.
     ///
-    /// A topic that fails waits by itself, and so does the database: what commits meanwhile for other topics is sent at once, and
-    /// what was sent is removed. The relay sleeps until there is something to do that does not wait.
+    /// Each failing topic has its own backoff, and so has the database: rows of other topics are still sent at once, and sent rows are
+    /// removed. The relay sleeps until there is work that is not in a backoff.
     ///
-    /// After a panic it goes on with what it knows; rows that were with the transport then are sent again.
+    /// After a panic it continues with its state in memory. Rows that were with the transport at that time are sent again.
     pub(crate) async fn run(mut self, stopping: watch::Receiver<bool>) {
-        let (core, stop) = (self.core.clone(), Stop::new(stopping.clone()));
+        let (core, stop) = (self.core.clone(), Shutdown::new(stopping.clone()));
         let others = core.clone();
         tokio::select! {
-            () = supervise(others.clone(), "instances", Task::Vital, Stop::never(), || instance::run(others.clone())) => {}
+            () = supervise(others.clone(), "instances", Task::Vital, Shutdown::never(), || process::run(others.clone())) => {}
             () = async {
                 let mut restarts = Restarts::default();
                 while let Err(text) = guarded(self.relay(stopping.clone())).await {
                     Panics::note(&core, "relay", Task::Vital, &text);
                     core.ledger().broken_off();
-                    if stop.comes_within(&core, restarts.wait(core.clock.now())).await {
+                    if stop.sleep(&core, restarts.wait(core.clock.now())).await {
                         return;
                     }
                 }
@@ -143,7 +144,7 @@ impl Relay {
                 () = async { if let Some(at) = retry { core.clock.sleep_until(at).await } else { pending().await } } => {}
                 () = tokio::time::sleep_until(look_again), if core.instance.is_shared() && !stop => {
                     self.looked = Instant::now();
-                    core.ledger().hear(Shards::ALL);
+                    core.ledger().mark_stale(Shards::ALL);
                 }
                 stopped = stopping.wait_for(|stopping| *stopping), if !stop => if stopped.is_err() {
                     return;
@@ -153,14 +154,15 @@ impl Relay {
     }
 
     async fn work(&mut self) {
-        let doubtful = self.core.ledger().doubtful();
-        if !doubtful.is_empty() && !self.upkeep.holds(&Upkeep::Settle, self.core.clock.now()) {
+        let doubtful = self.core.ledger().in_doubt();
+        if !doubtful.is_empty() && !self.upkeep.is_waiting(&Upkeep::Settle, self.core.clock.now()) {
             self.settle_doubt(&doubtful).await;
         }
-        // Removing waits until there is nothing to send, or much to remove: it delays no one, and takes many rows at once.
+        // Sent rows are removed when nothing is left to send, or when there are many of them: so removal delays no sending, and one
+        // statement removes many rows.
         while self.core.instance.may_send() {
             let now = self.core.clock.now();
-            if self.core.ledger().to_remove() >= REMOVE && !self.upkeep.holds(&Upkeep::Remove, now) {
+            if self.core.ledger().to_remove() >= REMOVE && !self.upkeep.is_waiting(&Upkeep::Remove, now) {
                 break;
             }
             if self.wants_look(now)
@@ -179,33 +181,34 @@ impl Relay {
         self.measure();
     }
 
-    /// Whether there is something to do at `now`.
+    /// Whether there is work at `now` that is not in a backoff.
     fn has_work(&self, now: Timestamp) -> bool {
         let upkeep = {
             let ledger = self.core.ledger();
-            ledger.to_remove() > 0 && !self.upkeep.holds(&Upkeep::Remove, now)
-                || ledger.has_doubtful() && !self.upkeep.holds(&Upkeep::Settle, now)
-                || self.held.has_news() && !self.upkeep.holds(&Upkeep::Tell, now)
+            ledger.to_remove() > 0 && !self.upkeep.is_waiting(&Upkeep::Remove, now)
+                || ledger.has_in_doubt() && !self.upkeep.is_waiting(&Upkeep::Settle, now)
+                || self.held.has_news() && !self.upkeep.is_waiting(&Upkeep::Tell, now)
         };
         let ready = || self.core.ledger().has_ready(|topic| self.may_send(topic, now));
         upkeep || self.core.instance.may_send() && (ready() || self.wants_look(now))
     }
 
     fn wants_look(&self, now: Timestamp) -> bool {
-        !self.upkeep.holds(&Upkeep::Look, now)
-            && self.core.ledger().wants_look(self.core.settings.outbox_rows, |topic| self.may_send(topic, now))
+        !self.upkeep.is_waiting(&Upkeep::Look, now)
+            && self.core.ledger().needs_scan(self.core.settings.outbox_rows, |topic| self.may_send(topic, now))
     }
 
     fn may_send(&self, topic: &str, now: Timestamp) -> bool {
-        !self.topics.holds(topic, now)
+        !self.topics.is_waiting(topic, now)
     }
 
-    /// When something that waits at `now` may be tried again.
+    /// When the next backoff ends that is running at `now`.
     fn next_retry(&self, now: Timestamp) -> Option<Timestamp> {
         self.topics.next(now).into_iter().chain(self.upkeep.next(now)).min()
     }
 
-    /// Tries `topic` again later. The first failure of several is logged; what lasts becomes a condition.
+    /// Schedules the next attempt for `topic`. Only the first of consecutive failures is logged at level INFO; a failure that lasts becomes
+    /// a condition.
     fn topic_failed(&mut self, topic: String, cause: &str) {
         let core = &self.core;
         let (service, mut before) = (&*core.name, 0);
@@ -213,6 +216,7 @@ impl Relay {
             before = failures;
             core.outage_backoff(failures)
         });
+        let topic = &*core.name_in_log(&topic);
         match before {
             0 => tracing::info!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
             _ => tracing::debug!(service, topic, error = cause, "the log did not take all of the outbox; trying again"),
@@ -224,7 +228,7 @@ impl Relay {
         self.upkeep.failed(what, core.clock.now(), |failures| core.outage_backoff(failures));
     }
 
-    /// Shows what waits. Of a service with several instances that is counted in the database.
+    /// Updates the gauges of the outbox. When processes share it, [`process`] counts its rows in the database instead.
     fn measure(&self) {
         let ledger = self.core.ledger();
         if self.core.instance.is_shared() {

@@ -1,8 +1,8 @@
-//! Records that the log refuses for good. Each is kept, by what it is:
+//! Records that the log refuses permanently. Each is kept according to its kind:
 //!
-//! - an event becomes a dead letter, and the instance of its flow needs attention;
-//! - the copy of a dead letter is in the database already: the letter gets a note that its topic does not have it;
-//! - what services tell each other of a flow is told in another way, or shown here.
+//! - An event becomes a dead letter, and the instance of its saga needs attention.
+//! - The copy of a dead letter is already in the database: the dead letter is marked as missing from its topic.
+//! - A message between services about a saga is passed on in another way, or reported as a condition.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use super::{
     super::{
         conditions::Severity,
         core::Staged,
+        poison::is_refusal,
         saga::unsent::{self, Unsent},
-        suspicion::is_refusal,
     },
     Relay,
 };
@@ -23,34 +23,34 @@ use crate::{
     time::Timestamp,
 };
 
-/// The flows of others were not told something, because the log refuses the message.
+/// The condition that services were not informed of something about a saga, because the log refuses the message.
 const FLOW_UNINFORMED: &str = "flow_uninformed";
-/// The database does not take what the log has refused.
+/// The condition that the database rejects a record that the log has refused.
 const REFUSED_UNKEPT: &str = "refused_record_unkept";
-/// The longest error text in a message to a tracker that was refused with a longer one, in bytes.
+/// The length, in bytes, to which an error text in a refused message to a tracker is shortened.
 const SHORT: usize = 200;
 
-/// What a record of the outbox is.
+/// The kind of a record in the outbox.
 #[derive(Debug)]
 enum Kind {
     /// The copy of this dead letter.
     Copy(DeadLetterId),
-    /// Tells a tracker that something was given up.
+    /// Informs a tracker that a message was given up.
     GivenUp(StepGivenUp),
-    /// Tells a participant to try a dead letter again.
+    /// Asks a participant to retry a dead letter.
     Retry(RetryDeadLetter),
-    /// Everything else.
+    /// Any other record.
     Event,
 }
 
 impl Relay {
-    /// Keeps a record that the log will never take, and takes it out of the outbox.
+    /// Keeps a record that the log refuses permanently, and removes it from the outbox.
     pub(super) async fn refused(&mut self, id: OutboxId, record: Record, reason: &str) {
-        tracing::error!(service = &*self.core.name, topic = record.topic, reason, "the log refuses a record for good");
-        let topic = record.topic.clone();
+        let (topic, name) = (record.topic.clone(), self.core.name_in_log(&record.topic).into_owned());
+        tracing::error!(service = &*self.core.name, topic = name, reason, "the log refuses a record for good");
         let kept = match self.keep(id, &record, reason, true).await {
             Err(error) if is_refusal(&error) => {
-                tracing::error!(service = &*self.core.name, topic, %error, "the flow of a refused record cannot be told");
+                tracing::error!(service = &*self.core.name, topic = name, %error, "the flow of a refused record cannot be told");
                 self.keep(id, &record, reason, false).await
             }
             kept => kept,
@@ -60,16 +60,16 @@ impl Relay {
             Ok(()) => {
                 self.held.forget(id);
                 self.core.ledger().sent(id);
-                self.core.conditions.clear(REFUSED_UNKEPT, &topic, now);
+                self.core.conditions.clear(REFUSED_UNKEPT, &name, now);
             }
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "a refused record could not be kept; trying again");
                 if is_refusal(&error) {
                     let detail = format!(
-                        "a record of `{topic}` that the log refuses ({reason}) cannot be kept as a dead letter either: {error}; it stays \
+                        "a record of `{name}` that the log refuses ({reason}) cannot be kept as a dead letter either: {error}; it stays \
                          in the outbox: mend the database, or what the log refuses"
                     );
-                    self.core.conditions.raise(REFUSED_UNKEPT, &topic, Severity::Critical, detail, now);
+                    self.core.conditions.raise(REFUSED_UNKEPT, &name, Severity::Critical, detail, now);
                 }
                 self.core.ledger().failed(id);
                 self.topic_failed(topic, reason);
@@ -77,7 +77,7 @@ impl Relay {
         }
     }
 
-    /// Keeps `record`, and, if `flows`, has the instances that it is of need attention, in one transaction.
+    /// Keeps `record` and, if `flows` is set, sets its instances to need attention, in one transaction.
     async fn keep(&mut self, row: OutboxId, record: &Record, reason: &str, flows: bool) -> Result<(), StoreError> {
         let core = self.core.clone();
         let now = core.clock.now();
@@ -92,7 +92,7 @@ impl Relay {
                 let unsent = Unsent { row, record, letter: Some(&letter.id), why: &why };
                 let signals =
                     if flows { unsent::tell(&core, &mut *tx, std::slice::from_ref(&unsent), now).await? } else { Vec::new() };
-                tx.bury(&core.name, std::slice::from_ref(&letter)).await?;
+                tx.insert_dead_letters(&core.name, std::slice::from_ref(&letter)).await?;
                 let staged = core.stage(&mut *tx, &signals).await?;
                 core.commit(tx, staged).await?;
                 core.series.dead_open.add(1.0);
@@ -102,7 +102,7 @@ impl Relay {
         core.commit(tx, staged).await
     }
 
-    /// The dead letter of a record that the log does not have.
+    /// Returns the dead letter for a record that the log does not have.
     pub(super) fn letter(&self, record: &Record, error: String, now: Timestamp) -> DeadLetter {
         let received = Received { record: Arc::new(record.clone()), partition: -1, offset: -1 };
         DeadLetter {
@@ -117,10 +117,10 @@ impl Relay {
         }
     }
 
-    /// Notes at a dead letter what the log does not have of it.
+    /// Marks a dead letter as missing from its topic.
     async fn mark(&self, tx: &mut dyn StoreTx, letter: &DeadLetterId, topic: &str, why: &str) -> Result<Staged, StoreError> {
         let core = &self.core;
-        let why = format!("the topic `{topic}` does not have it: {why}");
+        let why = format!("the topic `{}` does not have it: {why}", core.name_in_log(topic));
         if !tx.mark_unpublished(&core.name, letter, &why).await? {
             tracing::warn!(
                 service = &*core.name,
@@ -132,7 +132,7 @@ impl Relay {
         core.stage(tx, &[]).await
     }
 
-    /// What the log does not have is that something was given up.
+    /// Handles a refused message that informs a tracker.
     async fn given_up(
         &mut self,
         tx: &mut dyn StoreTx,
@@ -160,8 +160,8 @@ impl Relay {
         }
     }
 
-    /// What the log does not have is that a dead letter is to be tried again.
-    #[expect(clippy::too_many_arguments, reason = "what one transaction has at hand")]
+    /// Handles a refused message that asks for the retry of a dead letter.
+    #[expect(clippy::too_many_arguments, reason = "the data of one transaction")]
     async fn retry(
         &mut self,
         tx: &mut dyn StoreTx,
@@ -191,17 +191,17 @@ impl Relay {
     }
 
     fn uninformed(&mut self, record: &Record, what: &str, reason: &str, now: Timestamp) {
-        let topic = &record.topic;
-        let detail = format!("{what}, because the log refuses the message on `{topic}`: {reason}");
-        self.core.conditions.raise(FLOW_UNINFORMED, topic, Severity::Warning, detail, now);
+        let (topic, name) = (&record.topic, self.core.name_in_log(&record.topic));
+        let detail = format!("{what}, because the log refuses the message on `{name}`: {reason}");
+        self.core.conditions.raise(FLOW_UNINFORMED, &name, Severity::Warning, detail, now);
         self.uninformed.insert(topic.clone());
     }
 
-    /// Takes note that a topic has taken a record.
+    /// Records that a topic has stored a record.
     pub(super) fn takes(&mut self, topic: &str) {
         self.mended(topic);
         if self.uninformed.remove(topic) {
-            self.core.conditions.clear(FLOW_UNINFORMED, topic, self.core.clock.now());
+            self.core.conditions.clear(FLOW_UNINFORMED, &self.core.name_in_log(topic), self.core.clock.now());
         }
     }
 }
@@ -217,7 +217,7 @@ fn kind(dead_letter_topic: &str, record: &Record) -> Kind {
     }
 }
 
-/// The same message with less text; `None` if it has little.
+/// Returns the same message with a shorter error text; `None` if the text is short already.
 fn shorter(event: &StepGivenUp, record: &Record) -> Option<Record> {
     if event.error.len() <= SHORT {
         return None;
@@ -225,7 +225,7 @@ fn shorter(event: &StepGivenUp, record: &Record) -> Option<Record> {
     let cut = event.error.char_indices().map(|(at, _)| at).take_while(|at| *at <= SHORT).last().unwrap_or_default();
     let event = StepGivenUp { error: format!("{}…", &event.error[..cut]), ..event.clone() };
     let value = serde_json::to_vec(&event).ok()?;
-    // The trace's state is others' text.
+    // The `tracestate` header is omitted: it comes from other systems, which determine its length.
     let headers: Vec<Header> = record.headers.iter().filter(|header| header.name != headers::TRACESTATE).cloned().collect();
     Some(Record { value: Some(value.into()), headers, ..record.clone() })
 }

@@ -1,9 +1,9 @@
-//! Sending: one call of the transport, and what its answers mean.
+//! Sends rows, with one call of the transport, and handles the results.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    super::{metrics::TopicSeries, spans::Sending},
+    super::{metrics::TopicSeries, spans::Sending, start},
     Relay,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Relay {
-    /// Gives `rows` to the log.
+    /// Passes `rows` to the log.
     pub(super) async fn send(&mut self, rows: Vec<(OutboxId, Record)>) {
         let rows = self.without_unreadable(rows).await;
         if rows.is_empty() {
@@ -30,7 +30,8 @@ impl Relay {
             .map(|record| {
                 let missing = || Err(TransportError::Unavailable("the log gave no answer for a record".into()));
                 let answer = results.next().unwrap_or_else(missing);
-                // Of a topic that fails again and again only the first failure has a span: the relay tries as long as the log is away.
+                // For a topic that fails repeatedly only the first failure has a span, because the relay tries again as long as the log is
+                // unavailable.
                 if answer.is_ok() || !self.topics.has_failed(&record.topic) {
                     sending.answered(&self.core, record, &answer);
                 }
@@ -60,9 +61,9 @@ impl Relay {
                 }
             }
         }
-        self.core.moved();
+        self.core.record_activity();
         for topic in taken {
-            self.topics.works(topic);
+            self.topics.succeeded(topic);
             self.takes(topic);
         }
         for (topic, cause) in &failing {
@@ -71,7 +72,7 @@ impl Relay {
         if let Some(name) = unknown
             && let Err(error) = self.create(name.clone()).await
         {
-            // It is why the topic takes nothing.
+            // This error is why the topic stores nothing.
             failing.insert(name, error.to_string());
         }
         for (id, record, reason) in refused {
@@ -82,11 +83,11 @@ impl Relay {
         }
     }
 
-    /// Creates a topic that only an event published by hand names, or that was deleted.
+    /// Creates a missing topic: one that was deleted, or that is named only by an event published without a declaration.
     async fn create(&self, name: String) -> Result<(), TransportError> {
-        let spec = TopicSpec { name, partitions: self.core.settings.topic_partitions };
+        let spec = TopicSpec { partitions: start::partitions(&name, &self.core.settings), name };
         self.core.transport.ensure_topics(std::slice::from_ref(&spec)).await?;
-        tracing::info!(service = &*self.core.name, topic = spec.name, "created a topic");
+        tracing::info!(service = &*self.core.name, topic = &*self.core.name_in_log(&spec.name), "created a topic");
         Ok(())
     }
 }

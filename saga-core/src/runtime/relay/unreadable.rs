@@ -1,5 +1,5 @@
-//! Rows of the outbox whose headers cannot be read: written by hand, or damaged. They are kept as dead letters, so that what waits behind
-//! them leaves.
+//! Rows of the outbox whose headers cannot be decoded, because they were written by hand or are damaged. They become dead letters, so that
+//! the rows behind them are sent.
 
 use super::Relay;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Relay {
-    /// Keeps those of `rows` as dead letters whose headers cannot be read, and gives the others.
+    /// Moves the undecodable ones of `rows` to the dead letters and returns the others.
     pub(super) async fn without_unreadable(&mut self, rows: Vec<(OutboxId, Record)>) -> Vec<(OutboxId, Record)> {
         if self.unreadable.is_empty() {
             return rows;
@@ -20,7 +20,12 @@ impl Relay {
             let error = format!("row {id} of the outbox cannot be published: {why}");
             match self.keep_unreadable(id, &record, &error).await {
                 Ok(()) => {
-                    tracing::error!(service = &*self.core.name, topic = record.topic, error, "kept as a dead letter");
+                    tracing::error!(
+                        service = &*self.core.name,
+                        topic = &*self.core.name_in_log(&record.topic),
+                        error,
+                        "kept as a dead letter"
+                    );
                     self.unreadable.remove(&id);
                     self.core.ledger().sent(id);
                 }
@@ -38,7 +43,7 @@ impl Relay {
         let core = &self.core;
         let letter = self.letter(record, error.to_owned(), core.clock.now());
         let mut tx = core.store().begin().await?;
-        tx.bury(&core.name, std::slice::from_ref(&letter)).await?;
+        tx.insert_dead_letters(&core.name, std::slice::from_ref(&letter)).await?;
         tx.delete_outbox(&[id]).await?;
         tx.commit().await?;
         core.series.dead_open.add(1.0);

@@ -1,4 +1,4 @@
-//! What the relay does with the database: it looks for rows, settles what is in doubt, and removes what was sent.
+//! The relay's database operations: it scans for rows, settles rows in doubt, and removes rows that were sent.
 
 use super::{Relay, Upkeep, order_key};
 use crate::{
@@ -7,43 +7,43 @@ use crate::{
     store::{OutboxId, StoreError},
 };
 
-/// Rows read at a time to settle what is in doubt.
+/// Rows read at a time to settle those in doubt.
 const PAGE: usize = 1_000;
 /// Rows removed at a time.
 pub(super) const REMOVE: usize = 2_000;
 
 impl Relay {
-    /// Looks for rows that are not known here.
+    /// Scans the outbox for rows that this process does not know.
     pub(super) async fn look(&mut self) -> Result<(), StoreError> {
         let core = &self.core;
-        let look = core.ledger().begin_look(core.settings.outbox_rows);
+        let look = core.ledger().begin_scan(core.settings.outbox_rows);
         self.looked = tokio::time::Instant::now();
         match core.store().outbox_of(&core.name, look.shards(), &look.known, look.limit).await {
             Ok(rows) => {
                 let damaged = rows.iter().filter_map(|row| Some((row.id, row.unreadable.clone()?)));
                 self.unreadable.extend(damaged);
                 let rows = rows.into_iter().map(|row| (row.id, order_key(&row.record), row.record)).collect();
-                core.ledger().end_look(look, rows);
-                self.upkeep.works(&Upkeep::Look);
+                core.ledger().end_scan(look, rows);
+                self.upkeep.succeeded(&Upkeep::Look);
                 Ok(())
             }
             Err(error) => {
-                core.ledger().look_failed();
+                core.ledger().scan_failed();
                 self.upkeep_failed(Upkeep::Look);
                 Err(error)
             }
         }
     }
 
-    /// Removes what was sent.
+    /// Removes rows that were sent.
     pub(super) async fn remove(&mut self) {
-        while !self.upkeep.holds(&Upkeep::Remove, self.core.clock.now()) {
+        while !self.upkeep.is_waiting(&Upkeep::Remove, self.core.clock.now()) {
             let mut ids = self.core.ledger().take_sent();
             if ids.is_empty() {
                 return;
             }
             let rest = ids.split_off(ids.len().min(REMOVE));
-            self.core.ledger().not_removed(rest);
+            self.core.ledger().removal_failed(rest);
             let removed = async {
                 let mut tx = self.core.store().begin().await?;
                 tx.delete_outbox(&ids).await?;
@@ -51,12 +51,12 @@ impl Relay {
             };
             if let Err(error) = removed.await {
                 tracing::warn!(service = &*self.core.name, %error, "sent rows could not be removed from the outbox; waiting");
-                self.core.ledger().not_removed(ids);
+                self.core.ledger().removal_failed(ids);
                 return self.upkeep_failed(Upkeep::Remove);
             }
-            self.upkeep.works(&Upkeep::Remove);
+            self.upkeep.succeeded(&Upkeep::Remove);
             self.core.ledger().removed(&ids);
-            self.core.moved();
+            self.core.record_activity();
             self.core.outbox_room.notify_one();
             let now = self.core.clock.now();
             if self.core.ledger().has_ready(|topic| self.may_send(topic, now)) {
@@ -65,7 +65,7 @@ impl Relay {
         }
     }
 
-    /// Looks up whether rows are in the database whose commit gave no clear answer.
+    /// Looks up rows in doubt, those whose commit had no clear result, in the database.
     pub(super) async fn settle_doubt(&mut self, rows: &[(OutboxId, Shard, Ticket)]) {
         let (Some((first, ..)), Some((last, ..))) = (rows.first(), rows.last()) else { return };
         let (mut after, mut found) = (first - 1, Vec::new());
@@ -82,7 +82,7 @@ impl Relay {
                 }
             }
         }
-        self.upkeep.works(&Upkeep::Settle);
+        self.upkeep.succeeded(&Upkeep::Settle);
         let mut ledger = self.core.ledger();
         let mut strange = Shards::default();
         for (id, shard, ticket) in rows {
@@ -93,8 +93,8 @@ impl Relay {
             }
         }
         drop(ledger);
-        self.core.instance.tell(strange);
-        self.core.moved();
+        self.core.instance.notify(strange);
+        self.core.record_activity();
         self.core.outbox_room.notify_one();
     }
 }

@@ -1,12 +1,12 @@
-//! What is checked of flows before an app consumes anything. Always: what the services here do in a flow is done once and in the right
-//! place. Of a flow that the app declares as whole also: every step has its handler, and every event a publisher and a consumer.
+//! Checks sagas before an app starts to consume. In every saga, what the services of this program do must be done once and in the right
+//! service. In a saga that the app declares as complete, every step must also have a handler, and every event a publisher and a consumer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::{Remote, Tracker, remote::RemoteStep};
+use super::{Participant, Remote, Tracker, remote::RemoteStep};
 use crate::{
     extract::Requirements,
     handler::Handler,
@@ -16,18 +16,8 @@ use crate::{
     store::{OpenVersion, Store, StoreError},
 };
 
-/// A service, here or in another process, as far as flows go.
-struct Member<'m> {
-    name: &'m str,
-    handlers: &'m [Handler],
-    steps: &'m [RemoteStep],
-    trackers: &'m [Tracker],
-    publishes: &'m [EventType],
-    remote: bool,
-}
-
-impl<'m> Member<'m> {
-    /// What it does in the flow called `saga`.
+impl<'m> Participant<'m> {
+    /// Returns what the service does in the saga `saga`.
     fn claims(&self, saga: &str) -> impl Iterator<Item = Claim<'m>> {
         let (service, remote) = (self.name, self.remote);
         let by_handlers = self.handlers.iter().filter_map(move |handler| {
@@ -43,19 +33,19 @@ impl<'m> Member<'m> {
     }
 }
 
-/// A service's part in a flow: that it does a step or undoes it.
+/// A service's part in a saga: one step that it does or undoes.
 #[derive(Clone, Copy)]
 struct Claim<'m> {
     service: &'m str,
     remote: bool,
     step: &'m str,
     undo: bool,
-    /// The handler and what it claims; `None` for a remote service that is declared by its steps.
+    /// The handler and its role; `None` for a remote service that is declared by its steps.
     by: Option<(&'m Handler, &'m Role)>,
 }
 
 impl Claim<'_> {
-    fn said(&self) -> String {
+    fn describe(&self) -> String {
         match self.by {
             Some((handler, _)) => format!("`{}` of service `{}`", handler.path(), self.service),
             None => format!("service `{}`", self.service),
@@ -66,7 +56,7 @@ impl Claim<'_> {
         self.by.map(|(handler, _)| handler.requirements())
     }
 
-    /// Whether it gives the flow up on `event`.
+    /// Whether the claim includes the abort on `event`.
     fn takes(&self, event: &EventRef) -> bool {
         self.by.is_none_or(|(handler, _)| {
             handler.accepts().iter().any(|taken| taken.name == event.name && taken.topic == event.topic)
@@ -78,31 +68,15 @@ impl Claim<'_> {
     }
 }
 
-/// Everything that is wrong with the flows that `services` take part in, one sentence each. `declared`: flows that the app says
-/// it carries, whole; `outside`: events that others publish or take.
+/// Returns all problems of the sagas that `services` take part in, one sentence each. `declared` are the sagas that the app declares as
+/// complete, `outside` the events that other systems publish or consume.
 pub(crate) fn problems(
     services: &[Service],
     remotes: &[Remote],
     declared: &[Arc<Definition>],
     outside: &[EventType],
 ) -> Vec<String> {
-    let here = services.iter().map(|service| Member {
-        name: &service.name,
-        handlers: &service.handlers,
-        steps: &[],
-        trackers: &service.trackers,
-        publishes: &service.publishes,
-        remote: false,
-    });
-    let elsewhere = remotes.iter().map(|remote| Member {
-        name: &remote.name,
-        handlers: &remote.handlers,
-        steps: &remote.steps,
-        trackers: &remote.trackers,
-        publishes: &remote.publishes,
-        remote: true,
-    });
-    let members: Vec<_> = here.chain(elsewhere).collect();
+    let members: Vec<_> = services.iter().map(Participant::from).chain(remotes.iter().map(Participant::from)).collect();
     let mut problems = Vec::new();
     names(&members, &mut problems);
     let mut flows: BTreeMap<&str, &Definition> = BTreeMap::new();
@@ -120,13 +94,13 @@ pub(crate) fn problems(
         flow(definition, &members, whole, &mut problems);
     }
     if !declared.is_empty() {
-        heard(&members, &flows, outside, &mut problems);
+        unconsumed_events(&members, &flows, outside, &mut problems);
     }
     problems.dedup();
     problems
 }
 
-fn names(members: &[Member<'_>], problems: &mut Vec<String>) {
+fn names(members: &[Participant<'_>], problems: &mut Vec<String>) {
     for remote in members.iter().filter(|member| member.remote) {
         if members.iter().filter(|member| member.name == remote.name).count() > 1 {
             problems.push(format!(
@@ -146,8 +120,8 @@ fn names(members: &[Member<'_>], problems: &mut Vec<String>) {
     }
 }
 
-/// What is wrong with one flow: with all of it if it is `whole`, else with what the services here do in it.
-fn flow(saga: &Definition, members: &[Member<'_>], whole: bool, problems: &mut Vec<String>) {
+/// Collects the problems of one saga: of all of it if `whole` is set, otherwise of what the services of this program do in it.
+fn flow(saga: &Definition, members: &[Participant<'_>], whole: bool, problems: &mut Vec<String>) {
     let mut say = |problem: String| problems.push(format!("saga `{}`: {problem}", saga.name));
     let claims: Vec<_> = members.iter().flat_map(|member| member.claims(&saga.name)).collect();
     let tracker = tracker(saga, members, &claims, whole, &mut say);
@@ -159,7 +133,7 @@ fn flow(saga: &Definition, members: &[Member<'_>], whole: bool, problems: &mut V
         let path = format!("{}::{}", saga.name, step.name);
         let (actions, undos) = (of(&step.name, false), of(&step.name, true));
         let (does, undoes) = (format!("does {path}"), format!("undoes {path}"));
-        let here = |claims: &[Claim<'_>]| claims.iter().find(|claim| !claim.remote).map(Claim::said);
+        let here = |claims: &[Claim<'_>]| claims.iter().find(|claim| !claim.remote).map(Claim::describe);
         let reason = match (here(&undos), step.pivot && tracked_here) {
             _ if whole => Some(Reason::Whole),
             (Some(undo), _) => Some(Reason::Beside(format!("{undo} {undoes}"))),
@@ -174,17 +148,17 @@ fn flow(saga: &Definition, members: &[Member<'_>], whole: bool, problems: &mut V
         }
         let Some(action) = actions.first() else { continue };
         if action.requirements().is_some_and(|taken| taken.batch) {
-            say(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.said(), step.on));
+            say(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.describe(), step.on));
         }
         if step.pivot && action.requirements().is_some_and(|taken| taken.work) {
-            say(format!("{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`", action.said()));
+            say(format!("{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`", action.describe()));
         }
         if step.pivot
             && let Some(tracker) = tracker.filter(|tracker| tracker.name != action.service)
         {
             say(format!(
                 "{} does the pivot, and service `{}` tracks the flow; one commit decides between pivot, cancel and deadline, so both belong in one service",
-                action.said(),
+                action.describe(),
                 tracker.name
             ));
         }
@@ -196,15 +170,15 @@ fn flow(saga: &Definition, members: &[Member<'_>], whole: bool, problems: &mut V
     abort(saga, &of(&saga.abort.name, false), tracker, reason.as_ref(), &mut say);
 }
 
-/// The service that keeps the instances, if one is known.
+/// Returns the service that tracks the instances, if it is known.
 fn tracker<'m>(
     saga: &Definition,
-    members: &'m [Member<'m>],
+    members: &'m [Participant<'m>],
     claims: &[Claim<'_>],
     whole: bool,
     say: &mut impl FnMut(String),
-) -> Option<&'m Member<'m>> {
-    let tracks = |member: &&Member<'_>| member.trackers.iter().any(|tracker| tracker.definition.name == saga.name);
+) -> Option<&'m Participant<'m>> {
+    let tracks = |member: &&Participant<'_>| member.trackers.iter().any(|tracker| tracker.definition.name == saga.name);
     let trackers: Vec<_> = members.iter().filter(tracks).collect();
     let decides = |claim: &&Claim<'_>| {
         !claim.remote && !claim.undo && (claim.step == saga.abort.name || saga.step(claim.step).is_some_and(|step| step.pivot))
@@ -218,7 +192,7 @@ fn tracker<'m>(
         ([], Some(decides)) => say(format!(
             "{} does {}::{}, and its service does not track the flow; one commit decides, so add `.tracks(Tracker::of::<{}>())` to \
              service `{}`",
-            decides.said(),
+            decides.describe(),
             saga.name,
             decides.step,
             saga.name,
@@ -233,18 +207,18 @@ fn tracker<'m>(
     trackers.first().copied()
 }
 
-/// Why a step has to have a handler.
+/// Why a step must have a handler.
 #[derive(Clone)]
 enum Reason {
-    /// The app declares that the flow is whole.
+    /// The app declares the saga as complete.
     Whole,
-    /// A service here tracks the flow, and decides it.
+    /// A service of this program tracks the saga and decides its instances.
     Tracked,
-    /// A handler here does the step or undoes it, and the other half belongs beside it: who does what.
+    /// A handler of this program does the step or undoes it, and the other handler belongs to the same service. The text names the first.
     Beside(String),
 }
 
-/// A step has one handler; none only where there is no `reason` for one.
+/// A step must have exactly one handler, or none if there is no `reason` for one.
 fn once(claims: &[Claim<'_>], what: &str, attribute: &str, reason: Option<Reason>, say: &mut impl FnMut(String)) {
     match (claims, reason) {
         ([_], _) | ([], None) => {}
@@ -258,7 +232,7 @@ fn once(claims: &[Claim<'_>], what: &str, attribute: &str, reason: Option<Reason
             say(format!("{other}, and nobody {what}; write {attribute} and give the handler to the same service"));
         }
         (several, _) => {
-            say(format!("{} each {what}; keep one", several.iter().map(Claim::said).collect::<Vec<_>>().join(" and ")));
+            say(format!("{} each {what}; keep one", several.iter().map(Claim::describe).collect::<Vec<_>>().join(" and ")));
         }
     }
 }
@@ -267,16 +241,16 @@ fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &C
     if action.service != undo.service {
         say(format!(
             "{} does {path} and {} undoes it; what a step left behind is in the database of the service that did it, so both belong in one service",
-            action.said(),
-            undo.said()
+            action.describe(),
+            undo.describe()
         ));
     }
     let (Some(done), Some(undone)) = (action.requirements(), undo.requirements()) else { return };
     if done.work && !undone.undo.is_some_and(|undo| undo.may_be_unknown) {
         say(format!(
             "{} calls out, so that an attempt may be cut off before anybody knows what came of it: let {} take `Undo<Option<{}>>`",
-            action.said(),
-            undo.said(),
+            action.describe(),
+            undo.describe(),
             step.emits
         ));
     }
@@ -285,7 +259,7 @@ fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &C
 fn abort(
     saga: &Definition,
     claims: &[Claim<'_>],
-    tracker: Option<&Member<'_>>,
+    tracker: Option<&Participant<'_>>,
     reason: Option<&Reason>,
     say: &mut impl FnMut(String),
 ) {
@@ -304,27 +278,32 @@ fn abort(
         if tracker.is_some_and(|tracker| tracker.name != claim.service) {
             say(format!(
                 "{} gives the flow up, and another service tracks it; one commit decides, so both belong in one service",
-                claim.said()
+                claim.describe()
             ));
         }
         if claim.requirements().is_some_and(|taken| taken.work || taken.batch) {
             say(format!(
                 "{} gives the flow up, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
-                claim.said()
+                claim.describe()
             ));
         }
     }
 }
 
-/// In an app that carries its flows whole, everything that is published is taken by somebody, and what is taken is published.
-fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &[EventType], problems: &mut Vec<String>) {
+/// Checks an app that declares its sagas as complete: every published event must be consumed, and every consumed event published.
+fn unconsumed_events(
+    members: &[Participant<'_>],
+    flows: &BTreeMap<&str, &Definition>,
+    outside: &[EventType],
+    problems: &mut Vec<String>,
+) {
     type Named = BTreeSet<(&'static str, &'static str)>;
     let named = |event: &EventType| (event.topic, event.name);
     let outside: Named = outside.iter().map(named).collect();
     let taken: Named = members.iter().flat_map(|member| member.handlers).flat_map(Handler::accepts).map(named).collect();
     let tracked: BTreeSet<(&str, &str)> =
         flows.values().flat_map(|saga| saga.events()).map(|event| (event.topic.as_str(), event.name.as_str())).collect();
-    // A flow's own events come from its steps: a step without a handler is a problem of its own.
+    // The events of a saga count as published, because a step without a handler is reported separately.
     let mut published = tracked.clone();
     for member in members {
         let by_handlers = member.handlers.iter().flat_map(|handler| {
@@ -333,7 +312,12 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
         let own = member.publishes.iter().map(|event| (event, format!("service `{}`", member.name)));
         for (event, by) in by_handlers.chain(own) {
             published.insert(named(event));
-            if !taken.contains(&named(event)) && !outside.contains(&named(event)) && !tracked.contains(&named(event)) {
+            let as_it_is = (event.topic, EventType::ANY);
+            if !taken.contains(&named(event))
+                && !taken.contains(&as_it_is)
+                && !outside.contains(&named(event))
+                && !tracked.contains(&named(event))
+            {
                 problems.push(format!(
                     "{} is published by {by} and taken by nobody; handle it, or say with `App::outside::<{}>()` that others do",
                     event.name, event.name
@@ -343,7 +327,7 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
     }
     for member in members.iter().filter(|member| !member.remote) {
         for handler in member.handlers {
-            for event in handler.accepts() {
+            for event in handler.accepts().iter().filter(|event| !event.is_any()) {
                 if !published.contains(&named(event)) && !outside.contains(&named(event)) {
                     problems.push(format!(
                         "`{}` of service `{}` waits for {}, which nobody publishes; say with `Service::publishes` who does outside a handler, \
@@ -356,7 +340,7 @@ fn heard(members: &[Member<'_>], flows: &BTreeMap<&str, &Definition>, outside: &
     }
 }
 
-/// What is wrong with the instances that have not ended: a version that this program does not know, or knows in another shape.
+/// Returns the problems of the instances that have not ended: versions that this program does not know, or knows in another shape.
 ///
 /// # Errors
 /// When the database cannot be read.

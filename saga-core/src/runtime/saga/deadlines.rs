@@ -1,4 +1,5 @@
-//! The timers of the instances: waits for the next one, and decides, in one transaction with the pivot's records, who was first.
+//! The timers of the instances: one task waits for the next deadline and then aborts the instance, or sets it to need attention. The step
+//! records, read and written in the same transaction, decide between the abort and the pivot.
 
 use std::{
     any::Any,
@@ -17,9 +18,9 @@ use super::{
         core::Core,
         judge::{Part, judge},
         panics::{Panics, Task, guarded},
+        poison::CommitFailure,
         service::ServiceHandle,
         spans::{Ids, Kind, Making, Span, brief as shortly},
-        suspicion::Trouble,
     },
     Tracked, brief,
     scope::{Before, Scope},
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     engine::{
-        batch::Ended,
+        batch::OutcomeKind,
         saga::{Firing, Instance},
     },
     extract::Meta,
@@ -40,25 +41,25 @@ use crate::{
     time::Timestamp,
 };
 
-/// Timers that are carried out before the next look.
+/// The most timers that are handled before the database is asked again.
 const PAGE: u32 = 100;
-/// How often timers are looked at that nobody waits for: those of another process, where there may be one, for it may have set them
-/// and died; and those that could not be carried out.
+/// How often the timers are checked without a notification: those of another process, which can have set them and died, and those that
+/// could not be handled.
 const LOOK: Duration = Duration::from_secs(5);
-/// The first wait of a deadline whose handler has failed, and the longest.
+/// The first and the longest wait after the handler of a deadline has failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// Failures of a deadline's handler after which somebody has to look at the instance.
+/// The number of failures of a deadline's handler after which the instance needs attention.
 const ATTEMPTS: u32 = 10;
 
-/// The longest wait of a timer that cannot be carried out.
+/// The longest wait for a timer that cannot be handled.
 const LONGEST: Duration = Duration::from_secs(600);
-/// The condition that timers cannot be carried out.
+/// The condition for timers that cannot be handled.
 const DEADLINES_STUCK: &str = "deadlines_stuck";
 
-/// How often instances are looked for that were written by a clock that was ahead.
+/// How often instances are searched for that were written by a clock that was ahead.
 const BRING_BACK: Duration = Duration::from_secs(60);
 
-/// Carries out the timers of the instances that are kept here, for ever.
+/// Handles the timers of the tracked instances, forever.
 pub(crate) async fn watch(core: Arc<Core>) {
     let (mut failures, mut looked, mut stuck) = (0, None::<Timestamp>, Stuck::default());
     loop {
@@ -87,7 +88,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
         if let Some(until) = until {
             core.sagas.planned.store(until.as_millis(), Ordering::SeqCst);
         }
-        // Whatever was committed between the look and here has left its permit.
+        // A timer that was set since the database was read has left a permit in `wake`.
         let timer = async {
             match until {
                 Some(until) => core.clock.sleep(until.since(core.clock.now())).await,
@@ -101,16 +102,16 @@ pub(crate) async fn watch(core: Arc<Core>) {
     }
 }
 
-/// Puts right the timers of instances that were written by a clock that was ahead: they would end late.
+/// Corrects the timers of instances that were written by a clock that was ahead, because these would be due too late.
 async fn bring_back(core: &Arc<Core>) -> Result<(), StoreError> {
-    // What others write while this looks may be a moment ahead.
+    // What other processes write at the same time can be slightly ahead.
     const MOMENT: Duration = Duration::from_secs(1);
     loop {
         let found = core.store().sagas().updated_after(&core.name, core.clock.now().after(MOMENT), PAGE).await?;
         let mut brought = 0;
         for key in &found {
             let mut tx = core.store().begin().await?;
-            // One that cannot be read is shown as that elsewhere.
+            // An instance that cannot be decoded has a condition already.
             let Ok(Some(instance)) = load(core, &mut *tx, key).await else { continue };
             let note = "it was written by a clock that was ahead: its timers end as much earlier";
             save(core, &mut *tx, &instance, "timer.moved", note, core.clock.now()).await?;
@@ -123,23 +124,23 @@ async fn bring_back(core: &Arc<Core>) -> Result<(), StoreError> {
     }
 }
 
-/// Instances whose timers cannot be carried out now: how often that was tried, when it is next, and why.
+/// Instances whose timers cannot be handled now: the number of tries, the time of the next one, and the reason.
 #[derive(Default)]
 struct Stuck(BTreeMap<InstanceKey, (u32, Timestamp, String)>);
 
 impl Stuck {
-    /// Leaves `key` alone for a while, longer each time.
-    fn put_back(&mut self, key: &InstanceKey, trouble: &Trouble, now: Timestamp) {
+    /// Postpones `key`, for longer each time.
+    fn put_back(&mut self, key: &InstanceKey, failure: &CommitFailure, now: Timestamp) {
         let (tries, again, why) = self.0.entry(key.clone()).or_default();
         *again = now.after(LOOK.saturating_mul(1 << (*tries).min(10)).min(LONGEST));
-        (*tries, *why) = (tries.saturating_add(1), trouble.to_string());
+        (*tries, *why) = (tries.saturating_add(1), failure.to_string());
     }
 
     fn waits(&self, key: &InstanceKey, now: Timestamp) -> bool {
         self.0.get(key).is_some_and(|(_, again, _)| *again > now)
     }
 
-    /// Tells of them: of each flow how many there are, and of one why.
+    /// Sets the condition: for each saga the number of instances, and the reason of one of them.
     fn tell(&self, core: &Core) {
         let mut of_flows: BTreeMap<&str, (usize, &InstanceKey, &str)> = BTreeMap::new();
         for (key, (.., why)) in self.0.iter().filter(|(_, (tries, ..))| *tries > 1) {
@@ -157,70 +158,70 @@ impl Stuck {
     }
 }
 
-/// Carries out what is due; says when the next timer ends.
+/// Handles the timers that are due. Returns when the next timer is due.
 async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, StoreError> {
     let mut unavailable = false;
     let mut seen = BTreeSet::new();
     loop {
         let now = core.clock.now();
-        // Those that are left alone are due too, and take no other's place.
+        // Postponed timers are due as well. The page is larger by their number, so that they do not displace others.
         let page = PAGE.saturating_add(u32::try_from(stuck.0.len()).unwrap_or(u32::MAX));
         let due = core.store().sagas().due(&core.name, now, page).await?;
         let whole = due.len() < page as usize;
         seen.extend(due.iter().cloned());
         let mut progress = false;
         for key in due.iter().filter(|key| !stuck.waits(key, now)).collect::<Vec<_>>() {
-            // One that cannot be carried out keeps none of the others from its time; only the database's own outage does.
-            let trouble = match carry_out(core, key).await {
+            // A timer that fails delays no other, unless the database is unavailable.
+            let failure = match carry_out(core, key).await {
                 Ok(()) => {
                     progress = true;
                     stuck.0.remove(key);
                     continue;
                 }
-                Err(Trouble::Store(StoreError::Contended(_))) => continue,
-                Err(Trouble::Store(error @ StoreError::Unavailable(_))) if std::mem::replace(&mut unavailable, true) => {
+                Err(CommitFailure::Store(StoreError::Contended(_))) => continue,
+                Err(CommitFailure::Store(error @ StoreError::Unavailable(_))) if std::mem::replace(&mut unavailable, true) => {
                     return Err(error);
                 }
-                Err(trouble) => trouble,
+                Err(failure) => failure,
             };
             let (service, saga, instance) = (&*core.name, &key.saga, &key.id);
-            tracing::debug!(service, saga, instance, error = %trouble, "a deadline cannot be carried out; waiting");
-            stuck.put_back(key, &trouble, now);
+            tracing::debug!(service, saga, instance, error = %failure, "a deadline cannot be carried out; waiting");
+            stuck.put_back(key, &failure, now);
             progress = true;
         }
         if whole || !progress {
             break;
         }
     }
-    // What is due no more was carried out, or settled, by another.
+    // A postponed timer that is no longer due was handled or settled by another process.
     stuck.0.retain(|key, _| seen.contains(key));
     stuck.tell(core);
-    core.moved();
+    core.record_activity();
     let next = core.store().sagas().next_due(&core.name).await?;
     let soonest = core.clock.now().after(LOOK);
     Ok(next.map(|next| if stuck.0.is_empty() { next } else { next.max(soonest) }))
 }
 
-/// Carries out the timers of one instance. What the database refuses of it, or panics, is the failure of the deadline's handler, if that can
-/// be written down.
-async fn carry_out(core: &Arc<Core>, key: &InstanceKey) -> Result<(), Trouble> {
-    let trouble = match guarded(fire(core, key)).await {
+/// Handles the timers of one instance. A rejection by the database or a panic counts as a failure of the deadline's handler, if that
+/// failure can be recorded.
+async fn carry_out(core: &Arc<Core>, key: &InstanceKey) -> Result<(), CommitFailure> {
+    let failure = match guarded(fire(core, key)).await {
         Ok(Ok(())) => return Ok(()),
-        Ok(Err(error)) => Trouble::Store(error),
+        Ok(Err(error)) => CommitFailure::Store(error),
         Err(text) => {
-            let trouble = Trouble::Panic { part: "carrying out a deadline", text };
-            Panics::note(core, "deadlines", Task::Helping, &trouble.to_string());
-            trouble
+            let failure = CommitFailure::Panic { part: "carrying out a deadline", text };
+            Panics::note(core, "deadlines", Task::Helping, &failure.to_string());
+            failure
         }
     };
-    let Some(tracked) = core.sagas.tracked(&key.saga).filter(|_| trouble.counts()) else { return Err(trouble) };
-    match guarded(put_off(core, tracked, key, &trouble.to_string(), false, core.clock.now())).await {
+    let Some(tracked) = core.sagas.tracked(&key.saga).filter(|_| failure.counts_as_attempt()) else { return Err(failure) };
+    match guarded(put_off(core, tracked, key, &failure.to_string(), false, core.clock.now())).await {
         Ok(Ok(())) => Ok(()),
-        _ => Err(trouble),
+        _ => Err(failure),
     }
 }
 
-/// Carries out the timers of one instance that have ended.
+/// Handles the timers of one instance that are due.
 async fn fire(core: &Arc<Core>, key: &InstanceKey) -> Result<(), StoreError> {
     let Some(tracked) = core.sagas.tracked(&key.saga) else {
         return Err(StoreError::Incompatible(format!("this service does not track {} any more", key.saga)));
@@ -234,14 +235,14 @@ async fn fire(core: &Arc<Core>, key: &InstanceKey) -> Result<(), StoreError> {
         Firing::Nothing => return Ok(()),
         Firing::Attention(reason) => {
             tracing::warn!(service = &*core.name, saga = key.saga, instance = brief(&key.id), reason, "a saga needs attention");
-            instance.call_for_attention(reason.clone(), now);
+            instance.set_attention(reason.clone(), now);
             reason
         }
         Firing::Abort(cause) => match handler(core, tracked) {
             Some((handler, role)) => return abort(core, tracked, key, (handler, role), cause, tx, scope, instance).await,
             None => {
                 let reason = format!("{cause}, and this service has no handler for Deadline<{}>", key.saga);
-                instance.call_for_attention(reason.clone(), now);
+                instance.set_attention(reason.clone(), now);
                 reason
             }
         },
@@ -256,8 +257,8 @@ fn handler<'c>(core: &'c Core, tracked: &Tracked) -> Option<(usize, &'c Role)> {
     Some((handler, core.handlers[handler].role().filter(|role| role.kind == RoleKind::Abort)?))
 }
 
-/// Gives the flow up, by its handler, unless the pivot or another abort was first.
-#[expect(clippy::too_many_arguments, reason = "what one transaction has at hand")]
+/// Aborts the instance by calling the handler, unless the pivot or another abort was first.
+#[expect(clippy::too_many_arguments, reason = "the data of one transaction")]
 async fn abort(
     core: &Arc<Core>,
     tracked: &Tracked,
@@ -269,7 +270,7 @@ async fn abort(
     mut instance: Instance,
 ) -> Result<(), StoreError> {
     let now = core.clock.now();
-    // What began the instance is what has led to this.
+    // The event that began the instance counts as the cause of the abort.
     let message_id = MessageId::new(instance.begun_by(&tracked.definition));
     if !matches!(scope.answer(role, key, None, &message_id, now), Before::Call) {
         instance.fired(now);
@@ -277,13 +278,13 @@ async fn abort(
             tx.save_instances(&core.name, &[instance.record()]).await?;
         } else {
             let reason = format!("{cause}, and it is recorded as decided by an event that was never published");
-            instance.call_for_attention(reason.clone(), now);
+            instance.set_attention(reason.clone(), now);
             save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;
         }
         return tx.commit().await;
     }
     let slot = TxSlot::default();
-    let began = instance.known.trace.clone();
+    let began = instance.body.trace.clone();
     let trace = core.spans.follow(began.as_ref(), &core.ids);
     let telling = core.spans.begin(&trace);
     let tell = |error: Option<(&'static str, String)>| {
@@ -295,7 +296,7 @@ async fn abort(
                 .failed(error)
         });
     };
-    let envelope = Envelope::internal(message_id.clone(), &core.name, now, &instance.known.correlation_id, began.clone());
+    let envelope = Envelope::internal(message_id.clone(), &core.name, now, &instance.body.correlation_id, began.clone());
     let envelope = Arc::new(envelope);
     let make = role.make_deadline.ok_or_else(|| StoreError::Refused("the handler of a deadline takes none".into()))?;
     let invocation = Invocation {
@@ -322,7 +323,7 @@ async fn abort(
     let part = Part { saga: &role.saga, id: &key.id };
     let judged = judge(core, Some(part), outcome, published, now);
     match (judged.ended, returned) {
-        (Ended::Done, Some(mut returned)) => {
+        (OutcomeKind::Done, Some(mut returned)) => {
             let tx = &mut *returned.tx;
             scope.conclude(role, key, &message_id, false, &judged.events, now);
             instance.fired(now);
@@ -347,14 +348,14 @@ async fn abort(
         (ended, returned) => {
             drop(returned);
             tell(Some(("retry", shortly(&judged.error))));
-            put_off(core, tracked, key, &judged.error, ended == Ended::Dead, now).await
+            put_off(core, tracked, key, &judged.error, ended == OutcomeKind::Dead, now).await
         }
     }
 }
 
-/// Lets the timer of an instance whose deadline's handler has failed end again later.
+/// Schedules the timer again after the deadline's handler has failed.
 ///
-/// One that has failed for good is not called again: somebody has to look at the instance at once.
+/// After a permanent failure the handler is not called again, and the instance needs attention at once.
 async fn put_off(
     core: &Arc<Core>,
     tracked: &Tracked,
@@ -375,23 +376,23 @@ async fn put_off(
     if instance.firing(&tracked.definition, now) == Firing::Nothing {
         return Ok(());
     }
-    if for_good || instance.known.attempts + 1 >= ATTEMPTS {
+    if for_good || instance.body.attempts + 1 >= ATTEMPTS {
         let reason = match for_good {
             true => format!("the handler of its deadline has failed for good: {error}"),
             false => format!("the handler of its deadline has failed {ATTEMPTS} times: {error}"),
         };
-        instance.call_for_attention(reason.clone(), now);
+        instance.set_attention(reason.clone(), now);
         instance.fired(now);
         save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;
     } else {
-        let wait = RETRY.0.saturating_mul(1 << instance.known.attempts.min(8)).min(RETRY.1);
+        let wait = RETRY.0.saturating_mul(1 << instance.body.attempts.min(8)).min(RETRY.1);
         instance.fire_again(now, wait);
         tx.save_instances(&core.name, &[instance.record()]).await?;
     }
     tx.commit().await
 }
 
-/// One call of the handler, within its time, and with its panics caught.
+/// Calls the handler once, with its timeout, and catches its panics.
 async fn run(core: &Core, handler: usize, invocation: Invocation) -> Outcome {
     let definition = &core.handlers[handler];
     let timeout = definition.options().timeout;
@@ -420,7 +421,7 @@ fn meta(
         partition: -1,
         offset: -1,
         key: Some(Arc::from(instance.key.id.as_str())),
-        attempt: instance.known.attempts.saturating_add(1),
+        attempt: instance.body.attempts.saturating_add(1),
         now,
         first_seen: now,
         trace,
@@ -433,7 +434,7 @@ pub(crate) async fn load(core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -
     Ok(unreadable::load(core, tx, std::slice::from_ref(key)).await?.pop())
 }
 
-/// Writes `instance` and what was done to it.
+/// Writes `instance` and an entry of its history.
 pub(super) async fn save(
     core: &Core,
     tx: &mut dyn StoreTx,

@@ -1,9 +1,11 @@
-//! Sagas at run time: the barrier in each delivery, the tracker of the instances, their timers, and what an operator can do.
+//! Sagas at run time: the barrier in each delivery, the tracker of the instances, their timers, and the operations for operators.
 
 mod check;
 mod deadlines;
 mod delivery;
+mod ignored;
 mod operations;
+mod participant;
 mod remote;
 mod retrying;
 mod scope;
@@ -31,14 +33,16 @@ pub use view::{InstanceView, StepView};
 pub(crate) use check::{open_versions, problems};
 pub(crate) use deadlines::{load, watch};
 pub(crate) use delivery::{IN_PROGRESS, given_up, left_behind, wait};
+pub(crate) use ignored::{Ignored, is_own, passes};
+pub(crate) use participant::{Participant, participants};
 pub(crate) use retrying::retry_dead_letters;
 pub(crate) use scope::{Before, Scope};
-pub(crate) use tracker::{Participant, participants, stored};
+pub(crate) use tracker::stored;
 pub(crate) use tracking::stopped;
 pub(crate) use unreadable::look_again;
 
 use crate::{
-    engine::saga::barrier::Reason,
+    engine::saga::barrier::NoEffect,
     handler::Handler,
     runtime::{
         Metrics,
@@ -48,32 +52,35 @@ use crate::{
     time::Timestamp,
 };
 
-/// What the flows of a service come to, when it runs.
+/// The sagas of a running service.
 pub(crate) struct SagaCore {
-    /// The flows whose instances are kept here.
+    /// The sagas that this service tracks.
     pub(crate) tracked: Vec<Tracked>,
-    /// A timer was set that ends before the one that is waited for.
+    /// Notified when a timer was set that is due before the one waited for.
     pub(crate) wake: Notify,
-    /// When the timer ends that is waited for, in milliseconds; the largest number while none is.
+    /// When the timer is due that is waited for, in milliseconds; the largest number if there is none.
     pub(crate) planned: AtomicI64,
-    /// How long step records are kept at least, beyond the inbox: the longest deadline of the flows that are taken part in.
+    /// The longest deadline of the sagas that the service takes part in or tracks. Step records are kept at least this long beyond the
+    /// inbox retention.
     pub(crate) longest: Duration,
-    /// When this process began with the service.
+    /// When this process started the service.
     pub(crate) began: Timestamp,
+    /// Counts the messages on the framework's own topics that have no effect.
+    pub(crate) ignored: Ignored,
 }
 
-/// A flow whose instances are kept here.
+/// A saga that this service tracks.
 pub(crate) struct Tracked {
     pub(crate) definition: Arc<Definition>,
     pub(crate) deadline: Duration,
     pub(crate) retention: Duration,
-    /// The handler of its deadlines.
+    /// The index of the handler for its deadlines.
     pub(crate) on_deadline: Option<usize>,
     pub(crate) series: SagaSeries,
 }
 
 impl Tracked {
-    /// The part of whoever gives the flow up outside a handler.
+    /// Returns the role for an abort outside a delivery.
     pub(crate) fn abort(&self) -> Role {
         Role { step: "", kind: RoleKind::Abort, saga: self.definition.clone(), deadline: false, make_deadline: None }
     }
@@ -95,35 +102,36 @@ impl SagaCore {
         let tracked: Vec<_> = tracked.collect();
         let roles = handlers.iter().filter_map(Handler::role).map(|role| role.saga.deadline);
         let longest = roles.chain(tracked.iter().map(|tracked| tracked.deadline)).max().unwrap_or_default();
-        Self { tracked, wake: Notify::new(), planned: AtomicI64::new(Timestamp::MAX.as_millis()), longest, began }
+        let planned = AtomicI64::new(Timestamp::MAX.as_millis());
+        Self { tracked, wake: Notify::new(), planned, longest, began, ignored: Ignored::default() }
     }
 
-    /// Lets the timers be looked at again if `earliest` ends before the one that is waited for.
+    /// Wakes the timers if `earliest` is before the time they wait for.
     pub(crate) fn plan(&self, earliest: Option<Timestamp>) {
         if earliest.is_some_and(|earliest| earliest.as_millis() < self.planned.load(Ordering::SeqCst)) {
             self.wake.notify_one();
         }
     }
 
-    /// Counts a message that the barrier let have no effect.
-    pub(crate) fn without_effect(&self, metrics: &Metrics, role: Option<&Role>, reason: Reason, count: impl FnOnce(&Counter)) {
+    /// Counts a message to which the barrier gave no effect.
+    pub(crate) fn without_effect(&self, metrics: &Metrics, role: Option<&Role>, reason: NoEffect, count: impl FnOnce(&Counter)) {
         if let Some(role) = role {
             count(&without_effect(metrics, &role.saga.name, role.step, reason.label()));
         }
     }
 
-    /// Whether the event called `name` moves instances that are kept here.
+    /// Whether the event `name` belongs to a tracked saga.
     pub(crate) fn follow(&self, name: &str) -> bool {
         self.tracked.iter().any(|tracked| tracked.definition.has_event(name))
     }
 
-    /// The tracked flow called `name`.
+    /// Returns the tracked saga `name`.
     pub(crate) fn tracked(&self, name: &str) -> Option<&Tracked> {
         self.tracked.iter().find(|tracked| tracked.definition.name == name)
     }
 }
 
-/// What the log shows of an instance's id: that is the key of a record, which has any length.
+/// Shortens the id of an instance for log lines. An id is the key of a record, which can have any length.
 fn brief(id: &str) -> &str {
     const MOST: usize = 200;
     &id[..id.floor_char_boundary(MOST)]

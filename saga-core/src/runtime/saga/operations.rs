@@ -1,4 +1,4 @@
-//! What can be asked of the instances that a service keeps, and what an operator can do with them.
+//! Queries on the instances that a service tracks, and the operations of an operator on them.
 
 use std::sync::Arc;
 
@@ -19,45 +19,51 @@ use crate::{
     store::{HistoryEntry, InstanceQuery, StoreError, StoreTx},
 };
 
-/// The instances of the flows that a service tracks. Cheap to clone.
+/// The instances of the sagas that a service tracks. Cheap to clone.
 #[derive(Clone)]
 pub struct Sagas(pub(crate) Arc<Core>);
 
-/// Why an operation was not done.
+impl std::fmt::Debug for Sagas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sagas").field(&self.0.name).finish()
+    }
+}
+
+/// Why an operation was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
-    /// The service tracks no flow of that name.
+    /// The service tracks no saga of this name.
     #[error("this service tracks no saga `{0}`")]
     UnknownSaga(String),
-    /// There is no such instance.
+    /// The instance does not exist.
     #[error("there is no instance `{id}` of {saga}")]
     UnknownInstance {
-        /// The flow.
+        /// The saga.
         saga: String,
-        /// The instance.
+        /// The id of the instance.
         id: String,
     },
-    /// The flow has no such step.
+    /// The saga has no such step.
     #[error("{saga} has no step `{step}`; its steps are {steps}")]
     UnknownStep {
-        /// The flow.
+        /// The saga.
         saga: String,
-        /// What was named.
+        /// The step that was named.
         step: String,
-        /// What there is.
+        /// The steps of the saga.
         steps: String,
     },
-    /// It is too late for that, or there is nothing to do.
+    /// The state of the instance does not allow the operation.
     #[error("{0}")]
     Conflict(String),
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Sagas {
-    /// One page of the instances that `query` wants, and how many there are in all.
+    /// Returns one page of the instances that match `query`, and the number of all that match.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -66,7 +72,7 @@ impl Sagas {
         Ok((records.into_iter().map(|record| self.view(record)).collect(), total))
     }
 
-    /// One instance; `None` when it is not there.
+    /// Returns one instance, or `None` if it does not exist.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -75,7 +81,7 @@ impl Sagas {
         Ok(record.map(|record| self.view(record)))
     }
 
-    /// What happened to an instance, in the order in which it was taken in; empty when it is not there.
+    /// Returns the history of an instance, in the order in which the tracker recorded it; empty if the instance does not exist.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -83,7 +89,7 @@ impl Sagas {
         self.0.store().sagas().history(&self.0.name, &key(saga, id)).await
     }
 
-    /// What this service itself did at the steps of an instance.
+    /// Returns the step records of this service for an instance.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -99,27 +105,27 @@ impl Sagas {
         }
     }
 
-    /// Tries again what has stopped: lets the timers run anew, and gives the dead letters that are in the way back to their
-    /// handlers, in whatever services those are.
+    /// Retries what has stopped: starts the timers of the instance again, and asks the services concerned to retry the dead letters that
+    /// block it.
     ///
     /// # Delivery
-    /// Written down in the instance's history in one transaction with what it does.
+    /// One transaction writes the change, the entry in the instance's history and the requests to the other services.
     ///
     /// # Errors
-    /// When there is nothing to try again, or the database is unavailable.
+    /// When there is nothing to retry, or the database is unavailable.
     pub async fn retry(&self, saga: &str, id: &str, by: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
         let now = self.0.clock.now();
-        // What was given up after the end, as a compensation of what nobody knows, is to be tried again too.
-        if instance.ended_at.is_some() && instance.known.stopped.is_empty() {
+        // A message can be given up after the end of the instance, for example a compensation that the tracker did not expect.
+        if instance.ended_at.is_some() && instance.body.stopped.is_empty() {
             return Err(OperationError::Conflict(format!("{saga} {id} has ended: there is nothing to try again")));
         }
         let stopped = instance.rearm(&tracked.definition, now, tracked.deadline);
         deadlines::save(&self.0, &mut *tx, &instance, "operator.retry", &format!("by {by}"), now).await?;
-        let began = instance.known.trace.as_ref();
+        let began = instance.body.trace.as_ref();
         let trace = self.0.spans.follow(began, &self.0.ids);
         let (telling, parent) = (self.0.spans.begin(&trace), began.map(TraceContext::span_id));
-        let (context, mut making) = (Context::root(instance.known.correlation_id.clone(), trace), Making::default());
+        let (context, mut making) = (Context::root(instance.body.correlation_id.clone(), trace), Making::default());
         let mut records = Vec::with_capacity(stopped.len());
         for GivenUp { service, dead_letter, .. } in stopped.into_iter().filter(|stopped| !stopped.dead_letter.is_empty()) {
             let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });
@@ -140,10 +146,10 @@ impl Sagas {
         Ok(())
     }
 
-    /// Declares a step settled by hand: nobody waits for it, or for its compensation, any more.
+    /// Declares a step settled by hand: the instance no longer waits for the step or for its compensation.
     ///
     /// # Delivery
-    /// As [`retry`](Self::retry). The step itself is not touched: what it did, or does later, stays.
+    /// As for [`retry`](Self::retry). The step itself is not affected: what it did or still does remains.
     ///
     /// # Errors
     /// When there is no such step, or the database is unavailable.
@@ -162,13 +168,13 @@ impl Sagas {
         Ok(())
     }
 
-    /// Gives the flow up: its abort runs as for a deadline that has passed, and what was done is undone.
+    /// Aborts the instance: the handler of the abort runs as after a missed deadline, and the steps that are done are undone.
     ///
     /// # Delivery
-    /// As [`retry`](Self::retry); the abort runs at once, in a transaction of its own, and loses against a pivot that was first.
+    /// As for [`retry`](Self::retry). The abort runs at once, in a transaction of its own, and has no effect if the pivot was done first.
     ///
     /// # Errors
-    /// When the flow is decided, or the database is unavailable.
+    /// When the instance is already decided, the service has no handler for the saga's deadlines, or the database is unavailable.
     pub async fn force_compensate(&self, saga: &str, id: &str, by: &str, reason: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
         if instance.is_decided(&tracked.definition) || instance.ended_at.is_some() {
@@ -187,14 +193,14 @@ impl Sagas {
         Ok(())
     }
 
-    /// Ends an instance by hand, as what it was decided to be: nobody waits for it any more. One that is not decided has come to
-    /// nothing, and its pivot has no effect any more.
+    /// Ends an instance by hand, in the state that was decided. An undecided instance is ended as aborted, and its pivot no longer has an
+    /// effect.
     ///
     /// # Delivery
-    /// As [`retry`](Self::retry). Nothing is published: what participants did is not undone.
+    /// As for [`retry`](Self::retry). Nothing is published: completed steps are not undone.
     ///
     /// # Errors
-    /// When it has ended and nobody has to look at it, or the database is unavailable.
+    /// When the instance has ended and needs no attention, or the database is unavailable.
     pub async fn complete(&self, saga: &str, id: &str, by: &str, reason: &str) -> Result<(), OperationError> {
         let (tracked, mut tx, mut instance) = self.open(saga, id).await?;
         if instance.ended_at.is_some() && instance.attention.is_none() {

@@ -1,4 +1,4 @@
-//! Services that take part in a flow from other processes.
+//! Services of other programs that take part in sagas.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::{
     saga::{Definition, Saga},
 };
 
-/// A service that runs in another process, as far as the check of a flow needs it.
+/// A service that runs in another program, declared for the check of the sagas at the start.
 ///
-/// It is declared by its steps, for which the definition of the flow is enough: the service may live in another repository, or be
-/// written in another language. Where its handlers are linked into this program anyway, [`handlers`](Self::handlers) checks more.
+/// Usually it is declared by its steps, which needs only the definition of the saga. The service can live in another repository or be
+/// written in another language. If its handlers are part of this program as well, [`handlers`](Self::handlers) lets the check cover more.
 #[derive(Debug)]
 #[must_use = "give it to `App::remote`"]
 pub struct Remote {
@@ -23,7 +23,7 @@ pub struct Remote {
     pub(crate) publishes: Vec<EventType>,
 }
 
-/// What a service in another process does in a flow.
+/// A step that a service of another program does or undoes.
 #[derive(Debug)]
 pub(crate) struct RemoteStep {
     pub(crate) saga: Arc<Definition>,
@@ -33,17 +33,17 @@ pub(crate) struct RemoteStep {
 }
 
 impl Remote {
-    /// The service called `name`.
+    /// Declares the service `name`.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), steps: Vec::new(), handlers: Vec::new(), trackers: Vec::new(), publishes: Vec::new() }
     }
 
-    /// It does this step, or gives the flow up where this is the abort.
+    /// Declares that the service does `step`, or aborts the saga if `step` is the abort.
     pub fn does<S: Saga>(self, step: S) -> Self {
         self.with(&step, false)
     }
 
-    /// It undoes this step.
+    /// Declares that the service undoes `step`.
     pub fn undoes<S: Saga>(self, step: S) -> Self {
         self.with(&step, true)
     }
@@ -53,19 +53,19 @@ impl Remote {
         self
     }
 
-    /// It has these handlers.
+    /// Declares the handlers of the service.
     pub fn handlers(mut self, handlers: impl IntoIterator<Item = Handler>) -> Self {
         self.handlers.extend(handlers);
         self
     }
 
-    /// It tracks a flow.
+    /// Declares that the service tracks a saga.
     pub fn tracks(mut self, tracker: Tracker) -> Self {
         self.trackers.push(tracker);
         self
     }
 
-    /// It publishes these events besides those of its steps and those that its handlers return.
+    /// Declares the events that the service publishes in addition to those of its steps and those that its handlers return.
     pub fn publishes<E: EventSet>(mut self) -> Self {
         self.publishes.extend(E::types());
         self

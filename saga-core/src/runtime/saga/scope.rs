@@ -1,5 +1,5 @@
-//! What one transaction has to do with sagas: the barrier's records, read before the handlers are called and written after them.
-//! What the tracker sees of it is in [`tracking`](super::tracking).
+//! The part of one transaction that concerns sagas: the step records, read before the handlers are called and written after them. The
+//! tracker's part is in [`tracking`](super::tracking).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,27 +12,27 @@ use super::{
 };
 use crate::{
     engine::saga::{
-        Answer, Instance, Known, Mark,
-        barrier::{self, Reason},
+        BarrierDecision, Instance, Mark, StepRecords,
+        barrier::{self, NoEffect},
     },
     id::MessageId,
     message::Outgoing,
-    saga::{InstanceKey, Role, RoleKind, StepRecord, StepState},
-    store::{StoreError, StoreTx},
+    saga::{InstanceKey, LeftBehind, Role, RoleKind, StepRecord, StepState},
+    store::{PublishTx, StoreError, StoreTx},
     time::Timestamp,
 };
 
-/// What happens to a message of a saga before its handler would be called.
+/// What the barrier decides about a message of a saga before its handler is called.
 #[derive(Debug)]
 pub(crate) enum Before {
-    /// The handler is called with the message.
+    /// Call the handler with the message.
     Call,
-    /// The compensation is called with what the step left behind.
-    Undo(Option<String>),
-    /// Not now.
+    /// Call the compensation with the record that the step left behind.
+    Undo(Option<LeftBehind>),
+    /// Try the message again at this time.
     Wait(Timestamp),
-    /// It has no effect.
-    Nothing(Reason),
+    /// Do nothing: the message has no effect.
+    Nothing(NoEffect),
 }
 
 /// The sagas of one transaction.
@@ -41,14 +41,14 @@ pub(crate) struct Scope {
     records: BTreeMap<InstanceKey, Vec<StepRecord>>,
     changed: BTreeSet<(InstanceKey, String)>,
     pub(super) sightings: Vec<Sighting>,
-    /// Instances that were read, and changed, before their events are taken in.
+    /// Instances that were read and changed in this transaction, before their events are applied.
     pub(super) instances: BTreeMap<InstanceKey, Instance>,
-    /// Those of the last write: when the earliest timer ends that was set.
+    /// The earliest timer that the last write has set.
     pub(super) earliest: Option<Timestamp>,
 }
 
 impl Scope {
-    /// Reads what is known of the instances of `items`, and keeps other transactions from them.
+    /// Locks the instances of `items` and reads their step records.
     pub(crate) async fn load(
         &mut self,
         core: &Core,
@@ -58,8 +58,8 @@ impl Scope {
         let mut keys = BTreeSet::new();
         for item in items {
             keys.extend(item.role(core).and_then(|role| instance(role, item)));
-            // Those that are only followed too: what is kept from others is kept in one step, so that two transactions never wait
-            // for each other.
+            // Instances that are only tracked are locked by the same statement, so that two transactions that need the same instances
+            // cannot deadlock.
             if let (false, Some(event), Some(id)) = (core.sagas.tracked.is_empty(), item.event_type(core), item.saga_id()) {
                 let followed = core.sagas.tracked.iter().filter(|tracked| tracked.definition.has_event(&event));
                 keys.extend(followed.map(|tracked| InstanceKey { saga: tracked.definition.name.clone(), id: id.to_owned() }));
@@ -68,12 +68,12 @@ impl Scope {
         self.load_keys(core, tx, keys).await
     }
 
-    /// Reads what is known of one instance.
+    /// Locks one instance and reads its step records.
     pub(crate) async fn load_instance(&mut self, core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -> Result<(), StoreError> {
         self.load_keys(core, tx, BTreeSet::from([key.clone()])).await
     }
 
-    /// Takes `instance` as what the database holds: it was read in this transaction, and is written with what it sees.
+    /// Adopts `instance`, which was read in this transaction. It is written together with the events that it sees.
     pub(crate) fn adopt(&mut self, instance: Instance) {
         self.instances.insert(instance.key.clone(), instance);
     }
@@ -86,7 +86,8 @@ impl Scope {
         for record in tx.load_steps(&core.name, &keys).await? {
             self.records.entry(record.instance.clone()).or_default().push(record);
         }
-        // A record from a time that is still to come was written by a clock that was ahead: its attempt ends as much earlier.
+        // A record with a time in the future was written by a clock that was ahead. The end of its attempt is moved back by the same
+        // amount.
         let now = core.clock.now();
         for record in self.records.values_mut().flatten() {
             if barrier::bring_back(record, now) {
@@ -94,7 +95,7 @@ impl Scope {
             }
         }
         if core.store().sharing().is_none() {
-            // Whoever had begun before this process did is gone.
+            // This is the only process: attempts that began before it was started are no longer running.
             let began = core.sagas.began;
             for record in self.records.values_mut().flatten().filter(|record| record.at < began) {
                 record.until = None;
@@ -103,7 +104,7 @@ impl Scope {
         Ok(())
     }
 
-    /// What happens to `item`, and what of that is written down in any case.
+    /// Returns what happens to `item`, and notes the step records that are written in any case.
     pub(crate) fn before(&mut self, core: &Core, role: &Role, item: &Item, now: Timestamp) -> Before {
         let Some(key) = instance(role, item) else { return Before::Call };
         let event = item.event_type(core);
@@ -118,24 +119,24 @@ impl Scope {
         message_id: &MessageId,
         now: Timestamp,
     ) -> Before {
-        // What this very message has begun before, it tries again: it waits for no attempt but others'.
+        // An interrupted attempt of this message does not make the message itself wait; only attempts of other messages do.
         if let Some(record) = self.record_mut(key, role.step).filter(|record| record.message_id == *message_id) {
             record.until = None;
         }
         let records = self.records.get(key).map_or(&[][..], Vec::as_slice);
-        let (answer, marks) = Known { saga: &role.saga, records }.answer(role.kind, role.step, event, now);
+        let (answer, marks) = StepRecords { saga: &role.saga, records }.decide(role.kind, role.step, event, now);
         for Mark { step, state } in marks {
             self.mark(key, &step, state, None, message_id, now);
         }
         match answer {
-            Answer::Call => Before::Call,
-            Answer::Undo(record) => Before::Undo(record),
-            Answer::Wait(until) => Before::Wait(until),
-            Answer::Nothing(reason) => Before::Nothing(reason),
+            BarrierDecision::Call => Before::Call,
+            BarrierDecision::Undo(record) => Before::Undo(record),
+            BarrierDecision::Wait(until) => Before::Wait(until),
+            BarrierDecision::Nothing(reason) => Before::Nothing(reason),
         }
     }
 
-    /// Notes that an attempt of the step, or of its compensation, runs outside a transaction until then at the longest.
+    /// Records that an attempt of the step, or of its compensation, runs outside a transaction, until `until` at the latest.
     pub(crate) fn begin(&mut self, role: &Role, item: &Item, until: Timestamp, now: Timestamp) {
         let Some(key) = instance(role, item) else { return };
         let present = self.record(&key, role.step).map(|record| (record.state, record.record.clone()));
@@ -146,7 +147,7 @@ impl Scope {
         }
     }
 
-    /// Notes that the attempt that was begun runs no more.
+    /// Records that this attempt is no longer running.
     pub(crate) fn release(&mut self, role: &Role, item: &Item, now: Timestamp) {
         let Some(key) = instance(role, item) else { return };
         if let Some(record) = self.record_mut(&key, role.step).filter(|record| record.until.is_some()) {
@@ -155,12 +156,12 @@ impl Scope {
         }
     }
 
-    /// Whether the attempt of `item` that was begun is still the one that may go on: nobody has settled the step since.
+    /// Whether the attempt of `item` can continue: the step was not settled since it began.
     pub(crate) fn goes_on(&self, role: &Role, item: &Item) -> bool {
         instance(role, item).is_some_and(|key| self.goes_on_with(role, &key))
     }
 
-    /// As [`goes_on`](Self::goes_on), of this instance.
+    /// Like [`goes_on`](Self::goes_on), for the instance `key`.
     pub(crate) fn goes_on_with(&self, role: &Role, key: &InstanceKey) -> bool {
         let state = self.record(key, role.step).map(|record| record.state);
         match role.kind {
@@ -169,7 +170,7 @@ impl Scope {
         }
     }
 
-    /// Writes down what the handler of `item` did, by the events that it published.
+    /// Records the result of the handler of `item`, which its published events show.
     pub(crate) fn concluded(
         &mut self,
         role: &Role,
@@ -192,21 +193,21 @@ impl Scope {
         events: &[(MessageId, Outgoing)],
         now: Timestamp,
     ) {
-        let said = |name: &str| events.iter().find(|(_, event)| event.name == name).map(|(_, event)| &event.value);
+        let said = |name: &str| events.iter().find(|(_, event)| event.name == name).map(|(_, event)| event);
         let step = role.saga.step(role.step);
         let rejected = step.and_then(|step| step.rejects.as_ref()).is_some_and(|event| said(&event.name).is_some());
         let (state, record) = match role.kind {
             RoleKind::Undo => (StepState::Undone, self.record(key, role.step).and_then(|record| record.record.clone())),
             _ if refused || rejected => (StepState::Rejected, None),
             _ => {
-                let value = step.and_then(|step| said(&step.emits.name));
-                (StepState::Done, value.map(|value| String::from_utf8_lossy(value).into_owned()))
+                let event = step.and_then(|step| said(&step.emits.name));
+                (StepState::Done, event.map(|event: &Outgoing| LeftBehind::new(&event.value, event.version)))
             }
         };
         self.mark(key, role.step, state, record, message_id, now);
     }
 
-    /// Notes that the flow is given up by this transaction.
+    /// Records that this transaction aborts the instance.
     pub(crate) fn aborted(&mut self, role: &Role, key: &InstanceKey, message_id: &MessageId, now: Timestamp) {
         self.mark(key, &role.saga.abort.name, StepState::Done, None, message_id, now);
     }
@@ -216,7 +217,7 @@ impl Scope {
         key: &InstanceKey,
         step: &str,
         state: StepState,
-        record: Option<String>,
+        record: Option<LeftBehind>,
         message_id: &MessageId,
         now: Timestamp,
     ) {
@@ -244,8 +245,8 @@ impl Scope {
         self.records.get_mut(key)?.iter_mut().find(|record| record.step == step)
     }
 
-    /// Writes what has changed. Said again, it writes nothing.
-    pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<(), StoreError> {
+    /// Writes the changed step records and the instances. A second call writes nothing.
+    pub(crate) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn PublishTx, now: Timestamp) -> Result<(), StoreError> {
         let changed: Vec<_> =
             std::mem::take(&mut self.changed).iter().filter_map(|(key, step)| self.record(key, step).cloned()).collect();
         if !changed.is_empty() {
@@ -254,13 +255,13 @@ impl Scope {
         self.track(core, tx, now).await
     }
 
-    /// Carries out what follows from the commit.
+    /// Wakes the timers as needed, after the commit.
     pub(crate) fn committed(&self, core: &Core) {
         core.sagas.plan(self.earliest);
     }
 }
 
-/// The instance that `item` is of, to a handler with this role.
+/// Returns the instance of `item` for a handler with this role.
 fn instance(role: &Role, item: &Item) -> Option<InstanceKey> {
     Some(InstanceKey { saga: role.saga.name.clone(), id: item.saga_id()?.to_owned() })
 }

@@ -1,5 +1,5 @@
-//! The tracker: takes note of the events of its flows that a transaction meets, and moves their instances by them, with a statement of
-//! each kind for all of them.
+//! The tracker: collects the events of tracked sagas that occur in a transaction, and updates their instances, with one statement of each
+//! kind.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,26 +8,26 @@ use std::{
 
 use super::{
     super::{core::Core, item::Item},
-    Tracked, brief,
+    Tracked, brief, ignored,
     scope::Scope,
     unreadable, unsent,
 };
 use crate::{
     engine::saga::{
-        GivenUp, Instance, Taken, Unsent,
+        GivenUp, Instance, Observation, Unsent,
         instance::{self, Remark},
     },
     id::MessageId,
     message::{Context, Event, Outgoing, TraceContext},
     saga::{InstanceKey, Publishes, StepGivenUp},
-    store::{HistoryEntry, StoreError, StoreTx},
+    store::{HistoryEntry, PublishTx, StoreError},
     time::Timestamp,
 };
 
-/// An event of a tracked flow, on its way to the tracker.
+/// An event of a tracked saga, to be applied to its instance.
 #[derive(Debug, Clone)]
 pub(super) struct Sighting {
-    /// Which of the tracked flows.
+    /// The index of the tracked saga.
     flow: usize,
     id: String,
     event: String,
@@ -36,16 +36,16 @@ pub(super) struct Sighting {
     correlation_id: String,
     source: String,
     at: Timestamp,
-    /// What is to be said of it.
+    /// A note for the history.
     note: Option<String>,
-    /// A participant cannot go on.
+    /// Set if a participant cannot continue.
     given_up: Option<StepGivenUp>,
-    /// The span that it comes of.
+    /// The span that the event belongs to.
     trace: Option<TraceContext>,
 }
 
 impl Sighting {
-    /// Of `item`, which is of the instance `id` of the flow.
+    /// Returns the sighting of `item`, an event of the instance `id`.
     fn received(flow: usize, id: &str, event: &str, item: &Item) -> Self {
         let envelope = &item.envelope;
         Self {
@@ -65,7 +65,7 @@ impl Sighting {
 }
 
 impl Scope {
-    /// Takes note of a message of a tracked flow that was handled.
+    /// Records that a message of a tracked saga was handled.
     pub(crate) fn see_received(&mut self, core: &Core, item: &Item, note: Option<&str>) {
         if core.sagas.tracked.is_empty() {
             return;
@@ -74,7 +74,7 @@ impl Scope {
         if event == StepGivenUp::NAME {
             return self.see_given_up(core, item);
         }
-        // What this service publishes was seen when it was published.
+        // Events of this service were recorded when they were published.
         if item.envelope.source == *core.name && item.envelope.event_type.is_some() {
             return;
         }
@@ -88,14 +88,17 @@ impl Scope {
 
     fn see_given_up(&mut self, core: &Core, item: &Item) {
         let value = item.received.record.value.as_deref().unwrap_or_default();
-        // A value that is none was dead-lettered before it came here.
+        // A value that cannot be decoded has become a dead letter earlier.
         let Ok(given_up) = serde_json::from_slice::<StepGivenUp>(value) else { return };
         let Some(flow) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
+        if let Some(why) = ignored::is_none(&given_up, &core.sagas.tracked[flow].definition, item.saga_id()) {
+            return core.sagas.ignored.note(core, StepGivenUp::TOPIC, why);
+        }
         let seen = Sighting::received(flow, &given_up.id, StepGivenUp::NAME, item);
         self.sightings.push(Sighting { given_up: Some(given_up), ..seen });
     }
 
-    /// Takes note of events of a tracked flow that this service publishes in this transaction.
+    /// Records events of tracked sagas that this service publishes in this transaction.
     pub(crate) fn see_published(&mut self, core: &Core, events: &[(MessageId, Outgoing)], within: &Context, now: Timestamp) {
         for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
             for (id, event) in events.iter().filter(|(_, event)| tracked.definition.has_event(event.name)) {
@@ -116,8 +119,8 @@ impl Scope {
         }
     }
 
-    /// Moves the instances whose events were seen.
-    pub(super) async fn track(&mut self, core: &Arc<Core>, tx: &mut dyn StoreTx, now: Timestamp) -> Result<(), StoreError> {
+    /// Applies the recorded events to their instances.
+    pub(super) async fn track(&mut self, core: &Arc<Core>, tx: &mut dyn PublishTx, now: Timestamp) -> Result<(), StoreError> {
         let sightings = std::mem::take(&mut self.sightings);
         if sightings.is_empty() {
             return Ok(());
@@ -157,17 +160,17 @@ fn key(core: &Core, sighting: &Sighting) -> InstanceKey {
     InstanceKey { saga: core.sagas.tracked[sighting.flow].definition.name.clone(), id: sighting.id.clone() }
 }
 
-/// What is to be written down of an event.
+/// What an event changes in the database.
 enum Seen {
     /// Nothing.
     Nothing,
-    /// The instance, which has counted it, and nothing in the history.
+    /// Only the instance, which has counted the event.
     Counted,
-    /// The instance, and this in the history.
+    /// The instance, and this entry of its history.
     Entry(HistoryEntry),
 }
 
-/// What `event` says is in the way, and why.
+/// Returns what `event` reports as blocking the instance, and the reason as a text.
 pub(crate) fn stopped(event: &StepGivenUp) -> (GivenUp, String) {
     let StepGivenUp { service, dead_letter, error, step, undo, attempts, .. } = event;
     let what = if *undo { "the compensation of " } else { "" };
@@ -186,7 +189,7 @@ pub(crate) fn stopped(event: &StepGivenUp) -> (GivenUp, String) {
     (given_up, reason)
 }
 
-/// Takes one event in, and gives what is to be written down of it.
+/// Applies one event to its instance and returns what is to be written.
 fn take(
     core: &Core,
     tracked: &Tracked,
@@ -196,7 +199,7 @@ fn take(
     now: Timestamp,
 ) -> Seen {
     let saga = &*tracked.definition;
-    let seen = instance::Sighting { event: &sighting.event, id: &sighting.message_id, at: sighting.at };
+    let seen = instance::EventSeen { event: &sighting.event, id: &sighting.message_id, at: sighting.at };
     let mut note = sighting.note.clone();
     let mut remark = None;
     match instances.get_mut(key) {
@@ -207,10 +210,10 @@ fn take(
                 instance.stop(saga, given_up, now);
                 remark = Some(instance.remark());
             }
-            None => match instance.take(saga, seen, now, tracked.deadline) {
-                Taken::Moved => {}
-                Taken::Known => return Seen::Nothing,
-                Taken::NotAllowed(reason) => {
+            None => match instance.observe(saga, seen, now, tracked.deadline) {
+                Observation::Moved => {}
+                Observation::Known => return Seen::Nothing,
+                Observation::NotAllowed(reason) => {
                     tracked.series.not_allowed.increment();
                     tracing::warn!(
                         service = &*core.name,
@@ -227,7 +230,7 @@ fn take(
         },
         None if matches!(saga.published_as(&sighting.event), Some(Publishes::Starts)) => {
             let mut begun = Instance::begin(saga, &key.id, seen, &sighting.correlation_id, now, tracked.deadline);
-            begun.known.trace = sighting.trace;
+            begun.body.trace = sighting.trace;
             instances.insert(key.clone(), begun);
         }
         None => {

@@ -1,22 +1,22 @@
-//! Instances whose rows cannot be read: a condition each, until they can, or are gone.
+//! Instances whose rows cannot be decoded. Each raises a condition until it can be decoded or no longer exists.
 
 use super::super::{conditions::Severity, core::Core};
 use crate::{
     engine::saga::Instance,
     saga::{InstanceKey, InstanceRecord},
-    store::{StoreError, StoreTx},
+    store::{PublishTx, StoreError},
 };
 
-/// The condition that an instance cannot be read.
+/// The condition of an instance that cannot be decoded.
 const SAGA_UNREADABLE: &str = "saga_unreadable";
-/// Instances of which that is told one by one.
+/// The most instances with a condition of their own.
 const TOLD: usize = 100;
 
-/// Reads instances in `tx`, and keeps them from others.
-pub(super) async fn load(core: &Core, tx: &mut dyn StoreTx, keys: &[InstanceKey]) -> Result<Vec<Instance>, StoreError> {
+/// Locks and reads instances in `tx`.
+pub(super) async fn load(core: &Core, tx: &mut dyn PublishTx, keys: &[InstanceKey]) -> Result<Vec<Instance>, StoreError> {
     let records = match tx.load_instances(&core.name, keys).await {
         Err(StoreError::Incompatible(error)) => {
-            // Which of several it is shows when they are read one by one.
+            // With several keys, the caller reads them again one by one, which shows the one concerned.
             if let [key] = keys {
                 tell(core, key, &error);
             }
@@ -58,7 +58,7 @@ fn tell(core: &Core, key: &InstanceKey, error: &str) {
     }
 }
 
-/// Looks again at those that could not be read.
+/// Reads the instances that could not be decoded again, and clears the conditions of those that can be.
 pub(crate) async fn look_again(core: &Core) {
     for subject in core.conditions.subjects(SAGA_UNREADABLE) {
         let Some((saga, id)) = subject.split_once(' ') else { continue };

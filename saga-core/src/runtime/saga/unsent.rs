@@ -1,4 +1,5 @@
-//! Events of flows that the log does not take: their instances need attention, wherever they are kept, until the events have left.
+//! Events of sagas that the log does not store. Their instances need attention, in this service or at another tracker, until the events
+//! were sent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,25 +16,25 @@ use crate::{
     time::Timestamp,
 };
 
-/// Instances looked at, at the start, for what they wait for in the outbox.
+/// The most instances of each saga whose waiting rows are checked.
 const LOOK: u32 = 500;
 
-/// A record of the outbox that the log does not take.
+/// A record of the outbox that the log does not store.
 pub(crate) struct Unsent<'r> {
     pub(crate) row: OutboxId,
     pub(crate) record: &'r Record,
-    /// The dead letter that it has become; `None`: it waits in the outbox.
+    /// The dead letter that it has become; `None` while it waits in the outbox.
     pub(crate) letter: Option<&'r DeadLetterId>,
     pub(crate) why: &'r str,
 }
 
-/// An instance kept here, and the row of the outbox that it waits for.
+/// A tracked instance, and the row of the outbox that it waits for.
 pub(crate) type Waiting = (InstanceKey, OutboxId);
 
-/// What an event is to one of the flows that this service has a part in.
+/// The meaning of an event in one of the sagas that this service tracks or takes part in.
 struct Part {
     saga: Arc<Definition>,
-    /// Whether the instance is kept here.
+    /// Whether this service tracks the saga.
     tracked: bool,
     key: InstanceKey,
     event: String,
@@ -41,7 +42,7 @@ struct Part {
     undo: bool,
 }
 
-/// The flows that `record` is an event of.
+/// Returns the sagas that `record` is an event of.
 fn parts(core: &Core, record: &Record) -> Vec<Part> {
     let (Some(event), Some(key)) = (record.header(headers::TYPE), record.key.as_deref()) else { return Vec::new() };
     let Ok(id) = std::str::from_utf8(key) else { return Vec::new() };
@@ -61,12 +62,12 @@ fn parts(core: &Core, record: &Record) -> Vec<Part> {
     tracked.chain(taken_part).filter_map(of_event).collect()
 }
 
-/// Whether the log not taking `record` concerns a flow.
+/// Whether `record` is an event of a saga.
 pub(crate) fn concerns(core: &Core, record: &Record) -> bool {
     !parts(core, record).is_empty()
 }
 
-/// Why the instance stands still, for people.
+/// Returns the reason, as operators see it, why the instance cannot continue.
 pub(super) fn reason(service: &str, event: &str, dead_letter: &str, why: &str) -> String {
     match dead_letter {
         "" => format!("{service} waits to publish {event}: {why}; it is sent as soon as the log takes it"),
@@ -76,8 +77,7 @@ pub(super) fn reason(service: &str, event: &str, dead_letter: &str, why: &str) -
     }
 }
 
-/// Sets the instances of `unsent` that are kept here to *needs attention*, in `tx`, and gives the records that tell the trackers of
-/// the others.
+/// Sets the tracked instances of `unsent` to need attention, in `tx`. Returns the records that inform the trackers of the other instances.
 pub(crate) async fn tell(
     core: &Arc<Core>,
     tx: &mut dyn StoreTx,
@@ -106,7 +106,7 @@ pub(crate) async fn tell(
     Ok(signals)
 }
 
-/// What tells the tracker of another service.
+/// Returns the record that informs the tracker in another service.
 fn signal(core: &Core, record: &Record, part: Part, dead_letter: String, why: &str, now: Timestamp) -> Option<Record> {
     let event = StepGivenUp {
         saga: part.key.saga,
@@ -120,17 +120,17 @@ fn signal(core: &Core, record: &Record, part: Part, dead_letter: String, why: &s
         event: Some(part.event),
     };
     let received = Received { record: Arc::new(record.clone()), partition: -1, offset: -1 };
-    // Our own records can be read; one of another kind is known by its position.
+    // The service's own records have an envelope. Any other record is identified by its position.
     let envelope = Envelope::of(&received, now).unwrap_or_else(|_| Envelope::by_position(&received, now));
-    // It comes of the same span as the record that the log does not take: of a relay there is none that it could be within.
+    // The new record belongs to the span of the record that the log does not store, because the relay has no span of its own.
     let trace = envelope.trace.clone().unwrap_or_else(|| core.spans.root(&core.ids));
     let context = Context::caused_by(&envelope, trace);
     let event = Outgoing::of(&event).ok()?;
     Some(event.into_record(&MessageId::from(core.ids.uuid(now)), &core.name, now, &context))
 }
 
-/// Has the instance that `signal` is of, a message to a tracker or to a participant that the log refuses, need attention if it is
-/// kept here; says whether it is.
+/// Sets those instances of `keys` that are tracked here to need attention, because the log refuses a message about them. Returns whether
+/// there are any.
 pub(crate) async fn tell_here(
     core: &Arc<Core>,
     tx: &mut dyn StoreTx,
@@ -151,7 +151,7 @@ pub(crate) async fn tell_here(
     Ok(!instances.is_empty())
 }
 
-/// Takes the call for attention away from instances whose rows have left the outbox, in `tx`.
+/// Records at the instances of `waiting` that their rows were sent, in `tx`. Those that needed attention only because of them no longer do.
 pub(crate) async fn left(core: &Core, tx: &mut dyn StoreTx, waiting: &[Waiting], now: Timestamp) -> Result<(), StoreError> {
     let mut instances = load(core, tx, waiting.iter().map(|(key, _)| key.clone())).await?;
     let (mut history, mut changed) = (Vec::new(), BTreeSet::new());
@@ -166,7 +166,7 @@ pub(crate) async fn left(core: &Core, tx: &mut dyn StoreTx, waiting: &[Waiting],
     save(core, tx, &instances, &history).await
 }
 
-/// Takes the call for attention away, in `tx`, that the dead letter `id` with `record` has led to: the record is sent again.
+/// Records at the instance of `record` that the dead letter `id` of this record is sent again, in `tx`.
 pub(crate) async fn sent_again(
     core: &Core,
     tx: &mut dyn StoreTx,
@@ -181,12 +181,12 @@ pub(crate) async fn sent_again(
     if waiting.is_empty() { Ok(()) } else { left(core, tx, &waiting, now).await }
 }
 
-/// The instances kept here that `record` is an event of.
+/// Returns the tracked instances that `record` is an event of.
 pub(crate) fn tracked_keys(core: &Core, record: &Record) -> Vec<InstanceKey> {
     parts(core, record).into_iter().filter(|part| part.tracked).map(|part| part.key).collect()
 }
 
-/// The instances that wait for rows of the outbox: those whose rows are there, and those whose rows have left.
+/// Returns the instances that wait for rows of the outbox: first those whose rows still exist, then those whose rows were sent.
 pub(crate) async fn waiting(core: &Core) -> Result<(Vec<Waiting>, Vec<Waiting>), StoreError> {
     let (mut there, mut gone) = (Vec::new(), Vec::new());
     for tracked in &core.sagas.tracked {
@@ -204,7 +204,7 @@ pub(crate) async fn waiting(core: &Core) -> Result<(Vec<Waiting>, Vec<Waiting>),
     Ok((there, gone))
 }
 
-/// Reads instances; one that this program cannot read is passed over: it shows as such already.
+/// Reads instances. Instances that cannot be decoded are omitted: they have a condition already.
 async fn load(
     core: &Core,
     tx: &mut dyn StoreTx,

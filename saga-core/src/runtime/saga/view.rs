@@ -1,4 +1,4 @@
-//! An instance, as it is shown.
+//! The view of an instance for HTTP and for operators.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// An instance, for people and programs.
+/// An instance of a saga as its tracker has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = SagaInstance))]
@@ -16,35 +16,35 @@ use crate::{
 pub struct InstanceView {
     /// The key of the instance.
     pub saga_id: String,
-    /// The flow.
+    /// The saga.
     pub saga: String,
-    /// The version in which it began.
+    /// The version of the saga in which the instance began.
     pub version: u32,
-    /// How far it is.
+    /// The state of the instance.
     pub state: InstanceState,
-    /// What is done, in the order of time.
+    /// The steps that are done or undone, in the order of their events.
     pub done: Vec<StepView>,
-    /// The step that is being done, or undone; `None` when none is.
+    /// The step that is in progress or being undone; `None` if there is none.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub current: Option<String>,
-    /// The events of which one is expected next.
+    /// The events that can come next.
     pub expected_next: Vec<String>,
-    /// When it should have ended; `None` when it has.
+    /// When the instance must have ended; `None` if it has ended.
     #[cfg_attr(feature = "openapi", schema(required))]
     pub deadline: Option<Timestamp>,
-    /// Why somebody has to look at it.
+    /// Why the instance cannot continue without an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub attention: Option<String>,
-    /// How many events came that the flow does not allow.
+    /// How many events came that the saga does not allow.
     pub not_allowed: u32,
-    /// What the flow is known by elsewhere.
+    /// The correlation id of the instance's events.
     pub correlation_id: String,
-    /// When it began.
+    /// When the instance began.
     pub started_at: Timestamp,
-    /// When it moved last.
+    /// When the instance changed last.
     pub updated_at: Timestamp,
-    /// When it ended.
+    /// When the instance ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub ended_at: Option<Timestamp>,
@@ -56,16 +56,16 @@ pub struct InstanceView {
 #[cfg_attr(feature = "openapi", schema(as = SagaStep))]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
-    /// The step.
+    /// The name of the step.
     pub step: String,
     /// When its event was published.
     pub at: Timestamp,
-    /// The event that says what came of it.
+    /// The event that reports the result of the step.
     pub event: String,
 }
 
 impl InstanceView {
-    /// The view of `instance`, by its flow if that is known.
+    /// Returns the view of `instance`. Without a `definition`, it shows neither steps nor expected events.
     pub fn of(instance: &Instance, definition: Option<&Definition>) -> Self {
         let expected = definition.map(|definition| instance.expected(definition)).unwrap_or_default();
         let done = definition.map(|definition| instance.done(definition)).unwrap_or_default();
@@ -79,14 +79,14 @@ impl InstanceView {
             expected_next: expected.iter().flat_map(|next| next.events.iter().map(|event| (*event).to_owned())).collect(),
             deadline: instance.deadline(),
             attention: instance.attention.clone(),
-            not_allowed: instance.known.not_allowed,
-            correlation_id: instance.known.correlation_id.clone(),
+            not_allowed: instance.body.not_allowed,
+            correlation_id: instance.body.correlation_id.clone(),
             started_at: instance.started_at,
             updated_at: instance.updated_at,
             ended_at: instance.ended_at,
         }
     }
-    /// The view of an instance of which this program knows no more than that it is there.
+    /// Returns the view of an instance whose body cannot be decoded.
     pub(super) fn unreadable(record: InstanceRecord, error: &serde_json::Error) -> Self {
         let InstanceRecord { instance, version, state, due, started_at, updated_at, ended_at, .. } = record;
         Self {

@@ -1,4 +1,4 @@
-//! The spans of a delivery: the whole of it, and the commit that ends it.
+//! The spans of deliveries, and of the commits that end them.
 
 #[cfg(feature = "otel")]
 use std::sync::{Mutex, PoisonError};
@@ -9,15 +9,15 @@ use crate::{
     runtime::{core::Core, item::Item},
 };
 
-/// The longest text of an error that a span carries, in characters.
+/// The longest error text of a span, in characters.
 const MAX_ERROR: usize = 300;
 
-/// The span of one delivery, as far as it is.
+/// The span of one delivery, which may not have begun yet.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// What its log lines and the records it leads to are followed by.
+    /// The context that its log lines and the records it leads to carry.
     pub(crate) context: TraceContext,
-    /// Whether it will be told.
+    /// Whether the span is exported.
     #[cfg(feature = "otel")]
     told: bool,
     #[cfg(feature = "otel")]
@@ -33,7 +33,7 @@ struct State {
 }
 
 impl Delivery {
-    /// The delivery of the message in `envelope`.
+    /// Returns the span for the delivery of the message in `envelope`.
     pub(crate) fn new(core: &Core, envelope: &Envelope) -> Self {
         let context = match &envelope.trace {
             Some(parent) => core.spans.follow(Some(parent), &core.ids),
@@ -47,6 +47,17 @@ impl Delivery {
             context,
         }
     }
+
+    /// Returns a span with the same context that is not exported, because `self` is.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            #[cfg(feature = "otel")]
+            told: false,
+            #[cfg(feature = "otel")]
+            state: Mutex::default(),
+            context: self.context.clone(),
+        }
+    }
 }
 
 #[cfg(feature = "otel")]
@@ -55,7 +66,7 @@ impl Delivery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is done for the message. Of several beginnings the first counts: a transaction may run again.
+    /// Begins the span. Only the first call counts: a transaction can run again.
     pub(crate) fn begins(&self, core: &Core) {
         let now = core.spans.begin(&self.context);
         if now.is_recorded() {
@@ -66,7 +77,7 @@ impl Delivery {
         }
     }
 
-    /// What came of it. The transaction before may have failed and said something else.
+    /// Sets the outcome. It replaces that of an earlier, failed transaction.
     pub(crate) fn comes_to(&self, outcome: &'static str) {
         if self.told {
             let mut state = self.state();
@@ -74,7 +85,7 @@ impl Delivery {
         }
     }
 
-    /// It has failed: what follows, the kind of failure, and what it says.
+    /// Sets the outcome of a failure, with its kind and text.
     pub(crate) fn fails(&self, outcome: &'static str, kind: &'static str, error: &str) {
         if self.told {
             let mut state = self.state();
@@ -87,7 +98,7 @@ impl Delivery {
         self.told && self.state().began.is_recorded()
     }
 
-    /// It is over: what it led to is durable.
+    /// Exports the span after the effects of the delivery are durable.
     fn ends(&self, core: &Core, item: &Item) {
         if !self.told {
             return;
@@ -125,7 +136,7 @@ impl Delivery {
     fn ends(&self, _: &Core, _: &Item) {}
 }
 
-/// The commit of a transaction of deliveries.
+/// The span of the commit of one transaction.
 pub(crate) struct Commit(Moment);
 
 impl Commit {
@@ -134,7 +145,8 @@ impl Commit {
         Self(if told { Moment::now() } else { Moment::default() })
     }
 
-    /// It has committed, and with it `items` are over. Of one delivery it is a part; of several it is none, and links to them.
+    /// Exports the spans of the commit and of `items`. The commit of one delivery is a child of its span; the commit of several has no
+    /// parent, but links to them.
     pub(crate) fn ended<'i>(self, core: &Core, items: impl IntoIterator<Item = &'i Item>) {
         if !self.0.is_recorded() {
             return;
@@ -146,7 +158,7 @@ impl Commit {
             several => {
                 let links: Vec<_> = several.iter().map(|item| item.span.context.clone()).collect();
                 let count = i64::try_from(links.len()).unwrap_or(i64::MAX);
-                // Told because what it links to is.
+                // Sampled, because the deliveries that it links to are.
                 let context = TraceContext::root(&core.ids);
                 commit(&context).linked(links).with([("messaging.batch.message_count", count.into())])
             }
@@ -157,12 +169,12 @@ impl Commit {
     }
 }
 
-/// What settles messages is the commit of the database: the offsets follow it.
+/// The commit in the database settles messages; the offsets are committed later.
 fn commit(context: &TraceContext) -> Span {
     Span::new(context, "commit".to_owned(), Kind::Internal).with(messaging::operation("commit", "settle"))
 }
 
-/// The beginning of a text.
+/// Returns the beginning of a text.
 pub(crate) fn brief(error: &str) -> String {
     error.chars().take(MAX_ERROR).collect()
 }

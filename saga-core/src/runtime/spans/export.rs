@@ -1,7 +1,7 @@
-//! The way of a span out of the process: a bounded queue, batches, and an exporter that may fail.
+//! The export of spans: a bounded queue, batches, and an exporter that can fail.
 //!
-//! Queue and batches are the SDK's. What is added is what a service has to know of them: how many spans were given to the collector, how
-//! many were dropped and why, and whether the collector can be reached. Nothing of a delivery waits here.
+//! Queue and batches are those of the SDK. This module adds what a service must know about them: how many spans were exported, how many
+//! were dropped and why, and whether the collector can be reached. No delivery waits for any of this.
 
 use std::{
     fmt,
@@ -34,12 +34,12 @@ use crate::{
     runtime::metrics::{Counter, Metrics},
 };
 
-/// The most links of a span: OpenTelemetry's own limit.
+/// The most links of a span, which is OpenTelemetry's limit.
 const MAX_LINKS: usize = 128;
 /// The longest text of an attribute, in bytes.
 const MAX_TEXT: usize = 1_024;
 
-/// An exporter whose type is forgotten.
+/// A type-erased exporter.
 pub(super) trait Exporter: Send + Sync + fmt::Debug {
     fn export(&self, batch: Vec<SpanData>) -> BoxFuture<'_, OTelSdkResult>;
     fn force_flush(&self) -> OTelSdkResult;
@@ -65,23 +65,23 @@ impl<E: SpanExporter> Exporter for E {
     }
 }
 
-/// How a trace is chosen: a part of those that begin here, and of the others as their parents say.
+/// How traces are sampled: a ratio of those that begin here and, if `follows_parent` is set, the others as their parent decides.
 #[derive(Debug, Clone)]
 pub(super) struct Sampling {
     pub(super) root: Sampler,
     pub(super) follows_parent: bool,
 }
 
-/// The spans of one service on their way to its collector.
+/// The export of one service's spans.
 pub(crate) struct Pipeline {
     processor: Arc<BatchSpanProcessor>,
     sampling: Sampling,
     scope: InstrumentationScope,
     queue: Arc<Queue>,
-    trouble: watch::Receiver<Option<String>>,
+    failure: watch::Receiver<Option<String>>,
 }
 
-/// What waits between the service and the collector.
+/// The spans that wait for export.
 #[derive(Debug)]
 struct Queue {
     waiting: AtomicUsize,
@@ -90,28 +90,28 @@ struct Queue {
     full: Counter,
     failed: Counter,
     closed: Counter,
-    /// When a stop waits no longer; there is none yet without it.
+    /// When the stop ends; unset until a stop begins.
     ends: OnceLock<Instant>,
 }
 
 impl Queue {
-    /// Whether a stop has begun: what is told from now on is told too late.
+    /// Whether a stop has begun. Spans that end afterwards are dropped.
     fn is_closed(&self) -> bool {
         self.ends.get().is_some()
     }
 
-    /// A place for one more span, if there is one.
+    /// Reserves room for one more span, if there is room.
     fn admits(&self) -> bool {
         let one_more = |waiting| (waiting < self.limit).then_some(waiting + 1);
         self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
     }
 
-    /// Nobody waits for this batch any more; whether anybody did.
+    /// Removes a batch from the count. Returns `false` if a stop has given it up already.
     fn leaves(&self, count: usize) -> bool {
         self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| waiting.checked_sub(count)).is_ok()
     }
 
-    /// What a stop has left of its time.
+    /// Returns the time that is left for the stop.
     fn left(&self) -> Duration {
         self.ends.get().map_or(Duration::MAX, |ends| ends.saturating_duration_since(Instant::now()))
     }
@@ -141,21 +141,21 @@ impl Pipeline {
             closed: dropped("closed"),
             ends: OnceLock::new(),
         });
-        let (tell, trouble) = watch::channel(None);
+        let (tell, failure) = watch::channel(None);
         let watched = Watched {
             inner: Arc::from(exporter),
             runtime: tokio::runtime::Handle::current(),
             queue: queue.clone(),
-            trouble: tell,
+            failure: tell,
         };
         let config = BatchConfigBuilder::default().with_max_queue_size(limit);
         let config = if let Some(every) = every { config.with_scheduled_delay(every) } else { config };
         let processor = BatchSpanProcessor::builder(watched).with_batch_config(config.build()).build();
         let scope = InstrumentationScope::builder("sagas").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { processor: Arc::new(processor), sampling, scope, queue, trouble }
+        Self { processor: Arc::new(processor), sampling, scope, queue, failure }
     }
 
-    /// Whether spans of this trace are told; `parent` says what the span before has said.
+    /// Whether spans of this trace are exported; `parent` is the decision of the parent span.
     pub(crate) fn samples(&self, trace_id: u128, parent: Option<bool>) -> bool {
         if let Some(sampled) = parent.filter(|_| self.sampling.follows_parent) {
             return sampled;
@@ -165,9 +165,9 @@ impl Pipeline {
         matches!(result.decision, SamplingDecision::RecordAndSample)
     }
 
-    /// What is in the way of the export, as it changes.
-    pub(crate) fn trouble(&self) -> watch::Receiver<Option<String>> {
-        self.trouble.clone()
+    /// Returns a receiver of the current error of the export.
+    pub(crate) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
     }
 
     pub(crate) fn take(&self, span: Span) {
@@ -180,13 +180,13 @@ impl Pipeline {
         }
     }
 
-    /// Gives what waits to the collector; what it has not taken `within` that time is dropped.
+    /// Exports the spans in the queue. Those that are not exported `within` this time are dropped.
     pub(crate) async fn close(&self, within: Duration) {
         if self.queue.ends.set(Instant::now() + within).is_err() {
             return;
         }
         let processor = self.processor.clone();
-        // The SDK waits for its thread.
+        // The SDK blocks until its thread has ended.
         let closing = tokio::task::spawn_blocking(move || processor.shutdown_with_timeout(within));
         let closed = tokio::time::timeout(within, closing).await;
         let spans = self.queue.waiting.swap(0, Ordering::AcqRel);
@@ -200,13 +200,13 @@ impl Pipeline {
 const EXPORTED: &str = "sagas_spans_exported_total";
 const DROPPED: &str = "sagas_spans_dropped_total";
 
-/// An exporter that is watched, and that runs on the runtime of the app, whatever thread asks it.
+/// Counts the results of an exporter, and runs it on the tokio runtime of the app, because the SDK calls it from a thread of its own.
 #[derive(Debug)]
 struct Watched {
     inner: Arc<dyn Exporter>,
     runtime: tokio::runtime::Handle,
     queue: Arc<Queue>,
-    trouble: watch::Sender<Option<String>>,
+    failure: watch::Sender<Option<String>>,
 }
 
 impl SpanExporter for Watched {
@@ -215,15 +215,15 @@ impl SpanExporter for Watched {
         let exported = self.runtime.spawn(async move { inner.export(batch).await }).await;
         let exported = exported.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string())));
         match &exported {
-            // The stop has waited for it in vain, and has counted it.
+            // The stop has given this batch up and counted it as dropped.
             _ if !self.queue.leaves(count) => {}
             Ok(()) => self.queue.exported.add(count as u64),
             Err(_) => self.queue.failed.add(count as u64),
         }
-        let trouble = exported.as_ref().err().map(ToString::to_string);
-        self.trouble.send_if_modified(|known| {
-            let changed = known.is_some() != trouble.is_some();
-            *known = trouble;
+        let failure = exported.as_ref().err().map(ToString::to_string);
+        self.failure.send_if_modified(|known| {
+            let changed = known.is_some() != failure.is_some();
+            *known = failure;
             changed
         });
         exported
@@ -234,12 +234,12 @@ impl SpanExporter for Watched {
         self.inner.force_flush()
     }
 
-    /// The last call of the SDK, which knows no limit here.
+    /// Called by the SDK at the end, without a time limit.
     fn shutdown(&self) -> OTelSdkResult {
         self.shutdown_with_timeout(Duration::MAX)
     }
 
-    /// An exporter may keep spans in a queue of its own: they leave before it ends.
+    /// Flushes first, because an exporter can keep spans in a queue of its own.
     fn shutdown_with_timeout(&self, within: Duration) -> OTelSdkResult {
         let _entered = self.runtime.enter();
         let flushed = self.inner.force_flush();
@@ -293,7 +293,7 @@ fn context(of: &TraceContext) -> SpanContext {
     SpanContext::new(TraceId::from(of.trace_id()), SpanId::from(of.span_id()), TraceFlags::new(of.flags()), false, state)
 }
 
-/// The beginning of a text: it may be foreign, and what waits for the collector is bounded in bytes, too.
+/// Cuts a text. Its length can depend on other programs, and the queue must be bounded in bytes as well.
 fn cut(mut text: String) -> String {
     let end = text.floor_char_boundary(MAX_TEXT);
     text.truncate(end);

@@ -1,4 +1,4 @@
-//! What spans say of records and messages, by OpenTelemetry's conventions for messaging and Kafka.
+//! The attributes of spans for records and messages, by the semantic conventions of OpenTelemetry for messaging and Kafka.
 
 use super::{Kind, Moment, Span, Value};
 use crate::{
@@ -17,7 +17,7 @@ const CONVERSATION: &str = "messaging.message.conversation_id";
 const BODY: &str = "messaging.message.body.size";
 const GROUP: &str = "messaging.consumer.group.name";
 
-/// The operation's name and type.
+/// Returns the attributes for the name and the type of an operation.
 pub(super) fn operation(name: &'static str, of_type: &'static str) -> [(&'static str, Value); 3] {
     [SYSTEM, ("messaging.operation.name", Value::Word(name)), ("messaging.operation.type", Value::Word(of_type))]
 }
@@ -26,10 +26,12 @@ fn number(count: usize) -> Value {
     Value::Number(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// What is said of any record.
-pub(super) fn of_record(record: &Record) -> Vec<(&'static str, Value)> {
-    let mut said =
-        vec![(DESTINATION, record.topic.as_str().into()), (BODY, number(record.value.as_ref().map_or(0, bytes::Bytes::len)))];
+/// Returns the attributes that any record has.
+pub(super) fn of_record(core: &Core, record: &Record) -> Vec<(&'static str, Value)> {
+    let mut said = vec![
+        (DESTINATION, core.name_in_log(&record.topic).into_owned().into()),
+        (BODY, number(record.value.as_ref().map_or(0, bytes::Bytes::len))),
+    ];
     let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
     said.extend(key.map(|key| (KEY, key.into())));
     said.extend(record.header(headers::ID).map(|id| (MESSAGE_ID, id.into())));
@@ -37,11 +39,11 @@ pub(super) fn of_record(record: &Record) -> Vec<(&'static str, Value)> {
     said
 }
 
-/// What is said of a message that was received.
+/// Returns the attributes of a received message.
 pub(super) fn of_item(core: &Core, item: &Item) -> Vec<(&'static str, Value)> {
     let received = &item.received;
     let mut said = vec![
-        (DESTINATION, received.record.topic.as_str().into()),
+        (DESTINATION, core.name_in_log(&received.record.topic).into_owned().into()),
         (PARTITION, received.partition.to_string().into()),
         (OFFSET, received.offset.into()),
         (MESSAGE_ID, item.envelope.id.as_str().into()),
@@ -51,29 +53,29 @@ pub(super) fn of_item(core: &Core, item: &Item) -> Vec<(&'static str, Value)> {
         ("sagas.attempt", i64::from(item.origin.attempts().saturating_add(1)).into()),
     ];
     said.extend(item.saga_id().map(|key| (KEY, key.into())));
-    said.extend(item.event_type(core).map(|event| ("sagas.event", event.into())));
+    said.extend(item.said_type(core).map(|event| ("sagas.event", event.into())));
     said.extend(item.role(core).map(|role| ("sagas.saga", role.saga.name.as_str().into())));
     said
 }
 
-/// The relay's call that gives records to the log.
+/// The call of the relay that sends records to the log.
 pub(crate) struct Sending {
     began: Moment,
     count: usize,
 }
 
 impl Sending {
-    /// A call with `count` records begins.
+    /// Begins a call with `count` records.
     pub(crate) fn begin(core: &Core, count: usize) -> Self {
         Self { began: if core.spans.is_on() { Moment::now() } else { Moment::default() }, count }
     }
 
-    /// `record` was answered.
+    /// Exports the span of `record` after its result is known.
     pub(crate) fn answered(&self, core: &Core, record: &Record, answer: &Result<Position, TransportError>) {
         if !self.began.is_recorded() {
             return;
         }
-        // What made the record; one that is not valid is not ours.
+        // The span that created the record. An invalid `traceparent` was not written by this framework.
         let Some(made) = record.header(headers::TRACEPARENT).and_then(|parent| TraceContext::parse(parent, "")) else { return };
         if !core.spans.begin(&made).is_recorded() {
             return;
@@ -82,10 +84,10 @@ impl Sending {
         let position = position.map(|at| [(PARTITION, at.partition.to_string().into()), (OFFSET, at.offset.into())]);
         let error = answer.as_ref().err().map(|error| (kind(error), error.to_string()));
         let span = Span::new(&made.child(&core.ids), format!("send {}", record.topic), Kind::Client)
-            // The process that made it may have died meanwhile.
+            // The record can have been created by an earlier process.
             .within_remote(Some(made.span_id()))
             .with(operation("send", "send"))
-            .with(of_record(record))
+            .with(of_record(core, record))
             .with(position.into_iter().flatten())
             .with((self.count > 1).then(|| ("messaging.batch.message_count", number(self.count))))
             .failed(error);

@@ -1,20 +1,20 @@
-//! Spans: what this process tells of the traces that run through it.
+//! Spans: what this process exports of the traces that pass through it.
 //!
-//! Every delivery, request and unit of work has a [`TraceContext`], which its log lines and the records it leads to carry, whether or not
-//! anything is told of it. Told it is with the feature `otel`, when the app was given [`Traces`](super::Traces) and the trace is sampled. A
-//! [`Moment`] is empty otherwise, and whatever is begun with an empty one costs no more than the question: no name is written, no attribute
-//! gathered. Without the feature all of this has no size.
+//! Every delivery, request and unit of work has a [`TraceContext`]. Its log lines and the records that it leads to carry this context even
+//! if no span is exported. Spans are exported with the feature `otel`, if the app was given [`Traces`](super::Traces) and the trace is
+//! sampled. Otherwise a [`Moment`] is empty, and a span that begins with an empty one costs one check: no name and no attribute is built.
+//! Without the feature, these types have no size.
 //!
-//! The names and attributes are those of OpenTelemetry's conventions for messaging and HTTP:
+//! Names and attributes follow the semantic conventions of OpenTelemetry for messaging and HTTP:
 //!
 //! | span | of | within |
 //! |---|---|---|
-//! | `process <topic>` | a delivery, from the first call of its handler to its commit | the span that made the record |
+//! | `process <topic>` | a delivery, from the first call of its handler to its commit | the span that created the record |
 //! | `handle <handler>` | a call of a handler | the delivery |
-//! | `call <handler>` | what a handler with `Work` does before it begins its transaction | the call of the handler |
-//! | `commit` | the commit of a transaction | the delivery; of several deliveries none, with links to them |
-//! | `create <topic>` | a record that goes into the outbox; the record's `traceparent` names it | the delivery, unit of work or deadline |
-//! | `send <topic>` | the relay gives a record to the log | what made the record |
+//! | `call <handler>` | the part of a handler with `Work` before its transaction begins | the call of the handler |
+//! | `commit` | the commit of a transaction | the delivery; for several deliveries no span, but links to theirs |
+//! | `create <topic>` | a record written to the outbox; its `traceparent` names this span | the delivery, unit of work or deadline |
+//! | `send <topic>` | the call of the relay that sends a record to the log | the span that created the record |
 //! | `<method> <route>` | an HTTP request | the caller's span |
 //! | `unit of work`, `deadline <saga>` | a transaction outside a delivery | the request; the start of the instance |
 
@@ -39,11 +39,11 @@ use std::sync::Arc;
 use super::{core::Core, metrics::Metrics};
 use crate::{id::IdSource, message::TraceContext};
 
-/// The collector of traces takes nothing.
+/// The condition that the trace collector accepts no spans.
 #[cfg(feature = "otel")]
 const TRACES_NOT_TAKEN: &str = "traces_not_taken";
 
-/// Where the spans of an app go, whatever is built in.
+/// Where the spans of an app are exported to; without the feature `otel`, nowhere.
 #[derive(Default)]
 pub(crate) struct Destination {
     #[cfg(feature = "otel")]
@@ -59,12 +59,12 @@ impl From<Traces> for Destination {
 
 #[cfg(feature = "otel")]
 impl Destination {
-    /// The same, of the app called `name`.
+    /// Returns the same destination for the app `name`.
     pub(crate) fn of(&self, name: &str) -> Self {
         Self { traces: self.traces.as_ref().map(|(traces, _)| (traces.clone(), name.to_owned())) }
     }
 
-    /// The spans of a service of the app.
+    /// Opens the destination for the spans of one service.
     pub(crate) fn open(&self, service: &str, instance: String, metrics: &Metrics) -> Result<Spans, String> {
         match &self.traces {
             Some((traces, app)) => traces.open(app, service, instance, metrics),
@@ -84,13 +84,13 @@ impl Destination {
     }
 }
 
-/// Shows as a condition that the collector takes nothing, for ever.
+/// Raises a condition while the trace collector accepts no spans, and clears it afterwards; runs forever.
 pub(crate) async fn watch(core: Arc<Core>) {
     #[cfg(feature = "otel")]
     if let Some(pipeline) = &core.spans.pipeline {
-        let mut trouble = pipeline.trouble();
+        let mut failure = pipeline.failure();
         loop {
-            let known = trouble.borrow_and_update().clone();
+            let known = failure.borrow_and_update().clone();
             let now = core.clock.now();
             match known {
                 Some(why) => {
@@ -102,7 +102,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 }
                 None => core.conditions.clear(TRACES_NOT_TAKEN, "", now),
             }
-            if trouble.changed().await.is_err() {
+            if failure.changed().await.is_err() {
                 return;
             }
         }
@@ -111,7 +111,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
     drop(core);
 }
 
-/// Where the spans of one service go.
+/// The spans of one service.
 #[derive(Default)]
 pub(crate) struct Spans {
     #[cfg(feature = "otel")]
@@ -124,24 +124,25 @@ impl Spans {
         Self { pipeline }
     }
 
-    /// Whether anything is told here at all.
+    /// Whether spans are exported at all.
     pub(crate) fn is_on(&self) -> bool {
         self.pipeline.is_some()
     }
 
-    /// The first span of a new trace: whether it is told is decided here, for all of the trace. Where nothing is told, it is not.
+    /// Returns the context of the first span of a new trace. It decides whether the whole trace is sampled; if nothing is exported, it is
+    /// not.
     pub(crate) fn root(&self, ids: &IdSource) -> TraceContext {
         self.begins(TraceContext::root(ids))
     }
 
-    /// `root` is the first span of a trace here.
+    /// Decides whether the trace that begins with `root` is sampled.
     pub(crate) fn begins(&self, root: TraceContext) -> TraceContext {
         let sampled = self.pipeline.as_ref().is_some_and(|pipeline| pipeline.samples(root.trace_id(), None));
         root.with_sampled(sampled)
     }
 
-    /// A span within `parent`, told if that is; of a trace of its own without one. What another has decided is passed on where nothing
-    /// is told.
+    /// Returns the context of a span within `parent`, or of a new trace without a parent. It is sampled as `parent` is, unless the sampler
+    /// ignores parents. If nothing is exported here, the parent's decision is passed on.
     pub(crate) fn follow(&self, parent: Option<&TraceContext>, ids: &IdSource) -> TraceContext {
         let Some(parent) = parent else { return self.root(ids) };
         let child = parent.child(ids);
@@ -154,26 +155,26 @@ impl Spans {
         }
     }
 
-    /// Now, if spans of this trace are told.
+    /// Returns the current time if this trace is sampled, otherwise an empty moment.
     pub(crate) fn begin(&self, context: &TraceContext) -> Moment {
         if self.pipeline.is_some() && context.is_sampled() { Moment::now() } else { Moment::default() }
     }
 
-    /// Tells a span that ends now, if it has a beginning.
+    /// Exports a span that ends now, unless `began` is empty.
     pub(crate) fn end(&self, began: Moment, span: impl FnOnce() -> Span) {
         if began.is_recorded() {
             self.tell(span().from(began, Moment::now()));
         }
     }
 
-    /// Tells a span whose beginning and end are known. It never waits; what does not fit is dropped and counted.
+    /// Exports a finished span. It never waits: a span for which the queue has no room is dropped and counted.
     pub(crate) fn tell(&self, span: Span) {
         if let Some(pipeline) = &self.pipeline {
             pipeline.take(span);
         }
     }
 
-    /// Gives what waits to the collector, within a bound, and ends.
+    /// Exports the spans in the queue, within a time limit, and closes the exporter.
     pub(crate) async fn close(&self, within: std::time::Duration) {
         if let Some(pipeline) = &self.pipeline {
             pipeline.close(within).await;
@@ -218,7 +219,7 @@ impl Spans {
     pub(crate) async fn close(&self, _: std::time::Duration) {}
 }
 
-/// How log lines name a trace and a span.
+/// Formats the ids of a trace and a span for log lines.
 pub(crate) struct Ids<'c>(pub(crate) &'c TraceContext);
 
 impl Ids<'_> {
@@ -231,7 +232,7 @@ impl Ids<'_> {
     }
 }
 
-/// A number in this many digits. It is written only where a line is.
+/// A number with this many hexadecimal digits, formatted only when a log line is written.
 struct Hexadecimal<const DIGITS: usize>(u128);
 
 impl<const DIGITS: usize> std::fmt::Display for Hexadecimal<DIGITS> {

@@ -1,4 +1,4 @@
-//! Where the spans of an app go, and which of them: by settings, and by the environment as OpenTelemetry specifies it.
+//! Where the spans of an app are sent and which of them, by settings and by the environment variables that OpenTelemetry specifies.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,38 +13,39 @@ use super::{
 };
 use crate::runtime::metrics::Metrics;
 
-/// The spans that wait for the collector at most, unless `OTEL_BSP_MAX_QUEUE_SIZE` says another number.
+/// The most spans that wait for export, unless `OTEL_BSP_MAX_QUEUE_SIZE` is set.
 const QUEUE: usize = 2_048;
 
-/// Where spans are sent. What is not said here is taken from the environment: `OTEL_EXPORTER_OTLP_ENDPOINT`,
+/// Where spans are sent and which of them. Values that are not set come from the environment: `OTEL_EXPORTER_OTLP_ENDPOINT`,
 /// `OTEL_EXPORTER_OTLP_PROTOCOL`, their `_TRACES_` forms, `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TraceSettings {
-    /// The collector: `grpc://host:4317` or `http://host:4318`.
+    /// The address of the collector: `grpc://host:4317` or `http://host:4318`.
     pub endpoint: Option<String>,
-    /// How to speak to it. Without it `grpc://`, or the port 4317, means gRPC, and everything else HTTP.
+    /// The protocol. If it is not set: gRPC for the scheme `grpc://`, otherwise the protocol from the environment, otherwise gRPC for the
+    /// port 4317 and HTTP for any other.
     pub protocol: Option<TraceProtocol>,
-    /// The part of the traces that begin here which is recorded, from 0 to 1. A trace that comes from outside is recorded if its caller
-    /// says so.
+    /// The ratio of the traces that begin here which are recorded, from 0 to 1. A trace that comes from outside is recorded if its caller
+    /// records it.
     pub ratio: Option<f64>,
 }
 
 impl TraceSettings {
-    /// Spans go to `endpoint`.
+    /// Sends spans to `endpoint`.
     pub fn to(endpoint: impl Into<String>) -> Self {
         Self { endpoint: Some(endpoint.into()), ..Self::default() }
     }
 
-    /// Records this part of the traces that begin here, from 0 to 1.
+    /// Sets the ratio of the traces that begin here which are recorded, from 0 to 1.
     #[must_use]
     pub fn ratio(self, ratio: f64) -> Self {
         Self { ratio: Some(ratio), ..self }
     }
 }
 
-/// How spans are sent.
+/// The protocol by which spans are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TraceProtocol {
     /// OTLP over gRPC.
@@ -55,14 +56,21 @@ pub enum TraceProtocol {
     Http,
 }
 
-/// The settings of traces cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// The error that settings of traces cannot be used.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("traces: {0}")]
 pub struct TracesError(String);
 
-/// Where the spans of an app go: give it to [`App::traces`](crate::runtime::App::traces).
+/// The same text as `Display`, because a `main` that returns the error prints it by `Debug`.
+impl std::fmt::Debug for TracesError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where the spans of an app are sent. Give it to [`App::traces`](crate::runtime::App::traces).
 ///
-/// Every service of the app is one of OpenTelemetry's, with its own name, queue and connection.
+/// Each service of the app is a service of OpenTelemetry, with its own name, queue and connection.
 ///
 /// ```
 /// # use saga_core::runtime::{TraceSettings, Traces};
@@ -77,7 +85,7 @@ struct Way {
     make: Arc<dyn Fn() -> Result<Box<dyn Exporter>, String> + Send + Sync>,
     sampling: Sampling,
     queue: usize,
-    /// How often what waits is sent; without it as the environment says.
+    /// How often the queue is exported; `None` for the value from the environment.
     every: Option<Duration>,
     shown: String,
 }
@@ -89,16 +97,17 @@ impl fmt::Debug for Traces {
 }
 
 impl Traces {
-    /// Nothing is told.
+    /// Exports nothing.
     pub fn off() -> Self {
         Self(None)
     }
 
-    /// By OTLP, as `settings` and the environment say: off where neither names a collector, and where `OTEL_SDK_DISABLED` is `true` or
-    /// `OTEL_TRACES_EXPORTER` is `none`. Settings come before the environment.
+    /// Exports by OTLP, as `settings` and the environment define; settings take precedence. If neither names a collector, nothing is
+    /// exported, except that `OTEL_TRACES_EXPORTER=otlp` means a collector on localhost. Nothing is exported either if `OTEL_SDK_DISABLED`
+    /// is `true` or `OTEL_TRACES_EXPORTER` is `none`.
     ///
     /// # Errors
-    /// When one of them cannot be used.
+    /// When a setting or a variable has an invalid value.
     pub fn otlp(settings: &TraceSettings) -> Result<Self, TracesError> {
         Self::by(settings, &|name| std::env::var(name).ok().filter(|text| !text.is_empty())).map_err(TracesError)
     }
@@ -154,16 +163,17 @@ impl Traces {
         Ok(Self(Some(Way { make, sampling, queue, every: None, shown })))
     }
 
-    /// To an exporter of your own; `make` is called once for each service. Every trace that begins here is recorded.
+    /// Exports to an exporter of your own. `make` is called once for each service. All traces that begin here are recorded.
     ///
-    /// A stop gives it what waits, calls its `force_flush`, then its `shutdown_with_timeout` with what is left of the stop's time, and drops it.
+    /// When the service stops, the exporter gets the spans in the queue. Then its `force_flush` is called, then its `shutdown_with_timeout`
+    /// with the rest of the stop's time, and then it is dropped.
     pub fn to<E: SpanExporter + 'static>(make: impl Fn() -> E + Send + Sync + 'static) -> Self {
         let sampling = Sampling { root: Sampler::AlwaysOn, follows_parent: true };
         let make = Arc::new(move || Ok(Box::new(make()) as Box<dyn Exporter>));
         Self(Some(Way { make, sampling, queue: QUEUE, every: None, shown: "an exporter of the app".to_owned() }))
     }
 
-    /// Records this part of the traces that begin here, from 0 to 1.
+    /// Sets the ratio of the traces that begin here which are recorded, from 0 to 1.
     #[must_use]
     pub fn ratio(mut self, ratio: f64) -> Self {
         if let Some(way) = &mut self.0 {
@@ -172,7 +182,7 @@ impl Traces {
         self
     }
 
-    /// Lets at most `spans` wait for the exporter.
+    /// Sets the most spans that wait for export. Further spans are dropped and counted.
     #[must_use]
     pub fn queue(mut self, spans: usize) -> Self {
         if let Some(way) = &mut self.0 {
@@ -181,7 +191,7 @@ impl Traces {
         self
     }
 
-    /// Sends what waits this often.
+    /// Sets how often the queue is exported.
     #[must_use]
     pub fn every(mut self, period: Duration) -> Self {
         if let Some(way) = &mut self.0 {
@@ -190,12 +200,12 @@ impl Traces {
         self
     }
 
-    /// Whether anything is told.
+    /// Whether spans are exported.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The spans of `service`, which is part of `app`.
+    /// Opens the export of the spans of `service`, a service of `app`.
     pub(crate) fn open(&self, app: &str, service: &str, instance: String, metrics: &Metrics) -> Result<Spans, String> {
         let Some(way) = &self.0 else { return Ok(Spans::default()) };
         let exporter =
@@ -208,17 +218,17 @@ impl Traces {
     }
 }
 
-/// What becomes of the path of an address when spans are sent over HTTP.
+/// How the path of the collector's address is completed for OTLP over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Path {
     AsItIs,
-    /// `/v1/traces` is added.
+    /// Append `/v1/traces`.
     Added,
-    /// `/v1/traces` is added where there is no path.
+    /// Append `/v1/traces` if the address has no path.
     AddedToNone,
 }
 
-/// The collector that is named, and what becomes of its path: the specification says it for both variables.
+/// Returns the address of the collector and how its path is completed, which the specification defines for each variable.
 fn endpoint(settings: &TraceSettings, env: &dyn Fn(&str) -> Option<String>) -> Option<(String, Path)> {
     let set = settings.endpoint.clone().map(|endpoint| (endpoint, Path::AddedToNone));
     let own = || env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|endpoint| (endpoint, Path::AsItIs));
@@ -226,7 +236,7 @@ fn endpoint(settings: &TraceSettings, env: &dyn Fn(&str) -> Option<String>) -> O
     set.or_else(own).or_else(any)
 }
 
-/// As `OTEL_TRACES_SAMPLER` says, unless `ratio` does.
+/// Returns the sampling by `ratio` or, without it, by `OTEL_TRACES_SAMPLER`.
 fn sampling(ratio: Option<f64>, env: &dyn Fn(&str) -> Option<String>) -> Result<Sampling, String> {
     let within = |ratio: f64| (0.0..=1.0).contains(&ratio);
     if let Some(ratio) = ratio {
@@ -259,7 +269,7 @@ fn sampling(ratio: Option<f64>, env: &dyn Fn(&str) -> Option<String>) -> Result<
     Ok(Sampling { root, follows_parent })
 }
 
-/// A collector's address.
+/// The address of a collector.
 struct Address {
     url: String,
     grpc: bool,
@@ -295,7 +305,7 @@ impl Address {
         Ok(Self { url: format!("{scheme}://{}", rest.trim_end_matches('/')), grpc, port })
     }
 
-    /// With `path`, unless it has one.
+    /// Returns the URL with `path`, unless it has a path already.
     fn with_path(&self, path: &str) -> String {
         let bare = self.url.split_once("://").is_none_or(|(_, rest)| !rest.contains('/'));
         if bare { format!("{}{path}", self.url) } else { self.url.clone() }

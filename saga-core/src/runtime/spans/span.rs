@@ -1,20 +1,20 @@
-//! A span as plain data: what the runtime says of it, before it has the form of any exporter.
+//! A span as plain data, independent of any exporter.
 
 #[cfg(feature = "otel")]
 use std::time::SystemTime;
 
 use crate::message::TraceContext;
 
-/// When something began of which a span is made; empty for what has none.
+/// The time when something began; empty if no span is recorded for it.
 ///
-/// It is of the machine's clock, to the nanosecond, as collectors want it: the clock of a service stands still in tests, and goes by
+/// It is the time of the system clock in nanoseconds, as collectors need it. The service's clock stands still in tests, and has
 /// milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moment(#[cfg(feature = "otel")] Option<SystemTime>);
 
 impl Moment {
     #[cfg(feature = "otel")]
-    #[expect(clippy::disallowed_methods, reason = "collectors compare the times of spans with those of other processes")]
+    #[expect(clippy::disallowed_methods, reason = "collectors compare the times of spans across processes")]
     pub(crate) fn now() -> Self {
         Self(Some(SystemTime::now()))
     }
@@ -24,7 +24,7 @@ impl Moment {
         Self()
     }
 
-    /// Whether a span is made of what began then.
+    /// Whether a span is recorded.
     #[cfg(feature = "otel")]
     pub(crate) fn is_recorded(self) -> bool {
         self.0.is_some()
@@ -41,7 +41,7 @@ impl Moment {
     }
 }
 
-/// What a span is to the spans around it.
+/// The kind of a span, as OpenTelemetry defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Internal,
@@ -77,17 +77,17 @@ impl From<i64> for Value {
     }
 }
 
-/// A span, when it is over.
+/// A finished span.
 #[derive(Debug, Clone)]
 pub(crate) struct Span {
     pub(crate) context: TraceContext,
-    /// The span that it is within, and whether that is of another process.
+    /// The parent span, and whether it belongs to another process.
     pub(crate) parent: Option<(u64, bool)>,
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) attributes: Vec<(&'static str, Value)>,
     pub(crate) links: Vec<TraceContext>,
-    /// The kind of failure, in few words that recur, and what is to be said of it.
+    /// The kind of the failure, from a small set of words, and its text.
     pub(crate) error: Option<(String, String)>,
     pub(crate) began: Moment,
     pub(crate) ended: Moment,
@@ -108,12 +108,12 @@ impl Span {
         }
     }
 
-    /// Within a span of this process.
+    /// Sets a parent of this process.
     pub(crate) fn within(self, parent: &TraceContext) -> Self {
         Self { parent: Some((parent.span_id(), false)), ..self }
     }
 
-    /// Within a span that another process may have told; of none if there is none.
+    /// Sets a parent that can belong to another process, if there is one.
     pub(crate) fn within_remote(self, parent: Option<u64>) -> Self {
         Self { parent: parent.map(|parent| (parent, true)), ..self }
     }

@@ -1,16 +1,16 @@
-//! A flow as a table.
+//! A saga as a table.
 
 use super::{
     super::{Chart, EventRef},
     text::{cell, duration, prose},
 };
 
-/// What stands in a cell of which there is nothing to be said.
+/// The content of an empty cell.
 const NOTHING: &str = "–";
 
 impl Chart {
-    /// The flow as Markdown: what it is, and a table with a row for each step and one for the abort. What is known of who takes
-    /// part is in it.
+    /// Returns the saga as Markdown: its properties, and a table with one row for each step and one for the abort, with the participants as
+    /// far as they are known.
     pub fn canvas(&self) -> String {
         let flow = &self.definition;
         let mut page = format!("## {}\n\n", cell(&flow.name));

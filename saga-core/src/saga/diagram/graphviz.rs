@@ -1,4 +1,4 @@
-//! The steps of a flow and the events between them.
+//! The steps of a saga and the events between them, as a graph.
 
 use super::{
     super::{Chart, Definition, EventRef, Step},
@@ -6,12 +6,13 @@ use super::{
     text::{dot, duration, identifier},
 };
 
-/// An edge of a compensation.
+/// The style of the edges of a compensation.
 const DASHED: &str = ", style=dashed";
 
 impl Chart {
-    /// The flow for Graphviz: a node for each step, with who does it, and an edge for each event. What compensates is dashed:
-    /// into the step that is to be undone, and out of it when it was. The pivot has two borders.
+    /// Returns the saga as a Graphviz graph: a node for each step, with its service, and an edge for each event.
+    ///
+    /// The edges of compensations are dashed, both to the step that is undone and from it. The pivot has a double border.
     pub fn graphviz(&self) -> String {
         let flow = &self.definition;
         let mut graph = format!("digraph \"{}\" {{\n", dot(&flow.name));
@@ -54,7 +55,7 @@ impl Chart {
         graph + "}\n"
     }
 
-    /// The name of a step, and below it who does it.
+    /// Returns the label of a step: its name and, on a second line, its service.
     fn titled(&self, step: &str) -> String {
         match self.participants.done_by.get(step) {
             Some(service) => format!("{}\\n{}", dot(step), dot(service)),
@@ -67,7 +68,7 @@ fn node(flow: &Definition, step: &Step) -> String {
     identifier("do", flow.place(step), &step.name)
 }
 
-/// The edges of an event: to whatever it calls for, or else to `end`.
+/// Returns the edges of an event: to everything that it triggers, or to `end` if it triggers nothing.
 fn edges(flow: &Definition, from: &str, event: &EventRef, style: &str, end: Option<&str>) -> String {
     let calls = flow.calls(event);
     let to = calls.iter().map(|call| match call {

@@ -1,9 +1,7 @@
-//! Pictures of a flow, drawn from its definition.
+//! Diagrams of a saga, generated from its [`Definition`], so they are never out of date.
 //!
-//! What a flow does is stated once, in its [`Definition`], so a picture of it is never drawn by hand and never out of date. There
-//! are four: the states that an instance goes through, who says what to whom, the steps and the events between them, and all
-//! of it as a table. Each is a method of [`Chart`] and gives text: Mermaid, Graphviz or Markdown. Names are escaped for each
-//! of them.
+//! There are four: the states of an instance, the events between the services, the steps with the events between them, and a table of all
+//! of it. Each is a method of [`Chart`] and returns text in Mermaid, Graphviz or Markdown. Names are escaped for each format.
 //!
 //! ```
 //! # use saga_core::saga::{Chart, Definition};
@@ -23,19 +21,19 @@ mod text;
 
 use super::{Definition, EventRef, Publishes, Step};
 
-/// What an event calls for.
+/// What an event triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call<'d> {
-    /// A step is to be done.
+    /// A step is done.
     Do(&'d Step),
-    /// A step is to be undone.
+    /// A step is undone.
     Undo(&'d Step),
-    /// The flow is to be given up.
+    /// The instance is aborted.
     Abort,
 }
 
 impl Definition {
-    /// What `event` calls for: steps in their order, then compensations, those of the last steps first, then the abort.
+    /// Returns what `event` triggers: steps in their order, then compensations in reverse order, then the abort.
     fn calls(&self, event: &EventRef) -> Vec<Call<'_>> {
         let steps = self.steps.iter().filter(|step| step.on.name == event.name).map(Call::Do);
         let undone = |step: &&Step| step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event.name));
@@ -44,13 +42,13 @@ impl Definition {
         steps.chain(undos).chain(abort).collect()
     }
 
-    /// The steps before `step`, the nearest first.
+    /// Returns the steps that lead to `step`, the nearest first.
     fn before(&self, step: &Step) -> Vec<&Step> {
         let (mut before, mut on) = (Vec::new(), &step.on);
         while let Some(Publishes::Done(cause)) = self.published_as(&on.name) {
             before.push(cause);
             on = &cause.on;
-            // A flow has no loops; the bound is for one that was read from a database.
+            // A valid saga has no loops. The limit is for a definition that was read from a database.
             if before.len() > self.steps.len() {
                 break;
             }
@@ -58,17 +56,17 @@ impl Definition {
         before
     }
 
-    /// Whether `step` is done while the flow may still be given up: it is the pivot, or before it.
+    /// Returns whether the instance can still be aborted while `step` is done: it is the pivot, or before it.
     fn undecided_at(&self, step: &Step) -> bool {
         !self.before(step).iter().any(|before| before.pivot)
     }
 
-    /// Where `step` is among the steps.
+    /// Returns the position of `step` among the steps.
     fn place(&self, step: &Step) -> usize {
         self.steps.iter().position(|other| other.name == step.name).unwrap_or_default()
     }
 
-    /// What gives the flow up though nobody has refused anything: `a cancel, or a deadline (15m in all, 30s for Pay)`.
+    /// Describes what aborts an instance although no step was refused: `a cancel, or a deadline (15m in all, 30s for Pay)`.
     fn interruptions(&self) -> Option<String> {
         let limits = self.steps.iter().filter(|step| self.undecided_at(step));
         let limits = limits.filter_map(|step| Some(format!(", {} for {}", text::duration(step.deadline?), step.name)));

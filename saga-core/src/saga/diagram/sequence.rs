@@ -1,4 +1,4 @@
-//! Who says what to whom, when all goes well and when it does not.
+//! The events between the services, for success and for each failure.
 
 use super::{
     super::{Chart, Definition, EventRef, Step},
@@ -6,17 +6,19 @@ use super::{
     text::{identifier, mermaid},
 };
 
-/// Who begins a flow of which nobody is known to keep the instances.
+/// The lane of the start event if the tracker is not known.
 const START: &str = "start";
 
-/// An arrow of what goes well, and one of what does not.
+/// The arrows of the success branch and of the failure branches.
 const SOLID: &str = "-)";
 const DASHED: &str = "--)";
 
 impl Chart {
-    /// The flow as a sequence diagram for Mermaid: how it goes when all goes well, then what each refusal leads to, and a cancel
-    /// or a deadline. The participants are services, as far as they are known; a step of which that is not known stands for
-    /// itself. Each arrow is an event; one that nobody waits for goes to the service that keeps the instances.
+    /// Returns the saga as a Mermaid sequence diagram: the success branch, then one branch for each refusal, and one for a cancel or a
+    /// deadline.
+    ///
+    /// The lanes are the services, as far as they are known; a step without a known service has a lane of its own. Each arrow is an event.
+    /// An event that triggers nothing goes to the tracker.
     pub fn sequence_diagram(&self) -> String {
         let flow = &self.definition;
         let mut script = Script::new(self);
@@ -43,13 +45,13 @@ impl Chart {
     }
 }
 
-/// A diagram that is being written.
+/// A diagram in construction.
 struct Script<'d> {
     chart: &'d Chart,
-    /// Services, and steps whose service is not known.
+    /// The services, and the steps without a known service.
     lanes: Vec<&'d str>,
     text: String,
-    /// In how many frames the next line stands.
+    /// The number of frames around the next line.
     depth: usize,
 }
 
@@ -71,7 +73,7 @@ impl<'d> Script<'d> {
         script
     }
 
-    /// Who does `step`.
+    /// Returns the lane of `step`: its service, or the step itself.
     fn lane(&self, step: &'d str) -> &'d str {
         self.chart.participants.done_by.get(step).map_or(step, String::as_str)
     }
@@ -109,17 +111,17 @@ impl<'d> Script<'d> {
 enum Done<'d> {
     /// These steps.
     Only(Vec<&'d Step>),
-    /// Nobody knows: any step before the pivot may have been.
+    /// Unknown: any step before the pivot may have been done.
     Unknown,
 }
 
-/// One way that the flow can go.
+/// One course of the saga: success, a refusal, or an abort.
 struct Branch<'s, 'd> {
     script: &'s mut Script<'d>,
     flow: &'d Definition,
     arrow: &'static str,
     done: Done<'d>,
-    /// The steps that were done or undone in it.
+    /// The steps that were done or undone in this branch.
     played: Vec<&'d str>,
     aborted: bool,
 }
@@ -145,7 +147,7 @@ impl<'s, 'd> Branch<'s, 'd> {
         self.end("ABORTED");
     }
 
-    /// What `event`, which `from` publishes, leads to.
+    /// Adds everything that `event`, published by `from`, leads to.
     fn follow(&mut self, from: &'d str, event: &'d EventRef) {
         let calls: Vec<_> = self.flow.calls(event).into_iter().filter(|call| self.can_be(*call)).collect();
         if calls.is_empty() {
@@ -170,7 +172,7 @@ impl<'s, 'd> Branch<'s, 'd> {
         }
     }
 
-    /// When nobody knows what was done, the abort's event calls for whatever was, and what follows from that is known again.
+    /// Adds a compensation. Where it is unknown which steps were done, those that the abort's event triggers are optional.
     fn undo(&mut self, from: &'d str, event: &'d EventRef, step: &'d Step) {
         let Some(undo) = &step.undo else { return };
         let optional = matches!(self.done, Done::Unknown) && event.name == self.flow.aborts.name;
@@ -194,7 +196,7 @@ impl<'s, 'd> Branch<'s, 'd> {
         self.follow(lane, &self.flow.aborts);
     }
 
-    /// Whether `call` is followed in this branch: a step is done or undone once, and none is done once the flow was given up.
+    /// Returns whether `call` happens in this branch: a step is done or undone once, and no step is done after the abort.
     fn can_be(&self, call: Call<'_>) -> bool {
         match call {
             Call::Do(step) => !self.aborted && !self.played.contains(&step.name.as_str()),
@@ -214,7 +216,7 @@ impl<'s, 'd> Branch<'s, 'd> {
         self.script.line(&format!("{from}{}{to}: {}", self.arrow, mermaid(&event.name)));
     }
 
-    /// Says what `lane` does; unless it is the step itself, and only does what it is called.
+    /// Notes what `lane` does. The note is omitted for a lane that is the step itself, because it would only repeat the name.
     fn act(&mut self, lane: &str, step: &'d str, what: &str) {
         self.played.push(step);
         if lane != what {

@@ -1,8 +1,7 @@
-//! The states that an instance goes through.
+//! The states of an instance.
 //!
-//! A person who draws them draws a step that is being done, a step that is being undone, and the abort between what leads to it
-//! and what follows from it. So a compensation that leads to the abort and the same one as its consequence are two states: they
-//! are reached by other events, and lead elsewhere.
+//! A state is a step that is being done, a step that is being undone, or the abort. A compensation that leads to the abort and the same
+//! compensation as a consequence of the abort are two states: other events lead to them, and they lead to other states.
 
 use super::{
     super::{Chart, Definition, EventRef, Step},
@@ -10,12 +9,12 @@ use super::{
     text::{identifier, mermaid},
 };
 
-/// A state of the picture.
+/// A state in the diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State<'d> {
     Start,
     Doing(&'d Step),
-    /// A step is being undone before the flow is given up, or since it was.
+    /// A step is being undone, before or after the abort.
     Undoing(&'d Step, Era),
     Aborting,
     Completed,
@@ -28,12 +27,13 @@ enum Era {
     After,
 }
 
-/// A transition: from, to, and the text on it.
+/// A transition: from, to, and its label.
 type Transition<'d> = (State<'d>, State<'d>, String);
 
 impl Chart {
-    /// The states of an instance as a state diagram for Mermaid. In the frame stands what a cancel or a deadline can still give
-    /// up; a flow without either has none.
+    /// Returns the states of an instance as a Mermaid state diagram.
+    ///
+    /// A frame contains the states in which a cancel or a deadline can still abort the instance; a saga without either has no frame.
     pub fn state_diagram(&self) -> String {
         let flow = &self.definition;
         let (states, transitions) = walk(flow);
@@ -88,7 +88,7 @@ impl State<'_> {
         Some(format!("state \"{}\" as {}", mermaid(&label), self.identifier(flow)))
     }
 
-    /// Whether the flow may still be given up there.
+    /// Returns whether the instance can still be aborted in this state.
     fn is_undecided(self, flow: &Definition) -> bool {
         match self {
             Self::Start | Self::Undoing(_, Era::Before) => true,
@@ -97,7 +97,7 @@ impl State<'_> {
         }
     }
 
-    /// How it looks different from a step.
+    /// Returns the style class of the state, if it differs from that of a plain step.
     fn class(self) -> Option<&'static str> {
         match self {
             Self::Doing(step) if step.pivot => Some("pivot"),
@@ -108,7 +108,7 @@ impl State<'_> {
     }
 }
 
-/// Everything that can be reached: from the start, and from the abort, to which a cancel or a deadline may lead.
+/// Returns all reachable states and their transitions: from the start, and from the abort, which a cancel or a deadline may trigger.
 fn walk(flow: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
     let (mut states, mut transitions, mut next) = (Vec::new(), Vec::new(), 0);
     for origin in [State::Start, State::Aborting] {
@@ -128,7 +128,7 @@ fn walk(flow: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
     (states, transitions)
 }
 
-/// The transitions from `state`.
+/// Returns the transitions from `state`.
 fn leaving<'d>(flow: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
     let to = |event: &EventRef, otherwise| {
         let era = if let State::Undoing(_, era) = state { era } else { Era::Before };
@@ -155,7 +155,7 @@ fn leaving<'d>(flow: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
     }
 }
 
-/// What `event` leads to. When the flow was given up nothing is done any more, and it is given up once.
+/// Returns the states that `event` leads to. After the abort, no step is done and the instance is not aborted again.
 fn reached<'d>(flow: &'d Definition, event: &EventRef, era: Era) -> Vec<State<'d>> {
     let calls = flow.calls(event).into_iter();
     calls

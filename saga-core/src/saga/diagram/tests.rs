@@ -1,4 +1,4 @@
-//! The pictures of flows, as they are kept beside this file. `UPDATE_PICTURES=1` writes them anew.
+//! Compares the diagrams with the files in `testdata`. `UPDATE_PICTURES=1` rewrites the files.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -27,7 +27,7 @@ fn step(name: &str, about: &str, on: &str, emits: &str) -> Step {
     }
 }
 
-/// A declined payment gives the goods back first, and that cancels the order.
+/// A declined payment first releases the goods, which then triggers the abort.
 fn place_order() -> Definition {
     let undo = |on: &[&str], emits| Some(Undo { on: events(on), emits: event(emits) });
     Definition {
@@ -64,10 +64,11 @@ fn place_order() -> Definition {
             deadline: true,
             emits: event("OrderCancelled"),
         },
+        former: BTreeMap::new(),
     }
 }
 
-/// Nothing but a decision.
+/// A saga that consists of its pivot only.
 fn minimal() -> Definition {
     Definition {
         name: "decide".to_owned(),
@@ -87,10 +88,11 @@ fn minimal() -> Definition {
             deadline: true,
             emits: event("Declined"),
         },
+        former: BTreeMap::new(),
     }
 }
 
-/// Compensations that call for each other, and steps behind the pivot; nothing from outside gives it up.
+/// Compensations that trigger each other, steps after the pivot, and no cancel or deadline.
 fn chained() -> Definition {
     let mut flow = place_order();
     flow.name = "ChainedOrder".to_owned();
@@ -140,7 +142,7 @@ fn they_are_as_they_were_last_seen() {
     }
 }
 
-/// Every name of the flow and of who takes part, with `evil` in it.
+/// Adds `evil` to each name of the saga and of its participants.
 fn renamed(chart: &Chart, evil: &str) -> Chart {
     fn rename(value: Value, evil: &str) -> Value {
         match value {
@@ -157,7 +159,7 @@ fn renamed(chart: &Chart, evil: &str) -> Chart {
     renamed
 }
 
-/// How often `c` stands in each line without a backslash before it.
+/// Counts `c` in each line, where no backslash precedes it.
 fn bare(picture: &str, c: char) -> Vec<usize> {
     let count = |line: &str| {
         let (mut count, mut escaped) = (0, false);
@@ -213,7 +215,7 @@ fn no_name_breaks_a_picture() {
     }
 }
 
-/// `picture` with a letter for each character code.
+/// Replaces each character code in `picture` with a letter.
 fn without_codes(picture: &str) -> String {
     let mut parts = picture.split('#');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -223,7 +225,7 @@ fn without_codes(picture: &str) -> String {
     })
 }
 
-/// One that was read from a database may not hold together.
+/// A definition that was read from a database may be inconsistent.
 #[test]
 fn a_flow_with_a_loop_or_without_a_pivot_is_drawn_all_the_same() {
     let mut looping = place_order();
@@ -240,7 +242,7 @@ fn a_flow_with_a_loop_or_without_a_pivot_is_drawn_all_the_same() {
     }
 }
 
-/// Compares with the picture in `file`.
+/// Compares `picture` with the one in `file`.
 fn agrees(file: &str, picture: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/saga/diagram/testdata").join(file);
     if std::env::var("UPDATE_PICTURES").is_ok_and(|update| update == "1") {

@@ -1,33 +1,33 @@
-//! Texts for each format: names may hold anything.
+//! Escaping of names for each format. Names can contain anything.
 
 use std::{fmt::Write, time::Duration};
 
-/// `text` on one line; something to be seen, if there is nothing.
+/// Returns `text` on one line; `?` if nothing of it is visible.
 fn line(text: &str) -> String {
     let visible = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let line = visible.collect::<Vec<_>>().join(" ");
     if line.is_empty() { "?".to_owned() } else { line }
 }
 
-/// `text` for a label in Mermaid: whatever could mean something to it becomes a character code.
+/// Returns `text` for a label in Mermaid. Each character that may have a meaning there becomes a character code.
 pub(super) fn mermaid(text: &str) -> String {
     line(text).chars().fold(String::new(), |mut label, c| {
         if c.is_alphanumeric() || " _-.,()/".contains(c) {
             label.push(c);
         } else {
-            // Writing to a string does not fail.
+            // Writing to a `String` does not fail.
             let _ = write!(label, "#{};", u32::from(c));
         }
         label
     })
 }
 
-/// `text` between the quotes of a string in Graphviz.
+/// Returns `text` for a quoted string in Graphviz.
 pub(super) fn dot(text: &str) -> String {
     line(text).replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// `text` as it is, in a cell of a table in Markdown.
+/// Returns plain `text` for a table cell in Markdown.
 pub(super) fn cell(text: &str) -> String {
     line(text).chars().fold(String::new(), |mut cell, c| {
         if "\\`*_[]<>|~#$&!".contains(c) {
@@ -38,7 +38,7 @@ pub(super) fn cell(text: &str) -> String {
     })
 }
 
-/// `text`, which is Markdown itself, in a cell of a table.
+/// Returns `text`, which is Markdown itself, for a table cell.
 pub(super) fn prose(text: &str) -> String {
     let (mut cell, mut escaped) = (String::new(), false);
     for c in line(text).chars() {
@@ -48,28 +48,28 @@ pub(super) fn prose(text: &str) -> String {
         escaped = c == '\\' && !escaped;
         cell.push(c);
     }
-    // A backslash at the end would take the cell's border for its own.
+    // A backslash at the end would escape the border of the cell.
     if escaped {
         cell.push('\\');
     }
     cell
 }
 
-/// An identifier for what is called `name` and is the one at `place` of its kind. It is the name where that can be read by any
-/// format, and never a word that a format knows.
+/// Returns an identifier for the element `name` at position `place` of its kind. It contains the name if each format accepts it, and the
+/// position otherwise. The prefix `kind` keeps it from being a keyword.
 pub(super) fn identifier(kind: &str, place: usize, name: &str) -> String {
     let plain =
         name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if plain { format!("{kind}_{name}") } else { format!("{kind}_{place}") }
 }
 
-/// A duration as it is written in a definition: `1h30m`.
+/// Returns a duration as it is written in a definition: `1h30m`.
 pub(super) fn duration(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();
     for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
         if rest >= millis {
-            // Writing to a string does not fail.
+            // Writing to a `String` does not fail.
             let _ = write!(text, "{}{unit}", rest / millis);
             rest %= millis;
         }

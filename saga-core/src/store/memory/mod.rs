@@ -1,7 +1,8 @@
-//! A store in memory: for tests, and for services that keep nothing. It has real transactions and no SQL.
+//! A store in memory, for tests and for services that store nothing. It has real transactions and no SQL.
 //!
-//! A transaction stages its changes and applies them when it commits; there is one at a time, first come, first served.
+//! A transaction stages its changes and applies them when it commits. Transactions run one at a time, in the order of their requests.
 
+mod handled;
 mod replays;
 mod sagas;
 mod tables;
@@ -17,12 +18,13 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::{tables::Tables, transaction::MemoryTx};
 use super::{
-    DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow,
-    Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Store, StoreError, StoreTx, migrations,
+    DeadLetter, DeadLetterFilter, DeadLetterId, HandledStore, InboxKey, KeptClock, LetterHead, LetterSummary, Migration,
+    OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Store, StoreError, StoreTx,
+    migrations,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
-/// How long [`Store::begin`] waits for the transaction before it.
+/// How long [`Store::begin`] waits for the previous transactions.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A store in memory.
@@ -46,7 +48,7 @@ impl MemoryStore {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The right to write, when the transactions before have ended.
+    /// Waits until the previous transactions have ended, and returns the lock for writing.
     async fn writer(&self) -> Result<OwnedMutexGuard<()>, StoreError> {
         tokio::time::timeout(PATIENCE, Arc::clone(&self.writer).lock_owned()).await.map_err(|_| {
             StoreError::Unavailable(format!(
@@ -63,7 +65,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    /// Writes down that the migrations ran; their SQL runs nowhere.
+    /// Records that the migrations have run. Their SQL is not run.
     async fn migrate_set(&self, set: &str, migrations: &[Migration]) -> Result<(), StoreError> {
         let mut tables = self.tables();
         let applied = tables.migrations.entry(set.to_owned()).or_default();
@@ -106,6 +108,10 @@ impl Store for MemoryStore {
     }
 
     fn replays(&self) -> &dyn ReplayStore {
+        self
+    }
+
+    fn handled(&self) -> &dyn HandledStore {
         self
     }
 
@@ -152,7 +158,7 @@ impl Store for MemoryStore {
         Ok(self.tables().prune_letters(service, open, settled, limit))
     }
 
-    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+    async fn acquire_partitions(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
         let _writer = self.writer().await?;
         Ok(self.tables().own(service, partitions))
     }
@@ -165,7 +171,7 @@ impl Store for MemoryStore {
         Ok(self.tables().apply_offsets(service, applied, |_, offset| offset))
     }
 
-    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+    async fn record_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
         Ok(self.tables().note_partitions(service, topics))
     }
 
@@ -173,7 +179,7 @@ impl Store for MemoryStore {
         Ok(self.tables().clocks.get(service).cloned())
     }
 
-    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+    async fn save_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
         self.tables().clocks.insert(service.to_owned(), clock.clone());
         Ok(())
     }
@@ -192,7 +198,7 @@ impl Store for MemoryStore {
     }
 
     async fn close(&self) {
-        // Whoever has the writer may still commit.
+        // The transaction that holds the lock can still commit.
         drop(self.writer.lock().await);
     }
 }

@@ -1,4 +1,4 @@
-//! What the store in memory keeps of sagas.
+//! The data of sagas in the store in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// What is kept of the sagas of one service.
+/// The data of one service's sagas.
 #[derive(Debug, Default)]
 pub(super) struct SagaTables {
     pub(super) steps: BTreeMap<InstanceKey, BTreeMap<String, StepRecord>>,

@@ -1,12 +1,12 @@
-//! What the store holds, and the changes a transaction makes to it.
+//! The data of the store, and the changes of a transaction.
 
-use std::collections::{BTreeMap, HashMap, HashSet, hash_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use super::{
     super::{
         DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HELD, HistoryEntry, InboxKey, InstanceRecord, KeptClock,
         LetterHead, LetterSummary, OutboxId, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters, Replay, StepRecord,
-        migrations::Applied,
+        Taker, migrations::Applied,
     },
     sagas::SagaTables,
 };
@@ -15,28 +15,32 @@ use crate::{
     time::Timestamp,
 };
 
-/// Everything that is committed. The first part of a value is the service it belongs to.
+/// All committed data. The first part of a key or a value is the service that it belongs to.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) inbox: HashMap<String, HashMap<InboxKey, Timestamp>>,
     pub(super) outbox: BTreeMap<OutboxId, (String, Record)>,
     pub(super) parked: BTreeMap<ParkedId, (String, ParkedMessage)>,
     pub(super) sagas: HashMap<String, SagaTables>,
-    /// In the order in which they were buried.
+    /// In the order in which they were inserted.
     pub(super) letters: Vec<(String, DeadLetter)>,
-    /// When those were settled that are.
+    /// When each settled dead letter was settled.
     settled: HashMap<(String, DeadLetterId), Timestamp>,
-    /// Who has each, and how far it is applied.
+    /// The epoch and the applied offset of each partition.
     pub(super) partitions: HashMap<String, HashMap<TopicPartition, Ownership>>,
     pub(super) replays: HashMap<String, Vec<Replay>>,
-    /// Of a service's topics: how many partitions, and whether it has been another number.
+    /// The number of partitions of each topic of a service, and whether another number was ever recorded.
     pub(super) topics: HashMap<(String, String), (i32, bool)>,
+    /// The service, the topic and the name of each event that was handled.
+    pub(super) handled: BTreeSet<(String, String, String)>,
+    /// Which handlers of each service take its events.
+    pub(super) takers: HashMap<String, Vec<Taker>>,
     pub(super) clocks: HashMap<String, KeptClock>,
     pub(super) migrations: HashMap<String, Vec<Applied>>,
     pub(super) last_id: i64,
 }
 
-/// One change that a transaction has staged.
+/// A change that a transaction has staged.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Claim(String, InboxKey, Timestamp),
@@ -57,7 +61,7 @@ pub(super) enum Change {
 }
 
 impl Tables {
-    /// A new identity for a row of the outbox or a parked message. It is never given twice, even when it was rolled back.
+    /// Returns a new id for an outbox row or a parked message. An id is never used twice, even after a rollback.
     pub(super) fn next_id(&mut self) -> i64 {
         self.last_id += 1;
         self.last_id
@@ -147,7 +151,7 @@ impl Tables {
         keys
     }
 
-    /// The dead letters of `service` in the order in which they were buried.
+    /// Returns the dead letters of `service`, in the order in which they were inserted.
     pub(super) fn letters_of<'t>(&'t self, service: &str) -> impl DoubleEndedIterator<Item = &'t DeadLetter> {
         self.letters.iter().filter(move |(owner, _)| owner == service).map(|(_, letter)| letter)
     }
@@ -179,17 +183,23 @@ impl Tables {
         heads
     }
 
-    /// The parked message by which `letter` holds its key.
+    /// Returns the parked message by which `letter` holds its key.
     pub(super) fn held_by(&self, service: &str, letter: &LetterHead) -> Option<ParkedId> {
-        let at = (letter.partition.topic.as_str(), letter.partition.partition, letter.offset);
-        let (id, _) = self.parked.iter().find(|(_, (owner, message))| {
+        let mut held = self.held_at(service, letter);
+        held.find_map(|(id, message)| letter.is_of_handler_in(&message.received.record.headers).then_some(id))
+    }
+
+    /// Returns the messages at the position of `letter` that hold its key.
+    fn held_at(&self, service: &str, letter: &LetterHead) -> impl Iterator<Item = (ParkedId, &ParkedMessage)> {
+        self.parked.iter().filter_map(move |(id, (owner, message))| {
             let received = &message.received;
-            owner == service
+            let is_there = owner == service
                 && message.due == HELD
-                && (received.record.topic.as_str(), received.partition, received.offset) == at
-                && message.key() == letter.parking_key()
-        })?;
-        Some(*id)
+                && received.record.topic == letter.partition.topic
+                && (received.partition, received.offset) == (letter.partition.partition, letter.offset)
+                && message.key() == letter.parking_key();
+            is_there.then_some((*id, message))
+        })
     }
 
     pub(super) fn prune_letters(
@@ -202,7 +212,7 @@ impl Tables {
         let old = |letter: &&DeadLetter| {
             letter.state == DeadLetterState::Open
                 && open.is_some_and(|open| letter.at < open)
-                && self.held_by(service, &LetterHead::of(letter)).is_none()
+                && self.held_at(service, &LetterHead::of(letter)).next().is_none()
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let expired: HashSet<_> = self.letters_of(service).filter(old).map(|letter| letter.id.clone()).take(limit).collect();
@@ -227,12 +237,12 @@ impl Tables {
         partitions.iter().map(take).collect()
     }
 
-    /// Whether `epoch` is the last in which `partition` was taken over.
+    /// Whether `epoch` is the current epoch of `partition`.
     pub(super) fn stands(&self, service: &str, partition: &TopicPartition, epoch: i64) -> bool {
         self.partitions.get(service).and_then(|known| known.get(partition)).is_some_and(|last| last.epoch == epoch)
     }
 
-    /// Sets how far partitions are applied by what `merge` makes of that and of what is given.
+    /// Stores applied offsets. `merge` computes each from the stored offset and the new one.
     pub(super) fn apply_offsets(
         &mut self,
         service: &str,

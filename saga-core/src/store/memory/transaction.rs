@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     super::{
         DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
-        ParkedId, ParkedMessage, StepRecord, StoreError, StoreTx,
+        ParkedId, ParkedMessage, PublishTx, StepRecord, StoreError, StoreTx, Taker,
     },
     tables::{Change, Tables},
 };
@@ -24,19 +24,19 @@ use crate::{
 pub(super) struct MemoryTx {
     tables: Arc<Mutex<Tables>>,
     staged: Vec<Change>,
-    /// How many changes were staged when the savepoint was set.
+    /// The number of staged changes when the savepoint was set.
     savepoint: Option<usize>,
     view: View,
     /// Held until this transaction has ended.
     _writer: OwnedMutexGuard<()>,
 }
 
-/// What the staged changes mean for the rows whose presence is asked for: it follows from them, and is kept so that a question
-/// does not go through them all.
+/// The effect of the staged changes on the rows that are queried by key. It is derived from the changes, and kept so that a query does not
+/// scan all of them.
 #[derive(Default)]
 struct View {
     claimed: HashSet<(String, InboxKey)>,
-    /// Claims of before that were forgotten.
+    /// Claims of earlier transactions that were removed.
     forgotten: HashSet<(String, InboxKey)>,
     parked: HashMap<ParkedId, bool>,
     letters: HashMap<(String, DeadLetterId), DeadLetterState>,
@@ -92,45 +92,7 @@ impl MemoryTx {
 }
 
 #[async_trait]
-impl StoreTx for MemoryTx {
-    async fn savepoint(&mut self) -> Result<(), StoreError> {
-        self.savepoint = Some(self.staged.len());
-        Ok(())
-    }
-
-    async fn undo(&mut self) -> Result<(), StoreError> {
-        let kept = self.savepoint.ok_or_else(super::super::no_savepoint)?;
-        self.staged.truncate(kept);
-        self.view = View::default();
-        self.staged.iter().for_each(|change| self.view.add(change));
-        Ok(())
-    }
-
-    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        let mut new = Vec::with_capacity(keys.len());
-        for key in keys {
-            let owned = (service.to_owned(), key.clone());
-            let committed = self.tables().inbox.get(service).is_some_and(|inbox| inbox.contains_key(key));
-            let fresh = (!committed || self.view.forgotten.contains(&owned)) && !self.view.claimed.contains(&owned);
-            if fresh {
-                self.stage(Change::Claim(service.to_owned(), key.clone(), now));
-            }
-            new.push(fresh);
-        }
-        Ok(new)
-    }
-
-    /// What this transaction itself has claimed stays.
-    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
-        for key in keys {
-            let old = self.tables().inbox.get(service).and_then(|inbox| inbox.get(key)).is_some_and(|at| *at < before);
-            if old {
-                self.stage(Change::Forget(service.to_owned(), key.clone()));
-            }
-        }
-        Ok(())
-    }
-
+impl PublishTx for MemoryTx {
     async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
         let mut ids = Vec::with_capacity(rows.len());
         for record in rows {
@@ -141,12 +103,7 @@ impl StoreTx for MemoryTx {
         Ok(ids)
     }
 
-    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
-        ids.iter().for_each(|id| self.stage(Change::Sent(*id)));
-        Ok(())
-    }
-
-    /// Nobody else writes while this transaction is open.
+    /// The transaction is the only writer, so it needs no further locks.
     async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
         let tables = self.tables();
         let sagas = tables.sagas.get(service);
@@ -193,6 +150,56 @@ impl StoreTx for MemoryTx {
 
     async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
         entries.iter().for_each(|entry| self.stage(Change::History(service.to_owned(), entry.clone())));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StoreTx for MemoryTx {
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.savepoint = Some(self.staged.len());
+        Ok(())
+    }
+
+    async fn undo(&mut self) -> Result<(), StoreError> {
+        let kept = self.savepoint.ok_or_else(super::super::no_savepoint)?;
+        self.staged.truncate(kept);
+        self.view = View::default();
+        self.staged.iter().for_each(|change| self.view.add(change));
+        Ok(())
+    }
+
+    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
+        let mut new = Vec::with_capacity(keys.len());
+        for key in keys {
+            let owned = (service.to_owned(), key.clone());
+            let committed = self.tables().inbox.get(service).is_some_and(|inbox| inbox.contains_key(key));
+            let fresh = (!committed || self.view.forgotten.contains(&owned)) && !self.view.claimed.contains(&owned);
+            if fresh {
+                self.stage(Change::Claim(service.to_owned(), key.clone(), now));
+            }
+            new.push(fresh);
+        }
+        Ok(new)
+    }
+
+    /// Claims of this transaction itself are kept.
+    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
+        for key in keys {
+            let old = self.tables().inbox.get(service).and_then(|inbox| inbox.get(key)).is_some_and(|at| *at < before);
+            if old {
+                self.stage(Change::Forget(service.to_owned(), key.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
+        Ok(self.tables().takers.get(service).cloned().unwrap_or_default())
+    }
+
+    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
+        ids.iter().for_each(|id| self.stage(Change::Sent(*id)));
         Ok(())
     }
 
@@ -248,7 +255,7 @@ impl StoreTx for MemoryTx {
         Ok(keys.iter().map(|key| keys_there.values().filter(|there| *there == key).count()).collect())
     }
 
-    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         letters.iter().for_each(|letter| self.stage(Change::Bury(service.to_owned(), letter.clone())));
         Ok(())
     }
@@ -273,7 +280,7 @@ impl StoreTx for MemoryTx {
         Ok(moved)
     }
 
-    /// Nobody else writes while this transaction is open, and what it buries itself is not asked for.
+    /// The transaction is the only writer. The result does not contain dead letters that it has inserted itself; no caller needs them.
     async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
         let tables = self.tables();
         let of = |key: &InboxKey| {
@@ -307,8 +314,8 @@ impl StoreTx for MemoryTx {
         Ok(there)
     }
 
-    /// Nobody else writes while this transaction is open.
-    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+    /// The transaction is the only writer, so a valid epoch remains valid until its end.
+    async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         let tables = self.tables();
         Ok(owned.iter().map(|(partition, epoch)| tables.stands(service, partition, *epoch)).collect())
     }

@@ -1,7 +1,7 @@
-//! Opening connections, trying them, and giving them up.
+//! Opens, tests and closes connections.
 //!
-//! There are three pools: one for transactions, one for reading, one for what instances tell each other, so that none starves the
-//! others: the health of the database can be asked for, and the lease on the outbox renewed, while every transaction is taken.
+//! There are three pools: for transactions, for reading, and for the coordination of the service's processes. So when all connections for
+//! transactions are in use, the store can still check its health and renew the leases of the outbox.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,38 +17,43 @@ use super::{
         sql_errors::{Failed, store_error},
     },
     errors::is_lost,
-    options::PostgresOptions,
+    options::{LEAST, PostgresOptions},
     session::{Purpose, Session},
     unit::Bounds,
 };
 
-/// How long an answer is waited for that only decides whether a connection is kept.
+/// The connections that are neither for transactions nor for reading: two for the coordination of processes, and one for `LISTEN`.
+pub(super) const ASIDE: u32 = 3;
+
+/// How long to wait for a response that only decides whether a connection is kept.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
-/// How long a connection is waited for that shows whether transactions get their turn.
+/// How long to wait for a connection when testing whether transactions can begin.
 const TURN: Duration = Duration::from_secs(1);
-/// How long none may have got it before that is told.
+/// How long no transaction could begin before [`Connector::starving`] reports it.
 const STARVED: Duration = Duration::from_secs(10);
 
-/// How connections to one database are opened and used.
+/// Opens the connections to one database.
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) options: PostgresOptions,
-    /// What the database is called in errors.
+    /// The name of the database in errors.
     pub(super) name: String,
     pub(super) bounds: Bounds,
-    /// How a session for transactions comes back to what it was.
+    /// Restores the sessions of connections for transactions.
     pub(super) session: Arc<Session>,
     units: PgPool,
     readers: PgPool,
     sharers: PgPool,
     refusal: Arc<Refusal>,
+    /// The error of the last connection that was opened outside the pools, and its time. Only one is opened at a time.
+    tried: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
     /// Since when no transaction could begin.
     starving_since: Mutex<Option<Instant>>,
 }
 
-/// Why the last connection that was made could not be used. A pool makes another one then, until the time is over, and says no
-/// more than that.
+/// Why the last new connection could not be used. The pool then opens another one until its timeout, and its own error does not contain the
+/// reason.
 #[derive(Debug)]
 struct Refusal {
     name: String,
@@ -70,21 +75,24 @@ impl Refusal {
 }
 
 impl Connector {
-    /// Opens no connection yet.
+    /// Creates the pools. No connection is opened yet.
     pub(super) fn new(options: PostgresOptions) -> Self {
-        let readers = (options.pool / 4).max(1);
+        let work = options.pool.max(LEAST) - ASIDE;
+        let readers = (work / 4).max(1);
         let refusal = Arc::new(Refusal { name: options.place(), last: Mutex::default() });
         let session = Arc::new(Session::new(&options, Purpose::Transactions));
         Self {
             name: options.place(),
             bounds: Bounds::new(&options.schema),
-            units: pool(&options, options.pool - readers, &session, &refusal),
+            units: pool(&options, work - readers, &session, &refusal),
             readers: pool(&options, readers, &Arc::new(Session::new(&options, Purpose::Reading)), &refusal),
             sharers: pool(&options, 2, &Arc::new(Session::new(&options, Purpose::Sharing)), &refusal),
             session,
             refusal,
+            tried: tokio::sync::Mutex::default(),
             starving_since: Mutex::default(),
-            options,
+            // A handle to it would keep its connections.
+            options: PostgresOptions { program: None, ..options },
         }
     }
 
@@ -92,7 +100,7 @@ impl Connector {
         store_error(&self.name, error)
     }
 
-    /// A connection for a transaction, on which `first` has been run.
+    /// Returns a connection for a transaction, on which `first` has been run.
     pub(super) async fn transaction(&self, first: &Arc<str>) -> Result<Held, StoreError> {
         let attempts = Attempts::new(self, &self.units);
         loop {
@@ -107,7 +115,7 @@ impl Connector {
         }
     }
 
-    /// A connection for reading that answers.
+    /// Returns a connection for reading that responds.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         let attempts = self.reading();
         loop {
@@ -125,11 +133,11 @@ impl Connector {
         Attempts::new(self, &self.units)
     }
 
-    /// That no transaction could begin for long, if that is so: every connection is taken, and a further one is not to be had.
+    /// Reports that no transaction could begin for a long time: all connections are in use, and none became free.
     pub(super) async fn starving(&self) -> Option<Advice> {
         let most = self.units.options().get_max_connections();
         let full = self.units.size() >= most && self.units.num_idle() == 0;
-        // One that waits in the queue like the others: where they get on, it gets its turn.
+        // This waits in the queue like the transactions: while they make progress, it receives a connection.
         let starving = full && timeout(TURN, self.units.acquire()).await.is_err();
         let since = {
             let mut since = self.starving_since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,22 +157,22 @@ impl Connector {
         })
     }
 
-    /// Attempts to read.
+    /// Attempts to use a connection for reading.
     pub(super) fn reading(&self) -> Attempts<'_> {
         Attempts::new(self, &self.readers)
     }
 
-    /// Attempts to say or ask something about the sharing of the outbox.
+    /// Attempts to use a connection for the coordination of processes.
     pub(super) fn sharing(&self) -> Attempts<'_> {
         Attempts::new(self, &self.sharers)
     }
 
-    /// A connection of its own for one that listens, as a pool that is closed with it.
+    /// A separate connection for `LISTEN`, as a pool that is closed with its listener.
     pub(super) fn listener(&self) -> PgPool {
         pool(&self.options, 1, &Arc::new(Session::new(&self.options, Purpose::Sharing)), &self.refusal)
     }
 
-    /// That the database was not opened for reading only.
+    /// Checks that the database was not opened for reading only.
     pub(super) fn may_write(&self) -> Result<(), StoreError> {
         match self.options.read_only {
             true => Err(StoreError::Refused(format!("{}: it was opened for reading only", self.name))),
@@ -172,19 +180,19 @@ impl Connector {
         }
     }
 
-    /// That the server has said nothing in time.
+    /// The error for a server that did not respond in time.
     pub(super) fn no_answer(&self) -> StoreError {
         let limit = self.options.answer_timeout.as_millis();
         StoreError::Unavailable(format!("{}: no answer within {limit} ms", self.name))
     }
 
-    /// Why `pool` gave no connection.
+    /// Returns the reason why `pool` returned no connection.
     async fn not_acquired(&self, pool: &PgPool, error: sqlx::Error) -> StoreError {
         if !matches!(error, sqlx::Error::PoolTimedOut) {
             return self.error(&error);
         }
         let (name, limit, most) = (&self.name, self.options.begin_timeout.as_millis(), pool.options().get_max_connections());
-        let full = pool.size() >= most && pool.num_idle() == 0;
+        let full = pool.size() >= most;
         if let Some(error) = self.refusal.last() {
             return error;
         }
@@ -194,14 +202,23 @@ impl Connector {
                  a wait"
             ));
         }
-        // A server that takes no more connections, or starts, is asked again by the pool, which keeps the answer to itself.
-        match timeout(TURN, PgConnection::connect_with(&pool.connect_options())).await {
+        // When a server refuses connections or is starting, the pool retries and does not report the server's error. This connection is
+        // opened to get that error. The pool is not full, so the connection does not exceed the limit.
+        let mut tried = self.tried.lock().await;
+        if let Some((at, error)) = &*tried
+            && at.elapsed() < TURN
+        {
+            return error.clone();
+        }
+        let error = match timeout(TURN, PgConnection::connect_with(&pool.connect_options())).await {
             Ok(Err(error)) => self.error(&error),
             _ => StoreError::Unavailable(format!(
                 "{name}: no connection could be made within {limit} ms; see that the server runs and can be reached, and that a \
                  pooler before it has room"
             )),
-        }
+        };
+        *tried = Some((Instant::now(), error.clone()));
+        error
     }
 
     /// Waits for the connections that are in use, and closes all.
@@ -212,8 +229,8 @@ impl Connector {
     }
 }
 
-/// Attempts to run something on a connection. One that lay idle may be dead, and after a restart of the server all of them are: what
-/// is wanted is tried on one after the other, which costs nothing while they are well.
+/// Attempts to run a statement on a connection. An idle connection can be lost, and after a restart of the server all of them are. So the
+/// statement is tried on one connection after another. This needs no extra round trip while the connections work.
 pub(super) struct Attempts<'c> {
     connector: &'c Connector,
     pool: &'c PgPool,
@@ -233,7 +250,7 @@ impl<'c> Attempts<'c> {
         }
     }
 
-    /// What came of an attempt; `None`: the connection was dead, and there is time for another attempt.
+    /// Evaluates the result of an attempt; `None` if the connection was lost and there is time for another attempt.
     pub(super) fn weigh<T>(&self, answer: Result<Result<T, Failed>, Elapsed>) -> Option<Result<T, StoreError>> {
         match answer {
             Ok(Ok(value)) => Some(Ok(value)),
@@ -248,7 +265,8 @@ pub(super) fn ended() -> StoreError {
     StoreError::Refused("the transaction has ended".into())
 }
 
-/// A connection on which something may be running. Dropped, it is closed: the server then rolls back, and breaks off what runs.
+/// A connection on which a statement may be running. If it is dropped, it is closed; the server then rolls back the transaction and cancels
+/// the statement.
 #[derive(Debug)]
 pub(super) struct Held(Option<PoolConnection<Postgres>>);
 
@@ -257,12 +275,12 @@ impl Held {
         self.0.as_deref_mut().ok_or_else(ended)
     }
 
-    /// Gives the connection, on which nothing runs, back to its pool.
+    /// Returns the connection to its pool. No statement must be running on it.
     pub(super) fn hand_back(mut self) {
         drop(self.0.take());
     }
 
-    /// Rolls back what is open. The connection is kept if that works at once.
+    /// Rolls back the open transaction. The connection is kept if the server responds within [`GRACE`].
     pub(super) async fn roll_back(mut self) {
         if let Ok(connection) = self.connection()
             && let Ok(Ok(_)) = timeout(GRACE, connection.execute(sqlx::raw_sql("ROLLBACK"))).await
@@ -271,7 +289,7 @@ impl Held {
         }
     }
 
-    /// The same where others than the framework have had the connection: it is kept if it is as it was before.
+    /// As [`roll_back`](Self::roll_back), for a connection that user code has had. It is kept if its session could be restored.
     pub(super) async fn roll_back_lent(mut self, session: Arc<Session>) {
         if let Ok(connection) = self.connection()
             && let Ok(Ok(true)) = timeout(GRACE, session.roll_back(connection)).await
@@ -317,7 +335,7 @@ fn pool(options: &PostgresOptions, connections: u32, session: &Arc<Session>, ref
     pool.connect_lazy_with(connect)
 }
 
-/// `name` as an identifier.
+/// Quotes `name` as an identifier.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,16 +1,16 @@
-//! What an error of PostgreSQL means to the port.
+//! Converts errors of PostgreSQL into errors of the port.
 //!
-//! Messages name the database and what helps. PostgreSQL's own text is shown without its detail, which has values of rows in it.
+//! The messages name the database and the remedy. PostgreSQL's own text is shown without its detail, which contains values of rows.
 
 use sqlx::postgres::PgDatabaseError;
 
 use super::{super::StoreError, connect::quoted};
 
-/// Why a server takes no writes, and what helps.
+/// Why a server is read-only, and the remedy.
 pub(super) const READ_ONLY: &str = "it takes no writes: it is a standby, or `default_transaction_read_only` is on for the server, the database \
                                     or the role; name the primary, or set it off (`ALTER ROLE .. RESET default_transaction_read_only`)";
 
-/// Whether the same call may work later, and what helps. By SQLSTATE:
+/// Whether the same call can succeed later, by SQLSTATE, and the remedy. See
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 fn unavailable(code: &str) -> Option<&'static str> {
     Some(match code {
@@ -34,7 +34,7 @@ fn unavailable(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether the server gave up this one statement, and what helps.
+/// Whether the server cancelled only this statement, and the remedy.
 fn given_up(code: &str) -> Option<&'static str> {
     Some(match code {
         "53200" => "there was no memory for it; see `work_mem`, and what else the server runs",
@@ -44,13 +44,13 @@ fn given_up(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether another transaction was first.
+/// Whether a concurrent transaction won a conflict.
 fn contended(code: &str) -> bool {
     matches!(code, "40001" | "40P01")
 }
 
-/// Whether the statement was prepared before its table was changed, and so fails on this connection whenever it is run. The text of
-/// this error is in the server's language, and its code is that of others too.
+/// Whether the statement was prepared before its table was changed, so that it fails on this connection every time. The routine is checked
+/// because the text is in the server's language and other errors have the same code.
 fn is_stale(error: &PgDatabaseError) -> bool {
     error.code() == "0A000" && error.routine() == Some("RevalidateCachedQuery")
 }
@@ -80,7 +80,7 @@ fn refused(code: &str) -> Option<&'static str> {
     }
 }
 
-/// What a pooler between here and the server says that does not fit, and what helps.
+/// What the response of an unsuitable pooler in front of the server means, and the remedy.
 fn pooler(code: &str, text: &str) -> Option<&'static str> {
     match code {
         "08P01" if text.contains("unsupported startup parameter") => Some(
@@ -94,7 +94,7 @@ fn pooler(code: &str, text: &str) -> Option<&'static str> {
     }
 }
 
-/// What is no fault of the statement that met it, but of how the database is set up, and what helps.
+/// An error of the database's configuration and not of the statement, and the remedy.
 fn set_up(code: &str, text: &str) -> Option<&'static str> {
     match code {
         "26000" | "42P05" => Some(
@@ -106,7 +106,7 @@ fn set_up(code: &str, text: &str) -> Option<&'static str> {
     }
 }
 
-/// Without the right to a schema, its tables are not found, as if they were not there.
+/// Without the right to use a schema, PostgreSQL reports that its tables do not exist.
 fn unusable(schema: &str) -> String {
     format!("the schema {0} is gone, or the user may not use it; `GRANT USAGE ON SCHEMA {0} TO` the user", quoted(schema))
 }
@@ -114,10 +114,10 @@ fn unusable(schema: &str) -> String {
 const MAY_NOT: &str = "the user may not use the framework's tables; `GRANT SELECT, INSERT, UPDATE, DELETE` on all tables of the schema, and \
                        `USAGE` on it, to the user, or make it the owner";
 
-/// What `error` means, on the database called `place`.
+/// Converts `error` for the database called `place`.
 pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> StoreError {
     let (code, text) = (error.code(), error.message());
-    // The beginning of a transaction asks for it: see `unit`.
+    // The statements that begin a transaction check this: see `unit::Bounds`.
     if code == "22P02" && text.contains("\"transaction_read_only\"") {
         return StoreError::Unavailable(format!("{place}: {READ_ONLY}"));
     }
@@ -154,12 +154,12 @@ fn postgres(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()
 }
 
-/// The SQLSTATE of `error`.
+/// Returns the SQLSTATE of `error`.
 pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
     postgres(error).map(PgDatabaseError::code)
 }
 
-/// Whether the connection that answered `error` is of no use any more, and the same statement may be tried on another.
+/// Whether the connection that returned `error` is lost, so that the same statement can be tried on another.
 pub(in crate::store) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
@@ -171,14 +171,14 @@ pub(in crate::store) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the connection that answered `error` is not to be used again: it is lost, or leads to a server that takes no writes now, or to
-/// a session that is not its own.
+/// Whether the connection that returned `error` must not be used again: it is lost, its server has become read-only, or its session is
+/// shared with others.
 pub(super) fn is_spoilt(error: &sqlx::Error) -> bool {
     is_lost(error) || code(error).is_some_and(|code| matches!(code, "25006" | "25P04" | "26000" | "42P05"))
 }
 
-/// What `error`, met by a statement of the framework in a transaction, means if it is that the framework's tables in `schema` cannot be
-/// used: that is no fault of the message that is being handled. `lent`: a handler's statements may have led elsewhere.
+/// Converts the `error` of one of the framework's statements in a transaction, if it means that the framework's tables in `schema` cannot
+/// be used. The message that is being handled is not the cause. `lent`: a handler's statements may have changed the session.
 pub(super) fn of_the_framework(place: &str, schema: &str, lent: bool, error: &sqlx::Error) -> Option<StoreError> {
     let error = postgres(error)?;
     let (code, text) = (error.code(), error.message());
@@ -191,13 +191,28 @@ pub(super) fn of_the_framework(place: &str, schema: &str, lent: bool, error: &sq
     Some(StoreError::Unavailable(format!("{place}: {help} (PostgreSQL {code}: {text})")))
 }
 
-/// What `error` means where a transaction of ours is under way, if that is more than it says by itself.
+/// Converts the `error` of one of the framework's statements in a joined transaction, if more is known than its text.
+pub(super) fn of_others(place: &str, schema: &str, error: &sqlx::Error) -> Option<StoreError> {
+    let schema = quoted(schema);
+    let help = match code(error)? {
+        "42501" => format!(
+            "the user of the connection may not publish; `GRANT USAGE ON SCHEMA {schema} TO` it, and `GRANT SELECT, INSERT, UPDATE ON` \
+             the tables sagas_outbox, sagas_instances and sagas_history of that schema"
+        ),
+        "25006" => "the transaction only reads; begin one that writes".to_owned(),
+        "25P02" => "a statement before has failed, which ends a transaction of PostgreSQL; roll it back".to_owned(),
+        _ => return None,
+    };
+    Some(StoreError::Refused(format!("{place}: {help} ({error})")))
+}
+
+/// Converts an `error` in one of the framework's transactions, if more is known than its text.
 pub(super) fn of_a_transaction(place: &str, schema: &str, error: &sqlx::Error) -> Option<StoreError> {
     match code(error)? {
         "22P02" if error.to_string().contains("\"usage\"") => {
             Some(StoreError::Unavailable(format!("{place}: {}", unusable(schema))))
         }
-        // The mark of the transaction is gone: see `unit`.
+        // The mark of the transaction is missing: see `unit::Bounds`.
         "22P02" if error.to_string().contains("\"search_path\"") => Some(StoreError::Refused(format!(
             "{place}: a statement has changed `search_path`, and the framework's tables could not be found by it; use \
              `SET LOCAL` and set it back before the handler returns, or name the schema in the statements"
@@ -205,7 +220,7 @@ pub(super) fn of_a_transaction(place: &str, schema: &str, error: &sqlx::Error) -
         "22P02" => Some(StoreError::Refused(format!(
             "{place}: a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework"
         ))),
-        // Nobody has asked this transaction to be read-only: the server takes no writes now.
+        // The framework does not begin read-only transactions, so the server has become read-only.
         "25006" => Some(StoreError::Unavailable(format!("{place}: the server takes no writes: {error}"))),
         _ => None,
     }

@@ -1,7 +1,7 @@
-//! Whether a database fits what is promised: looked at once when it is opened, and then every few seconds.
+//! Whether a database meets the requirements: checked when it is opened, and then every few seconds.
 //!
-//! What a session can set right by itself is set right there (see `connect`): isolation, and commits that are not waited for. What
-//! it cannot is listed, all of it at once, with what helps.
+//! A session changes the settings that it can change itself (see `session`): isolation, and `synchronous_commit`. This module reports all
+//! other problems together, each with its remedy.
 
 use std::time::Duration;
 
@@ -9,19 +9,21 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row, postgres::PgRow};
 use tokio::time::timeout;
 
 use super::{
-    super::{Advice, StoreError},
+    super::{Advice, Migrate, StoreError},
     connect::{Attempts, Connector, quoted},
     errors::{READ_ONLY, code},
+    migrate::by_others,
     statements::Failed,
     unit::Unit,
 };
 
-/// How often the two connections are asked which server process works for them.
+/// How many times the server process of each of the two connections is queried.
 const PROBES: usize = 3;
-/// How long that may take while a service runs.
+/// How long that can take while a service runs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The tables of the framework on which the user lacks a right, or of which a policy hides rows; no name where it may not use the schema.
+/// The framework's tables on which the user lacks a right, or whose rows a policy hides. The name is NULL if the user lacks the right to
+/// use the schema.
 const LACKING: &str =
     "SELECT NULL::text, false FROM pg_catalog.pg_namespace WHERE nspname = $1 AND NOT has_schema_privilege(oid, 'USAGE')
     UNION ALL SELECT relname::text, row_security_active(oid) FROM pg_catalog.pg_class
@@ -31,7 +33,7 @@ const LACKING: &str =
            AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE')))
     ORDER BY 1";
 
-/// The server and the schema, as the transactions of a service find them.
+/// The server and the schema, as a service's transactions see them.
 const LOOK: &str = "SELECT current_setting('server_encoding'), current_setting('transaction_read_only')::boolean,
       current_setting('session_replication_role'), n.oid IS NOT NULL,
       has_database_privilege(current_database(), 'CREATE'),
@@ -40,25 +42,25 @@ const LOOK: &str = "SELECT current_setting('server_encoding'), current_setting('
       current_user::text
     FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = $1";
 
-/// What makes commits forgetful, and how many connections there may be.
+/// The settings that make commits less durable, and the limits of connections.
 const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('full_page_writes'),
       COALESCE((SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'synchronous_commit'), 'on'),
       COALESCE((SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = session_user AND NOT rolsuper), -1),
       (SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = current_database()),
       current_setting('max_connections')::integer";
 
-/// That the database can be used for writing. Changes nothing.
+/// Checks that the database can be used for writing. Changes nothing.
 ///
 /// # Errors
-/// Everything that stands in the way.
+/// All reasons why it cannot.
 pub(super) async fn verify(connector: &std::sync::Arc<Connector>) -> Result<(), StoreError> {
-    // First of all: behind a pooler that does not fit, other statements fail in ways that say nothing.
+    // This check must come first: behind an unsuitable pooler, other statements fail with misleading errors.
     if is_shared(connector, connector.transacting()).await? {
         return Err(StoreError::Refused(format!("{}: {POOLED}", connector.name)));
     }
-    let schema = &connector.options.schema;
+    let (schema, migrate) = (&connector.options.schema, connector.options.migrate);
     let mut unit = Unit::look(connector).await?;
-    let problems = unit.run(async |connection| problems(connection, schema).await).await?;
+    let problems = unit.run(async |connection| problems(connection, schema, migrate).await).await?;
     match problems.is_empty() {
         true => Ok(()),
         false => Err(StoreError::Refused(format!("{}: {}", connector.name, problems.join("; ")))),
@@ -69,7 +71,7 @@ const POOLED: &str = "a pooler between here and the server (PgBouncer with `pool
                       sessions of a service to others between their transactions, so that settings, prepared statements, locks and \
                       LISTEN are lost; set `pool_mode = session` for this database, or name PostgreSQL itself";
 
-/// Whether two connections that are open at the same time have the same process of the server, or one has several.
+/// Whether two connections that are open at the same time have the same server process, or one connection has several.
 async fn is_shared(connector: &Connector, one: Attempts<'_>) -> Result<bool, StoreError> {
     let (mut one, mut other) = (one.connection().await?, connector.reading().connection().await?);
     let (mut ones, mut others) = (Vec::new(), Vec::new());
@@ -87,9 +89,9 @@ async fn is_shared(connector: &Connector, one: Attempts<'_>) -> Result<bool, Sto
     Ok(several(&ones) || several(&others) || ones.iter().any(|pid| others.contains(pid)))
 }
 
-/// That a pooler has begun to give the sessions to others, if that is so.
+/// Reports that a pooler has begun to share sessions.
 pub(super) async fn pooled(connector: &Connector) -> Option<Advice> {
-    // Not one of those for transactions: all of them may be in use.
+    // This does not use a connection for transactions, because all of them may be in use.
     let shared = timeout(PATIENCE, is_shared(connector, connector.sharing())).await;
     matches!(shared, Ok(Ok(true))).then(|| Advice {
         condition: "database_settings",
@@ -99,13 +101,13 @@ pub(super) async fn pooled(connector: &Connector) -> Option<Advice> {
     })
 }
 
-async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<String>, Failed> {
+async fn problems(connection: &mut PgConnection, schema: &str, migrate: Migrate) -> Result<Vec<String>, Failed> {
     let row = sqlx::query(LOOK).bind(schema).fetch_one(&mut *connection).await?;
     let (encoding, read_only, replication): (String, bool, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (is_there, may_make_it): (bool, bool) = (row.try_get(3)?, row.try_get(4)?);
     let (usage, create, migrated, user): (bool, bool, bool, String) =
         (row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
-    let (schema, user) = (quoted(schema), quoted(&user));
+    let (how, schema, user) = (by_others(schema), quoted(schema), quoted(&user));
     let mut problems = Vec::new();
     if encoding != "UTF8" {
         problems.push(format!(
@@ -120,22 +122,28 @@ async fn problems(connection: &mut PgConnection, schema: &str) -> Result<Vec<Str
         problems.push("`session_replication_role` is `replica`, which turns its constraints off; set it to `origin`".to_owned());
     }
     match (is_there, usage) {
+        (false, _) if migrate == Migrate::Check => {
+            problems.push(format!("the schema is missing, and is not made here (`migrate=check`); {how}"))
+        }
         (false, _) if !may_make_it => problems.push(format!(
             "the schema is missing, and the user may not make it; have an owner run `CREATE SCHEMA {schema} AUTHORIZATION {user}`"
         )),
         (false, _) => {}
         (true, false) => {
-            problems.push(format!("the user may not use the schema; `GRANT USAGE, CREATE ON SCHEMA {schema} TO {user}`"))
+            let rights = if migrate == Migrate::Check { "USAGE" } else { "USAGE, CREATE" };
+            problems.push(format!("the user may not use the schema; `GRANT {rights} ON SCHEMA {schema} TO {user}`"))
         }
-        (true, true) if !create && !migrated => {
-            problems.push(format!("the user may not make tables in the schema; `GRANT CREATE ON SCHEMA {schema} TO {user}`"));
+        (true, true) if !create && !migrated && migrate == Migrate::Apply => {
+            problems.push(format!(
+                "the user may not make tables in the schema; `GRANT CREATE ON SCHEMA {schema} TO {user}`, or {how}"
+            ));
         }
         (true, true) => {}
     }
     Ok(problems)
 }
 
-/// That the user may read and write all of the framework's tables in `schema`.
+/// Checks that the user has the right to read and write all of the framework's tables in `schema`.
 pub(super) async fn rights(connection: &mut PgConnection, schema: &str) -> Result<(), Failed> {
     let rows = sqlx::query(LACKING).bind(schema).fetch_all(connection).await?;
     let (mut lacking, mut hidden, mut problems) = (Vec::<String>::new(), Vec::<String>::new(), Vec::new());
@@ -167,10 +175,10 @@ pub(super) async fn rights(connection: &mut PgConnection, schema: &str) -> Resul
     }
 }
 
-/// Does on a connection for reading what a transaction does: begins as one does, writes a row in the service's schema, commits.
+/// Does the same as a transaction, on a connection for reading: begins, writes a row in the service's schema, and commits.
 pub(super) async fn check(connection: &mut PgConnection, connector: &Connector) -> Result<(), Failed> {
     rights(connection, &connector.options.schema).await?;
-    // Whether the server takes writes shows where it is not asked for in particular. The pool sets this again.
+    // The session's own read-only setting would hide that of the server. The pool restores it afterwards.
     connection.execute(sqlx::raw_sql("RESET default_transaction_read_only")).await?;
     let beat = format!(
         "{}; UPDATE sagas_health SET beats = beats + 1 WHERE id = 1; {}",
@@ -184,7 +192,12 @@ pub(super) async fn check(connection: &mut PgConnection, connector: &Connector) 
     }
 }
 
-/// What is not as it should be with the server's settings.
+/// Returns the version of the server.
+pub(super) async fn version(connection: &mut PgConnection) -> Result<String, Failed> {
+    Ok(text(&sqlx::query("SELECT current_setting('server_version')").fetch_one(connection).await?, 0)?)
+}
+
+/// Returns problems of the server's settings.
 pub(super) async fn advice(connection: &mut PgConnection, connector: &Connector) -> Result<Vec<Advice>, Failed> {
     let row = sqlx::query(SETTINGS).fetch_one(connection).await?;
     let advice = |subject: &str, detail: String| Advice {
@@ -210,7 +223,7 @@ pub(super) async fn advice(connection: &mut PgConnection, connector: &Connector)
                 .to_owned(),
         ));
     }
-    let needed = i64::from(connector.options.pool) + 3;
+    let needed = i64::from(connector.options.pool);
     for (at, subject, whose) in [
         (3, "role_connection_limit", "the user's CONNECTION LIMIT"),
         (4, "database_connection_limit", "the database's CONNECTION LIMIT"),

@@ -1,16 +1,19 @@
 //! A store in a schema of a PostgreSQL database.
 //!
-//! Transactions run side by side, on connections of a bounded pool. What the framework writes has many rows per statement. The
-//! framework's tables are called `sagas_…` and lie in the service's schema, beside its own.
+//! Transactions run in parallel, on the connections of a bounded pool. The framework writes many rows with one statement. The names of its
+//! tables begin with `sagas_`; they are in the service's schema, next to the service's own tables.
 
 mod connect;
 mod errors;
 mod fitness;
+mod handled;
+mod joined;
 mod migrate;
 mod options;
 mod parameters;
 mod replays;
 mod sagas;
+mod search_path;
 mod session;
 mod settings;
 mod sharing;
@@ -34,6 +37,7 @@ pub(super) use errors::{database_error, is_lost};
 
 use self::{
     connect::Connector,
+    joined::KnownOutbox,
     statements::{
         Failed, clock, dead_letters, inbox, letter_queries, outbox, parked,
         partitions::{self, Merge},
@@ -42,19 +46,20 @@ use self::{
     unit::Unit,
 };
 use super::{
-    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId,
-    OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, Sharing, SqlReader, Store, StoreError,
-    StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, HandledStore, InboxKey, KeptClock, LetterHead, LetterSummary, Migrate,
+    Migration, OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, PublishTx, ReplayStore, SagaStore,
+    Sharing, SqlConnection, SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{
     message::{Shards, TopicPartition},
     time::Timestamp,
 };
 
-/// How long [`Store::check`] waits: less than whoever asks for the health of a service.
+/// How long [`Store::check`] waits. It is less than the timeout of a health request.
 const CHECK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs `$statement` on `$connection`, one of those for `$purpose`. A closure would do, were its future known to be `Send`.
+/// Runs `$statement` on `$connection`, a connection for `$purpose`. This is a macro because the compiler cannot prove that the future of an
+/// async closure is `Send`.
 macro_rules! ask {
     ($store:expr, $purpose:ident, $connection:ident => $statement:expr) => {{
         let connector = &$store.connector;
@@ -92,57 +97,86 @@ use ask;
 #[derive(Debug)]
 pub struct PostgresStore {
     connector: Arc<Connector>,
+    outbox: KnownOutbox,
 }
 
 impl PostgresStore {
-    /// Connects, and makes the schema when it is missing. Its tables are made by [`Store::migrate`]. The store works as long as
-    /// the runtime that opened it.
+    /// Connects to the server, and creates the schema if it does not exist. [`Store::migrate`] creates the tables. The store works as long
+    /// as the Tokio runtime in which it was opened.
     ///
     /// # Errors
-    /// When the server cannot be reached or does not let the user in. When the database cannot be used: it takes no writes, its
-    /// encoding is not UTF-8, the schema is missing and may not be made, the user lacks rights, a pooler before it does not keep
-    /// sessions apart; all of that is listed.
-    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+    /// When the server cannot be reached or refuses the user, or when the database cannot be used. The error then lists all reasons: the
+    /// database is read-only, its encoding is not UTF-8, the schema does not exist and the user cannot create it, the user lacks rights, or
+    /// a pooler in front of the server shares sessions. When the schema would hide tables of the program whose pool was given to
+    /// [`PostgresOptions::from_pool`].
+    pub async fn open(mut options: PostgresOptions) -> Result<Self, StoreError> {
+        let program = options.program.take();
         let connector = Arc::new(Connector::new(options));
         fitness::verify(&connector).await?;
-        migrate::schema(&connector).await?;
-        Ok(Self { connector })
+        if let Some(pool) = &program {
+            search_path::verify(&connector, pool).await?;
+        }
+        if connector.options.migrate == Migrate::Apply {
+            migrate::schema(&connector).await?;
+        }
+        let store = Self::on(connector);
+        if program.is_none()
+            && let Some(warning) = store.warning().await?
+        {
+            tracing::warn!(database = store.connector.name, "{warning}");
+        }
+        Ok(store)
     }
 
-    /// Opens a schema for reading only, on the primary or on a standby. Nothing is made, migrated or written, and whatever would
-    /// write is refused.
+    /// A warning about what the name of the schema does to other sessions of its user.
+    async fn warning(&self) -> Result<Option<String>, StoreError> {
+        ask!(self, reading, connection => search_path::warning(connection, &self.connector.options.schema))
+    }
+
+    /// Returns SQL that creates the framework's tables and records which migrations have run, for another migration tool, which must run it
+    /// in one transaction. The script contains the migrations after the version `after`; 0 for all. It creates the tables in the first
+    /// schema of `search_path`.
+    pub fn migrations_script(after: u32) -> String {
+        migrate::script(after)
+    }
+
+    /// Opens a schema for reading only, on the primary or on a standby. Nothing is created, migrated or written, and writes are refused.
     ///
     /// # Errors
-    /// [`StoreError::NotMigrated`] when none of the framework's tables are there, [`StoreError::Incompatible`] when they are another
-    /// version's; and when the server cannot be reached or does not let the user in.
+    /// [`StoreError::NotMigrated`] when the schema has none of the framework's tables, [`StoreError::Incompatible`] when the tables are
+    /// those of another version. Also when the server cannot be reached or refuses the user.
     pub async fn open_read_only(options: PostgresOptions) -> Result<Self, StoreError> {
-        let store = Self { connector: Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })) };
+        let store = Self::on(Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })));
         migrate::complete_ours(&store).await?;
         Ok(store)
     }
 
-    /// Opens a schema that is there, for reading and writing beside the programs that run on it. Nothing is made or migrated.
+    /// Opens an existing schema for reading and writing, while its programs run. Nothing is created or migrated.
     ///
     /// # Errors
     /// As [`open_read_only`](Self::open_read_only).
     pub async fn open_existing(options: PostgresOptions) -> Result<Self, StoreError> {
-        let store = Self { connector: Arc::new(Connector::new(options)) };
+        let store = Self::on(Arc::new(Connector::new(options)));
         migrate::complete_ours(&store).await?;
         Ok(store)
     }
 
-    /// The schemas of the database that have the framework's tables, whatever schema `options` name.
+    /// Returns the schemas of the database that have the framework's tables. The schema in `options` is ignored.
     ///
     /// # Errors
-    /// When the server cannot be reached or does not let the user in.
+    /// When the server cannot be reached or refuses the user.
     pub async fn schemas(options: PostgresOptions) -> Result<Vec<String>, StoreError> {
-        let store = Self { connector: Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })) };
+        let store = Self::on(Arc::new(Connector::new(PostgresOptions { read_only: true, ..options })));
         let schemas = ask!(store, reading, connection => migrate::schemas(connection));
         store.close().await;
         schemas
     }
 
-    /// Runs `statement` in a transaction of its own.
+    fn on(connector: Arc<Connector>) -> Self {
+        Self { connector, outbox: KnownOutbox::default() }
+    }
+
+    /// Runs `statement` in its own transaction.
     async fn write<T>(&self, statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let mut unit = Unit::begin(&self.connector).await?;
         let value = unit.run(statement).await?;
@@ -204,6 +238,10 @@ impl Store for PostgresStore {
         self
     }
 
+    fn handled(&self) -> &dyn HandledStore {
+        self
+    }
+
     async fn find_dead_letters(
         &self,
         service: &str,
@@ -246,7 +284,7 @@ impl Store for PostgresStore {
         self.write(async |connection| dead_letters::prune(connection, service, open, settled, limit).await).await
     }
 
-    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+    async fn acquire_partitions(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
         self.write(async |connection| partitions::own(connection, service, partitions).await).await
     }
 
@@ -258,7 +296,7 @@ impl Store for PostgresStore {
         self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
     }
 
-    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+    async fn record_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
         self.write(async |connection| topics::note(connection, service, topics).await).await
     }
 
@@ -270,7 +308,7 @@ impl Store for PostgresStore {
         ask!(self, reading, connection => clock::read(connection, service))
     }
 
-    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+    async fn save_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
         self.write(async |connection| clock::keep(connection, service, clock).await).await
     }
 
@@ -295,8 +333,18 @@ impl Store for PostgresStore {
         Ok(Some(SqlReader::Postgres(self.connector.reader().await?)))
     }
 
+    async fn join<'c>(&self, connection: SqlConnection<'c>) -> Result<Box<dyn PublishTx + 'c>, StoreError> {
+        self.connector.may_write()?;
+        Ok(Box::new(self.joined(connection.postgres()?).await?))
+    }
+
     fn place(&self) -> String {
         self.connector.name.clone()
+    }
+
+    async fn version(&self) -> Option<String> {
+        let asked = async { ask!(self, reading, connection => fitness::version(connection)) };
+        tokio::time::timeout(CHECK_PATIENCE, asked).await.ok()?.ok()
     }
 
     async fn close(&self) {

@@ -1,17 +1,20 @@
-//! Where a database is and how it is used.
+//! The location and the settings of a PostgreSQL database.
 
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{PgPool, postgres::PgConnectOptions};
 
-use super::super::StoreError;
+use super::super::{Migrate, StoreError};
 
-/// Where a PostgreSQL database is, in which of its schemas a service lives, and how it is used.
+/// The smallest number of connections with which a service works.
+pub(super) const LEAST: u32 = 5;
+
+/// The location of a PostgreSQL database, the schema of a service in it, and the settings of the store.
 ///
 /// ```
 /// # use saga_core::store::postgres::PostgresOptions;
 /// # use std::time::Duration;
-/// let options: PostgresOptions = "postgres://shop:secret@db.internal/shop?schema=inventory&pool=8".parse()?;
+/// let options: PostgresOptions = "postgres://shop:secret@db.internal/shop?schema=inventory&pool=12".parse()?;
 /// let options = options.begin_timeout(Duration::from_secs(2)).application_name("inventory");
 /// # Ok::<(), saga_core::store::StoreError>(())
 /// ```
@@ -19,7 +22,7 @@ use super::super::StoreError;
 pub struct PostgresOptions {
     pub(super) connect: PgConnectOptions,
     pub(super) schema: String,
-    /// Whether the schema was said, or is the one that is there when nothing is said.
+    /// Whether the schema was given. If not, it is the default.
     pub(super) schema_is_named: bool,
     pub(super) pool: u32,
     pub(super) begin_timeout: Duration,
@@ -27,33 +30,49 @@ pub struct PostgresOptions {
     pub(super) lock_timeout: Duration,
     pub(super) idle_transaction_timeout: Duration,
     pub(super) application_name: Option<String>,
-    /// Nothing is to be written.
+    pub(super) migrate: Migrate,
+    /// The store refuses writes.
     pub(super) read_only: bool,
+    /// The pool of an existing program, whose `search_path` is checked when the store is opened.
+    pub(super) program: Option<PgPool>,
 }
 
 impl PostgresOptions {
-    /// The database that `connect` leads to.
+    /// The database of the connection options `connect`.
     pub fn new(connect: PgConnectOptions) -> Self {
         Self {
-            // Servers since PostgreSQL 12 need it no more, and poolers refuse it.
+            // Servers since PostgreSQL 12 do not need this parameter, and poolers refuse it.
             connect: connect.extra_float_digits(None),
             schema: "public".into(),
             schema_is_named: false,
-            pool: 8,
+            pool: 12,
             begin_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(4),
             idle_transaction_timeout: Duration::from_secs(30),
             application_name: None,
+            migrate: Migrate::Apply,
             read_only: false,
+            program: None,
         }
     }
 
-    /// The schema in which the service's tables and the framework's are, made when it is missing. Every service has one of its
-    /// own. What is not found there is looked for in `public`, where extensions are. `public`.
+    /// The database of an existing program's pool, with its user, password and TLS. The service opens its own connections, at most
+    /// [`pool`](Self::pool), because it changes the settings of their sessions.
+    ///
+    /// The program's statements have to find its own tables as before. Opening the database therefore reads the `search_path` of a
+    /// connection of this pool. It is refused if the [`schema`](Self::schema) has the name of the pool's user and the path is the default
+    /// of PostgreSQL, `"$user", public`: the schema would come before `public`, where the program's tables are.
+    pub fn from_pool(pool: &PgPool) -> Self {
+        Self { program: Some(pool.clone()), ..Self::new(PgConnectOptions::clone(&pool.connect_options())) }
+    }
+
+    /// The schema of the service's tables and the framework's tables. It is created if it does not exist. Give each service its own schema.
+    /// If services share one, the rows of the framework's tables contain the name of the service. The `search_path` of the connections is
+    /// this schema and then `public`, for extensions. Default: `public`.
     ///
     /// # Errors
-    /// When PostgreSQL takes no such name.
+    /// When PostgreSQL does not accept the name.
     pub fn schema(mut self, schema: impl Into<String>) -> Result<Self, StoreError> {
         let schema = schema.into();
         let fits = !schema.is_empty() && schema.len() <= 63 && !schema.contains('\0');
@@ -67,54 +86,62 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// Connections; at least 2. A quarter of them, and one at least, is kept for reading. Besides them there are two for what
-    /// the instances of a service tell each other, and one for each service that listens. 8.
+    /// The largest number of connections of a service. Minimum: 5. Two connections are for the coordination of the service's processes, and
+    /// one is for `LISTEN`. Of the others, one quarter, but at least one, is for reading, and the rest is for transactions. Connections are
+    /// opened when they are needed. If several services share one store, each has its own connection for `LISTEN`. Default: 12.
     #[must_use]
     pub fn pool(mut self, connections: u32) -> Self {
-        self.pool = connections.max(2);
+        self.pool = connections.max(LEAST);
         self
     }
 
-    /// How long beginning a transaction, or getting a connection for reading, may wait. 5 s.
+    /// What to do with migrations that have not run. Default: [`Migrate::Apply`].
+    #[must_use]
+    pub fn migrate(mut self, migrate: Migrate) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// How long the store waits to begin a transaction, or for a connection for reading. Default: 5 s.
     #[must_use]
     pub fn begin_timeout(mut self, timeout: Duration) -> Self {
         self.begin_timeout = timeout;
         self
     }
 
-    /// How long the server may take to answer one of the framework's own statements, a commit included, before the connection
-    /// is given up: what bounds the wait for a server that is gone without a word. 30 s.
+    /// How long the store waits for the server's response to one of the framework's own statements, a commit included, before it closes the
+    /// connection. This bounds the wait for a server that has failed without closing the connection. Default: 30 s.
     #[must_use]
     pub fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
         self
     }
 
-    /// How long a statement waits for a row that another transaction holds: `lock_timeout`. 4 s, so that a request is still answered in time.
+    /// How long a statement waits for a row that another transaction has locked: `lock_timeout`. Default: 4 s, so that the error still
+    /// arrives within the timeout of a request.
     #[must_use]
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
     }
 
-    /// After how long the server ends a transaction in which nothing happens: `idle_in_transaction_session_timeout`. A process
-    /// that stands still lets go of its rows then. It has to be longer than a handler with a `Tx` waits between two
-    /// statements. 30 s.
+    /// After how long the server ends a transaction that is idle: `idle_in_transaction_session_timeout`. This releases the locks of a
+    /// process that is frozen. It must be longer than the longest pause between two statements of a handler with a `Tx`. Default: 30 s.
     #[must_use]
     pub fn idle_transaction_timeout(mut self, timeout: Duration) -> Self {
         self.idle_transaction_timeout = timeout;
         self
     }
 
-    /// What the server's views call these connections. What the URL says as `application_name`, or the schema.
+    /// The name of these connections in the server's views. Default: the `application_name` of the URL, or the schema.
     #[must_use]
     pub fn application_name(mut self, name: impl Into<String>) -> Self {
         self.application_name = Some(name.into());
         self
     }
 
-    /// How a connection to the database is made, for whoever opens one beside the store: the same server, database, user and
-    /// password, read from the same URL. The schema, and what else a store sets for its sessions, is not set.
+    /// Returns options for connections outside the store: the same server, database, user and password. They do not contain the schema or
+    /// the session settings of the store.
     pub fn connect_options(&self) -> PgConnectOptions {
         let connect = self.connect.clone();
         match &self.application_name {
@@ -123,17 +150,17 @@ impl PostgresOptions {
         }
     }
 
-    /// Whether a schema was named, in the URL or by [`schema`](Self::schema).
+    /// Whether a schema was given, in the URL or by [`schema`](Self::schema).
     pub fn names_a_schema(&self) -> bool {
         self.schema_is_named
     }
 
-    /// What the database is called in errors.
+    /// Returns the name of the database in errors.
     pub(super) fn place(&self) -> String {
         format!("{}, schema `{}`", self.server(), self.schema)
     }
 
-    /// Where the database is, for people: without the schema, the user and the password.
+    /// Returns the location of the database for display: without the schema, the user and the password.
     pub fn server(&self) -> String {
         let user = self.connect.get_username();
         let database = self.connect.get_database().unwrap_or(user);
@@ -146,7 +173,7 @@ impl PostgresOptions {
     }
 }
 
-/// Without the password.
+/// Does not contain the password.
 impl std::fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PostgresOptions")

@@ -1,4 +1,4 @@
-//! What the parameters of a PostgreSQL URL mean.
+//! The parameters of a PostgreSQL URL.
 
 use std::{fmt::Display, net::IpAddr, str::FromStr, time::Duration};
 
@@ -9,15 +9,16 @@ use sqlx::{
 use sqlx_core::Url;
 
 use super::{
-    super::StoreError,
-    options::PostgresOptions,
+    super::{Migrate, StoreError},
+    options::{LEAST, PostgresOptions},
     url::{Parameters, parameters, refused, several_hosts},
 };
 
-/// The parameters there are: libpq's, by its names, and `schema`, `pool` and `statement-cache-capacity`, which are ours.
+/// The supported parameters: libpq's, by their names, and the framework's `schema`, `pool`, `migrate` and `statement-cache-capacity`.
 const KNOWN: &[&str] = &[
     "schema",
     "pool",
+    "migrate",
     "statement-cache-capacity",
     "application_name",
     "channel_binding",
@@ -47,7 +48,7 @@ const KNOWN: &[&str] = &[
     "user",
 ];
 
-/// The parameters of libpq that this client does not have, and what to do instead.
+/// libpq's parameters that this client does not support, and what to do instead.
 const MISSING: &[(&str, &str)] = &[
     ("passfile", "set PGPASSFILE to the file"),
     ("require_auth", "have the server refuse what is too weak, in its pg_hba.conf"),
@@ -58,8 +59,8 @@ const MISSING: &[(&str, &str)] = &[
     ("sslpassword", "give a key without a password"),
 ];
 
-/// The parameters whose values do not change what this client does, and the values that it can honour; `None`: any number. What
-/// the client's keepalives are for, [`PostgresOptions::answer_timeout`] does.
+/// libpq's parameters that do not change what this client does, with the values that it accepts; `None` for any number.
+/// [`PostgresOptions::answer_timeout`] replaces the client's keepalives.
 const HARMLESS: &[(&str, Option<&[&str]>)] = &[
     ("channel_binding", Some(&["disable", "prefer"])),
     ("client_encoding", Some(&["UTF8", "utf8", "UTF-8", "utf-8", "unicode", "auto"])),
@@ -74,18 +75,19 @@ const HARMLESS: &[(&str, Option<&[&str]>)] = &[
     ("tcp_user_timeout", None),
 ];
 
-/// Whether there is such a parameter.
+/// Whether a parameter with this name exists.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.contains(&name) || MISSING.iter().any(|(missing, _)| *missing == name) || of_the_server(name).is_some()
 }
 
-/// The setting of the server in `options[SETTING]`.
+/// Returns the setting of the server in `options[SETTING]`.
 fn of_the_server(name: &str) -> Option<&str> {
     name.strip_prefix("options[")?.strip_suffix(']')
 }
 
-/// `postgres://` or `postgresql://`, as libpq reads it, and three parameters of ours: `schema`, `pool` and
-/// `statement-cache-capacity`. What the URL does not say is taken from `PGHOST` and its like, and a password from `.pgpass`.
+/// Parses `postgres://` or `postgresql://` as libpq does, with four parameters of the framework: `schema`, `pool`, `migrate` and
+/// `statement-cache-capacity`. Values that the URL does not contain are taken from `PGHOST` and the related environment variables, and the
+/// password from `.pgpass`.
 impl FromStr for PostgresOptions {
     type Err = StoreError;
 
@@ -93,19 +95,23 @@ impl FromStr for PostgresOptions {
         let given = parameters(url)?;
         unusable(&given)?;
         let connect = PgConnectOptions::from_url(&connecting(&given)?)
-            // It does not show the URL, and neither does this: there may be a password in it.
+            // The error does not contain the URL or the cause, because they can contain a password.
             .map_err(|_| refused("cannot be used"))?
             .disable_statement_logging();
         let mut options = Self::new(within_reach(connect)?);
         if let Some(schema) = given.get("schema") {
             options = options.schema(schema)?;
         }
-        if let Some(pool) = number(&given, "pool", 2..=10_000)? {
+        if let Some(pool) = number(&given, "pool", LEAST..=10_000)? {
             options = options.pool(pool);
+        }
+        if let Some(migrate) = given.get("migrate") {
+            let migrate = Migrate::of(migrate).ok_or_else(|| refused("has a `migrate` that is neither `apply` nor `check`"))?;
+            options = options.migrate(migrate);
         }
         match given.get("connect_timeout").map(|seconds| seconds.trim().parse::<i64>()) {
             None => {}
-            // Without end: that is not to be had.
+            // In libpq, this means no time limit, which this client does not support.
             Some(Ok(seconds)) if seconds <= 0 => {}
             Some(Ok(seconds)) => options = options.begin_timeout(Duration::from_secs(seconds.unsigned_abs())),
             Some(Err(_)) => return Err(refused("has a `connect_timeout` that is no number of seconds")),
@@ -114,7 +120,7 @@ impl FromStr for PostgresOptions {
     }
 }
 
-/// What libpq knows, or nobody does, and this client cannot do.
+/// Refuses parameters that are unknown, or that libpq supports and this client does not.
 fn unusable(given: &Parameters) -> Result<(), StoreError> {
     for (name, value) in given {
         if let Some((_, instead)) = MISSING.iter().find(|(missing, _)| missing == name) {
@@ -151,7 +157,7 @@ fn unusable(given: &Parameters) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The URL that sqlx reads: a parameter for everything, in the form that it decodes.
+/// The URL that sqlx reads: every value is a parameter, in the encoding that sqlx decodes.
 fn connecting(given: &Parameters) -> Result<Url, StoreError> {
     let mut url = Url::parse("postgres:///").map_err(|_| refused("cannot be used"))?;
     let mut pairs = url.query_pairs_mut();
@@ -220,7 +226,7 @@ fn host(given: &Parameters) -> Result<Option<&str>, StoreError> {
     }
 }
 
-/// `sslmode` and `sslrootcert`, with what libpq makes of the two together.
+/// Returns `sslmode` and `sslrootcert`, combined as in libpq.
 fn tls(given: &Parameters) -> Result<(Option<&str>, Option<&str>), StoreError> {
     const MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     let mode = given.get("sslmode").map(String::as_str).filter(|mode| !mode.is_empty());
@@ -229,16 +235,16 @@ fn tls(given: &Parameters) -> Result<(Option<&str>, Option<&str>), StoreError> {
         return Err(refused(&format!("has an `sslmode` that is none of {}", MODES.join(", "))));
     }
     match (mode, root) {
-        // The system's certificates, which are those that are trusted without a file.
+        // The system's certificates are those that are trusted without a file.
         (None | Some("verify-full"), Some("system")) => Ok((Some("verify-full"), None)),
         (Some(_), Some("system")) => Err(refused("has `sslrootcert=system`, which needs `sslmode=verify-full`")),
-        // Whoever names a certificate wants the server's to be checked against it.
+        // With a root certificate, `require` checks the server's certificate, as in libpq.
         (Some("require"), Some(root)) => Ok((Some("verify-ca"), Some(root))),
         both => Ok(both),
     }
 }
 
-/// The connection, if this build can make it. There is no TLS on a socket, whatever is asked for.
+/// Returns the connection options, if this build supports them. A connection over a socket does not use TLS, whatever `sslmode` is.
 fn within_reach(connect: PgConnectOptions) -> Result<PgConnectOptions, StoreError> {
     if connect.get_socket().is_some() || connect.get_host().starts_with('/') {
         return Ok(connect.ssl_mode(PgSslMode::Disable));
@@ -281,7 +287,7 @@ mod tests {
         assert_eq!((connect.get_database(), connect.get_application_name()), (Some("goods"), Some("stock")));
         assert_eq!(connect.get_options(), Some("-c statement_timeout=1000"));
         let plain = self::options("postgresql://shop@db/goods");
-        assert_eq!((plain.schema.as_str(), plain.pool, plain.names_a_schema()), ("public", 8, false));
+        assert_eq!((plain.schema.as_str(), plain.pool, plain.names_a_schema()), ("public", 12, false));
         assert!(options.names_a_schema());
     }
 
@@ -320,7 +326,7 @@ mod tests {
             ("postgres://a:secret@b/c?host=x,y", "names several hosts"),
             ("postgres://a:secret@b/c?host=@x", "abstract socket"),
             ("postgres://a:secret@b/c?max_conections=3", "`max_conections`, which is not known; known are schema, pool, "),
-            ("postgres://a:secret@b/c?pool=1", "`pool` that is no number from 2"),
+            ("postgres://a:secret@b/c?pool=1", "`pool` that is no number from 5"),
             ("postgres://a:secret@b/c?pool=many", "`pool` that is no number"),
             ("postgres://a:secret@b/c?schema=", "no name for a schema"),
             ("postgres://a:secret@b/c?schema=pg_toast", "no name for a schema"),
@@ -347,7 +353,7 @@ mod tests {
             true => drop(parsed.expect("TLS is there")),
             false => assert!(parsed.expect_err("no TLS").to_string().contains("build with the feature `tls`")),
         }
-        // On a socket libpq passes it over.
+        // libpq ignores `sslmode` for a socket.
         let socket = options("postgres:///c?host=/run/db&sslmode=require").connect_options();
         assert!(matches!(socket.get_ssl_mode(), PgSslMode::Disable));
     }

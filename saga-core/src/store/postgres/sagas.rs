@@ -1,4 +1,4 @@
-//! What is kept of sagas, outside a transaction.
+//! Reads the data of sagas outside a transaction.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,7 @@ use super::{
         StoredDefinition,
     },
     PostgresStore, ask,
-    statements::{definitions, history, instance_queries as queries, instances, services, steps},
+    statements::{definitions, history, instance_queries as queries, instances, services, steps, tables::Tables},
 };
 use crate::time::Timestamp;
 
@@ -19,11 +19,12 @@ impl SagaStore for PostgresStore {
     }
 
     async fn steps(&self, service: &str, instance: &InstanceKey) -> Result<Vec<StepRecord>, StoreError> {
-        ask!(self, reading, connection => steps::of(connection, service, &[instance]))
+        ask!(self, reading, connection => steps::of(connection, Tables::OnPath, service, &[instance]))
     }
 
     async fn instance(&self, service: &str, instance: &InstanceKey) -> Result<Option<InstanceRecord>, StoreError> {
-        let found: Result<Vec<_>, _> = ask!(self, reading, connection => instances::of(connection, service, &[instance]));
+        let found: Result<Vec<_>, _> =
+            ask!(self, reading, connection => instances::of(connection, Tables::OnPath, service, &[instance]));
         Ok(found?.pop())
     }
 

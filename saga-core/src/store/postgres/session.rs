@@ -1,8 +1,8 @@
-//! What a session of the server is like when it is used, and how it comes back to that.
+//! The settings of a session on the server, and how they are restored.
 //!
-//! A handler's statements can change the session they run in: settings, the role, temporary tables, locks that no transaction ends. What
-//! is left when they have ended would be met by another handler. So a connection that was lent is set right before it goes back to its
-//! pool: after a commit by the same message to the server, which costs no further round trip.
+//! A handler's statements can change their session: settings, the role, temporary tables, and locks that outlive the transaction. These
+//! changes would affect the next handler. So the session of a connection that user code has had is restored before the connection returns
+//! to its pool. After a commit, this is part of the same message to the server and needs no further round trip.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -19,29 +19,29 @@ use super::{
     options::PostgresOptions,
 };
 
-/// How long a connection for reading is used: nobody sees what a service's own statements are answered on it, and one that was prepared
-/// before its table was changed fails as long as the connection lives.
+/// How long a connection for reading is used. A statement that was prepared before its table was changed fails on its connection until that
+/// is closed, and the framework does not see the errors of a service's own statements.
 const READERS: Duration = Duration::from_secs(60);
 
-/// The first release whose server can look for its client while a statement runs.
+/// The first release of the server that checks the connection to its client while a statement runs (`client_connection_check_interval`).
 const LOOKS_FOR_ITS_CLIENT: u32 = 140_000;
 
-/// What pools of connections are for.
+/// The purpose of a pool of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Transactions,
     Reading,
-    /// What instances tell each other.
+    /// The coordination of a service's processes.
     Sharing,
 }
 
-/// The sessions for one purpose.
+/// The sessions of one pool.
 #[derive(Debug)]
 pub(super) struct Session {
     purpose: Purpose,
     /// The settings that do not depend on the server, as statements.
     settings: String,
-    /// The statements by which a session is again what it was when it was established. As the last session was found.
+    /// The statements that restore a session to the state in which it was established, from the most recent session.
     pub(super) restore: RwLock<Arc<str>>,
 }
 
@@ -50,17 +50,17 @@ impl Session {
         Self { purpose, settings: settings(options, purpose), restore: RwLock::default() }
     }
 
-    /// The statements, for after the end of a transaction, by which a session is what it was before it was lent.
+    /// Returns the statements that restore a session after the end of a transaction.
     pub(super) fn restore(&self) -> Arc<str> {
         Arc::clone(&self.restore.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How long a connection is used.
+    /// The lifetime of a connection; `None` for no limit.
     pub(super) fn longest(&self) -> Option<Duration> {
         (self.purpose == Purpose::Reading).then_some(READERS)
     }
 
-    /// Makes a new session what the others are.
+    /// Applies the settings to a new session.
     pub(super) async fn establish(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let mut settings = self.settings.clone();
         if connection.server_version_num().is_some_and(|version| version >= LOOKS_FOR_ITS_CLIENT) {
@@ -68,7 +68,7 @@ impl Session {
         }
         let mut ended = "";
         if self.purpose == Purpose::Transactions {
-            // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
+            // From here on, sqlx counts one open transaction, so a transaction that user code begins is a savepoint.
             <Postgres as sqlx::Database>::TransactionManager::begin(connection, None).await?;
             ended = "COMMIT; ";
         }
@@ -78,7 +78,7 @@ impl Session {
             return Err(StoreError::Unavailable("the server is a standby and takes no writes; name the primary".into()).into());
         }
         if self.purpose != Purpose::Sharing {
-            // A commit that is not waited for is lost in a crash. Stronger than `on` may stay.
+            // With `off`, a crash of the server loses commits. A value that is stronger than `on` is kept.
             let found = row.try_get_unchecked::<String, _>(1)?;
             let waits = format!("SET synchronous_commit = {}; ", if found == "off" { "on" } else { &found });
             if found == "off" {
@@ -90,10 +90,10 @@ impl Session {
         Ok(())
     }
 
-    /// Takes note of what a session is restored by that has these settings.
+    /// Stores the statements that restore a session with these settings.
     ///
-    /// It is everything that `DISCARD ALL` lets go of, except prepared statements, which sqlx knows, and what sequences have handed out.
-    /// A query that has no rows costs less than one that calls functions for the same.
+    /// They restore everything that `DISCARD ALL` resets, except prepared statements, which sqlx caches, and the cached values of
+    /// sequences. These statements cost less than a query that calls functions for the same purpose.
     fn learn(&self, settings: &str) {
         let restore = format!(
             "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; {settings}CLOSE ALL; UNLISTEN *; DISCARD TEMP; \
@@ -104,10 +104,11 @@ impl Session {
         }
     }
 
-    /// Ends what is open on a connection that was lent, and makes the session what it was. Says whether the connection can be kept.
+    /// Ends the open transaction of a connection that user code has had, and restores the session. Returns whether the connection can be
+    /// kept.
     ///
-    /// Nobody knows here which of its statements have failed, and why. One that was prepared before its table was changed would fail
-    /// again and again (0A000, *cached plan must not change result type*): so all of them are prepared anew.
+    /// The framework does not know which of the user's statements have failed, and why. A statement that was prepared before its table was
+    /// changed would fail every time (0A000, *cached plan must not change result type*), so the cache of prepared statements is cleared.
     pub(super) async fn roll_back(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let sql = format!("ROLLBACK; SHOW transaction_read_only; {}", self.restore());
         let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
@@ -115,18 +116,18 @@ impl Session {
         Ok(row.try_get_unchecked::<String, _>(0)? == "off")
     }
 
-    /// Restores the session of a connection that comes back to its pool, where that was not done by then. Says whether it can be
-    /// kept: a query may have been dropped while it ran.
+    /// Restores the session of a connection that returns to its pool, unless this is one for transactions, whose session is restored
+    /// earlier. Returns whether the connection can be kept: a query may have been dropped while it ran.
     pub(super) async fn released(&self, connection: &mut PgConnection) -> bool {
         let restored = async { connection.execute(sqlx::raw_sql(AssertSqlSafe(self.restore()))).await };
         self.purpose == Purpose::Transactions || matches!(timeout(GRACE, restored).await, Ok(Ok(_)))
     }
 }
 
-/// The settings of a session on any server, as statements.
+/// The settings of a session on every server, as statements.
 fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
-    // What the role or the database has set otherwise does not count. The server finds out within 90 s that the machine of a client
-    // is gone.
+    // These override the settings of the role and the database. With the keepalive settings, the server detects within 90 s that the
+    // machine of a client has failed.
     let mut sql = format!(
         "SET search_path TO {}, public; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
          SET standard_conforming_strings = on; SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; ",
@@ -135,14 +136,14 @@ fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
         options.idle_transaction_timeout.as_millis(),
     );
     if purpose != Purpose::Transactions {
-        // Each transaction says it at its beginning: see `unit`.
+        // Each transaction sets this when it begins: see `unit::Bounds`.
         sql.push_str("SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; ");
     }
     if purpose == Purpose::Reading || options.read_only {
         sql.push_str("SET default_transaction_read_only = on; ");
     }
     if purpose == Purpose::Sharing {
-        // What a crash of the server forgets is said again within seconds.
+        // Processes send this data again within seconds, so a crash of the server can lose it.
         sql.push_str("SET synchronous_commit = off; ");
     }
     sql

@@ -1,18 +1,21 @@
-//! A database as part of a program's configuration.
+//! A PostgreSQL database as a part of a program's configuration.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{super::StoreError, options::PostgresOptions};
+use super::{
+    super::{Migrate, StoreError},
+    options::{LEAST, PostgresOptions},
+};
 
-/// Where a PostgreSQL database is and how it is used, as a program's configuration says it: a table, or a text that is the URL.
+/// The location and the settings of a PostgreSQL database in a program's configuration: a table, or a string that is the URL.
 ///
-/// What is not said is as [`PostgresOptions`] has it, and what is said here comes before what the URL says. `Debug` shows no
-/// password; serializing shows it, because a configuration has to be read back.
+/// A field that is not set has the default of [`PostgresOptions`]. A field that is set takes precedence over the URL. `Debug` does not
+/// contain the password. Serialization contains it, because a program must be able to read its configuration again.
 ///
 /// ```
 /// # use saga_core::store::postgres::{PostgresOptions, PostgresSettings};
@@ -27,15 +30,15 @@ use super::{super::StoreError, options::PostgresOptions};
 #[serde(remote = "Self", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PostgresSettings {
-    /// `postgres://user@host:port/database?parameter=value`, with all that [`PostgresOptions`] reads.
+    /// `postgres://user@host:port/database?parameter=value`, with all parameters of [`PostgresOptions`].
     pub url: String,
-    /// The password, so that it need not stand in the URL.
+    /// The password, if it is not part of the URL.
     #[serde(default)]
     pub password: Option<String>,
     /// See [`PostgresOptions::schema`].
     #[serde(default)]
     pub schema: Option<String>,
-    /// See [`PostgresOptions::pool`]; at least 2.
+    /// See [`PostgresOptions::pool`]; at least 5.
     #[serde(default)]
     pub pool: Option<u32>,
     /// See [`PostgresOptions::begin_timeout`], in milliseconds.
@@ -50,13 +53,16 @@ pub struct PostgresSettings {
     /// See [`PostgresOptions::idle_transaction_timeout`], in milliseconds.
     #[serde(default)]
     pub idle_transaction_timeout_ms: Option<u64>,
+    /// See [`PostgresOptions::migrate`]: `apply` or `check`.
+    #[serde(default)]
+    pub migrate: Option<Migrate>,
     /// See [`PostgresOptions::application_name`].
     #[serde(default)]
     pub application_name: Option<String>,
 }
 
 impl PostgresSettings {
-    /// The database at `url`, with everything else as it says.
+    /// The database at `url`, without further settings.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -67,8 +73,22 @@ impl PostgresSettings {
             answer_timeout_ms: None,
             lock_timeout_ms: None,
             idle_transaction_timeout_ms: None,
+            migrate: None,
             application_name: None,
         }
+    }
+}
+
+impl FromStr for PostgresSettings {
+    type Err = StoreError;
+
+    /// The database at `url`, without further settings.
+    ///
+    /// # Errors
+    /// When the URL is not valid.
+    fn from_str(url: &str) -> Result<Self, StoreError> {
+        url.parse::<PostgresOptions>()?;
+        Ok(Self::new(url))
     }
 }
 
@@ -76,7 +96,7 @@ impl TryFrom<&PostgresSettings> for PostgresOptions {
     type Error = StoreError;
 
     /// # Errors
-    /// When the URL or the schema is none, or there are fewer than two connections.
+    /// When the URL or the schema is not valid, or when `pool` is less than 5.
     fn try_from(settings: &PostgresSettings) -> Result<Self, StoreError> {
         type Set<T> = fn(PostgresOptions, T) -> PostgresOptions;
         let mut options: Self = settings.url.parse()?;
@@ -87,10 +107,13 @@ impl TryFrom<&PostgresSettings> for PostgresOptions {
             options = options.schema(schema)?;
         }
         if let Some(pool) = settings.pool {
-            if pool < 2 {
-                return Err(StoreError::Refused(format!("`pool` must be at least 2 connections, not {pool}")));
+            if pool < LEAST {
+                return Err(StoreError::Refused(format!("`pool` must be at least {LEAST} connections, not {pool}")));
             }
             options = options.pool(pool);
+        }
+        if let Some(migrate) = settings.migrate {
+            options = options.migrate(migrate);
         }
         if let Some(name) = &settings.application_name {
             options = options.application_name(name);
@@ -124,8 +147,7 @@ impl<'de> Deserialize<'de> for PostgresSettings {
             }
 
             fn visit_str<E: de::Error>(self, url: &str) -> Result<PostgresSettings, E> {
-                url.parse::<PostgresOptions>().map_err(E::custom)?;
-                Ok(PostgresSettings::new(url))
+                url.parse().map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PostgresSettings, A::Error> {
@@ -137,7 +159,7 @@ impl<'de> Deserialize<'de> for PostgresSettings {
     }
 }
 
-/// Without the password, wherever it stands.
+/// Does not contain the password, neither from the field nor from the URL.
 impl fmt::Debug for PostgresSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match PostgresOptions::try_from(self) {
@@ -162,12 +184,12 @@ mod tests {
     fn a_table_comes_before_its_url() {
         let text = r#"{ "url": "postgres://shop:old@db/goods?schema=a&pool=5&application_name=x", "password": "secret", "schema": "b",
             "pool": 9, "begin_timeout_ms": 1, "answer_timeout_ms": 2, "lock_timeout_ms": 3, "idle_transaction_timeout_ms": 4,
-            "application_name": "y" }"#;
+            "application_name": "y", "migrate": "check" }"#;
         let options = options(text).expect(text);
         assert_eq!((options.schema.as_str(), options.pool, options.application_name.as_deref()), ("b", 9, Some("y")));
         let timeouts = [options.begin_timeout, options.answer_timeout, options.lock_timeout, options.idle_transaction_timeout];
         assert_eq!(timeouts, [1, 2, 3, 4].map(Duration::from_millis));
-        assert_eq!(options.connect.get_username(), "shop");
+        assert_eq!((options.connect.get_username(), options.migrate), ("shop", Migrate::Check));
     }
 
     #[test]
@@ -177,9 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn a_url_is_parsed_as_it_is_read_from_a_configuration() {
+        let url = "postgres://shop:secret@db/goods?schema=a&pool=5";
+        assert_eq!(url.parse::<PostgresSettings>().expect("a URL"), PostgresSettings::new(url));
+        let error = "postgres://shop:secret@db/goods?pol=3".parse::<PostgresSettings>().expect_err("a typo").to_string();
+        assert!(error.contains("the parameter `pol`, which is not known") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_the_password() {
         for (text, message) in [
-            (r#"{ "url": "postgres://a:secret@b/c", "pool": 1 }"#, "`pool` must be at least 2 connections, not 1"),
+            (r#"{ "url": "postgres://a:secret@b/c", "pool": 1 }"#, "`pool` must be at least 5 connections, not 1"),
             (r#"{ "url": "postgres://a:secret@b/c", "schema": "pg_x" }"#, "`pg_x` is no name for a schema"),
             (r#"{ "url": "mysql://a:secret@b/c" }"#, "does not begin with `postgres://`"),
             (r#"{ "url": "postgres://b/c", "pasword": "secret" }"#, "unknown field `pasword`, expected one of `url`, `password`"),

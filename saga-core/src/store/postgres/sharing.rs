@@ -1,7 +1,7 @@
-//! Several instances on one database: leases of shards, and `NOTIFY`.
+//! Several processes on one database: leases of shards, and `NOTIFY`.
 //!
-//! What is told is a notification outside of any business transaction: within one, all that notify would commit one after the
-//! other. None of it has to be durable, and none of it waits for the disk.
+//! Notifications are sent outside of business transactions, because PostgreSQL serializes the commits of all transactions that notify. None
+//! of this data must be durable, so its commits do not wait for the disk.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use futures_util::{
 use sqlx::postgres::PgListener;
 
 use super::{
-    super::{Backlog, News, Share, Sharing, StoreError},
+    super::{Backlog, PeerNotification, Share, Sharing, StoreError},
     PostgresStore, ask,
     statements::sharing,
 };
 use crate::message::Shards;
 
-/// What is told when shares have changed. Anything else is a set of shards with rows.
+/// The payload of a notification that shares have changed. Any other payload is a set of shards with rows.
 const SHARES: &str = "shares";
 
 #[async_trait]
@@ -32,12 +32,12 @@ impl Sharing for PostgresStore {
         ask!(self, sharing, connection => sharing::leave(connection, service, instance))
     }
 
-    async fn tell(&self, service: &str, news: News) -> Result<(), StoreError> {
+    async fn tell(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
         let (channel, payload) = (self.channel(service), payload(news));
         ask!(self, sharing, connection => sharing::notify(connection, &channel, &payload))
     }
 
-    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<News, StoreError>>, StoreError> {
+    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
         let listening = async {
             let mut listener = PgListener::connect_with(&self.connector.listener()).await?;
             listener.eager_reconnect(false);
@@ -52,7 +52,7 @@ impl Sharing for PostgresStore {
                 let mut listener = listener?;
                 match listener.try_recv().await {
                     Ok(Some(notification)) => Some((Ok(parse(notification.payload())), Some(listener))),
-                    // What is told until there is a new connection is not heard: whoever listens begins anew.
+                    // Notifications are lost until there is a new connection, so the stream ends and the listener starts again.
                     Ok(None) => Some((Err(StoreError::Unavailable(format!("{place}: the connection was lost"))), None)),
                     Err(error) => Some((Err(super::super::sql_errors::store_error(&place, &error)), None)),
                 }
@@ -67,25 +67,32 @@ impl Sharing for PostgresStore {
 }
 
 impl PostgresStore {
-    /// The channel of a service in this schema: a channel is the whole database's, and its name has 63 bytes.
     fn channel(&self, service: &str) -> String {
-        let digest = |text: &str| {
-            text.bytes()
-                .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-        };
-        format!("sagas_{:016x}{:016x}", digest(&self.connector.options.schema), digest(service))
+        channel(&self.connector.options.schema, service)
     }
 }
 
-fn payload(news: News) -> String {
+/// The channel of a service in a schema. A channel belongs to the whole database, and its name has at most 63 bytes.
+pub(super) fn channel(schema: &str, service: &str) -> String {
+    let digest = |text: &str| {
+        text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    };
+    format!("sagas_{:016x}{:016x}", digest(schema), digest(service))
+}
+
+pub(super) fn payload(news: PeerNotification) -> String {
     match news {
-        News::Rows(shards) => shards.bits().to_string(),
-        News::Shares => SHARES.to_owned(),
+        PeerNotification::Rows(shards) => shards.bits().to_string(),
+        PeerNotification::Shares => SHARES.to_owned(),
     }
 }
 
-fn parse(payload: &str) -> News {
-    if payload == SHARES { News::Shares } else { News::Rows(payload.parse().map_or(Shards::ALL, Shards::from_bits)) }
+fn parse(payload: &str) -> PeerNotification {
+    if payload == SHARES {
+        PeerNotification::Shares
+    } else {
+        PeerNotification::Rows(payload.parse().map_or(Shards::ALL, Shards::from_bits))
+    }
 }
 
 #[cfg(test)]
@@ -94,9 +101,14 @@ mod tests {
 
     #[test]
     fn news_are_read_as_they_were_written() {
-        for news in [News::Shares, News::Rows(Shards::ALL), News::Rows(Shards::from_bits(5)), News::Rows(Shards::default())] {
+        for news in [
+            PeerNotification::Shares,
+            PeerNotification::Rows(Shards::ALL),
+            PeerNotification::Rows(Shards::from_bits(5)),
+            PeerNotification::Rows(Shards::default()),
+        ] {
             assert_eq!(parse(&payload(news)), news);
         }
-        assert_eq!(parse("of a newer program"), News::Rows(Shards::ALL));
+        assert_eq!(parse("of a newer program"), PeerNotification::Rows(Shards::ALL));
     }
 }

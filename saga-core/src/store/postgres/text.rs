@@ -1,17 +1,17 @@
-//! Text as PostgreSQL can keep it: a `TEXT` holds no NUL, and an index row no more than 2,704 bytes.
+//! Text as PostgreSQL can store it: a `TEXT` contains no NUL, and an index row has at most 2,704 bytes.
 //!
-//! What came from a log may have any text in it, and must not fail the batch it is in. NUL is escaped; a text without it, and
-//! without the character it is escaped by, stays as it is, for whoever reads the tables.
+//! A message from a log can contain any text, and it must not make its batch fail. NUL is escaped. A text without NUL and without the
+//! escape character is stored unchanged, so that it is readable in the tables.
 
 use std::borrow::Cow;
 
-/// What is put before an escaped character.
+/// The prefix of an escaped character.
 const ESCAPE: char = '\u{1}';
 
-/// Bytes of a text that is indexed as a whole. Two of them fit an index row, with a service's name.
+/// The largest size of an indexed text, in bytes. Two such texts and the name of a service fit into an index row.
 const LONGEST: usize = 1_000;
 
-/// `text` without NUL, such that [`unescaped`] finds it again.
+/// Replaces NUL in `text`; [`unescaped`] reverses this.
 pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| byte <= 1) {
         return Cow::Borrowed(text);
@@ -27,7 +27,7 @@ pub(super) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// The text that [`escaped`] has made `text` of.
+/// Reverses [`escaped`].
 pub(super) fn unescaped(text: String) -> String {
     if !text.contains(ESCAPE) {
         return text;
@@ -43,7 +43,7 @@ pub(super) fn unescaped(text: String) -> String {
     original
 }
 
-/// `text` as it is told from others: escaped, and of one that is too long its beginning, its length and a digest.
+/// The form of `text` that identifies it: escaped, and, if it is too long, its beginning, its length and a digest.
 pub(super) fn identity(text: &str) -> Cow<'_, str> {
     let safe = escaped(text);
     if safe.len() <= LONGEST {
@@ -54,7 +54,7 @@ pub(super) fn identity(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{tail}", &safe[..kept]))
 }
 
-/// FNV-1a, 128 bits: it is kept in tables, so it never changes.
+/// FNV-1a with 128 bits. The result is stored in tables, so this must never change.
 fn digest(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;

@@ -1,8 +1,8 @@
 //! A transaction of the port.
 //!
-//! `sagas.unit`, a setting that ends with the transaction, says that it is still the one that was begun: a `ROLLBACK` or `COMMIT`
-//! among a handler's statements takes it away, and every statement of the framework that writes asks for it. See `schema.sql`
-//! for what refuses such a `COMMIT`.
+//! The setting `sagas.unit` ends with the transaction and marks the one that the framework has begun. A `ROLLBACK` or `COMMIT` among a
+//! handler's statements removes it, and every writing statement of the framework checks it. The triggers in `schema.sql` refuse such a
+//! `COMMIT`.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -14,19 +14,19 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
-        ParkedId, ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint, sql_errors::Failed,
+        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, OutboxId, ParkedId, ParkedMessage, SqlConnection,
+        StoreError, StoreTx, Taker, no_savepoint, sql_errors::Failed,
     },
     connect::{Connector, Held, ended, quoted},
     errors,
-    statements::{dead_letters, execute, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
+    statements::{dead_letters, execute, inbox, letter_queries, outbox, parked, partitions, publishing, tables::Tables, takers},
 };
 use crate::{
     message::{Received, Record, TopicPartition},
     time::Timestamp,
 };
 
-/// How a transaction begins and ends, each in one round trip.
+/// The statements that begin and end a transaction, each in one round trip.
 #[derive(Debug)]
 pub(super) struct Bounds {
     look: Arc<str>,
@@ -35,30 +35,31 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The statements that begin a transaction.
+    /// Returns the statements that begin a transaction.
     pub(super) fn begin(&self) -> &str {
         &self.begin
     }
 
-    /// The statements that end one.
+    /// Returns the statements that commit a transaction.
     pub(super) fn commit(&self) -> &str {
         &self.commit
     }
 
-    /// Transactions in `schema`.
+    /// Builds the statements for transactions in `schema`.
     pub(super) fn new(schema: &str) -> Self {
-        // What the role or the database has set otherwise does not count.
+        // These override the settings of the role and the database.
         let look =
             format!("BEGIN ISOLATION LEVEL READ COMMITTED NOT DEFERRABLE; SET LOCAL search_path TO {}, public", quoted(schema));
-        // The last statement fails when the server takes no writes: before a handler's own statements find that out, whose fault it
-        // is not.
+        // The last statement fails when the server is read-only. Otherwise a handler's own statement would fail, and the failure would
+        // count as an attempt of its message.
         let begin = format!(
             "{look}; SELECT set_config('sagas.unit', (CASE current_setting('transaction_read_only') WHEN 'off' THEN '1' ELSE \
              'transaction_read_only' END)::int::text, true)"
         );
-        // The first statement fails when the transaction is not the one that was begun, when the framework's statements went to
-        // another schema, or when a statement before has failed. The second is not run then. By itself PostgreSQL would answer a
-        // `COMMIT` after a failure with a rollback, and no error. The current schema is the first of the path that the user may use.
+        // The first statement fails when the transaction is not the one that the framework has begun, when the framework's statements were
+        // run in another schema, or when an earlier statement has failed. The `COMMIT` is then not run. By itself, PostgreSQL answers a
+        // `COMMIT` after a failure with a rollback, and without an error. `current_schema()` is the first schema of the path that the user
+        // has the right to use.
         let literal = |text: &str| text.replace('\'', "''");
         let commit = format!(
             "SELECT set_config('sagas.unit', '3', true) WHERE (CASE WHEN current_schema() = '{}' THEN current_setting('sagas.unit') \
@@ -70,15 +71,15 @@ impl Bounds {
     }
 }
 
-/// A transaction. Dropped, it is rolled back; when a statement of it runs, its connection is closed.
+/// A transaction. If it is dropped, it is rolled back; if one of its statements is running then, its connection is closed.
 #[derive(Debug)]
 pub(super) struct Unit {
     held: Option<Held>,
     connector: Arc<Connector>,
     marked: bool,
-    /// Others than the framework have had the connection.
+    /// User code has had the connection.
     lent: bool,
-    /// One of the framework's statements is under way.
+    /// One of the framework's statements is running.
     running: bool,
 }
 
@@ -86,11 +87,11 @@ impl Unit {
     pub(super) async fn begin(connector: &Arc<Connector>) -> Result<Self, StoreError> {
         connector.may_write()?;
         let begun = connector.transaction(&connector.bounds.begin).await;
-        // Nobody's statement has been run: what is refused here is no fault of a message.
+        // No statement of a handler has run yet, so a message cannot be the cause of an error here.
         Ok(Self::on(begun.map_err(unavailable)?, connector))
     }
 
-    /// A transaction that only looks, whatever the server is.
+    /// Begins a transaction that only reads, on a primary or a standby.
     pub(super) async fn look(connector: &Arc<Connector>) -> Result<Self, StoreError> {
         connector.may_write()?;
         Ok(Self::on(connector.transaction(&connector.bounds.look).await?, connector))
@@ -125,7 +126,20 @@ impl Unit {
         }
     }
 
-    /// Runs a statement however long it takes.
+    /// Runs one of the statements that publish.
+    async fn publish<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection, Tables<'_>) -> Result<T, Failed>,
+    ) -> Result<T, StoreError> {
+        self.run(async |connection| statement(connection, Tables::OnPath).await).await
+    }
+
+    /// Does nothing: the runtime notifies the owners of the rows after the commit.
+    async fn appended(&mut self, _service: &str, _rows: &[Record]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Runs a statement without a time limit.
     pub(super) async fn run_long<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failed>,
@@ -151,7 +165,7 @@ impl Unit {
     }
 }
 
-/// What keeps transactions from beginning, as what an operator has to see to.
+/// Converts an error that prevents transactions from beginning: it is not the fault of a message.
 fn unavailable(error: StoreError) -> StoreError {
     match error {
         StoreError::Refused(reason) | StoreError::Incompatible(reason) => StoreError::Unavailable(reason),
@@ -159,8 +173,8 @@ fn unavailable(error: StoreError) -> StoreError {
     }
 }
 
-/// Commits by `sql`: the first two of its statements do that. Says whether the others, which restore the session, were run too: that
-/// they were not takes nothing back of what is committed.
+/// Commits with `sql`. Its first two statements commit, and the others restore the session. Returns whether the others have run too; if
+/// they fail, the commit is still valid.
 async fn commit(connection: &mut PgConnection, sql: Arc<str>) -> Result<bool, Failed> {
     let mut answers = connection.fetch_many(sqlx::raw_sql(AssertSqlSafe(sql)));
     let mut done = 0;
@@ -187,6 +201,8 @@ impl Drop for Unit {
     }
 }
 
+publishing!(Unit);
+
 #[async_trait]
 impl StoreTx for Unit {
     async fn savepoint(&mut self) -> Result<(), StoreError> {
@@ -211,32 +227,12 @@ impl StoreTx for Unit {
         self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
     }
 
-    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
-        self.run(async |connection| outbox::append(connection, service, rows).await).await
+    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
+        self.run(async |connection| takers::of(connection, service).await).await
     }
 
     async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
         self.run(async |connection| outbox::delete(connection, ids).await).await
-    }
-
-    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
-        self.run(async |connection| steps::load(connection, service, of).await).await
-    }
-
-    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
-        self.run(async |connection| steps::save(connection, service, steps).await).await
-    }
-
-    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.run(async |connection| instances::load(connection, service, of).await).await
-    }
-
-    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError> {
-        self.run(async |connection| instances::save(connection, service, instances).await).await
-    }
-
-    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
-        self.run(async |connection| history::append(connection, service, entries).await).await
     }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
@@ -255,7 +251,7 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
     }
 
-    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
 
@@ -289,11 +285,11 @@ impl StoreTx for Unit {
         self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
-    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+    async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         self.run(async |connection| partitions::hold(connection, service, owned).await).await
     }
 
-    /// The verdict is given before the future is polled: from then on a task of its own commits, whoever waits for it.
+    /// The commit runs in its own task, which is spawned before the future is polled. It continues even if the caller drops the future.
     fn commit<'a>(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>
     where
         Self: 'a,

@@ -1,8 +1,8 @@
-//! A PostgreSQL URL, taken apart as libpq does it.
+//! Parses a PostgreSQL URL as libpq does.
 //!
-//! `postgres://user:password@host:port/database?parameter=value`: what stands before the `?` is short for the parameters `user`,
-//! `password`, `host`, `port` and `dbname`, and of a parameter that is given twice the last counts. Every part is percent-decoded,
-//! and nothing else is: a `+` is a `+`. See <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>.
+//! In `postgres://user:password@host:port/database?parameter=value`, the part before the `?` stands for the parameters `user`, `password`,
+//! `host`, `port` and `dbname`. If a parameter is given twice, the last value counts. Every part is percent-decoded. A `+` is not decoded
+//! as a space. See <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use sqlx_core::percent_encoding::percent_decode_str;
 
 use super::super::StoreError;
 
-/// Parameters by their names.
+/// Parameters by name.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// The parameters that `url` gives.
+/// Returns the parameters of `url`.
 ///
 /// # Errors
-/// What is wrong with it, without any of its values: one may be a part of a password.
+/// When the URL is not valid. The error contains none of its values, because each could be part of a password.
 pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
     let schemes = ["postgres://", "postgresql://"];
     let rest =
@@ -31,12 +31,12 @@ pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
     Ok(given)
 }
 
-/// A URL that cannot be used, for this reason.
+/// The error for a URL that cannot be used, with the reason.
 pub(super) fn refused(what: &str) -> StoreError {
     StoreError::Refused(format!("the database URL {what}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME"))
 }
 
-/// Takes `user:password@` from the beginning of `rest`. It ends at the first `@`, if no `/` comes before.
+/// Takes `user:password@` from the beginning of `rest`. It ends at the first `@`, if no `/` comes before it.
 fn credentials<'u>(rest: &'u str, given: &mut Parameters) -> Result<&'u str, StoreError> {
     let Some(end) = rest.find(['@', '/']).filter(|end| rest[*end..].starts_with('@')) else { return Ok(rest) };
     let (user, password) = rest[..end].split_once(':').unwrap_or((&rest[..end], ""));
@@ -69,7 +69,7 @@ fn address(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
     put(given, "port", port, "port")
 }
 
-/// That a URL names several hosts.
+/// The error for a URL with several hosts.
 pub(super) fn several_hosts() -> StoreError {
     refused(
         "names several hosts, which this client does not try in turn: name one that leads to the primary, as a name that follows \
@@ -78,7 +78,7 @@ pub(super) fn several_hosts() -> StoreError {
 }
 
 fn query(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
-    // What follows a password with an unescaped `&` in it is a part of that password.
+    // The text after an unescaped `&` in a password is part of that password.
     let mut after_a_secret = false;
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
         let Some((name, value)) = pair.split_once('=') else {
@@ -92,7 +92,7 @@ fn query(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
         }
         let value = decoded(value, &format!("parameter `{name}`"))?;
         after_a_secret |= matches!(name.as_str(), "password" | "sslpassword");
-        // What JDBC writes, and libpq takes.
+        // JDBC writes `ssl=true`, and libpq accepts it.
         match (name.as_str(), value.as_str()) {
             ("ssl", "true") => given.insert("sslmode".to_owned(), "require".to_owned()),
             _ => given.insert(name, value),
@@ -108,7 +108,7 @@ fn put(given: &mut Parameters, name: &str, text: &str, what: &str) -> Result<(),
     Ok(())
 }
 
-/// `text` without its percent-encoding; `what` says which part of the URL it is.
+/// Percent-decodes `text`. `what` is the part of the URL, for the error.
 fn decoded(text: &str, what: &str) -> Result<String, StoreError> {
     let escaped =
         |at: usize| text.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart_as_libpq_does_it() {
-        // Each was given to psql 15, which connected, or tried to, with these parameters.
+        // Each URL was given to psql 15, which used these parameters.
         for (url, expected) in [
             ("postgres://u:p@h:1/d", &[("user", "u"), ("password", "p"), ("host", "h"), ("port", "1"), ("dbname", "d")][..]),
             ("postgresql://", &[]),
@@ -144,7 +144,7 @@ mod tests {
             ("postgres://[::1]/d", &[("host", "::1"), ("dbname", "d")]),
             ("postgres://h:/a/b%23#c", &[("host", "h"), ("dbname", "a/b##c")]),
             ("postgres://h?options=-c%20a%3D1+", &[("host", "h"), ("options", "-c a=1+")]),
-            // libpq wants the second `=` escaped.
+            // libpq requires the second `=` to be escaped.
             ("postgres://h?options=-c a=1", &[("host", "h"), ("options", "-c a=1")]),
             ("postgres://h?%75ser=u&application_name=", &[("host", "h"), ("user", "u"), ("application_name", "")]),
             ("postgres://h?ssl=true", &[("host", "h"), ("sslmode", "require")]),

@@ -1,4 +1,4 @@
-//! Opening connections: the writer's, with what guards its transactions, and the readers'.
+//! Opens connections: the writer's, with the hooks that guard its transactions, and those for reading.
 
 use std::{
     sync::{
@@ -13,47 +13,53 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use sqlx_core::transaction::TransactionManager;
+use tokio::time::Instant;
 
 use super::{
-    super::{StoreError, sql_errors::store_error},
+    super::{Migrate, StoreError, sql_errors::store_error},
+    errors::is_busy,
     options::{Access, Place, SqliteOptions},
     place::Location,
     reading::Reading,
 };
 use crate::sqlite::{Trim, log_bytes};
 
-/// How many prepared statements a connection keeps: the framework's in all their sizes, and the service's.
+/// The number of prepared statements that a connection caches: the framework's in all their sizes, and the service's.
 const STATEMENTS: usize = 500;
 
-/// How many steps of its machine SQLite takes before it asks whether to go on: some tens of microseconds.
+/// The number of virtual-machine steps between two calls of SQLite's progress handler: some tens of microseconds.
 const STEPS: i32 = 10_000;
 
-/// How the file keeps its journal, whose it says it is, and whether the framework's tables are there.
+/// How long to wait before a file that another program has locked is opened again. SQLite waits for every lock but one: of two connections
+/// that set the journal of a new file to WAL at the same time, one fails at once, so that they do not deadlock.
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
+/// Reads the journal mode, the application id, and whether the framework's tables exist.
 const SUITS: &str = "SELECT journal_mode, application_id,
     EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sagas_migrations')
     FROM pragma_journal_mode, pragma_application_id";
 
-/// How the connections to one database are opened.
+/// Opens the connections to one database.
 #[derive(Debug)]
 pub(super) struct Connector {
     location: Location,
-    /// What the database is called in errors.
+    /// The name of the database in errors.
     pub(super) name: String,
     options: SqliteOptions,
-    /// Only of a file that is only read.
+    /// Set only for a file that is only read.
     reading: Option<Reading>,
 }
 
-/// What SQLite's hooks say of the writer's transaction, and whether it may commit.
+/// What SQLite's hooks have observed of the writer's transaction, and whether it is allowed to commit.
 ///
-/// Several errors (a full disk, for one) make SQLite roll back the whole transaction; statements after that would each commit
-/// by itself. Only [`Guard::committing`] lets a commit through, so whatever else would commit is rolled back: such a statement,
-/// or a `COMMIT` among the user's own.
+/// Several errors, for example a full disk, make SQLite roll back the whole transaction. Each later statement would then commit by itself.
+/// Only [`Guard::committing`] allows a commit; any other commit is rolled back: that of such a statement, or a `COMMIT` among the user's
+/// own statements.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     armed: AtomicBool,
     lost: AtomicBool,
-    /// What ended the transaction was a `COMMIT` that was not ours.
+    /// The transaction was ended by a `COMMIT` that the framework did not run.
     committed: AtomicBool,
     interrupt: AtomicBool,
     #[cfg(test)]
@@ -66,7 +72,7 @@ impl Guard {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Whether a `COMMIT` among the user's own statements did that.
+    /// Whether the cause was a `COMMIT` among the user's own statements.
     pub(super) fn committed(&self) -> bool {
         self.committed.load(Ordering::Acquire)
     }
@@ -80,12 +86,12 @@ impl Guard {
         self.armed.store(yes, Ordering::Release);
     }
 
-    /// Whether the statement that is running is to be broken off.
+    /// Sets whether the progress handler interrupts the running statement.
     pub(super) fn interrupting(&self, yes: bool) {
         self.interrupt.store(yes, Ordering::Release);
     }
 
-    /// Commits that SQLite has made.
+    /// The number of commits that SQLite has made.
     #[cfg(test)]
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Acquire)
@@ -117,7 +123,7 @@ impl Connector {
         Ok(Self { name: location.file().display().to_string(), location, options, reading: None })
     }
 
-    /// Of a file that is there and that is only read.
+    /// For an existing file that is only read.
     pub(super) async fn read_only(options: SqliteOptions) -> Result<Self, StoreError> {
         let location = Location::existing(&options.place).await?;
         let name = location.file().display().to_string();
@@ -127,7 +133,7 @@ impl Connector {
         Ok(Self { name, location, options, reading: Some(reading) })
     }
 
-    /// That what was read just now is what the file says.
+    /// Checks that no program has changed the file since it was opened as a file at rest, so that the last read is valid.
     pub(super) async fn undisturbed(&self) -> Result<(), StoreError> {
         match &self.reading {
             Some(reading) if reading.was_disturbed(self.location.file()).await => {
@@ -137,25 +143,35 @@ impl Connector {
         }
     }
 
+    /// Whether `file`, the name that SQLite reports for a connection, is the file of this database.
+    pub(super) async fn is_at(&self, file: &str) -> bool {
+        let (ours, theirs) = tokio::join!(tokio::fs::canonicalize(self.location.file()), tokio::fs::canonicalize(file));
+        matches!((ours, theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
+    }
+
     pub(super) fn patience(&self) -> Duration {
         self.options.begin_timeout
+    }
+
+    pub(super) fn migrate(&self) -> Migrate {
+        self.options.migrate
     }
 
     pub(super) fn group_window(&self) -> Duration {
         self.options.group_window
     }
 
-    /// How large the write-ahead log may be, in bytes.
+    /// The limit of the write-ahead log, in bytes.
     pub(super) fn log_limit(&self) -> u64 {
         u64::from(self.options.log_mib) << 20
     }
 
-    /// How large it is.
+    /// The size of the write-ahead log, in bytes.
     pub(super) async fn log_bytes(&self) -> u64 {
         log_bytes(self.location.file()).await
     }
 
-    /// What the writer does about it.
+    /// Keeps the write-ahead log of the writer small.
     pub(super) fn trim(&self) -> Trim {
         Trim::new(self.location.file(), self.log_limit())
     }
@@ -170,7 +186,7 @@ impl Connector {
             .foreign_keys(true)
             .busy_timeout(self.options.begin_timeout)
             .statement_cache_capacity(STATEMENTS)
-            // After a large transaction the log is cut back to this.
+            // SQLite truncates the log to this size after a large transaction.
             .pragma("journal_size_limit", self.log_limit().to_string())
             .pragma("cache_size", format!("-{}", u64::from(self.options.cache_mib) * 1024))
             .read_only(self.reading.is_some())
@@ -178,18 +194,25 @@ impl Connector {
             .disable_statement_logging()
     }
 
-    /// The connection that writes.
+    /// Opens the connection for writing.
     pub(super) async fn writer(&self, guard: &Arc<Guard>) -> Result<SqliteConnection, StoreError> {
         let options = self.base().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-        // What is gone with the process needs no disk to be waited for.
+        // A private database is lost with its process, so its commits need not wait for the disk.
         let private = self.options.place == Place::Private;
         let options = options.synchronous(if private { SqliteSynchronous::Off } else { SqliteSynchronous::Full });
-        let mut connection = self.establish(options, guard).await.map_err(|error| self.error(&error))?;
+        let deadline = Instant::now() + self.patience();
+        let mut connection = loop {
+            match self.establish(options.clone(), guard).await {
+                Ok(connection) => break connection,
+                Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BETWEEN_TRIES).await,
+                Err(error) => return Err(self.error(&error)),
+            }
+        };
         self.suits(&mut connection).await?;
         Ok(connection)
     }
 
-    /// That the file is ours, or may become so, and takes the settings that make its commits last.
+    /// Checks that the file is the framework's, or can become so, and that its journal makes commits durable.
     async fn suits(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         let looked = sqlx::query(SUITS).fetch_all(connection).await.map_err(|error| self.error(&error))?;
         let (mode, application, known): (String, i64, bool) = match looked.first() {
@@ -214,9 +237,9 @@ impl Connector {
 
     async fn establish(&self, options: SqliteConnectOptions, guard: &Arc<Guard>) -> sqlx::Result<SqliteConnection> {
         let mut connection = options.connect().await?;
-        // A file that cannot be written opens all the same, for reading.
+        // A file that cannot be written opens without an error, for reading. This statement fails for it.
         sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(&mut connection).await?;
-        // From here on sqlx believes that a transaction is open, so that one which user code begins is a savepoint in ours.
+        // From here on, sqlx counts one open transaction, so a transaction that user code begins is a savepoint.
         <sqlx::Sqlite as sqlx::Database>::TransactionManager::begin(&mut connection, None).await?;
         sqlx::raw_sql("ROLLBACK").execute(&mut connection).await?;
         {
@@ -231,7 +254,7 @@ impl Connector {
         Ok(connection)
     }
 
-    /// The connections that read. None is opened yet.
+    /// Returns the pool of connections for reading. It opens them when they are needed.
     pub(super) fn readers(&self) -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(self.options.readers)

@@ -1,15 +1,14 @@
-//! What an error of SQLite means to the port.
+//! Converts errors of SQLite into errors of the port.
 //!
-//! Messages name the database and what helps. SQLite's own texts name tables and columns, never a value.
+//! The messages name the database and the remedy. SQLite's own texts contain names of tables and columns, but no values.
 
 use sqlx::{error::DatabaseError, sqlite::SqliteError};
 
 use super::super::StoreError;
 
-/// How SQLite's result codes are sorted: whether the same call may work later, and what helps.
-/// See <https://sqlite.org/rescode.html>.
+/// Whether the same call can succeed later, by SQLite's result codes, and the remedy. See <https://sqlite.org/rescode.html>.
 fn unavailable(code: i32) -> Option<&'static str> {
-    /// A statement ran after the database had given up its transaction, and was not let through.
+    /// The guard refused the commit of a statement that ran after SQLite had rolled back its transaction.
     const CONSTRAINT_COMMITHOOK: i32 = 531;
     if code == CONSTRAINT_COMMITHOOK {
         return Some("the transaction had been rolled back already; run it again");
@@ -25,7 +24,7 @@ fn unavailable(code: i32) -> Option<&'static str> {
     }
 }
 
-/// Whether SQLite gave up this one statement.
+/// Whether SQLite cancelled only this statement.
 fn given_up(code: i32) -> Option<&'static str> {
     match code & 0xff {
         7 => Some("there was no memory for it"),
@@ -43,7 +42,7 @@ fn incompatible(code: i32) -> Option<&'static str> {
     }
 }
 
-/// What `error` means, on the database called `place`.
+/// Converts `error` for the database called `place`.
 pub(in crate::store) fn database_error(place: &str, error: &SqliteError) -> StoreError {
     let code = error.code().and_then(|code| code.parse().ok()).unwrap_or(1);
     let text = error.message();
@@ -62,6 +61,13 @@ pub(in crate::store) fn database_error(place: &str, error: &SqliteError) -> Stor
         ));
     }
     StoreError::Refused(format!("{place}: SQLite {code}: {text}"))
+}
+
+/// Whether another connection has locked the file, so that the same call can succeed in a moment.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: i32 = 5;
+    let code = error.as_database_error().and_then(DatabaseError::code).and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
 }
 
 #[cfg(test)]

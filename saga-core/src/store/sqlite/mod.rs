@@ -1,11 +1,13 @@
-//! A store in a SQLite file: one writer with group commit, readers beside it.
+//! A store in a SQLite file: one writer with group commit, and connections for reading in parallel.
 //!
-//! WAL with `synchronous=FULL`: what has been committed survives a power failure. Every transaction begins as a writer, so none
-//! fails half-way because another came first. The framework's tables are called `sagas_…` and carry the service, so that
-//! several services, and their own tables, can share one file; processes can share it too.
+//! The store uses WAL with `synchronous=FULL`, so committed data survives a power failure. Every transaction begins as a writer, so none
+//! fails later because another transaction wrote first. The names of the framework's tables begin with `sagas_`, and their rows contain the
+//! service, so several services and their own tables can share one file. Several processes can share it too.
 
 mod connect;
 mod errors;
+mod handled;
+mod joined;
 mod migrate;
 mod options;
 mod place;
@@ -39,18 +41,19 @@ use self::{
     writer::{Lease, Writer},
 };
 use super::{
-    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, InboxKey, KeptClock, LetterHead, LetterSummary, Migration, OutboxId,
-    OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, ReplayStore, SagaStore, SqlReader, Store, StoreError, StoreTx,
+    Advice, DeadLetter, DeadLetterFilter, DeadLetterId, HandledStore, InboxKey, KeptClock, LetterHead, LetterSummary, Migration,
+    OutboxId, OutboxRow, Ownership, ParkedKey, ParkedMessage, PrunedLetters, PublishTx, ReplayStore, SagaStore, SqlConnection,
+    SqlReader, Store, StoreError, StoreTx,
 };
 use crate::{message::TopicPartition, time::Timestamp};
 
-/// How long [`Store::check`] may take: less than whoever asks for the health of a service waits, who is to hear why.
+/// How long [`Store::check`] can take. It is less than the timeout of a health request, so that the response contains the reason.
 const CHECK_PATIENCE: Duration = Duration::from_millis(1_400);
-/// How long of that it waits for a connection for reading, and for its turn to write.
+/// How long the check waits for a connection for reading, and for its turn to write.
 const CHECK_READER: Duration = Duration::from_millis(500);
 const CHECK_WRITER: Duration = Duration::from_millis(800);
 
-/// So many times its limit the write-ahead log may have before somebody is told.
+/// The size of the write-ahead log, as a multiple of its limit, at which [`Store::advice`] reports it.
 const LARGE_LOG: u64 = 4;
 
 /// A store in a SQLite file.
@@ -67,7 +70,7 @@ const LARGE_LOG: u64 = 4;
 /// ```
 #[derive(Debug)]
 pub struct SqliteStore {
-    /// None of a file that is only read.
+    /// `None` for a file that is only read.
     writer: Option<Writer>,
     readers: SqlitePool,
     connector: Arc<Connector>,
@@ -76,11 +79,11 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database, and makes it when it is missing. Its tables are made by [`Store::migrate`]. The store works as long
-    /// as the runtime that opened it.
+    /// Opens the database, and creates it if it does not exist. [`Store::migrate`] creates its tables. The store works as long as the Tokio
+    /// runtime in which it was opened.
     ///
     /// # Errors
-    /// When the file cannot be opened or written, or is no SQLite database.
+    /// When the file cannot be opened or written, or when it is not a SQLite database.
     pub async fn open(options: SqliteOptions) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(options).await?);
         let guard = Arc::new(Guard::default());
@@ -96,15 +99,14 @@ impl SqliteStore {
         })
     }
 
-    /// Opens a database for reading only: the one of a program that runs, or of one that does not. Nothing in it is changed, and
-    /// nothing is made beside it, unless a program was killed: then SQLite reads what that has left behind. Whatever would write
-    /// is refused.
+    /// Opens the database of a program, running or not, for reading only. Writes are refused. Nothing in the file changes, and no file is
+    /// created next to it, unless a program was killed: then SQLite recovers what that program has left behind.
     ///
-    /// [`StoreError::Contended`] is what reading answers when a program has opened the file meanwhile: open it again.
+    /// If a program opens the file in the meantime, a read can return [`StoreError::Contended`]; open the database again.
     ///
     /// # Errors
-    /// [`StoreError::NotMigrated`] when none of the framework's tables are there, [`StoreError::Incompatible`] when they are another
-    /// version's, or the file is no SQLite database; and when there is none, or it cannot be read.
+    /// [`StoreError::NotMigrated`] when the database has none of the framework's tables. [`StoreError::Incompatible`] when the tables are
+    /// those of another version, or when the file is not a SQLite database. Also when the file does not exist or cannot be read.
     pub async fn open_read_only(options: SqliteOptions) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::read_only(options).await?);
         let store = Self {
@@ -118,14 +120,20 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Opens a database that is there, for reading and writing beside the program that runs on it, or after that has stopped. Nothing is
-    /// made or migrated; a file that is not ours is not touched.
+    /// Opens an existing database for reading and writing, while its program runs or after it has stopped. Nothing is created or migrated.
+    /// A file that does not contain the framework's tables is not changed.
     ///
     /// # Errors
     /// As [`open_read_only`](Self::open_read_only), and when the file cannot be written.
     pub async fn open_existing(options: SqliteOptions) -> Result<Self, StoreError> {
         Self::open_read_only(options.clone()).await?.close().await;
         Self::open(options).await
+    }
+
+    /// Returns SQL that creates the framework's tables and records which migrations have run, for another migration tool, which must run it
+    /// in one transaction. The script contains the migrations after the version `after`; 0 for all.
+    pub fn migrations_script(after: u32) -> String {
+        migrate::script(after)
     }
 
     fn writer(&self) -> Result<&Writer, StoreError> {
@@ -159,7 +167,7 @@ impl SqliteStore {
         read
     }
 
-    /// Runs `statement` in a transaction of its own.
+    /// Runs `statement` in its own transaction.
     async fn write<T>(&self, statement: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Failed>) -> Result<T, StoreError> {
         let mut unit = self.unit().await?;
         let value = unit.run(statement).await?;
@@ -207,6 +215,10 @@ impl Store for SqliteStore {
         self
     }
 
+    fn handled(&self) -> &dyn HandledStore {
+        self
+    }
+
     async fn find_dead_letters(
         &self,
         service: &str,
@@ -249,7 +261,7 @@ impl Store for SqliteStore {
         self.write(async |connection| dead_letters::prune(connection, service, open, settled, limit).await).await
     }
 
-    async fn own(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
+    async fn acquire_partitions(&self, service: &str, partitions: &[TopicPartition]) -> Result<Vec<Ownership>, StoreError> {
         self.write(async |connection| partitions::own(connection, service, partitions).await).await
     }
 
@@ -261,7 +273,7 @@ impl Store for SqliteStore {
         self.write(async |connection| partitions::apply(connection, service, applied, Merge::Replace).await).await
     }
 
-    async fn note_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
+    async fn record_partitions(&self, service: &str, topics: &[(String, i32)]) -> Result<Vec<bool>, StoreError> {
         self.write(async |connection| topics::note(connection, service, topics).await).await
     }
 
@@ -269,7 +281,7 @@ impl Store for SqliteStore {
         self.read(async |connection| clock::read(connection, service).await).await
     }
 
-    async fn keep_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
+    async fn save_clock(&self, service: &str, clock: &KeptClock) -> Result<(), StoreError> {
         self.write(async |connection| clock::keep(connection, service, clock).await).await
     }
 
@@ -314,8 +326,18 @@ impl Store for SqliteStore {
         Ok(Some(SqlReader::Sqlite(self.acquire().await?)))
     }
 
+    async fn join<'c>(&self, connection: SqlConnection<'c>) -> Result<Box<dyn PublishTx + 'c>, StoreError> {
+        self.writer()?;
+        Ok(Box::new(self.joined(connection.sqlite()?).await?))
+    }
+
     fn place(&self) -> String {
         format!("SQLite {}", self.connector.name)
+    }
+
+    async fn version(&self) -> Option<String> {
+        let mut connection = self.acquire().await.ok()?;
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut *connection).await.ok()
     }
 
     async fn close(&self) {

@@ -1,12 +1,12 @@
-//! Where a database is and how it is used.
+//! The location and the settings of a SQLite database.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx_core::percent_encoding::percent_decode_str;
 
-use super::super::StoreError;
+use super::super::{Migrate, StoreError};
 
-/// Where a SQLite database is, and how it is used.
+/// The location and the settings of a SQLite database.
 ///
 /// ```
 /// # use saga_core::store::sqlite::SqliteOptions;
@@ -24,28 +24,29 @@ pub struct SqliteOptions {
     pub(super) readers: u32,
     pub(super) group_window: Duration,
     pub(super) log_mib: u32,
+    pub(super) migrate: Migrate,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     File(PathBuf),
-    /// Nobody else's, and gone with the store.
+    /// A file that only this store uses and that is removed with it.
     Private,
 }
 
-/// What may become of the file.
+/// Whether the file is created and whether it is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It is made when it is missing.
+    /// The file is created if it does not exist.
     Create,
-    /// It has to be there.
+    /// The file must exist.
     Existing,
-    /// It has to be there, and is not changed.
+    /// The file must exist, and it is not changed.
     Read,
 }
 
 impl SqliteOptions {
-    /// The database in the file `path`, which is created when it is missing, as are the folders above it.
+    /// The database in the file `path`. The file and its parent folders are created if they do not exist.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self {
             place: Place::File(path.into()),
@@ -55,48 +56,59 @@ impl SqliteOptions {
             readers: 4,
             group_window: Duration::from_millis(5),
             log_mib: 64,
+            migrate: Migrate::Apply,
         }
     }
 
-    /// A database that nobody else has and that is gone with its store: a file in the system's folder for temporary files, so
-    /// that it behaves like any other while it is there. SQLite's own database in memory cannot be read while a transaction
+    /// A database that only this store uses and that is removed with it. It is a file in the system's folder for temporary files and
+    /// behaves like any other SQLite file. SQLite's own in-memory database is not used, because it cannot be read while a transaction
     /// writes.
     pub fn private() -> Self {
         Self { place: Place::Private, ..Self::file("") }
     }
 
-    /// How long beginning a transaction, or getting a connection for reading, may wait. 5 s.
+    /// How long the store waits to begin a transaction, or for a connection for reading. Default: 5 s.
     #[must_use]
     pub fn begin_timeout(mut self, timeout: Duration) -> Self {
         self.begin_timeout = timeout;
         self
     }
 
-    /// Memory for pages, per connection, in MiB. 8.
+    /// The page cache of each connection, in MiB. Default: 8.
     #[must_use]
     pub fn cache_mib(mut self, mib: u32) -> Self {
         self.cache_mib = mib;
         self
     }
 
-    /// How long after the first transaction of a group has finished another that is waiting may still join, before all are
-    /// committed together. Nothing waits for a group to fill, and there are no groups while transactions take longer than this
-    /// on average. 5 ms.
+    /// How long, after the first transaction of a group has finished, a waiting transaction can still join the group. All transactions of a
+    /// group commit together. A group does not wait for transactions to arrive, and groups are not used while transactions take longer than
+    /// this on average. Default: 5 ms.
     #[must_use]
     pub fn group_window(mut self, window: Duration) -> Self {
         self.group_window = window;
         self
     }
 
-    /// How large SQLite's write-ahead log (`-wal`, beside the file) may grow, in MiB, before the writer waits a moment, now and then,
-    /// for those who read to move on, so that it can be begun again. At least 1. 64.
+    /// The size of SQLite's write-ahead log (the file with the suffix `-wal`), in MiB, beyond which the writer now and then waits for a
+    /// moment until no reader uses the log, so that it can be truncated. Minimum: 1. Default: 64.
     #[must_use]
     pub fn log_mib(mut self, mib: u32) -> Self {
         self.log_mib = mib.max(1);
         self
     }
 
-    /// Connections for reading; at least 1. 4.
+    /// What to do with migrations that have not run. With [`Migrate::Check`] the file must exist. Default: [`Migrate::Apply`].
+    #[must_use]
+    pub fn migrate(mut self, migrate: Migrate) -> Self {
+        self.migrate = migrate;
+        if migrate == Migrate::Check && self.access == Access::Create {
+            self.access = Access::Existing;
+        }
+        self
+    }
+
+    /// The number of connections for reading. Minimum: 1. Default: 4.
     #[must_use]
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
@@ -104,9 +116,9 @@ impl SqliteOptions {
     }
 }
 
-/// `sqlite://PATH`, `sqlite:PATH` or `sqlite::memory:`. The path is percent-decoded, as in every URL: a `%` is written `%25`, a `?`
-/// `%3F`. The parameter `mode` is SQLite's: `rwc`, or nothing, makes the file when it is missing, `rw` does not, `ro` is for reading
-/// only, `memory` is `:memory:`.
+/// Parses `sqlite://PATH`, `sqlite:PATH` or `sqlite::memory:`. The path is percent-decoded, as in every URL: write `%25` for `%` and `%3F`
+/// for `?`. The parameter `mode` is SQLite's: `rwc`, the default, creates the file if it does not exist; `rw` does not; `ro` is for reading
+/// only; `memory` is the same as `:memory:`. The parameter `migrate` is `apply` or `check`, see [`SqliteOptions::migrate`].
 impl FromStr for SqliteOptions {
     type Err = StoreError;
 
@@ -136,9 +148,14 @@ impl FromStr for SqliteOptions {
                 ("mode", "memory") => options.place = Place::Private,
                 ("mode", _) => return Err(refused("has a `mode` that is none of rwc, rw, ro, memory")),
                 ("cache", "private") => {}
+                ("migrate", migrate) => {
+                    let migrate =
+                        Migrate::of(migrate).ok_or_else(|| refused("has a `migrate` that is neither `apply` nor `check`"))?;
+                    options = options.migrate(migrate);
+                }
                 (name, _) => {
                     return Err(refused(&format!(
-                        "has the parameter `{}`, which is not known; known is mode, and `SqliteOptions` sets the rest in the program",
+                        "has the parameter `{}`, which is not known; known are mode and migrate, and `SqliteOptions` sets the rest in the program",
                         name.escape_debug()
                     )));
                 }
@@ -183,7 +200,7 @@ mod tests {
         for (url, what) in [
             ("postgres://a", "does not begin with `sqlite:`"),
             ("sqlite://", "names no file"),
-            ("sqlite://a.db?cache=shared", "the parameter `cache`, which is not known; known is mode"),
+            ("sqlite://a.db?cache=shared", "the parameter `cache`, which is not known; known are mode and migrate"),
             ("sqlite://a.db?mode=wr", "`mode` that is none of rwc, rw, ro, memory"),
             ("sqlite://100%.db", "write % as %25"),
             ("sqlite://a%ff.db", "not UTF-8"),

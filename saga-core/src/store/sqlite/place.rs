@@ -1,4 +1,4 @@
-//! The database's file, on disk.
+//! The location of the database's file.
 
 use std::{
     io,
@@ -8,10 +8,10 @@ use std::{
 use super::{super::StoreError, options::Place};
 use crate::{id::IdSource, time::Clock};
 
-/// How often the folder of a private database is tried to be removed.
+/// How many times to try to remove the folder of a private database.
 const ATTEMPTS: usize = 10;
 
-/// Where the database is. Of a private one, the folder is removed with it.
+/// The file of the database. The folder of a private database is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Location {
     file: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    /// Makes the folders above the file.
+    /// Creates the parent folders of the file.
     pub(super) async fn prepare(place: &Place) -> Result<Self, StoreError> {
         match place {
             Place::File(path) => {
@@ -32,7 +32,7 @@ impl Location {
             }
             Place::Private => {
                 let folder = std::env::temp_dir().join(format!("sagas-{}", IdSource::random().uuid(Clock::system().now())));
-                // Not `create_dir_all`: a folder that somebody else made is not ours.
+                // `create_dir_all` would also accept a folder that another user has created.
                 let made = private_folder().create(&folder).await;
                 made.map_err(|error| failed("the folder cannot be made", &folder, &error))?;
                 Ok(Self { file: folder.join("private.db"), scratch: Some(folder) })
@@ -40,7 +40,7 @@ impl Location {
         }
     }
 
-    /// A file that is there.
+    /// The location of an existing file.
     pub(super) async fn existing(place: &Place) -> Result<Self, StoreError> {
         let Place::File(path) = place else {
             return Err(StoreError::Refused("a private database is empty: there is nothing to read; name a file".into()));
@@ -61,7 +61,7 @@ impl Location {
 impl Drop for Location {
     fn drop(&mut self) {
         let Some(folder) = &self.scratch else { return };
-        // A connection that is closing on a thread of its own takes files away, or puts them back, under our hands.
+        // A connection that closes on its own thread can remove or recreate files in the folder at the same time.
         let removed = (0..ATTEMPTS).map(|_| std::fs::remove_dir_all(folder)).find(|removed| removed.is_ok() || !folder.exists());
         if removed.is_none() {
             tracing::warn!(folder = %folder.display(), "a private database was not removed; remove the folder");

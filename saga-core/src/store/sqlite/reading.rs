@@ -1,8 +1,8 @@
-//! How a file is read by a program that is not to change anything.
+//! How a program reads a file that it must not change.
 //!
-//! In WAL mode SQLite keeps two files beside the database, makes them for whoever only reads too, and then leaves them there, owned
-//! by whoever read. So a file that nobody has open is read as one that nobody changes: without locks, and without those files. That
-//! somebody has opened it meanwhile is seen afterwards.
+//! In WAL mode, SQLite keeps two more files next to the database. It creates them for readers too, and leaves them behind with the reader
+//! as their owner. A file that no program has open is therefore read as an immutable file, without locks and without these files. A check
+//! after the read detects that a program has opened the file in the meantime.
 
 use std::{io, path::Path, time::SystemTime};
 
@@ -11,19 +11,19 @@ use crate::sqlite::write_ahead_log;
 /// How a file is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// As it lies: nobody has it open.
+    /// As an immutable file: no program has it open.
     AtRest {
-        /// When it was written last.
+        /// When the file was last written.
         modified: SystemTime,
-        /// How long it is.
+        /// The length of the file.
         length: u64,
     },
-    /// Beside others who have it open, or after one who was killed: with their log, and their locks.
+    /// With SQLite's log and locks: other programs have the file open, or a program was killed while it had it open.
     Shared,
 }
 
 impl Reading {
-    /// How the database in `file` is to be read.
+    /// Determines how to read the database in `file`.
     pub(super) async fn of(file: &Path) -> io::Result<Self> {
         let found = tokio::fs::metadata(file).await?;
         Ok(match tokio::fs::try_exists(write_ahead_log(file)).await? {
@@ -32,7 +32,7 @@ impl Reading {
         })
     }
 
-    /// Whether somebody has opened `file` since, which was thought to be at rest.
+    /// Whether a program has opened `file` since, which was at rest before.
     pub(super) async fn was_disturbed(&self, file: &Path) -> bool {
         matches!(self, Self::AtRest { .. }) && Self::of(file).await.ok().as_ref() != Some(self)
     }

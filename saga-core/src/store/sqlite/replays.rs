@@ -1,4 +1,4 @@
-//! What is kept of replays.
+//! Stores replays.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! What the store keeps of sagas, read outside a transaction.
+//! Reads the data of sagas outside a transaction.
 
 use std::slice::from_ref;
 

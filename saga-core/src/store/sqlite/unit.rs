@@ -1,4 +1,4 @@
-//! A transaction of the port: the writer's connection, for as long as it lasts.
+//! A transaction of the port: it owns the writer's connection until it ends.
 
 use std::{future::Future, pin::Pin};
 
@@ -9,18 +9,18 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{
-        DeadLetter, DeadLetterId, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, LetterHead, OutboxId,
-        ParkedId, ParkedMessage, SqlConnection, StepRecord, StoreError, StoreTx, no_savepoint,
+        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, OutboxId, ParkedId, ParkedMessage, SqlConnection,
+        StoreError, StoreTx, Taker, no_savepoint,
     },
-    statements::{dead_letters, history, inbox, instances, letter_queries, outbox, parked, partitions, steps},
+    statements::{dead_letters, inbox, letter_queries, outbox, parked, partitions, publishing, takers},
     writer::{Handback, Lease},
 };
 use crate::{
-    message::{Received, Record, TopicPartition},
+    message::{Received, TopicPartition},
     time::Timestamp,
 };
 
-/// A unit of the group that commits together. Dropped, it gives the connection back to be undone.
+/// One unit of a group that commits together. If it is dropped, it returns the connection and is undone.
 #[derive(Debug)]
 pub(super) struct Unit {
     lent: Option<Lent>,
@@ -57,7 +57,7 @@ impl Unit {
 
     fn give_back(&mut self, commit: Option<oneshot::Sender<Result<(), StoreError>>>) {
         if let Some(Lent { lease, back }) = self.lent.take() {
-            // The task that writes is gone with its runtime, and the connection with it.
+            // If the send fails, the task that writes has ended with its Tokio runtime, and the connection is closed.
             let _ = back.send(Handback { lease, commit });
         }
     }
@@ -73,10 +73,14 @@ impl Drop for Unit {
     }
 }
 
+// The transaction is the only writer, so it needs no further locks.
+publishing!(Unit);
+
 #[async_trait]
 impl StoreTx for Unit {
     async fn savepoint(&mut self) -> Result<(), StoreError> {
-        // Taken, so that a future that is dropped half-way leaves no savepoint that may not be there.
+        // `marked` is reset first. If this future is dropped before the statement has run, the next call must not release a savepoint that
+        // may not exist.
         let sql =
             if std::mem::take(&mut self.marked) { "RELEASE sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
         self.run(async |connection| execute(connection, sql).await).await?;
@@ -99,34 +103,12 @@ impl StoreTx for Unit {
         self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
     }
 
-    async fn append_outbox(&mut self, service: &str, rows: &[Record]) -> Result<Vec<OutboxId>, StoreError> {
-        self.run(async |connection| outbox::append(connection, service, rows).await).await
+    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
+        self.run(async |connection| takers::of(connection, service).await).await
     }
 
     async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
         self.run(async |connection| outbox::delete(connection, ids).await).await
-    }
-
-    /// Nobody else writes while this transaction is open.
-    async fn load_steps(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<StepRecord>, StoreError> {
-        self.run(async |connection| steps::load(connection, service, of).await).await
-    }
-
-    async fn save_steps(&mut self, service: &str, steps: &[StepRecord]) -> Result<(), StoreError> {
-        self.run(async |connection| steps::save(connection, service, steps).await).await
-    }
-
-    /// Nobody else writes while this transaction is open.
-    async fn load_instances(&mut self, service: &str, of: &[InstanceKey]) -> Result<Vec<InstanceRecord>, StoreError> {
-        self.run(async |connection| instances::load(connection, service, of).await).await
-    }
-
-    async fn save_instances(&mut self, service: &str, instances: &[InstanceRecord]) -> Result<(), StoreError> {
-        self.run(async |connection| instances::save(connection, service, instances).await).await
-    }
-
-    async fn append_history(&mut self, service: &str, entries: &[HistoryEntry]) -> Result<(), StoreError> {
-        self.run(async |connection| history::append(connection, service, entries).await).await
     }
 
     async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
@@ -145,7 +127,7 @@ impl StoreTx for Unit {
         self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
     }
 
-    async fn bury(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
+    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
         self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
     }
 
@@ -179,12 +161,13 @@ impl StoreTx for Unit {
         self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
-    /// Nobody else writes while this transaction is open.
-    async fn hold(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
+    /// The transaction is the only writer, so a valid epoch remains valid until its end.
+    async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
         self.run(async |connection| partitions::stand(connection, service, owned).await).await
     }
 
-    /// The verdict is given before the future is polled: from then on the task that writes commits, whoever waits for it.
+    /// The request to commit is sent before the future is polled. From then on the writer's task commits, even if the caller drops the
+    /// future.
     fn commit<'a>(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>
     where
         Self: 'a,

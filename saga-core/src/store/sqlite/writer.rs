@@ -1,10 +1,12 @@
-//! The one writer, and group commit.
+//! The single writer, and group commit.
 //!
-//! A task owns the connection that writes. It lends it to one unit at a time, first come, first served; a unit gives it back
-//! with its verdict, also when it is dropped at any moment. Units that are waiting when one has finished run in the same
-//! transaction of SQLite, each under a savepoint of its own, and one `COMMIT` makes them all durable: that is what an `fsync` is
-//! shared by. No unit hears that it is committed before that, so a unit that takes long delays those it shares the commit with:
-//! when units take longer than the window on average, each is committed by itself.
+//! A task owns the connection that writes. It lends the connection to one unit at a time, in the order of the requests. A unit is one
+//! transaction of the port. It returns the connection with the request to commit it or to undo it; a unit that is dropped at any moment is
+//! undone.
+//!
+//! Units that wait when one has finished run in the same transaction of SQLite, each under its own savepoint. One `COMMIT` makes all of
+//! them durable, so they share one `fsync`. A unit is reported as committed only after that `COMMIT`, so a slow unit delays the units in
+//! its group. When units take longer than the window on average, each is committed by itself.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -22,17 +24,17 @@ use super::{
 };
 use crate::sqlite::Trim;
 
-/// Units in one commit.
+/// The largest number of units in one commit.
 const GROUP: usize = 64;
-/// How long a statement that was running when its unit was dropped may go on before it is broken off. Breaking off one that
-/// writes takes the whole group with it.
+/// How long a statement that was running when its unit was dropped can continue before it is interrupted. Interrupting a statement that
+/// writes rolls back the whole group.
 const GRACE: Duration = Duration::from_millis(100);
-/// Units that may wait for the writer; whoever comes then waits to wait.
+/// The length of the queue for the writer. Senders wait while it is full.
 const QUEUE: usize = 1024;
-/// Units that are committed one by one after a `COMMIT` was refused, so that the one at fault is alone with its error.
+/// The number of units that are committed one by one after a `COMMIT` was refused, so that only the unit that causes the error receives it.
 const ALONE: usize = GROUP;
 
-/// The way to the task that writes.
+/// A handle to the task that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     requests: mpsc::Sender<Request>,
@@ -48,7 +50,7 @@ enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// The writer's connection, as it is lent to a unit.
+/// The writer's connection, while a unit has it.
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) connection: SqliteConnection,
@@ -57,10 +59,10 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// What to say to a unit whose transaction is lost, if it has ended it itself.
+    /// Returns the error for a unit whose transaction is lost, if the unit's own statements have ended it.
     ///
-    /// SQLite does not say why it has rolled back. It was the unit's own `COMMIT` if the commit hook has seen one, and a `ROLLBACK`
-    /// if the last statement has not failed as those fail after which SQLite rolls back by itself.
+    /// SQLite does not report why a transaction was rolled back. The cause is a `COMMIT` of the unit if the commit hook has seen one. It is
+    /// a `ROLLBACK` of the unit if the last error of the connection is not one after which SQLite rolls back by itself.
     pub(super) async fn ended_by_its_unit(&mut self) -> Option<StoreError> {
         let last = self.connection.lock_handle().await.ok()?.last_error();
         let outage = last.is_some_and(|error| matches!(database_error("", &error), StoreError::Unavailable(_)));
@@ -73,11 +75,11 @@ impl Lease {
     }
 }
 
-/// What a unit gives back.
+/// What a unit returns to the task.
 #[derive(Debug)]
 pub(super) struct Handback {
     pub(super) lease: Lease,
-    /// Who wants to know when the unit is durable; `None`: it is to be undone.
+    /// Where to report that the unit is durable; `None` to undo the unit.
     pub(super) commit: Option<Done>,
 }
 
@@ -98,7 +100,7 @@ impl Writer {
         Self { requests, connector }
     }
 
-    /// The next unit, within `patience`.
+    /// Waits for the next unit, for at most `patience`.
     pub(super) async fn begin(&self, patience: Duration) -> Result<Unit, StoreError> {
         let closed = || StoreError::Unavailable(format!("{}: the store was closed", self.connector.name));
         let (grant, granted) = oneshot::channel();
@@ -115,13 +117,13 @@ impl Writer {
         })?
     }
 
-    /// How many units wait for their turn.
+    /// The number of units that wait for their turn.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.requests.max_capacity() - self.requests.capacity()
     }
 
-    /// Lets whoever waits have their turn, takes nobody new, and closes the connection.
+    /// Runs the units that already wait, refuses new ones, and closes the connection.
     pub(super) async fn close(&self) {
         let (closed, done) = oneshot::channel();
         if self.requests.send(Request::Close(closed)).await.is_ok() {
@@ -134,10 +136,10 @@ struct Task {
     connector: Arc<Connector>,
     guard: Arc<Guard>,
     lease: Option<Lease>,
-    /// How many of the next units commit alone.
+    /// How many of the next units must commit alone.
     alone: usize,
     trim: Trim,
-    /// How long a unit takes, on average over the last few.
+    /// How long a unit takes, as a moving average.
     taken: Duration,
 }
 
@@ -161,7 +163,7 @@ impl Task {
         }
     }
 
-    /// Runs the unit that `grant` is for, and those that wait behind it, and commits them together.
+    /// Runs the unit of `grant` and the units that wait behind it, and commits them together.
     async fn group(&mut self, grant: Grant, queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sender<()>>) {
         if grant.is_closed() {
             return;
@@ -193,7 +195,7 @@ impl Task {
         }
     }
 
-    /// A connection on which a transaction has begun.
+    /// Returns a connection on which a transaction has begun.
     async fn open(&mut self) -> Result<Lease, StoreError> {
         let mut lease = match self.lease.take() {
             Some(lease) => lease,
@@ -208,7 +210,7 @@ impl Task {
                 Ok(lease)
             }
             Err(error) => {
-                // A busy database is left as it is; a connection that cannot even begin is opened anew.
+                // If the database is busy, keep the connection. If the connection does not work at all, open a new one.
                 if matches!(error, StoreError::Unavailable(_)) && run(&mut lease, "SELECT 1").await.is_ok() {
                     self.lease = Some(lease);
                 }
@@ -228,7 +230,7 @@ impl Task {
         let mut next = Some(first);
         let mut window = None;
         while let Some(grant) = next.take() {
-            // The first unit has the transaction to itself: to undo it is to roll back.
+            // The first unit needs no savepoint: to undo it, the transaction is rolled back.
             let nested = !finished.is_empty();
             if nested && let Err(error) = run(&mut lease, "SAVEPOINT sagas_unit").await {
                 let _ = grant.send(Err(error.clone()));
@@ -294,7 +296,7 @@ impl Task {
             Err(error) => {
                 self.roll_back(lease).await;
                 Err(match error {
-                    // A constraint that is checked at the end fails. With neighbours, it is not known whose it is.
+                    // A constraint that is checked at the commit has failed. With several units it is unknown which one is the cause.
                     StoreError::Refused(reason) if units > 1 => {
                         self.alone = ALONE;
                         let what = "a transaction that was to be committed together with others was refused, and they with it";
@@ -313,16 +315,16 @@ impl Task {
         ))
     }
 
-    /// Rolls back what is open, and keeps the connection if it still works.
+    /// Rolls back the open transaction, and keeps the connection if it still works.
     async fn roll_back(&mut self, mut lease: Lease) {
-        // The transaction may be gone already; then a rollback is an error that says just that.
+        // The transaction may have ended already. `ROLLBACK` then fails for that reason, and the connection works.
         if run(&mut lease, "ROLLBACK").await.is_ok() || self.guard.lost() {
             self.lease = Some(lease);
         }
     }
 }
 
-/// The next unit that is waiting already.
+/// Returns the next unit that already waits.
 fn waiting(queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sender<()>>) -> Option<Grant> {
     loop {
         match queue.try_recv().ok()? {
@@ -333,12 +335,12 @@ fn waiting(queue: &mut mpsc::Receiver<Request>, closing: &mut Vec<oneshot::Sende
     }
 }
 
-/// Waits until a statement that a dropped unit has left behind has ended, and ends it when it takes too long.
+/// Waits until a statement of a dropped unit has ended, and interrupts it after [`GRACE`].
 async fn settle(lease: &mut Lease) {
     let mut ended = pin!(sqlx::Connection::ping(&mut lease.connection));
     if timeout(GRACE, ended.as_mut()).await.is_err() {
         lease.guard.interrupting(true);
-        // A connection that is gone says so to the next statement.
+        // If the connection is lost, the next statement reports it.
         let _ = ended.await;
         lease.guard.interrupting(false);
     }

@@ -1,7 +1,7 @@
-//! A transport that misbehaves as real ones do: records come again and late, publishing fails, or succeeds without
-//! saying so, and a member hears nothing of its group for a while.
+//! A transport that fails in the ways that real ones do: records are delivered twice or late, publishing fails or succeeds without an
+//! answer, and a member gets no events of its group for a while.
 //!
-//! [`Faulty`] wraps any transport. What goes wrong is drawn from a seed, so a run that fails can be run again.
+//! [`Faulty`] wraps any transport. The faults are drawn from a seed, so a failed run can be repeated.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -38,30 +38,30 @@ use crate::{
     },
 };
 
-/// What goes wrong, each as the share (0 to 1) of the times it could. By default nothing does.
+/// The faults, each as the probability (0 to 1) that it occurs. By default there are none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faults {
-    /// Deliveries that come a second time, like after a rewind.
+    /// Deliveries that are repeated, as after a rewind.
     pub duplicate: f64,
-    /// The second time comes when so many other deliveries have come, or when there are no others.
+    /// The number of other deliveries before a repeated one. It comes earlier if there are no others.
     pub duplicate_behind: usize,
-    /// The second time comes after this long at the earliest.
+    /// The minimum time before a repeated delivery.
     pub duplicate_after: Duration,
-    /// Deliveries that are held back; those behind them in the same partition wait with them.
+    /// Deliveries that are delayed. Later deliveries of the same partition wait behind them.
     pub delay: f64,
-    /// For how long they are held back.
+    /// The duration of a delay.
     pub delay_for: Duration,
-    /// Publishes of which nothing is stored.
+    /// Publishes that store nothing.
     pub fail_publish: f64,
-    /// Publishes of which only the first records are stored, how many is drawn.
+    /// Publishes that store only the first records; their number is drawn.
     pub cut_publish: f64,
-    /// Publishes of which everything is stored, and which are answered with an error all the same.
+    /// Publishes that store everything but return an error.
     pub lose_answer: f64,
-    /// Times that a subscription is asked for what comes next and answers with an error.
+    /// Calls of [`Subscription::next`] that return an error.
     pub fail_next: f64,
     /// Commits that are not stored.
     pub fail_commit: f64,
-    /// Questions which logs topics are that are answered with an error.
+    /// Calls of [`Transport::identities`] that return an error.
     pub fail_identities: f64,
 }
 
@@ -90,7 +90,7 @@ pub struct Faulty {
     shared: Arc<Shared>,
 }
 
-/// What a transport and its subscriptions have in common.
+/// The state that a transport shares with its subscriptions.
 struct Shared {
     faults: Mutex<Faults>,
     refusals: Refusals,
@@ -116,7 +116,7 @@ impl std::fmt::Debug for Faulty {
 }
 
 impl Faulty {
-    /// `inner` with `faults`, which `seed` decides and which wait by `clock`.
+    /// Wraps `inner`. The `faults` are drawn from `seed`, and their delays use `clock`.
     pub fn new(inner: Arc<dyn Transport>, faults: Faults, seed: u64, clock: Clock) -> Self {
         let shared = Shared {
             faults: Mutex::new(faults),
@@ -128,39 +128,38 @@ impl Faulty {
         Self { inner, clock, shared: Arc::new(shared) }
     }
 
-    /// Goes on with other faults, in subscriptions too. What is held back already still comes.
+    /// Replaces the faults, in subscriptions too. Deliveries that are delayed already are still delivered.
     pub fn set(&self, faults: Faults) {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
-    /// From now on `topic` takes nothing, or not everything.
+    /// Makes `topic` reject all records, or some of them, from now on.
     pub fn refuse(&self, topic: &str, refusal: Refusal) {
         self.shared.refusals.set(topic, Some(refusal));
     }
 
-    /// `topic` takes everything again.
+    /// Makes `topic` accept all records again.
     pub fn take(&self, topic: &str) {
         self.shared.refusals.set(topic, None);
     }
 
-    /// From now on its subscriptions hear nothing, neither records nor that their partitions are wanted by others, like those of
-    /// a process that was stopped (`SIGSTOP`).
+    /// Stops all deliveries to the subscriptions, both records and changes of the assignment, like those to a process that is stopped
+    /// (`SIGSTOP`).
     pub fn freeze(&self) {
         self.shared.frozen.send_replace(true);
     }
 
-    /// Its subscriptions hear again, and first what they have missed.
+    /// Continues the deliveries, beginning with those that were missed.
     pub fn thaw(&self) {
         self.shared.frozen.send_replace(false);
     }
 
-    /// Deliveries that are held back now, for the first or the second time. A test that wants to see all of them waits
-    /// until this is 0.
+    /// Returns the number of deliveries that are delayed or are to be repeated. A test that needs all deliveries waits until this is 0.
     pub fn held_back(&self) -> usize {
         self.shared.held_back.load(Ordering::SeqCst)
     }
 
-    /// Publishes what no topic refuses, with the other faults.
+    /// Publishes the records that no topic rejects, with the other faults.
     async fn publish_taken(&self, mut records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
         let faults = self.shared.faults();
         let mut rng = self.shared.fork();
@@ -241,6 +240,10 @@ impl Transport for Faulty {
 
     fn statistics(&self) -> Vec<ClientStatistics> {
         self.inner.statistics()
+    }
+
+    async fn about(&self) -> Option<String> {
+        self.inner.about().await
     }
 
     async fn close(&self) {

@@ -1,4 +1,4 @@
-//! Topics that take nothing, or not everything.
+//! Topics that reject all records, or some of them.
 
 use std::{
     collections::HashMap,
@@ -7,18 +7,18 @@ use std::{
 
 use crate::{message::Record, transport::TransportError};
 
-/// What a topic answers to what is published.
+/// The response of a topic to a publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// It never takes records with more bytes than this, as with a low `max.message.bytes`.
+    /// Rejects records with more bytes than this for good, as with a low `max.message.bytes`.
     LargerThan(usize),
-    /// It takes nothing for this reason, which lasts, as without the right to write.
+    /// Rejects everything with this lasting reason, as without the right to write.
     Unavailable(String),
-    /// It is not there, and does not come by being created.
+    /// Does not exist, and cannot be created.
     Unknown,
 }
 
-/// What topics refuse.
+/// The refusals of all topics.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<HashMap<String, Refusal>>);
 
@@ -31,7 +31,7 @@ impl Refusals {
         };
     }
 
-    /// What is answered to `record`; `None`: it is taken.
+    /// Returns the error for `record`; `None` if it is accepted.
     pub(super) fn of(&self, record: &Record) -> Option<TransportError> {
         let refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match refusals.get(&record.topic)? {

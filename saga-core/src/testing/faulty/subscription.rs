@@ -1,6 +1,6 @@
-//! A subscription that holds deliveries back and repeats them.
+//! A subscription that delays and repeats deliveries.
 //!
-//! A partition that is taken away takes what is held back of it along: its new reader gets that from the log.
+//! When a partition is revoked or lost, its delayed deliveries are dropped. Its new reader gets them from the log.
 
 use std::{
     collections::HashSet,
@@ -23,7 +23,7 @@ pub(super) struct FaultySubscription {
     clock: Clock,
     shared: Arc<Shared>,
     rng: fastrand::Rng,
-    /// In the order in which they came.
+    /// In the order in which they arrived.
     held_back: Vec<HeldBack>,
     paused: HashSet<TopicPartition>,
 }
@@ -31,15 +31,15 @@ pub(super) struct FaultySubscription {
 struct HeldBack {
     partition: TopicPartition,
     records: Vec<Received>,
-    /// It is no records, but says that all before this offset are passed.
+    /// If set, this is not a delivery of records but a [`Delivery::Passed`] with this offset.
     passed: Option<i64>,
     due: Timestamp,
-    /// How many other deliveries go first; `None` for one that has not been delivered yet.
+    /// The number of other deliveries that come first; `None` for a delayed delivery, which was not delivered yet.
     behind: Option<usize>,
     _counted: Counted,
 }
 
-/// One of [`Shared::held_back`], as long as it lives.
+/// Counts one delivery in [`Shared::held_back`] while it exists.
 struct Counted(Arc<Shared>);
 
 impl Counted {
@@ -61,7 +61,7 @@ impl FaultySubscription {
         Self { inner, clock, shared, rng, held_back: Vec::new(), paused: HashSet::new() }
     }
 
-    /// The next delivery whose time has come. When the log is `idle`, what waits for others goes ahead.
+    /// Returns the next delivery that is due. When the log is `idle`, deliveries that wait for others are due as well.
     fn due(&self, idle: bool) -> Option<usize> {
         let now = self.clock.now();
         let mut blocked = HashSet::new();
@@ -89,7 +89,7 @@ impl FaultySubscription {
         }
     }
 
-    /// Delivers for the first time.
+    /// Delivers records for the first time.
     fn deliver(&mut self, partition: TopicPartition, records: Vec<Received>) -> Delivery {
         for held in &mut self.held_back {
             held.behind = held.behind.map(|behind| behind.saturating_sub(1));
@@ -102,7 +102,7 @@ impl FaultySubscription {
         Delivery::Records { partition, records }
     }
 
-    /// Takes what the log delivered, and passes it on unless it is held back.
+    /// Accepts a delivery from the log. Returns it unless it is delayed.
     fn accept(&mut self, delivery: Delivery) -> Option<Delivery> {
         match delivery {
             Delivery::Records { partition, records } => {
@@ -138,7 +138,7 @@ impl FaultySubscription {
             Delivery::Gap { partition, wanted, oldest, end } => {
                 let waits = self.held_back.iter().find(|held| held.behind.is_none() && held.partition == partition);
                 match waits.and_then(|held| held.records.first().map(|first| first.offset).or(held.passed)) {
-                    // What is held back comes first: it is read again, and then the gap.
+                    // Delayed records come before the gap, so read again from the first of them. The log then reports the gap again.
                     Some(first) => {
                         self.start(&[(partition, Some(first))]);
                         None

@@ -43,7 +43,7 @@ async fn everything_comes_twice_the_second_time_behind_others() {
         within("a delivery", reader.turn()).await;
         read.extend(numbers(&reader.take()));
     }
-    // 2 would be next, but it is 0's turn.
+    // 2 would be next, but the repetition of 0 is due.
     assert_eq!(read, [0, 1, 2, 0]);
     assert_eq!(log.held_back(), 2);
     assert_eq!(numbers(&reader.read(4).await), [3, 1, 2, 3]);

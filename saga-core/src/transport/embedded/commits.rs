@@ -1,5 +1,5 @@
-//! Offsets that wait to be stored. A group that commits faster than the disk writes leaves only its newest offset here, so
-//! what waits is bounded by groups and partitions.
+//! Committed offsets that wait to be stored. A group that commits faster than the disk writes leaves only its newest offset here, so the
+//! size is bounded by the number of groups and partitions.
 
 use std::{
     collections::HashMap,
@@ -14,19 +14,19 @@ use crate::transport::{
     local::{Partition, lock},
 };
 
-/// How storing offsets ended.
+/// The result of storing offsets.
 pub(super) type Outcome = Result<(), String>;
 
-/// Where subscriptions leave offsets and the writer finds them.
+/// The queue of offsets between subscriptions and the writer.
 pub(super) struct Commits {
-    /// `None` when nobody writes any more.
+    /// The offsets for the next write; `None` when the writer has ended.
     open: Mutex<Option<Batch>>,
     waiting: Notify,
 }
 
 /// Offsets that are stored together.
 pub(super) struct Batch {
-    /// By group and partition.
+    /// The offset, by group and row of the partition.
     pub(super) offsets: HashMap<(Arc<str>, i64), (Arc<Partition>, i64)>,
     done: watch::Sender<Option<Outcome>>,
 }
@@ -36,7 +36,7 @@ impl Commits {
         Self { open: Mutex::new(Some(Batch::new())), waiting: Notify::new() }
     }
 
-    /// Leaves offsets to be stored. The future ends when they are.
+    /// Queues offsets. The future completes when they are stored.
     pub(super) fn add(
         &self,
         group: &Arc<str>,
@@ -65,12 +65,12 @@ impl Commits {
         })
     }
 
-    /// Waits until offsets are left here.
+    /// Waits until offsets are queued.
     pub(super) async fn waiting(&self) {
         self.waiting.notified().await;
     }
 
-    /// Takes what is here, if anything is.
+    /// Takes the queued offsets; `None` if there are none.
     pub(super) fn take(&self) -> Option<Batch> {
         match lock(&self.open).as_mut() {
             Some(batch) if !batch.offsets.is_empty() => Some(std::mem::replace(batch, Batch::new())),
@@ -78,7 +78,7 @@ impl Commits {
         }
     }
 
-    /// Takes what is here for the last time.
+    /// Takes the queued offsets and closes the queue.
     pub(super) fn finish(&self) -> Option<Batch> {
         lock(&self.open).take().filter(|batch| !batch.offsets.is_empty())
     }
@@ -89,7 +89,7 @@ impl Batch {
         Self { offsets: HashMap::new(), done: watch::Sender::new(None) }
     }
 
-    /// Tells everybody who waits.
+    /// Reports the outcome to all callers that wait for this batch.
     pub(super) fn end(self, outcome: Outcome) {
         if outcome.is_ok() {
             for ((group, _), (partition, offset)) in &self.offsets {

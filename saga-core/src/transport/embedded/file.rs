@@ -1,4 +1,4 @@
-//! The SQLite file: how it is opened, what is in it, and how old and new versions of it are told apart.
+//! The SQLite file: how it is opened, its tables, and its versions.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,16 +20,16 @@ use crate::{
     },
 };
 
-/// `saga`, in the field of the file's header that says whose it is.
+/// `saga`, the application id in the file's header.
 const APPLICATION_ID: i64 = 0x7361_6761;
 
-/// How long a statement waits for another program that has the file.
+/// The time that a statement waits for another program that locks the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Each migration takes the file one version further. Those that were released do not change.
+/// The migrations. Each takes the file to the next version. Released migrations must not change.
 const MIGRATIONS: [&str; 2] = [
-    // A record's position is its partition's row and its offset in one number, so that a partition is a range of one
-    // B-tree without a second index. See `records`.
+    // A record's position combines the row of its partition and its offset in one number, so that a partition is a range of one B-tree and
+    // needs no second index. See `records`.
     "CREATE TABLE partitions (
         id INTEGER PRIMARY KEY,
         topic TEXT NOT NULL,
@@ -56,7 +56,7 @@ const MIGRATIONS: [&str; 2] = [
         at INTEGER NOT NULL,
         room BLOB
     ) STRICT;",
-    // A folder that was moved away has other topics of the same names.
+    // An identity is random, so that topics in a new folder differ from topics with the same names in a folder that was moved away.
     "CREATE TABLE topics (
         name TEXT PRIMARY KEY,
         identity TEXT NOT NULL
@@ -85,7 +85,7 @@ impl LogFile {
         SqliteConnectOptions::new().filename(&self.path).busy_timeout(BUSY).disable_statement_logging()
     }
 
-    /// The connection that writes.
+    /// Opens the connection for writing.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
         let options = self
             .options()
@@ -103,17 +103,17 @@ impl LogFile {
         Ok(connection)
     }
 
-    /// What the writer does about the write-ahead log.
+    /// Creates the state with which the writer keeps the write-ahead log small.
     pub(super) fn trim(&self) -> Trim {
         Trim::new(&self.path, self.write_ahead_log_bytes)
     }
 
-    /// After a commit on `connection`.
+    /// Trims the write-ahead log if it is due. Called after each commit on `connection`.
     pub(super) async fn committed(trim: &mut Trim, connection: &mut SqliteConnection) {
         trim.committed(connection, BUSY.as_millis()).await;
     }
 
-    /// Connections that read.
+    /// Creates the pool of connections for reading.
     pub(super) fn readers(&self, count: u32) -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(count.max(1))
@@ -121,7 +121,7 @@ impl LogFile {
             .connect_lazy_with(self.options().read_only(true))
     }
 
-    /// Opens the file for writing, makes or migrates its tables, and reads which topics there are.
+    /// Opens the file for writing, creates or migrates its tables, and loads the topics.
     pub(super) async fn open(&self, tail_bytes: usize) -> Result<(SqliteConnection, Arc<Catalog>), TransportError> {
         let mut connection = self.connect().await.map_err(|error| self.explain(&error))?;
         self.migrate(&mut connection).await?;
@@ -157,7 +157,7 @@ impl LogFile {
         transaction.commit().await.map_err(explain)
     }
 
-    /// What stands in the way of opening the file, and what to do about it.
+    /// Explains why the file cannot be opened, and what to do.
     fn explain(&self, error: &sqlx::Error) -> TransportError {
         let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<i32>().ok());
         let advice = match code.map(|code| code & 0xff) {
@@ -173,7 +173,7 @@ impl LogFile {
     }
 }
 
-/// The one number that a statement answers.
+/// Returns the single number that a statement yields.
 pub(super) async fn pragma(connection: &mut SqliteConnection, statement: &'static str) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(statement).fetch_one(connection).await
 }
@@ -217,7 +217,7 @@ async fn load(connection: &mut SqliteConnection, tail_bytes: usize) -> Result<Ca
     Ok(catalog)
 }
 
-/// The offset after the last record of the partition in this row; 0 if it has none.
+/// Returns the offset after the last record of the partition in this row; 0 if it has none.
 pub(super) async fn end(connection: &mut SqliteConnection, row: i64) -> Result<i64, sqlx::Error> {
     let last: Option<i64> =
         sqlx::query_scalar("SELECT position FROM records WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1")

@@ -1,4 +1,4 @@
-//! The data folder and the lock that keeps a second log out of it.
+//! The data folder, and the lock that prevents a second log from using it.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::transport::TransportError;
 
-/// Makes the folder, sees that it can be written, and takes its lock, which is held until the file is dropped.
+/// Creates the folder, checks that it can be written, and takes its lock. The lock is held until the file is dropped.
 pub(super) fn lock(folder: &Path) -> Result<File, TransportError> {
     let unusable = |problem: &str, error: std::io::Error| {
         open_error(folder, format!("{problem} ({error}); choose a folder that this user may write, or change its owner or mode"))

@@ -1,11 +1,11 @@
-//! Headers as one blob: their count, then of each the length and bytes of the name, and the length plus one and bytes of
-//! the value, where 0 is a missing value. Numbers are LEB128.
+//! The encoding of a record's headers as one blob. The number of headers comes first. Each header has the length and the bytes of its name,
+//! then the length plus one and the bytes of its value; a length of 0 stands for a missing value. Numbers are LEB128.
 
 use bytes::{BufMut, Bytes};
 
 use crate::message::Header;
 
-/// The blob of these headers.
+/// Encodes headers.
 pub(super) fn encode(headers: &[Header]) -> Vec<u8> {
     let size: usize = headers.iter().map(|header| 20 + header.name.len() + header.value.as_ref().map_or(0, Bytes::len)).sum();
     let mut blob = Vec::with_capacity(10 + size);
@@ -24,11 +24,11 @@ pub(super) fn encode(headers: &[Header]) -> Vec<u8> {
     blob
 }
 
-/// The headers of this blob, their values slices of it; `None` if it is no such blob.
+/// Decodes headers. Their values are slices of one copy of the blob. Returns `None` if the blob is malformed.
 pub(super) fn decode(blob: &[u8]) -> Option<Vec<Header>> {
     let mut blob = Bytes::copy_from_slice(blob);
     let count = take(&mut blob)?;
-    // Every header has two bytes at least, so a wrong count cannot ask for more memory than there is input.
+    // A header has at least two bytes. This bounds the allocation by the input, even if the count is wrong.
     let mut headers = Vec::with_capacity(count.min(blob.len() / 2));
     for _ in 0..count {
         let length = take(&mut blob)?;

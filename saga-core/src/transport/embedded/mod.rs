@@ -1,11 +1,10 @@
 //! A durable log inside the process: one folder, one SQLite file, no server.
 //!
-//! What [`publish`](Transport::publish) has answered is on the disk. One task writes, and it writes everything that waits
-//! in one transaction, so that many publishers share one fsync. Readers at the end of the log are served from memory,
-//! readers further back from the file.
+//! Records that [`publish`](Transport::publish) reported as stored are on the disk. One task writes. It writes everything that waits in one
+//! transaction, so that many publishers share one fsync. Records near the end of the log are read from memory, older ones from the file.
 //!
-//! The folder belongs to one process at a time. Another log, in this process or a second one, cannot be opened on it
-//! until this one is closed or its process has ended.
+//! The folder belongs to one log at a time. Another log, in this process or in another, cannot be opened on it until this one is closed or
+//! its process has ended.
 //!
 //! ```
 //! # use saga_core::transport::{TopicSpec, Transport, embedded::{Embedded, EmbeddedOptions}};
@@ -29,13 +28,16 @@ mod store;
 mod tests;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
 pub use options::EmbeddedOptions;
 
-use self::store::SqliteStore;
+use self::store::SqliteLog;
 use super::{
     GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport, TransportError, local::Broker,
 };
@@ -43,27 +45,27 @@ use crate::{message::Record, time::Timestamp};
 
 /// A durable log in a folder.
 ///
-/// Close it before the program ends or opens the folder again. When it is only dropped, nothing that was answered is
-/// lost, and the folder is let go of when the last subscription is dropped too and the writer has seen it.
-pub struct Embedded(Arc<Broker<SqliteStore>>);
+/// Call [`close`](Transport::close) before the program ends, or before it opens the folder again. If the log is only dropped, no stored
+/// record is lost. The folder is then released when the last subscription is dropped and the writer task has ended.
+pub struct Embedded(Arc<Broker<SqliteLog>>, PathBuf);
 
 impl Embedded {
-    /// Opens the log in `data_dir`, making the folder and the log if they are not there.
+    /// Opens the log in `data_dir`. Creates the folder and the log if they do not exist.
     ///
     /// # Errors
-    /// [`TransportError::Open`], saying what to do, when the folder cannot be written, another log is open on it, or its
-    /// file is damaged, of a newer version, or something else.
+    /// Returns [`TransportError::Open`], with what to do, if the folder cannot be written, if another log is open on it, or if its file is
+    /// damaged, has a newer version or is not a log.
     pub async fn open(data_dir: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Arc<Self>, TransportError> {
         let clock = options.clock.clone();
-        let (store, catalog) = SqliteStore::open(data_dir.as_ref(), options).await?;
-        Ok(Arc::new(Self(Broker::new(store, catalog, clock))))
+        let (store, catalog) = SqliteLog::open(data_dir.as_ref(), options).await?;
+        Ok(Arc::new(Self(Broker::new(store, catalog, clock), data_dir.as_ref().to_owned())))
     }
 
-    /// Forgets a consumer group that will not come back, so that retention need not keep what it has not read. A group
-    /// that does come back begins at the oldest record there is.
+    /// Removes a consumer group that will not come back, so that retention does not keep the records that it has not read. If the group
+    /// does come back, it begins at the oldest record.
     ///
     /// # Errors
-    /// When the log cannot be written.
+    /// Returns an error if the log cannot be written.
     pub async fn forget_group(&self, group: &str) -> Result<(), TransportError> {
         self.0.store().forget(group).await
     }
@@ -103,6 +105,10 @@ impl Transport for Embedded {
 
     async fn check(&self) -> Result<(), TransportError> {
         self.0.check().await
+    }
+
+    async fn about(&self) -> Option<String> {
+        Some(format!("embedded, in {}", self.1.display()))
     }
 
     async fn close(&self) {

@@ -4,33 +4,36 @@ use std::time::Duration;
 
 use crate::time::Clock;
 
-/// Records this large are copied a few times on their way through SQLite, whose own limit is 1 GB.
+/// The upper limit of `max_record_bytes`. Records are copied several times on their way through SQLite, whose own limit is 1 GB.
 pub(super) const MAX_RECORD_BYTES: usize = 512 << 20;
 
-/// The limits of an embedded log.
+/// The settings of an embedded log.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EmbeddedOptions {
-    /// The largest record, in bytes of key, value and headers; a larger one is refused. At most 512 MiB. 64 MiB.
+    /// The size of the largest record, in bytes of key, value and headers. Larger records are rejected. At most 512 MiB. Default: 64 MiB.
     pub max_record_bytes: usize,
-    /// Bytes of the file in use beyond which the oldest records go that every registered group has read. 1 GiB.
+    /// The used size of the file, in bytes, above which retention removes the oldest records that every registered group has read. Default:
+    /// 1 GiB.
     pub retention_bytes: u64,
-    /// How long records are kept that every registered group has read; `None` is for ever. 7 days.
+    /// How long records are kept after they were stored, unless a registered group has not read them. `None`: without a limit. Default: 7
+    /// days.
     pub retention_age: Option<Duration>,
-    /// How often age is looked at when little is published. 10 minutes.
+    /// The interval at which retention checks the age of records when little is published. Default: 10 minutes.
     pub retention_interval: Duration,
-    /// Bytes the file may grow to, read or not; beyond it publishing answers *unavailable* until there is room again. Give
-    /// it more than `retention_bytes`. `None`: as large as the disk.
+    /// The maximum size of the file, in bytes, including records that are not read yet. Beyond it, publishing fails with
+    /// [`TransportError::Unavailable`](crate::transport::TransportError::Unavailable) until there is room again. It should be larger than
+    /// `retention_bytes`. `None`: limited only by the disk. Default: `None`.
     pub max_file_bytes: Option<u64>,
-    /// Bytes of the newest records of each partition that are held in memory, so that readers at the end of the log do
-    /// not go to the file. 1 MiB.
+    /// The size of the newest records of each partition that are kept in memory, in bytes, so that readers at the end of the log do not
+    /// read the file. Default: 1 MiB.
     pub tail_bytes: usize,
-    /// How large SQLite's write-ahead log (`log.db-wal`) may grow, in bytes, before the writer waits a moment, now and then, for those
-    /// who read to move on, so that it can be begun again. 64 MiB.
+    /// The size of SQLite's write-ahead log (`log.db-wal`), in bytes, above which the writer pauses occasionally until the readers have
+    /// moved on, so that SQLite can truncate it. Default: 64 MiB.
     pub write_ahead_log_bytes: u64,
-    /// Connections that read the file. 4.
+    /// The number of connections that read the file. Default: 4.
     pub readers: u32,
-    /// Where the time comes from.
+    /// The clock of the log.
     pub clock: Clock,
 }
 

@@ -1,4 +1,4 @@
-//! Records in the file: where they are, and how many are written and read with one statement.
+//! Records in the file: their positions, and the statements that write and read many of them at once.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,19 +12,19 @@ use crate::{
     transport::local::{Limits, Partition},
 };
 
-/// Bits of a position that are the offset; the others are the partition's row. Enough for 10^12 records in each of 8 million
-/// partitions.
+/// The number of bits of a position that contain the offset. The other bits contain the row of the partition. This is enough for 10^12
+/// records in each of 8 million partitions.
 const OFFSET_BITS: u32 = 40;
 
-/// The position of offset 0 of the partition in this row.
+/// Returns the position of offset 0 of the partition in this row.
 pub(super) const fn first_position(row: i64) -> i64 {
     row << OFFSET_BITS
 }
 
-/// The most rows of one statement is 2 to this power.
+/// The binary logarithm of the maximum number of rows of one statement.
 const MOST_ROWS_LOG2: usize = 7;
 
-/// Statements that insert 1, 2, 4, ... rows: a few that SQLite prepares once, instead of one for every number of rows.
+/// Statements that insert 1, 2, 4, ... rows. SQLite prepares these few once, instead of one statement for every number of rows.
 static INSERTS: LazyLock<[Arc<str>; MOST_ROWS_LOG2 + 1]> = LazyLock::new(|| {
     std::array::from_fn(|log2| {
         let rows = vec!["(?, ?, ?, ?, ?, ?)"; 1 << log2].join(", ");
@@ -32,7 +32,7 @@ static INSERTS: LazyLock<[Arc<str>; MOST_ROWS_LOG2 + 1]> = LazyLock::new(|| {
     })
 });
 
-/// Inserts records of one partition, the first of them at offset `first`.
+/// Inserts records of one partition. The first gets the offset `first`.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     partition: &Partition,
@@ -61,7 +61,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Why records could not be read.
+/// The reason why records cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     #[error(transparent)]
@@ -70,7 +70,8 @@ pub(super) enum ReadError {
     Damaged(i64),
 }
 
-/// Reads from offset `from` on, within `limits` but at least one record, and none that the partition does not show yet.
+/// Reads records from offset `from` on, within `limits` but at least one, and only those before the end that the partition shows to
+/// readers.
 pub(super) async fn read(
     readers: &SqlitePool,
     partition: &Partition,
@@ -80,7 +81,7 @@ pub(super) async fn read(
     let zero = first_position(partition.row);
     let (_, end) = partition.bounds();
     let mut connection = readers.acquire().await?;
-    // The lengths first, for which SQLite need not load the values: what is fetched then fits in memory.
+    // Read the lengths first, for which SQLite does not load the values. This way the records that are then fetched fit in memory.
     let last: i64 = sqlx::query_scalar(
         "SELECT coalesce(max(position), ?1) FROM (
             SELECT position, sum(coalesce(length(key), 0) + length(headers) + coalesce(length(value), 0))

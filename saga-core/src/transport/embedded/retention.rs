@@ -1,8 +1,8 @@
-//! Which records go: the oldest, when the file is too full or they are too old, and never one that a registered group has
-//! not read.
+//! Retention: removes the oldest records when the file is too large or the records are too old, but never a record that a registered group
+//! has not read.
 //!
-//! The writer calls [`Retention::step`] between its batches. A step deletes a few hundred records, so that publishers do
-//! not wait behind a long clean-up.
+//! The writer calls [`Retention::step`] between its batches. A step deletes at most a few hundred records, so that publishers do not wait
+//! for a long clean-up.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,20 +14,20 @@ use crate::{
     transport::local::{Catalog, Partition},
 };
 
-/// The most records one step deletes.
+/// The maximum number of records that one step deletes.
 const STEP: i64 = 500;
 
-/// When to look, and what was seen last time.
+/// When retention checks the file next, and what the previous checks have found.
 pub(super) struct Retention {
     limit: u64,
     age: Option<std::time::Duration>,
     interval: std::time::Duration,
-    /// Bytes appended since the last look.
+    /// The bytes appended since the last complete check.
     appended: u64,
-    /// There may be something to delete right now.
+    /// Whether a check is due now, because there may be something to delete.
     busy: bool,
     next: Timestamp,
-    /// Of each partition's row, its oldest record and when that was stored.
+    /// The oldest record and the time when it was stored, by the row of the partition.
     oldest: HashMap<i64, (i64, Timestamp)>,
 }
 
@@ -44,30 +44,30 @@ impl Retention {
         }
     }
 
-    /// Waits until there is something to look at.
+    /// Waits until a check is due.
     pub(super) async fn due(&self, clock: &Clock) {
         if !self.busy {
             clock.sleep_until(self.next).await;
         }
     }
 
-    /// Counts what was published. Each sixteenth of the limit is a reason to look.
+    /// Counts published bytes. After each sixteenth of the limit, a check is due.
     pub(super) fn appended(&mut self, bytes: usize) {
         self.appended = self.appended.saturating_add(bytes as u64);
         self.busy |= self.appended >= self.limit / 16;
     }
 
-    /// Looks again after the next thing that is written.
+    /// Makes a check due after the next write.
     pub(super) fn make_room(&mut self) {
         self.busy = true;
     }
 
-    /// Whether that is so now.
+    /// Whether a check is due at `now`.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.busy || now >= self.next
     }
 
-    /// Deletes a little, if there is anything to delete.
+    /// Deletes the records of one step, if there are any to delete.
     pub(super) async fn step(
         &mut self,
         connection: &mut SqliteConnection,
@@ -107,7 +107,7 @@ impl Retention {
         Ok(true)
     }
 
-    /// The partition with the oldest record that may go, and when that was stored.
+    /// Returns the partition with the oldest record that may be deleted, and the time when that record was stored.
     async fn oldest(
         &mut self,
         connection: &mut SqliteConnection,
@@ -135,7 +135,7 @@ impl Retention {
     }
 }
 
-/// Bytes of the file that hold something. Freed pages are used again, so the file need not shrink.
+/// Returns the bytes of the file that are in use. SQLite uses freed pages again, so the file need not shrink.
 async fn used_bytes(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     let pages = pragma(connection, "PRAGMA page_count").await?;
     let free = pragma(connection, "PRAGMA freelist_count").await?;
@@ -155,7 +155,7 @@ async fn stored_at(connection: &mut SqliteConnection, partition: &Partition, off
     Ok(millis.map_or(Timestamp::MAX, Timestamp::from_millis))
 }
 
-/// The offset up to which the oldest records that may go have `bytes` bytes, or one step.
+/// Returns the offset up to which the oldest deletable records have `bytes` bytes, limited to one step.
 async fn first_bytes(connection: &mut SqliteConnection, partition: &Partition, bytes: u64) -> Result<i64, sqlx::Error> {
     let zero = first_position(partition.row);
     let (start, _) = partition.bounds();
@@ -178,7 +178,7 @@ async fn first_bytes(connection: &mut SqliteConnection, partition: &Partition, b
     Ok(until)
 }
 
-/// The first offset stored at `time` or later, or one step from the oldest.
+/// Returns the first offset stored at `time` or later, limited to one step from the oldest offset.
 async fn stored_since(connection: &mut SqliteConnection, partition: &Partition, time: Timestamp) -> Result<i64, sqlx::Error> {
     let zero = first_position(partition.row);
     let (start, _) = partition.bounds();

@@ -1,4 +1,4 @@
-//! The side of the file that callers see: requests go to the writer, reads to the readers.
+//! The part of the log that callers use: requests go to the writer, reads to the pool of readers.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -24,17 +24,17 @@ use crate::{
     },
 };
 
-/// Requests that wait for the writer; beyond it publishers wait to hand theirs over.
+/// The length of the writer's queue. When it is full, publishers wait to enqueue.
 const WAITING_REQUESTS: usize = 256;
 
-/// How long ago something was stored for the log to count as writable without trying.
+/// The log counts as writable, without a test, for this time after something was stored.
 const RECENT: Duration = Duration::from_secs(2);
 
-/// How long closing waits for reads that are running.
+/// The time that closing waits for running reads.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The log in a folder.
-pub(super) struct SqliteStore {
+pub(super) struct SqliteLog {
     writer: mpsc::Sender<Request>,
     commits: Arc<Commits>,
     readers: SqlitePool,
@@ -44,7 +44,7 @@ pub(super) struct SqliteStore {
     clock: Clock,
 }
 
-impl SqliteStore {
+impl SqliteLog {
     pub(super) async fn open(folder: &Path, options: EmbeddedOptions) -> Result<(Self, Arc<Catalog>), TransportError> {
         let lock = {
             let folder = folder.to_owned();
@@ -93,7 +93,7 @@ impl SqliteStore {
     }
 }
 
-impl LogStore for SqliteStore {
+impl LogStore for SqliteLog {
     fn max_record_bytes(&self) -> usize {
         self.max_record_bytes
     }
@@ -140,10 +140,10 @@ impl LogStore for SqliteStore {
     }
 
     async fn close(&self) {
-        // A read that nobody polls any more must not hold up the end.
+        // The timeout is for a read whose future exists but is not polled any more: it would never return its connection.
         let _ = tokio::time::timeout(READ_PATIENCE, self.readers.close()).await;
         self.closing.send_replace(true);
-        // The writer holds the receiver until it has let go of the folder.
+        // The writer drops the sender when it has released the folder.
         let _ = self.stored.clone().wait_for(|_| false).await;
     }
 }

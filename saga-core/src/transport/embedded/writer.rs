@@ -1,7 +1,7 @@
-//! The one task that writes the file.
+//! The single task that writes the file.
 //!
-//! It takes everything that waits, writes it in one transaction, and only then shows it to readers and answers. While it
-//! waits for the disk the next batch gathers, so the more publishers there are, the more share an fsync.
+//! It takes everything that waits, writes it in one transaction, and only then makes it visible to readers and answers the callers. While
+//! it waits for the disk, the next batch accumulates, so that more publishers share an fsync when there are more of them.
 
 use std::{
     collections::BTreeMap,
@@ -28,14 +28,14 @@ use crate::{
     },
 };
 
-/// Records and bytes of one transaction, beyond which what still waits goes into the next.
+/// The number of records, and of bytes, at which a transaction is full. The remaining requests go into the next one.
 const BATCH_RECORDS: usize = 10_000;
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Something to be written.
+/// A request to write something.
 pub(super) struct Request {
     pub(super) work: Work,
-    /// Answered with the offsets of the records of an append, and with nothing otherwise.
+    /// Receives the offsets of the records of an append, or an empty list for other work.
     pub(super) reply: oneshot::Sender<Result<Vec<i64>, TransportError>>,
 }
 
@@ -47,24 +47,24 @@ pub(super) enum Work {
     Probe,
 }
 
-/// What the writer owns.
+/// The state of the writer task.
 pub(super) struct Writer {
     pub(super) file: LogFile,
-    /// `None` after a failure, until the next batch opens it again.
+    /// `None` after a failure, until the next write opens the connection again.
     pub(super) connection: Option<SqliteConnection>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) commits: Arc<Commits>,
     pub(super) closing: watch::Receiver<bool>,
-    /// When something was stored last, if nothing failed since.
+    /// The time of the last successful write; `None` after a failure.
     pub(super) stored: watch::Sender<Option<Timestamp>>,
     pub(super) options: EmbeddedOptions,
     pub(super) next_row: i64,
-    /// Released when everything else is.
+    /// The lock on the folder, released last.
     pub(super) lock: File,
 }
 
-/// Ends the waiting of those whose offsets will not be stored any more, also if the writer panics.
+/// Closes the queue of offsets when the writer ends, even by a panic, so that the callers whose offsets will not be stored get an error.
 struct Finish(Arc<Commits>);
 
 impl Drop for Finish {
@@ -73,10 +73,10 @@ impl Drop for Finish {
     }
 }
 
-/// A batch on its way into the file.
+/// The content of one transaction.
 #[derive(Default)]
 struct Plan {
-    /// By the partition's row.
+    /// By the row of the partition.
     appends: BTreeMap<i64, Append>,
     topics: Vec<Topic>,
     groups: Vec<(Arc<str>, Vec<Arc<Partition>>)>,
@@ -84,16 +84,16 @@ struct Plan {
     probe: bool,
 }
 
-/// Records for the end of one partition.
+/// Records to append to one partition.
 struct Append {
     partition: Arc<Partition>,
-    /// The offset of the first of them.
+    /// The offset of the first record.
     first: i64,
     records: Vec<Arc<Record>>,
 }
 
 impl Writer {
-    /// Writes until the log is closed or nobody can write to it any more.
+    /// Writes until the log is closed or no caller is left.
     pub(super) async fn run(mut self) {
         let _finish = Finish(Arc::clone(&self.commits));
         let commits = Arc::clone(&self.commits);
@@ -155,7 +155,7 @@ impl Writer {
             return;
         }
         let now = self.options.clock.now();
-        // First of all, because offsets are counted from what the file has.
+        // Comes first, because the offsets of the plan are counted from the end that the file has.
         let opened = self.connection().await.map(drop);
         let mut plan = Plan::default();
         let answers: Vec<_> = batch.into_iter().map(|request| (self.plan(&mut plan, request.work), request.reply)).collect();
@@ -176,8 +176,8 @@ impl Writer {
                 }
             }
             Err(error) => {
-                // Whether a failed transaction is on the disk is not known, so the connection is given up and the file
-                // asked again before anything else is written.
+                // It is unknown whether a failed transaction is on the disk. So the connection is closed, and the ends of the partitions
+                // are read from the file before anything else is written.
                 self.connection = None;
                 self.stored.send_replace(None);
                 retention.make_room();
@@ -206,7 +206,7 @@ impl Writer {
         }
     }
 
-    /// The connection, opened again after a failure.
+    /// Returns the connection, opened again after a failure.
     async fn connection(&mut self) -> Result<&mut SqliteConnection, sqlx::Error> {
         match &mut self.connection {
             Some(connection) => Ok(connection),
@@ -221,7 +221,7 @@ impl Writer {
         }
     }
 
-    /// Enters a request into the plan, and answers the offsets that its records will have.
+    /// Adds a request to the plan, and returns the offsets that its records will have.
     fn plan(&mut self, plan: &mut Plan, work: Work) -> Vec<i64> {
         match work {
             Work::Append(records) => {
@@ -268,7 +268,7 @@ impl Writer {
                 .execute(&mut *connection)
                 .await?;
             for partition in &topic.partitions {
-                // Replaces what an attempt left that was stored but seemed to fail; nothing was published to that.
+                // Replaces a topic of an earlier attempt that was stored although it was reported as failed. Nothing was published to it.
                 sqlx::query("INSERT OR REPLACE INTO partitions (id, topic, number) VALUES (?, ?, ?)")
                     .bind(partition.row)
                     .bind(&partition.id.topic)
@@ -292,7 +292,7 @@ impl Writer {
             store_offsets(connection, &offsets).await?;
         }
         if plan.probe {
-            // Takes room as records do, so that a full disk is noticed, and gives it back.
+            // Uses space as records do, so that a full disk is noticed, and frees it again.
             sqlx::query("INSERT OR REPLACE INTO probe (id, at, room) VALUES (1, ?, zeroblob(16384))")
                 .bind(now.as_millis())
                 .execute(&mut *connection)
@@ -303,7 +303,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Shows readers what was stored.
+    /// Makes what was stored visible to readers.
     fn show(&self, plan: Plan) {
         for topic in plan.topics {
             self.catalog.enter(topic);
@@ -324,7 +324,7 @@ impl Writer {
     }
 }
 
-/// Statements that store 1, 2, 4, ... offsets; one that is there already only grows.
+/// Statements that store 1, 2, 4, ... offsets. A stored offset only increases.
 static OFFSETS: LazyLock<[Arc<str>; 7]> = LazyLock::new(|| {
     std::array::from_fn(|log2| {
         let rows = vec!["(?, ?, ?)"; 1 << log2].join(", ");
@@ -336,7 +336,7 @@ static OFFSETS: LazyLock<[Arc<str>; 7]> = LazyLock::new(|| {
     })
 });
 
-/// Stores offsets: of which group, in which partition's row, how far.
+/// Stores offsets, each as the group, the row of the partition, and the offset.
 async fn store_offsets(connection: &mut SqliteConnection, mut offsets: &[(&str, i64, i64)]) -> Result<(), sqlx::Error> {
     while !offsets.is_empty() {
         let log2 = (offsets.len().ilog2() as usize).min(OFFSETS.len() - 1);
@@ -351,7 +351,7 @@ async fn store_offsets(connection: &mut SqliteConnection, mut offsets: &[(&str, 
     Ok(())
 }
 
-/// The row of the next partition that is made.
+/// Returns the row for the next partition to be created.
 pub(super) fn next_row(catalog: &Catalog) -> i64 {
     let topics = catalog.topics();
     topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.row).max().map_or(1, |last| last + 1)

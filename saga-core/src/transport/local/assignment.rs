@@ -1,12 +1,12 @@
-//! Which member of a group should read which partition.
+//! The assignment of partitions to the members of a group.
 
 use std::collections::BTreeMap;
 
-/// Spreads partitions over members: even within one partition wherever subscriptions allow, and moving no partition
-/// that need not move.
+/// Distributes partitions over members. The numbers of partitions differ by at most one wherever the subscriptions allow it, and only
+/// partitions that must move are moved.
 ///
-/// `partitions` says of each who reads it now, if anybody may keep it, and who could. The answer has a member for
-/// each partition that anybody could read, in the same order.
+/// For each partition, `partitions` has the member that reads it now, if that member may keep it, and the members that can read it. The
+/// result has the assigned member of each partition, in the same order; `None` if no member can read it.
 pub(super) fn assign(partitions: &[(Option<u64>, Vec<u64>)]) -> Vec<Option<u64>> {
     let mut loads: BTreeMap<u64, usize> = BTreeMap::new();
     let mut target: Vec<Option<u64>> = Vec::with_capacity(partitions.len());
@@ -28,7 +28,7 @@ pub(super) fn assign(partitions: &[(Option<u64>, Vec<u64>)]) -> Vec<Option<u64>>
             *loads.entry(idlest).or_default() += 1;
         }
     }
-    // Each move takes from a member that has at least two more than the one it gives to, so this ends.
+    // Terminates: a member that gives a partition away has at least two more than the member that gets it.
     let mut moved = true;
     while moved {
         moved = false;

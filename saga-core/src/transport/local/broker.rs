@@ -1,4 +1,4 @@
-//! The part of a transport that is the same over every [`LogStore`].
+//! The part of a transport that is the same for every [`LogStore`].
 
 use std::{
     collections::HashMap,
@@ -18,16 +18,16 @@ use crate::{
     transport::{GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, TransportError},
 };
 
-/// How long a member may take to release what another wants.
+/// The time a member has to release a partition that moves to another member.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most partitions of a topic.
+/// The maximum number of partitions of a topic.
 const MAX_PARTITIONS: u32 = 10_000;
 
-/// What is read at a time to find a time.
+/// The records read at a time while searching for the first record at or after a time.
 const LOOK: Limits = Limits { records: 500, bytes: 1 << 20 };
 
-/// What one delivery holds at most; a first record that is larger comes alone.
+/// The limits of one delivery. A first record that exceeds them is delivered alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) records: usize,
@@ -40,7 +40,7 @@ impl Default for Limits {
     }
 }
 
-/// Topics, groups and a store.
+/// The topics and groups of a log, and its store.
 pub(crate) struct Broker<S> {
     pub(super) store: S,
     pub(super) clock: Clock,
@@ -55,7 +55,7 @@ impl<S: LogStore> Broker<S> {
     pub(crate) fn new(store: S, catalog: Arc<Catalog>, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             store,
-            // What waits here waits by the monotonic clock, however the system's is set.
+            // Timeouts use the monotonic clock, so that changes of the system clock do not affect them.
             clock: clock.steady(),
             limits: Limits::default(),
             catalog,
@@ -186,8 +186,8 @@ impl<S: LogStore> Broker<S> {
         Ok(all)
     }
 
-    /// The first record of `partition` that is not older than `time`. Records carry their publishers' times, which need not ascend:
-    /// all before it are older.
+    /// Returns the offset of the first record of `partition` that is not older than `time`. All records before it are older. The search is
+    /// linear, because records have the times of their publishers, which need not be in ascending order.
     async fn first_from(
         &self,
         partition: &Arc<Partition>,
@@ -221,7 +221,7 @@ impl<S: LogStore> Broker<S> {
         Ok(there.map(|topic| TopicIdentity { topic: topic.name.to_string(), log: Ok(topic.identity.to_string()) }).collect())
     }
 
-    /// Tells the groups that a topic has other partitions now.
+    /// Reports to the groups that the partitions of a topic have changed.
     pub(crate) async fn repartitioned(&self, name: &str) -> Result<(), TransportError> {
         let topic = self.topic(name)?;
         let groups: Vec<_> = lock(&self.groups).iter().map(|(name, group)| (Arc::clone(name), Arc::clone(group))).collect();
@@ -246,7 +246,7 @@ impl<S: LogStore> Broker<S> {
     }
 }
 
-/// Refuses what Kafka would refuse, so that a system that runs here runs there.
+/// Rejects what Kafka would reject, so that a system that works with this log also works with Kafka.
 fn accept(spec: &TopicSpec) -> Result<(), TransportError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let name = &spec.name;

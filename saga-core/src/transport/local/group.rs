@@ -1,7 +1,7 @@
-//! A consumer group: its members, and who reads what.
+//! A consumer group: its members, and the member that reads each partition.
 //!
-//! Rebalancing is cooperative. Only partitions that move are revoked, and one that moves goes to its new reader when the
-//! old one has released it, left, or let the deadline pass. Plain data and the time that is passed in, nothing else.
+//! Rebalancing is cooperative. Only partitions that move are revoked. A partition that moves is assigned to its new reader when the
+//! previous one has released it, left the group, or let the deadline pass. The module does no I/O; the current time is passed in.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,11 +30,11 @@ struct Member {
 struct Reader {
     partition: Arc<Partition>,
     member: u64,
-    /// Until when it has to be released, if it is wanted by another.
+    /// The time by which the partition must be released, if it moves to another member.
     release_by: Option<Timestamp>,
 }
 
-/// What a member is told.
+/// A change of a member's assignment.
 pub(super) enum Event {
     Assigned(Vec<Arc<Partition>>),
     Revoked(Vec<Arc<Partition>>),
@@ -58,7 +58,7 @@ impl Group {
         }
     }
 
-    /// Lets the members that read the topic called like this one read this one instead: it has other partitions.
+    /// Replaces the topic that has the name of `topic` in the members that read it, because its partitions have changed.
     pub(super) fn replace(&mut self, topic: &Arc<Topic>, now: Timestamp) {
         for known in self.members.values_mut().flat_map(|member| &mut member.topics) {
             if known.name == topic.name {
@@ -68,7 +68,7 @@ impl Group {
         self.rebalance(now);
     }
 
-    /// Takes back partitions that `member` was told to release. One that it was not is left with it.
+    /// Takes back partitions that `member` was asked to release. Other partitions stay with it.
     pub(super) fn release(&mut self, member: u64, partitions: &[TopicPartition], now: Timestamp) {
         for id in partitions {
             if self.readers.get(id).is_some_and(|reader| reader.member == member && reader.release_by.is_some()) {
@@ -78,7 +78,7 @@ impl Group {
         self.rebalance(now);
     }
 
-    /// Takes the partitions that were not released in time.
+    /// Takes back the partitions that were not released in time.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let mut lost: BTreeMap<u64, Vec<Arc<Partition>>> = BTreeMap::new();
         self.readers.retain(|_, reader| {
@@ -97,17 +97,17 @@ impl Group {
         self.rebalance(now);
     }
 
-    /// When the next partition is overdue.
+    /// Returns the earliest time by which a partition must be released.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.readers.values().filter_map(|reader| reader.release_by).min()
     }
 
-    /// The partition, if `member` may commit it.
+    /// Returns the partition, if `member` may commit its offsets.
     pub(super) fn partition_of(&self, member: u64, id: &TopicPartition) -> Option<&Arc<Partition>> {
         self.readers.get(id).filter(|reader| reader.member == member).map(|reader| &reader.partition)
     }
 
-    /// What `member` was not told yet, oldest first.
+    /// Takes the oldest event that was not delivered to `member` yet.
     pub(super) fn next_event(&mut self, member: u64) -> Option<Event> {
         self.members.get_mut(&member)?.events.pop_front()
     }
@@ -165,7 +165,7 @@ impl Group {
         for (member, partitions) in assigned {
             self.tell(member, Event::Assigned(partitions));
         }
-        // Everybody: whoever waits also watches over the deadline of the others.
+        // Wakes all members, because any waiting member also enforces the release deadlines of the others.
         self.wake_all();
     }
 }

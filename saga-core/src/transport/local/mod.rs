@@ -1,8 +1,8 @@
 //! What the transports inside the process share: topics, consumer groups and subscriptions over any [`LogStore`].
 //!
-//! The store only keeps records and committed offsets. Everything else is here, once: which partition a key belongs to,
-//! which member of a group reads which partition, waking readers, and limits on what one delivery holds. Nothing polls:
-//! a reader sleeps on a [`Notify`](tokio::sync::Notify) that appends and rebalances ring.
+//! A store only keeps records and committed offsets. Everything else is here: the partition of a key, the member of a group that reads a
+//! partition, waking readers, and limits for one delivery. Nothing polls: a reader waits for a [`Notify`](tokio::sync::Notify), which
+//! appends and rebalances trigger.
 
 mod assignment;
 mod broker;
@@ -20,12 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{id::IdSource, time::Timestamp};
 
-/// An identity that no other topic has, in whichever process.
+/// Creates an identity that no other topic has, in any process.
 pub(crate) fn new_identity() -> Arc<str> {
     IdSource::random().uuid(Timestamp::from_millis(0)).to_string().into()
 }
 
-/// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
+/// Locks a mutex, even one that is poisoned by a panic: no critical section of this module leaves its data inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

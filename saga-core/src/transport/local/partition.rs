@@ -1,5 +1,5 @@
-//! Topics and partitions as the process sees them: where each begins and ends, its newest records, how far every group has
-//! committed, and who waits for more.
+//! Topics and partitions in memory: the offset range of a partition, its newest records, the committed offsets of the groups, and the
+//! readers that wait for records.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,10 +17,10 @@ use crate::{
     transport::TopicPartition,
 };
 
-/// What a record held in memory costs beyond its own bytes, roughly.
+/// The approximate memory cost of a record, in addition to its own bytes.
 const RECORD_OVERHEAD: usize = 256;
 
-/// The topics there are, by name.
+/// The existing topics, by name.
 #[derive(Default)]
 pub(crate) struct Catalog(RwLock<HashMap<Arc<str>, Arc<Topic>>>);
 
@@ -29,17 +29,17 @@ impl Catalog {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Enters a topic; one that is there already stays.
+    /// Adds a topic. A topic that exists already is kept.
     pub(crate) fn enter(&self, topic: Topic) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).entry(Arc::clone(&topic.name)).or_insert_with(|| Arc::new(topic));
     }
 
-    /// Enters a topic in place of the one with its name.
+    /// Adds a topic, or replaces the topic with its name.
     pub(crate) fn replace(&self, topic: Topic) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&topic.name), Arc::new(topic));
     }
 
-    /// All topics.
+    /// Returns all topics.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -49,7 +49,7 @@ impl Catalog {
 /// A topic and its partitions.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    /// Another one with this name has another.
+    /// Differs between a topic and a later one with the same name.
     pub(crate) identity: Arc<str>,
     pub(crate) partitions: Vec<Arc<Partition>>,
     turn: AtomicUsize,
@@ -60,7 +60,7 @@ impl Topic {
         Self { name: name.into(), identity, partitions, turn: AtomicUsize::new(0) }
     }
 
-    /// The partition of the records with this key; without a key, each in turn.
+    /// Returns the partition for records with this key. Records without a key are distributed in turn.
     pub(crate) fn route(&self, key: Option<&[u8]>) -> &Arc<Partition> {
         let count = self.partitions.len();
         &self.partitions[match key {
@@ -73,7 +73,7 @@ impl Topic {
 /// One partition.
 pub(crate) struct Partition {
     pub(crate) id: TopicPartition,
-    /// The store's own number for it.
+    /// The number of the partition in the store.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) row: i64,
     log: Mutex<Log>,
@@ -84,32 +84,33 @@ struct Log {
     start: i64,
     /// The offset of the next record.
     end: i64,
-    /// The newest offsets, up to `end` without a gap, with their records; the end of a transaction has none.
+    /// The newest offsets, up to `end` without a gap, with their records. The end of a transaction has no record.
     tail: VecDeque<Option<Received>>,
     tail_bytes: usize,
     tail_limit: usize,
-    /// Where the oldest open transaction begins.
+    /// The first offset of the oldest open transaction.
     open: Option<i64>,
     committed: HashMap<Arc<str>, i64>,
     readers: Vec<(u64, Arc<Notify>)>,
 }
 
-/// What a partition has for a reader.
+/// The result of reading a partition from memory.
 pub(crate) enum Tail {
-    /// Nothing yet.
+    /// There is nothing to read yet.
     Nothing,
-    /// These records.
+    /// Records, at least one.
     Records(Vec<Received>),
-    /// No record before this offset.
+    /// There is no record before this offset.
     Passed(i64),
-    /// Records that only the store has.
+    /// The records are only in the store.
     Stored,
-    /// Nothing is there, nor will be: these offsets are kept, from the first, up to the second.
+    /// The requested offset is outside the log, which has the offsets from the first value up to the second.
     Gone(i64, i64),
 }
 
 impl Partition {
-    /// A partition that keeps records `start..end`, none of them in memory, and in future the newest `tail_limit` bytes.
+    /// Creates a partition that has records `start..end`, none of them in memory. It will keep up to `tail_limit` bytes of the newest
+    /// records in memory.
     pub(crate) fn new(id: TopicPartition, row: i64, start: i64, end: i64, tail_limit: usize) -> Arc<Self> {
         let log = Log {
             start,
@@ -124,25 +125,25 @@ impl Partition {
         Arc::new(Self { id, row, log: Mutex::new(log) })
     }
 
-    /// The offsets that are kept: from the first, up to the second.
+    /// Returns the range of offsets that the partition has, from the first value up to the second.
     pub(crate) fn bounds(&self) -> (i64, i64) {
         let log = lock(&self.log);
         (log.start, log.end)
     }
 
-    /// The end of what can be read.
+    /// Returns the end of the records that can be read.
     pub(crate) fn readable(&self) -> i64 {
         lock(&self.log).readable()
     }
 
-    /// Begins a transaction: what is added from here on cannot be read before it ends.
+    /// Begins a transaction: records added from here on cannot be read before it ends.
     pub(crate) fn open(&self) {
         let mut log = lock(&self.log);
         let end = log.end;
         log.open.get_or_insert(end);
     }
 
-    /// Ends the open transaction, if there is one, with an offset that has no record.
+    /// Ends the open transaction, if there is one. This adds an offset without a record.
     pub(crate) fn mark(&self) {
         let mut log = lock(&self.log);
         log.open = None;
@@ -151,7 +152,7 @@ impl Partition {
         log.wake();
     }
 
-    /// Forgets everything, as a partition of a topic that is made anew.
+    /// Removes everything, as for a partition of a recreated topic.
     pub(crate) fn clear(&self) {
         let mut log = lock(&self.log);
         (log.start, log.end, log.tail_bytes, log.open) = (0, 0, 0, None);
@@ -160,7 +161,7 @@ impl Partition {
         log.wake();
     }
 
-    /// Adds records at the end, answers the offset of the first, and wakes the readers.
+    /// Appends records, wakes the readers, and returns the offset of the first record.
     pub(crate) fn push(&self, records: impl IntoIterator<Item = Arc<Record>>) -> i64 {
         let mut log = lock(&self.log);
         let first = log.end;
@@ -175,7 +176,7 @@ impl Partition {
         first
     }
 
-    /// The records from `from` on, within `limits` but at least one.
+    /// Returns the records from `from` on, within `limits` but at least one.
     pub(crate) fn tail(&self, from: i64, limits: Limits) -> Tail {
         let log = lock(&self.log);
         if from < log.start || from > log.end {
@@ -203,7 +204,7 @@ impl Partition {
         }
     }
 
-    /// Takes over what the store says after a failure that left open whether it had stored something.
+    /// Sets the end to the one in the store, after a failed write of which it is unknown whether it was stored.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn reset_end(&self, end: i64) {
         let mut log = lock(&self.log);
@@ -215,33 +216,33 @@ impl Partition {
         }
     }
 
-    /// Forgets the records before `start`.
+    /// Removes the records before `start`.
     pub(crate) fn drop_before(&self, start: i64) {
         let mut log = lock(&self.log);
         log.start = log.start.max(start);
         while log.oldest_in_memory() < start && log.drop_oldest() {}
     }
 
-    /// Where `group` goes on reading: what it has committed, or the oldest record.
+    /// Returns the offset where `group` continues: the committed offset, or the oldest record if nothing is committed.
     pub(crate) fn committed(&self, group: &str) -> i64 {
         let log = lock(&self.log);
         log.committed.get(group).map_or(log.start, |offset| (*offset).max(log.start))
     }
 
-    /// Notes that `group` reads this partition, from the oldest record if it never did.
+    /// Registers `group` as a reader of this partition. A new group starts at the oldest record.
     pub(crate) fn register(&self, group: &Arc<str>) {
         let mut log = lock(&self.log);
         let start = log.start;
         log.committed.entry(Arc::clone(group)).or_insert(start);
     }
 
-    /// Whether `group` is noted here.
+    /// Whether `group` is registered.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn is_registered(&self, group: &str) -> bool {
         lock(&self.log).committed.contains_key(group)
     }
 
-    /// Notes that `group` has done all before `offset`. It never goes back, nor past the end.
+    /// Records that `group` has handled all records before `offset`. The committed offset never decreases and never exceeds the end.
     pub(crate) fn commit(&self, group: &Arc<str>, offset: i64) {
         let mut log = lock(&self.log);
         let offset = offset.clamp(log.start, log.end);
@@ -249,25 +250,25 @@ impl Partition {
         *committed = offset.max(*committed);
     }
 
-    /// Notes that `group` will not come back.
+    /// Removes a group that will not come back.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn forget(&self, group: &str) {
         lock(&self.log).committed.remove(group);
     }
 
-    /// The offset before which every registered group has read everything.
+    /// Returns the offset up to which every registered group has read everything.
     #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only the embedded log needs it"))]
     pub(crate) fn unread(&self) -> i64 {
         let log = lock(&self.log);
         log.committed.values().copied().min().unwrap_or(log.end)
     }
 
-    /// Wakes `reader` whenever there is more.
+    /// Wakes `reader` when there are more records.
     pub(crate) fn listen(&self, member: u64, reader: &Arc<Notify>) {
         lock(&self.log).readers.push((member, Arc::clone(reader)));
     }
 
-    /// Wakes it no more.
+    /// Stops waking the reader of `member`.
     pub(crate) fn unlisten(&self, member: u64) {
         lock(&self.log).readers.retain(|(reader, _)| *reader != member);
     }
@@ -278,12 +279,12 @@ impl Log {
         self.open.unwrap_or(self.end)
     }
 
-    /// The oldest offset that is in memory; `end` when none is.
+    /// Returns the oldest offset in memory; `end` if there is none.
     fn oldest_in_memory(&self) -> i64 {
         self.end - self.tail.len() as i64
     }
 
-    /// Forgets the oldest offset that is in memory; says whether there was one.
+    /// Removes the oldest offset from memory. Returns whether there was one.
     fn drop_oldest(&mut self) -> bool {
         let oldest = self.tail.pop_front();
         if let Some(Some(received)) = &oldest {

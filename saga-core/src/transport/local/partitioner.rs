@@ -1,7 +1,6 @@
-//! Which partition a key belongs to: as Apache Kafka's Java client decides it, so that a system which moves to Kafka keeps
-//! its keys where they were.
+//! The partition of a key, computed as Apache Kafka's Java client does, so that keys keep their partitions when a system moves to Kafka.
 
-/// The partition, of `partitions`, of the records with this key.
+/// Returns the partition, out of `partitions`, for records with this key.
 pub(crate) fn partition_of(key: &[u8], partitions: usize) -> usize {
     (murmur2(key) & 0x7fff_ffff) as usize % partitions
 }
@@ -12,7 +11,7 @@ fn murmur2(data: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;
 
-    // The length is part of the hash as a 32 bit number; keys of 4 GiB do not fit a record.
+    // The hash includes the length as a 32-bit number. A record cannot contain a key of 4 GiB, so the cast does not truncate.
     let mut hash = SEED ^ data.len() as u32;
     let mut words = data.chunks_exact(4);
     for word in &mut words {
@@ -38,7 +37,7 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_kafkas_java_client() {
-        // The vectors of Kafka's own `UtilsTest.testMurmur2`.
+        // The test vectors of Kafka's `UtilsTest.testMurmur2`.
         for (key, hash) in [
             ("21", -973_932_308_i32),
             ("foobar", -790_332_482),

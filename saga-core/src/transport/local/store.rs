@@ -1,4 +1,4 @@
-//! What a log inside the process has to be able to store.
+//! The interface to the storage of a log inside the process.
 
 use std::{future::Future, sync::Arc};
 
@@ -10,23 +10,24 @@ use crate::{
     transport::{TopicSpec, TransportError},
 };
 
-/// Keeps records and committed offsets. What it has stored it also enters into the [`Partition`]s, which wakes their readers.
+/// Stores records and committed offsets. What is stored is then entered into the [`Partition`]s, which wakes their readers.
 pub(crate) trait LogStore: Send + Sync + 'static {
-    /// The largest record, in bytes of key, value and headers, that [`append`](LogStore::append) accepts.
+    /// Returns the size of the largest record that [`append`](LogStore::append) accepts, in bytes of key, value and headers.
     fn max_record_bytes(&self) -> usize {
         usize::MAX
     }
 
-    /// Stores the topics that are missing and enters them into the catalogue.
+    /// Stores the topics that do not exist, and adds them to the catalog.
     fn create(&self, topics: Vec<TopicSpec>) -> impl Future<Output = Result<(), TransportError>> + Send;
 
-    /// Stores records in the order given, of each partition a prefix, and answers each with its offset.
+    /// Stores records in the order given and returns the offset of each. If it fails, the stored records of each partition are a prefix of
+    /// those given.
     fn append(
         &self,
         records: Vec<(Arc<Partition>, Arc<Record>)>,
     ) -> impl Future<Output = Vec<Result<i64, TransportError>>> + Send;
 
-    /// Reads records that the partition does not hold in memory any more: at least the one at `from`.
+    /// Reads records that the partition no longer has in memory, at least the one at `from`.
     fn read(
         &self,
         partition: &Arc<Partition>,
@@ -34,19 +35,19 @@ pub(crate) trait LogStore: Send + Sync + 'static {
         limits: Limits,
     ) -> impl Future<Output = Result<Vec<Received>, TransportError>> + Send;
 
-    /// Remembers that `group` reads `partitions`, so that what it has not read is kept.
+    /// Records that `group` reads `partitions`, so that the records it has not read are kept.
     fn register(
         &self,
         group: &Arc<str>,
         partitions: Vec<Arc<Partition>>,
     ) -> impl Future<Output = Result<(), TransportError>> + Send;
 
-    /// Stores offsets, which never go back. Works whether or not the future is polled.
+    /// Stores committed offsets, which never decrease. Proceeds even if the future is not polled.
     fn commit(&self, group: &Arc<str>, offsets: Vec<(Arc<Partition>, i64)>) -> BoxFuture<'static, Result<(), TransportError>>;
 
-    /// Whether something can be written now.
+    /// Checks that the store can be written now.
     fn check(&self) -> impl Future<Output = Result<(), TransportError>> + Send;
 
-    /// Stores what was accepted and lets go of everything. Called once.
+    /// Stores what was accepted and releases all resources. Called once.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

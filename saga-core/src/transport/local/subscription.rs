@@ -1,4 +1,4 @@
-//! A member's view of its group: what it holds, where it is, and whose turn it is.
+//! A member of a group: its partitions, its positions in them, and which partition it reads next.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,19 +25,19 @@ pub(super) struct Member<S: LogStore> {
     id: u64,
     wake: Arc<Notify>,
     held: Vec<Held>,
-    /// Which of `held` is looked at first, so that a busy partition does not starve the others.
+    /// The index in `held` of the partition that is checked first, so that a busy partition does not starve the others.
     turn: usize,
-    /// A read from the store that is under way. It outlives a call of `next` that is dropped: else a member whose owner has
-    /// much else to do would begin to read again and again, and never end.
+    /// A running read from the store. It is kept when a call of `next` is dropped. Otherwise a caller that often drops the call (in a
+    /// `select!`) would start the read again each time, and never finish it.
     reading: Option<Reading>,
 }
 
-/// Gives the partition, where in it was read, and what.
+/// Returns the partition, the offset that the read began at, and the records.
 type Reading = BoxFuture<'static, (Arc<Partition>, i64, Result<Vec<Received>, TransportError>)>;
 
 struct Held {
     partition: Arc<Partition>,
-    /// The next offset to deliver; `None` before it is said where to start, and when that is not there.
+    /// The next offset to deliver; `None` before `start` is called, and after a gap.
     next: Option<i64>,
     paused: bool,
 }
@@ -80,7 +80,7 @@ impl<S: LogStore> Member<S> {
         });
     }
 
-    /// The next records of the partition whose turn it is.
+    /// Returns the next records, from the partition whose turn it is.
     async fn fetch(&mut self) -> Result<Option<Delivery>, TransportError> {
         loop {
             if let Some(reading) = &mut self.reading {
@@ -90,11 +90,12 @@ impl<S: LogStore> Member<S> {
                 let Some(at) = self.held.iter().position(wanted) else { continue };
                 self.turn = at + 1;
                 let records = match records {
-                    // They were removed while they were read, and are a gap.
+                    // Retention removed the records during the read. The next pass reports them as a gap.
                     Err(_) if partition.bounds().0 > from => continue,
                     records => records?,
                 };
-                // What was lost while reading must not be delivered after its new reader has begun.
+                // The partition may have been lost during the read. Its records must not be delivered after its new reader has started, so
+                // the events come first.
                 if lock(&self.group).has_events(self.id) {
                     return Ok(None);
                 }
@@ -213,7 +214,7 @@ impl<S: LogStore> Subscription for Member<S> {
             let group = lock(&self.group);
             let own =
                 offsets.into_iter().filter_map(|(id, offset)| Some((Arc::clone(group.partition_of(self.id, &id)?), offset)));
-            // An offset past the end is of another log, of which this one knows nothing.
+            // An offset past the end belongs to a previous topic of this name. This one has no record of it.
             own.filter(|(partition, offset)| *offset <= partition.bounds().1).collect()
         };
         if own.is_empty() {

@@ -11,7 +11,7 @@ fn config(brokers: &str, options: &[(&str, &str)]) -> KafkaConfig {
     options.iter().fold(KafkaConfig::new(brokers), |config, (name, value)| config.client(*name, *value))
 }
 
-/// A broker, options, and how what is wrong begins; none means nothing.
+/// A broker, options, and the beginnings of the expected problems.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 fn check(features: &Features, cases: &[Case<'_>]) {

@@ -1,18 +1,18 @@
-//! Whether the group is joined. A coordinator that is not there, and a rebalance that does not end, are no errors for the client: it
-//! tries on and says nothing.
+//! Detects that the group is not joined. A missing coordinator and a rebalance that does not end are not errors for the client:
+//! it retries, and reports nothing.
 
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::{KafkaConfig, config::GroupProtocol, member::native, troubles::GROUP_REFUSED};
+use crate::{KafkaConfig, config::GroupProtocol, group_topic::GroupTopic, member::native, troubles::GROUP_REFUSED};
 
-/// How long joining may take at least.
+/// The shortest time after which the group counts as not joined.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long after the time in which others finish what they do.
+/// Added to the drain timeout, during which other members finish their work.
 const AFTER_DRAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked at after that.
+/// How often the member is checked after that.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Since when the group is not joined.
@@ -34,11 +34,11 @@ impl Joining {
 }
 
 impl Session<'_> {
-    /// Partitions were assigned, or none because others have all.
+    /// Records that the group is joined: partitions were assigned, or none, because other members have all.
     pub(super) fn joined(&mut self) {
         self.joining.since = None;
-        self.plan.board.idle(&self.plan.group, false);
-        self.plan.board.troubles.clear(&self.plan.group, GROUP_REFUSED, &self.plan.group);
+        self.plan.board.idle(&self.plan.member, false);
+        self.plan.board.troubles.clear(&self.plan.member, GROUP_REFUSED, &self.plan.member.group);
     }
 
     pub(super) fn tend_joining(&mut self, now: Instant) {
@@ -49,18 +49,18 @@ impl Session<'_> {
         }
         self.joining.look_at = now + LOOK;
         let Self { plan, client, .. } = &*self;
-        // A member of the newer protocol that is given nothing is not told so.
+        // With the newer protocol, a member without partitions gets no assignment event.
         if plan.config.group.protocol == GroupProtocol::Consumer && native::generation(client) > 0 {
             self.joined();
-            self.plan.board.idle(&self.plan.group, true);
+            self.plan.board.idle(&self.plan.member, true);
             return;
         }
-        let group = &plan.group;
-        // An error that the cluster has answered says more.
-        if plan.board.troubles.has(group, GROUP_REFUSED) {
+        let GroupTopic { group, topic } = &plan.member;
+        // An error that the cluster has returned is more specific.
+        if plan.board.troubles.has(&plan.member, GROUP_REFUSED) {
             return;
         }
-        let cause = match plan.board.coordinates(group) {
+        let cause = match plan.board.coordinates(&plan.member) {
             Some(false) => {
                 "no broker coordinates it; see that every partition of the topic `__consumer_offsets` has a leader (`kafka-topics \
                  --describe --topic __consumer_offsets`), and that `offsets.topic.replication.factor` is not above the number of brokers"
@@ -70,8 +70,10 @@ impl Session<'_> {
                  if it has none, that every partition of the topic `__consumer_offsets` has a leader"
             }
         };
-        let detail =
-            format!("the group `{group}` has not been joined for over {} s, so nothing is read: {cause}", patience.as_secs());
-        plan.board.troubles.raise(group, GROUP_REFUSED, group, detail);
+        let detail = format!(
+            "the group `{group}` has not been joined for over {} s, so `{topic}` is not read: {cause}",
+            patience.as_secs()
+        );
+        plan.board.troubles.raise(&plan.member, GROUP_REFUSED, group, detail);
     }
 }

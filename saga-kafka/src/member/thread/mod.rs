@@ -1,8 +1,8 @@
 //! The thread that owns the client of a member.
 //!
-//! It turns: it waits for the [`Bell`](super::bell::Bell), does what it was ordered, takes what the client has, and looks after what
-//! has waited long enough. It never waits for anything else, so the client is polled at least every tenth of a second, however
-//! long the runtime, the database or the cluster may take.
+//! In a loop, it waits for the [`Waker`](super::waker::Waker), applies the commands, takes what the client has, and checks the
+//! timeouts. It waits for nothing else, so the client is polled at least every tenth of a second, however long the runtime, the
+//! database or the cluster takes.
 
 mod errors;
 mod joining;
@@ -26,61 +26,57 @@ use saga_core::{message::TopicPartition, transport::TransportError};
 
 use self::{joining::Joining, probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
+    commands::Commands,
     commits::Commits,
     context::{Context, Event},
     feed::{Batch, Feed},
     held::{AllHeld, Stage},
     native,
-    orders::Orders,
     record::copied,
 };
 use crate::{
-    KafkaConfig, error::unavailable, net::caught, observer::Observer, settings, statistics::Board, time::now,
-    troubles::GROUP_REFUSED,
+    KafkaConfig, error::unavailable, group_topic::GroupTopic, net::caught, observer::Observer, settings,
+    statistics::StatsRegistry, time::now, troubles::GROUP_REFUSED,
 };
 
-/// How long the thread waits at most.
+/// The longest wait of the thread.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is taken from the client before anything else is looked at, in records and bytes.
+/// How many records and bytes are taken from the client in one turn.
 const TURN: usize = 1_000;
 const TURN_BYTES: usize = 4 << 20;
 
-/// How long commits that are on their way are waited for when the member leaves.
+/// How long pending commits are awaited when the member leaves.
 const LAST_COMMITS: Duration = Duration::from_secs(2);
 
-/// How long until the group is joined again after the client has failed for good; the double each time.
+/// The wait before the group is joined again after a permanent failure of the client; it doubles each time.
 const REJOIN: Duration = Duration::from_millis(500);
 const REJOIN_AT_MOST: Duration = Duration::from_secs(30);
 
 type Client = BaseConsumer<Context>;
 
-/// What a member is made of.
-struct Plan {
-    config: KafkaConfig,
-    group: String,
-    topics: Vec<String>,
-    feed: Arc<Feed>,
-    observer: Arc<Observer>,
-    board: Arc<Board>,
+/// What a member is created from.
+pub(super) struct Plan {
+    pub(super) config: KafkaConfig,
+    /// The group and the topic that the member reads. One topic, because Kafka's assignors balance the number of partitions of
+    /// each member, and not their load: of two members with two topics, one could get all partitions of one topic, and the other
+    /// all of the other.
+    pub(super) member: GroupTopic,
+    /// The number of members of the group in this process.
+    pub(super) siblings: usize,
+    pub(super) feed: Arc<Feed>,
+    pub(super) observer: Arc<Observer>,
+    pub(super) board: Arc<StatsRegistry>,
 }
 
-/// Why a client is given up.
+/// Why a client is dropped.
 enum End {
     Closed,
     Failed(TransportError),
 }
 
-/// Starts the thread. It ends when the feed is closed.
-pub(super) fn spawn(
-    config: &KafkaConfig,
-    group: &str,
-    topics: &[String],
-    feed: Arc<Feed>,
-    observer: Arc<Observer>,
-    board: Arc<Board>,
-) -> Result<(), TransportError> {
-    let plan = Plan { config: config.clone(), group: group.to_owned(), topics: topics.to_vec(), feed, observer, board };
+/// Starts the thread, which ends when the feed is closed.
+pub(super) fn spawn(plan: Plan) -> Result<(), TransportError> {
     let client = plan.client()?;
     let thread = std::thread::Builder::new().name("saga-kafka-polls".into());
     thread
@@ -91,19 +87,20 @@ pub(super) fn spawn(
 
 impl Plan {
     fn client(&self) -> Result<Client, TransportError> {
-        let joining = || format!("joining the group `{}`", self.group);
-        let context = Context::new(&self.group, Arc::clone(&self.board));
-        let mut client: Client = settings::member(&self.config, &self.group)
+        let GroupTopic { group, topic } = &self.member;
+        let context = Context::new(self.member.clone(), Arc::clone(&self.board));
+        let mut client: Client = settings::member(&self.config, &self.member, self.siblings)
             .create_with_context(context)
             .map_err(|error| self.config.explain(&error))?;
         let feed = Arc::clone(&self.feed);
         client.set_nonempty_callback(move || feed.bell.ring());
-        let topics: Vec<_> = self.topics.iter().map(String::as_str).collect();
-        client.subscribe(&topics).map_err(|error| unavailable(&joining(), &error))?;
+        client
+            .subscribe(&[topic])
+            .map_err(|error| unavailable(&format!("joining the group `{group}` to read `{topic}`"), &error))?;
         Ok(client)
     }
 
-    /// Is a member until the feed is closed, with another client when one has failed for good or its session has panicked.
+    /// Runs the member until the feed is closed. A client is replaced when it has failed permanently or its session has panicked.
     fn run(self, client: Client) {
         let _left = Left(&self);
         let mut client = Ok(client);
@@ -112,15 +109,15 @@ impl Plan {
             let started = now();
             let end = match client {
                 Ok(client) => caught(|| Session::new(&self, client).run()).unwrap_or_else(|panic| {
-                    // So did the end of the session: nobody else tells the reader.
+                    // The end of the session panicked, too, so the reader does not know yet.
                     self.feed.lost_all();
                     self.panicked(&panic)
                 }),
                 Err(error) => End::Failed(error),
             };
             let End::Failed(error) = end else { break };
-            tracing::debug!(group = self.group, %error, "the consumer has failed for good; joining again");
-            self.board.troubles.raise(&self.group, GROUP_REFUSED, &self.group, format!("{error}; it is joined again"));
+            tracing::debug!(group = self.member.group, topic = self.member.topic, %error, "the consumer has failed for good; joining again");
+            self.board.troubles.raise(&self.member, GROUP_REFUSED, &self.member.group, format!("{error}; it is joined again"));
             self.feed.problem(error);
             wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
             let deadline = now() + wait;
@@ -135,32 +132,40 @@ impl Plan {
     }
 
     fn panicked(&self, panic: &str) -> End {
-        tracing::error!(group = self.group, panic, "the thread of a member panicked; the group is joined again");
-        End::Failed(TransportError::Unavailable(format!("reading as a member of the group `{}` panicked: {panic}", self.group)))
+        tracing::error!(
+            group = self.member.group,
+            topic = self.member.topic,
+            panic,
+            "the thread of a member panicked; the group is joined again"
+        );
+        End::Failed(TransportError::Unavailable(format!(
+            "reading `{}` as a member of the group `{}` panicked: {panic}",
+            self.member.topic, self.member.group
+        )))
     }
 }
 
-/// Whoever waits for the member to leave learns of it, however its thread ends.
+/// Reports that the member has left, however its thread ends.
 struct Left<'a>(&'a Plan);
 
 impl Drop for Left<'_> {
     fn drop(&mut self) {
-        self.0.board.forget(&self.0.group);
+        self.0.board.forget(&self.0.member);
         self.0.feed.has_left();
     }
 }
 
-/// The life of one client.
+/// The session of one client.
 struct Session<'a> {
     plan: &'a Plan,
     client: Client,
     held: AllHeld,
     commits: Commits,
     leaving: Option<Leaving>,
-    /// Starts that wait for `leaving`, or for another attempt at this time.
+    /// Starts that wait for the end of `leaving`, or for a retry at `later_at`.
     later: Vec<Start>,
     later_at: Option<Instant>,
-    /// When it is looked at next what the client has passed.
+    /// When the passed offsets are checked next.
     passed_at: Instant,
     watch: Watch,
     probe: Probe,
@@ -193,7 +198,7 @@ impl<'a> Session<'a> {
         end
     }
 
-    /// Turns until the feed is closed or the client has failed for good.
+    /// Runs until the feed is closed or the client has failed permanently.
     fn turn(&mut self) -> End {
         let mut more = false;
         let mut close_by = None;
@@ -201,7 +206,7 @@ impl<'a> Session<'a> {
             if !more {
                 self.plan.feed.bell.wait(TICK);
             }
-            let orders = self.plan.feed.orders();
+            let orders = self.plan.feed.commands();
             if orders.close && close_by.is_none() {
                 close_by = Some(now() + LAST_COMMITS);
             }
@@ -215,14 +220,14 @@ impl<'a> Session<'a> {
             if !more {
                 self.tend_passed(now());
             }
-            self.tend();
+            self.check_timeouts();
             if close_by.is_some_and(|deadline| self.commits.is_idle() || now() >= deadline) {
                 return End::Closed;
             }
         }
     }
 
-    fn obey(&mut self, orders: Orders) {
+    fn obey(&mut self, orders: Commands) {
         self.commits.made_anew(&orders.made_anew);
         for released in orders.released {
             self.released(&released);
@@ -250,12 +255,13 @@ impl<'a> Session<'a> {
         let Some(offsets) = self.commits.next(now()) else { return };
         let list = list(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))));
         if let Err(code) = native::commit(&self.client, &list) {
-            tracing::warn!(group = self.plan.group, %code, "offsets could not be committed; trying again");
+            tracing::warn!(group = self.plan.member.group, %code, "offsets could not be committed; trying again");
             self.commits.failed(code, now());
         }
     }
 
-    /// Takes what the client has, up to a bound. Says whether it may have more, and whether it has failed for good.
+    /// Takes what the client has, up to a limit. Returns whether there may be more, and the error if the client has failed
+    /// permanently.
     fn poll(&mut self) -> (bool, Option<TransportError>) {
         let mut batches: Vec<Batch> = Vec::new();
         let mut errors = Vec::new();
@@ -267,7 +273,7 @@ impl<'a> Session<'a> {
                 Some(Ok(message)) => {
                     taken += 1;
                     let Some(held) = self.held.find(message.topic(), message.partition()) else { continue };
-                    // What was fetched before a start is not what was asked for.
+                    // This record was fetched before the last start.
                     if held.stage != Stage::Reading || held.next.is_some_and(|next| message.offset() < next) {
                         continue;
                     }
@@ -305,7 +311,7 @@ impl<'a> Session<'a> {
                 Event::Revoked { partitions, lost } => {
                     if lost {
                         self.joining.lost(now);
-                        self.plan.board.idle(&self.plan.group, false);
+                        self.plan.board.idle(&self.plan.member, false);
                     }
                     self.revoked(partitions, lost);
                 }
@@ -315,8 +321,8 @@ impl<'a> Session<'a> {
         (more, failed)
     }
 
-    /// Looks after what has waited long enough.
-    fn tend(&mut self) {
+    /// Handles everything that is due.
+    fn check_timeouts(&mut self) {
         let now = now();
         self.commits.expire(now);
         self.tend_leaving(now);
@@ -326,7 +332,7 @@ impl<'a> Session<'a> {
         self.tend_joining(now);
     }
 
-    /// Stops fetching partitions of which enough waits.
+    /// Pauses fetching of partitions with full buffers.
     fn pause(&mut self, full: &[TopicPartition]) {
         let mut pausing = Vec::new();
         for partition in full {
@@ -338,7 +344,7 @@ impl<'a> Session<'a> {
         self.say("pausing partitions", &pausing, Client::pause);
     }
 
-    /// Fetches partitions again.
+    /// Resumes fetching.
     fn resume(&mut self, room: &[(TopicPartition, u64)]) {
         let now = now();
         let mut resuming = Vec::new();
@@ -352,7 +358,7 @@ impl<'a> Session<'a> {
         self.say("resuming partitions", &resuming, Client::resume);
     }
 
-    /// Tells the client to do something with partitions, unless there are none.
+    /// Calls a function of the client with these partitions, unless there are none.
     fn say(
         &self,
         what: &str,
@@ -362,27 +368,27 @@ impl<'a> Session<'a> {
         if !partitions.is_empty()
             && let Err(error) = verb(&self.client, &list(partitions.iter().map(|partition| (partition, Offset::Invalid))))
         {
-            tracing::warn!(group = self.plan.group, ?partitions, %error, "{what}");
+            tracing::warn!(group = self.plan.member.group, ?partitions, %error, "{what}");
         }
     }
 
-    /// Answers what the client has told and waits for: what was being done of it is not known.
+    /// After a panic, acknowledges the assignment or revocation that the client may wait for: how far its handling came is
+    /// unknown.
     fn acknowledge(&mut self) {
         drop(self.client.context().events());
         if let Err(error) = self.client.incremental_assign(&TopicPartitionList::new()) {
-            tracing::debug!(group = self.plan.group, %error, "acknowledging an assignment");
+            tracing::debug!(group = self.plan.member.group, %error, "acknowledging an assignment");
         }
         let held: Vec<_> = self.held.iter().map(|held| held.partition.clone()).collect();
         self.leaving = None;
         self.unassign(&held);
     }
 
-    /// Leaves the group. With `lost`, the reader is told that what he had is not his any more. Who waits for a commit otherwise is
-    /// told that it is closed.
+    /// Leaves the group. With `lost`, the reader learns that all partitions are lost. Otherwise, pending commits end as closed.
     fn give_up(mut self, lost: bool) {
         let held: Vec<_> = self.held.iter().map(|held| held.partition.clone()).collect();
         if self.leaving.take().is_some() {
-            // The client waits for this before it does anything else.
+            // The client waits for this acknowledgement before it does anything else.
             self.unassign(&held);
         }
         if lost {
@@ -392,7 +398,7 @@ impl<'a> Session<'a> {
         let Self { client, commits, .. } = self;
         drop(commits);
         client.context().closing();
-        // It says goodbye to the cluster, for as long as that takes.
+        // Leaves the group, and blocks until this is done.
         drop(client);
     }
 }
@@ -400,7 +406,7 @@ impl<'a> Session<'a> {
 fn list<'a>(partitions: impl IntoIterator<Item = (&'a TopicPartition, Offset)>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (TopicPartition { topic, partition }, offset) in partitions {
-        // It only fails for offsets that cannot be written as a number.
+        // Fails only for offsets that cannot be represented as a number.
         let _ = list.add_partition_offset(topic, *partition, offset);
     }
     list

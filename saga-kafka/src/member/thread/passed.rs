@@ -1,7 +1,8 @@
-//! Offsets that have no record for us: ends of transactions, and records that were aborted.
+//! Offsets without a record for this reader: transaction markers, and records of aborted transactions.
 //!
-//! The client passes them without a word. Where it stands it can be asked, which costs no request. It moves as the client's queue is
-//! served, in the order of the offsets, and that is done here: when the queue was emptied, all records before that place are taken.
+//! The client passes these offsets silently, but its position can be read without a request. The position moves as the client's
+//! queue is served, in the order of the offsets. It is read here when the queue is empty, so all records before it have been
+//! taken.
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +15,11 @@ use saga_core::message::TopicPartition;
 use super::{Session, list, native};
 use crate::member::{context::named, held::Stage};
 
-/// How often it is looked at what was passed.
+/// How often passed offsets are checked.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Session<'_> {
-    /// Tells what was passed since the last look. To be called when the queue of the client is empty.
+    /// Reports the offsets that were passed since the last check. Must be called when the client's queue is empty.
     pub(super) fn tend_passed(&mut self, now: Instant) {
         if self.passed_at > now {
             return;
@@ -35,7 +36,7 @@ impl Session<'_> {
         }
     }
 
-    /// Where the client stands in each of these, where it knows.
+    /// Returns the client's position in each of these partitions, where it is known.
     pub(super) fn positions<'p>(&self, partitions: impl Iterator<Item = &'p TopicPartition>) -> BTreeMap<TopicPartition, i64> {
         let asked = list(partitions.map(|partition| (partition, Offset::Invalid)));
         if asked.count() > 0 {

@@ -1,9 +1,9 @@
-//! Partitions that come and go.
+//! Assigned and revoked partitions.
 //!
-//! What the *group* gives this member and what the *client* fetches are two things in librdkafka. A partition that comes is
-//! acknowledged at once, with an empty assignment, so that nobody in the group waits for our database; the client gets it when the
-//! runtime says from where. A partition that goes is acknowledged when the runtime is done with it: until then nobody else reads
-//! it, and what it has done can be committed.
+//! In librdkafka, the partitions that the *group* assigns to this member and those that the *client* fetches are separate. An
+//! assignment is acknowledged at once, with an empty list, so that the group does not wait for the service's database; the client
+//! gets the partition when the runtime starts it. A revocation is acknowledged when the runtime has released the partition: until
+//! then no other member reads it, and what the service has done can be committed.
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -12,11 +12,11 @@ use saga_core::message::TopicPartition;
 
 use super::{Session, now};
 use crate::member::{
+    commands::Released,
     held::{Held, Stage},
-    orders::Released,
 };
 
-/// Partitions that another member wants, until the client is told that they are given up.
+/// Revoked partitions, until they are given up in the client.
 pub(super) struct Leaving {
     partitions: Vec<TopicPartition>,
     /// Those that the runtime has not released yet.
@@ -27,15 +27,15 @@ pub(super) struct Leaving {
 impl Session<'_> {
     pub(super) fn assigned(&mut self, partitions: Vec<TopicPartition>) {
         if let Err(error) = self.client.incremental_assign(&TopicPartitionList::new()) {
-            tracing::warn!(group = self.plan.group, %error, "acknowledging an assignment");
+            tracing::warn!(group = self.plan.member.group, %error, "acknowledging an assignment");
         }
-        // They would have to be revoked before; should one not have been, it is another time now.
+        // A partition is normally revoked before it is assigned again. If it was not, its previous assignment is lost.
         let stale: Vec<_> = self.held.remove(&partitions).into_iter().map(|held| held.partition).collect();
         self.forget(&stale, true);
         if partitions.is_empty() {
             return;
         }
-        tracing::debug!(group = self.plan.group, ?partitions, "assigned");
+        tracing::debug!(group = self.plan.member.group, ?partitions, "assigned");
         let (now, generations) = (now(), self.plan.feed.assigned(&partitions));
         for (partition, generation) in partitions.into_iter().zip(generations) {
             self.held.insert(Held::new(partition, generation, now));
@@ -47,7 +47,7 @@ impl Session<'_> {
             self.finish_leaving();
         }
         partitions.retain(|partition| self.held.of(partition).is_some());
-        tracing::debug!(group = self.plan.group, ?partitions, lost, "revoked");
+        tracing::debug!(group = self.plan.member.group, ?partitions, lost, "revoked");
         if lost || partitions.is_empty() {
             self.unassign(&partitions);
             self.held.remove(&partitions);
@@ -75,7 +75,7 @@ impl Session<'_> {
         }
     }
 
-    /// Gives up what is released and committed, or has had its time.
+    /// Gives up the partitions when all are released and committed, or at the deadline.
     pub(super) fn tend_leaving(&mut self, now: Instant) {
         let Some(leaving) = &self.leaving else { return };
         let done = leaving.awaited.is_empty() && !self.commits.concern(&leaving.partitions);
@@ -84,13 +84,13 @@ impl Session<'_> {
         } else if now >= leaving.deadline {
             let partitions = &leaving.awaited;
             tracing::warn!(
-                group = self.plan.group,
+                group = self.plan.member.group,
                 ?partitions,
                 "partitions are given up though they are not finished; what of them is still running is undone at its commit"
             );
             self.finish_leaving();
         } else if self.client.assignment_lost() {
-            tracing::warn!(group = self.plan.group, partitions = ?leaving.partitions, "partitions were lost while they were given up");
+            tracing::warn!(group = self.plan.member.group, partitions = ?leaving.partitions, "partitions were lost while they were given up");
             self.finish_leaving();
         }
     }
@@ -102,7 +102,8 @@ impl Session<'_> {
         self.forget(&leaving.partitions, false);
     }
 
-    /// Takes what the client fetches of these from it. That acknowledges a revocation, also when it fetches none of them.
+    /// Stops the client from fetching these partitions. This also acknowledges a revocation, even if the client fetches none of
+    /// them.
     pub(super) fn unassign(&mut self, partitions: &[TopicPartition]) {
         let fetched = |held: &&mut Held| held.assigned && partitions.contains(&held.partition);
         let (mut paused, mut assigned) = (Vec::new(), Vec::new());
@@ -113,15 +114,15 @@ impl Session<'_> {
             }
             assigned.push(held.partition.clone());
         }
-        // A pause would outlive the assignment, and nobody would know of it.
+        // A pause would survive in the client, where the next assignment of the partition would not expect it.
         self.say("resuming partitions", &paused, super::Client::resume);
         let list = super::list(assigned.iter().map(|partition| (partition, rdkafka::Offset::Invalid)));
         if let Err(error) = self.client.incremental_unassign(&list) {
-            tracing::warn!(group = self.plan.group, ?partitions, %error, "giving up partitions");
+            tracing::warn!(group = self.plan.member.group, ?partitions, %error, "giving up partitions");
         }
     }
 
-    /// These are not held any more.
+    /// Removes all that is kept for these partitions, which are no longer assigned.
     fn forget(&mut self, partitions: &[TopicPartition], lost: bool) {
         if partitions.is_empty() {
             return;

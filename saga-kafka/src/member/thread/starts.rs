@@ -1,4 +1,4 @@
-//! From where partitions are read.
+//! Starts of partitions, and their offsets.
 
 use std::{
     collections::BTreeMap,
@@ -10,26 +10,26 @@ use saga_core::message::TopicPartition;
 
 use super::{Session, list, now};
 use crate::member::{
+    commands::{self, Answer, Asked, Why},
     held::{Held, Stage},
-    orders::{self, Answer, Asked, Why},
     questions,
 };
 
-/// How long until a start that failed is tried again.
+/// The wait before a failed start is retried.
 const AGAIN: Duration = Duration::from_millis(300);
 
-/// How long until a question that nobody has answered is put again: longer than several questions before it may take.
+/// After how long an unanswered request is repeated: longer than several queued requests can take.
 const UNANSWERED: Duration = Duration::from_secs(15);
 
-/// A partition that the client is to fetch from here on.
+/// A partition that the client must fetch from `from`.
 pub(super) struct Start {
     pub(super) asked: Asked,
-    /// `None`: from the oldest record.
+    /// `None` is the oldest record.
     from: Option<i64>,
 }
 
 impl Session<'_> {
-    pub(super) fn ordered(&mut self, starts: BTreeMap<TopicPartition, orders::Start>) {
+    pub(super) fn ordered(&mut self, starts: BTreeMap<TopicPartition, commands::Start>) {
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for (partition, start) in starts {
             let Some(held) = self.held.of(&partition) else { continue };
@@ -51,7 +51,7 @@ impl Session<'_> {
 
     fn locate(&self, asked: Vec<Asked>) {
         if !asked.is_empty() {
-            questions::committed(&self.plan.observer, &self.plan.feed, &self.plan.group, asked);
+            questions::committed(&self.plan.observer, &self.plan.feed, &self.plan.member.group, asked);
         }
     }
 
@@ -93,7 +93,7 @@ impl Session<'_> {
         }
     }
 
-    /// Has the client fetch partitions from here on, and not from where it did before.
+    /// Makes the client fetch partitions from these offsets, instead of their current positions.
     pub(super) fn start(&mut self, mut starts: Vec<Start>) {
         let held = &mut self.held;
         starts.retain(|start| {
@@ -103,7 +103,7 @@ impl Session<'_> {
             return;
         }
         if self.leaving.is_some() {
-            // Any `unassign` would be taken for the answer to the revocation.
+            // The client would take any `unassign` for the acknowledgement of the revocation.
             self.later.extend(starts);
             return;
         }
@@ -117,14 +117,14 @@ impl Session<'_> {
         let assignment = list(starts.iter().map(|start| (&start.asked.partition, offset(start))));
         let now = now();
         if let Err(error) = self.client.incremental_assign(&assignment) {
-            tracing::warn!(group = self.plan.group, %error, "partitions could not be started; trying again");
+            tracing::warn!(group = self.plan.member.group, %error, "partitions could not be started; trying again");
             self.later.extend(starts);
             self.later_at = Some(now + AGAIN);
             return;
         }
         for start in starts {
             if let Some(held) = self.held.of(&start.asked.partition) {
-                tracing::debug!(group = self.plan.group, partition = %held.partition, from = ?start.from, "reading");
+                tracing::debug!(group = self.plan.member.group, partition = %held.partition, from = ?start.from, "reading");
                 held.stage = Stage::Reading;
                 held.next = start.from;
                 held.before = before.get(&held.partition).copied();
@@ -134,7 +134,7 @@ impl Session<'_> {
         }
     }
 
-    /// Starts partitions again where they are.
+    /// Restarts partitions at their current positions.
     pub(super) fn start_again(&mut self, partitions: &[TopicPartition]) {
         let again = self.held.iter().filter(|held| held.stage == Stage::Reading && partitions.contains(&held.partition));
         let starts = again.map(|held| Start { asked: held.asked(), from: held.next }).collect();

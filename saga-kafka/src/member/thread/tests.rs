@@ -1,4 +1,4 @@
-//! A thread that panics, and errors that it is given, against librdkafka's mock of a cluster.
+//! A thread that panics, and simulated errors, with librdkafka's mock cluster.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,9 +17,10 @@ use saga_core::{
 use crate::{
     KafkaConfig,
     config::GroupProtocol,
-    member::{Member, orders::Answer},
+    group_topic::GroupTopic,
+    member::{Feed, Members, commands::Answer},
     observer::Observer,
-    statistics::Board,
+    statistics::StatsRegistry,
     time::now,
 };
 
@@ -28,25 +29,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Cluster {
     mock: MockCluster<'static, DefaultConsumerContext>,
-    board: Arc<Board>,
+    board: Arc<StatsRegistry>,
 }
 
 impl Cluster {
     fn new() -> Self {
         let client: BaseConsumer = ClientConfig::new().set("test.mock.num.brokers", "1").create().expect("a client with a mock");
-        // The mock lives as long as the client, and a test as long as its process.
+        // The mock lives as long as its client, and a test as long as its process.
         let client: &'static BaseConsumer = Box::leak(Box::new(client));
         let mock = client.client().mock_cluster().expect("a mock");
         mock.create_topic("orders", 2, 1).expect("a topic");
         Self { mock, board: Arc::default() }
     }
 
-    fn join(&self, protocol: GroupProtocol) -> Member {
+    fn join(&self, protocol: GroupProtocol) -> Members {
         let mut config = KafkaConfig::new(self.mock.bootstrap_servers()).group_protocol(protocol);
         config.group.drain_timeout = PATIENCE;
         let observer = Arc::new(Observer::new(&config, Some(GROUP)).expect("a client that asks"));
-        Member::join(&config, GROUP, &["orders".to_owned()], observer, Arc::clone(&self.board)).expect("a member")
+        Members::join(&config, GROUP, &["orders".to_owned()], &observer, &self.board).expect("a member")
     }
+}
+
+/// The feed of the only member.
+fn feed(members: &Members) -> Arc<Feed> {
+    members.feeds().next().and_then(|feed| feed.upgrade()).expect("a member")
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -54,7 +60,7 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// The next news of partitions.
-async fn told(member: &mut Member) -> (&'static str, Vec<TopicPartition>) {
+async fn told(member: &mut Members) -> (&'static str, Vec<TopicPartition>) {
     let news = async {
         loop {
             match member.next().await {
@@ -82,7 +88,7 @@ async fn what_a_thread_held_when_it_panicked_is_lost_and_assigned_again() {
         let (_, all) = told(&mut member).await;
         assert_eq!(all.len(), 2);
         for _ in 0..2 {
-            member.feed.answer(Answer::Poison);
+            feed(&member).answer(Answer::Poison);
             assert_eq!(told(&mut member).await, ("lost", all.clone()));
             assert_eq!(told(&mut member).await, ("assigned", all.clone()));
         }
@@ -98,10 +104,10 @@ async fn a_thread_that_panics_while_it_gives_up_partitions_keeps_none_of_them() 
     let mut other = cluster.join(GroupProtocol::Consumer);
     let (what, revoked) = told(&mut one).await;
     assert_eq!((what, revoked.len()), ("revoked", 1));
-    one.feed.answer(Answer::Poison);
+    feed(&one).answer(Answer::Poison);
     let (what, lost) = told(&mut one).await;
     assert_eq!((what, lost.len()), ("lost", 2));
-    // The mock may give both to the other, or one to each.
+    // The mock can give both partitions to the other member, or one to each.
     let mut held = told(&mut other).await.1;
     if held.len() < 2 {
         held.extend(told(&mut one).await.1);
@@ -116,14 +122,14 @@ async fn a_broker_that_refuses_one_connection_keeps_no_reader_waiting() {
     let mut member = cluster.join(GroupProtocol::Classic);
     assert_eq!(told(&mut member).await.0, "assigned");
     within("statistics", async {
-        while !cluster.board.works(GROUP, now()) {
+        while !cluster.board.works(&GroupTopic::new(GROUP, "orders"), now()) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;
     for _ in 0..3 {
         let reason = "sasl_plaintext://kafka-2:9092/2: SASL authentication error: refused".to_owned();
-        member.feed.answer(Answer::Erred(KafkaError::MessageConsumption(RDKafkaErrorCode::Authentication), reason));
+        feed(&member).answer(Answer::Erred(KafkaError::MessageConsumption(RDKafkaErrorCode::Authentication), reason));
         let problem = tokio::time::timeout(Duration::from_millis(500), member.next()).await;
         assert!(problem.is_err(), "{problem:?}");
         let told = cluster.board.conditions(GROUP, now());

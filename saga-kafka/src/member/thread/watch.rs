@@ -1,4 +1,4 @@
-//! Partitions that stand still: because records are missing, or because the client has forgotten them.
+//! Partitions that make no progress: because records are missing, or because the client does not fetch them any more.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,23 @@ use saga_core::message::TopicPartition;
 
 use super::{Session, now};
 use crate::member::{
+    commands::{Asked, Why},
     held::{Held, Stage},
-    orders::{Asked, Why},
     questions,
 };
 
-/// After how long of silence a partition is looked at.
+/// How long a partition can be silent before it is checked.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// How often partitions are looked through for those that are quiet.
+/// How often silent partitions are searched for.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long until a question that was not answered is put again.
+/// The wait before an unanswered request is repeated.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// What is watched.
+/// The state of the checks.
 pub(super) struct Watch {
-    /// Partitions that cannot be fetched from where they are, by the number of times the client said so.
+    /// How often the client has reported that a partition cannot be fetched from its position.
     stuck: usize,
     asking: bool,
     ask_at: Option<Instant>,
@@ -34,7 +34,7 @@ impl Watch {
         Self { stuck: 0, asking: false, ask_at: None, look_at: now + LOOK }
     }
 
-    /// The client says of a partition, but not of which, that it cannot be fetched from where it is.
+    /// The client has reported that a partition, without its name, cannot be fetched from its position.
     pub(super) fn stuck(&mut self, now: Instant) {
         self.stuck += 1;
         self.ask_at = Some(now);
@@ -81,7 +81,7 @@ impl Session<'_> {
         questions::bounds(&self.plan.observer, &self.plan.feed, asked, why);
     }
 
-    /// Tells the gaps that keep partitions from being fetched, and starts the others again.
+    /// Reports the gaps that prevent fetching. If they do not explain all errors, the other partitions are restarted.
     pub(super) fn unstick(&mut self, bounds: Vec<(Asked, i64, i64)>) {
         self.watch.asking = false;
         let (mut gaps, mut others) = (Vec::new(), Vec::new());
@@ -97,10 +97,10 @@ impl Session<'_> {
         let explained = gaps.len() >= std::mem::take(&mut self.watch.stuck);
         for (asked, wanted, oldest, end) in gaps {
             if let Some(held) = self.held.of(&asked.partition) {
-                // What the client makes of it does not matter: it is started anew from elsewhere, or given up.
+                // The client's state of the partition does not matter: the runtime starts it at another offset, or gives it up.
                 held.stage = Stage::Idle;
             }
-            tracing::debug!(group = self.plan.group, partition = %asked.partition, wanted, oldest, end, "a gap");
+            tracing::debug!(group = self.plan.member.group, partition = %asked.partition, wanted, oldest, end, "a gap");
             self.plan.feed.gap(asked.partition, asked.run, wanted, oldest, end);
         }
         if !explained {
@@ -108,7 +108,7 @@ impl Session<'_> {
         }
     }
 
-    /// Starts those again that have records and give none.
+    /// Restarts partitions that have records and did not deliver any.
     pub(super) fn nudge(&mut self, bounds: Vec<(Asked, i64, i64)>) {
         let now = now();
         let mut nudged: Vec<TopicPartition> = Vec::new();
@@ -125,7 +125,7 @@ impl Session<'_> {
         }
         for partition in &nudged {
             tracing::warn!(
-                group = self.plan.group,
+                group = self.plan.member.group,
                 %partition,
                 "a partition has records and none came for {} s; its fetching is started again",
                 QUIET.as_secs()

@@ -21,11 +21,13 @@ where
     K: ::sagas::__private::EventKey,
 {
     type Key = K;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "price.changed";
     const TOPIC: &'static str = "prices";
     const VERSION: u32 = 2u32;
-    fn key(&self) -> &K {
-        &self.r#type
+    const ALSO: &'static [&'static str] = &["PriceChanged", "price-changed"];
+    fn key(&self) -> ::sagas::__private::String {
+        ::sagas::__private::key_of::<Self>(&self.r#type)
     }
 }
 fn main() {}

@@ -5,7 +5,7 @@
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
 
-#[event(topic = "prices", key = r#type, name = "price.changed", version = 2, crate = ::sagas)]
+#[event(topic = "prices", key = r#type, name = "price.changed", version = 2, also = ["PriceChanged", "price-changed"], crate = ::sagas)]
 #[cfg(all())]
 #[derive(Serialize, Deserialize)]
 pub struct PriceChanged<K, T = u64>

@@ -10,11 +10,12 @@ pub struct OrderCreated {
 #[automatically_derived]
 impl ::sagas::__private::Event for OrderCreated {
     type Key = u64;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "OrderCreated";
     const TOPIC: &'static str = "orders";
     const VERSION: u32 = 1u32;
-    fn key(&self) -> &u64 {
-        &self.order_id
+    fn key(&self) -> ::sagas::__private::String {
+        ::sagas::__private::key_of::<Self>(&self.order_id)
     }
 }
 fn main() {}

@@ -9,11 +9,12 @@ pub struct OrderConfirmed {
 #[automatically_derived]
 impl ::sagas::__private::Event for OrderConfirmed {
     type Key = u64;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "OrderConfirmed";
     const TOPIC: &'static str = "orders";
     const VERSION: u32 = 1u32;
-    fn key(&self) -> &u64 {
-        &self.order_id
+    fn key(&self) -> ::sagas::__private::String {
+        ::sagas::__private::key_of::<Self>(&self.order_id)
     }
 }
 #[derive(Serialize, Deserialize)]
@@ -23,11 +24,12 @@ pub struct OrderCancelled {
 #[automatically_derived]
 impl ::sagas::__private::Event for OrderCancelled {
     type Key = u64;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "OrderCancelled";
     const TOPIC: &'static str = "orders";
     const VERSION: u32 = 1u32;
-    fn key(&self) -> &u64 {
-        &self.order_id
+    fn key(&self) -> ::sagas::__private::String {
+        ::sagas::__private::key_of::<Self>(&self.order_id)
     }
 }
 /// How an order ends.
@@ -44,18 +46,18 @@ impl ::sagas::__private::EventSet for OrderEnded {
         types
             .push(
                 ::sagas::__private::member::<OrderConfirmed>()
-                    .event_type(|bytes, key| {
+                    .event_type(|encoded| {
                         ::sagas::__private::member::<OrderConfirmed>()
-                            .decode(bytes, key, |event| Self::Confirmed { 0: event })
+                            .decode(encoded, |event| Self::Confirmed { 0: event })
                     }),
             );
         #[cfg(all())]
         types
             .push(
                 ::sagas::__private::member::<OrderCancelled>()
-                    .event_type(|bytes, key| {
+                    .event_type(|encoded| {
                         ::sagas::__private::member::<OrderCancelled>()
-                            .decode(bytes, key, |event| Self::Cancelled { event: event })
+                            .decode(encoded, |event| Self::Cancelled { event: event })
                     }),
             );
         types

@@ -8,11 +8,12 @@ pub struct OrderCreated {
 #[automatically_derived]
 impl ::sagas::__private::Event for OrderCreated {
     type Key = u64;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "OrderCreated";
     const TOPIC: &'static str = "orders";
     const VERSION: u32 = 1u32;
-    fn key(&self) -> &u64 {
-        &self.order_id
+    fn key(&self) -> ::sagas::__private::String {
+        ::sagas::__private::key_of::<Self>(&self.order_id)
     }
 }
 /// Counts an order.
@@ -37,6 +38,6 @@ impl ::sagas::__private::HandlerDef for count {
 const _: () = {
     #[allow(unused_imports)]
     use ::sagas::__private::{NoExtractor as _, check_arguments};
-    check_arguments(&[::sagas::__private::Argument::<On<OrderCreated>>::KIND])
+    check_arguments(&[::sagas::__private::Argument::<On<OrderCreated>>::KIND], false)
 };
 fn main() {}

@@ -5,10 +5,11 @@ pub struct OrderCreated {
 }
 impl ::sagas::__private::Event for OrderCreated {
     type Key = ::sagas::__private::String;
+    type Codec = ::sagas::__private::Json;
     const NAME: &'static str = "";
     const TOPIC: &'static str = "";
     const VERSION: u32 = 1;
-    fn key(&self) -> &Self::Key {
+    fn key(&self) -> ::sagas::__private::String {
         ::core::panic!()
     }
 }

@@ -11,7 +11,7 @@ impl ::sagas::__private::HandlerDef for reserve {
     }
 }
 ::core::compile_error! {
-    "`#[handler]` has no option `retries` (did you mean `retry`?); its options are `retry`, `timeout`, `exhausted`, `on_dead`, `step`, `undo` and `crate`"
+    "`#[handler]` has no option `retries` (did you mean `retry`?); its options are `retry`, `timeout`, `exhausted`, `on_dead`, `topic`, `step`, `undo` and `crate`"
 }
 ::core::compile_error! {
     "`soon` is not a whole number followed by a unit; write `\"500ms\"`, `\"30s\"` or `\"1m30s\"`"

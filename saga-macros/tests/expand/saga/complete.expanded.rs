@@ -69,6 +69,16 @@ impl ::sagas::__private::saga::Saga for PlaceOrder {
                 deadline: true,
                 emits: ::sagas::__private::saga::event(Known::<Cancelled>::EVENT),
             },
+            former: ::sagas::__private::saga::former(
+                &[
+                    Known::<Created>::EVENT,
+                    Known::<Reserved>::EVENT,
+                    Known::<Insufficient>::EVENT,
+                    Known::<Released>::EVENT,
+                    Known::<Confirmed>::EVENT,
+                    Known::<Cancelled>::EVENT,
+                ],
+            ),
         }
     }
     fn events() -> ::sagas::__private::Vec<::sagas::__private::EventType> {
@@ -219,7 +229,7 @@ impl ::sagas::__private::HandlerDef for reserve {
 const _: () = {
     #[allow(unused_imports)]
     use ::sagas::__private::{NoExtractor as _, check_arguments};
-    check_arguments(&[::sagas::__private::Argument::<On<Created>>::KIND])
+    check_arguments(&[::sagas::__private::Argument::<On<Created>>::KIND], false)
 };
 const _: () = {
     #[allow(unused_imports)]
@@ -263,7 +273,7 @@ impl ::sagas::__private::HandlerDef for release {
 const _: () = {
     #[allow(unused_imports)]
     use ::sagas::__private::{NoExtractor as _, check_arguments};
-    check_arguments(&[::sagas::__private::Argument::<Undo<Reserved>>::KIND])
+    check_arguments(&[::sagas::__private::Argument::<Undo<Reserved>>::KIND], false)
 };
 mod events {
     use sagas::prelude::*;

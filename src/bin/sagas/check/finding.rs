@@ -1,16 +1,17 @@
-//! Something that somebody should see to.
+//! A finding of `sagas check`.
 
 use serde::Serialize;
 
-/// Something that somebody should see to, and what to do about it.
+/// Something that needs an operator, and what to do about it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Finding {
     pub(super) kind: Kind,
-    /// Whose rows say so.
+    /// The service that has it in its database.
     pub(super) service: String,
-    pub(super) saga: String,
-    /// The instance, if it is one.
+    /// The saga, if it concerns one.
+    pub(super) saga: Option<String>,
+    /// The instance, if it concerns one.
     pub(super) saga_id: Option<String>,
     /// What is wrong.
     pub(super) what: String,
@@ -18,28 +19,29 @@ pub(super) struct Finding {
     pub(super) fix: String,
 }
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Kind {
-    /// Open instances are of a version whose flow is not known.
+    /// Open instances have a version without a known definition.
     UnknownVersion,
     /// An instance needs attention.
     Attention,
-    /// An instance is past its deadline, and undecided.
+    /// An undecided instance is past its deadline.
     Overdue,
-    /// Events came that the flow does not allow.
+    /// An instance has events that its saga does not allow.
     NotAllowed,
-    /// A message of a flow was given up.
+    /// There are open dead letters.
     DeadLetter,
-    /// An attempt at a step was begun, and its time was over long ago.
+    /// An attempt of a step began and has not ended long after its time limit.
     Lapsed,
 }
 
 impl Finding {
-    /// What it is, for people.
+    /// The finding as text.
     pub(super) fn said(&self) -> String {
         let id = self.saga_id.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
-        format!("{}: {}{id}: {}", self.service, self.saga, self.what)
+        let flow = self.saga.as_deref().map(|saga| format!("{saga}{id}: ")).unwrap_or_default();
+        format!("{}: {flow}{}", self.service, self.what)
     }
 }

@@ -1,6 +1,9 @@
-//! The look at all services.
+//! Checks all services.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sagas::{
     saga::{Chart, InstanceKey, InstanceState, StepRecord, StepState},
@@ -10,33 +13,33 @@ use sagas::{
 
 use super::{
     super::{
+        error::CliError,
         flows::Flows,
         letters::{self, Letter},
         places::{Service, Services},
         tracked::{self, Tracked},
-        trouble::Trouble,
         words::{counted, segment, span},
     },
     finding::{Finding, Kind},
 };
 
-/// How long after its time an attempt is taken for one that nobody goes on with.
+/// How long after its time limit an attempt counts as abandoned.
 const LAPSED: Duration = Duration::from_secs(5 * 60);
 
-/// How old an instance that has ended may be whose events are still looked at.
+/// The largest age of an ended instance that is still checked for its events.
 const RECENT: Duration = Duration::from_secs(86_400);
 
-/// What was found.
+/// The result of the checks.
 pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
-    /// Open instances that were looked at.
+    /// The number of open instances that were checked.
     pub(super) open: u64,
-    /// The services that were looked at, for people.
+    /// The names of the services that were checked.
     pub(super) services: String,
 }
 
-/// Looks at everything, at `now`.
-pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Result<Report, Trouble> {
+/// Checks everything, at the time `now`.
+pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Result<Report, CliError> {
     let (mut findings, mut open) = (Vec::new(), 0);
     for service in services.iter() {
         versions(service, flows, &mut findings).await?;
@@ -58,8 +61,8 @@ pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Re
     Ok(Report { findings, open, services })
 }
 
-/// The instances to look at: those that are open, those that need attention, and those that began lately.
-async fn instances(service: &Service, now: Timestamp) -> Result<Vec<Tracked>, Trouble> {
+/// The instances to check: those that are open, need attention, or began recently.
+async fn instances(service: &Service, now: Timestamp) -> Result<Vec<Tracked>, CliError> {
     let since = now.before(RECENT);
     let open = InstanceQuery { open: true, ..InstanceQuery::default() };
     let attention = InstanceQuery { attention: true, ..InstanceQuery::default() };
@@ -71,8 +74,8 @@ async fn instances(service: &Service, now: Timestamp) -> Result<Vec<Tracked>, Tr
     Ok(found)
 }
 
-/// Open instances of versions that are not known.
-async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
+/// Finds open instances of unknown versions.
+async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     for open in service.sagas().open_versions(&service.name).await? {
         if flows.chart(&service.name, &open.saga, open.version).is_none() {
             findings.push(Finding {
@@ -89,7 +92,7 @@ async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>)
                     service.name,
                     segment(&open.saga)
                 ),
-                saga: open.saga,
+                saga: Some(open.saga),
                 saga_id: None,
             });
         }
@@ -97,11 +100,11 @@ async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>)
     Ok(())
 }
 
-/// What is wrong with one instance, by what its tracker keeps.
+/// Finds what is wrong with one instance, according to its tracker.
 fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec<Finding>) {
     let (instance, service) = (&tracked.instance, &tracked.service);
     let mut find = |kind, what: String, fix: String| {
-        let (saga, saga_id) = (instance.key.saga.clone(), Some(instance.key.id.clone()));
+        let (saga, saga_id) = (Some(instance.key.saga.clone()), Some(instance.key.id.clone()));
         findings.push(Finding { kind, service: service.clone(), saga, saga_id, what, fix });
     };
     let path = format!("/sagas/{}/{}", segment(&instance.key.saga), segment(&instance.key.id));
@@ -125,21 +128,21 @@ fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec
             format!("see that service {service} runs, which then {follows}; or POST {path}/compensate there"),
         );
     }
-    if instance.known.not_allowed > 0 {
-        let came = counted(instance.known.not_allowed.into(), "event came that", "events came that");
+    if instance.body.not_allowed > 0 {
+        let came = counted(instance.body.not_allowed.into(), "event came that", "events came that");
         let what = format!("{came} the flow does not allow");
         find(Kind::NotAllowed, what, format!("{explain}: the timeline names them, and who published them"));
     }
 }
 
-/// Attempts at steps of `tracked` that nobody goes on with.
+/// Finds attempts of steps of `tracked` that no process continues.
 async fn attempts(
     services: &Services,
     tracked: &Tracked,
     flows: &Flows,
     now: Timestamp,
     findings: &mut Vec<Finding>,
-) -> Result<(), Trouble> {
+) -> Result<(), CliError> {
     let (instance, since) = (&tracked.instance, now.before(LAPSED));
     if instance.started_at > since {
         return Ok(());
@@ -156,7 +159,7 @@ async fn attempts(
         }
         for step in service.sagas().steps(&service.name, &instance.key).await? {
             let Some(until) = step.until.filter(|until| *until < since) else { continue };
-            // The finding of the dead letter says what there is to say.
+            // There is a finding for the dead letter already.
             if is_given_up(service, chart, &step).await? {
                 continue;
             }
@@ -164,7 +167,7 @@ async fn attempts(
             findings.push(Finding {
                 kind: Kind::Lapsed,
                 service: service.name.clone(),
-                saga: instance.key.saga.clone(),
+                saga: Some(instance.key.saga.clone()),
                 saga_id: Some(instance.key.id.clone()),
                 what: format!(
                     "an attempt {what} {} was begun {} ago, and its time was over {} ago",
@@ -182,21 +185,31 @@ async fn attempts(
     Ok(())
 }
 
-/// Whether `service` has given up a message that calls for `step`, or for what undoes it.
-async fn is_given_up(service: &Service, chart: Option<&Chart>, record: &StepRecord) -> Result<bool, Trouble> {
-    let Some(step) = chart.and_then(|chart| chart.definition.step(&record.step)) else { return Ok(false) };
+/// Whether `service` has dead-lettered a message that triggers `step` or its compensation.
+async fn is_given_up(service: &Service, chart: Option<&Chart>, record: &StepRecord) -> Result<bool, CliError> {
+    let Some(chart) = chart else { return Ok(false) };
+    let Some(step) = chart.definition.step(&record.step) else { return Ok(false) };
     let undo = step.undo.iter().flat_map(|undo| &undo.on);
-    let on: Vec<_> = undo.chain([&step.on]).map(|event| event.name.as_str()).collect();
+    let on: Vec<_> = undo.chain([&step.on]).collect();
     let letters = letters::open(service).await?;
     Ok(letters.iter().any(|letter| {
-        letter.key.as_ref() == Some(&record.instance.id) && letter.event.as_deref().is_some_and(|event| on.contains(&event))
+        letter.key.as_ref() == Some(&record.instance.id) && letter.event_of(chart).is_some_and(|event| on.contains(&event))
     }))
 }
 
-/// Messages of flows that `service` gave up.
-async fn dead_letters(services: &Services, service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), Trouble> {
+/// Finds the dead letters of `service`: one finding for each that belongs to a saga; the others grouped by topic and type.
+async fn dead_letters(
+    services: &Services,
+    service: &Service,
+    flows: &Flows,
+    findings: &mut Vec<Finding>,
+) -> Result<(), CliError> {
+    let mut others: BTreeMap<(String, Option<String>), Vec<Letter>> = BTreeMap::new();
     for letter in letters::open(service).await? {
-        let Some((tracker, chart)) = flows.iter().find(|(_, chart)| letter.is_of(chart)) else { continue };
+        let Some((tracker, chart)) = flows.iter().find(|(_, chart)| letter.event_of(chart).is_some()) else {
+            others.entry((letter.topic.clone(), letter.event.clone())).or_default().push(letter);
+            continue;
+        };
         let path = format!("/dead-letters/{}", segment(&letter.id));
         let fix = match ended(services, tracker, chart, &letter).await? {
             Some(state) => format!(
@@ -209,7 +222,7 @@ async fn dead_letters(services: &Services, service: &Service, flows: &Flows, fin
         findings.push(Finding {
             kind: Kind::DeadLetter,
             service: service.name.clone(),
-            saga: chart.definition.name.clone(),
+            saga: Some(chart.definition.name.clone()),
             what: format!(
                 "{} was given up after {}: {} (dead letter {})",
                 letter.event.as_deref().unwrap_or("a message"),
@@ -221,11 +234,53 @@ async fn dead_letters(services: &Services, service: &Service, flows: &Flows, fin
             saga_id: letter.key,
         });
     }
+    findings.extend(others.into_iter().filter_map(|(kind, letters)| of_no_flow(service, kind, &letters)));
     Ok(())
 }
 
-/// How the instance of `letter` has ended; `None` while it has not, or is not kept here.
-async fn ended(services: &Services, tracker: &str, chart: &Chart, letter: &Letter) -> Result<Option<InstanceState>, Trouble> {
+/// The finding for `letters` of one topic and type, newest first.
+fn of_no_flow(service: &Service, (topic, event): (String, Option<String>), letters: &[Letter]) -> Option<Finding> {
+    let newest = letters.first()?;
+    let name = event.as_deref().unwrap_or("records without a type");
+    let filter = format!("--service {} --topic {}", quoted(&service.name), quoted(&topic));
+    let fix = match &event {
+        Some(event) => {
+            let filter = format!("{filter} --type {}", quoted(event));
+            format!("see `sagas letters list {filter}` and the cause, then `sagas letters retry {filter}`, or discard")
+        }
+        // A filter cannot select only records without a type.
+        None => format!(
+            "see `sagas letters list {filter}` and the cause, then POST /dead-letters/ID/retry at service {}, or .../discard",
+            service.name
+        ),
+    };
+    Some(Finding {
+        kind: Kind::DeadLetter,
+        service: service.name.clone(),
+        saga: None,
+        saga_id: None,
+        what: format!(
+            "{} of {name} (topic {topic}); the newest after {}: {} (dead letter {})",
+            counted(letters.len() as u64, "open dead letter", "open dead letters"),
+            counted(newest.attempts.into(), "attempt", "attempts"),
+            newest.error,
+            newest.id
+        ),
+        fix,
+    })
+}
+
+/// Quotes `text` for a shell, if necessary.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+/// The state in which the instance of `letter` has ended; `None` if it has not ended, or is not in these databases.
+async fn ended(services: &Services, tracker: &str, chart: &Chart, letter: &Letter) -> Result<Option<InstanceState>, CliError> {
     let Some(id) = letter.key.clone() else { return Ok(None) };
     let key = InstanceKey { saga: chart.definition.name.clone(), id };
     for service in services.named(tracker) {

@@ -1,4 +1,4 @@
-//! What is to happen next, and who should do it.
+//! The next steps of an instance, and the services that must do them.
 
 use saga_core::engine::saga::{Instance, Outstanding};
 use sagas::{
@@ -16,25 +16,25 @@ use super::{
     story::StepView,
 };
 
-/// Something that is to happen next.
+/// A next step.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Missing {
     /// The step, or the abort.
     pub(super) step: String,
-    /// Whether it is to be undone.
+    /// Whether the step must be undone.
     pub(super) undo: bool,
-    /// Who should do it, if that is known.
+    /// The service that must do it, if it is known.
     pub(super) service: Option<String>,
-    /// The event that calls for it.
+    /// The event that triggers it.
     pub(super) on: String,
-    /// The events of which one would say that it happened.
+    /// The events that can follow it, of which one is expected.
     pub(super) events: Vec<String>,
-    /// What is known of why it has not.
+    /// Why it has not happened, as far as it is known.
     pub(super) remark: Option<String>,
 }
 
-/// What is to happen next in `instance`, which has these dead letters.
+/// The next steps of `instance`, which has these dead letters.
 pub(super) fn of(
     services: &Services,
     instance: &Instance,
@@ -48,7 +48,7 @@ pub(super) fn of(
         let service = by.get(next.step).cloned();
         Missing {
             remark: service.as_deref().and_then(|service| {
-                given_up(service, &next, letters, now).or_else(|| remark(services, service, &next, steps, now))
+                given_up(service, &next, (chart, letters), now).or_else(|| remark(services, service, &next, steps, now))
             }),
             step: next.step.to_owned(),
             undo: next.undo,
@@ -60,9 +60,11 @@ pub(super) fn of(
     instance.expected(&chart.definition).into_iter().map(missing).collect()
 }
 
-/// That `service` has given up the message that calls for it: whatever its step's record says, nothing tries it again by itself.
-fn given_up(service: &str, next: &Outstanding<'_>, letters: &[Letter], now: Timestamp) -> Option<String> {
-    let calls = |letter: &&Letter| letter.service == service && letter.is_open() && letter.event.as_deref() == Some(next.on);
+/// Whether `service` has dead-lettered the message that triggers the step. Then nothing retries it, whatever the step record
+/// contains.
+fn given_up(service: &str, next: &Outstanding<'_>, (chart, letters): (&Chart, &[Letter]), now: Timestamp) -> Option<String> {
+    let is_it = |letter: &Letter| letter.event_of(chart).is_some_and(|event| event.name == next.on);
+    let calls = |letter: &&Letter| letter.service == service && letter.is_open() && is_it(letter);
     let letter = letters.iter().find(calls)?;
     Some(format!(
         "{service} gave {} up {} ago, after {}: it is the dead letter {}, and is not tried again before POST /dead-letters/{}/retry at {service}",
@@ -74,7 +76,7 @@ fn given_up(service: &str, next: &Outstanding<'_>, letters: &[Letter], now: Time
     ))
 }
 
-/// What `service` says of what it should do.
+/// What `service` has recorded about its step.
 fn remark(services: &Services, service: &str, next: &Outstanding<'_>, steps: &[StepView], now: Timestamp) -> Option<String> {
     if services.named(service).next().is_none() {
         return Some(format!(
@@ -107,7 +109,7 @@ fn remark(services: &Services, service: &str, next: &Outstanding<'_>, steps: &[S
 }
 
 impl Missing {
-    /// What it is, for people.
+    /// The step as text.
     pub(super) fn said(&self) -> String {
         let service = self.service.as_deref().unwrap_or("a service that is not known");
         let what = if self.undo { "undo" } else { "do" };

@@ -1,23 +1,23 @@
-//! What an operator can do about an instance, by calls of the service that tracks it.
+//! What an operator can do about an instance, as HTTP requests to the service that tracks it.
 
 use sagas::saga::{Chart, InstanceState};
 use serde::Serialize;
 
 use super::super::{tracked::Tracked, words::segment};
 
-/// A call.
+/// An HTTP request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Operation {
     pub(super) method: &'static str,
     pub(super) path: String,
-    /// What its body is to say: who does it, why, and what it is about.
+    /// The template of its body: the operator, the reason, and the step.
     pub(super) body: String,
-    /// What it does.
+    /// The effect.
     pub(super) does: String,
 }
 
-/// What can be done about `tracked`; nothing when it has ended.
+/// The operations that are possible for `tracked`; none if it has ended.
 pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
     let instance = &tracked.instance;
     if instance.ended_at.is_some() {
@@ -31,7 +31,7 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
         "retry",
         r#"{"by":"…"}"#.to_owned(),
         instance
-            .known
+            .body
             .stopped
             .iter()
             .filter(|stopped| !stopped.dead_letter.is_empty())
@@ -40,7 +40,7 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
             }),
     )];
     let expected = chart.map(|chart| instance.expected(&chart.definition)).unwrap_or_default();
-    // The abort is none that can be skipped.
+    // The abort cannot be skipped.
     for next in expected.iter().filter(|next| chart.is_some_and(|chart| chart.definition.step(next.step).is_some())) {
         let body = format!(r#"{{"by":"…","reason":"…","step":{}}}"#, serde_json::Value::from(next.step));
         let what = if next.undo { "the undo of " } else { "" };

@@ -1,4 +1,4 @@
-//! The story, for people.
+//! Formats the story as text.
 
 use super::{
     super::{
@@ -8,7 +8,7 @@ use super::{
     story::Story,
 };
 
-/// The story as text, without a line end.
+/// The story as text, without a final line break.
 pub(super) fn text(story: &Story, colours: bool) -> String {
     let mut parts = vec![head(story, colours)];
     parts.push(section("Timeline", &timeline(story, colours)));

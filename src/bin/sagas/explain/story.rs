@@ -1,4 +1,4 @@
-//! What is known of an instance, from all services.
+//! Everything that the services know about an instance.
 
 use sagas::{
     saga::Chart,
@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use super::{
     super::{
+        error::CliError,
         flows::Flows,
         letters::{self, Letter},
         places::Services,
         rows::Row,
         tracked::Tracked,
-        trouble::Trouble,
     },
     missing::{self, Missing},
     operations::{self, Operation},
 };
 
-/// What is known of an instance.
+/// Everything that the services know about an instance.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Story {
@@ -28,21 +28,21 @@ pub(super) struct Story {
     pub(super) now: Timestamp,
     #[serde(flatten)]
     pub(super) row: Row,
-    /// What happened, in the order in which the tracker took it in.
+    /// The history, in the order in which the tracker recorded it.
     pub(super) timeline: Vec<Moment>,
-    /// What is to happen next, and who should do it; `None`: the flow is not known.
+    /// The next steps, and the services that must do them; `None` if the definition is not known.
     pub(super) missing: Option<Vec<Missing>>,
-    /// Messages of it that were given up and not retried or discarded since, and those that stand in its way.
+    /// The open dead letters of the instance, and those that block it.
     pub(super) dead_letters: Vec<Letter>,
-    /// Dead letters that stand in its way, of services whose databases were not read: who, and which.
+    /// Dead letters that block the instance and were not found in these databases: the service, and the id.
     pub(super) dead_letters_elsewhere: Vec<(String, String)>,
-    /// What the participants say that they did.
+    /// The step records of the participants.
     pub(super) steps: Vec<StepView>,
-    /// What an operator can do, by calls of the service that tracks it.
+    /// What an operator can do, as HTTP requests to the service that tracks the instance.
     pub(super) operations: Vec<Operation>,
 }
 
-/// Something that happened.
+/// An entry of the history.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Moment {
@@ -55,7 +55,7 @@ pub(super) struct Moment {
     pub(super) note: Option<String>,
 }
 
-/// What a participant says that it did.
+/// A step record of a participant.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct StepView {
@@ -63,14 +63,14 @@ pub(super) struct StepView {
     pub(super) step: String,
     pub(super) state: sagas::saga::StepState,
     pub(super) at: Timestamp,
-    /// Until when an attempt may be running.
+    /// The time limit of an attempt that may be running.
     pub(super) until: Option<Timestamp>,
     pub(super) message_id: String,
 }
 
 impl Story {
-    /// What the services know of `tracked` at `now`.
-    pub(super) async fn of(services: &Services, flows: &Flows, tracked: &Tracked, now: Timestamp) -> Result<Self, Trouble> {
+    /// Collects what the services know about `tracked` at `now`.
+    pub(super) async fn of(services: &Services, flows: &Flows, tracked: &Tracked, now: Timestamp) -> Result<Self, CliError> {
         let instance = &tracked.instance;
         let chart = flows.chart(&tracked.service, &instance.key.saga, instance.version);
         let (mut timeline, mut steps) = (Vec::new(), Vec::new());
@@ -79,7 +79,8 @@ impl Story {
         }
         for service in services.iter() {
             let here = service.sagas().steps(&service.name, &instance.key).await?;
-            steps.extend(here.into_iter().map(|step| StepView::of(&service.name, step)));
+            let done = here.into_iter().filter(|record| !chart.is_some_and(|chart| is_told_only(chart, &service.name, record)));
+            steps.extend(done.map(|step| StepView::of(&service.name, step)));
         }
         steps.sort_by_key(|step| step.at);
         let (dead_letters, dead_letters_elsewhere) = given_up(services, tracked, chart).await?;
@@ -96,15 +97,21 @@ impl Story {
     }
 }
 
-/// The dead letters of an instance: those that are open, and those that stand in its way.
+/// Whether the record only means that `service` knows of the abort, which another service does.
+fn is_told_only(chart: &Chart, service: &str, record: &StepRecord) -> bool {
+    let abort = &chart.definition.abort.name;
+    record.step == *abort && chart.participants.done_by.get(abort).is_some_and(|by| by != service)
+}
+
+/// The dead letters of an instance: those that block it, and those that are open.
 async fn given_up(
     services: &Services,
     tracked: &Tracked,
     chart: Option<&Chart>,
-) -> Result<(Vec<Letter>, Vec<(String, String)>), Trouble> {
+) -> Result<(Vec<Letter>, Vec<(String, String)>), CliError> {
     let instance = &tracked.instance;
     let (mut found, mut elsewhere) = (Vec::new(), Vec::new());
-    for stopped in &instance.known.stopped {
+    for stopped in &instance.body.stopped {
         let before = found.len();
         for service in services.named(&stopped.service) {
             found.extend(letters::one(service, &stopped.dead_letter).await?);
@@ -116,7 +123,7 @@ async fn given_up(
     let Some(chart) = chart else { return Ok((found, elsewhere)) };
     for service in services.iter() {
         for letter in letters::open(service).await? {
-            if letter.key.as_ref() == Some(&instance.key.id) && letter.is_of(chart) && !found.contains(&letter) {
+            if letter.key.as_ref() == Some(&instance.key.id) && letter.event_of(chart).is_some() && !found.contains(&letter) {
                 found.push(letter);
             }
         }

@@ -10,37 +10,37 @@ use serde::Serialize;
 use super::{
     super::{
         args::{LetterFilter, LetterState},
+        error::CliError,
         output::{Output, note},
         places::{Place, Services},
         table::Table,
-        trouble::Trouble,
         words::{counted, one_line, span},
     },
     Letter,
 };
 
-/// Letters that are read at once.
+/// The number of dead letters that are read at once.
 const PAGE: u32 = 100;
 
 /// Lists dead letters, newest first.
 ///
 /// # Errors
-/// When the databases cannot be read.
+/// If the databases cannot be read.
 pub(super) async fn list(
     place: &Place,
     filter: &LetterFilter,
     state: LetterState,
     limit: u32,
     output: &Output,
-) -> Result<bool, Trouble> {
+) -> Result<bool, CliError> {
     let filter = DeadLetterFilter { state, ..filter.read() };
     let (found, total) = place.read(async |services| newest(services, &filter, limit).await).await?;
     show_all(&found, total, output);
     Ok(true)
 }
 
-/// The newest `limit` of all services, and how many there are.
-pub(super) async fn newest(services: &Services, filter: &DeadLetterFilter, limit: u32) -> Result<(Vec<Letter>, u64), Trouble> {
+/// Reads the newest `limit` dead letters of all services, and counts all that match.
+pub(super) async fn newest(services: &Services, filter: &DeadLetterFilter, limit: u32) -> Result<(Vec<Letter>, u64), CliError> {
     let (mut found, mut total) = (Vec::<Letter>::new(), 0);
     for service in services.iter() {
         let (mut here, mut offset) = (Vec::<Letter>::new(), 0);
@@ -50,7 +50,7 @@ pub(super) async fn newest(services: &Services, filter: &DeadLetterFilter, limit
             let last = page.len() < most as usize;
             offset += u64::from(most);
             for letter in page.into_iter().map(|letter| Letter::of(service, letter)) {
-                // What comes between two pages moves the others.
+                // Dead letters that are added between two pages shift the others to the next page.
                 if !here.contains(&letter) {
                     here.push(letter);
                 }
@@ -71,10 +71,10 @@ pub(super) async fn newest(services: &Services, filter: &DeadLetterFilter, limit
     Ok((found, total))
 }
 
-/// Shows letters, of `total` that there are.
+/// Prints dead letters, and how many of the `total` are omitted.
 pub(super) fn show_all(letters: &[Letter], total: u64, output: &Output) {
     let now = Clock::system().now();
-    let mut table = Table::new(&["SERVICE", "ID", "TYPE", "TOPIC", "KEY", "ATTEMPTS", "AGE", "STATE", "ERROR"]);
+    let mut table = Table::new(&["SERVICE", "ID", "TYPE", "HANDLER", "TOPIC", "KEY", "ATTEMPTS", "AGE", "STATE", "ERROR"]);
     for letter in letters {
         output.give(letter);
         table.row(
@@ -82,6 +82,7 @@ pub(super) fn show_all(letters: &[Letter], total: u64, output: &Output) {
                 letter.service.as_str(),
                 letter.id.as_str(),
                 letter.event.as_deref().unwrap_or("-"),
+                letter.handler.as_deref().unwrap_or("-"),
                 &format!("{}-{}@{}", letter.topic, letter.partition, letter.offset),
                 letter.key.as_deref().unwrap_or("-"),
                 &letter.attempts.to_string(),
@@ -106,7 +107,7 @@ pub(super) fn show_all(letters: &[Letter], total: u64, output: &Output) {
     }
 }
 
-/// A dead letter with its message. What is no text is in hexadecimal digits.
+/// A dead letter with its message. Bytes that are not UTF-8 are written in hexadecimal.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Whole {
@@ -117,11 +118,11 @@ struct Whole {
     value: Option<String>,
 }
 
-/// Shows one dead letter, of whatever service has it.
+/// Prints one dead letter, of any service.
 ///
 /// # Errors
-/// When the databases cannot be read.
-pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<bool, Trouble> {
+/// If the databases cannot be read, or none contains it.
+pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<bool, CliError> {
     let wanted = DeadLetterId::new(id);
     let found = place
         .read(async |services| {
@@ -135,7 +136,7 @@ pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<boo
         })
         .await?;
     if found.is_empty() {
-        return Err(Trouble::Failed(format!("there is no dead letter {}; see `sagas letters list --state all`", one_line(id))));
+        return Err(CliError::Failed(format!("there is no dead letter {}; see `sagas letters list --state all`", one_line(id))));
     }
     for (letter, record) in found {
         tell(&letter, &record, output);
@@ -158,6 +159,7 @@ fn tell(letter: &Letter, record: &Record, output: &Output) {
     line("id", &letter.id);
     line("state", letter.state);
     line("type", letter.event.as_deref().unwrap_or("-"));
+    line("handler", letter.handler.as_deref().unwrap_or("-"));
     line("from", &format!("{}, partition {}, offset {}", letter.topic, letter.partition, letter.offset));
     line("key", letter.key.as_deref().unwrap_or("-"));
     line("given up", &format!("{} after {}", letter.at, counted(letter.attempts.into(), "attempt", "attempts")));

@@ -1,4 +1,4 @@
-//! `sagas letters retry` and `discard`: what this program writes.
+//! `sagas letters retry` and `discard`, which write to the database.
 
 use sagas::{
     store::{Bulk, DeadLetterFilter, Settle, StoreError, settle as settle_in},
@@ -9,51 +9,51 @@ use serde::Serialize;
 use super::{
     super::{
         args::SettleLetters,
+        error::CliError,
         output::{Output, note},
         places::{Place, Service},
-        trouble::Trouble,
         words::counted,
     },
     list,
 };
 
-/// Letters that a dry run shows.
+/// The number of dead letters that a dry run shows.
 const SAMPLES: u32 = 10;
 
-/// How often a transaction is begun again in which another was first.
+/// How often a transaction is repeated after a conflict with another one.
 const ATTEMPTS: u32 = 5;
 
-/// What was done.
+/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Done {
     service: String,
-    /// How many were settled.
+    /// The number of dead letters that were settled.
     settled: u64,
-    /// How many are open that match: they were beyond the limit, or came meanwhile.
+    /// The number of open dead letters that still match: they exceed the limit, or were added meanwhile.
     left: u64,
-    /// Of those, records that the log did not take: only their service can publish them again.
+    /// The number of dead letters among them that the log refused: only the service can publish these again.
     unsent: u64,
 }
 
-/// Settles the dead letters of one service.
+/// Settles dead letters of one service.
 ///
 /// # Errors
-/// When the database cannot be read or written, or flags do not fit.
+/// If the database cannot be read or written, or the flags contradict each other.
 pub(super) async fn settle(
     place: &Place,
     service: Option<&str>,
     how: Settle,
     wanted: &SettleLetters,
     output: &Output,
-) -> Result<bool, Trouble> {
+) -> Result<bool, CliError> {
     let verb = if how == Settle::Retry { "retry" } else { "discard" };
     let Some(service) = service else {
-        return Err(Trouble::Usage(format!("letters {verb} is about one service: name it by --service")));
+        return Err(CliError::Usage(format!("letters {verb} is about one service: name it by --service")));
     };
     let filter = wanted.filter.read();
     if filter.is_empty() && !wanted.all {
-        return Err(Trouble::Usage(format!(
+        return Err(CliError::Usage(format!(
             "letters {verb}: say which letters, by --topic, --key, --type, --error, --since or --until, or all of them by --all"
         )));
     }
@@ -74,7 +74,7 @@ pub(super) async fn settle(
     Ok(done.settled > 0)
 }
 
-async fn run(service: &Service, how: Settle, filter: &DeadLetterFilter, limit: u64) -> Result<Done, Trouble> {
+async fn run(service: &Service, how: Settle, filter: &DeadLetterFilter, limit: u64) -> Result<Done, CliError> {
     let (store, name) = (service.store(), service.name.as_str());
     let open = filter.and_open();
     let (_, total) = store.find_dead_letters(name, &open, 0, 0).await?;
@@ -94,7 +94,7 @@ async fn run(service: &Service, how: Settle, filter: &DeadLetterFilter, limit: u
     Ok(done)
 }
 
-async fn batch(service: &Service, how: Settle, heads: &[sagas::store::LetterHead]) -> Result<usize, Trouble> {
+async fn batch(service: &Service, how: Settle, heads: &[sagas::store::LetterHead]) -> Result<usize, CliError> {
     let (store, name, clock) = (service.store(), service.name.as_str(), Clock::system());
     let attempt = async || {
         let letters = how.letters(store, name, heads).await?;

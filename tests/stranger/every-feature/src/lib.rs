@@ -1,4 +1,4 @@
-//! A service in whose build everything is on that its libraries have: what another crate of the same program asks for is there for all.
+//! A service in whose build all features of its libraries are on, as when another crate of the program enables them.
 
 use axum::{Router, routing::get};
 use sagas::prelude::*;

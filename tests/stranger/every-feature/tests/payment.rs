@@ -63,7 +63,7 @@ async fn get(address: SocketAddr, path: &'static str) -> String {
     let answer = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    // The body is in one piece, or in chunks that are told by their length.
+    // The body is in one piece, or in chunks with their lengths.
     match head.contains("transfer-encoding: chunked") {
         true => unchunked(body),
         false => body.to_owned(),

@@ -1,3 +1,3 @@
-//! What the README has, word for word: see `tests/documents.rs`.
+//! The code of the README, verbatim: see `tests/documents.rs`.
 
 pub mod inventory;

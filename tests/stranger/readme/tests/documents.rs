@@ -1,4 +1,4 @@
-//! That this crate is what the README says.
+//! Checks that this crate is the code in the README.
 
 const README: &str = include_str!("../../../../README.md");
 
@@ -8,8 +8,13 @@ fn block(language: &str) -> &'static str {
 }
 
 #[test]
-fn the_first_example_is_in_it() {
-    assert_eq!(block("rust"), include_str!("../src/inventory.rs"));
+fn its_programs_are_those_of_the_readme() {
+    assert_eq!(block("rust,test_harness"), include_str!("../src/inventory.rs"));
+    // On a free port.
+    let free = block("rust,no_run").replace(r#"bind("127.0.0.1:8080")"#, r#"bind(std::env::var("ADDRESS")?)"#);
+    assert_eq!(free, include_str!("../src/main.rs"));
+    let (_, hello) = include_str!("../../../../examples/hello.rs").split_once("\n\n").unwrap();
+    assert_eq!(block("rust,no_run"), hello);
 }
 
 #[test]

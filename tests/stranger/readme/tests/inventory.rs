@@ -1,16 +1,10 @@
 use readme::inventory::*;
-use sagas::{prelude::*, store::Migration, testing::Pump};
-
-const SCHEMA: &[Migration] = &[Migration {
-    version: 1,
-    name: "stock",
-    sql: "CREATE TABLE stock (product TEXT PRIMARY KEY, available BIGINT NOT NULL); INSERT INTO stock VALUES ('tea', 3);",
-}];
+use sagas::{prelude::*, testing::Pump};
 
 #[tokio::test]
 async fn goods_are_reserved_while_there_are_any() {
     let database = Database::open("sqlite::memory:").await.unwrap();
-    let pump = Pump::of([inventory(database).migrations(SCHEMA)]).start().await;
+    let pump = Pump::of([inventory(database)]).start().await;
     for order_id in ["a", "b"] {
         pump.publish(&OrderCreated { order_id: order_id.into(), product: "tea".into(), quantity: 2 }).await;
     }

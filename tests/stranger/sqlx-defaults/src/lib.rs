@@ -1,5 +1,5 @@
-//! A service that was written with sqlx as its documentation shows it: statements are checked while compiling, migrations are embedded,
-//! and a pool of its own reads. Then it began to take events.
+//! A service that uses sqlx as in its documentation: statements are checked at compile time, migrations are embedded, and reads
+//! use its own pool. It now also handles events.
 
 use sagas::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub async fn reserve(On(order): On<OrderCreated>, mut tx: Tx) -> Result<Inventor
     if taken.rows_affected() == 0 {
         return Err(Failure::Reject(InventoryInsufficient { order_id }));
     }
-    // The same transaction, by a statement that would run on PostgreSQL too.
+    // The same transaction, with a statement that also runs on PostgreSQL.
     sqlx::query("INSERT INTO reservations (order_id, product, quantity) VALUES ($1, $2, $3)")
         .bind(&order_id)
         .bind(&product)

@@ -2,7 +2,7 @@
 
 #![deny(warnings)]
 
-use sagas::{handler::IntoPublished, message::EventSet, prelude::*};
+use sagas::{handler::IntoPublished, message::{Encoded, EventSet}, prelude::*};
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "orders", key = order_id)]
@@ -37,9 +37,9 @@ fn main() {
     let types = <OrderEvent as EventSet>::types();
     assert_eq!(types.iter().map(|t| (t.name, t.version)).collect::<Vec<_>>(), [("OrderCreated", 1), ("OrderConfirmed", 2)]);
 
-    let read = (types[1].decode)(br#"{"order_id":7}"#, Some("7")).ok().and_then(|value| value.downcast::<OrderEvent>().ok());
+    let read = (types[1].decode)(Encoded { value: br#"{"order_id":7}"#, version: 1, key: Some("7") }).ok().and_then(|value| value.downcast::<OrderEvent>().ok());
     assert_eq!(read.as_deref(), Some(&OrderEvent::Confirmed { event: OrderConfirmed { order_id: 7 } }));
-    let refusal = (types[1].decode)(br#"{"order_id":7}"#, Some("8")).expect_err("another key");
+    let refusal = (types[1].decode)(Encoded { value: br#"{"order_id":7}"#, version: 1, key: Some("8") }).expect_err("another key");
     assert_eq!(refusal.to_string(), "the record's key is `8`, and the key of the OrderConfirmed in it `7`");
 
     let mut published = Vec::new();

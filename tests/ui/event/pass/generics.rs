@@ -7,7 +7,7 @@ use std::fmt::Display;
 use sagas::{
     extract::Extract,
     handler::IntoPublished,
-    message::{Event, EventSet},
+    message::{Encoded, Event, EventSet},
     prelude::*,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -37,11 +37,11 @@ fn takes<K: Display + Serialize + DeserializeOwned + Send + Sync + 'static>() ->
 fn main() {
     assert_eq!(takes::<u64>(), "Changed");
     let changed = Changed::<_, _, 2> { id: 7_u64, to: Some(1_u8) };
-    assert_eq!(changed.key(), &7);
+    assert_eq!(changed.key(), "7");
 
     let mut published = Vec::new();
     Change::Number(changed).encode(&mut published).expect("is JSON");
-    let read = (<Change<u8> as EventSet>::types()[0].decode)(&published[0].value, None);
+    let read = (<Change<u8> as EventSet>::types()[0].decode)(Encoded { value: &published[0].value, version: 1, key: None });
     let read = read.ok().and_then(|value| value.downcast::<Change<u8>>().ok());
     assert_eq!(read.as_deref(), Some(&Change::Number(Changed { id: 7, to: Some(1) })));
 }

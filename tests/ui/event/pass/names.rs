@@ -1,4 +1,4 @@
-//! Raw identifiers, visibility, docs and `cfg`s: the item stays what it was.
+//! Raw identifiers, visibility, docs and `cfg`s: the macro does not change the item.
 
 #![deny(warnings, missing_docs)]
 
@@ -57,5 +57,5 @@ fn main() {
     assert_eq!(contracts::Typed { r#type: "t".into() }.key(), "t");
     assert_eq!((contracts::r#match::NAME, contracts::Typed::NAME), ("match", "Typed"));
     assert_eq!(contracts::r#match { r#type: "m".into() }.key(), "m");
-    assert_eq!(contracts::Hidden { id: 3 }.key(), &3);
+    assert_eq!(contracts::Hidden { id: 3 }.key(), "3");
 }

@@ -1,4 +1,4 @@
-//! What is generated needs nothing in scope, and is not led astray by what is.
+//! The generated code needs nothing in scope, and is not affected by names in scope.
 
 #![deny(warnings)]
 

@@ -1,4 +1,4 @@
-//! An async fn is a handler, and stays a fn that can be called.
+//! An async fn is a handler, and can still be called.
 
 #![deny(warnings)]
 

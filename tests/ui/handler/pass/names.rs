@@ -1,4 +1,4 @@
-//! Modules, visibility, raw identifiers, docs and `cfg`s: the fn stays what it was, and is listed by its path.
+//! Modules, visibility, raw identifiers, docs and `cfg`s: the macro does not change the fn, which is listed by its path.
 
 #![deny(warnings, missing_docs)]
 
@@ -64,12 +64,12 @@ fn main() {
             .collect::<Vec<_>>()
     );
 
-    // One import brings the fn and what stands for it.
+    // One import brings the fn and the item that represents its handler.
     use inventory::reserve;
     assert_eq!(names(handlers![reserve].into()).len(), 1);
     drop(reserve(On(contracts::OrderCreated { order_id: 1 })));
 
-    // A handler can be defined where it is used, and a variable be called like one.
+    // A handler can be defined where it is used, and a variable can have its name.
     #[sagas::handler]
     async fn local(On(_): On<contracts::OrderCreated>) {}
     let [local] = handlers![local];

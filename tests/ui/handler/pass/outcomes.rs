@@ -52,6 +52,21 @@ async fn refuses(sagas::extract::On(_): sagas::extract::On<OrderCreated>) -> Ans
     Err(Failure::Reject(InventoryInsufficient { order_id: 1 }))
 }
 
+/// An alias for a failure with its refusal.
+mod of_stock {
+    use super::*;
+
+    type Failure = sagas::Failure<InventoryInsufficient>;
+
+    #[handler]
+    pub async fn refuses(On(order): On<OrderCreated>) -> Result<InventoryReserved, Failure> {
+        if order.order_id == 0 {
+            return Err(Failure::Reject(InventoryInsufficient { order_id: order.order_id }));
+        }
+        Ok(InventoryReserved { order_id: order.order_id })
+    }
+}
+
 #[handler]
 async fn unnamed(On(event): On<OrderCreated>) -> impl IntoOutcome {
     Some(event)
@@ -72,7 +87,7 @@ async fn eight(
 }
 
 fn main() {
-    let all = handlers![nothing, unit, one, several, any_of, refuses, unnamed, eight];
+    let all = handlers![nothing, unit, one, several, any_of, refuses, unnamed, eight, of_stock::refuses];
     let names = |handler: &Handler| handler.publishes().iter().map(|event| event.name).collect::<Vec<_>>();
     let published: Vec<_> = all.iter().map(names).collect();
     assert_eq!(
@@ -86,6 +101,7 @@ fn main() {
             vec!["InventoryReserved"],
             vec!["OrderCreated"],
             vec![],
+            vec!["InventoryReserved"],
         ]
     );
     assert_eq!(all[5].rejects()[0].name, "InventoryInsufficient");

@@ -1,4 +1,4 @@
-//! Numbers: what a batch of events adds to them, and what they say.
+//! The numbers of the shop: how a batch of events changes them, and how they are read.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ use crate::{
     services::{Statement, sum, summed},
 };
 
-/// How many of the latest orders the processing times are taken from.
+/// The number of latest orders from which the processing times are computed.
 const SAMPLE: i64 = 10_000;
-/// The longest from an order's creation to its end that is counted. The times are by the clocks of whoever published the events, and two
-/// that lie further apart than any order is open for are not of this shop.
+/// The longest time from an order's creation to its end that is counted. Both times come from the clocks of the services that
+/// published the events. No order is open for this long, so a longer time means that the clocks are wrong.
 const LONGEST_MS: i64 = 30 * 24 * 60 * 60 * 1000;
-/// How many minutes back orders are counted by the minute.
+/// The number of minutes for which orders per minute are shown.
 const MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
-/// How many products are named.
+/// The number of products in the list of best-selling products.
 const TOP: i64 = 10;
-/// Rows in one statement: each has at most three values, and a statement has at most 999.
+/// The number of rows in one statement. A row has at most three values, and a statement can have at most 999.
 const ROWS: usize = 300;
 
-/// What a batch of events comes to.
+/// The changes that a batch of events makes to the numbers.
 #[derive(Debug, Default)]
 pub struct Tally {
     totals: BTreeMap<&'static str, i64>,
@@ -41,7 +41,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds `event`, published at `at` by its sender's clock.
+    /// Adds `event`, which its service published at `at`.
     pub fn take(&mut self, event: &Anything, at: Timestamp) {
         let name = match event {
             Anything::OrderCreated(order) => {
@@ -80,7 +80,7 @@ impl Tally {
         }
     }
 
-    /// Adds the orders to the numbers. One that is created or ends a second time changes nothing.
+    /// Writes the orders. A second creation or end of an order changes nothing.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -115,7 +115,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Adds the events to their totals.
+    /// Adds the number of events to the totals of their types.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -128,39 +128,39 @@ impl Tally {
     }
 }
 
-/// How the shop is doing.
+/// The key figures of the shop.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
     orders: OrderCounts,
-    /// Of the orders that have ended, how many stand.
+    /// The share of completed orders among those that have ended.
     #[schema(minimum = 0, maximum = 1)]
     success_rate: f64,
-    /// What the orders cost that stand.
+    /// The total of the completed orders.
     revenue: Amount,
     /// How long orders took, in milliseconds.
     processing_ms: Percentiles,
-    /// How many orders were cancelled for each reason.
+    /// The number of cancelled orders for each reason.
     cancel_reasons: BTreeMap<String, i64>,
-    /// The ten products of which most was sold.
+    /// The ten products with the most sold units.
     #[schema(max_items = 10)]
     top_products: Vec<ProductSales>,
-    /// How many orders were placed in each minute of the last hour that had any.
+    /// The number of orders placed in each minute of the last hour, without minutes that had none.
     orders_per_minute: Vec<Minute>,
 }
 
-/// How many orders there are.
+/// Numbers of orders.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct OrderCounts {
     created: i64,
     completed: i64,
     cancelled: i64,
-    /// Not ended yet.
+    /// Orders that have not ended.
     in_flight: i64,
 }
 
-/// From an order's creation to its end, by the clocks of those who published the two.
+/// Percentiles of the time from an order's creation to its end, by the clocks of the services that published the two events.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct Percentiles {
     p50: i64,
@@ -168,7 +168,7 @@ struct Percentiles {
     p99: i64,
 }
 
-/// How many units of a product were sold.
+/// The number of sold units of a product.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ProductSales {
@@ -176,15 +176,15 @@ struct ProductSales {
     quantity: i64,
 }
 
-/// How many orders were placed in a minute.
+/// The number of orders placed in a minute.
 #[derive(Debug, Serialize, ToSchema)]
 struct Minute {
-    /// Its beginning.
+    /// The beginning of the minute.
     minute: Timestamp,
     orders: i64,
 }
 
-/// Reads the numbers, as they are at `now`.
+/// Reads the key figures as of `now`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -212,7 +212,7 @@ pub async fn metrics(db: &Database, now: Timestamp) -> Result<Metrics, Fault> {
     })
 }
 
-/// How many events of each type there were.
+/// Returns the number of events of each type.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -257,7 +257,7 @@ async fn top_products(db: &Database) -> Result<Vec<ProductSales>, Fault> {
     Ok(rows.iter().map(sales).collect::<Result<_, sqlx::Error>>()?)
 }
 
-/// The last hour, oldest minute first, without minutes in which nothing was ordered.
+/// Returns the orders of each minute of the last hour, oldest minute first, without minutes that had none.
 async fn orders_per_minute(db: &Database, now: Timestamp) -> Result<Vec<Minute>, Fault> {
     let first = (now.as_millis() / MINUTE_MS - MINUTES + 1) * MINUTE_MS;
     let rows = sqlx::query(

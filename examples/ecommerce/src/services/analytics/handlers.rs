@@ -1,4 +1,4 @@
-//! What the analytics service reacts to: everything, as much at a time as is waiting.
+//! The handler of the analytics service: it takes every event, in batches.
 
 use sagas::{event, handler, prelude::*};
 
@@ -8,7 +8,7 @@ use crate::contracts::{
     OrderConfirmed, OrderCreated, OrderShipped, PaymentFailed, PaymentProcessed, PaymentRefunded,
 };
 
-/// Every event there is.
+/// Every event of the services.
 #[event]
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each variant is the event of its name")]
@@ -27,7 +27,7 @@ pub enum Anything {
     NotificationFailed(NotificationFailed),
 }
 
-/// Counts what is waiting, and writes it to the stream, with a few statements for all of it.
+/// Counts a batch of events and adds it to the stream, with a few statements for the whole batch.
 #[handler]
 pub async fn count(
     Batch(events): Batch<Anything>,

@@ -1,4 +1,4 @@
-//! The analytics service's calls.
+//! The HTTP routes of the analytics service.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
         .layer(Extension(stream))
 }
 
-/// How the shop is doing.
+/// Shows the key figures of the shop.
 #[utoipa::path(
     get, path = "/analytics/metrics", tag = "analytics", operation_id = "showMetrics",
     responses((status = 200, description = "The numbers.", body = Metrics)),
@@ -42,7 +42,7 @@ async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Me
     metrics.map(Json).map_err(Problem::unavailable)
 }
 
-/// How many events of each name there were.
+/// Counts the events of each type.
 #[utoipa::path(
     get, path = "/analytics/events", tag = "analytics", operation_id = "countEvents",
     responses((status = 200, description = "The numbers, by the names of the events.", body = BTreeMap<String, i64>)),
@@ -51,7 +51,7 @@ async fn events(Extension(service): Extension<ServiceHandle>) -> Result<Json<BTr
     domain::event_totals(service.database()).await.map(Json).map_err(Problem::unavailable)
 }
 
-/// The dashboard, for people. It loads nothing from other hosts.
+/// Shows the dashboard, an HTML page. It loads nothing from other hosts.
 #[utoipa::path(
     get, path = "/analytics/dashboard", tag = "analytics", operation_id = "dashboard",
     responses((

@@ -1,4 +1,4 @@
-//! The analytics service: hears every event, and keeps the numbers that tell how the shop is doing.
+//! The analytics service: consumes every event, and keeps the key figures of the shop.
 
 pub mod domain;
 pub mod handlers;
@@ -15,12 +15,12 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "changes of orders", sql: include_str!("changes.sql") },
 ];
 
-/// What the service reacts to.
+/// The handlers of the service.
 pub fn handlers() -> [Handler; 1] {
     handlers![handlers::count]
 }
 
-/// The service on `db`, with a stream that has these limits.
+/// Creates the service on `db`, with these limits of its stream.
 pub fn service(db: Database, limits: StreamLimits) -> Service {
     let stream = Stream::new(limits);
     let hub = stream.clone();

@@ -1,17 +1,17 @@
-//! What must hold of the stock at any time.
+//! The invariants of the inventory service's data.
 
 use sagas::{Fault, prelude::*};
 use sqlx::Row;
 
 use crate::check::{Findings, Invariant};
 
-/// Looks for units that were lost or doubled.
+/// Reports units that were lost or counted twice.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn audit(db: &Database) -> Result<Findings, Fault> {
     let mut findings = Findings::default();
-    // One statement sees one moment.
+    // One statement, so that it reads one snapshot.
     let rows = sqlx::query(
         "SELECT p.product_id, p.available + p.reserved + p.sold AS counted, p.initial + p.restocked AS expected, p.reserved, p.sold,
              CAST(COALESCE(r.held, 0) AS BIGINT) AS held_units, CAST(COALESCE(r.sold, 0) AS BIGINT) AS sold_units

@@ -1,5 +1,5 @@
-//! Stock: units are available, reserved or sold, and move between these by conditional updates, so that no two orders get the
-//! same unit, whoever else is writing.
+//! The stock: units are available, reserved or sold. Conditional updates move them between these states, so that two concurrent
+//! transactions cannot give the same unit to two orders.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use crate::{
     services::lock,
 };
 
-/// The most units that can be counted of one product.
+/// The largest number of units of one product.
 pub const MOST_UNITS: i64 = 1_000_000_000_000_000;
 
 crate::contracts::words! {
-    /// What became of the units held for an order.
+    /// The status of the units held for an order.
     ReservationStatus {
-        /// They are held.
+        /// The units are held.
         Held = "HELD",
-        /// The order was confirmed.
+        /// The order was confirmed, and the units are sold.
         Sold = "SOLD",
-        /// They are for sale again.
+        /// The units are available again.
         Released = "RELEASED",
     }
 }
 
-/// Units ordered of each product, in the order of the products.
+/// Returns the number of ordered units of each product, sorted by product.
 pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     let mut demand = BTreeMap::new();
     for item in items {
@@ -36,7 +36,7 @@ pub fn demand(items: &[OrderItem]) -> BTreeMap<&ProductId, u64> {
     demand
 }
 
-/// Holds everything that was ordered; or says what is short, and then the transaction is to be undone.
+/// Holds all ordered items, or returns the products that are short. In that case the caller must roll the transaction back.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -64,7 +64,7 @@ pub async fn hold(
     Ok(Ok(held))
 }
 
-/// Turns what is held for an order into what is sold.
+/// Changes the units held for an order from reserved to sold.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -80,7 +80,7 @@ pub async fn sell(tx: &mut Tx, order_id: OrderId) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Makes what is held for an order available again, and says what that was.
+/// Makes the units held for an order available again, and returns them.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -97,13 +97,13 @@ async fn lock_stock(tx: &mut Tx) -> Result<(), Fault> {
     lock(tx, "SELECT 1 FROM stock_lock WHERE id = $1 FOR UPDATE", "stock").await
 }
 
-/// A sentence that names what is short.
+/// Returns a sentence that names the products that are short.
 pub fn shortage(missing: &[Missing]) -> String {
     let names: Vec<_> = missing.iter().map(|missing| missing.product_id.as_str()).collect();
     format!("insufficient stock: {}", names.join(", "))
 }
 
-/// A number of units as the database counts them: what it cannot count is more than there can be.
+/// Converts a number of units to the type of the database. A larger number becomes `i64::MAX`, which exceeds every stock.
 fn units(quantity: u64) -> i64 {
     i64::try_from(quantity).unwrap_or(i64::MAX)
 }
@@ -152,7 +152,7 @@ async fn record(tx: &mut Tx, order_id: OrderId, held: &[Reservation], now: Times
     Ok(())
 }
 
-/// Ends what is held for an order, and says what that was: nothing, the second time.
+/// Sets the status of the reservations that an order still holds, and returns their units. A second call returns nothing.
 async fn settle(tx: &mut Tx, order_id: OrderId, status: ReservationStatus) -> Result<Vec<Released>, Fault> {
     let rows =
         sqlx::query("UPDATE reservations SET status = $1 WHERE order_id = $2 AND status = $3 RETURNING product_id, quantity")

@@ -1,4 +1,4 @@
-//! What the inventory service reacts to.
+//! The handlers of the inventory service.
 
 use sagas::{handler, prelude::*};
 
@@ -7,7 +7,7 @@ use crate::contracts::{
     InventoryInsufficient, InventoryReleased, InventoryReserved, OrderConfirmed, OrderCreated, PaymentFailed, PlaceOrder,
 };
 
-/// Holds the goods of a new order, all of them or none.
+/// Holds all goods of a new order, or none of them.
 #[handler(step = PlaceOrder::ReserveInventory)]
 pub async fn reserve(
     On(order): On<OrderCreated>,
@@ -24,7 +24,7 @@ pub async fn reserve(
     }
 }
 
-/// The order came to nothing: what was held for it is for sale again.
+/// The order was cancelled or its payment declined: releases the units held for it.
 #[handler(undo = PlaceOrder::ReserveInventory)]
 pub async fn release(Undo(held): Undo<InventoryReserved>, mut tx: Tx, meta: Meta) -> Result<InventoryReleased, Failure> {
     let released = domain::release(&mut tx, held.order_id).await?;
@@ -33,7 +33,7 @@ pub async fn release(Undo(held): Undo<InventoryReserved>, mut tx: Tx, meta: Meta
     Ok(InventoryReleased { order_id: held.order_id, released, reason })
 }
 
-/// The order stands: what was held for it is sold.
+/// The order is confirmed: marks the units held for it as sold.
 #[handler]
 pub async fn sell(On(order): On<OrderConfirmed>, mut tx: Tx) -> Result<(), Failure> {
     domain::sell(&mut tx, order.order_id).await?;

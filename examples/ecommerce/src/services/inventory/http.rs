@@ -1,4 +1,4 @@
-//! The inventory service's calls.
+//! The HTTP routes of the inventory service.
 
 use axum::{
     Extension,
@@ -30,7 +30,7 @@ use crate::{
     services::{Statement, api, listed},
 };
 
-/// The most units that one call can add.
+/// The largest number of units that one request can add.
 const MAX_RESTOCK: i64 = 1_000_000_000;
 
 pub(super) fn routes(service: ServiceHandle) -> OpenApiRouter {
@@ -51,13 +51,13 @@ struct ProductView {
     product_id: ProductId,
     name: String,
     price: Amount,
-    /// Units for sale.
+    /// The number of available units.
     #[schema(minimum = 0)]
     available: i64,
-    /// Units that are held for orders.
+    /// The number of units held for orders.
     #[schema(minimum = 0)]
     reserved: i64,
-    /// Units that were sold.
+    /// The number of sold units.
     #[schema(minimum = 0)]
     sold: i64,
 }
@@ -77,7 +77,7 @@ impl TryFrom<&AnyRow> for ProductView {
     }
 }
 
-/// Products, those that were added last first.
+/// Lists products, newest first.
 #[utoipa::path(
     get, path = "/products", tag = "products", operation_id = "listProducts",
     params(Page),
@@ -93,7 +93,7 @@ async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64),
     listed(db, page, "created_at DESC, product_id DESC", select).await
 }
 
-/// A product.
+/// Shows a product.
 #[utoipa::path(
     get, path = "/products/{productId}", tag = "products", operation_id = "showProduct",
     params(("productId" = ProductId, Path, description = "The product.")),
@@ -106,7 +106,7 @@ async fn show(
     find(&service, &product_id).await.map(Json)
 }
 
-/// A product to be added.
+/// A new product.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({"productId": "cocoa", "name": "Cocoa", "price": 7.50, "quantity": 100}))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -116,7 +116,7 @@ struct NewProduct {
     name: String,
     #[schema(schema_with = price)]
     price: Amount,
-    /// How many units there are.
+    /// The initial number of units.
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     quantity: i64,
 }
@@ -165,16 +165,16 @@ async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<N
     Ok((StatusCode::CREATED, location, Json(product)).into_response())
 }
 
-/// Units that have come.
+/// New units of a product.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Restock {
-    /// How many.
+    /// The number of units.
     #[schema(minimum = 1, maximum = 1_000_000_000, example = 100)]
     quantity: i64,
 }
 
-/// Adds units to a product. All its units together have a limit: 10^15.
+/// Adds units to a product. A product can have at most 10^15 units in total.
 #[utoipa::path(
     post, path = "/products/{productId}/restock", tag = "products", operation_id = "restockProduct",
     params(("productId" = ProductId, Path, description = "The product.")),
@@ -209,7 +209,7 @@ async fn restock(
     Ok(Json(product))
 }
 
-/// What can name no product names none that is there.
+/// Parses the id in a path. A text that cannot be a product id gets the answer for an unknown product.
 fn named(product_id: &str) -> Result<ProductId, Problem> {
     ProductId::try_from(product_id.to_owned()).map_err(|_| no_such_product())
 }
@@ -225,7 +225,7 @@ async fn find(service: &ServiceHandle, product_id: &str) -> Result<ProductView, 
     ProductView::try_from(&row).map_err(Problem::internal)
 }
 
-/// Units of one product, held for an order.
+/// Units of one product that are held for an order.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reservation)]
 #[serde(rename_all = "camelCase")]
@@ -233,7 +233,7 @@ struct ReservationView {
     reservation_id: ReservationId,
     order_id: OrderId,
     product_id: ProductId,
-    /// How many units.
+    /// The number of units.
     #[schema(minimum = 1)]
     quantity: i64,
     status: ReservationStatus,
@@ -258,12 +258,12 @@ impl TryFrom<&AnyRow> for ReservationView {
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
-    /// For this order.
+    /// Only reservations for this order.
     #[param(inline)]
     order_id: Option<OrderId>,
 }
 
-/// Reservations, newest first.
+/// Lists reservations, newest first.
 #[utoipa::path(
     get, path = "/reservations", tag = "products", operation_id = "listReservations",
     params(Filter, Page),
@@ -289,7 +289,7 @@ async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Re
     listed(db, page, "created_at DESC, reservation_id DESC", select).await
 }
 
-/// What the service finds in its own data, for the check of the whole system.
+/// Returns what the service finds in its own data, for the check of the whole system.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
     responses((status = 200, description = "What it finds.", body = Findings)),

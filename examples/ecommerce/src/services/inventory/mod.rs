@@ -15,12 +15,12 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "the barrier of the flow knows what was decided", sql: "DROP TABLE decisions;" },
 ];
 
-/// What the service reacts to.
+/// The handlers of the service.
 pub fn handlers() -> [Handler; 3] {
     handlers![handlers::reserve, handlers::release, handlers::sell]
 }
 
-/// The service on `db`.
+/// Creates the service on `db`.
 pub fn service(db: Database) -> Service {
     Service::new("inventory", db).migrations(MIGRATIONS).handlers(handlers()).routes(http::routes).also_under(VERSION)
 }

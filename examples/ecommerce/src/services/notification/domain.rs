@@ -1,4 +1,4 @@
-//! Notifications: what a customer hears about an order, each thing once.
+//! Notifications: what a customer is told about an order, each subject once.
 
 use sagas::{Fault, event, id::IdSource, prelude::*};
 use sqlx::Row;
@@ -8,24 +8,24 @@ use crate::contracts::{
     OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentProcessed,
 };
 
-/// Something a customer should hear of.
+/// An event about which a customer is notified.
 #[event]
 #[derive(Debug, Clone)]
 pub enum Occasion {
-    /// The order stands.
+    /// The order is confirmed.
     Confirmed(OrderConfirmed),
-    /// The money was taken.
+    /// The customer was charged.
     Paid(PaymentProcessed),
-    /// The order came to nothing.
+    /// The order was cancelled.
     Cancelled(OrderCancelled),
-    /// Something that was ordered is not there.
+    /// A product of the order is not available.
     Insufficient(InventoryInsufficient),
-    /// The goods are on their way.
+    /// The order was shipped.
     Shipped(OrderShipped),
 }
 
 impl Occasion {
-    /// The order that it is about.
+    /// Returns the order that the event belongs to.
     pub fn order_id(&self) -> OrderId {
         match self {
             Self::Confirmed(event) => event.order_id,
@@ -36,7 +36,7 @@ impl Occasion {
         }
     }
 
-    /// What the notification is about.
+    /// Returns the subject of the notification.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Confirmed(_) => Kind::OrderConfirmation,
@@ -59,42 +59,42 @@ impl Occasion {
     }
 }
 
-/// A notification that a customer has not had yet.
+/// A notification that is not sent yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// The order.
     pub order_id: OrderId,
-    /// Who is to be told.
+    /// The customer to notify.
     pub customer_id: CustomerId,
-    /// What about.
+    /// The subject.
     pub kind: Kind,
-    /// How it travels.
+    /// How it is sent.
     pub channel: Channel,
-    /// What it says.
+    /// The text.
     pub message: String,
 }
 
 impl Notification {
-    /// The notification about `occasion` for `customer_id`.
+    /// Creates the notification about `occasion` for `customer_id`.
     pub fn about(occasion: &Occasion, customer_id: CustomerId) -> Self {
         let kind = occasion.kind();
         Self { order_id: occasion.order_id(), customer_id, kind, channel: kind.channel(), message: occasion.message() }
     }
 
-    /// The event that says it was sent.
+    /// Returns the event that the notification was sent.
     pub fn sent(self) -> NotificationSent {
         let Self { order_id, customer_id, kind, channel, message } = self;
         NotificationSent { order_id, customer_id, kind, channel, message }
     }
 
-    /// The event that says it was not, and why.
+    /// Returns the event that the notification could not be sent, with the reason.
     pub fn failed(self, error: String) -> NotificationFailed {
         let Self { order_id, customer_id, kind, channel, message } = self;
         NotificationFailed { order_id, customer_id, kind, channel, message, error }
     }
 }
 
-/// Remembers who placed an order.
+/// Stores which customer placed an order.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -107,7 +107,7 @@ pub async fn remember_customer(tx: &mut Tx, order: &OrderCreated) -> Result<(), 
     Ok(())
 }
 
-/// Who placed the order; `None` as long as nobody has said so.
+/// Returns the customer who placed the order; `None` while it is unknown.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -125,7 +125,7 @@ pub async fn customer<'e>(
     CustomerId::try_from(row.try_get::<String, _>("customer_id")?).map(Some).map_err(Fault::new)
 }
 
-/// Whether the customer has been told of `occasion`.
+/// Returns whether the customer was notified of `occasion`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -139,7 +139,7 @@ pub async fn is_sent(db: &Database, occasion: &Occasion) -> Result<bool, Fault> 
     Ok(status.is_some_and(|status| status == NotificationStatus::Sent.as_str()))
 }
 
-/// Writes down what became of a notification; false when it was SENT before.
+/// Records the result of a notification; returns false when it was already SENT.
 ///
 /// # Errors
 /// When the database cannot be used.

@@ -1,4 +1,4 @@
-//! What the notification service reacts to.
+//! The handlers of the notification service.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::contracts::{CustomerId, NotificationFailed, NotificationSent, NotificationStatus, OrderCreated};
 
-/// Remembers who placed an order: most of what there is to tell does not say whom to tell.
+/// Stores which customer placed an order: most events about which a customer is notified do not name the customer.
 #[handler]
 pub async fn remember(On(order): On<OrderCreated>, mut tx: Tx) -> Result<(), Failure> {
     Ok(domain::remember_customer(&mut tx, &order).await?)
 }
 
-/// Tells the customer, once per order and kind. Providers are asked before the transaction begins; five attempts, within a
-/// minute.
+/// Notifies the customer, once for each order and subject. The provider is called before the transaction begins; there are five
+/// attempts within a minute.
 #[handler(retry(max = 5, backoff = "1s..15s"), timeout = "10s", exhausted = give_up)]
 pub async fn notify(
     On(occasion): On<Occasion>,
@@ -41,7 +41,7 @@ pub async fn notify(
     Ok(new.then(|| notification.sent()))
 }
 
-/// How long an event that overtook its order's creation waits for it.
+/// How long an event that overtook the creation of its order waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
@@ -52,7 +52,7 @@ fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
     }
 }
 
-/// The attempts have ended: the notification is FAILED, until its dead letter is retried.
+/// Records the notification as FAILED after the last attempt. It stays so until its dead letter is retried.
 pub async fn give_up(
     On(occasion): On<Occasion>,
     mut tx: Tx,

@@ -1,4 +1,4 @@
-//! The notification service's calls.
+//! The HTTP routes of the notification service.
 
 use axum::Extension;
 use sagas::{
@@ -26,7 +26,7 @@ pub(super) fn routes(service: ServiceHandle, providers: Providers) -> OpenApiRou
         .layer(Extension(providers))
 }
 
-/// What a customer was told.
+/// A notification to a customer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Notification)]
 #[serde(rename_all = "camelCase")]
@@ -63,15 +63,15 @@ impl TryFrom<&AnyRow> for NotificationView {
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
-    /// About this order.
+    /// Only notifications about this order.
     #[param(inline)]
     order_id: Option<OrderId>,
-    /// To this customer.
+    /// Only notifications to this customer.
     #[param(inline)]
     customer_id: Option<CustomerId>,
 }
 
-/// Notifications, newest first.
+/// Lists notifications, newest first.
 #[utoipa::path(
     get, path = "/notifications", tag = "notifications", operation_id = "listNotifications",
     params(Filter, Page),
@@ -100,7 +100,7 @@ async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(V
     listed(db, page, "at DESC, notification_id DESC", select).await
 }
 
-/// The switches of the simulated providers.
+/// Shows the switches of the simulated providers.
 #[utoipa::path(
     get, path = "/providers", tag = "providers", operation_id = "showProviders",
     responses((status = 200, description = "The switches.", body = AllSwitches)),
@@ -109,7 +109,7 @@ async fn switches(Extension(providers): Extension<Providers>) -> Json<AllSwitche
     Json(providers.switches())
 }
 
-/// Turns switches of the simulated providers. Those that are left out stay.
+/// Changes switches of the simulated providers. Those that are left out do not change.
 #[utoipa::path(
     put, path = "/providers", tag = "providers", operation_id = "switchProviders",
     request_body = AllSwitchesChange,

@@ -1,4 +1,4 @@
-//! The notification service: tells customers what became of their orders. It never changes what becomes of one.
+//! The notification service: notifies customers about their orders. It has no effect on the orders themselves.
 
 pub mod domain;
 pub mod handlers;
@@ -12,12 +12,12 @@ use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "notifications", sql: include_str!("schema.sql") }];
 
-/// What the service reacts to.
+/// The handlers of the service.
 pub fn handlers() -> [Handler; 2] {
     handlers![handlers::remember, handlers::notify]
 }
 
-/// The service on `db`, which sends through `providers`.
+/// Creates the service on `db`. It sends through `providers`.
 pub fn service(db: Database, providers: Providers) -> Service {
     Service::new("notification", db)
         .migrations(MIGRATIONS)

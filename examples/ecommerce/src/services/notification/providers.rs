@@ -1,4 +1,4 @@
-//! The providers that carry e-mails and text messages, simulated, with switches that make them fail.
+//! Simulated providers for e-mails and text messages, with switches that make them fail.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,24 +13,24 @@ use crate::{contracts::Channel, services::given};
 #[schema(as = Provider)]
 #[serde(rename_all = "camelCase")]
 pub struct Switches {
-    /// The share of messages that it fails to take.
+    /// The share of messages that the provider fails to accept.
     #[schema(minimum = 0, maximum = 1)]
     pub failure_rate: f64,
-    /// Whether it takes none.
+    /// Whether the provider accepts no message.
     pub outage: bool,
 }
 
-/// Both providers' switches.
+/// The switches of both providers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, ToSchema)]
 #[schema(as = Providers)]
 pub struct AllSwitches {
-    /// The one for e-mail.
+    /// The e-mail provider.
     pub email: Switches,
-    /// The one for text messages.
+    /// The provider of text messages.
     pub sms: Switches,
 }
 
-/// A change of one provider's switches: what is not named stays as it is.
+/// A change of one provider's switches. Switches that are left out do not change.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[schema(as = ProviderChange)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -50,20 +50,20 @@ pub struct SwitchesChange {
 #[schema(as = ProvidersChange, example = json!({"email": {"outage": true}}))]
 #[serde(deny_unknown_fields)]
 pub struct AllSwitchesChange {
-    /// The one for e-mail.
+    /// The e-mail provider.
     #[serde(default)]
     pub email: SwitchesChange,
-    /// The one for text messages.
+    /// The provider of text messages.
     #[serde(default)]
     pub sms: SwitchesChange,
 }
 
-/// A provider did not take a message.
+/// The error when a provider did not accept a message.
 #[derive(Debug, thiserror::Error)]
 #[error("the {0} provider did not take the message")]
 pub struct NotTaken(Channel);
 
-/// Both providers. Cheap to clone.
+/// The simulated providers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Providers {
     switches: Arc<Mutex<AllSwitches>>,
@@ -71,17 +71,17 @@ pub struct Providers {
 }
 
 impl Providers {
-    /// Providers that work.
+    /// Creates providers without failures.
     pub fn new(ids: IdSource) -> Self {
         Self { switches: Arc::default(), ids }
     }
 
-    /// The switches as they are.
+    /// Returns the current switches.
     pub fn switches(&self) -> AllSwitches {
         *self.switches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the switches, and says how they are then.
+    /// Changes the switches, and returns them.
     pub fn switch(&self, change: AllSwitchesChange) -> AllSwitches {
         let mut switches = self.switches.lock().unwrap_or_else(PoisonError::into_inner);
         switches.email.change(change.email);
@@ -92,7 +92,7 @@ impl Providers {
     /// Sends `message` to a customer.
     ///
     /// # Errors
-    /// When the provider does not take it.
+    /// When the provider does not accept it.
     pub async fn send(&self, channel: Channel, customer: &str, message: &str) -> Result<(), NotTaken> {
         let switches = match channel {
             Channel::Email => self.switches().email,

@@ -1,4 +1,4 @@
-//! What must hold of the orders at any time.
+//! The invariants of the order service's data.
 
 use std::time::Duration;
 
@@ -20,13 +20,14 @@ use crate::{
     contracts::{OrderStatus, PlaceOrder},
 };
 
-/// Folds every order's history anew, compares it with what the order shows, and counts the money of those that stand.
+/// Folds the history of every order, compares the result with the order's row, and sums the amounts of confirmed and undecided
+/// orders.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub async fn audit(db: &Database) -> Result<Findings, Fault> {
     let mut findings = Findings::default();
-    // One statement sees one moment. It is read row by row: there may be many orders.
+    // One statement, so that it reads one snapshot. Row by row, because there can be many orders.
     let mut rows = sqlx::query(
         "SELECT o.status AS shown, e.* FROM order_events e JOIN orders o ON o.order_id = e.order_id ORDER BY e.order_id, e.seq",
     )
@@ -47,10 +48,11 @@ pub async fn audit(db: &Database) -> Result<Findings, Fault> {
     Ok(findings)
 }
 
-/// Looks for orders that are undecided though their deadline has passed, those first that have not moved for longest. Nobody acts on
-/// deadlines while the service does not run, so this is asked of one that does.
+/// Reports orders that are undecided although their deadline has passed, the stalest first. Deadlines take effect only while the
+/// service runs, so this takes a running service.
 ///
 /// # Errors
+/// When the database cannot be read.
 /// When the database cannot be read.
 pub async fn overdue(service: &ServiceHandle, findings: &mut Findings) -> Result<(), Fault> {
     let query = InstanceQuery {
@@ -73,7 +75,7 @@ pub async fn overdue(service: &ServiceHandle, findings: &mut Findings) -> Result
     Ok(())
 }
 
-/// How long a deadline that has passed may take to have its effect.
+/// How long after its deadline an order can be undecided without being reported.
 const GRACE: Duration = Duration::from_secs(60);
 
 fn judge(order_id: &str, shown: &str, history: &[Change], findings: &mut Findings) {

@@ -1,7 +1,7 @@
-//! What an order is: the fold of its history.
+//! An order: the fold of its history.
 //!
-//! The events of one order come from several topics, and nothing orders one topic against another. So each event says how far
-//! it brings an order, and one that would bring it back, or that comes after the end, has no effect.
+//! The events of one order come from several topics, and Kafka does not order one topic relative to another. Therefore each event
+//! has a rank, and an event has no effect if its rank is not higher than the order's, or if the order is decided.
 
 use sagas::event;
 
@@ -14,23 +14,23 @@ use crate::contracts::{
 #[event]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// It begins.
+    /// The order was placed.
     Created(OrderCreated),
     /// The goods are held.
     Reserved(InventoryReserved),
-    /// The goods are not there.
+    /// Not all goods are available.
     Insufficient(InventoryInsufficient),
-    /// The money is there.
+    /// The customer was charged.
     Paid(PaymentProcessed),
-    /// The money was refused.
+    /// The payment was declined.
     PaymentFailed(PaymentFailed),
-    /// The goods are for sale again.
+    /// The goods were released.
     Released(InventoryReleased),
-    /// It stands.
+    /// The order is confirmed.
     Confirmed(OrderConfirmed),
-    /// It came to nothing.
+    /// The order was cancelled.
     Cancelled(OrderCancelled),
-    /// It is on its way.
+    /// The order was shipped.
     Shipped(OrderShipped),
 }
 
@@ -46,24 +46,24 @@ impl From<OrderCancelled> for Change {
     }
 }
 
-/// An order, as its history makes it.
+/// The state of an order, folded from its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Order {
-    /// Its identity.
+    /// The order's id.
     pub order_id: OrderId,
-    /// Who placed it.
+    /// The customer who placed it.
     pub customer_id: CustomerId,
-    /// What it costs.
+    /// The price of all items.
     pub total: Money,
-    /// How far it is.
+    /// Its status.
     pub status: OrderStatus,
-    /// Why it is, or is about to be, cancelled.
+    /// Why it was, or is about to be, cancelled.
     pub reason: Option<String>,
     released: bool,
 }
 
 impl Order {
-    /// The order that `history` makes, oldest event first; `None` when it does not begin with the order's creation.
+    /// Folds `history`, oldest event first; `None` when it does not begin with the order's creation.
     pub fn fold<'a>(history: impl IntoIterator<Item = &'a Change>) -> Option<Self> {
         let mut history = history.into_iter();
         let Some(Change::Created(created)) = history.next() else { return None };
@@ -81,7 +81,7 @@ impl Order {
         Some(order)
     }
 
-    /// Takes `change` in, and says whether it had an effect.
+    /// Applies `change`, and returns whether it had an effect.
     pub fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Created(_) => false,
@@ -96,18 +96,18 @@ impl Order {
         }
     }
 
-    /// That the order stands.
+    /// Returns the event that confirms the order.
     pub fn confirmed(&self) -> OrderConfirmed {
         OrderConfirmed { order_id: self.order_id, customer_id: self.customer_id.clone(), total: self.total }
     }
 
-    /// That the order comes to nothing: for `reason`, unless its history says why.
+    /// Returns the event that cancels the order. Its reason is the one from the order's history, or else `reason`.
     pub fn cancelled(&self, reason: &str) -> OrderCancelled {
         let reason = self.reason.clone().unwrap_or_else(|| reason.to_owned());
         OrderCancelled { order_id: self.order_id, customer_id: self.customer_id.clone(), reason }
     }
 
-    /// Whether `change` has overtaken the event that led to it, which is still on its way on another topic.
+    /// Returns whether `change` has overtaken the event that caused it, which is still to come from another topic.
     pub fn is_overtaken_by(&self, change: &Change) -> bool {
         match change {
             Change::Paid(_) | Change::PaymentFailed(_) => self.status == OrderStatus::Created,
@@ -133,7 +133,7 @@ impl Order {
         effect
     }
 
-    /// The first reason is the one that counts. Always true, to end a condition with.
+    /// Keeps the first reason. Always returns true, so that it can end a condition.
     fn because(&mut self, reason: &str) -> bool {
         self.reason.get_or_insert_with(|| reason.to_owned());
         true

@@ -1,4 +1,4 @@
-//! What the order service reacts to: goods and money decide what becomes of an order.
+//! The handlers of the order service: the events of inventory and payment decide an order.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use crate::contracts::{
     PaymentProcessed, PlaceOrder,
 };
 
-/// What others say about an order that decides nothing.
+/// The events of other services that change an order and do not decide it.
 #[event]
 #[derive(Debug, Clone)]
 pub enum News {
     /// The goods are held.
     Reserved(InventoryReserved),
-    /// The money was refused.
+    /// The payment was declined.
     PaymentFailed(PaymentFailed),
 }
 
-/// What others say that ends an order.
+/// The events of other services that end an order.
 #[event]
 #[derive(Debug, Clone)]
 pub enum Refusal {
-    /// The goods are not there.
+    /// Not all goods are available.
     Insufficient(InventoryInsufficient),
-    /// The goods are for sale again.
+    /// The goods were released.
     Released(InventoryReleased),
 }
 
-/// How long an event that overtook its cause waits for it, so that the history tells the flow in its order. The order comes out
-/// right without it too.
+/// How long an event that overtook its cause waits for it, so that the history has the events in their logical order. The
+/// resulting status is the same without this wait.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes what others say into the order's history.
+/// Adds an event of another service to the order's history.
 #[handler]
 pub async fn follow(On(news): On<News>, mut tx: Tx, meta: Meta) -> Result<(), Failure> {
     let (order_id, change) = match news {
@@ -45,7 +45,7 @@ pub async fn follow(On(news): On<News>, mut tx: Tx, meta: Meta) -> Result<(), Fa
     Ok(open.save(&mut tx).await?)
 }
 
-/// Goods and money are there: the order stands.
+/// Goods and payment are complete: confirms the order.
 #[handler(step = PlaceOrder::ConfirmOrder)]
 pub async fn confirm(On(paid): On<PaymentProcessed>, mut tx: Tx, meta: Meta) -> Result<Identified<OrderConfirmed>, Failure> {
     let mut open = taken(&mut tx, paid.order_id, &Change::Paid(paid), &meta).await?;
@@ -55,7 +55,7 @@ pub async fn confirm(On(paid): On<PaymentProcessed>, mut tx: Tx, meta: Meta) -> 
     Ok(confirmed)
 }
 
-/// The goods are not there, or were given back since the customer cannot pay: the order comes to nothing.
+/// The goods are not available, or were released because the payment was declined: cancels the order.
 #[handler(step = PlaceOrder::CancelOrder)]
 pub async fn cancel(On(refusal): On<Refusal>, mut tx: Tx, meta: Meta) -> Result<Identified<OrderCancelled>, Failure> {
     let (order_id, change, reason) = match refusal {
@@ -66,7 +66,7 @@ pub async fn cancel(On(refusal): On<Refusal>, mut tx: Tx, meta: Meta) -> Result<
     cancelled(open, &reason, &mut tx, &meta).await
 }
 
-/// The order was not decided in time: it comes to nothing, and what was done for it is undone.
+/// The order was not decided in time: cancels it; its completed steps are undone.
 #[handler(step = PlaceOrder::CancelOrder)]
 pub async fn expire(
     On(deadline): On<Deadline<PlaceOrder>>,
@@ -84,7 +84,7 @@ async fn cancelled(mut open: OpenOrder, reason: &str, tx: &mut Tx, meta: &Meta) 
     Ok(cancelled)
 }
 
-/// The order with `change` in its history, if it had an effect.
+/// Loads the order and adds `change` to its history, if it has an effect.
 async fn taken<R>(tx: &mut Tx, order_id: OrderId, change: &Change, meta: &Meta) -> Result<OpenOrder, Failure<R>> {
     let mut open = opened(tx, order_id).await?;
     if open.order.is_overtaken_by(change) && meta.now.since(meta.first_seen) < PATIENCE {

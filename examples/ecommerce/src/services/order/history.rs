@@ -1,10 +1,10 @@
-//! The history in the database, and the row folded from it.
+//! The history of an order in the database, and the row that is folded from it.
 
 use sagas::{
     Fault,
     handler::IntoPublished,
     id::MessageId,
-    message::{EventSet, Identified, Outgoing},
+    message::{Encoded, EventSet, Identified, Outgoing},
     prelude::*,
     time::Timestamp,
 };
@@ -16,30 +16,30 @@ use crate::{
     services::lock,
 };
 
-/// An event of the history, and where it came from.
+/// An event of the history, with its origin.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The event's id (`ce_id`).
     pub event_id: String,
-    /// Its name.
+    /// The event's name.
     pub event_type: String,
-    /// The version of its shape.
+    /// The version of the event.
     pub version: i64,
-    /// When the order took it in.
+    /// When the event was added to the order's history.
     pub occurred_at: Timestamp,
-    /// What the order's flow is known by.
+    /// The correlation id of the order's saga.
     pub correlation_id: String,
-    /// The event that led to it.
+    /// The id of the event that caused it.
     pub causation_id: Option<String>,
     /// The event, as JSON.
     pub data: String,
 }
 
 impl Entry {
-    /// The entry for `change`, published as `event_id` in the flow `correlation_id`.
+    /// Creates the entry for `change`, published as `event_id` with the correlation id `correlation_id`.
     ///
     /// # Errors
-    /// When the event cannot be written as JSON.
+    /// When the event cannot be encoded as JSON.
     pub fn new(
         change: &Change,
         event_id: impl ToString,
@@ -63,14 +63,15 @@ impl Entry {
         })
     }
 
-    /// The event itself.
+    /// Decodes the event.
     ///
     /// # Errors
-    /// When it is none that this program knows.
+    /// When the event's name is unknown, or its value cannot be decoded.
     pub fn change(&self) -> Result<Change, Fault> {
         let known = <Change as EventSet>::types().into_iter().find(|known| known.name == self.event_type);
         let known = known.ok_or_else(|| Fault::new(format!("the history holds an unknown event `{}`", self.event_type)))?;
-        let change = (known.decode)(self.data.as_bytes(), None)?.downcast::<Change>();
+        let version = u32::try_from(self.version)?;
+        let change = (known.decode)(Encoded { value: self.data.as_bytes(), version, key: None })?.downcast::<Change>();
         change.map(|change| *change).map_err(|_| Fault::new(format!("`{}` is no event of an order", self.event_type)))
     }
 }
@@ -91,20 +92,21 @@ impl TryFrom<&AnyRow> for Entry {
     }
 }
 
-/// An order that is open for change, in a transaction.
+/// An order that was loaded for a change, in a transaction.
 pub struct OpenOrder {
-    /// What its history makes it.
+    /// The order, folded from its history.
     pub order: Order,
-    /// What its flow is known by.
+    /// The correlation id of the order's saga.
     pub correlation_id: String,
-    /// The event that it began with.
+    /// The id of the order's first event.
     pub begun_by: MessageId,
     length: i64,
     new: Vec<Entry>,
 }
 
 impl OpenOrder {
-    /// Reads an order and folds it; `None` when it is not there. Nobody else changes it until the transaction ends.
+    /// Loads an order and folds it; `None` when it does not exist. Other transactions cannot change the order until this one
+    /// ends.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -117,10 +119,10 @@ impl OpenOrder {
         Ok(Some(Self { order, correlation_id, begun_by, length: i64::try_from(entries.len())?, new: Vec::new() }))
     }
 
-    /// Takes `change` in, known as `event_id` and caused by `causation_id`; false when it has no effect.
+    /// Applies `change` with its id and the id of its cause; returns false when it has no effect.
     ///
     /// # Errors
-    /// When the event cannot be written as JSON.
+    /// When the event cannot be encoded as JSON.
     pub fn take(
         &mut self,
         change: &Change,
@@ -135,10 +137,10 @@ impl OpenOrder {
         Ok(effect)
     }
 
-    /// Takes in what was decided about the order, caused by `causation_id`, under the identity that it is published with.
+    /// Applies a decision about the order, caused by `causation_id`, under the id that it is published with.
     ///
     /// # Errors
-    /// When the event cannot be written as JSON.
+    /// When the event cannot be encoded as JSON.
     pub fn decide<E: Clone + Into<Change>>(
         &mut self,
         decision: &Identified<E>,
@@ -149,7 +151,7 @@ impl OpenOrder {
         self.take(&change, &decision.id, Some(causation_id.to_string()), at).map(drop)
     }
 
-    /// Writes what was taken in: the history's new events, and the row folded from them.
+    /// Writes the new events of the history, and the row folded from them.
     ///
     /// # Errors
     /// When the database cannot be written.
@@ -158,7 +160,7 @@ impl OpenOrder {
             return Ok(());
         }
         append(tx, self.order.order_id, self.length, &self.new).await?;
-        // What almost ended an order that then stood is nobody's business.
+        // Only a cancelled order shows a reason: a confirmed one may have recorded a failure that did not end it.
         let reason = if self.order.status == OrderStatus::Cancelled { self.order.reason } else { None };
         sqlx::query("UPDATE orders SET status = $1, reason = $2, updated_at = $3 WHERE order_id = $4")
             .bind(self.order.status.as_str())
@@ -171,10 +173,10 @@ impl OpenOrder {
     }
 }
 
-/// Adds `entries` behind the first `length` of an order's history.
+/// Appends `entries` to an order's history of `length` events.
 ///
 /// # Errors
-/// When the database cannot be written, or somebody else has added to the history.
+/// When the database cannot be written, or when another transaction has extended the history.
 pub async fn append(tx: &mut Tx, order_id: OrderId, length: i64, entries: &[Entry]) -> Result<(), Fault> {
     for (seq, entry) in (length..).zip(entries) {
         sqlx::query(
@@ -203,7 +205,7 @@ async fn history_in(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Entry>, Fault>
     Ok(rows.iter().map(Entry::try_from).collect::<Result<_, _>>()?)
 }
 
-/// The history of an order, oldest event first; empty when it is not there.
+/// Returns the history of an order, oldest event first; empty when the order does not exist.
 ///
 /// # Errors
 /// When the database cannot be read.

@@ -1,4 +1,4 @@
-//! The order service's calls.
+//! The HTTP routes of the order service.
 
 use axum::{
     Extension,
@@ -50,8 +50,8 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
 
 /// Places an order.
 ///
-/// It is taken, and not decided yet: its status says what becomes of it. The same `Idempotency-Key` with the same body gives the
-/// same order again.
+/// The order is accepted but not decided yet; its status shows the result. A request with the same `Idempotency-Key` and the same
+/// body returns the same order.
 #[utoipa::path(
     post, path = "/orders", tag = "orders", operation_id = "placeOrder",
     params((
@@ -90,7 +90,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     key.map(Some).ok_or_else(|| Problem::invalid_field("Idempotency-Key", "must be 1 to 255 visible ASCII characters"))
 }
 
-/// Orders, newest first.
+/// Lists orders, newest first.
 #[utoipa::path(
     get, path = "/orders", tag = "orders", operation_id = "listOrders",
     params(Filter, Page),
@@ -105,7 +105,7 @@ async fn list(
     Ok(page.list(orders, total))
 }
 
-/// An order.
+/// Shows an order.
 #[utoipa::path(
     get, path = "/orders/{orderId}", tag = "orders", operation_id = "showOrder",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -115,7 +115,7 @@ async fn show(Extension(service): Extension<ServiceHandle>, Path(order_id): Path
     find(&service, known(&order_id)?).await.map(Json)
 }
 
-/// How far an order is.
+/// The status of an order.
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderStatusView)]
 #[serde(rename_all = "camelCase")]
@@ -125,7 +125,7 @@ struct StatusView {
     updated_at: Timestamp,
 }
 
-/// How far an order is. It never goes backwards.
+/// Shows the status of an order. It never goes backwards.
 #[utoipa::path(
     get, path = "/orders/{orderId}/status", tag = "orders", operation_id = "showStatus",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -136,7 +136,7 @@ async fn status(Extension(service): Extension<ServiceHandle>, Path(order_id): Pa
     Ok(Json(StatusView { order_id, status, updated_at }))
 }
 
-/// Every event that changed an order, oldest first.
+/// Lists the events that changed an order, oldest first.
 #[utoipa::path(
     get, path = "/orders/{orderId}/events", tag = "orders", operation_id = "listEvents",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -153,7 +153,7 @@ async fn events(
     history.into_iter().map(EventView::try_from).collect::<Result<_, _>>().map(Json).map_err(Problem::internal)
 }
 
-/// How far the order's flow is.
+/// Shows the saga instance of an order.
 #[utoipa::path(
     get, path = "/orders/{orderId}/saga", tag = "orders", operation_id = "showOrderSaga",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -169,14 +169,14 @@ async fn saga(Extension(service): Extension<ServiceHandle>, Path(order_id): Path
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Cancellation {
-    /// The reason that the order shows: that the customer cancelled it, unless it says.
+    /// The reason that the order shows. Default: `cancelled by the customer`.
     #[schema(schema_with = text_or_null)]
     reason: Option<String>,
 }
 
-/// Cancels the order, if it is not confirmed before: one commit decides.
+/// Cancels the order, unless it was confirmed before: one commit decides.
 ///
-/// What is answered 202 ends `CANCELLED`; money that was taken is given back.
+/// An order for which this returns 202 ends as `CANCELLED`; a payment that was taken is refunded.
 #[utoipa::path(
     post, path = "/orders/{orderId}/cancel", tag = "orders", operation_id = "cancelOrder",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -195,7 +195,7 @@ async fn cancel(
     let order_id = known(&order_id)?;
     let mut work = service.begin().await?;
     if work.abort::<PlaceOrder>(&order_id).await.map_err(Problem::unavailable)? != Aborting::Now {
-        // What has decided it may not be committed yet: it is when this transaction is.
+        // The transaction that decided the order may not be committed yet. It is committed once this transaction is.
         work.commit().await?;
         let order = find(&service, order_id).await?;
         return match order.status {
@@ -216,16 +216,16 @@ async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
 
-/// A parcel.
+/// A shipment.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Shipment {
-    /// What the carrier knows it by.
+    /// The carrier's tracking number.
     #[schema(schema_with = text, example = "1Z999AA10123456784")]
     tracking_number: String,
 }
 
-/// Ships the order, which is confirmed.
+/// Ships a confirmed order.
 #[utoipa::path(
     post, path = "/orders/{orderId}/ship", tag = "orders", operation_id = "shipOrder",
     params(("orderId" = OrderId, Path, description = "The order.")),
@@ -257,7 +257,7 @@ async fn ship(
     Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
 
-/// The invariants of the whole system, for which the other services are asked.
+/// Checks the invariants of the whole system, for which it queries the other services.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
     responses((status = 200, description = "Which of them hold.", body = Report)),
@@ -267,8 +267,9 @@ async fn check(
     Extension(peers): Extension<Peers>,
 ) -> Result<Json<Report>, Problem> {
     let own = || audit::audit(service.database());
-    // Money is compared from both sides: what is confirmed now was captured before, and what is captured before belongs to an
-    // order that is confirmed or in flight afterwards.
+    // Money is compared from both sides. The payment of an order that was confirmed in `before` is captured by the time the
+    // payment service is queried. A payment that is captured by then belongs to an order that is confirmed or in flight in
+    // `after`.
     let before = own().await.map_err(Problem::unavailable)?;
     let others = peers.ask().await;
     let mut after = own().await.map_err(Problem::unavailable)?;
@@ -281,7 +282,7 @@ async fn find(service: &ServiceHandle, order_id: OrderId) -> Result<OrderView, P
     order.ok_or_else(|| unknown(order_id))
 }
 
-/// The id in a path. A text that is no id is the id of nothing.
+/// Parses the id in a path. A text that is not an id gets the answer for an unknown order.
 fn known(order_id: &str) -> Result<OrderId, Problem> {
     order_id.parse().map_err(|_| unknown(order_id))
 }

@@ -1,18 +1,18 @@
-//! How long an idempotency key is known: a week after it was first used it is forgotten, and stands for a new order from then
-//! on. So the keys take no more room than a week's orders do.
+//! The retention of idempotency keys: a key is removed a week after its first use, and then stands for a new order. This limits
+//! the table to the keys of about one week.
 
 use std::time::Duration;
 
 use sagas::{Fault, prelude::*};
 
-/// How long a key is known.
+/// How long a key is kept.
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How often the old ones are removed.
+/// How often expired keys are removed.
 const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many are removed in one transaction: placing orders waits for no more than these.
+/// The number of keys that one transaction removes: on SQLite, placing an order waits at most for one such transaction.
 const BATCH: i64 = 500;
 
-/// Removes old keys, once a day.
+/// Removes expired keys once a day.
 pub(super) async fn forget_daily(service: ServiceHandle) {
     loop {
         match forget(&service).await {
@@ -24,7 +24,7 @@ pub(super) async fn forget_daily(service: ServiceHandle) {
     }
 }
 
-/// Removes the keys that are too old by now, and says how many these were.
+/// Removes the keys that have expired, and returns their number.
 ///
 /// # Errors
 /// When the database cannot be written.

@@ -1,5 +1,5 @@
-//! The order service: takes orders, and decides what becomes of them. An order is its history of events, and nothing else.
-//! Idempotency keys are remembered for a week ([`keys`]).
+//! The order service: accepts orders and decides them. An order is stored as the history of its events (event sourcing).
+//! Idempotency keys are kept for a week ([`keys`]).
 
 pub mod audit;
 pub mod domain;
@@ -25,13 +25,13 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "orders of a customer by status", sql: include_str!("by_customer.sql") },
 ];
 
-/// What the service reacts to.
+/// The handlers of the service.
 pub fn handlers() -> [Handler; 4] {
     handlers![handlers::follow, handlers::confirm, handlers::cancel, handlers::expire]
 }
 
-/// The service on `db`. `peers` are whom it asks for a check of the whole system; what is undecided when `deadline` has passed is
-/// cancelled.
+/// Creates the service on `db`. It queries `peers` for a check of the whole system, and cancels orders that are undecided after
+/// `deadline`.
 pub fn service(db: Database, peers: Peers, deadline: Duration) -> Service {
     Service::new("order", db)
         .migrations(MIGRATIONS)

@@ -1,5 +1,5 @@
-//! Placing an order: the request, its rules, and the one transaction that writes the order, its first event and the event's way
-//! out. What was placed under an idempotency key is known for a week ([`keys`](super::keys)).
+//! Placing an order: the request, its rules, and the transaction that writes the order, its first event and that event's outbox
+//! row. Idempotency keys are kept for a week ([`keys`](super::keys)).
 
 use sagas::{
     Fault,
@@ -20,7 +20,7 @@ use crate::contracts::{
     short_text, text_or_null,
 };
 
-/// What a customer asks for.
+/// A request to place an order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({"customerId": "ada", "items": [{"productId": "tea", "quantity": 2, "unitPrice": 9.90}]}))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -28,29 +28,29 @@ pub struct NewOrder {
     customer_id: CustomerId,
     #[schema(min_items = 1, max_items = 100)]
     items: Vec<NewItem>,
-    /// How it is to be paid: by credit card, unless it says.
+    /// The payment method. Default: credit card.
     payment_method: Option<PaymentMethod>,
 }
 
-/// One line of an order to be placed.
+/// One line of a new order.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewItem {
     product_id: ProductId,
-    /// What the product is called: as its id, unless it says.
+    /// The name of the product. Default: its id.
     #[schema(schema_with = text_or_null)]
     product_name: Option<String>,
     quantity: Quantity,
-    /// What one unit costs.
+    /// The price of one unit.
     #[schema(schema_with = price)]
     unit_price: Amount,
 }
 
 impl NewOrder {
-    /// The event that begins the order, as `order_id`.
+    /// Returns the event that creates the order `order_id`.
     ///
     /// # Errors
-    /// Every rule that the request breaks.
+    /// A problem that names every rule that the request breaks.
     pub fn check(&self, order_id: OrderId) -> Result<OrderCreated, Problem> {
         let mut wrong = Vec::new();
         if !(1..=100).contains(&self.items.len()) {
@@ -94,24 +94,24 @@ impl From<&NewItem> for OrderItem {
     }
 }
 
-/// The order that a request stands for.
+/// The order that a request resulted in.
 #[derive(Debug, Clone)]
 pub enum Placed {
-    /// A new one.
+    /// A new order.
     Now {
-        /// The event that begins it.
+        /// The event that creates it.
         created: OrderCreated,
         /// When it was placed.
         at: Timestamp,
     },
-    /// One that was placed before under the same key.
+    /// The order that an earlier request with the same key placed.
     Before(OrderId),
 }
 
 /// Places the order, once for each `key`.
 ///
 /// # Errors
-/// When the request breaks a rule, the key stands for another request, or the service cannot take work.
+/// When the request breaks a rule, when the key belongs to another request, or when the service cannot accept work.
 pub async fn place(
     service: &ServiceHandle,
     request: &NewOrder,
@@ -127,7 +127,7 @@ pub async fn place(
     if let Some(key) = key
         && let Some(before) = placed_before(&mut work, key, request, created.order_id, placed_at).await?
     {
-        // The order before may be as fresh as this request, and not committed yet: it is there when this transaction is.
+        // The transaction that placed the earlier order may not be committed yet. It is committed once this transaction is.
         work.commit().await?;
         return Ok(Placed::Before(before));
     }
@@ -136,7 +136,7 @@ pub async fn place(
     Ok(Placed::Now { created, at: placed_at })
 }
 
-/// The order that `key` stands for already; `None` when it stands for `order_id` from now on.
+/// Returns the order that `key` already belongs to, or `None` after assigning `key` to `order_id`.
 async fn placed_before(
     tx: &mut Tx,
     key: &str,

@@ -1,4 +1,4 @@
-//! Orders as the REST interface shows them, read from the folded rows.
+//! The REST representation of orders, read from the folded rows.
 
 use sagas::{Fault, http::Page, prelude::*, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -23,11 +23,11 @@ pub(super) struct OrderView {
     customer_id: CustomerId,
     items: Vec<ItemView>,
     pub(super) status: OrderStatus,
-    /// What all items cost together.
+    /// The price of all items.
     total_amount: Amount,
     currency: Currency,
     payment_method: PaymentMethod,
-    /// What the order is followed by, in events and log lines.
+    /// The correlation id of the order, in events and log lines.
     correlation_id: String,
     /// Why it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ impl From<OrderItem> for ItemView {
 }
 
 impl OrderView {
-    /// An order that was placed `at` this moment.
+    /// The view of an order that was placed `at` this time.
     pub(super) fn placed(created: OrderCreated, correlation_id: &str, at: Timestamp) -> Self {
         Self {
             order_id: created.order_id,
@@ -101,15 +101,15 @@ impl TryFrom<&AnyRow> for OrderView {
     }
 }
 
-/// Which orders a list shows.
+/// Which orders a list contains.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Filter {
-    /// Of this customer.
+    /// Only orders of this customer.
     #[param(inline)]
     customer_id: Option<CustomerId>,
-    /// In this status.
+    /// Only orders with this status.
     #[param(inline)]
     status: Option<OrderStatus>,
 }
@@ -131,13 +131,13 @@ impl Filter {
     }
 }
 
-/// One order; `None` when it is not there.
+/// Reads one order; `None` when it does not exist.
 pub(super) async fn order(db: &Database, order_id: OrderId) -> Result<Option<OrderView>, Fault> {
     let row = sqlx::query("SELECT * FROM orders WHERE order_id = $1").bind(order_id.to_string()).fetch_optional(db).await?;
     row.as_ref().map(OrderView::try_from).transpose()
 }
 
-/// One page of the orders that `filter` lets through, newest first, and how many there are.
+/// Reads one page of the orders that match `filter`, newest first, and their total number.
 pub(super) async fn orders(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<OrderView>, u64), Fault> {
     listed(db, page, "created_at DESC, order_id DESC", |what| filter.select(what)).await
 }
@@ -153,15 +153,15 @@ pub(super) struct EventView {
     #[serde(rename = "type")]
     #[schema(example = "OrderCreated")]
     event_type: String,
-    /// The version of its schema.
+    /// The version of the event.
     version: i64,
-    /// When the order took it in.
+    /// When the event was added to the order's history.
     occurred_at: Timestamp,
     correlation_id: String,
-    /// The event that caused it; null where a request did.
+    /// The id of the event that caused it; null if a request caused it.
     #[schema(required)]
     causation_id: Option<String>,
-    /// The event, as it was published.
+    /// The value of the event, as it was published.
     #[schema(value_type = Object)]
     data: Box<RawValue>,
 }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::services::order::MIGRATIONS;
 
-    /// How SQLite finds what `filter` lets through, to count it.
+    /// Returns the query plan of SQLite for counting the orders that match `filter`.
     async fn plan(db: &Database, filter: Filter) -> String {
         let row = filter.begin("EXPLAIN QUERY PLAN SELECT COUNT(*)").unwrap().query().fetch_one(db).await.unwrap();
         row.try_get("detail").unwrap()

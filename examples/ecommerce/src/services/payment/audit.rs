@@ -1,4 +1,4 @@
-//! What must hold of the payments at any time.
+//! The invariants of the payment service's data.
 
 use futures_util::TryStreamExt;
 use sagas::{Fault, prelude::*};
@@ -10,7 +10,7 @@ use crate::{
     services::{Statement, sum, summed},
 };
 
-/// Counts the money, and looks for what breaks the rules.
+/// Sums captured and refunded money, and reports violations of the invariants.
 ///
 /// # Errors
 /// When the database or the gateway's ledger cannot be read.

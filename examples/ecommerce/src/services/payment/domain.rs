@@ -1,30 +1,31 @@
-//! Payments: one per order, whatever is asked how often.
+//! Payments: one for each order, however often its events are delivered.
 
 use sagas::{Fault, prelude::*};
 use sqlx::{Row, any::AnyRow};
 
 use crate::contracts::{InventoryReserved, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus};
 
-/// A payment that the gateway has not decided yet.
+/// A payment as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenPayment {
     /// The payment.
     pub payment_id: PaymentId,
     /// The order.
     pub order_id: OrderId,
-    /// What is to be taken.
+    /// The amount to charge.
     pub amount: Money,
-    /// How.
+    /// The payment method.
     pub payment_method: PaymentMethod,
-    /// What the gateway knows the charge by: the same at every attempt.
+    /// The idempotency key that the gateway receives: the same at every attempt.
     pub idempotency_key: String,
     status: PaymentStatus,
 }
 
-/// The payment for `reserved` with `status` PENDING or PROCESSING, begun now, unless there is one.
+/// Returns the undecided payment for `reserved`, with its status set to `status` (PENDING or PROCESSING). Creates it if the order
+/// has none.
 ///
 /// # Errors
-/// When the database cannot be used, or the payment is decided: the flow does not ask for it then.
+/// When the database cannot be used, or when the payment is decided: the saga does not request a decided payment again.
 pub async fn open(
     service: &ServiceHandle,
     reserved: &InventoryReserved,
@@ -46,7 +47,7 @@ pub async fn open(
             status,
         },
     };
-    // A transaction of its own: whoever looks, while the gateway takes its time, sees that it is being asked.
+    // A transaction of its own, so that others can see the status while the gateway works on the charge.
     let mut work = service.begin().await?;
     sqlx::query(
         "INSERT INTO payments (payment_id, order_id, amount, payment_method, status, idempotency_key, created_at)
@@ -66,7 +67,8 @@ pub async fn open(
     Ok(payment)
 }
 
-/// The payment of an order, of which nothing is to come any more: if it is not decided, it has failed. `None` when there is none.
+/// Closes the payment of an order for which no further charge follows: an undecided payment is recorded as failed. `None` when
+/// the order has no payment.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -80,20 +82,20 @@ pub async fn give_up(service: &ServiceHandle, order_id: OrderId) -> Result<Optio
     Ok(Some(payment))
 }
 
-/// Writes down that the money was taken.
+/// Records that the customer was charged.
 ///
 /// # Errors
-/// When the database cannot be used, or the payment was decided otherwise.
+/// When the database cannot be used, or when the payment is already decided.
 pub async fn capture(tx: &mut Tx, payment: &OpenPayment) -> Result<(), Fault> {
     let sql = "UPDATE payments SET status = 'COMPLETED', captured = amount
                WHERE payment_id = $1 AND status IN ('PENDING', 'PROCESSING')";
     one(sqlx::query(sql).bind(payment.payment_id.to_string()).execute(&mut *tx).await?.rows_affected(), payment.payment_id)
 }
 
-/// Writes down that nothing was taken, and why.
+/// Records that the customer was not charged, and why.
 ///
 /// # Errors
-/// When the database cannot be used, or the payment was decided otherwise.
+/// When the database cannot be used, or when the payment is already decided.
 pub async fn decline(tx: &mut Tx, payment: &OpenPayment, reason: &str) -> Result<(), Fault> {
     let sql = "UPDATE payments SET status = 'FAILED', reason = $2
                WHERE payment_id = $1 AND status IN ('PENDING', 'PROCESSING')";
@@ -101,10 +103,10 @@ pub async fn decline(tx: &mut Tx, payment: &OpenPayment, reason: &str) -> Result
     one(done.rows_affected(), payment.payment_id)
 }
 
-/// Writes down that the money was given back.
+/// Records that the charge was refunded.
 ///
 /// # Errors
-/// When the database cannot be used, or the money was not taken.
+/// When the database cannot be used, or when the customer was not charged.
 pub async fn refund(tx: &mut Tx, payment_id: PaymentId) -> Result<(), Fault> {
     let sql = "UPDATE payments SET status = 'REFUNDED', reason = 'the order was cancelled', refunded = captured
                WHERE payment_id = $1 AND status = 'COMPLETED'";

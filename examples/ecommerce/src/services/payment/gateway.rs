@@ -1,4 +1,4 @@
-//! A payment gateway, simulated: an outside system with a memory of its own, and switches that make it misbehave.
+//! A simulated payment gateway: an external system with its own storage, and with switches that make it misbehave.
 
 use std::{
     collections::HashSet,
@@ -21,16 +21,16 @@ use crate::{
 #[schema(as = Gateway)]
 #[serde(rename_all = "camelCase")]
 pub struct Switches {
-    /// The share of charges that it declines for no reason.
+    /// The share of charges that the gateway declines at random.
     #[schema(minimum = 0, maximum = 1)]
     pub decline_rate: f64,
-    /// It declines every amount above this one.
+    /// The gateway declines every amount above this one; null for no limit.
     #[schema(required)]
     pub decline_above: Option<Amount>,
-    /// How long it takes to answer.
+    /// The latency of each answer, in milliseconds.
     #[schema(maximum = 600_000)]
     pub latency_ms: u64,
-    /// Whether it answers with an error, whatever it is asked.
+    /// Whether every call fails.
     pub outage: bool,
 }
 
@@ -40,7 +40,7 @@ impl Default for Switches {
     }
 }
 
-/// A change of the switches: what is not named stays as it is.
+/// A change of the switches. Switches that are left out do not change.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = GatewayChange)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -49,7 +49,7 @@ pub struct SwitchesChange {
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false, minimum = 0, maximum = 1)]
     pub decline_rate: Option<f64>,
-    /// As in [`Switches`]; `null` is no limit.
+    /// As in [`Switches`]; `null` removes the limit.
     #[serde(default, deserialize_with = "none_or_some")]
     #[schema(schema_with = amount_or_null)]
     pub decline_above: Option<Option<Amount>>,
@@ -64,7 +64,7 @@ pub struct SwitchesChange {
 }
 
 fn none_or_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
-    // `Option<Amount>` would hand `null` to the amount's own reader, which refuses it.
+    // Reads the raw value to distinguish `null`, which removes the limit, from an amount. A missing field does not get here.
     let raw = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
     if raw.get() == "null" {
         return Ok(Some(None));
@@ -72,30 +72,30 @@ fn none_or_some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Opt
     raw.get().parse().map(|amount| Some(Some(amount))).map_err(serde::de::Error::custom)
 }
 
-/// What the gateway says to a charge.
+/// The gateway's answer to a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The money was taken.
+    /// The customer was charged.
     Captured,
-    /// It was not, for this reason.
+    /// The customer was not charged, for this reason.
     Declined(String),
 }
 
-/// The gateway did not answer as it should; whether the money was taken is not known.
+/// An error of the gateway. It is unknown whether the customer was charged.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// It said so.
+    /// The gateway answered with an error.
     #[error("the payment gateway is out of order")]
     Outage,
-    /// It said nothing.
+    /// The gateway did not answer.
     #[error("the payment gateway did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
-    /// Its own memory failed.
+    /// The gateway's database failed.
     #[error("the payment gateway failed: {0}")]
     Ledger(#[from] sqlx::Error),
 }
 
-/// The gateway. Cheap to clone.
+/// The simulated gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
@@ -107,17 +107,17 @@ struct Inner {
 }
 
 impl Gateway {
-    /// The gateway that remembers what it was asked in `ledger`.
+    /// Creates a gateway that stores charges and refunds in `ledger`.
     pub fn new(ledger: Ledger, clock: Clock, ids: IdSource) -> Self {
         Self(Arc::new(Inner { switches: Mutex::default(), ledger, clock, ids }))
     }
 
-    /// The switches as they are.
+    /// Returns the current switches.
     pub fn switches(&self) -> Switches {
         *self.0.switches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the switches, and says how they are then.
+    /// Changes the switches, and returns them.
     pub fn switch(&self, change: &SwitchesChange) -> Switches {
         let mut switches = self.0.switches.lock().unwrap_or_else(PoisonError::into_inner);
         switches.decline_rate = change.decline_rate.unwrap_or(switches.decline_rate);
@@ -127,7 +127,7 @@ impl Gateway {
         *switches
     }
 
-    /// Charges `amount` for an order; asked again under the same `key`, it answers as it did before and takes nothing.
+    /// Charges `amount` for an order. A repeated call with the same `key` returns the first answer and charges nothing.
     ///
     /// # Errors
     /// When the gateway is out of order.
@@ -136,8 +136,8 @@ impl Gateway {
         self.answer(key, order_id, amount, self.judge(&switches, amount)).await
     }
 
-    /// Sees to it that a charge under `key` takes nothing: gives back what it took, or declines it when it comes. Asked again, it
-    /// does nothing.
+    /// Ensures that a charge with `key` takes no money: refunds a charge that was made, and declines one that is still to come.
+    /// Can be repeated.
     ///
     /// # Errors
     /// When the gateway is out of order.
@@ -149,7 +149,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// The way to the gateway: the switches as they are when it is reached.
+    /// Waits for the latency and returns the switches, or fails during an outage.
     async fn reached(&self) -> Result<Switches, GatewayError> {
         let switches = self.switches();
         if switches.latency_ms > 0 {
@@ -158,7 +158,7 @@ impl Gateway {
         if switches.outage { Err(GatewayError::Outage) } else { Ok(switches) }
     }
 
-    /// The answer to `key`: the first one is the one that counts.
+    /// Returns the answer for `key`: the first answer is stored and never changes.
     async fn answer(
         &self,
         key: &str,
@@ -170,7 +170,7 @@ impl Gateway {
         Ok(declined.map_or(Verdict::Captured, Verdict::Declined))
     }
 
-    /// Orders that were charged more than once.
+    /// Returns the orders that were charged more than once.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -178,7 +178,7 @@ impl Gateway {
         self.0.ledger.charged_twice().await
     }
 
-    /// Orders whose money is here: it was taken, and not given back.
+    /// Returns the orders that were charged and not refunded.
     ///
     /// # Errors
     /// When the ledger cannot be read.

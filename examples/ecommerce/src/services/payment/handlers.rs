@@ -1,4 +1,4 @@
-//! What the payment service reacts to.
+//! The handlers of the payment service.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use super::{
 };
 use crate::contracts::{InventoryReserved, OrderId, PaymentFailed, PaymentProcessed, PaymentRefunded, PaymentStatus, PlaceOrder};
 
-/// What the gateway made of a charge. The *no* is written down too, so it is an outcome and no refusal that undoes its writes.
+/// The outcome of a charge. A decline must be recorded, so it is an outcome: a refusal would roll its record back.
 #[event]
 #[derive(Debug, Clone)]
 pub enum Charged {
-    /// The money was taken.
+    /// The customer was charged.
     Processed(PaymentProcessed),
-    /// It was not.
+    /// The gateway declined.
     Failed(PaymentFailed),
 }
 
-/// How soon a payment that waits for the gateway asks again.
+/// How long a payment that waits for the gateway is put off before the next call.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Charges the customer for goods that are held.
 ///
-/// The gateway takes up to ten seconds, so it is asked before the transaction begins. While it is out of order the payment
-/// waits, for as long as that may be, and no attempt counts.
+/// The gateway can take up to ten seconds, so it is called before the transaction begins. While the gateway is out of order, the
+/// payment is put off, which does not count as an attempt until `put_off_limit_s`.
 #[handler(step = PlaceOrder::ProcessPayment, timeout = "15s")]
 pub async fn charge(
     On(reserved): On<InventoryReserved>,
@@ -56,8 +56,8 @@ pub async fn charge(
     }
 }
 
-/// The order came to nothing: what was taken is given back. Of a charge that nobody knows the end of, the gateway is told to give
-/// back what it took, or to take nothing any more; the payment has failed from now on, whenever the gateway can be told.
+/// The order was cancelled: refunds the charge. If the outcome of the charge is unknown, the gateway is asked to refund or to
+/// block it. The payment is recorded as failed at once, before the gateway can be reached.
 #[handler(undo = PlaceOrder::ProcessPayment, timeout = "15s")]
 pub async fn refund(
     Undo(processed): Undo<Option<PaymentProcessed>>,
@@ -68,7 +68,7 @@ pub async fn refund(
 ) -> Result<Option<PaymentRefunded>, Failure> {
     let order_id: OrderId = meta.key.as_deref().unwrap_or_default().parse()?;
     let Some(payment) = domain::give_up(&service, order_id).await? else {
-        // The attempt was cut off before it had written anything, and so before it called the gateway.
+        // The attempt was interrupted before its first write, and therefore before the call to the gateway.
         return Ok(None);
     };
     terminal.void(&payment.idempotency_key, order_id, payment.amount).await.map_err(|not_now| later(order_id, not_now))?;

@@ -1,4 +1,4 @@
-//! The payment service's calls.
+//! The HTTP routes of the payment service.
 
 use axum::Extension;
 use sagas::{
@@ -22,7 +22,7 @@ use crate::{
     services::{Statement, api, listed},
 };
 
-/// The longest that the gateway can be told to take, in milliseconds.
+/// The largest latency that the gateway can be set to, in milliseconds.
 const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> OpenApiRouter {
@@ -34,7 +34,7 @@ pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> OpenApiRoute
         .layer(Extension(terminal))
 }
 
-/// What a customer is charged for an order.
+/// The payment of an order.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Payment)]
 #[serde(rename_all = "camelCase")]
@@ -70,12 +70,12 @@ impl TryFrom<&AnyRow> for PaymentView {
 #[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
-    /// For this order.
+    /// Only payments for this order.
     #[param(inline)]
     order_id: Option<OrderId>,
 }
 
-/// Payments, newest first.
+/// Lists payments, newest first.
 #[utoipa::path(
     get, path = "/payments", tag = "payments", operation_id = "listPayments",
     params(Filter, Page),
@@ -101,7 +101,7 @@ async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Pa
     listed(db, page, "created_at DESC, payment_id DESC", select).await
 }
 
-/// The switches of the simulated gateway.
+/// Shows the switches of the simulated gateway.
 #[utoipa::path(
     get, path = "/gateway", tag = "gateway", operation_id = "showGateway",
     responses((status = 200, description = "The switches.", body = Switches)),
@@ -110,7 +110,7 @@ async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
     Json(terminal.gateway().switches())
 }
 
-/// Turns switches of the simulated gateway. Those that are left out stay.
+/// Changes switches of the simulated gateway. Those that are left out do not change.
 #[utoipa::path(
     put, path = "/gateway", tag = "gateway", operation_id = "switchGateway",
     request_body = SwitchesChange,
@@ -126,7 +126,7 @@ async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<Swi
     Ok(Json(terminal.gateway().switch(&change)))
 }
 
-/// What the service finds in its own data, for the check of the whole system.
+/// Returns what the service finds in its own data, for the check of the whole system.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
     responses((status = 200, description = "What it finds.", body = Findings)),

@@ -1,4 +1,4 @@
-//! What the simulated gateway remembers: charges and refunds, in a SQLite file or a PostgreSQL database of its own.
+//! The storage of the simulated gateway: charges and refunds, in its own SQLite file or in tables in a PostgreSQL database.
 
 use std::{
     collections::HashSet,
@@ -19,7 +19,8 @@ const SQLITE_TABLES: &str = "
         idempotency_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, amount BIGINT NOT NULL, declined TEXT);
     CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);";
 
-/// Several processes may start at once, and `IF NOT EXISTS` is not safe against that: they take turns.
+/// Several processes can start at once, and concurrent `CREATE TABLE IF NOT EXISTS` statements can fail: the advisory lock
+/// serializes them.
 const POSTGRES_TABLES: &str = "
     BEGIN;
     SELECT pg_advisory_xact_lock(7203746);
@@ -28,15 +29,15 @@ const POSTGRES_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS gateway_refunds (idempotency_key TEXT PRIMARY KEY);
     COMMIT;";
 
-/// What SQLite's write-ahead log is cut back to once it is in the file, in bytes.
+/// The size to which SQLite truncates its write-ahead log after a checkpoint, in bytes.
 const LOG_BYTES: u32 = 4 << 20;
-/// After how many writes the write-ahead log is brought into the file and begun again, which waits for whoever reads.
+/// The number of writes after which the write-ahead log is checkpointed and restarted. This waits for readers.
 const CHECKPOINT_EVERY: u32 = 1_000;
 
-/// What the gateway remembers.
+/// The gateway's record of charges and refunds.
 pub struct Ledger {
     tables: Tables,
-    /// Writes since the start.
+    /// The number of writes since the start.
     writes: AtomicU32,
 }
 
@@ -45,7 +46,7 @@ enum Tables {
     Postgres(PgPool),
 }
 
-/// Runs `$run` with a pool of whichever database it is.
+/// Evaluates `$run` with the pool of either database.
 macro_rules! on {
     ($ledger:expr, $pool:ident => $run:expr) => {
         match &$ledger.tables {
@@ -56,7 +57,7 @@ macro_rules! on {
 }
 
 impl Ledger {
-    /// The ledger in the file `path`, which is made when it is missing.
+    /// Opens the ledger in the file `path`, which is created if it does not exist.
     ///
     /// # Errors
     /// When the file cannot be opened.
@@ -65,10 +66,10 @@ impl Ledger {
         Self::sqlite(options).await
     }
 
-    /// A ledger that is gone with the process.
+    /// Creates a ledger in memory.
     ///
     /// # Errors
-    /// When SQLite has no memory.
+    /// When SQLite cannot open an in-memory database.
     pub async fn memory() -> Result<Self, sqlx::Error> {
         Self::sqlite(SqliteConnectOptions::new().in_memory(true)).await
     }
@@ -83,7 +84,7 @@ impl Ledger {
         Ok(Self { tables: Tables::Sqlite(pool), writes: AtomicU32::new(0) })
     }
 
-    /// The ledger in the database that the services have their schemas in, opened as they open it.
+    /// Opens the ledger in the PostgreSQL database of the services, with the same connection options.
     ///
     /// # Errors
     /// When the database cannot be opened.
@@ -93,7 +94,7 @@ impl Ledger {
         Ok(Self { tables: Tables::Postgres(pool), writes: AtomicU32::new(0) })
     }
 
-    /// Writes a charge, unless one is there under this `key`; says why the first one was declined, if it was.
+    /// Records a charge, unless `key` already has one. Returns why the first charge was declined, if it was.
     ///
     /// # Errors
     /// When the database fails.
@@ -106,7 +107,8 @@ impl Ledger {
     ) -> Result<Option<String>, sqlx::Error> {
         const CHARGE: &str = "INSERT INTO gateway_charges (idempotency_key, order_id, amount, declined) VALUES ($1, $2, $3, $4)
              ON CONFLICT (idempotency_key) DO UPDATE SET declined = gateway_charges.declined RETURNING declined";
-        // All rows are taken, one as they are: a statement that is left before its end never lets SQLite look after its log.
+        // `fetch_all`, although the statement returns one row: SQLite does not checkpoint its log while a statement has not run
+        // to its end.
         let declined = on!(self, pool => {
             let charged = sqlx::query(CHARGE).bind(key).bind(order_id).bind(amount).bind(declined).fetch_all(pool).await?;
             charged.first().ok_or(sqlx::Error::RowNotFound)?.try_get("declined")?
@@ -115,7 +117,7 @@ impl Ledger {
         Ok(declined)
     }
 
-    /// Writes that the charge under `key` was given back.
+    /// Records that the charge with `key` was refunded.
     ///
     /// # Errors
     /// When the database fails.
@@ -125,7 +127,7 @@ impl Ledger {
         self.wrote().await
     }
 
-    /// Orders that were charged more than once.
+    /// Returns the orders that were charged more than once.
     ///
     /// # Errors
     /// When the database fails.
@@ -134,7 +136,7 @@ impl Ledger {
         on!(self, pool => sqlx::query_scalar(TWICE).fetch_all(pool).await)
     }
 
-    /// Orders whose charge was taken and not given back.
+    /// Returns the orders that were charged and not refunded.
     ///
     /// # Errors
     /// When the database fails.
@@ -150,12 +152,13 @@ impl Ledger {
         on!(self, pool => pool.close().await);
     }
 
-    /// Counts a write. SQLite begins its log again only when it finds nobody reading, so from time to time it waits for that.
+    /// Counts a write. SQLite restarts its write-ahead log only when nothing reads from it, so one write of `CHECKPOINT_EVERY`
+    /// waits for readers.
     async fn wrote(&self) -> Result<(), sqlx::Error> {
         if let Tables::Sqlite(pool) = &self.tables
             && self.writes.fetch_add(1, Ordering::Relaxed) % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1
         {
-            // Somebody who reads for longer is passed over: the next time comes.
+            // A reader that outlasts the busy timeout does not fail the write; a later checkpoint restarts the log.
             sqlx::query("PRAGMA wal_checkpoint(RESTART)").fetch_all(pool).await?;
         }
         Ok(())

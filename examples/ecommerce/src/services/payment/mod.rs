@@ -1,4 +1,4 @@
-//! The payment service: charges customers through a gateway that may decline, be slow, or be down.
+//! The payment service: charges customers through a gateway that can decline, be slow, or be down.
 
 pub mod audit;
 pub mod domain;
@@ -16,12 +16,12 @@ use crate::services::VERSION;
 
 const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "payments", sql: include_str!("schema.sql") }];
 
-/// What the service reacts to.
+/// The handlers of the service.
 pub fn handlers() -> [Handler; 2] {
     handlers![handlers::charge, handlers::refund]
 }
 
-/// The service on `db`, which reaches the gateway through `terminal`.
+/// Creates the service on `db`. It calls the gateway through `terminal`.
 pub fn service(db: Database, terminal: Terminal) -> Service {
     Service::new("payment", db)
         .migrations(MIGRATIONS)

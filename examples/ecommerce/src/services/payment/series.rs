@@ -1,4 +1,4 @@
-//! What the service shows of the gateway: how calls end, how long they take, and whether the breaker lets any through.
+//! Metrics of the gateway: the outcomes of calls, their duration, and the state of the circuit breaker.
 
 use std::{
     sync::{
@@ -15,7 +15,7 @@ const CALLS: &str = "payment_gateway_calls_total";
 const SECONDS: &str = "payment_gateway_call_duration_seconds";
 const OPEN: &str = "payment_gateway_breaker_open";
 
-/// What is counted of the way to the gateway: nothing, until it is said where. Cheap to clone.
+/// The metrics of calls to the gateway. Nothing is recorded before [`show`](Self::show). Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct GatewaySeries(Arc<Shared>);
 
@@ -33,19 +33,19 @@ struct Shown {
     open: Gauge,
 }
 
-/// How a call of the gateway has ended.
+/// The outcome of a call to the gateway.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ended {
-    /// With an answer, yes or no.
+    /// The gateway answered, with a charge or a decline.
     Answered,
-    /// Without one.
+    /// The gateway failed or did not answer in time.
     Failed,
-    /// The breaker was open.
+    /// The breaker was open, and the gateway was not called.
     NotAsked,
 }
 
 impl GatewaySeries {
-    /// Shows them among `metrics` from now on.
+    /// Registers the series with `metrics`; from now on, calls are recorded.
     pub(super) fn show(&self, metrics: &Metrics) {
         metrics.describe_counter(
             CALLS,
@@ -64,7 +64,7 @@ impl GatewaySeries {
         shown.open.set(f64::from(u8::from(self.0.open.load(Ordering::Relaxed))));
     }
 
-    /// A call has ended, after this time.
+    /// Records a call that ended after `took`.
     pub(super) fn ended(&self, how: Ended, took: Duration) {
         let Some(shown) = self.0.shown.get() else { return };
         match how {
@@ -90,7 +90,7 @@ impl Instrument for GatewaySeries {
         self.set_open(true);
     }
 
-    // One call is let through, and decides.
+    // Half open still counts as open: one call is let through, and its outcome opens or closes the breaker.
     fn on_half_open(&self) {}
 
     fn on_closed(&self) {

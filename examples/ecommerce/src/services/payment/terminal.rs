@@ -1,4 +1,4 @@
-//! The way to the gateway: a circuit breaker that stops asking when the gateway does not answer, and asks again after a while.
+//! Calls to the gateway behind a circuit breaker, which stops calling after repeated failures and tries again after a wait.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::contracts::{Money, OrderId};
 
-/// How long one call may take.
+/// The timeout of one call.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Failures in a row that open the breaker.
+/// The number of consecutive failures that open the breaker.
 const FAILURES: u32 = 3;
 
 /// The gateway behind a circuit breaker. Cheap to clone.
@@ -30,19 +30,19 @@ pub struct Terminal {
     clock: Clock,
 }
 
-/// The gateway cannot be asked now.
+/// Why the gateway cannot be called now.
 #[derive(Debug, thiserror::Error)]
 pub enum NotNow {
-    /// The breaker is open: it was not asked.
+    /// The breaker is open, and the gateway was not called.
     #[error("the payment gateway is not asked, since it has failed too often")]
     Open,
-    /// It was asked, and failed.
+    /// The gateway was called, and failed.
     #[error(transparent)]
     Failed(GatewayError),
 }
 
 impl Terminal {
-    /// The way to `gateway`.
+    /// Creates a terminal for `gateway`.
     pub fn new(gateway: Gateway, clock: Clock) -> Self {
         let waits = backoff::exponential(Duration::from_secs(1), Duration::from_secs(4));
         let series = GatewaySeries::default();
@@ -50,33 +50,33 @@ impl Terminal {
         Self { gateway, breaker: breaker.instrument(series.clone()).build(), series, clock }
     }
 
-    /// The gateway itself, for its switches.
+    /// Returns the gateway, for its switches.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// Whether the gateway would be asked now.
+    /// Returns whether the breaker is open, so that calls are rejected.
     pub fn is_open(&self) -> bool {
         !self.breaker.is_call_permitted()
     }
 
-    /// Shows among `metrics` how the gateway does.
+    /// Registers the terminal's series with `metrics`.
     pub(super) fn show(&self, metrics: &Metrics) {
         self.series.show(metrics);
     }
 
-    /// Charges `amount` for an order, once under `key`.
+    /// Charges `amount` for an order, once for each `key`.
     ///
     /// # Errors
-    /// When the gateway is not asked, or does not answer.
+    /// When the breaker is open, or when the gateway does not answer.
     pub async fn charge(&self, key: &str, order_id: OrderId, amount: Money) -> Result<Verdict, NotNow> {
         self.call(self.gateway.charge(key, order_id, amount)).await
     }
 
-    /// Sees to it that a charge under `key` takes nothing, whatever came of it.
+    /// Ensures that a charge with `key` takes no money, whatever its outcome was.
     ///
     /// # Errors
-    /// When the gateway is not asked, or does not answer.
+    /// When the breaker is open, or when the gateway does not answer.
     pub async fn void(&self, key: &str, order_id: OrderId, amount: Money) -> Result<(), NotNow> {
         self.call(self.gateway.void(key, order_id, amount)).await
     }

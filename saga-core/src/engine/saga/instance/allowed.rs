@@ -1,10 +1,10 @@
-//! Whether the flow allows an event, whatever the order in which its events are seen.
+//! Which events the saga allows, independently of the order in which they are seen.
 
 use super::Instance;
 use crate::saga::{Definition, Publishes, Step};
 
 impl Instance {
-    /// Why the flow does not allow the event called `name` any more; `None` if it does.
+    /// Returns why the event `name` contradicts the events seen so far; `None` if it is allowed.
     pub(super) fn why_not(&self, saga: &Definition, name: &str) -> Option<String> {
         let crossed = |other: &str| self.has(other).then(|| format!("{name} contradicts {other}, which was published before"));
         match saga.published_as(name) {
@@ -21,10 +21,10 @@ impl Instance {
         }
     }
 
-    /// Why nothing can have called for `step`: a step before it was refused.
+    /// Returns why no event can have triggered `step`: an earlier step was refused.
     fn never_called(&self, saga: &Definition, step: &Step) -> Option<String> {
         let mut calls = &step.on.name;
-        // A flow has no loops; the bound is for one that was read from a database.
+        // A valid saga has no loops. The limit is for a definition that was read from a database.
         for _ in 0..=saga.steps.len() {
             match saga.published_as(calls) {
                 Some(Publishes::Done(before)) => {

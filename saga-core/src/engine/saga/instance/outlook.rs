@@ -1,4 +1,4 @@
-//! What is done, and what is to come.
+//! What is done, and what is expected next.
 
 use super::Instance;
 use crate::{
@@ -6,24 +6,24 @@ use crate::{
     time::Timestamp,
 };
 
-/// Something that is to happen next.
+/// Something that is expected to happen next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outstanding<'d> {
-    /// The step, or the abort, that is to do it.
+    /// The step, or the abort, that is expected.
     pub step: &'d str,
-    /// Whether the step is to be undone.
+    /// Whether the compensation of the step is expected.
     pub undo: bool,
-    /// The events that would say so: one of them.
+    /// The events that would report it; one of them is expected.
     pub events: Vec<&'d str>,
-    /// The event that calls for it.
+    /// The event that triggers it.
     pub on: &'d str,
 }
 
 impl Instance {
-    /// What is done: the step, the event that says so, and when it was published; in the order of time.
+    /// Returns what is done, ordered by time: the step, the event that reported it, and when that was published.
     pub fn done<'d>(&self, saga: &'d Definition) -> Vec<(&'d str, String, Timestamp)> {
         let mut done: Vec<_> = self
-            .known
+            .body
             .seen
             .iter()
             .filter_map(|(event, seen)| {
@@ -40,7 +40,7 @@ impl Instance {
         done
     }
 
-    /// What is expected next; empty when it has ended.
+    /// Returns what is expected next; empty if the instance has ended.
     pub fn expected<'d>(&self, saga: &'d Definition) -> Vec<Outstanding<'d>> {
         if self.ended_at.is_some() {
             return Vec::new();

@@ -11,14 +11,14 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn begun(saga: &Definition) -> Instance {
-    Instance::begin(saga, "7", Sighting { event: "Created", id: "Created", at: at(0) }, "c", at(0), saga.deadline)
+    Instance::begin(saga, "7", EventSeen { event: "Created", id: "Created", at: at(0) }, "c", at(0), saga.deadline)
 }
 
-fn take(instance: &mut Instance, saga: &Definition, event: &str, now: i64) -> Taken {
-    instance.take(saga, Sighting { event, id: event, at: at(now) }, at(now), saga.deadline)
+fn take(instance: &mut Instance, saga: &Definition, event: &str, now: i64) -> Observation {
+    instance.observe(saga, EventSeen { event, id: event, at: at(now) }, at(now), saga.deadline)
 }
 
-/// Every order of `events`.
+/// Returns all permutations of `events`.
 fn orders(events: &[&'static str]) -> Vec<Vec<&'static str>> {
     if events.is_empty() {
         return vec![Vec::new()];
@@ -49,18 +49,18 @@ fn every_order_of_the_events_of_a_flow_comes_to_the_same_and_none_goes_back() {
         for order in orders(events) {
             let (mut instance, mut state) = (begun(&saga), InstanceState::Running);
             for (now, event) in order.iter().enumerate() {
-                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Taken::Moved, "{event} of {order:?}");
-                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Taken::Known, "{event} of {order:?}");
+                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Observation::Moved, "{event} of {order:?}");
+                assert_eq!(take(&mut instance, &saga, event, now as i64 + 1), Observation::Known, "{event} of {order:?}");
                 assert!(instance.state >= state, "{order:?}: back from {state:?} to {:?}", instance.state);
                 state = instance.state;
             }
             let open = end == InstanceState::Compensating;
-            // What committed after the end is outstanding, while the state a reader sees does not go back.
+            // An event that comes after the end is outstanding, but the visible state does not go back.
             let ended = if open { [InstanceState::Compensating, InstanceState::Aborted].contains(&state) } else { state == end };
             assert!(ended, "{order:?} ended as {state:?}");
             assert_eq!(instance.ended_at.is_none(), open, "{order:?}");
             assert_eq!(instance.due().is_some(), open, "{order:?}");
-            assert_eq!(instance.known.not_allowed, 0, "{order:?}");
+            assert_eq!(instance.body.not_allowed, 0, "{order:?}");
         }
     }
 }
@@ -106,13 +106,13 @@ fn what_the_flow_does_not_allow_is_told_and_counted() {
         for event in events {
             take(&mut instance, &saga, event, 1);
         }
-        let before = (instance.state, instance.known.seen.clone());
-        assert_eq!(take(&mut instance, &saga, event, 2), Taken::NotAllowed(reason.to_owned()));
-        assert_eq!(((instance.state, instance.known.seen.clone()), instance.known.not_allowed), (before, 1));
+        let before = (instance.state, instance.body.seen.clone());
+        assert_eq!(take(&mut instance, &saga, event, 2), Observation::NotAllowed(reason.to_owned()));
+        assert_eq!(((instance.state, instance.body.seen.clone()), instance.body.not_allowed), (before, 1));
     }
     let mut instance = begun(&saga);
-    let again = instance.take(&saga, Sighting { event: "Created", id: "another", at: at(1) }, at(1), saga.deadline);
-    assert_eq!(again, Taken::NotAllowed("Created was published before, as Created".to_owned()));
+    let again = instance.observe(&saga, EventSeen { event: "Created", id: "another", at: at(1) }, at(1), saga.deadline);
+    assert_eq!(again, Observation::NotAllowed("Created was published before, as Created".to_owned()));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn an_operator_can_settle_a_step_give_up_and_end() {
     assert_eq!(given_up.firing(&saga, at(5)), Firing::Abort(Cause::Operator("the customer has died".to_owned())));
 
     let mut stuck = begun(&saga);
-    stuck.call_for_attention("lost", at(3));
+    stuck.set_attention("lost", at(3));
     stuck.end(&saga, at(4));
     assert_eq!((stuck.state, stuck.attention.clone(), stuck.due()), (InstanceState::Aborted, None, None));
     assert_eq!(Instance::read(stuck.record()).expect("read"), stuck);
@@ -179,7 +179,7 @@ fn what_an_operator_has_ended_stays_ended() {
     let mut stuck = begun(&saga);
     take(&mut stuck, &saga, "Reserved", 1);
     stuck.end(&saga, at(2));
-    assert_eq!(take(&mut stuck, &saga, "Paid", 3), Taken::Moved);
+    assert_eq!(take(&mut stuck, &saga, "Paid", 3), Observation::Moved);
     assert_eq!((stuck.state, stuck.ended_at, stuck.due()), (InstanceState::Aborted, Some(at(2)), None));
     assert!(stuck.expected(&saga).is_empty());
 }
@@ -188,7 +188,7 @@ fn what_an_operator_has_ended_stays_ended() {
 fn progress_takes_the_call_for_attention_away() {
     let saga = samples::place_order();
     let mut instance = begun(&saga);
-    instance.call_for_attention("payment gave Pay up", at(1));
+    instance.set_attention("payment gave Pay up", at(1));
     assert_eq!(instance.attention.as_deref(), Some("payment gave Pay up"));
     take(&mut instance, &saga, "Reserved", 2);
     assert_eq!(instance.attention, None);
@@ -227,8 +227,8 @@ fn what_was_given_up_calls_for_attention_as_long_as_the_flow_needs_it() {
     }
 }
 
-/// Events of the flow, and what was given up (an undo is marked by `-`), in every order: somebody has to look at the instance until
-/// what was given up has come, whatever else comes meanwhile.
+/// Events of the saga, and what was given up (a compensation has the prefix `-`), in every order: the instance needs attention until the
+/// outcome of what was given up has come, whatever else comes meanwhile.
 #[test]
 fn what_was_given_up_calls_for_attention_whatever_comes_before_it_is_settled() {
     let saga = samples::place_order();
@@ -244,13 +244,13 @@ fn what_was_given_up_calls_for_attention_whatever_comes_before_it_is_settled() {
             for event in &order {
                 match event.strip_prefix('-').or((*event == "Pay").then_some(event)) {
                     Some(step) => instance.stop(&saga, given_up(step, event.starts_with('-')), at(1)),
-                    None => assert_eq!(take(&mut instance, &saga, event, 1), Taken::Moved, "{order:?}"),
+                    None => assert_eq!(take(&mut instance, &saga, event, 1), Observation::Moved, "{order:?}"),
                 }
             }
             assert_eq!(instance.attention.as_deref(), attention, "{order:?}");
             assert_eq!(Instance::read(instance.record()).expect("read"), instance);
             take(&mut instance, &saga, settles, 2);
-            assert_eq!((instance.attention.as_deref(), instance.known.stopped.len()), (None, 0), "{order:?}, {settles}");
+            assert_eq!((instance.attention.as_deref(), instance.body.stopped.len()), (None, 0), "{order:?}, {settles}");
         }
     }
 }
@@ -288,7 +288,7 @@ fn a_history_keeps_so_many_remarks_and_counts_the_rest() {
     let (kept, rest) = remarks.split_at(REMARKS as usize - 1);
     assert!(kept.iter().all(|remark| *remark == Remark::Kept));
     assert_eq!(rest, [Remark::Last, Remark::Dropped, Remark::Dropped, Remark::Dropped, Remark::Dropped, Remark::Dropped]);
-    instance.known.remarks = u32::MAX;
+    instance.body.remarks = u32::MAX;
     assert_eq!(instance.remark(), Remark::Dropped);
 }
 
@@ -296,7 +296,7 @@ fn a_history_keeps_so_many_remarks_and_counts_the_rest() {
 fn the_timers_of_a_clock_that_was_ahead_end_when_they_should() {
     let saga = samples::place_order();
     let ahead = 3_600_000;
-    let start = Sighting { event: "Created", id: "Created", at: at(0) };
+    let start = EventSeen { event: "Created", id: "Created", at: at(0) };
     let mut instance = Instance::begin(&saga, "7", start, "c", at(ahead), saga.deadline);
     let due = instance.due().expect("a deadline");
     assert!(instance.bring_back(at(5)));
@@ -308,15 +308,15 @@ fn the_timers_of_a_clock_that_was_ahead_end_when_they_should() {
 fn the_clock_of_a_sender_moves_no_deadline() {
     let saga = samples::place_order();
     for stated in [Timestamp::MIN, at(0), Timestamp::MAX] {
-        let start = Sighting { event: "Created", id: "Created", at: stated };
+        let start = EventSeen { event: "Created", id: "Created", at: stated };
         let mut instance = Instance::begin(&saga, "7", start, "c", at(1_000), saga.deadline);
         assert_eq!((instance.started_at, instance.updated_at), (at(1_000), at(1_000)));
         assert_eq!(instance.deadline(), Some(at(1_000).after(saga.deadline)), "{stated}");
         let event = saga.steps[0].emits.name.clone();
-        let _ = instance.take(&saga, Sighting { event: &event, id: "x", at: stated }, at(2_000), saga.deadline);
+        let _ = instance.observe(&saga, EventSeen { event: &event, id: "x", at: stated }, at(2_000), saga.deadline);
         let again = Instance::read(instance.record()).expect("what was written is read");
         assert_eq!(again, instance, "{stated}");
-        assert!(again.known.timers.values().all(|timer| *timer < at(2_000).after(saga.deadline).after(saga.deadline)));
+        assert!(again.body.timers.values().all(|timer| *timer < at(2_000).after(saga.deadline).after(saga.deadline)));
     }
 }
 
@@ -324,13 +324,13 @@ fn the_clock_of_a_sender_moves_no_deadline() {
 fn a_trace_that_cannot_be_read_is_none_and_the_instance_is_as_it_was() {
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let mut whole = begun(&samples::place_order());
-    whole.known.trace = TraceContext::parse(parent, "a=1");
+    whole.body.trace = TraceContext::parse(parent, "a=1");
     let record = whole.record();
     assert_eq!(Instance::read(record.clone()).expect("an instance"), whole);
     let kept: serde_json::Value = serde_json::from_str(&record.body).expect("JSON");
     assert_eq!(kept["trace"], format!("{parent} a=1"));
     let mut bare = whole.clone();
-    bare.known.trace = None;
+    bare.body.trace = None;
     for broken in [
         serde_json::json!(""),
         serde_json::json!("nonsense"),
@@ -349,9 +349,9 @@ fn a_trace_that_cannot_be_read_is_none_and_the_instance_is_as_it_was() {
         let read = Instance::read(InstanceRecord { body: body.to_string(), ..record.clone() });
         assert_eq!(read.expect("an instance"), bare, "{broken}");
     }
-    // A state that is not valid is none, beside a parent that is.
+    // An invalid `tracestate` with a valid `traceparent` is ignored.
     let mut body = kept;
     body["trace"] = format!("{parent} A=\u{7}").into();
     let read = Instance::read(InstanceRecord { body: body.to_string(), ..record }).expect("an instance");
-    assert_eq!(read.known.trace, TraceContext::parse(parent, ""));
+    assert_eq!(read.body.trace, TraceContext::parse(parent, ""));
 }

@@ -1,4 +1,4 @@
-//! Timers: when an instance has taken too long, and what follows.
+//! The timers of an instance.
 
 use std::time::Duration;
 
@@ -8,60 +8,60 @@ use crate::{
     time::Timestamp,
 };
 
-/// The timer of the whole flow; the others are called like their steps.
+/// The name of the instance's own timer. The other timers have the names of their steps.
 const FLOW: &str = "";
 
-/// What a timer that has ended leads to.
+/// What follows from a timer that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Firing {
-    /// Nothing: none has ended.
+    /// Nothing: no timer is due.
     Nothing,
-    /// The flow is given up.
+    /// The instance is aborted.
     Abort(Cause),
-    /// Somebody has to look at it, for this reason.
+    /// The instance needs attention, for this reason.
     Attention(String),
 }
 
 impl Instance {
-    /// When its next timer ends.
+    /// Returns when the next timer is due.
     pub fn due(&self) -> Option<Timestamp> {
-        self.known.timers.values().min().copied()
+        self.body.timers.values().min().copied()
     }
 
-    /// When the whole flow, or what is left of it, should have ended.
+    /// Returns the deadline of the instance or, once it is decided, of its remaining steps.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.known.timers.get(FLOW).copied()
+        self.body.timers.get(FLOW).copied()
     }
 
     pub(super) fn set_timers(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) {
         if self.ended_at.is_some() {
-            self.known.timers.clear();
+            self.body.timers.clear();
             return;
         }
         let decided = self.is_decided(saga);
-        if decided != self.known.decided || !self.known.timers.contains_key(FLOW) {
-            // It begins, it is decided, or it goes on after its timer has ended: what is left may take as long again.
-            self.known.timers.insert(FLOW.to_owned(), now.after(deadline));
-            self.known.decided = decided;
+        if decided != self.body.decided || !self.body.timers.contains_key(FLOW) {
+            // The instance starts, is decided, or continues after its timer was due: the remaining steps get the full time again.
+            self.body.timers.insert(FLOW.to_owned(), now.after(deadline));
+            self.body.decided = decided;
         }
         for step in &saga.steps {
             let settled = self.is_done(step) || self.is_rejected(step) || self.is_skipped(step) || self.has(&saga.aborts.name);
             match step.deadline {
                 Some(limit) if !settled && self.has(&step.on.name) => {
-                    self.known.timers.entry(step.name.clone()).or_insert_with(|| now.after(limit));
+                    self.body.timers.entry(step.name.clone()).or_insert_with(|| now.after(limit));
                 }
                 _ => {
-                    self.known.timers.remove(&step.name);
+                    self.body.timers.remove(&step.name);
                 }
             }
         }
     }
 
-    /// What is to happen because of timers that have ended by `now`. Asked again after it was carried out, it says nothing.
+    /// Returns what follows from the timers that are due at `now`. After [`fired`](Self::fired), it returns [`Firing::Nothing`].
     pub fn firing(&self, saga: &Definition, now: Timestamp) -> Firing {
-        let ended = self.known.timers.iter().filter(|(_, at)| **at <= now).min_by_key(|(_, at)| **at);
+        let ended = self.body.timers.iter().filter(|(_, at)| **at <= now).min_by_key(|(_, at)| **at);
         let Some((name, _)) = ended else { return Firing::Nothing };
-        if let Some(reason) = self.known.given_up.as_ref().filter(|_| !self.is_decided(saga)) {
+        if let Some(reason) = self.body.given_up.as_ref().filter(|_| !self.is_decided(saga)) {
             return Firing::Abort(Cause::Operator(reason.clone()));
         }
         let cause = if saga.step(name).is_some() { Cause::Step(name.clone()) } else { Cause::Flow };
@@ -78,55 +78,58 @@ impl Instance {
         }
     }
 
-    /// Moves the timers of an instance that was last written by a clock that was ahead of `now` by as much, so that they end when they
-    /// should have. Says whether that was so.
+    /// Corrects an instance that was last written by a clock ahead of `now`: moves its timers back by the difference, so that they are due
+    /// at the intended time.
+    ///
+    /// Returns whether it did.
     pub fn bring_back(&mut self, now: Timestamp) -> bool {
         let ahead = self.updated_at.since(now);
         if ahead == Duration::ZERO {
             return false;
         }
-        for at in self.known.timers.values_mut() {
+        for at in self.body.timers.values_mut() {
             *at = at.before(ahead);
         }
         self.updated_at = now;
         true
     }
 
-    /// Takes the timers away that have ended by `now`: what they lead to was carried out.
+    /// Removes the timers that are due at `now`, after their consequence was carried out.
     pub fn fired(&mut self, now: Timestamp) {
-        self.known.timers.retain(|_, at| *at > now);
-        self.known.given_up = None;
-        self.known.attempts = 0;
+        self.body.timers.retain(|_, at| *at > now);
+        self.body.given_up = None;
+        self.body.attempts = 0;
     }
 
-    /// The deadline's handler has failed: again after `wait`.
+    /// Records that the handler of the deadline failed: the timers that are due at `now` are due again after `wait`.
     pub fn fire_again(&mut self, now: Timestamp, wait: Duration) {
-        self.known.attempts = self.known.attempts.saturating_add(1);
-        for at in self.known.timers.values_mut().filter(|at| **at <= now) {
+        self.body.attempts = self.body.attempts.saturating_add(1);
+        for at in self.body.timers.values_mut().filter(|at| **at <= now) {
             *at = now.after(wait);
         }
     }
 
-    /// Gives it up at the next look at its timers, for `reason`.
+    /// Gives the instance up, for `reason`: its timer is due at once.
     pub fn give_up(&mut self, reason: impl Into<String>, now: Timestamp) {
-        self.known.given_up = Some(reason.into());
-        self.known.timers.insert(FLOW.to_owned(), now);
-        self.known.attempts = 0;
+        self.body.given_up = Some(reason.into());
+        self.body.timers.insert(FLOW.to_owned(), now);
+        self.body.attempts = 0;
     }
 
-    /// Lets the timers run anew for what is left, from `now`, and gives what was in the way and can be tried again. What waits for the
-    /// log in an outbox stays: it is tried again anyway.
+    /// Restarts the timers at `now`, and returns what was given up and can be retried.
+    ///
+    /// Events that wait in an outbox are not returned: the relay sends them again anyway.
     pub fn rearm(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) -> Vec<GivenUp> {
         let (waits, stopped) =
-            std::mem::take(&mut self.known.stopped).into_iter().partition::<Vec<_>, _>(|stopped| stopped.dead_letter.is_empty());
+            std::mem::take(&mut self.body.stopped).into_iter().partition::<Vec<_>, _>(|stopped| stopped.dead_letter.is_empty());
         self.attention = waits.last().map(|waits| waits.reason.clone());
-        self.known.stopped = waits;
-        self.known.attempts = 0;
-        self.known.timers.clear();
+        self.body.stopped = waits;
+        self.body.attempts = 0;
+        self.body.timers.clear();
         self.set_timers(saga, now, deadline);
         if saga.abort.deadline && !self.is_decided(saga) && self.started_at.after(deadline) <= now && self.ended_at.is_none() {
-            // Its deadline has passed, and what that should have led to is tried now.
-            self.known.timers.insert(FLOW.to_owned(), now);
+            // The deadline has passed, so the abort that failed then is tried now.
+            self.body.timers.insert(FLOW.to_owned(), now);
         }
         stopped
     }

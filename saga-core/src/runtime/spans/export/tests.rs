@@ -14,7 +14,7 @@ enum Call {
     End(Duration),
 }
 
-/// An exporter that notes what is asked of it, and answers an export when it is let go.
+/// An exporter that records its calls and completes an export when it is allowed to.
 #[derive(Debug, Clone)]
 struct Recorder(Arc<Mutex<Vec<Call>>>, watch::Receiver<bool>);
 
@@ -27,7 +27,7 @@ impl Recorder {
         self.0.lock().expect("no panic").clone()
     }
 
-    /// Waits until it was ended; gives all calls.
+    /// Waits until it was shut down and returns all calls.
     async fn ended(&self) -> Vec<Call> {
         let ended = async {
             while !matches!(self.calls().last(), Some(Call::End(_))) {
@@ -57,7 +57,7 @@ impl SpanExporter for Recorder {
     }
 }
 
-/// A pipeline to a recorder that answers at once, or when it is told to.
+/// Returns a pipeline to a recorder that completes exports at once, or when it is allowed to.
 fn pipeline(free: bool) -> (Pipeline, Recorder, watch::Sender<bool>, Metrics) {
     let (let_go, free) = watch::channel(free);
     let (recorder, metrics) = (Recorder(Arc::default(), free), Metrics::new("shop"));
@@ -89,7 +89,7 @@ async fn a_stop_gives_what_waits_and_flushes_and_ends_the_exporter_once_within_i
     pipeline.close(PATIENCE).await;
     pipeline.close(PATIENCE).await;
     let [Call::Export(3), Call::Flush, Call::End(left)] = recorder.ended().await[..] else { panic!("{:?}", recorder.calls()) };
-    // Five seconds are what the SDK gives.
+    // The default of the SDK is five seconds.
     assert!(Duration::from_secs(5) < left && left <= PATIENCE, "{left:?}");
     assert_eq!(counted(&metrics, "sagas_spans_exported_total"), 3);
     assert_eq!(["queue_full", "export_failed", "closed"].map(|reason| dropped(&metrics, reason)), [0, 0, 0]);

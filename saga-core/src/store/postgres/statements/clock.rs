@@ -1,11 +1,11 @@
-//! The clock of a service, from one of its processes to the next, and the server's.
+//! The stored state of a service's clock, and the server's clock.
 
 use sqlx::{PgConnection, Row};
 
 use super::{Failed, in_unit};
 use crate::{store::KeptClock, time::Timestamp};
 
-/// The server's clock, now.
+/// Returns the current time of the server's clock.
 pub(in crate::store::postgres) async fn now(connection: &mut PgConnection) -> Result<Timestamp, Failed> {
     let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     Ok(Timestamp::from_millis(sqlx::query_scalar(sql).fetch_one(connection).await?))

@@ -1,4 +1,4 @@
-//! Dead letters: messages that were given up, as they came. What looks for them is in [`super::letter_queries`].
+//! Dead letters: messages that were given up, as they were received. The queries on them are in [`super::letter_queries`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,11 +10,11 @@ use super::{
     received::{self, columns},
 };
 use crate::{
-    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, LetterHead, ParkedId, PrunedLetters},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, LetterHead, ParkedId, PrunedLetters, headers},
     time::Timestamp,
 };
 
-/// Of letters with the same identity the last is kept: one statement cannot write a row twice.
+/// Inserts `letters`. Of several with the same id the last is inserted, because one statement cannot write a row twice.
 pub(in crate::store::postgres) async fn bury(
     connection: &mut PgConnection,
     service: &str,
@@ -28,22 +28,22 @@ pub(in crate::store::postgres) async fn bury(
     let letters: Vec<&DeadLetter> = kept.map(|(_, letter)| letter).collect();
     let known_by: Vec<_> = letters.iter().map(|letter| letter.known_by()).collect();
     let sql = concat!(
-        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
+        "INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, handler, ",
         columns!(),
-        ") SELECT $1, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
+        ") SELECT $1, id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, handler, ",
         columns!(),
         " FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], \
-         $10::text[], $11::text[], $12::text[], $13::int[], $14::bigint[], $15::bytea[], $16::bytea[], $17::bytea[], \
-         $18::bigint[]) \
-         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, ",
+         $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::bigint[], $16::bytea[], $17::bytea[], $18::bytea[], \
+         $19::bigint[]) \
+         WITH ORDINALITY AS new (id, event_type, error, attempts, at, state, settled_at, source, message_id, unpublished, handler, ",
         columns!(),
         ", position) WHERE ",
         in_unit!(),
         " ORDER BY position ON CONFLICT (service, id) DO UPDATE SET (place, event_type, error, attempts, at, state, settled_at, \
-         source, message_id, unpublished, ",
+         source, message_id, unpublished, handler, ",
         columns!(),
         ") = (EXCLUDED.place, EXCLUDED.event_type, EXCLUDED.error, EXCLUDED.attempts, EXCLUDED.at, EXCLUDED.state, \
-         EXCLUDED.settled_at, EXCLUDED.source, EXCLUDED.message_id, EXCLUDED.unpublished, EXCLUDED.topic, EXCLUDED.\"partition\", \
+         EXCLUDED.settled_at, EXCLUDED.source, EXCLUDED.message_id, EXCLUDED.unpublished, EXCLUDED.handler, EXCLUDED.topic, EXCLUDED.\"partition\", \
          EXCLUDED.\"offset\", EXCLUDED.record_key, EXCLUDED.value, EXCLUDED.headers, EXCLUDED.timestamp)"
     );
     let settled = |letter: &&DeadLetter| (letter.state != DeadLetterState::Open).then_some(letter.at.as_millis());
@@ -58,13 +58,14 @@ pub(in crate::store::postgres) async fn bury(
         .bind(letters.iter().map(settled).collect::<Vec<_>>())
         .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(&key.source))).collect::<Vec<_>>())
         .bind(known_by.iter().map(|key| key.as_ref().map(|key| identity(key.id.as_str()))).collect::<Vec<_>>())
-        .bind(letters.iter().map(|letter| letter.unpublished.as_deref().map(escaped)).collect::<Vec<_>>());
+        .bind(letters.iter().map(|letter| letter.unpublished.as_deref().map(escaped)).collect::<Vec<_>>())
+        .bind(letters.iter().map(|letter| letter.handler().map(escaped)).collect::<Vec<_>>());
     let received: Vec<_> = letters.iter().map(|letter| &letter.received).collect();
     let done = received::bind(query, &received).execute(connection).await?;
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
 }
 
-/// The rows are locked in the order in which they were written, so that two that settle the same do not wait for each other.
+/// Locks the rows in the order in which they were inserted, so that two transactions that settle the same dead letters do not deadlock.
 pub(in crate::store::postgres) async fn settle(
     connection: &mut PgConnection,
     service: &str,
@@ -76,7 +77,7 @@ pub(in crate::store::postgres) async fn settle(
         return Ok(Vec::new());
     }
     let from: Vec<_> = DeadLetterState::ALL.into_iter().filter(|present| present.may_become(state)).collect();
-    // Not moved, and kept since the transaction has ended, are not the same.
+    // If this transaction has ended, the statement returns NULL. A dead letter that cannot be changed to `state` is not an error.
     let sql = concat!(
         "WITH wanted AS (SELECT place FROM sagas_dead_letters WHERE service = $1 AND id = ANY($2) AND state = ANY($3) \
          ORDER BY place FOR UPDATE), settled AS (UPDATE sagas_dead_letters SET state = $4, settled_at = $5 \
@@ -118,8 +119,8 @@ pub(in crate::store::postgres) async fn mark_unpublished(
     if in_unit { Ok(marked) } else { Err(gone()) }
 }
 
-/// That `parked` is the message by which `letter` holds its key: `$1` is the service, `$2` the due time. What a letter's message is
-/// parked under is what [`crate::store::parking_key`] says.
+/// The condition that `parked` is the message by which `letter` holds its key. `$1` is the service, `$2` the due time. The key is that of
+/// [`crate::store::parking_key`].
 macro_rules! holds {
     () => {
         "parked.service = $1 AND parked.topic = letter.topic AND parked.due >= $2 \
@@ -141,12 +142,19 @@ pub(in crate::store::postgres) async fn holding(
     }
     let ids: Vec<_> = letters.iter().map(|letter| escaped(letter.id.as_str())).collect();
     let rows = sqlx::query(HOLDING).bind(service).bind(HELD.as_millis()).bind(ids).fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((DeadLetterId::new(unescaped(row.try_get(0)?)), row.try_get(1)?))).collect()
+    let mut held = Vec::new();
+    for row in rows {
+        let (id, headers) = (DeadLetterId::new(unescaped(row.try_get(0)?)), headers::decode(row.try_get(2)?)?);
+        if letters.iter().any(|letter| letter.id == id && letter.is_of_handler_in(&headers)) {
+            held.push((id, row.try_get(1)?));
+        }
+    }
+    Ok(held)
 }
 
-/// `$1` service, `$2` the due time of a held message, `$3` letters.
+/// `$1` is the service, `$2` the due time of a message that holds its key, `$3` the dead letters.
 pub(in crate::store::postgres) const HOLDING: &str = concat!(
-    "SELECT letter.id, parked.id FROM sagas_dead_letters AS letter JOIN sagas_parked AS parked ON ",
+    "SELECT letter.id, parked.id, parked.headers FROM sagas_dead_letters AS letter JOIN sagas_parked AS parked ON ",
     holds!(),
     " WHERE letter.service = $1 AND letter.id = ANY($3)"
 );
@@ -176,7 +184,8 @@ fn forget(old: &str) -> String {
     format!(concat!("DELETE FROM sagas_dead_letters WHERE place = ANY(ARRAY({})) AND ", in_unit!()), old)
 }
 
-/// The open letters that are forgotten: `$1` service, `$2` the due time of a held message, `$3` by when, `$4` how many.
+/// Selects the open dead letters to remove. `$1` is the service, `$2` the due time of a message that holds its key, `$3` the time before
+/// which they were given up, `$4` the limit.
 pub(in crate::store::postgres) const PRUNE_OPEN: &str = concat!(
     "SELECT place FROM sagas_dead_letters AS letter WHERE service = $1 AND state = 'open' AND at < $3 \
      AND NOT EXISTS (SELECT FROM sagas_parked AS parked WHERE ",
@@ -184,6 +193,6 @@ pub(in crate::store::postgres) const PRUNE_OPEN: &str = concat!(
     ") ORDER BY at LIMIT $4 FOR UPDATE SKIP LOCKED"
 );
 
-/// The settled letters that are forgotten: `$1` service, `$2` by when, `$3` how many.
+/// Selects the settled dead letters to remove. `$1` is the service, `$2` the time before which they were settled, `$3` the limit.
 pub(in crate::store::postgres) const PRUNE_SETTLED: &str = "SELECT place FROM sagas_dead_letters \
      WHERE service = $1 AND settled_at < $2 ORDER BY settled_at LIMIT $3 FOR UPDATE SKIP LOCKED";

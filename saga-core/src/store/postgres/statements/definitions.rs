@@ -1,4 +1,4 @@
-//! The flows, for whoever reads the database without the program.
+//! Saga definitions, stored for programs that read the database.
 
 use sqlx::{PgConnection, Row};
 

@@ -5,20 +5,22 @@ use sqlx::{PgConnection, Row};
 use super::{
     super::text::{escaped, unescaped},
     Failed, gone, in_unit, keys,
+    tables::Tables,
 };
 use crate::{
     store::{HistoryEntry, InstanceKey},
     time::Timestamp,
 };
 
-/// `$1` service, `$2` saga, `$3` id.
+/// `$1` is the service, `$2` the saga, `$3` the id.
 pub(in crate::store::postgres) const OF: &str = "\
     SELECT event, message_id, causation_id, source, at, seen_at, note FROM sagas_history \
     WHERE service = $1 AND instance_digest = sagas_digest($2, $3) ORDER BY place";
 
-/// Adds `entries`. Their places are drawn after they were sorted, so they ascend in the order given.
+/// Adds `entries`. Their places are generated after the entries are sorted, so they ascend in the order given.
 pub(in crate::store::postgres) async fn append(
     connection: &mut PgConnection,
+    tables: Tables<'_>,
     service: &str,
     entries: &[HistoryEntry],
 ) -> Result<(), Failed> {
@@ -35,7 +37,7 @@ pub(in crate::store::postgres) async fn append(
         " ORDER BY position"
     );
     let (sagas, ids) = keys::columns(&entries.iter().map(|entry| &entry.instance).collect::<Vec<_>>());
-    let done = sqlx::query(sql)
+    let done = sqlx::query(tables.of(sql))
         .bind(service)
         .bind(sagas)
         .bind(ids)

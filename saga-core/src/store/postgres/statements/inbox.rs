@@ -7,8 +7,8 @@ use sqlx::{PgConnection, Row};
 use super::{super::text::identity, Failed, in_unit};
 use crate::{store::InboxKey, time::Timestamp};
 
-/// Claims `keys`. A key that another transaction has claimed and not committed yet is waited for. Rows are written in the order
-/// of their keys, so that two that claim the same do not wait for each other.
+/// Claims `keys`. If another transaction has claimed a key and not committed yet, this waits for it. Rows are written in the order of their
+/// keys, so that two transactions that claim the same keys do not deadlock.
 pub(in crate::store::postgres) async fn claim(
     connection: &mut PgConnection,
     service: &str,
@@ -40,7 +40,7 @@ pub(in crate::store::postgres) async fn claim(
     Ok(identities.iter().map(|(source, id)| new.remove(&(&**source, &**id))).collect())
 }
 
-/// Forgets those of `keys` that were claimed before `before`.
+/// Removes the claims of `keys` that are older than `before`.
 pub(in crate::store::postgres) async fn forget(
     connection: &mut PgConnection,
     service: &str,
@@ -59,7 +59,7 @@ pub(in crate::store::postgres) async fn forget(
     Ok(())
 }
 
-/// Which of `keys` are claimed.
+/// Returns which of `keys` are claimed.
 pub(in crate::store::postgres) async fn seen(
     connection: &mut PgConnection,
     service: &str,

@@ -1,6 +1,6 @@
-//! Instances of the flows that a service tracks, looked for by how they are.
+//! Queries on the instances of the sagas that a service tracks.
 //!
-//! A condition that an index is made for stands in the text, since no parameter tells the planner of it.
+//! A condition for which an index exists is written into the text of the query, because the planner does not see the value of a parameter.
 
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
@@ -15,23 +15,23 @@ use crate::{
     time::Timestamp,
 };
 
-/// `$1` service, `$2` by when, `$3` how many.
+/// `$1` is the service, `$2` the time, `$3` the limit.
 pub(in crate::store::postgres) const DUE: &str =
     "SELECT saga, id FROM sagas_instances WHERE service = $1 AND due <= $2 ORDER BY due, saga, id LIMIT $3";
 
-/// `$1` service.
+/// `$1` is the service.
 pub(in crate::store::postgres) const NEXT_DUE: &str =
     "SELECT min(due) FROM sagas_instances WHERE service = $1 AND due IS NOT NULL";
 
-/// `$1` service.
+/// `$1` is the service.
 pub(in crate::store::postgres) const OPEN_VERSIONS: &str = "SELECT saga, version, count(*) FROM sagas_instances WHERE service = $1 AND ended_at IS NULL \
      GROUP BY saga, version ORDER BY saga, version";
 
-/// `$1` service.
+/// `$1` is the service.
 pub(in crate::store::postgres) const ATTENTION: &str =
     "SELECT saga, count(*) FROM sagas_instances WHERE service = $1 AND attention IS NOT NULL GROUP BY saga ORDER BY saga";
 
-/// The query that selects `columns` of what `query` wants, in no order.
+/// The query that selects `columns` of the instances that match `query`, without an order.
 pub(in crate::store::postgres) fn wanted(columns: &str, service: &str, query: &InstanceQuery) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(columns).push(" FROM sagas_instances AS known WHERE service = ").push_bind(service.to_owned());
@@ -53,7 +53,7 @@ pub(in crate::store::postgres) fn wanted(columns: &str, service: &str, query: &I
     sql
 }
 
-/// The query for one page of what `query` wants.
+/// The query for one page of the instances that match `query`.
 pub(in crate::store::postgres) fn ordered(service: &str, query: &InstanceQuery) -> QueryBuilder<Postgres> {
     let mut sql = wanted(columns!(), service, query);
     sql.push(match query.order {
@@ -70,7 +70,7 @@ pub(in crate::store::postgres) async fn page(
     service: &str,
     query: &InstanceQuery,
 ) -> Result<(Vec<InstanceRecord>, u64), Failed> {
-    // There are many such texts, and what is best depends on what is asked for: no statement is kept for them.
+    // There are many different texts, and the best plan depends on the parameters, so these statements are not cached.
     let mut count = wanted("count(*)", service, query);
     let total: i64 = count.build_query_scalar().persistent(false).fetch_one(&mut *connection).await?;
     let rows = ordered(service, query).build().persistent(false).fetch_all(connection).await?;

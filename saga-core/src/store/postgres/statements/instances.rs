@@ -1,4 +1,4 @@
-//! Instances of the flows that a service tracks: reading, writing and forgetting them.
+//! Instances of the sagas that a service tracks: reading, writing and removing them.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use super::{
     super::text::{escaped, unescaped},
     Failed, gone, in_unit,
     keys::{self, lock_number},
+    tables::Tables,
     unreadable,
 };
 use crate::{
@@ -23,7 +24,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// `$1` service, `$2` and `$3` the sagas and the ids of instances.
+/// `$1` is the service, `$2` and `$3` are the sagas and the ids of instances.
 pub(in crate::store::postgres) const OF: &str = concat!(
     "SELECT ",
     columns!(),
@@ -31,7 +32,8 @@ pub(in crate::store::postgres) const OF: &str = concat!(
      ON known.service = $1 AND known.instance_digest = sagas_digest(wanted.saga, wanted.id) ORDER BY known.saga, known.id"
 );
 
-/// Those that have ended and that nobody works on, which it locks. `$1` service, `$2` before when, `$3` how many.
+/// Selects and locks instances that have ended and that no other transaction has locked. `$1` is the service, `$2` the time before which
+/// they ended, `$3` the limit.
 pub(in crate::store::postgres) const ENDED: &str = concat!(
     "WITH ended AS MATERIALIZED ( \
      SELECT saga, id, instance_digest FROM sagas_instances WHERE service = $1 AND ended_at < $2 \
@@ -41,7 +43,7 @@ pub(in crate::store::postgres) const ENDED: &str = concat!(
     ")"
 );
 
-/// `$1` service, `$2` those that are locked, `$3` before when.
+/// `$1` is the service, `$2` the locked instances, `$3` the time before which they ended.
 pub(in crate::store::postgres) const FORGET: &str = concat!(
     "WITH gone AS ( \
      DELETE FROM sagas_instances WHERE service = $1 AND instance_digest = ANY($2) AND ended_at < $3 AND ",
@@ -66,9 +68,10 @@ pub(super) fn read(row: &PgRow) -> Result<InstanceRecord, Failed> {
     })
 }
 
-/// Locks instances, and reads those that are there.
+/// Locks instances, and returns those that exist.
 pub(in crate::store::postgres) async fn load(
     connection: &mut PgConnection,
+    tables: Tables<'_>,
     service: &str,
     instances: &[InstanceKey],
 ) -> Result<Vec<InstanceRecord>, Failed> {
@@ -76,24 +79,26 @@ pub(in crate::store::postgres) async fn load(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    keys::lock(connection, service, &wanted).await?;
-    of(connection, service, &wanted).await
+    keys::lock(connection, tables, service, &wanted).await?;
+    of(connection, tables, service, &wanted).await
 }
 
-/// Those of `instances` that are there. Each is given once.
+/// Returns the instances that exist. `instances` must not contain duplicates.
 pub(in crate::store::postgres) async fn of(
     connection: &mut PgConnection,
+    tables: Tables<'_>,
     service: &str,
     instances: &[&InstanceKey],
 ) -> Result<Vec<InstanceRecord>, Failed> {
     let (sagas, ids) = keys::columns(instances);
-    let rows = sqlx::query(OF).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
+    let rows = sqlx::query(tables.of(OF)).bind(service).bind(sagas).bind(ids).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
-/// Writes `instances`. Of those with the same key the last is kept: one statement cannot write a row twice.
+/// Writes `instances`. Of several with the same key the last is written, because one statement cannot write a row twice.
 pub(in crate::store::postgres) async fn save(
     connection: &mut PgConnection,
+    tables: Tables<'_>,
     service: &str,
     instances: &[InstanceRecord],
 ) -> Result<(), Failed> {
@@ -116,7 +121,7 @@ pub(in crate::store::postgres) async fn save(
          EXCLUDED.ended_at, EXCLUDED.body)"
     );
     let (sagas, ids) = keys::columns(&records.iter().map(|record| &record.instance).collect::<Vec<_>>());
-    let done = sqlx::query(sql)
+    let done = sqlx::query(tables.of(sql))
         .bind(service)
         .bind(sagas)
         .bind(ids)
@@ -133,8 +138,8 @@ pub(in crate::store::postgres) async fn save(
     if done.rows_affected() == 0 { Err(gone()) } else { Ok(()) }
 }
 
-/// Forgets at most `limit` instances that ended before `before`, with their history. One that somebody works on is left: that one
-/// may still add to its history.
+/// Removes at most `limit` instances that ended before `before`, with their history. An instance that another transaction has locked is
+/// kept, because that transaction can still add to its history.
 pub(in crate::store::postgres) async fn prune(
     connection: &mut PgConnection,
     service: &str,
@@ -146,7 +151,7 @@ pub(in crate::store::postgres) async fn prune(
     if ended.is_empty() {
         return Ok(0);
     }
-    // A statement of its own sees what was written before the locks were free.
+    // This must be a second statement: it then sees what was committed before the locks were acquired.
     let query = sqlx::query_scalar(FORGET).bind(service).bind(ended).bind(before.as_millis());
     let gone: i64 = query.fetch_one(connection).await?;
     Ok(u64::try_from(gone).map_err(|_| unreadable())?)

@@ -1,4 +1,4 @@
-//! Dead letters, looked for by what they are.
+//! Queries on dead letters.
 
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
@@ -26,7 +26,7 @@ macro_rules! letter {
 macro_rules! head {
     () => {
         "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, \
-         coalesce(octet_length(letter.value), 0)"
+         coalesce(octet_length(letter.value), 0), letter.handler"
     };
 }
 
@@ -58,26 +58,27 @@ fn head(row: &PgRow, first: usize) -> Result<LetterHead, Failed> {
         offset: row.try_get(first + 4)?,
         key: row.try_get::<Option<Vec<u8>>, _>(first + 5)?.map(Into::into),
         bytes: usize::try_from(row.try_get::<i32, _>(first + 6)?).map_err(|_| unreadable())?,
+        handler: row.try_get::<Option<String>, _>(first + 7)?.map(unescaped),
     })
 }
 
 fn summary(row: &PgRow) -> Result<LetterSummary, Failed> {
     Ok(LetterSummary {
         head: head(row, 0)?,
-        event_type: row.try_get::<Option<String>, _>(7)?.map(unescaped),
-        error: unescaped(row.try_get(8)?),
-        attempts: u32::try_from(row.try_get::<i64, _>(9)?).map_err(|_| unreadable())?,
-        at: Timestamp::from_millis(row.try_get(10)?),
-        unpublished: row.try_get::<Option<String>, _>(11)?.map(unescaped),
+        event_type: row.try_get::<Option<String>, _>(8)?.map(unescaped),
+        error: unescaped(row.try_get(9)?),
+        attempts: u32::try_from(row.try_get::<i64, _>(10)?).map_err(|_| unreadable())?,
+        at: Timestamp::from_millis(row.try_get(11)?),
+        unpublished: row.try_get::<Option<String>, _>(12)?.map(unescaped),
     })
 }
 
-/// `what` of the letters that `filter` wants.
+/// A statement that selects `what` of the dead letters that match `filter`.
 fn wanted(what: &str, service: &str, filter: &DeadLetterFilter) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new("SELECT ");
     sql.push(what).push(" FROM sagas_dead_letters AS letter WHERE service = ").push_bind(service.to_owned());
     if let Some(state) = filter.state {
-        // In the text, so that the planner sees which index is made for it.
+        // Written into the text, so that the planner can choose the index for this state.
         sql.push(" AND state = '").push(state.as_str()).push("'");
     }
     if let Some(topic) = &filter.topic {
@@ -101,7 +102,7 @@ fn wanted(what: &str, service: &str, filter: &DeadLetterFilter) -> QueryBuilder<
     sql
 }
 
-/// One page, and how many there are. There are many such texts: no statement is kept for them.
+/// Returns one page, and the total number of matches. There are many different texts, so these statements are not cached.
 pub(in crate::store::postgres) async fn page(
     connection: &mut PgConnection,
     service: &str,
@@ -180,7 +181,7 @@ pub(in crate::store::postgres) async fn by_id(
     rows.iter().map(read).collect()
 }
 
-/// The letters of each of `messages`.
+/// Returns the dead letters of each of `messages`.
 pub(in crate::store::postgres) async fn of_messages(
     connection: &mut PgConnection,
     service: &str,
@@ -196,7 +197,7 @@ pub(in crate::store::postgres) async fn of_messages(
     Ok(found)
 }
 
-/// `$1` service, `$2` sources, `$3` ids.
+/// `$1` is the service, `$2` the sources, `$3` the ids.
 pub(in crate::store::postgres) const OF_MESSAGES: &str = concat!(
     "SELECT wanted.number, ",
     head!(),

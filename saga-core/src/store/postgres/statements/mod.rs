@@ -1,11 +1,12 @@
 //! The framework's own statements, one module per table.
 //!
-//! What has many rows goes in one statement, as arrays: one round trip, one text to prepare, whatever their number. What writes
-//! does so only in a transaction that is still the one that was begun (see `unit`).
+//! Many rows are written with one statement, as arrays: in one round trip, with one text to prepare for any number of rows. Statements that
+//! write check that the transaction is still the one that the framework has begun (see `unit`).
 
 pub(super) mod clock;
 pub(super) mod dead_letters;
 pub(super) mod definitions;
+pub(super) mod handled;
 pub(super) mod history;
 pub(super) mod inbox;
 pub(super) mod instance_queries;
@@ -15,19 +16,24 @@ pub(super) mod letter_queries;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;
+mod publish;
 pub(super) mod received;
 pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod sharing;
 pub(super) mod steps;
+pub(super) mod tables;
+pub(super) mod takers;
 pub(super) mod topics;
 
 use sqlx::{Executor, PgConnection};
 
 use crate::store::StoreError;
+pub(in crate::store::postgres) use publish::publishing;
+
 pub(in crate::store::postgres) use crate::store::sql_errors::Failed;
 
-/// The condition that the transaction is still the one that was begun. The planner evaluates it once per statement.
+/// The condition that the transaction is still the one that the framework has begun. The planner evaluates it once per statement.
 macro_rules! in_unit {
     () => {
         "current_setting('sagas.unit', true) <> ''"
@@ -41,7 +47,7 @@ pub(in crate::store::postgres) async fn execute(connection: &mut PgConnection, s
     Ok(())
 }
 
-/// The ids that a statement gave to its `count` rows, which ascend in the order the rows were given.
+/// Checks the ids that a statement generated for `count` rows: they must ascend in the order of the rows.
 fn numbered(ids: Vec<i64>, count: usize) -> Result<Vec<i64>, Failed> {
     if ids.is_empty() && count > 0 {
         return Err(gone());
@@ -52,7 +58,7 @@ fn numbered(ids: Vec<i64>, count: usize) -> Result<Vec<i64>, Failed> {
     Ok(ids)
 }
 
-/// That nothing was written, since the transaction is not there any more.
+/// The error for a statement that wrote nothing because its transaction has ended.
 fn gone() -> Failed {
     StoreError::Refused(
         "a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework".into(),

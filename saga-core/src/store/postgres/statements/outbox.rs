@@ -7,6 +7,7 @@ use super::{
     super::text::{escaped, unescaped},
     Failed, in_unit, numbered,
     sharing::numbers,
+    tables::Tables,
 };
 use crate::{
     message::{Record, Shards},
@@ -17,9 +18,10 @@ use crate::{
     time::LogTime,
 };
 
-/// Adds `rows`. The numbers are drawn after the rows were sorted, so they ascend in the order given.
+/// Adds `rows`. The ids are generated after the rows are sorted, so they ascend in the order given.
 pub(in crate::store::postgres) async fn append(
     connection: &mut PgConnection,
+    tables: Tables<'_>,
     service: &str,
     rows: &[Record],
 ) -> Result<Vec<OutboxId>, Failed> {
@@ -34,7 +36,7 @@ pub(in crate::store::postgres) async fn append(
         in_unit!(),
         " ORDER BY place RETURNING id"
     );
-    let ids = sqlx::query_scalar(sql)
+    let ids = sqlx::query_scalar(tables.of(sql))
         .bind(service)
         .bind(rows.iter().map(|record| escaped(&record.topic)).collect::<Vec<_>>())
         .bind(rows.iter().map(|record| record.key.as_deref()).collect::<Vec<_>>())
@@ -68,7 +70,7 @@ pub(in crate::store::postgres) async fn after(
     rows.into_iter().map(row).collect()
 }
 
-/// Rows of `shards` that are not among `known`. Of each shard the index gives the first ones, and no more are read.
+/// Returns rows of `shards` that are not in `known`. For each shard, the index returns the first rows, and no others are read.
 pub(in crate::store::postgres) async fn of_shards(
     connection: &mut PgConnection,
     service: &str,

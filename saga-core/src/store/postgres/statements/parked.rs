@@ -1,4 +1,4 @@
-//! Parked messages: those that wait for their next attempt, and those behind them.
+//! Parked messages.
 
 use std::collections::HashSet;
 
@@ -93,12 +93,12 @@ pub(in crate::store::postgres) async fn replace(
     Ok(())
 }
 
-/// Of two transactions that remove the same, the second waits for the first, and finds it gone.
+/// Removes parked messages. Of two transactions that remove the same message, the second waits for the first and then does not find it.
 pub(in crate::store::postgres) async fn unpark(connection: &mut PgConnection, ids: &[ParkedId]) -> Result<Vec<bool>, Failed> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    // Gone by somebody else's hand, and kept since the transaction has ended, are not the same.
+    // If this transaction has ended, the statement returns NULL. A message that another transaction has removed is not an error.
     let sql = concat!(
         "WITH removed AS (DELETE FROM sagas_parked WHERE id = ANY($1) AND ",
         in_unit!(),
@@ -159,7 +159,7 @@ pub(in crate::store::postgres) async fn of_key(
         .collect()
 }
 
-/// How many messages are parked under each of `keys` of a topic, in the order given.
+/// Returns the number of parked messages for each of `keys` of a topic, in the order given.
 pub(in crate::store::postgres) async fn counts(
     connection: &mut PgConnection,
     service: &str,

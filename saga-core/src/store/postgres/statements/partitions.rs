@@ -1,7 +1,8 @@
-//! Partitions: who reads them, and how far they are applied.
+//! Partitions: their epochs and applied offsets.
 //!
-//! A transaction that holds an epoch locks its row `FOR KEY SHARE`. Taking a partition over changes the epoch, which is part of a
-//! unique index and so needs the lock that waits for that one; noting an offset does not. Rows are locked in one order.
+//! A transaction that checks an epoch locks its row `FOR KEY SHARE`. Acquiring the partition changes the epoch. The epoch is part of a
+//! unique index, so that update needs a stronger lock and waits for such transactions. Storing an offset does not wait for them. Rows are
+//! locked in one order, so that transactions do not deadlock.
 
 use std::collections::HashMap;
 
@@ -13,12 +14,12 @@ use super::{
 };
 use crate::{message::TopicPartition, store::Ownership};
 
-/// How an offset that is given and the one that is there become one.
+/// How a new applied offset and the stored one are merged.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::postgres) enum Merge {
-    /// The further one.
+    /// The larger one is stored.
     Forwards,
-    /// The one that is given.
+    /// The new one is stored.
     Replace,
 }
 
@@ -112,7 +113,7 @@ pub(in crate::store::postgres) async fn hold(
     Ok(at(&places, owned.len()))
 }
 
-/// Which of `count` are at `places`, counted from 1.
+/// Returns which of `count` positions are in `places`, counted from 1.
 fn at(places: &[i64], count: usize) -> Vec<bool> {
     let mut there = vec![false; count];
     for place in places {

@@ -1,4 +1,4 @@
-//! A received message as columns, as parked messages and dead letters keep it.
+//! A received message as columns, in the tables of parked messages and dead letters.
 
 use bytes::Bytes;
 use sqlx::{
@@ -39,7 +39,7 @@ pub(super) fn bind<'q>(query: PgQuery<'q>, received: &[&'q Received]) -> PgQuery
         .bind(received.iter().map(|received| received.record.timestamp.as_millis()).collect::<Vec<_>>())
 }
 
-/// Reads the message from the columns that begin at `first`.
+/// Reads the message from the columns that begin at index `first`.
 pub(super) fn read(row: &PgRow, first: usize) -> Result<Received, Failed> {
     let record = Record {
         topic: unescaped(row.try_get(first)?),

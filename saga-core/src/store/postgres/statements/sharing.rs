@@ -1,6 +1,6 @@
-//! Who sends which shard of the outbox.
+//! Which process sends which shard of the outbox.
 //!
-//! Each call is one statement, in a transaction of its own: a process that stands still in the middle holds no lock.
+//! Each call is one statement in its own transaction, so a process that is frozen during a call holds no lock.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
     time::Timestamp,
 };
 
-/// `$1` service, `$2` instance, `$3` how long in milliseconds, `$4` shards that are given back.
+/// `$1` is the service, `$2` the process, `$3` the duration of the lease in milliseconds, `$4` the shards to release.
 ///
-/// All parts see the tables as they were before. An instance only waits for a row while another takes that very shard from it, and
-/// takes none that is locked.
+/// All parts of the statement see the tables as they were at its beginning. The statement skips locked shards when it takes shards. It
+/// waits for the lock of one of the process's own shards only while another process takes that shard.
 const SHARE: &str = "
 WITH lease AS (SELECT now() + $3 * interval '1 millisecond' AS expires),
 me AS (
@@ -42,7 +42,7 @@ SELECT fair.shards, (SELECT count(*) FROM sagas_shards WHERE service = $1), mine
 FROM fair LEFT JOIN (SELECT shard, epoch FROM kept UNION ALL SELECT shard, epoch FROM taken) AS mine ON true
 ORDER BY mine.shard";
 
-/// What the instance has, having given `freed` back and taken what is open.
+/// Releases `freed`, takes free shards, and returns the share of the process.
 pub(in crate::store::postgres) async fn share(
     connection: &mut PgConnection,
     service: &str,
@@ -70,7 +70,7 @@ pub(in crate::store::postgres) async fn share(
     }
 }
 
-/// Gives everything back.
+/// Removes the process and releases its shards.
 pub(in crate::store::postgres) async fn leave(
     connection: &mut PgConnection,
     service: &str,
@@ -91,7 +91,7 @@ pub(in crate::store::postgres) async fn notify(
     Ok(())
 }
 
-/// Counts at most `most` rows, and looks at the first of each shard.
+/// Counts at most `most` rows, and reads the time of the first row of each shard.
 pub(in crate::store::postgres) async fn backlog(
     connection: &mut PgConnection,
     service: &str,
@@ -106,7 +106,7 @@ pub(in crate::store::postgres) async fn backlog(
     Ok(Backlog { rows: u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default(), oldest: oldest.map(Timestamp::from_millis) })
 }
 
-/// `shards` as an array's elements.
+/// The numbers of `shards`, to bind as an array.
 pub(in crate::store::postgres) fn numbers(shards: Shards) -> Vec<i16> {
     shards.iter().map(|shard| i16::from(shard.number())).collect()
 }

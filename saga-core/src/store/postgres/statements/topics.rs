@@ -1,4 +1,4 @@
-//! How many partitions topics have.
+//! The number of partitions of topics.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::{
     Failed, gone, in_unit,
 };
 
-/// Notes the numbers; says of each topic whether it has had another.
+/// Records the numbers. Returns for each topic whether another number was ever recorded.
 pub(in crate::store::postgres) async fn note(
     connection: &mut PgConnection,
     service: &str,

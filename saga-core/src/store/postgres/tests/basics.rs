@@ -1,4 +1,4 @@
-//! The connection as a service uses it: typed, portable, and for reading.
+//! The connection of a transaction: native, portable, and for reading.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn a_transaction_is_typed_and_portable() {
     let schema = Schema::new();
     let database = Database::new(Arc::new(schema.store().await));
     let (mut tx, slot) = lend(&database).await;
-    // PostgreSQL's own types, which the portable connection does not know.
+    // PostgreSQL's own types, which `sqlx::Any` does not support.
     let texts = vec!["a".to_owned(), "b".to_owned()];
     let sql = "INSERT INTO notes (text) SELECT * FROM unnest($1::text[])";
     sqlx::query(sql).bind(&texts).execute(tx.postgres().await.unwrap()).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_transaction_of_sqlx_within_ours_is_a_savepoint() {
         let mut inner = tx.postgres().await.unwrap().begin().await.unwrap();
         sqlx::query("INSERT INTO notes (text) VALUES ($1)").bind(round).execute(&mut *inner).await.unwrap_err();
         drop(inner);
-        // The transaction survives the statement that has failed in the savepoint.
+        // The transaction survives the statement that failed in the savepoint.
         sqlx::query("INSERT INTO notes (text) VALUES ($1)").bind(format!("{round} again")).execute(&mut tx).await.unwrap();
         commit(tx, &slot).await;
     }
@@ -74,7 +74,7 @@ async fn whoever_only_reads_cannot_write() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_read_that_is_dropped_frees_its_connection() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(2)).await;
+    let store = schema.store_with(schema.options().pool(5)).await;
     for _ in 0..3 {
         let Some(SqlReader::Postgres(mut reader)) = store.reader().await.unwrap() else { panic!("no reader") };
         let sleep = sqlx::query("SELECT pg_sleep(600)").execute(&mut *reader);

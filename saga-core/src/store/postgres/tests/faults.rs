@@ -1,4 +1,4 @@
-//! What goes wrong between a transaction and its end.
+//! Failures between the beginning and the end of a transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -68,7 +68,7 @@ async fn dead_idle_connections_are_not_noticed() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_pool_that_is_exhausted_says_so_and_the_database_is_well() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(3).begin_timeout(Duration::from_secs(1))).await;
+    let store = schema.store_with(schema.options().pool(6).begin_timeout(Duration::from_secs(1))).await;
     let held = (store.begin().await.unwrap(), store.begin().await.unwrap());
     let error = store.begin().await.err().expect("no third one");
     assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains("none of 2 connections became free")), "{error}");
@@ -96,12 +96,12 @@ async fn a_server_that_is_not_there_is_named_and_waited_for_no_longer_than_allow
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn what_is_dropped_lets_go_of_its_rows_at_once() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(3)).await;
+    let store = schema.store_with(schema.options().pool(6)).await;
     for sleeping in [false, true] {
         let mut tx = store.begin().await.unwrap();
         tx.claim("orders", &[key("m")], Timestamp::from_millis(1)).await.unwrap();
         if sleeping {
-            // As a handler that runs into its timeout.
+            // As a handler that exceeds its timeout.
             timeout(Duration::from_millis(50), run(&mut *tx, "SELECT pg_sleep(600)")).await.unwrap_err();
         }
         drop(tx);
@@ -117,10 +117,10 @@ async fn what_is_dropped_lets_go_of_its_rows_at_once() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_transaction_dropped_within_a_statement_is_rolled_back() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(3)).await;
+    let store = schema.store_with(schema.options().pool(6)).await;
     let mut first = store.begin().await.unwrap();
     first.claim("orders", &[key("m")], Timestamp::from_millis(1)).await.unwrap();
-    // The second waits for the first in the server, and is dropped there.
+    // The second transaction waits for the first in the server, and is dropped there.
     for _ in 0..5 {
         let mut second = store.begin().await.unwrap();
         let (claim, now) = ([key("other"), key("m")], Timestamp::from_millis(1));
@@ -211,7 +211,7 @@ async fn a_statement_that_failed_is_not_committed_over() {
     note(&mut *tx, "a").await.unwrap_err();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("return the error")), "{error}");
-    // Under a savepoint the transaction goes on.
+    // Under a savepoint the transaction continues.
     let mut tx = store.begin().await.unwrap();
     note(&mut *tx, "a").await.unwrap();
     tx.savepoint().await.unwrap();

@@ -1,4 +1,4 @@
-//! A database that does not fit is refused when it is opened, or told by its health.
+//! An unsuitable database is refused when it is opened, or reported by the service's health.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,20 +7,20 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 use super::{super::connect::Connector, PATIENCE, PostgresOptions, PostgresStore, Schema, native, skipped, url};
 use crate::{
     message::Record,
-    store::{Store, StoreError},
+    store::{Migrate, Store, StoreError},
     time::LogTime,
 };
 
-/// The options of `schema`, with settings of the session as a role or a database has them.
+/// The options of `schema`, with session settings as a role or a database sets them.
 fn with_settings(schema: &Schema, settings: &str) -> PostgresOptions {
     let mut options = schema.options();
     options.connect = options.connect.options(settings.split(' ').filter_map(|setting| setting.split_once('=')));
     options
 }
 
-/// A store of which it was not looked at whether it fits: one that was opened before something changed.
+/// A store without the checks at its opening: as if the database had changed afterwards.
 fn opened_before(options: PostgresOptions) -> PostgresStore {
-    PostgresStore { connector: Arc::new(Connector::new(options)) }
+    PostgresStore::on(Arc::new(Connector::new(options)))
 }
 
 async fn execute(connection: &mut PgConnection, sql: String) {
@@ -111,6 +111,8 @@ async fn every_right_that_is_missing_is_listed() {
     execute(&mut owner, format!("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER", empty.0)).await;
     let error = refusal(empty.options()).await;
     assert!(error.contains("may not use the schema; `GRANT USAGE, CREATE"), "{error}");
+    let error = refusal(empty.options().migrate(Migrate::Check)).await;
+    assert!(error.contains("may not use the schema; `GRANT USAGE ON SCHEMA"), "{error}");
 }
 
 #[tokio::test]
@@ -137,7 +139,7 @@ async fn settings_of_a_role_do_not_weaken_a_transaction() {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_pool_that_is_full_for_long_is_told() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(3)).await;
+    let store = schema.store_with(schema.options().pool(6)).await;
     let held = (store.begin().await.unwrap(), store.begin().await.unwrap());
     assert_eq!(store.advice().await.unwrap(), [], "not for long yet");
     let told = async {
@@ -168,7 +170,7 @@ async fn a_migration_takes_the_time_it_takes() {
     assert!(tokio::time::timeout(Duration::from_secs(5), connected.unwrap().ping()).await.is_ok());
 }
 
-/// What the process of the server is that works for the next transaction.
+/// The server process of the next transaction.
 async fn process(store: &PostgresStore) -> i32 {
     let mut tx = store.begin().await.unwrap();
     let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(native(&mut *tx)).await.unwrap();
@@ -180,15 +182,15 @@ async fn process(store: &PostgresStore) -> i32 {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_connection_to_a_server_that_takes_no_writes_any_more_is_given_up() {
     let schema = Schema::new();
-    let store = schema.store_with(schema.options().pool(2)).await;
+    let store = schema.store_with(schema.options().pool(5)).await;
     let first = process(&store).await;
-    // The session is what those are that stay open when a server is demoted.
+    // The session is as one that stays open when its server becomes a standby.
     let demoted = store.connector.transaction(&"SET default_transaction_read_only = on".into()).await.unwrap();
     demoted.hand_back();
     let error = store.begin().await.err().expect("it takes no writes");
     assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains("name the primary")), "{error}");
     assert_ne!(process(&store).await, first, "the next transaction has another connection");
-    // A transaction that was begun before is not told at its beginning.
+    // A transaction that has already begun is not refused at its beginning.
     let mut tx = store.begin().await.unwrap();
     let second: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(native(&mut *tx)).await.unwrap();
     native(&mut *tx).execute(sqlx::raw_sql("SET TRANSACTION READ ONLY")).await.unwrap();
@@ -235,7 +237,7 @@ async fn what_is_refused_of_the_frameworks_tables_is_no_fault_of_a_message() {
         tx.append_outbox("orders", &[record()]).await.expect("it goes on by itself");
         tx.commit().await.unwrap();
     }
-    // A table of the handler's own is its own matter.
+    // An error in the handler's own table is the handler's.
     execute(&mut owner, "REVOKE INSERT ON notes FROM CURRENT_USER".to_owned()).await;
     let mut tx = store.begin().await.unwrap();
     let fault = crate::failure::Fault::from(super::note(&mut *tx, "a").await.unwrap_err());
@@ -249,16 +251,16 @@ async fn a_schema_that_may_not_be_used_any_more_is_named() {
     let store = schema.store().await;
     let (mut owner, user) = (schema.beside().await, schema.options());
     let fix = format!("or the user may not use it; `GRANT USAGE ON SCHEMA \"{0}\" TO` the user", schema.0);
-    // Taken away in the middle of a transaction, whose commit looks again where its statements went.
+    // The right is revoked during a transaction. The commit checks again in which schema its statements were run.
     let mut tx = store.begin().await.unwrap();
     execute(&mut owner, format!("REVOKE USAGE ON SCHEMA {} FROM CURRENT_USER", schema.0)).await;
-    // A session hears of it when it next opens a table.
+    // A session sees the change when it next opens a table.
     native(&mut *tx).execute(sqlx::raw_sql("SELECT FROM pg_catalog.pg_namespace LIMIT 1")).await.unwrap();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(reason) if reason.contains(&fix)), "{error}");
     let error = store.check().await.unwrap_err();
     assert!(error.to_string().contains("the user may not use the schema; `GRANT USAGE ON SCHEMA"), "{error}");
-    // A start says it too.
+    // Opening the store reports it too.
     let error = PostgresStore::open(user).await.unwrap_err();
     assert!(error.to_string().contains("the user may not use the schema; `GRANT USAGE"), "{error}");
     execute(&mut owner, format!("GRANT USAGE ON SCHEMA {} TO CURRENT_USER", schema.0)).await;
@@ -309,7 +311,7 @@ async fn every_table_has_a_primary_key() {
     let schema = Schema::new();
     let store = PostgresStore::open(schema.options()).await.unwrap();
     store.migrate().await.unwrap();
-    // Without one, nothing of a table can be changed while it is part of a publication, as for Debezium.
+    // Without a primary key, no row of a table can be changed while it is part of a publication, for example for Debezium.
     let sql = "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace($1) AND
                oid IN (SELECT indrelid FROM pg_index WHERE indisprimary) = $2 ORDER BY 1";
     let tables = async |keyed: bool| -> Vec<String> {
@@ -317,4 +319,13 @@ async fn every_table_has_a_primary_key() {
     };
     assert_eq!(tables(false).await, [""; 0]);
     assert!(tables(true).await.contains(&"sagas_outbox".to_owned()));
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn the_server_says_its_version() {
+    let schema = Schema::new();
+    let store = schema.store().await;
+    let (number, version) = (schema.beside().await.server_version_num().unwrap(), store.version().await.unwrap());
+    assert!(version.starts_with(&(number / 10_000).to_string()), "{number}: {version}");
 }

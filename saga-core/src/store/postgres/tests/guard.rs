@@ -1,4 +1,4 @@
-//! A `COMMIT` or `ROLLBACK` among a handler's own statements breaks nothing.
+//! A `COMMIT` or `ROLLBACK` among a handler's own statements does no harm.
 
 use super::{Schema, note, run};
 use crate::{
@@ -16,7 +16,7 @@ fn keys() -> [InboxKey; 2] {
     ["m-1", "m-2"].map(|id| InboxKey { source: "shop".into(), id: MessageId::new(id) })
 }
 
-/// Claims, lets `sql` be run among the handler's statements, and writes what follows from the delivery.
+/// Claims, runs `sql` among the handler's statements, and writes the effects of the delivery.
 async fn deliver(schema: &Schema, sql: &'static str) -> (sqlx::Result<()>, [Result<(), StoreError>; 3]) {
     let store = schema.store().await;
     let mut tx = store.begin().await.unwrap();
@@ -93,8 +93,8 @@ async fn what_went_to_another_schema_is_not_committed() {
     let error = committed.unwrap_err();
     assert!(matches!(&error, StoreError::Refused(reason) if reason.contains("has changed `search_path`")), "{error}");
     nothing_is_there(&schema).await;
-    // What a query sets for its session, the next does not find.
-    let store = schema.store_with(schema.options().pool(2)).await;
+    // A setting that a query makes in its session does not affect the next query.
+    let store = schema.store_with(schema.options().pool(5)).await;
     let Some(SqlReader::Postgres(mut reader)) = store.reader().await.unwrap() else { panic!("no reader") };
     sqlx::Executor::execute(&mut *reader, sqlx::raw_sql(path)).await.unwrap();
     drop(reader);

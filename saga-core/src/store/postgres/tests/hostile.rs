@@ -1,4 +1,4 @@
-//! What comes from a log may be anything, and is kept as it came.
+//! Messages from a log can contain anything, and are stored unchanged.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ use crate::{
 
 const ODD: &str = "a\0b\u{1}0\u{1}\0";
 
-/// Longer than a row of an index may be, and hard to compress.
+/// A text that is longer than the row of an index can be, and hard to compress.
 fn long() -> String {
     let mut rng = fastrand::Rng::with_seed(1);
     std::iter::repeat_with(|| rng.alphanumeric()).take(20_000).collect()
@@ -55,7 +55,7 @@ async fn whatever_a_message_holds_is_kept() {
         let mut tx = store.begin().await.unwrap();
         assert_eq!(tx.claim("orders", std::slice::from_ref(&key), at).await.unwrap(), [true]);
         let parked = tx.park("orders", std::slice::from_ref(&message)).await.unwrap();
-        tx.bury("orders", &[letter.clone(), letter.clone()]).await.unwrap();
+        tx.insert_dead_letters("orders", &[letter.clone(), letter.clone()]).await.unwrap();
         tx.append_outbox("orders", &[message.received.record.as_ref().clone()]).await.unwrap();
         tx.commit().await.unwrap();
 
@@ -77,7 +77,7 @@ async fn whatever_a_saga_is_called_is_kept() {
     let (at, sagas) = (Timestamp::MAX, store.sagas());
     for text in [ODD.to_owned(), long(), format!("{}{ODD}", long()), "\\x00\\".to_owned(), String::new()] {
         let instance = InstanceKey { saga: text.clone(), id: text.clone() };
-        // What differs from it at the end, and where the saga's name ends and the id begins.
+        // Keys that differ from the instance's at the end, or in the place where the saga's name ends and the id begins.
         let beside = [
             InstanceKey { id: format!("{text}~"), ..instance.clone() },
             InstanceKey { saga: format!("{text}\u{1}~"), ..instance.clone() },
@@ -87,7 +87,7 @@ async fn whatever_a_saga_is_called_is_kept() {
             instance: instance.clone(),
             step: text.clone(),
             state: StepState::Barred,
-            record: Some(text.clone()),
+            record: Some(crate::store::LeftBehind { value: text.clone(), version: u32::MAX }),
             message_id: MessageId::new(text.clone()),
             until: Some(Timestamp::from_millis(i64::MIN)),
             at,

@@ -1,4 +1,4 @@
-//! A URL means what it means to `psql`.
+//! A URL has the same meaning as for `psql`.
 
 use std::process::Command;
 
@@ -6,11 +6,11 @@ use sqlx::{ConnectOptions, Row};
 
 use super::{PostgresOptions, skipped, url};
 
-/// What a session is, as its server says.
+/// Properties of a session, as its server reports them.
 const SESSION: &str = "SELECT concat_ws('|', current_user, current_database(), current_setting('application_name'), \
                        current_setting('statement_timeout'), coalesce(host(inet_server_addr()), 'socket'))";
 
-/// What `psql` makes of `url`; `None`: it is not installed.
+/// The result of `psql` for `url`; `None` if it is not installed.
 fn by_psql(url: &str) -> Option<Result<String, String>> {
     let run = Command::new("psql").args(["-X", "-At", "-c", SESSION, url]).env("PGAPPNAME", "none").output().ok()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

@@ -1,4 +1,4 @@
-//! What only PostgreSQL's store can show, on a real server.
+//! Tests of the PostgreSQL store on a real server, in addition to the conformance suite.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +9,7 @@ mod faults;
 mod fitness;
 mod guard;
 mod hostile;
+mod joined;
 mod libpq;
 mod opening;
 mod ownership;
@@ -17,6 +18,7 @@ mod pooler;
 mod reading;
 mod restart;
 mod sagas;
+mod search_path;
 mod sessions;
 
 use std::{
@@ -36,12 +38,12 @@ const NOTES: &[Migration] = &[Migration {
           CREATE TABLE children (parent BIGINT REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED);",
 }];
 
-/// The server that tests use.
+/// The server of the tests.
 fn url() -> String {
     std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into())
 }
 
-/// A schema of a test's own, dropped with it.
+/// A schema for one test, dropped with this value.
 struct Schema(String);
 
 impl Schema {
@@ -70,7 +72,7 @@ impl Schema {
         store
     }
 
-    /// A connection beside the store's, in this schema.
+    /// A connection outside the store, in this schema.
     async fn beside(&self) -> PgConnection {
         let mut connection = PgConnection::connect(&url()).await.unwrap();
         connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("SET search_path TO {}", self.0)))).await.unwrap();
@@ -81,13 +83,13 @@ impl Schema {
         sqlx::query_scalar("SELECT text FROM notes ORDER BY id").fetch_all(&mut self.beside().await).await.unwrap()
     }
 
-    /// How many of the store's connections are in `state`, as the server says; any, when it is empty.
+    /// The number of the store's connections in `state`, as the server reports it; in any state if `state` is empty.
     async fn connections(&self, state: &str) -> i64 {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND (state = $2 OR $2 = '')";
         sqlx::query_scalar(sql).bind(&self.0).bind(state).fetch_one(&mut self.beside().await).await.unwrap()
     }
 
-    /// Waits until as many of the store's connections are in `state`.
+    /// Waits until `count` of the store's connections are in `state`.
     async fn until_connections(&self, state: &str, count: i64) {
         let wait = async {
             while self.connections(state).await != count {
@@ -97,7 +99,7 @@ impl Schema {
         tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no {count} connections became `{state}`"));
     }
 
-    /// Closes every connection of the store, as an administrator or a stop of the server does.
+    /// Closes every connection of the store, as an administrator or a shutdown of the server does.
     async fn terminate(&self) {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1";
         let _: i64 = sqlx::query_scalar(sql).bind(&self.0).fetch_one(&mut self.beside().await).await.unwrap();
@@ -105,7 +107,7 @@ impl Schema {
     }
 }
 
-/// How long something may take on a slow machine.
+/// How long an operation can take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn native(tx: &mut dyn StoreTx) -> &mut PgConnection {
@@ -126,7 +128,7 @@ async fn run(tx: &mut dyn StoreTx, sql: &'static str) -> sqlx::Result<()> {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        // What is still open is rolled back by a task, which does not run while this waits.
+        // A task rolls back open transactions. It does not run while this blocks.
         let sql = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{}'; \
              DROP SCHEMA IF EXISTS {} CASCADE",
@@ -146,8 +148,8 @@ impl Drop for Schema {
     }
 }
 
-/// Says why a test shows nothing here.
-#[expect(clippy::print_stderr, reason = "it is for who reads the output of the tests")]
+/// Reports why a test is skipped.
+#[expect(clippy::print_stderr, reason = "for the output of the tests")]
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }

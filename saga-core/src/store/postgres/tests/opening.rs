@@ -12,7 +12,7 @@ async fn instances_that_start_at_once_migrate_once() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..6 {
         let schema = Arc::clone(&schema);
-        // Each with a pool of its own, as processes have.
+        // Each with its own pool, as processes have.
         tasks.spawn(async move { schema.store().await.close().await });
     }
     tasks.join_all().await;
@@ -26,7 +26,7 @@ async fn instances_that_start_at_once_migrate_once() {
 async fn a_url_opens_a_schema() {
     let schema = Schema::new();
     let separator = if url().contains('?') { '&' } else { '?' };
-    let database = Database::open(&format!("{}{separator}schema={}&pool=2", url(), schema.0)).await.unwrap();
+    let database = Database::open(&format!("{}{separator}schema={}&pool=5", url(), schema.0)).await.unwrap();
     database.store().migrate().await.unwrap();
     database.store().migrate_set("notes", NOTES).await.unwrap();
     database.store().check().await.unwrap();
@@ -39,7 +39,7 @@ async fn a_wrong_password_is_said_without_it() {
     let mut wrong = sqlx_core::Url::parse(&url()).unwrap();
     wrong.set_password(Some("hunter2")).unwrap();
     let Err(error) = PostgresStore::open(wrong.as_str().parse().unwrap()).await else {
-        // A server that trusts everybody has nothing to refuse.
+        // A server with `trust` authentication accepts every password.
         return;
     };
     assert!(error.to_string().contains("check the user and the password") && !error.to_string().contains("hunter2"), "{error}");

@@ -1,4 +1,4 @@
-//! What is asked for often, of tables that grow, is found by an index.
+//! Frequent queries on growing tables use an index.
 
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, postgres::PgArguments, query::QueryScalar};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{DeadLetterFilter, HELD, InstanceOrder, InstanceQuery};
 
-/// Every hundredth instance is open, every thousandth has a timer and needs attention, and steps and ends are spread over time.
+/// Every hundredth instance is open, every thousandth has a timer and needs attention, and the times of steps and ends are spread.
 const ROWS: &str = "
     INSERT INTO sagas_instances (service, saga, id, version, state, attention, due, started_at, updated_at, ended_at, body)
     SELECT 'orders', 'checkout', 'order-' || n, 1, CASE n % 100 WHEN 0 THEN 'RUNNING' ELSE 'COMPLETED' END,
@@ -22,7 +22,7 @@ const ROWS: &str = "
 
 type PgQuery = QueryScalar<'static, Postgres, String, PgArguments>;
 
-/// Whether what `sql` asks for is found by `index`, and nothing by reading a whole table.
+/// Checks that `index` is used for `sql`, and that no table is scanned.
 async fn finds_by(connection: &mut PgConnection, index: &str, sql: &str, bind: impl FnOnce(PgQuery) -> PgQuery) {
     let query = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {sql}"))).bind("orders");
     let plan = bind(query).fetch_all(connection).await.unwrap().join("\n");
@@ -67,7 +67,7 @@ async fn sagas_are_found_by_indexes() {
     }
 }
 
-/// Every hundredth letter is open; one in a thousand parked messages holds its key.
+/// Every hundredth dead letter is open; one in a thousand parked messages holds its key.
 const LETTERS: &str = "
     INSERT INTO sagas_dead_letters (service, id, event_type, error, attempts, at, state, settled_at, source, message_id, topic,
         \"partition\", \"offset\", record_key, value, headers, timestamp)

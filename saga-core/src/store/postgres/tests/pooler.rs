@@ -1,4 +1,4 @@
-//! Behind PgBouncer: in session mode all works, in the other modes it is refused with the fix.
+//! Behind PgBouncer: it works in session mode, and is refused with the remedy in the other modes.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use sqlx_core::Url;
 use super::{super::connect::Connector, NOTES, PATIENCE, PostgresOptions, PostgresStore, Schema, note, skipped, url};
 use crate::store::{Sharing, Store, StoreError};
 
-/// A PgBouncer before the server that tests use.
+/// A PgBouncer in front of the server of the tests.
 struct Pooler {
     process: Child,
     port: u16,
@@ -23,7 +23,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    /// `None`: it is not installed.
+    /// `None` if it is not installed.
     async fn start(mode: &str) -> Option<Self> {
         let found = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
         let Some(program) = found.into_iter().find(|program| Path::new(program).exists()) else {
@@ -45,7 +45,7 @@ impl Pooler {
         fs::write(&file, settings).unwrap();
         let mut command = Command::new(program);
         command.arg("-q").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // It does not run as root.
+        // PgBouncer does not run as root.
         if fs::metadata("/proc/self").is_ok_and(|of_us| std::os::unix::fs::MetadataExt::uid(&of_us) == 0) {
             command.args(["-u", "nobody"]);
         }
@@ -60,7 +60,7 @@ impl Pooler {
         Some(pooler)
     }
 
-    /// Has it give sessions out in another way from now on.
+    /// Changes the mode in which it assigns sessions.
     fn set_mode(&self, from: &str, to: &str) {
         let file = self.folder.path().join("pgbouncer.ini");
         let settings = fs::read_to_string(&file).unwrap();
@@ -90,7 +90,7 @@ impl Drop for Pooler {
 async fn in_session_mode_a_pooler_is_as_good_as_the_server() {
     let Some(pooler) = Pooler::start("session").await else { return };
     let schema = Schema::new();
-    let store = PostgresStore::open(pooler.options(&schema, "pool=4")).await.unwrap();
+    let store = PostgresStore::open(pooler.options(&schema, "pool=7")).await.unwrap();
     store.migrate().await.unwrap();
     store.migrate_set("notes", NOTES).await.unwrap();
     for text in ["a", "b"] {
@@ -130,14 +130,14 @@ async fn a_startup_parameter_that_a_pooler_does_not_take_is_named() {
 async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_a_message() {
     let Some(pooler) = Pooler::start("session").await else { return };
     let schema = Schema::new();
-    let options = pooler.options(&schema, "pool=4").begin_timeout(Duration::from_millis(500));
+    let options = pooler.options(&schema, "pool=7").begin_timeout(Duration::from_millis(500));
     let options = options.answer_timeout(Duration::from_secs(1));
     let store = PostgresStore::open(options).await.unwrap();
     store.migrate().await.unwrap();
     store.migrate_set("notes", NOTES).await.unwrap();
     assert_eq!(store.advice().await.unwrap(), []);
     pooler.set_mode("session", "transaction");
-    // Sessions that are open stay as they were until their connections are closed.
+    // Open sessions keep their mode until their connections are closed.
     schema.terminate().await;
     let told = async {
         loop {
@@ -163,7 +163,7 @@ async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_
             }
         };
         for (tx, text) in [(&mut one, format!("{round}, one")), (&mut other, format!("{round}, other"))] {
-            // What answers came to others than those who asked for them is waited for in vain.
+            // Responses may reach another client than the one that sent the statement, so the wait is limited.
             match tokio::time::timeout(Duration::from_millis(500), note(&mut **tx, &text)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
@@ -177,7 +177,7 @@ async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_
         drop((one, other));
     }
     assert!(refused > 0, "nothing was shown");
-    // Transactions whose ends were lost hold the schema's rows.
+    // Transactions whose end was lost still hold locks on the schema's rows. They end with the pooler.
     drop(pooler);
 }
 
@@ -186,7 +186,7 @@ async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_
 async fn a_connection_that_a_pooler_refuses_while_a_service_runs_is_no_fault_of_a_message() {
     let Some(pooler) = Pooler::start("session").await else { return };
     let options = pooler.options(&Schema::new(), "options=-c%20statement_timeout%3D1000");
-    let store = PostgresStore { connector: Arc::new(Connector::new(options.begin_timeout(Duration::from_millis(500)))) };
+    let store = PostgresStore::on(Arc::new(Connector::new(options.begin_timeout(Duration::from_millis(500)))));
     let error = store.begin().await.err().expect("refused");
     let fix = matches!(&error, StoreError::Unavailable(reason) if reason.contains("ignore_startup_parameters"));
     assert!(fix, "{error}");

@@ -1,4 +1,4 @@
-//! A server that crashes and comes back, under load.
+//! A server that crashes and restarts under load.
 
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     time::LogTime,
 };
 
-/// Calls `scripts/postgres` on a server whose data are in `folder`, and gives what it prints.
+/// Calls `scripts/postgres` for a server with its data in `folder`, and returns the output.
 async fn server(folder: &Path, arguments: &'static [&'static str]) -> String {
     let data = folder.join("postgres");
     let called = tokio::task::spawn_blocking(move || {
@@ -23,7 +23,7 @@ async fn server(folder: &Path, arguments: &'static [&'static str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server of its own, gone with this.
+/// A separate server, removed with its data when this is dropped.
 struct Server(tempfile::TempDir);
 
 impl Drop for Server {
@@ -47,7 +47,7 @@ async fn append(store: &PostgresStore) -> Result<(), (bool, StoreError)> {
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn crashes_of_the_server_lose_and_double_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    // The user that the server runs as goes through here.
+    // The user of the server needs access to this folder.
     #[cfg(unix)]
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     let running = Server(folder);

@@ -1,4 +1,4 @@
-//! Sagas as PostgreSQL keeps them: locks that need no row, and questions that are answered as the store in memory does.
+//! Sagas on PostgreSQL: locks on instances without rows, and queries with the same results as the store in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -163,7 +163,7 @@ async fn after_a_rollback_of_a_handler_nothing_is_loaded() {
     }
 }
 
-/// Instances of all kinds, in which times and names come more than once.
+/// Instances of all kinds, with repeated times and names.
 fn sample() -> Vec<InstanceRecord> {
     let mut rng = fastrand::Rng::with_seed(7);
     let sometimes = |rng: &mut fastrand::Rng| rng.bool().then(|| at(rng.i64(-3..3)));

@@ -1,4 +1,4 @@
-//! What one handler leaves in its session, the next does not find.
+//! Changes of one handler to its session do not affect the next handler.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     store::{Database, SqlReader, Store, StoreError, StoreTx, contention},
 };
 
-/// All that a session can be, beside its statements.
+/// All state of a session, apart from its statements.
 const LOOK: &str = "SELECT pg_backend_pid(), (SELECT json_agg(json_build_array(name, setting) ORDER BY name)::text FROM pg_settings),
     concat_ws(' ', current_user, session_user, current_setting('role'), current_setting('app.tenant', true),
         (SELECT count(*) FROM pg_listening_channels()),
@@ -25,7 +25,7 @@ async fn session(tx: &mut dyn StoreTx) -> (i32, Vec<String>) {
 
 /// A store with one connection for transactions.
 async fn with_one_connection(schema: &Schema) -> PostgresStore {
-    schema.store_with(schema.options().pool(2).begin_timeout(PATIENCE)).await
+    schema.store_with(schema.options().pool(5).begin_timeout(PATIENCE)).await
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn what_a_query_leaves_on_a_connection_for_reading_is_gone() {
     assert_eq!(seen[0].replace("  ", " "), seen[1].replace("  ", " "));
 }
 
-/// Reads by a statement that stays prepared, as a handler does. `within`: in a savepoint of its own.
+/// Reads with a prepared statement, as a handler does. `within`: in its own savepoint.
 async fn read(tx: &mut dyn StoreTx, within: bool) -> Result<usize, Fault> {
     use sqlx::Connection;
     let sql = "SELECT * FROM notes";
@@ -145,7 +145,7 @@ async fn read(tx: &mut dyn StoreTx, within: bool) -> Result<usize, Fault> {
 async fn statements_that_were_prepared_before_a_table_was_changed_are_prepared_anew() {
     for within in [false, true] {
         let schema = Schema::new();
-        let store = schema.store_with(schema.options().pool(3)).await;
+        let store = schema.store_with(schema.options().pool(6)).await;
         let mut both = (store.begin().await.unwrap(), store.begin().await.unwrap());
         read(&mut *both.0, within).await.unwrap();
         read(&mut *both.1, within).await.unwrap();

@@ -1,4 +1,4 @@
-//! The clock of a service, from one of its processes to the next.
+//! The stored state of a service's clock.
 
 use sqlx::{Row, SqliteConnection};
 

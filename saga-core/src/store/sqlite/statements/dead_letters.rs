@@ -1,4 +1,4 @@
-//! Dead letters: messages that were given up, as they came. What looks for them is in [`super::letter_queries`].
+//! Dead letters: messages that were given up, as they were received. The queries on them are in [`super::letter_queries`].
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::{
     values,
 };
 use crate::{
-    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, LetterHead, ParkedId, PrunedLetters},
+    store::{DeadLetter, DeadLetterId, DeadLetterState, HELD, InboxKey, LetterHead, ParkedId, PrunedLetters, headers},
     time::Timestamp,
 };
 
@@ -24,11 +24,12 @@ pub(in crate::store::sqlite) async fn bury(
         let sql = format!(
             concat!(
                 "INSERT OR REPLACE INTO sagas_dead_letters \
-                 (service, id, event_type, error, attempts, at, state, unpublished, settled_at, source, message_id, ",
+                 (service, id, event_type, error, attempts, at, state, unpublished, settled_at, source, message_id, \
+                 handler, ",
                 columns!(),
                 ") VALUES {}"
             ),
-            values(portion.len(), 1, 10 + COLUMNS)
+            values(portion.len(), 1, 11 + COLUMNS)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for (letter, known_by) in portion {
@@ -42,7 +43,8 @@ pub(in crate::store::sqlite) async fn bury(
                 .bind(letter.unpublished.as_deref())
                 .bind((letter.state != DeadLetterState::Open).then_some(letter.at.as_millis()))
                 .bind(known_by.as_ref().map(|key| key.source.as_str()))
-                .bind(known_by.as_ref().map(|key| key.id.as_str()));
+                .bind(known_by.as_ref().map(|key| key.id.as_str()))
+                .bind(letter.handler());
             query = received::bind(query, &letter.received);
         }
         query.execute(&mut *connection).await?;
@@ -88,14 +90,14 @@ pub(in crate::store::sqlite) async fn mark_unpublished(
     Ok(done.rows_affected() == 1)
 }
 
-/// What a dead letter's message is parked under, in SQL: see [`crate::store::parking_key`].
+/// The key under which the message of a dead letter is parked, in SQL: see [`crate::store::parking_key`].
 macro_rules! parking_key {
     () => {
         "coalesce(letter.record_key, CAST(char(0) || letter.\"partition\" || '-' || letter.\"offset\" AS BLOB))"
     };
 }
 
-/// That `parked` is the message by which `letter` holds its key; `?1` is the service.
+/// The condition that `parked` is the message by which `letter` holds its key. `?1` is the service.
 macro_rules! holds {
     () => {
         concat!(
@@ -116,7 +118,7 @@ pub(in crate::store::sqlite) async fn holding(
         let places = parameters(2, portion.len());
         let sql = format!(
             concat!(
-                "SELECT letter.id, parked.id FROM sagas_dead_letters AS letter CROSS JOIN sagas_parked AS parked ON ",
+                "SELECT letter.id, parked.id, parked.headers FROM sagas_dead_letters AS letter CROSS JOIN sagas_parked AS parked ON ",
                 holds!(),
                 " WHERE letter.service = ?1 AND letter.id IN ({})"
             ),
@@ -127,7 +129,10 @@ pub(in crate::store::sqlite) async fn holding(
             query = query.bind(letter.id.as_str());
         }
         for row in query.fetch_all(&mut *connection).await? {
-            held.push((DeadLetterId::new(row.try_get::<String, _>(0)?), row.try_get(1)?));
+            let (id, headers) = (DeadLetterId::new(row.try_get::<String, _>(0)?), headers::decode(row.try_get(2)?)?);
+            if portion.iter().any(|letter| letter.id == id && letter.is_of_handler_in(&headers)) {
+                held.push((id, row.try_get(1)?));
+            }
         }
     }
     Ok(held)

@@ -1,4 +1,4 @@
-//! Flows, as they are kept for whoever reads the database without the program.
+//! Saga definitions, stored for programs that read the database.
 
 use sqlx::{Row, SqliteConnection};
 

@@ -1,4 +1,4 @@
-//! The history of instances: what happened to them.
+//! The history of instances.
 
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 

@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::{Failed, portions, values};
 use crate::{id::MessageId, store::InboxKey, time::Timestamp};
 
-/// Claims `keys`. Nearly always all of them are new, so that is tried first; SQLite then names no duplicate, it refuses the
-/// statement as a whole, and they are looked up.
+/// Claims `keys`. In most cases all of them are new, so an insert of all keys is tried first. If one is a duplicate, SQLite refuses the
+/// whole statement without naming the key. The claimed keys are then read.
 pub(in crate::store::sqlite) async fn claim(
     connection: &mut SqliteConnection,
     service: &str,
@@ -47,7 +47,7 @@ async fn insert(connection: &mut SqliteConnection, service: &str, keys: &[&Inbox
     Ok(())
 }
 
-/// Forgets those of `keys` that were claimed before `before`.
+/// Removes the claims of `keys` that are older than `before`.
 pub(in crate::store::sqlite) async fn forget(
     connection: &mut SqliteConnection,
     service: &str,
@@ -71,7 +71,7 @@ pub(in crate::store::sqlite) async fn forget(
     Ok(())
 }
 
-/// Which of `keys` are claimed.
+/// Returns which of `keys` are claimed.
 pub(in crate::store::sqlite) async fn seen(
     connection: &mut SqliteConnection,
     service: &str,

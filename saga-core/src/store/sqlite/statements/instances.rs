@@ -1,7 +1,7 @@
-//! Instances of the flows that a service tracks.
+//! Instances of the sagas that a service tracks.
 //!
-//! Without statistics SQLite takes a partial index only where it saves a sort, and goes through all instances where it does not;
-//! so what is asked of few of them names its index.
+//! Without statistics, SQLite uses a partial index only if it saves a sort, and otherwise scans all instances. Queries that match few
+//! instances therefore name their index.
 
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
@@ -18,7 +18,7 @@ macro_rules! columns {
     };
 }
 
-/// The keys of the instances that are forgotten.
+/// The keys of the instances that are removed.
 macro_rules! forgotten {
     () => {
         "(SELECT service, saga, id FROM sagas_instances WHERE service = ?1 AND ended_at < ?2 \
@@ -61,7 +61,7 @@ pub(in crate::store::sqlite) async fn save(
     Ok(())
 }
 
-/// Those of `of` that are there, in order.
+/// Returns the instances of `of` that exist, ordered by key.
 pub(in crate::store::sqlite) async fn load(
     connection: &mut SqliteConnection,
     service: &str,
@@ -92,7 +92,7 @@ fn read(row: &SqliteRow) -> Result<InstanceRecord, Failed> {
     })
 }
 
-/// One page, and how many there are.
+/// Returns one page, and the total number of matches.
 pub(in crate::store::sqlite) async fn page(
     connection: &mut SqliteConnection,
     service: &str,
@@ -115,7 +115,7 @@ pub(in crate::store::sqlite) fn listed(service: &str, query: &InstanceQuery) -> 
     sql
 }
 
-/// `what` of the instances that `query` wants.
+/// A statement that selects `what` of the instances that match `query`.
 fn wanted(what: &str, service: &str, query: &InstanceQuery) -> QueryBuilder<Sqlite> {
     let (index, condition) = match (query.attention, query.open) {
         (true, true) => ("attention", " AND attention IS NOT NULL AND ended_at IS NULL"),
@@ -204,7 +204,7 @@ fn counted(count: i64) -> Result<u64, Failed> {
     Ok(u64::try_from(count).map_err(|_| unreadable())?)
 }
 
-/// Forgets at most `limit` instances that ended before `before`, with their history.
+/// Removes at most `limit` instances that ended before `before`, with their history.
 pub(in crate::store::sqlite) async fn prune(
     connection: &mut SqliteConnection,
     service: &str,
@@ -219,7 +219,7 @@ pub(in crate::store::sqlite) async fn prune(
     Ok(forgotten)
 }
 
-/// The history goes first: both find the same instances as long as these are there.
+/// The history is deleted first: both statements select the same instances only while these exist.
 pub(in crate::store::sqlite) const PRUNE: [&str; 2] = [
     concat!("DELETE FROM sagas_history WHERE (service, saga, id) IN ", forgotten!()),
     concat!("DELETE FROM sagas_instances WHERE (service, saga, id) IN ", forgotten!()),

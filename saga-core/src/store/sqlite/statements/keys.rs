@@ -1,16 +1,16 @@
-//! Instances that are asked for by their keys, many in one statement.
+//! Queries for many instances by their keys, in one statement.
 
 use std::collections::BTreeSet;
 
 use super::{received::SqliteQuery, values};
 use crate::store::InstanceKey;
 
-/// `of`, each once and in order.
+/// `of` without duplicates, in order.
 pub(super) fn distinct(of: &[InstanceKey]) -> Vec<&InstanceKey> {
     of.iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The `columns` of those rows of `table` that belong to one of `count` keys, which [`bind`] binds, and the service behind them.
+/// Selects `columns` of the rows of `table` that belong to one of `count` keys. [`bind`] binds the keys and then the service.
 pub(super) fn select(columns: &str, table: &str, count: usize, order: &str) -> String {
     format!(
         "WITH wanted (wanted_saga, wanted_id) AS (VALUES {}) SELECT {columns} FROM wanted CROSS JOIN {table} \

@@ -1,4 +1,4 @@
-//! Dead letters, looked for by what they are.
+//! Queries on dead letters.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ macro_rules! letter {
 macro_rules! head {
     () => {
         "letter.id, letter.state, letter.topic, letter.\"partition\", letter.\"offset\", letter.record_key, \
-         coalesce(length(letter.value), 0)"
+         coalesce(length(letter.value), 0), letter.handler"
     };
 }
 
@@ -61,21 +61,22 @@ fn head(row: &SqliteRow, first: usize) -> Result<LetterHead, Failed> {
         offset: row.try_get(first + 4)?,
         key: row.try_get::<Option<Vec<u8>>, _>(first + 5)?.map(Into::into),
         bytes: usize::try_from(row.try_get::<i64, _>(first + 6)?).map_err(|_| unreadable())?,
+        handler: row.try_get(first + 7)?,
     })
 }
 
 fn summary(row: &SqliteRow) -> Result<LetterSummary, Failed> {
     Ok(LetterSummary {
         head: head(row, 0)?,
-        event_type: row.try_get(7)?,
-        error: row.try_get(8)?,
-        attempts: row.try_get(9)?,
-        at: Timestamp::from_millis(row.try_get(10)?),
-        unpublished: row.try_get(11)?,
+        event_type: row.try_get(8)?,
+        error: row.try_get(9)?,
+        attempts: row.try_get(10)?,
+        at: Timestamp::from_millis(row.try_get(11)?),
+        unpublished: row.try_get(12)?,
     })
 }
 
-/// `what` of the letters that `filter` wants.
+/// A statement that selects `what` of the dead letters that match `filter`.
 fn wanted(what: &str, service: &str, filter: &DeadLetterFilter) -> QueryBuilder<Sqlite> {
     let mut sql = QueryBuilder::new(format!("SELECT {what} FROM sagas_dead_letters AS letter WHERE service = "));
     sql.push_bind(service.to_owned());
@@ -103,7 +104,7 @@ fn wanted(what: &str, service: &str, filter: &DeadLetterFilter) -> QueryBuilder<
     sql
 }
 
-/// One page, and how many there are.
+/// Returns one page, and the total number of matches.
 pub(in crate::store::sqlite) async fn page(
     connection: &mut SqliteConnection,
     service: &str,
@@ -193,7 +194,7 @@ pub(in crate::store::sqlite) async fn by_id(
     Ok(letters)
 }
 
-/// The letters of each of `messages`.
+/// Returns the dead letters of each of `messages`.
 pub(in crate::store::sqlite) async fn of_messages(
     connection: &mut SqliteConnection,
     service: &str,
@@ -209,7 +210,7 @@ pub(in crate::store::sqlite) async fn of_messages(
         for row in query.bind(service).fetch_all(&mut *connection).await? {
             let key = InboxKey { source: row.try_get(0)?, id: MessageId::new(row.try_get::<String, _>(1)?) };
             let (letters, head) = (found.entry(key).or_default(), head(&row, 2)?);
-            // A message that is given twice finds its letters twice.
+            // A message that is given twice yields each of its rows twice.
             if !letters.contains(&head) {
                 letters.push(head);
             }
@@ -218,7 +219,7 @@ pub(in crate::store::sqlite) async fn of_messages(
     Ok(messages.iter().map(|key| found.get(key).cloned().unwrap_or_default()).collect())
 }
 
-/// The statement that reads the letters of `count` messages.
+/// The statement that reads the dead letters of `count` messages.
 pub(in crate::store::sqlite) fn of_messages_sql(count: usize) -> String {
     format!(
         "WITH wanted (source, id) AS (VALUES {}) SELECT wanted.source, wanted.id, {} FROM wanted \

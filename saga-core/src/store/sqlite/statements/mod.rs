@@ -1,11 +1,12 @@
 //! The framework's own statements, one module per table.
 //!
-//! What has many rows goes in few statements: SQLite's driver hands every statement to a thread, and that costs more than the
-//! row. So that few texts are prepared, rows are written in portions whose sizes are powers of two.
+//! Many rows are written with few statements, because SQLite's driver passes every statement to a thread, which costs more than the row. To
+//! limit the number of prepared statements, rows are written in portions whose sizes are powers of two.
 
 pub(super) mod clock;
 pub(super) mod dead_letters;
 pub(super) mod definitions;
+pub(super) mod handled;
 pub(super) mod history;
 pub(super) mod inbox;
 pub(super) mod instances;
@@ -14,19 +15,23 @@ pub(super) mod letter_queries;
 pub(super) mod outbox;
 pub(super) mod parked;
 pub(super) mod partitions;
+mod publish;
 pub(super) mod received;
 pub(super) mod replays;
 pub(super) mod services;
 pub(super) mod steps;
+pub(super) mod takers;
 pub(super) mod topics;
 
 use std::fmt::Write;
 
 use sqlx::SqliteConnection;
 
+pub(in crate::store::sqlite) use publish::publishing;
+
 pub(in crate::store::sqlite) use crate::store::sql_errors::Failed;
 
-/// Rows in the largest statement. With ten columns it stays far below SQLite's limit of 32,766 variables.
+/// The number of rows in the largest statement. With ten columns it stays far below SQLite's limit of 32,766 variables.
 const LARGEST: usize = 256;
 
 /// Runs a statement without parameters or rows.
@@ -35,7 +40,7 @@ pub(in crate::store::sqlite) async fn execute(connection: &mut SqliteConnection,
     Ok(())
 }
 
-/// `items` in portions, each a power of two long.
+/// Splits `items` into portions whose lengths are powers of two.
 fn portions<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = 1 << items.len().min(LARGEST).checked_ilog2()?;
@@ -45,7 +50,8 @@ fn portions<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `(?1, ?2, ?3), (?1, ?4, ?5), …`: `rows` rows of the parameters that all share, and of `own` ones of each.
+/// `(?1, ?2, ?3), (?1, ?4, ?5), …`: `rows` rows, each with the `shared` first parameters, which are the same for all, and `own` parameters
+/// of its own.
 fn values(rows: usize, shared: usize, own: usize) -> String {
     let mut sql = String::with_capacity(rows * (shared + own) * 6);
     for row in 0..rows {
@@ -67,7 +73,7 @@ fn values(rows: usize, shared: usize, own: usize) -> String {
     sql
 }
 
-/// `?3, ?4, …`: `count` parameters behind the first `shared`.
+/// `?3, ?4, …`: `count` parameters after the first `shared`.
 fn parameters(shared: usize, count: usize) -> String {
     let all: Vec<_> = (shared + 1..=shared + count).map(|place| format!("?{place}")).collect();
     all.join(", ")

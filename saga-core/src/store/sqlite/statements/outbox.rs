@@ -13,7 +13,7 @@ use crate::{
     time::LogTime,
 };
 
-/// Adds `rows`. One statement numbers its rows one after the other, so the last id gives all.
+/// Adds `rows`. One statement numbers its rows consecutively, so the last id determines all ids.
 pub(in crate::store::sqlite) async fn append(
     connection: &mut SqliteConnection,
     service: &str,

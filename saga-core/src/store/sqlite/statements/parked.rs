@@ -1,4 +1,4 @@
-//! Parked messages: those that wait for their next attempt, and those behind them.
+//! Parked messages.
 
 use std::collections::HashSet;
 
@@ -134,7 +134,7 @@ pub(in crate::store::sqlite) async fn of_key(
         .collect()
 }
 
-/// How many messages are parked under each of `keys` of a topic, in the order given.
+/// Returns the number of parked messages for each of `keys` of a topic, in the order given.
 pub(in crate::store::sqlite) async fn counts(
     connection: &mut SqliteConnection,
     service: &str,

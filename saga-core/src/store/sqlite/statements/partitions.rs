@@ -1,4 +1,4 @@
-//! Partitions: who reads them, and how far they are applied.
+//! Partitions: their epochs and applied offsets.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 use super::{Failed, portions, values};
 use crate::{message::TopicPartition, store::Ownership};
 
-/// How an offset that is given and the one that is there become one.
+/// How a new applied offset and the stored one are merged.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store::sqlite) enum Merge {
-    /// The further one.
+    /// The larger one is stored.
     Forwards,
-    /// The one that is given.
+    /// The new one is stored.
     Replace,
 }
 

@@ -1,4 +1,4 @@
-//! A received message as columns, as parked messages and dead letters keep it.
+//! A received message as columns, in the tables of parked messages and dead letters.
 
 use bytes::Bytes;
 use sqlx::{
@@ -22,7 +22,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// How many columns there are.
+/// The number of columns.
 pub(super) const COLUMNS: usize = 7;
 
 pub(super) type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -39,7 +39,7 @@ pub(super) fn bind<'q>(query: SqliteQuery<'q>, received: &'q Received) -> Sqlite
         .bind(record.timestamp.as_millis())
 }
 
-/// Reads the message from the columns that begin at `first`.
+/// Reads the message from the columns that begin at index `first`.
 pub(super) fn read(row: &SqliteRow, first: usize) -> Result<Received, Failed> {
     let record = Record {
         topic: row.try_get(first)?,

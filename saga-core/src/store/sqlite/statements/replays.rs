@@ -1,4 +1,4 @@
-//! Replays: ranges of partitions that are read once more.
+//! Replays: ranges of partitions that are read again.
 
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
@@ -95,7 +95,7 @@ pub(in crate::store::sqlite) async fn stop(
     Ok(done.rows_affected() == 1)
 }
 
-/// Both, or nothing: the transaction is rolled back where this answers false.
+/// The caller rolls back the transaction if this returns false, so that both changes are made or none.
 pub(in crate::store::sqlite) async fn step(
     connection: &mut SqliteConnection,
     service: &str,

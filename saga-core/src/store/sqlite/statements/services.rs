@@ -1,4 +1,4 @@
-//! The services whose rows lie in a database.
+//! The services that have rows in a database.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::Failed;
 
-/// The services of a table, by one look into its index for each.
+/// The services of a table, with one index lookup for each.
 macro_rules! of {
     ($table:literal) => {
         concat!(
@@ -22,7 +22,7 @@ macro_rules! of {
 const TABLES: [&str; 5] =
     [of!("sagas_instances"), of!("sagas_steps"), of!("sagas_definitions"), of!("sagas_dead_letters"), of!("sagas_partitions")];
 
-/// All of them, in the order of names.
+/// Returns all services, ordered by name.
 pub(in crate::store::sqlite) async fn all(connection: &mut SqliteConnection) -> Result<Vec<String>, Failed> {
     let mut services = BTreeSet::new();
     for sql in TABLES {

@@ -1,18 +1,18 @@
-//! Step records: what a service did at the steps of an instance.
+//! Step records: the state of a service's steps for an instance.
 
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Failed, keys, parked::unreadable, portions, values};
 use crate::{
     id::MessageId,
-    store::{InstanceKey, StepRecord, StepState},
+    store::{InstanceKey, LeftBehind, StepRecord, StepState},
     time::Timestamp,
 };
 
 /// The columns, in the order in which [`save`] binds and [`read`] reads them.
 macro_rules! columns {
     () => {
-        "saga, id, step, state, record, message_id, until, at"
+        "saga, id, step, state, record, message_id, until, at, version"
     };
 }
 
@@ -27,9 +27,9 @@ pub(in crate::store::sqlite) async fn save(
                 "INSERT INTO sagas_steps (service, ",
                 columns!(),
                 ") VALUES {} ON CONFLICT DO UPDATE SET state = excluded.state, record = excluded.record, \
-                 message_id = excluded.message_id, until = excluded.until, at = excluded.at"
+                 message_id = excluded.message_id, until = excluded.until, at = excluded.at, version = excluded.version"
             ),
-            values(portion.len(), 1, 8)
+            values(portion.len(), 1, 9)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(service);
         for step in portion {
@@ -38,17 +38,18 @@ pub(in crate::store::sqlite) async fn save(
                 .bind(&step.instance.id)
                 .bind(&step.step)
                 .bind(step.state.as_str())
-                .bind(step.record.as_deref())
+                .bind(step.record.as_ref().map(|record| &*record.value))
                 .bind(step.message_id.as_str())
                 .bind(step.until.map(Timestamp::as_millis))
-                .bind(step.at.as_millis());
+                .bind(step.at.as_millis())
+                .bind(step.record.as_ref().map_or(1, |record| record.version));
         }
         query.execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-/// The records of the instances `of`, in the order of these and of the steps' names.
+/// Returns the step records of the instances `of`, ordered by instance and by the name of the step.
 pub(in crate::store::sqlite) async fn load(
     connection: &mut SqliteConnection,
     service: &str,
@@ -64,7 +65,7 @@ pub(in crate::store::sqlite) async fn load(
     Ok(steps)
 }
 
-/// Forgets at most `limit` records that were written before `before`.
+/// Removes at most `limit` step records that were written before `before`.
 pub(in crate::store::sqlite) async fn prune(
     connection: &mut SqliteConnection,
     service: &str,
@@ -83,7 +84,10 @@ fn read(row: &SqliteRow) -> Result<StepRecord, Failed> {
         instance: InstanceKey { saga: row.try_get(0)?, id: row.try_get(1)? },
         step: row.try_get(2)?,
         state: StepState::of(row.try_get(3)?).ok_or_else(unreadable)?,
-        record: row.try_get(4)?,
+        record: row
+            .try_get::<Option<String>, _>(4)?
+            .map(|value| Ok::<_, Failed>(LeftBehind { value, version: row.try_get(8)? }))
+            .transpose()?,
         message_id: MessageId::new(row.try_get::<String, _>(5)?),
         until: row.try_get::<Option<i64>, _>(6)?.map(Timestamp::from_millis),
         at: Timestamp::from_millis(row.try_get(7)?),

@@ -1,10 +1,10 @@
-//! How many partitions topics have.
+//! The number of partitions of topics.
 
 use sqlx::SqliteConnection;
 
 use super::Failed;
 
-/// Notes the numbers; says of each topic whether it has had another.
+/// Records the numbers. Returns for each topic whether another number was ever recorded.
 pub(in crate::store::sqlite) async fn note(
     connection: &mut SqliteConnection,
     service: &str,

@@ -1,4 +1,4 @@
-//! SQL through the port.
+//! SQL on the connection of a transaction.
 
 use sqlx::Row;
 

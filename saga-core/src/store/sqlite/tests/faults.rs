@@ -1,4 +1,4 @@
-//! A full disk, a busy database, statements that end the transaction, a connection that breaks.
+//! A full disk, a busy database, statements that end the transaction, and a broken connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ fn connection(tx: &mut dyn StoreTx) -> &mut SqliteConnection {
     connection
 }
 
-/// Lets the database grow by `pages`, or without bound.
+/// Limits the database to `pages` more pages, or removes the limit.
 async fn limit(store: &SqliteStore, pages: Option<i64>) {
     let mut tx = store.begin().await.unwrap();
     let sqlite = connection(&mut *tx);
@@ -134,7 +134,7 @@ async fn a_handler_cannot_end_the_transaction_with_a_statement() {
         assert!(error.to_string().contains("a COMMIT or ROLLBACK among its own statements"), "{sql}: {error}");
         assert!(notes(&store).await.is_empty(), "{sql}");
     }
-    // What is written afterwards is not let through.
+    // Writes after the end of the transaction are refused.
     for sql in ["COMMIT", "ROLLBACK", "ROLLBACK; BEGIN"] {
         let mut tx = store.begin().await.unwrap();
         note(&mut *tx, "before").await.unwrap();

@@ -10,18 +10,18 @@ use crate::store::{
     sqlite::{SqliteOptions, SqliteStore, tests::note},
 };
 
-/// What a unit that waited for its turn does then.
+/// What a unit does when it receives its turn.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     Commit,
     Drop,
-    /// Runs a statement that fails, and is dropped.
+    /// Runs a statement that fails, and drops the unit.
     Fail,
-    /// Refers to a row that is not there, which is checked when all is committed.
+    /// Inserts a reference to a row that does not exist, which is checked at the commit.
     Dangle,
 }
 
-/// Holds the writer until all `acts` wait in line, so that they make one group with the first.
+/// Holds the writer until all `acts` wait, so that they form one group with the first unit.
 async fn group(store: &Arc<SqliteStore>, acts: &[Act]) -> (Result<(), StoreError>, Vec<Result<(), StoreError>>) {
     let mut first = store.begin().await.unwrap();
     note(&mut *first, "first").await.unwrap();

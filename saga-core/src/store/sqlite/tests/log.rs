@@ -1,4 +1,4 @@
-//! The write-ahead log stays small, whoever reads.
+//! The write-ahead log stays small while connections read.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ async fn the_log_is_begun_again_though_somebody_always_reads() {
     let store = open(SqliteOptions::file(&file).begin_timeout(PATIENCE).log_mib(1)).await;
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let (mut one, mut other) = (reader(&file).await, reader(&file).await);
-    // At every moment one of the two has a transaction open.
+    // At every moment, one of the two connections has an open transaction.
     let reading = tokio::spawn(async move {
         begin(&mut one).await;
         while stopped.try_recv().is_err() {
@@ -37,8 +37,7 @@ async fn the_log_is_begun_again_though_somebody_always_reads() {
         }
     });
     let text = "x".repeat(8_000);
-    // On a busy machine the writer may find the readers slow and try again later, so the test waits for the first time that it
-    // does not.
+    // On a busy machine the writer may not find a moment without readers, and retries later. So the test waits until it first succeeds.
     let begun_again = tokio::time::timeout(PATIENCE, async {
         let mut largest = 0;
         loop {

@@ -1,4 +1,4 @@
-//! What only SQLite's store can show.
+//! Tests of the SQLite store, in addition to the conformance suite.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,7 +26,7 @@ const NOTES: &[Migration] = &[Migration {
           CREATE TABLE children (parent INTEGER REFERENCES notes (id) DEFERRABLE INITIALLY DEFERRED);",
 }];
 
-/// A store in `folder`, which commits whoever is waiting together, however slow the machine is.
+/// A store in `folder` that commits all waiting units together, also on a slow machine.
 async fn patient(folder: &Path) -> SqliteStore {
     open(SqliteOptions::file(folder.join("store.db")).begin_timeout(PATIENCE).group_window(PATIENCE)).await
 }

@@ -1,6 +1,6 @@
-//! Opening what is not there, not ours, or not a database.
+//! Opening a file that does not exist, that belongs to another program, or that is not a database.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{SqliteOptions, SqliteStore, open};
 use crate::store::{Database, Store, StoreError};
@@ -112,6 +112,23 @@ async fn many_can_open_a_new_file_at_once() {
 }
 
 #[tokio::test]
+async fn a_new_file_that_another_connection_writes_is_waited_for() {
+    use sqlx::{Connection, Executor, SqliteConnection, sqlite::SqliteConnectOptions};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut theirs = SqliteConnection::connect_with(&options).await.unwrap();
+    theirs.execute("BEGIN IMMEDIATE; CREATE TABLE places (id INTEGER)").await.unwrap();
+    let hurried = SqliteStore::open(SqliteOptions::file(&path).begin_timeout(Duration::from_millis(50))).await;
+    assert!(hurried.unwrap_err().to_string().contains("another program holds it"));
+    let opening = tokio::spawn(open(SqliteOptions::file(&path).begin_timeout(super::PATIENCE)));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!opening.is_finished());
+    theirs.execute("COMMIT").await.unwrap();
+    opening.await.unwrap().check().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_url_opens_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new").join("store.db");
@@ -132,7 +149,7 @@ async fn the_file_of_another_program_is_refused_and_left_alone() {
     assert!(matches!(&error, StoreError::Incompatible(reason) if reason.contains("the file of another program")), "{error}");
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut theirs).await.unwrap();
     assert_eq!(tables, 1);
-    // One that says nothing of whose it is may be the service's own.
+    // A file without an application id can be the service's own.
     theirs.execute("PRAGMA application_id = 0").await.unwrap();
     open(SqliteOptions::file(&path)).await.check().await.unwrap();
 }
@@ -143,7 +160,7 @@ async fn a_damaged_file_is_told_as_that() {
     let path = folder.path().join("store.db");
     open(SqliteOptions::file(&path)).await.close().await;
     let mut bytes = std::fs::read(&path).unwrap();
-    // All but the header, by which it is a database.
+    // The header remains, so the file is recognized as a database.
     bytes[4096..].fill(0x5a);
     std::fs::write(&path, &bytes).unwrap();
     let error = refusal(&path).await;

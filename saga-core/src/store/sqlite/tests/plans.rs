@@ -1,4 +1,4 @@
-//! What is asked of sagas again and again reads an index, however many instances have ended.
+//! Frequent queries on sagas use an index, even with many ended instances.
 
 use sqlx::{AssertSqlSafe, Row};
 
@@ -13,7 +13,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// A store with a thousand steps and instances, of which one in ten is open.
+/// A store with a thousand step records and instances, of which one in ten is open.
 async fn filled() -> SqliteStore {
     let store = open(SqliteOptions::private()).await;
     let key = |number: i64| InstanceKey { saga: "place-order".into(), id: number.to_string() };
@@ -52,7 +52,7 @@ async fn filled() -> SqliteStore {
     store
 }
 
-/// How SQLite goes about `sql`, a line for each part.
+/// The query plan of SQLite for `sql`, one line for each part.
 async fn plan(store: &SqliteStore, sql: &str) -> String {
     let mut connection = store.acquire().await.unwrap();
     let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
@@ -60,7 +60,7 @@ async fn plan(store: &SqliteStore, sql: &str) -> String {
     rows.iter().map(|row| row.get::<String, _>("detail")).collect::<Vec<_>>().join("\n")
 }
 
-/// Refuses a plan that goes through a table, or that does not use `index` with the condition that ends in `upto`.
+/// Fails for a plan that scans a table, or that does not use `index` with the condition that ends with `upto`.
 async fn assert_uses(store: &SqliteStore, sql: &str, index: &str, upto: &str) -> String {
     let plan = plan(store, sql).await;
     let used = plan.lines().any(|line| line.contains(&format!("INDEX {index} (")) && line.ends_with(upto));
@@ -139,6 +139,7 @@ async fn dead_letters_are_found_by_indexes() {
         offset: 7,
         key: None,
         bytes: 0,
+        handler: None,
     };
     let first = letter_queries::in_order("orders", &open, None, 10).into_sql();
     let next = letter_queries::in_order("orders", &DeadLetterFilter { topic, ..open.clone() }, Some(&after), 10).into_sql();

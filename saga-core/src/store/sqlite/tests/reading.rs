@@ -1,4 +1,4 @@
-//! Opening for reading only: at rest, beside a writer, after a kill, and what is refused.
+//! Opening for reading only: at rest, while a writer runs, after a writer was killed, and errors.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ async fn versions(store: &SqliteStore) -> Result<Vec<u32>, StoreError> {
     Ok(store.sagas().definitions("orders").await?.into_iter().map(|flow| flow.version).collect())
 }
 
-/// A database with one flow, whose writer has closed it.
+/// A database with one saga definition, which its writer has closed.
 async fn at_rest(folder: &Path) -> PathBuf {
     let store = patient(folder).await;
     store.sagas().define("orders", &flow(1)).await.unwrap();

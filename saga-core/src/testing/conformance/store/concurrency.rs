@@ -1,4 +1,4 @@
-//! Many at once, and giving up half-way.
+//! Concurrent transactions, and transactions that are dropped.
 
 use std::{
     pin::pin,
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::store::{OutboxId, Store, StoreError};
 
-/// Of fifty transactions at the same time, every one commits, once.
+/// Checks that each of fifty concurrent transactions commits exactly once.
 ///
 /// # Panics
-/// When one does not.
+/// Panics if the check fails.
 pub async fn fifty_transactions_commit_once_each(subject: Subject) {
     let store = subject.migrated().await;
     let mut tasks = JoinSet::new();
@@ -36,10 +36,10 @@ pub async fn fifty_transactions_commit_once_each(subject: Subject) {
     assert_eq!(records.len(), 50);
 }
 
-/// Of many that claim one message, it is new to one.
+/// Checks that a message that many transactions claim is new to exactly one.
 ///
 /// # Panics
-/// When it is new to several, or to none.
+/// Panics if the check fails.
 pub async fn a_message_claimed_by_many_is_new_to_one(subject: Subject) {
     let store = subject.migrated().await;
     let mut tasks = JoinSet::new();
@@ -56,11 +56,11 @@ pub async fn a_message_claimed_by_many_is_new_to_one(subject: Subject) {
     assert_eq!(new.into_iter().filter(|new| *new).count(), 1);
 }
 
-/// When a transaction that began after another had committed, its ids are above the other's: whoever has read up to an id
-/// has missed nothing.
+/// Checks that a transaction that begins after another has committed gets higher ids. A reader that has read up to an id has then missed
+/// nothing.
 ///
 /// # Panics
-/// When one is not.
+/// Panics if the check fails.
 pub async fn ids_ascend_as_transactions_commit(subject: Subject) {
     let store = subject.migrated().await;
     let mut tasks = JoinSet::new();
@@ -79,10 +79,10 @@ pub async fn ids_ascend_as_transactions_commit(subject: Subject) {
     tasks.join_all().await;
 }
 
-/// A commit goes on when its future is dropped after it was polled.
+/// Checks that a commit completes when its future is dropped after it was polled.
 ///
 /// # Panics
-/// When it does not, or when the store is stuck afterwards.
+/// Panics if the check fails.
 pub async fn a_commit_that_nobody_waits_for_goes_on(subject: Subject) {
     let store = subject.migrated().await;
     for number in 0..20 {
@@ -95,24 +95,24 @@ pub async fn a_commit_that_nobody_waits_for_goes_on(subject: Subject) {
     }
     let all = async {
         while store.outbox("orders", 0, 100).await.expect("read").len() < 20 {
-            // Whatever commits now waits, or gives the others time.
+            // Each of these commits waits, which gives the others time.
             store.begin().await.expect("begin").commit().await.expect("commit");
         }
     };
     tokio::time::timeout(Duration::from_secs(30), all).await.expect("a commit did not go on");
 }
 
-/// A transaction that is dropped at any point, also within a statement, leaves nothing behind and blocks nobody.
+/// Checks that a transaction that is dropped at any point, even within a statement, leaves nothing behind and blocks no other.
 ///
 /// # Panics
-/// When it does.
+/// Panics if the check fails.
 pub async fn a_transaction_dropped_anywhere_blocks_nobody(subject: Subject) {
     let store = subject.migrated().await;
     let mut rng = fastrand::Rng::with_seed(7);
     let mut committed = 0;
     for _ in 0..200 {
         let polls = rng.usize(0..40);
-        // Another one is under way, so that they meet.
+        // Another transaction runs at the same time, so that the two interfere.
         let beside = tokio::spawn({
             let store = Arc::clone(store);
             async move { publish(&store, "beside", 1).await }
@@ -147,7 +147,7 @@ async fn several_statements(store: &Arc<dyn Store>) -> Result<(), StoreError> {
     tx.commit().await
 }
 
-/// Polls `future` at most `times` times, each when it has asked for it, then drops it.
+/// Polls `future` at most `times` times, each time when it is woken, and then drops it.
 async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;

@@ -1,5 +1,7 @@
 //! Dead letters.
 
+use std::sync::Arc;
+
 use super::{
     Subject,
     samples::{at, letter, odd_record, parked, received},
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::{
     id::MessageId,
-    message::{Envelope, Header, Received},
+    message::{Envelope, Header, Received, headers},
     store::{DeadLetter, DeadLetterFilter, DeadLetterState, HELD, InboxKey, LetterHead, LetterSummary, parking_key},
 };
 
@@ -15,15 +17,15 @@ fn ids(letters: &[DeadLetter]) -> Vec<&str> {
     letters.iter().map(|letter| letter.id.as_str()).collect()
 }
 
-/// Open dead letters are listed newest first, a page at a time, with how many there are in all.
+/// Checks that open dead letters are listed newest first, in pages, with their total number.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn dead_letters_are_listed_newest_first(subject: Subject) {
     let store = subject.migrated().await;
     let letters: Vec<DeadLetter> = ["a", "b", "c", "d"].into_iter().zip(1..).map(|(id, at)| letter(id, at)).collect();
-    write(store, async |tx| tx.bury("orders", &letters[..2]).await.expect("bury")).await;
-    write(store, async |tx| tx.bury("orders", &letters[2..]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &letters[..2]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &letters[2..]).await.expect("bury")).await;
     for (offset, limit, expected) in [(0, 10, vec!["d", "c", "b", "a"]), (1, 2, vec!["c", "b"]), (4, 2, vec![]), (0, 0, vec![])] {
         let (page, total) = store.dead_letters("orders", offset, limit).await.expect("list");
         assert_eq!((ids(&page), total), (expected, 4), "from {offset}, at most {limit}");
@@ -32,29 +34,36 @@ pub async fn dead_letters_are_listed_newest_first(subject: Subject) {
     assert_eq!((ids(&page), total), (vec![], 4));
 }
 
-/// A dead letter comes back as it was: bytes, key and headers, whatever they are.
+/// Checks that a dead letter is kept unchanged, with any bytes as its value, key and headers.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn dead_letters_are_kept_untouched(subject: Subject) {
     let store = subject.migrated().await;
     let received = Received { record: odd_record().into(), partition: 0, offset: 0 };
     let odd = DeadLetter { received, event_type: None, attempts: 0, error: "no JSON: \0".into(), ..letter("odd\0", -1) };
-    write(store, async |tx| tx.bury("orders", std::slice::from_ref(&odd)).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", std::slice::from_ref(&odd)).await.expect("bury")).await;
     assert_eq!(store.dead_letter("orders", &odd.id).await.expect("read"), Some(odd.clone()));
     assert_eq!(store.dead_letters("orders", 0, 10).await.expect("list").0, std::slice::from_ref(&odd));
     let (listed, _) = store.find_dead_letters("orders", &DeadLetterFilter::open(), 0, 10).await.expect("find");
     assert_eq!(listed, [LetterSummary::of(&odd)]);
+    assert_eq!(listed[0].head.handler, None);
+    let mut of_one = DeadLetter { id: MessageId::new("of one"), at: at(2), ..odd.clone() };
+    Arc::make_mut(&mut of_one.received.record).headers.push(Header::text(headers::HANDLER, "nul\0inside"));
+    write(store, async |tx| tx.insert_dead_letters("orders", std::slice::from_ref(&of_one)).await.expect("bury")).await;
+    let (listed, _) = store.find_dead_letters("orders", &DeadLetterFilter::open(), 0, 1).await.expect("find");
+    assert_eq!(listed, [LetterSummary::of(&of_one)]);
+    assert_eq!(listed[0].head.handler.as_deref(), Some("nul\0inside"));
     assert_eq!(store.dead_letter("orders", &MessageId::new("odd")).await.expect("read"), None);
 }
 
-/// A dead letter is settled once; then it is listed no more, and can still be read.
+/// Checks that a dead letter can be settled once. After that it is not listed and can still be read.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn dead_letters_are_settled_once(subject: Subject) {
     let store = subject.migrated().await;
-    write(store, async |tx| tx.bury("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
     let a = MessageId::new("a");
     write(store, async |tx| {
         assert!(tx.settle_dead_letter("orders", &a, DeadLetterState::Retried, at(9)).await.expect("settle"));
@@ -75,17 +84,17 @@ pub async fn dead_letters_are_settled_once(subject: Subject) {
     assert_eq!(store.dead_letters("orders", 0, 10).await.expect("list"), (vec![], 0));
 }
 
-/// A dead letter buried under an identity that is there takes its place.
+/// Checks that a dead letter replaces an existing one with the same id.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn dead_letters_buried_again_are_replaced(subject: Subject) {
     let store = subject.migrated().await;
-    write(store, async |tx| tx.bury("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &[letter("a", 1), letter("b", 2)]).await.expect("bury")).await;
     write(store, async |tx| {
         tx.settle_dead_letter("orders", &MessageId::new("a"), DeadLetterState::Retried, at(9)).await.expect("settle");
         let again = DeadLetter { error: "again".into(), ..letter("a", 3) };
-        tx.bury("orders", &[again]).await.expect("bury");
+        tx.insert_dead_letters("orders", &[again]).await.expect("bury");
     })
     .await;
     let (page, total) = store.dead_letters("orders", 0, 10).await.expect("list");
@@ -93,21 +102,21 @@ pub async fn dead_letters_buried_again_are_replaced(subject: Subject) {
     assert_eq!(page[0].error, "again");
 }
 
-/// What the log did not take of a dead letter is kept with it, whatever became of it, and is gone when another takes its place.
+/// Checks that the reason why the log did not accept a dead letter is kept with it in every state, and is removed when another replaces it.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn dead_letters_say_what_the_log_did_not_take(subject: Subject) {
     let store = subject.migrated().await;
     let why = "the topic does not have it: \0";
     let marked = DeadLetter { unpublished: Some(why.to_owned()), ..letter("marked", 2) };
-    write(store, async |tx| tx.bury("orders", &[letter("a", 1), marked.clone()]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &[letter("a", 1), marked.clone()]).await.expect("bury")).await;
     let a = MessageId::new("a");
     write(store, async |tx| {
         assert!(tx.mark_unpublished("orders", &a, why).await.expect("mark"));
         assert!(!tx.mark_unpublished("payments", &a, why).await.expect("mark"));
         assert!(!tx.mark_unpublished("orders", &MessageId::new("unknown"), why).await.expect("mark"));
-        tx.bury("orders", &[letter("b", 3)]).await.expect("bury");
+        tx.insert_dead_letters("orders", &[letter("b", 3)]).await.expect("bury");
         assert!(tx.mark_unpublished("orders", &MessageId::new("b"), "x").await.expect("mark"), "one of this transaction");
     })
     .await;
@@ -121,19 +130,19 @@ pub async fn dead_letters_say_what_the_log_did_not_take(subject: Subject) {
     })
     .await;
     assert_eq!(unpublished(&a).await.as_deref(), Some("later"));
-    write(store, async |tx| tx.bury("orders", &[letter("a", 4)]).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &[letter("a", 4)]).await.expect("bury")).await;
     assert_eq!(unpublished(&a).await, None);
 }
 
-/// A service sees its own dead letters only.
+/// Checks that a service sees only its own dead letters.
 ///
 /// # Panics
-/// When it sees others.
+/// Panics if the check fails.
 pub async fn dead_letters_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
-        tx.bury("orders", &[letter("a", 1)]).await.expect("bury");
-        tx.bury("payments", &[DeadLetter { error: "theirs".into(), ..letter("a", 1) }]).await.expect("bury");
+        tx.insert_dead_letters("orders", &[letter("a", 1)]).await.expect("bury");
+        tx.insert_dead_letters("payments", &[DeadLetter { error: "theirs".into(), ..letter("a", 1) }]).await.expect("bury");
     })
     .await;
     let (page, total) = store.dead_letters("payments", 0, 10).await.expect("list");
@@ -142,15 +151,15 @@ pub async fn dead_letters_of_services_are_apart(subject: Subject) {
     assert_eq!(store.dead_letter("shipping", &MessageId::new("a")).await.expect("read"), None);
 }
 
-/// A letter of `topic`, whose message is at `offset` of partition 3.
+/// A dead letter of `topic` whose message is at `offset` of partition 3.
 fn of(id: &str, topic: &str, key: Option<&'static [u8]>, offset: i64) -> DeadLetter {
     DeadLetter { received: received(topic, key, offset), ..letter(id, offset) }
 }
 
-/// Dead letters are found by what a filter says, newest first.
+/// Checks that a filter finds the matching dead letters, newest first.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn dead_letters_are_found_by_a_filter(subject: Subject) {
     let store = subject.migrated().await;
     let letters = [
@@ -160,7 +169,7 @@ pub async fn dead_letters_are_found_by_a_filter(subject: Subject) {
         DeadLetter { event_type: Some("Nul\0".into()), error: "Nul\0 in it".into(), ..of("d", "payments", Some(b"one"), 4) },
     ];
     write(store, async |tx| {
-        tx.bury("orders", &letters).await.expect("bury");
+        tx.insert_dead_letters("orders", &letters).await.expect("bury");
         assert!(tx.settle_dead_letter("orders", &MessageId::new("a"), DeadLetterState::Discarded, at(9)).await.expect("settle"));
     })
     .await;
@@ -191,15 +200,16 @@ pub async fn dead_letters_are_found_by_a_filter(subject: Subject) {
     }
 }
 
-/// The heads of dead letters come in the order of their messages' positions, and go on behind one.
+/// Checks that the heads of dead letters are listed in the order of their messages' positions, and that a list can continue after one of
+/// them.
 ///
 /// # Panics
-/// When they do not.
+/// Panics if the check fails.
 pub async fn heads_of_dead_letters_come_in_the_order_of_positions(subject: Subject) {
     let store = subject.migrated().await;
     let letters =
         [of("z", "orders", None, 5), of("a", "payments", None, 1), of("b", "orders", None, 40), of("c", "orders", None, 5)];
-    write(store, async |tx| tx.bury("orders", &letters).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &letters).await.expect("bury")).await;
     let (mut found, mut after): (Vec<LetterHead>, _) = (Vec::new(), None);
     loop {
         let page = store.dead_letter_heads("orders", &DeadLetterFilter::open(), after.as_ref(), 2).await.expect("heads");
@@ -219,14 +229,14 @@ pub async fn heads_of_dead_letters_come_in_the_order_of_positions(subject: Subje
     assert_eq!(some, [letters[1].clone(), letters[3].clone()]);
 }
 
-/// A thousand dead letters are settled by one call, and of many transactions that settle them one does.
+/// Checks that a thousand dead letters can be settled in one call, and that each is settled by exactly one of several transactions.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn many_dead_letters_are_settled_once(subject: Subject) {
     let store = subject.migrated().await;
     let letters: Vec<_> = (0..1_000).map(|number| of(&format!("l-{number}"), "orders", None, number)).collect();
-    write(store, async |tx| tx.bury("orders", &letters).await.expect("bury")).await;
+    write(store, async |tx| tx.insert_dead_letters("orders", &letters).await.expect("bury")).await;
     let ids: Vec<_> = letters.iter().map(|letter| letter.id.clone()).collect();
     let mut settling = tokio::task::JoinSet::new();
     for way in 0..4_usize {
@@ -253,10 +263,10 @@ pub async fn many_dead_letters_are_settled_once(subject: Subject) {
     assert_eq!(store.dead_letters("orders", 0, 0).await.expect("count").1, 0);
 }
 
-/// A discarded letter can still be answered by its message; one that was retried or answered cannot.
+/// Checks that a discarded dead letter can still become `replayed`, but one that was retried or replayed cannot.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn dead_letters_are_answered_unless_they_were_given_back(subject: Subject) {
     use DeadLetterState::{Discarded, Open, Replayed, Retried};
     let store = subject.migrated().await;
@@ -265,7 +275,7 @@ pub async fn dead_letters_are_answered_unless_they_were_given_back(subject: Subj
     {
         let letter = of(&format!("l-{number}"), "orders", None, number as i64);
         write(store, async |tx| {
-            tx.bury("orders", std::slice::from_ref(&letter)).await.expect("bury");
+            tx.insert_dead_letters("orders", std::slice::from_ref(&letter)).await.expect("bury");
             if state != Open {
                 assert!(tx.settle_dead_letter("orders", &letter.id, state, at(1)).await.expect("settle"));
             }
@@ -279,11 +289,11 @@ pub async fn dead_letters_are_answered_unless_they_were_given_back(subject: Subj
     }
 }
 
-/// The dead letters of messages are found by what those are known by, whatever became of them; a record that never reached the log is
-/// none.
+/// Checks that the dead letters of messages are found by the ids of these messages, in every state. A record that never reached the log has
+/// no message id.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn dead_letters_are_found_by_their_messages(subject: Subject) {
     let store = subject.migrated().await;
     let named = |id: &str, source: &str, number: i64| {
@@ -298,18 +308,20 @@ pub async fn dead_letters_are_found_by_their_messages(subject: Subject) {
     (unsent.received.partition, unsent.received.offset) = (-1, -1);
     let nameless = Received { record: odd_record().into(), partition: 3, offset: 5 };
     let place = Envelope::by_position(&nameless, at(5)).id;
+    let mut of_one = named("m-1", "shop", 2);
+    Arc::make_mut(&mut of_one.received.record).headers.push(Header::text(headers::HANDLER, "refund"));
     let letters = [
         named("m-1", "shop", 1),
-        named("m-1", "shop", 2),
+        of_one,
         named("m-1", "elsewhere", 3),
         named(&long, "shop é", 4),
         unsent,
-        // Known by its position.
+        // Identified by its position.
         DeadLetter { received: nameless, ..letter("letter-5", 5) },
     ];
     write(store, async |tx| {
-        tx.bury("orders", &letters).await.expect("bury");
-        tx.bury("payments", &[named("m-1", "shop", 7)]).await.expect("bury");
+        tx.insert_dead_letters("orders", &letters).await.expect("bury");
+        tx.insert_dead_letters("payments", &[named("m-1", "shop", 7)]).await.expect("bury");
         let first = MessageId::new("letter-1");
         assert!(tx.settle_dead_letter("orders", &first, DeadLetterState::Discarded, at(9)).await.expect("settle"));
     })
@@ -331,21 +343,34 @@ pub async fn dead_letters_are_found_by_their_messages(subject: Subject) {
     assert_eq!(names, [both.clone(), vec![], vec!["letter-3"], vec!["letter-4"], vec!["letter-5"], both]);
     let first = found[0].iter().find(|head| head.offset == 1).expect("it is there");
     assert_eq!((first.state, first.partition.partition), (DeadLetterState::Discarded, 3));
+    let mut handlers: Vec<_> = found[0].iter().map(|head| head.handler.as_deref()).collect();
+    handlers.sort_unstable();
+    assert_eq!(handlers, [None, Some("refund")]);
 }
 
-/// What holds a key for a dead letter is found by it, and let go, put in another's place, or kept from being forgotten.
+/// Checks that a dead letter finds the parked message that holds its key. That message can be released or replaced, and such a dead letter
+/// is not pruned.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn a_dead_letter_finds_what_holds_its_key(subject: Subject) {
     let store = subject.migrated().await;
-    // With a key, without one, and one whose key waits for something else.
+    // One with a key, one without a key, and one whose key waits for something else.
     let letters = [of("a", "orders", Some(&[0, 255]), 1), of("b", "orders", None, 2), of("c", "orders", Some(b"free"), 3)];
+    // If two handlers gave up the same message, the first one holds its key.
+    let of_handler = |id: &str, handler: &str| {
+        let mut letter = of(id, "orders", Some(b"two"), 4);
+        Arc::make_mut(&mut letter.received.record).headers.push(Header::text(headers::HANDLER, handler));
+        letter
+    };
+    let two = [of_handler("d", "refund"), of_handler("e", "notify")];
     let mut messages: Vec<_> = letters.iter().map(|letter| parked(letter.received.clone(), HELD.as_millis())).collect();
     messages[2].due = at(5);
+    messages.push(parked(two[0].received.clone(), HELD.as_millis()));
     let waiting = parked(received("orders", Some(&[0, 255]), 8), 7);
     let ids = write(store, async |tx| {
-        tx.bury("orders", &letters).await.expect("bury");
+        tx.insert_dead_letters("orders", &letters).await.expect("bury");
+        tx.insert_dead_letters("orders", &two).await.expect("bury");
         let ids = tx.park("orders", &messages).await.expect("park");
         tx.park("orders", &[waiting]).await.expect("park");
         ids
@@ -356,8 +381,10 @@ pub async fn a_dead_letter_finds_what_holds_its_key(subject: Subject) {
     let mut held = tx.holding("orders", &heads).await.expect("holding");
     held.sort_by_key(|(_, parked)| *parked);
     assert_eq!(held, [(heads[0].id.clone(), ids[0]), (heads[1].id.clone(), ids[1])]);
+    let two: Vec<_> = two.iter().map(LetterHead::of).collect();
+    assert_eq!(tx.holding("orders", &two).await.expect("holding"), [(two[0].id.clone(), ids[3])]);
     drop(tx);
-    // Those that hold their keys are not forgotten.
+    // Dead letters that hold their keys are not pruned.
     let pruned = store.prune_dead_letters("orders", Some(at(100)), Some(at(100)), 10).await.expect("prune");
     assert_eq!((pruned.open, pruned.settled), (1, 0));
 
@@ -375,16 +402,17 @@ pub async fn a_dead_letter_finds_what_holds_its_key(subject: Subject) {
     assert_eq!((alone[0].attempts, alone[0].due, alone[0].error.as_str()), (0, at(30), ""));
 }
 
-/// Dead letters are forgotten by their age: open ones by when they were given up, settled ones by when they were settled.
+/// Checks that dead letters are pruned by age: open ones by the time when they were given up, settled ones by the time when they were
+/// settled.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn old_dead_letters_are_pruned(subject: Subject) {
     let store = subject.migrated().await;
     let letters: Vec<_> = (0..6).map(|number| of(&format!("l-{number}"), "orders", None, number)).collect();
     write(store, async |tx| {
-        tx.bury("orders", &letters).await.expect("bury");
-        tx.bury("payments", &letters).await.expect("bury");
+        tx.insert_dead_letters("orders", &letters).await.expect("bury");
+        tx.insert_dead_letters("payments", &letters).await.expect("bury");
         for (number, when) in [(3, 50), (4, 60), (5, 70)] {
             let id = MessageId::new(format!("l-{number}"));
             assert!(tx.settle_dead_letter("orders", &id, DeadLetterState::Retried, at(when)).await.expect("settle"));

@@ -1,4 +1,4 @@
-//! What is forgotten of sagas.
+//! Pruning of what is stored about sagas.
 
 use super::{
     Subject,
@@ -13,10 +13,10 @@ async fn left(store: &dyn Store, service: &str) -> (usize, u64) {
     (steps, sagas.instances(service, &InstanceQuery::default()).await.expect("list").1)
 }
 
-/// Records of steps that were written before a moment are forgotten, at most so many at a time, and only the service's own.
+/// Checks that step records written before a time are pruned, up to the limit, and only those of the service.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn old_steps_are_pruned(subject: Subject) {
     let store = subject.migrated().await;
     let steps: Vec<StepRecord> =
@@ -34,10 +34,10 @@ pub async fn old_steps_are_pruned(subject: Subject) {
     assert_eq!(left(&**store, "payments").await.0, 7);
 }
 
-/// Instances that ended before a moment are forgotten with their history, at most so many at a time, and only the service's own.
+/// Checks that instances that ended before a time are pruned with their history, up to the limit, and only those of the service.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn old_instances_are_pruned_with_their_history(subject: Subject) {
     let store = subject.migrated().await;
     let ended = |id, ended| InstanceRecord { ended_at: Some(at(ended)), ..running(id, 1) };
@@ -69,10 +69,10 @@ pub async fn old_instances_are_pruned_with_their_history(subject: Subject) {
     assert_eq!(sagas.history("payments", &instance("b")).await.expect("read").len(), 2);
 }
 
-/// How much was forgotten is said of that of which it was more: as long as it is the limit there may be more to forget.
+/// Checks that pruning returns the larger of the two numbers of removed rows. While that is the limit, there may be more to prune.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn pruning_says_how_much_of_the_larger(subject: Subject) {
     let store = subject.migrated().await;
     let steps: Vec<StepRecord> = (0..3).map(|number| step("1", number)).collect();

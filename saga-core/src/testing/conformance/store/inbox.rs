@@ -7,10 +7,10 @@ use super::{
 };
 use crate::{id::MessageId, store::InboxKey};
 
-/// A message is new when it is claimed first, and never again; and it has been seen since.
+/// Checks that a message is new at its first claim and never again, and that it then counts as seen.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn a_message_is_new_once(subject: Subject) {
     let store = subject.migrated().await;
     assert_eq!(store.seen("orders", &keys(0..2)).await.expect("seen"), [false, false]);
@@ -23,10 +23,10 @@ pub async fn a_message_is_new_once(subject: Subject) {
     assert!(nothing.is_empty());
 }
 
-/// A message that is given twice, in one call or in two of one transaction, is new once.
+/// Checks that a message that is claimed twice, in one call or in two of one transaction, is new once.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn a_message_given_twice_is_new_once(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
@@ -37,10 +37,10 @@ pub async fn a_message_given_twice_is_new_once(subject: Subject) {
     .await;
 }
 
-/// A claim that was rolled back, or undone, leaves the message new.
+/// Checks that a claim that was rolled back or undone leaves the message new.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn a_claim_rolled_back_is_no_claim(subject: Subject) {
     let store = subject.migrated().await;
     let mut tx = store.begin().await.expect("begin");
@@ -55,10 +55,10 @@ pub async fn a_claim_rolled_back_is_no_claim(subject: Subject) {
     .await;
 }
 
-/// What one service has claimed is new to another; and so is the same identity from another source.
+/// Checks that a message that one service has claimed is new to another, and that the same id from another source is new too.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn messages_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     let elsewhere = InboxKey { source: "elsewhere".into(), ..key(1) };
@@ -71,10 +71,10 @@ pub async fn messages_of_services_are_apart(subject: Subject) {
     assert_eq!(store.seen("payments", &[key(1), elsewhere]).await.expect("seen"), [true, false]);
 }
 
-/// An identity may be any text, and is told from every other.
+/// Checks that an id can be any text, and that different texts are different ids.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn whatever_text_an_identity_is(subject: Subject) {
     let store = subject.migrated().await;
     let texts = ["", " ", "a", "A", "a\0b", "a\0", "'; DROP TABLE sagas_inbox; --", "é", "e\u{301}", "1", "01", "1.0"];
@@ -86,10 +86,10 @@ pub async fn whatever_text_an_identity_is(subject: Subject) {
     assert_eq!(new, vec![false; texts.len()]);
 }
 
-/// Claims older than a moment are forgotten, at most so many at a time, and only the service's own.
+/// Checks that claims older than a time are pruned, up to the limit, and only those of the service.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn old_claims_are_pruned(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
@@ -106,10 +106,10 @@ pub async fn old_claims_are_pruned(subject: Subject) {
     assert_eq!(store.seen("payments", &keys(0..2)).await.expect("seen"), [true, true]);
 }
 
-/// Ten thousand messages can be claimed, and asked for, in one call.
+/// Checks that ten thousand messages can be claimed in one call, and looked up in one.
 ///
 /// # Panics
-/// When they cannot.
+/// Panics if the check fails.
 pub async fn ten_thousand_claims_fit_one_call(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.claim("orders", &keys(5_000..5_100), at(1)).await.expect("claim")).await;

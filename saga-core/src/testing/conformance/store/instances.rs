@@ -1,4 +1,4 @@
-//! Instances, and what happened to them.
+//! Instances and their history.
 
 use super::{
     Subject,
@@ -7,10 +7,10 @@ use super::{
 };
 use crate::store::{HistoryEntry, InstanceKey, InstanceQuery, InstanceRecord, InstanceState};
 
-/// An instance comes back as it was, and one that is saved again takes its place, also within a call.
+/// Checks that an instance is kept unchanged, and that saving it again replaces it, also within one call.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn instances_are_kept_and_replaced(subject: Subject) {
     let store = subject.migrated().await;
     let mut records: Vec<InstanceRecord> = InstanceState::ALL
@@ -52,10 +52,10 @@ pub async fn instances_are_kept_and_replaced(subject: Subject) {
     assert_eq!(tx.load_instances("orders", &[]).await.expect("load"), []);
 }
 
-/// A transaction reads the instances that it wrote, and after undoing that those that were there before.
+/// Checks that a transaction reads the instances that it wrote, and after an undo the previous ones.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn a_transaction_reads_its_own_instances(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.save_instances("orders", &[running("1", 1)]).await.expect("save")).await;
@@ -74,10 +74,10 @@ pub async fn a_transaction_reads_its_own_instances(subject: Subject) {
     }
 }
 
-/// A service sees its own instances only, and what happened to those.
+/// Checks that a service sees only its own instances and their history.
 ///
 /// # Panics
-/// When it sees others.
+/// Panics if the check fails.
 pub async fn instances_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     let theirs = InstanceRecord { due: Some(at(5)), attention: Some("look".into()), ..running("1", 9) };
@@ -101,10 +101,10 @@ pub async fn instances_of_services_are_apart(subject: Subject) {
     assert_eq!(sagas.open_versions("shipping").await.expect("count"), []);
 }
 
-/// The history of an instance comes in the order in which it was taken in, as it was.
+/// Checks that the history of an instance is kept unchanged, in the order in which it was appended.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn history_comes_in_the_order_it_was_taken_in(subject: Subject) {
     let store = subject.migrated().await;
     let bare = HistoryEntry { message_id: String::new(), causation_id: None, at: at(3), ..entry("1", "timer.deadline") };
@@ -123,10 +123,10 @@ pub async fn history_comes_in_the_order_it_was_taken_in(subject: Subject) {
     assert_eq!(sagas.history("orders", &instance("3")).await.expect("read"), []);
 }
 
-/// Ten thousand instances, and as much of their history, can be saved in one call, and the instances loaded in one.
+/// Checks that ten thousand instances and history entries can be saved in one call each, and that the instances can be loaded in one.
 ///
 /// # Panics
-/// When they cannot.
+/// Panics if the check fails.
 pub async fn ten_thousand_instances_fit_one_call(subject: Subject) {
     let store = subject.migrated().await;
     let records: Vec<InstanceRecord> = (0..10_000).map(|number| running(&number.to_string(), number)).collect();

@@ -1,4 +1,4 @@
-//! What is asked of all instances: which there are, which are due, and how many.
+//! Queries over all instances: lists, due timers and counts.
 
 use super::{
     Subject,
@@ -22,8 +22,8 @@ fn refund(id: &str) -> InstanceKey {
     InstanceKey { saga: "refund".into(), id: id.into() }
 }
 
-/// Five instances: two began, and two moved last, at the same time, of which the one whose saga comes first has the identity that
-/// comes last.
+/// Five instances. Two began at the same time, and two were updated at the same time. Of each pair, the instance whose saga comes first has
+/// the id that comes last.
 fn five() -> [InstanceRecord; 5] {
     let moved = |record: InstanceRecord, state, updated| InstanceRecord { state, updated_at: at(updated), ..record };
     let stuck = moved(running("b", 20), InstanceState::Compensating, 30);
@@ -43,11 +43,11 @@ async fn listed(sagas: &dyn SagaStore, query: &InstanceQuery) -> (String, u64) {
     (page.iter().map(|record| record.instance.id.as_str()).collect(), total)
 }
 
-/// Instances are found by saga, state, whether they are open, whether they need attention and how long they have not moved, those
-/// that began last first, or those that have not moved for longest.
+/// Checks that instances are found by saga, by state, by whether they are open, by whether they need attention, and by the time since their
+/// last update. They are ordered by their start, latest first, or by their last update, oldest first.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn instances_are_found_by_what_is_asked(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.save_instances("orders", &five()).await.expect("save")).await;
@@ -80,10 +80,10 @@ pub async fn instances_are_found_by_what_is_asked(subject: Subject) {
     }
 }
 
-/// Instances are listed a page at a time, with how many there are in all.
+/// Checks that instances are listed in pages, with their total number.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn instances_are_listed_a_page_at_a_time(subject: Subject) {
     let store = subject.migrated().await;
     assert_eq!(listed(store.sagas(), &all()).await, (String::new(), 0));
@@ -98,11 +98,11 @@ pub async fn instances_are_listed_a_page_at_a_time(subject: Subject) {
     assert_eq!(listed(store.sagas(), &page).await, ("a".to_owned(), 3));
 }
 
-/// Instances whose timer has ended come the earliest first, and when the next timer ends is known, until they are saved without
-/// one.
+/// Checks that instances whose timer has expired are listed earliest first, and that the time of the next timer is known, until they are
+/// saved without a timer.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn instances_are_due_in_order(subject: Subject) {
     let store = subject.migrated().await;
     let sagas = store.sagas();
@@ -132,10 +132,10 @@ pub async fn instances_are_due_in_order(subject: Subject) {
     assert_eq!(sagas.due("orders", at(99), 10).await.expect("due"), [e, a, refund("a")]);
 }
 
-/// Instances that have not ended and were written last after a time are found.
+/// Checks that instances that have not ended and were last written after a time are found.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn instances_written_after_a_time_are_found(subject: Subject) {
     let store = subject.migrated().await;
     let written = |id, when| InstanceRecord { updated_at: at(when), ..running(id, 1) };
@@ -150,10 +150,10 @@ pub async fn instances_written_after_a_time_are_found(subject: Subject) {
     assert!(store.sagas().updated_after("payments", at(0), 10).await.expect("find").is_empty());
 }
 
-/// Instances that have not ended are counted by saga and version, those that need attention by saga.
+/// Checks that instances that have not ended are counted by saga and version, and those that need attention by saga.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn instances_are_counted(subject: Subject) {
     let store = subject.migrated().await;
     let second = |id| InstanceRecord { version: 2, ..running(id, 1) };
@@ -177,10 +177,10 @@ pub async fn instances_are_counted(subject: Subject) {
     assert_eq!(sagas.attention("orders").await.expect("count"), [("place-order".to_owned(), 2)]);
 }
 
-/// Flows are kept by name and version, and one that is defined again is replaced.
+/// Checks that definitions are kept by name and version, and that saving one again replaces it.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn definitions_are_replaced(subject: Subject) {
     let store = subject.migrated().await;
     let sagas = store.sagas();
@@ -199,10 +199,10 @@ pub async fn definitions_are_replaced(subject: Subject) {
     assert_eq!(sagas.definitions("shipping").await.expect("read"), []);
 }
 
-/// The services that keep something are known, whatever it is that they keep.
+/// Checks that every service with stored data is listed, whatever kind of data that is.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn services_are_known(subject: Subject) {
     let store = subject.migrated().await;
     let sagas = store.sagas();
@@ -211,12 +211,12 @@ pub async fn services_are_known(subject: Subject) {
         tx.save_instances("orders", &[running("a", 1), running("b", 2)]).await.expect("save");
         tx.save_steps("orders", &[step("a", 1)]).await.expect("save");
         tx.save_steps("payments", &[step("a", 1), step("b", 2)]).await.expect("save");
-        tx.bury("Zoll", &[letter("one", 1), letter("two", 2)]).await.expect("bury");
+        tx.insert_dead_letters("Zoll", &[letter("one", 1), letter("two", 2)]).await.expect("bury");
     })
     .await;
     let flow = StoredDefinition { saga: "place-order".into(), version: 1, body: "{}".into() };
     sagas.define("billing", &flow).await.expect("define");
-    store.own("statistics", &[TopicPartition::new("orders", 0)]).await.expect("own");
+    store.acquire_partitions("statistics", &[TopicPartition::new("orders", 0)]).await.expect("own");
     let mut services = sagas.services().await.expect("read");
     services.sort();
     assert_eq!(services, ["Zoll", "billing", "orders", "payments", "statistics"]);

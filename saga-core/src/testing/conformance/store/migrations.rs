@@ -9,10 +9,10 @@ const ONE: Migration = Migration { version: 1, name: "one", sql: "CREATE TABLE o
 const TWO: Migration =
     Migration { version: 2, name: "two", sql: "CREATE TABLE two (id BIGINT); INSERT INTO one (id) VALUES (1);" };
 
-/// Migrating again changes nothing, and neither does migrating a set again.
+/// Checks that migrating again changes nothing, for the store's own tables and for a set.
 ///
 /// # Panics
-/// When it does.
+/// Panics if the check fails.
 pub async fn migrating_twice_changes_nothing(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.append_outbox("orders", &[record(1)]).await.expect("append")).await;
@@ -23,10 +23,10 @@ pub async fn migrating_twice_changes_nothing(subject: Subject) {
     store.migrate_set("shop", &[ONE, TWO]).await.expect("nothing");
 }
 
-/// Many migrate at the same time, and each migration runs once.
+/// Checks that each migration of a set runs once when many migrate it at the same time.
 ///
 /// # Panics
-/// When one does not.
+/// Panics if the check fails.
 pub async fn sets_migrate_once_though_many_try(subject: Subject) {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
@@ -41,10 +41,10 @@ pub async fn sets_migrate_once_though_many_try(subject: Subject) {
     }
 }
 
-/// A migration that was changed after it had run is refused, by name.
+/// Checks that a migration that was changed after it had run is rejected, by name.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn a_changed_migration_is_refused(subject: Subject) {
     let store = subject.migrated().await;
     store.migrate_set("shop", &[ONE]).await.expect("migrate");
@@ -55,10 +55,10 @@ pub async fn a_changed_migration_is_refused(subject: Subject) {
     assert!(error.to_string().contains("`one`"), "{error}");
 }
 
-/// A set with migrations this program does not know was written by a newer one: refused.
+/// Checks that a set with migrations that this program does not have is rejected, because a newer program has written it.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn a_database_ahead_of_the_program_is_refused(subject: Subject) {
     let store = subject.migrated().await;
     store.migrate_set("shop", &[ONE, TWO]).await.expect("migrate");
@@ -66,10 +66,10 @@ pub async fn a_database_ahead_of_the_program_is_refused(subject: Subject) {
     assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
 }
 
-/// Numbers with gaps are refused before anything runs.
+/// Checks that version numbers with gaps are rejected before anything runs.
 ///
 /// # Panics
-/// When they are not.
+/// Panics if the check fails.
 pub async fn migrations_must_be_numbered_without_gaps(subject: Subject) {
     let store = subject.migrated().await;
     let gap = Migration { version: 3, ..TWO };
@@ -78,10 +78,10 @@ pub async fn migrations_must_be_numbered_without_gaps(subject: Subject) {
     store.migrate_set("shop", &[ONE, TWO]).await.expect("nothing had run");
 }
 
-/// A store that was migrated can be read and written, and says so.
+/// Checks that a migrated store passes its own check.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn the_store_is_well_after_migrating(subject: Subject) {
     let store = subject.migrated().await;
     store.check().await.expect("well");

@@ -1,6 +1,6 @@
-//! What every [`Store`] must do.
+//! The checks that every [`Store`] must pass.
 //!
-//! [`store_conformance!`](crate::store_conformance) makes a test of each check. A store that outlives its process also runs
+//! [`store_conformance!`](crate::store_conformance) generates one test for each check. For a store that outlives its process, also run
 //! [`survives_reopening`].
 //!
 //! ```
@@ -29,6 +29,7 @@ mod saga_texts;
 mod samples;
 pub mod sharing;
 mod steps;
+mod takers;
 mod transactions;
 mod turns;
 
@@ -68,10 +69,11 @@ pub use self::{
         outboxes_of_services_are_apart, ten_thousand_rows_fit_one_call,
     },
     ownership::{
-        a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, many_hold_an_epoch, numbers_of_partitions_are_noted,
-        owning_raises_the_epoch, partitions_of_services_are_apart, several_partitions_are_answered_in_order,
-        the_applied_offset_only_advances, the_clock_of_a_service_is_kept, the_log_of_an_offset_is_kept, the_owner_can_rewind,
-        what_is_held_stands_until_the_commit, what_is_rolled_back_holds_nothing,
+        a_thousand_partitions_fit_one_call, an_epoch_stands_until_the_next, handled_events_are_remembered, many_hold_an_epoch,
+        numbers_of_partitions_are_noted, owning_raises_the_epoch, partitions_of_services_are_apart,
+        several_partitions_are_answered_in_order, the_applied_offset_only_advances, the_clock_of_a_service_is_kept,
+        the_log_of_an_offset_is_kept, the_owner_can_rewind, what_is_held_stands_until_the_commit,
+        what_is_rolled_back_holds_nothing,
     },
     parked::{
         a_message_is_unparked_once, first_sight_is_kept, parked_messages_are_kept_untouched,
@@ -86,6 +88,7 @@ pub use self::{
         a_transaction_reads_its_own_steps, steps_are_kept_per_instance, steps_are_replaced, steps_of_services_are_apart,
         ten_thousand_steps_fit_one_call,
     },
+    takers::{handlers_stay_known_as_they_were, handlers_that_start_at_once_agree},
     transactions::{
         a_savepoint_can_be_set_anew, a_savepoint_can_be_undone_again, nothing_to_undo_is_refused, undo_covers_every_table,
         what_is_dropped_is_rolled_back, what_is_not_committed_is_not_seen,
@@ -96,14 +99,20 @@ pub use self::{
 };
 use crate::store::{Store, StoreTx};
 
-/// A new and empty store, and what has to live as long as it does (a temporary folder).
+/// A new and empty store, with a resource that must exist as long as the store, such as a temporary folder.
 pub struct Subject {
     store: Arc<dyn Store>,
     _keep: Option<Box<dyn Any + Send>>,
 }
 
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").finish_non_exhaustive()
+    }
+}
+
 impl Subject {
-    /// The store `store`.
+    /// Creates a subject for `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, _keep: None }
     }
@@ -120,8 +129,8 @@ impl Subject {
     }
 }
 
-/// Makes one test of every check: of `open`, an `async fn() -> Subject` that gives a new and empty store. With `ignore = "reason"`
-/// the tests are ignored for that reason, for a store that needs a server.
+/// Generates one test for each check. `open` is an `async fn() -> Subject` that returns a new and empty store. With `ignore = "reason"` the
+/// tests are ignored for that reason, for a store that needs a server.
 #[macro_export]
 macro_rules! store_conformance {
     ($open:path) => {
@@ -167,6 +176,9 @@ macro_rules! store_conformance {
             history_comes_in_the_order_it_was_taken_in,
             ids_ascend_as_transactions_commit,
             instances_are_changed_one_after_the_other,
+            handled_events_are_remembered,
+            handlers_stay_known_as_they_were,
+            handlers_that_start_at_once_agree,
             instances_are_counted,
             instances_are_due_in_order,
             instances_are_found_by_what_is_asked,
@@ -237,10 +249,10 @@ macro_rules! store_conformance {
     };
 }
 
-/// What was committed is there when the store is opened again. `open` opens the same database each time.
+/// Checks that committed data still exists when the store is opened again. `open` opens the same database each time.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn survives_reopening(open: impl AsyncFn() -> Arc<dyn Store>) {
     let before = open().await;
     before.migrate().await.expect("migrate");

@@ -14,10 +14,11 @@ fn numbers(rows: &[OutboxRow]) -> Vec<i64> {
     rows.iter().map(|row| row.id).collect()
 }
 
-/// Rows come by id, from where one left off, no more than asked for; and their ids ascend in the order given.
+/// Checks that rows are read by ascending id, from a given id on and up to a limit, and that ids ascend in the order of the appended
+/// records.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn outbox_rows_come_in_order(subject: Subject) {
     let store = subject.migrated().await;
     let records: Vec<Record> = (0..5).map(record).collect();
@@ -35,10 +36,10 @@ pub async fn outbox_rows_come_in_order(subject: Subject) {
     assert!(write(store, async |tx| tx.append_outbox("orders", &[]).await.expect("append")).await.is_empty());
 }
 
-/// A record comes back as it was: bytes that are no text, header names twice, values that are missing or empty.
+/// Checks that a record is kept unchanged, with bytes that are not text, repeated header names, and missing or empty values.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn outbox_rows_are_kept_untouched(subject: Subject) {
     let store = subject.migrated().await;
     let bare = Record { key: None, value: None, headers: Vec::new(), ..record(1) };
@@ -49,10 +50,10 @@ pub async fn outbox_rows_are_kept_untouched(subject: Subject) {
     assert_eq!(rows.into_iter().map(|row| row.record).collect::<Vec<_>>(), records);
 }
 
-/// Rows that were deleted are gone; the others stay; deleting what is not there is no error, and no id is given twice.
+/// Checks that only the given rows are deleted, that deleting a missing row is not an error, and that no id is used twice.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn outbox_rows_are_deleted(subject: Subject) {
     let store = subject.migrated().await;
     let records: Vec<Record> = (0..4).map(record).collect();
@@ -68,10 +69,10 @@ pub async fn outbox_rows_are_deleted(subject: Subject) {
     assert!(later[0] > ids[3], "{later:?} after {ids:?}");
 }
 
-/// A service reads its own rows only.
+/// Checks that a service reads only its own rows.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn outboxes_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     let ours = write(store, async |tx| tx.append_outbox("orders", &[record(1)]).await.expect("append")).await;
@@ -80,10 +81,10 @@ pub async fn outboxes_of_services_are_apart(subject: Subject) {
     assert_eq!(numbers(&store.outbox("payments", 0, 10).await.expect("read")), theirs);
 }
 
-/// The rows of some shards that are not known come by id, of each shard no more than asked for.
+/// Checks that the rows of given shards, without the known ones, are read by ascending id, up to a limit for each shard.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn outbox_rows_come_by_shard(subject: Subject) {
     let store = subject.migrated().await;
     let records: Vec<Record> = (0..200).chain(0..200).map(record).collect();
@@ -110,10 +111,10 @@ pub async fn outbox_rows_come_by_shard(subject: Subject) {
     assert!(store.outbox_of("orders", Shards::default(), &[], 10).await.expect("read").is_empty());
 }
 
-/// Ten thousand rows can be appended, and deleted, in one call.
+/// Checks that ten thousand rows can be appended in one call, and deleted in one.
 ///
 /// # Panics
-/// When they cannot.
+/// Panics if the check fails.
 pub async fn ten_thousand_rows_fit_one_call(subject: Subject) {
     let store = subject.migrated().await;
     let records: Vec<Record> = (0..10_000).map(record).collect();

@@ -1,4 +1,4 @@
-//! Who owns a partition, and how far it is applied.
+//! The owners of partitions, and their applied offsets.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,20 +18,20 @@ fn applied(number: i32, epoch: i64, applied: impl Into<Option<i64>>) -> Ownershi
 }
 
 async fn own(store: &Arc<dyn Store>, number: i32) -> Ownership {
-    store.own("payments", &[partition(number)]).await.expect("own").remove(0)
+    store.acquire_partitions("payments", &[partition(number)]).await.expect("own").remove(0)
 }
 
 async fn stands(store: &Arc<dyn Store>, number: i32, epoch: i64) -> bool {
     let mut tx = store.begin().await.expect("begin");
-    let stands = tx.hold("payments", &[(partition(number), epoch)]).await.expect("hold")[0];
+    let stands = tx.check_ownership("payments", &[(partition(number), epoch)]).await.expect("hold")[0];
     tx.commit().await.expect("commit");
     stands
 }
 
-/// Taking a partition over raises its epoch, and only its own.
+/// Checks that acquiring a partition raises the epoch of this partition only.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn owning_raises_the_epoch(subject: Subject) {
     let store = subject.migrated().await;
     let (first, other) = (own(store, 0).await, own(store, 1).await);
@@ -41,10 +41,10 @@ pub async fn owning_raises_the_epoch(subject: Subject) {
     assert!(stands(store, 1, other.epoch).await);
 }
 
-/// An epoch stands until another takes the partition over. One that never did, or will, does not stand.
+/// Checks that an epoch is valid until the partition is acquired again, and that older, later and unused epochs are not valid.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn an_epoch_stands_until_the_next(subject: Subject) {
     let store = subject.migrated().await;
     assert!(!stands(store, 0, 0).await && !stands(store, 0, 1).await, "nobody has taken it over");
@@ -56,22 +56,22 @@ pub async fn an_epoch_stands_until_the_next(subject: Subject) {
     assert!(stands(store, 0, second.epoch).await);
 }
 
-/// A transaction that has found its epoch standing commits before another takes the partition over, or not at all.
+/// Checks that a transaction that has checked its epoch commits before the partition is acquired again, or not at all.
 ///
 /// # Panics
-/// When it commits afterwards.
+/// Panics if the check fails.
 pub async fn what_is_held_stands_until_the_commit(subject: Subject) {
     let store = subject.migrated().await;
     for number in 0..20 {
         let first = own(store, 0).await;
         let mut tx = store.begin().await.expect("begin");
         tx.append_outbox("payments", &[record(number)]).await.expect("append");
-        assert_eq!(tx.hold("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
+        assert_eq!(tx.check_ownership("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
         let taken = tokio::spawn({
             let store = Arc::clone(store);
             async move { own(&store, 0).await }
         });
-        // It shall have the time to do what it must not.
+        // Gives the acquisition time to complete too early.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let early = taken.is_finished();
         let committed = tx.commit().await.is_ok();
@@ -82,23 +82,23 @@ pub async fn what_is_held_stands_until_the_commit(subject: Subject) {
     }
 }
 
-/// A transaction that is rolled back lets go of what it held.
+/// Checks that a transaction that is rolled back releases the partitions it has checked.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn what_is_rolled_back_holds_nothing(subject: Subject) {
     let store = subject.migrated().await;
     let first = own(store, 0).await;
     let mut tx = store.begin().await.expect("begin");
-    assert_eq!(tx.hold("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
+    assert_eq!(tx.check_ownership("payments", &[(partition(0), first.epoch)]).await.expect("hold"), [true]);
     drop(tx);
     assert!(own(store, 0).await.epoch > first.epoch);
 }
 
-/// Two transactions may hold an epoch, one after the other at least, and go on writing.
+/// Checks that several transactions can check the same epoch, at least one after the other, and write.
 ///
 /// # Panics
-/// When they may not.
+/// Panics if the check fails.
 pub async fn many_hold_an_epoch(subject: Subject) {
     let store = subject.migrated().await;
     let owned = own(store, 0).await;
@@ -107,7 +107,7 @@ pub async fn many_hold_an_epoch(subject: Subject) {
         let (store, owned) = (Arc::clone(store), owned.clone());
         tasks.spawn(async move {
             let mut tx = store.begin().await.expect("begin");
-            assert_eq!(tx.hold("payments", &[(partition(0), owned.epoch)]).await.expect("hold"), [true]);
+            assert_eq!(tx.check_ownership("payments", &[(partition(0), owned.epoch)]).await.expect("hold"), [true]);
             tx.append_outbox("payments", &[record(number)]).await.expect("append");
             tx.commit().await.expect("commit");
         });
@@ -118,10 +118,10 @@ pub async fn many_hold_an_epoch(subject: Subject) {
     assert_eq!(store.outbox("payments", 0, 100).await.expect("read").len(), 20);
 }
 
-/// How far a partition is applied is told to whoever takes it over; it never goes back, and an old epoch cannot move it.
+/// Checks that the applied offset is returned to the next owner, never decreases, and cannot be changed under an old epoch.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn the_applied_offset_only_advances(subject: Subject) {
     let store = subject.migrated().await;
     let first = own(store, 0).await;
@@ -136,10 +136,10 @@ pub async fn the_applied_offset_only_advances(subject: Subject) {
     assert_eq!((never, own(store, 7).await.applied), (vec![false], None));
 }
 
-/// The applied offset can be set back by whoever owns the partition.
+/// Checks that the owner of a partition, and no other process, can set its applied offset back.
 ///
 /// # Panics
-/// When it cannot, or when others can.
+/// Panics if the check fails.
 pub async fn the_owner_can_rewind(subject: Subject) {
     let store = subject.migrated().await;
     let first = own(store, 0).await;
@@ -149,11 +149,11 @@ pub async fn the_owner_can_rewind(subject: Subject) {
     assert_eq!((rewound, own(store, 0).await.applied), (vec![false, true], Some(10)));
 }
 
-/// Of which log the applied offset is, is told to whoever takes the partition over. It stays as it is where nothing is said of it, and
-/// an old epoch cannot change it.
+/// Checks that the identity of the topic that an applied offset belongs to is returned to the next owner. It is kept if an update has none,
+/// and cannot be changed under an old epoch.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn the_log_of_an_offset_is_kept(subject: Subject) {
     let store = subject.migrated().await;
     let first = own(store, 0).await;
@@ -172,91 +172,117 @@ pub async fn the_log_of_an_offset_is_kept(subject: Subject) {
     assert_eq!(own(store, 1).await.log, None, "each partition has its own");
 }
 
-/// What is asked of several partitions is answered in the order given.
+/// Checks that results for several partitions are returned in the order given.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn several_partitions_are_answered_in_order(subject: Subject) {
     let store = subject.migrated().await;
     let odd = TopicPartition::new("o'rders \u{e9}", 3);
     own(store, 1).await;
     let asked = [partition(2), odd.clone(), partition(1), partition(10)];
-    let owned = store.own("payments", &asked).await.expect("own");
+    let owned = store.acquire_partitions("payments", &asked).await.expect("own");
     assert_eq!(owned.iter().map(|owned| owned.partition.clone()).collect::<Vec<_>>(), asked);
     assert!(owned[2].epoch > owned[0].epoch, "it was taken over before");
     let mut tx = store.begin().await.expect("begin");
     let wanted = [(partition(10), owned[3].epoch), (odd, owned[1].epoch + 1), (partition(1), owned[2].epoch), (partition(5), 1)];
-    assert_eq!(tx.hold("payments", &wanted).await.expect("hold"), [true, false, true, false]);
-    assert_eq!(tx.hold("payments", &[]).await.expect("hold"), [false; 0]);
+    assert_eq!(tx.check_ownership("payments", &wanted).await.expect("hold"), [true, false, true, false]);
+    assert_eq!(tx.check_ownership("payments", &[]).await.expect("hold"), [false; 0]);
     drop(tx);
     let late = applied(1, owned[2].epoch - 1, 8);
     let stood = store.advance("payments", &[applied(10, owned[3].epoch, 4), late, applied(2, owned[0].epoch, 6)]).await;
     assert_eq!(stood.expect("advance"), [true, false, true]);
-    let offsets: Vec<_> = store.own("payments", &asked).await.expect("own").into_iter().map(|owned| owned.applied).collect();
+    let offsets: Vec<_> =
+        store.acquire_partitions("payments", &asked).await.expect("own").into_iter().map(|owned| owned.applied).collect();
     assert_eq!(offsets, [Some(6), None, None, Some(4)]);
-    assert_eq!(store.own("payments", &[]).await.expect("own"), []);
+    assert_eq!(store.acquire_partitions("payments", &[]).await.expect("own"), []);
     assert_eq!(store.advance("payments", &[]).await.expect("advance"), [false; 0]);
 }
 
-/// A thousand partitions can be taken over, advanced and held in one call.
+/// Checks that a thousand partitions can be acquired, advanced and checked in one call each.
 ///
 /// # Panics
-/// When they cannot.
+/// Panics if the check fails.
 pub async fn a_thousand_partitions_fit_one_call(subject: Subject) {
     let store = subject.migrated().await;
     let all: Vec<_> = (0..1_000).map(partition).collect();
-    let owned = store.own("payments", &all).await.expect("own");
+    let owned = store.acquire_partitions("payments", &all).await.expect("own");
     let ahead: Vec<_> = owned.iter().map(|owned| Ownership { applied: Some(1), ..owned.clone() }).collect();
     assert!(store.advance("payments", &ahead).await.expect("advance").into_iter().all(|stood| stood));
     let mut tx = store.begin().await.expect("begin");
     let epochs: Vec<_> = owned.into_iter().map(|owned| (owned.partition, owned.epoch)).collect();
-    assert!(tx.hold("payments", &epochs).await.expect("hold").into_iter().all(|stands| stands));
+    assert!(tx.check_ownership("payments", &epochs).await.expect("hold").into_iter().all(|stands| stands));
     drop(tx);
-    assert!(store.own("payments", &all).await.expect("own").iter().all(|owned| owned.applied == Some(1)));
+    assert!(store.acquire_partitions("payments", &all).await.expect("own").iter().all(|owned| owned.applied == Some(1)));
 }
 
-/// Services do not see each other's partitions.
+/// Checks that a service sees only its own partitions.
 ///
 /// # Panics
-/// When they do.
+/// Panics if the check fails.
 pub async fn partitions_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     let owned = own(store, 0).await;
     store.advance("payments", &[applied(0, owned.epoch, 5)]).await.expect("advance");
-    let other = store.own("shipping", &[partition(0)]).await.expect("own").remove(0);
+    let other = store.acquire_partitions("shipping", &[partition(0)]).await.expect("own").remove(0);
     assert_eq!(other.applied, None);
-    store.own("shipping", &[partition(0)]).await.expect("own");
+    store.acquire_partitions("shipping", &[partition(0)]).await.expect("own");
     assert!(stands(store, 0, owned.epoch).await);
     assert_eq!(own(store, 0).await.applied, Some(5));
 }
 
-/// A topic that was noted with another number of partitions before has moved, for good, and only for that service.
+/// Checks that a topic whose number of partitions has changed is reported as changed from then on, and only for that service.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn numbers_of_partitions_are_noted(subject: Subject) {
     let store = subject.migrated().await;
     let topics = |orders, payments| [("orders".to_owned(), orders), ("payments".to_owned(), payments)];
     for (orders, payments, expected) in
         [(6, 6, [false, false]), (6, 6, [false, false]), (12, 6, [true, false]), (12, 3, [true, true]), (6, 6, [true, true])]
     {
-        let moved = store.note_partitions("payments", &topics(orders, payments)).await.expect("note");
+        let moved = store.record_partitions("payments", &topics(orders, payments)).await.expect("note");
         assert_eq!(moved, expected, "{orders} and {payments}");
     }
-    assert_eq!(store.note_partitions("order", &topics(1, 1)).await.expect("note"), [false, false]);
-    assert_eq!(store.note_partitions("order", &[]).await.expect("note"), Vec::<bool>::new());
+    assert_eq!(store.record_partitions("order", &topics(1, 1)).await.expect("note"), [false, false]);
+    assert_eq!(store.record_partitions("order", &[]).await.expect("note"), Vec::<bool>::new());
 }
 
-/// The clock of a service is kept as it was written last. A database that has a clock goes forward.
+/// Checks that the handled events of a service are stored once each, are separate for each service, and can be removed.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
+pub async fn handled_events_are_remembered(subject: Subject) {
+    let store = subject.migrated().await;
+    let handled = store.handled();
+    let events = |pairs: &[(&str, &str)]| -> Vec<_> {
+        pairs.iter().map(|(topic, event)| ((*topic).to_owned(), (*event).to_owned())).collect()
+    };
+    assert_eq!(handled.events("payments").await.expect("read"), []);
+    handled.note("payments", &events(&[("orders", "Placed"), ("bills", "Due\u{1}\0")]), &[]).await.expect("note");
+    handled
+        .note("payments", &events(&[("orders", "Placed"), ("orders", "Changed"), ("bills", "Placed")]), &[])
+        .await
+        .expect("note");
+    handled.note("order", &events(&[("orders", "Placed")]), &events(&[("orders", "Changed")])).await.expect("note");
+    let all = events(&[("bills", "Due\u{1}\0"), ("bills", "Placed"), ("orders", "Changed"), ("orders", "Placed")]);
+    assert_eq!(handled.events("payments").await.expect("read"), all);
+    let forget = events(&[("orders", "Placed"), ("bills", "Due\u{1}\0"), ("orders", "Never"), ("orders", "Due\u{1}\0")]);
+    handled.note("payments", &[], &forget).await.expect("forget");
+    assert_eq!(handled.events("payments").await.expect("read"), events(&[("bills", "Placed"), ("orders", "Changed")]));
+    assert_eq!(handled.events("order").await.expect("read"), events(&[("orders", "Placed")]));
+}
+
+/// Checks that the clock of a service is stored as it was last written, and that the clock of the database, if it has one, moves forward.
+///
+/// # Panics
+/// Panics if the check fails.
 pub async fn the_clock_of_a_service_is_kept(subject: Subject) {
     let store = subject.migrated().await;
     assert_eq!(store.clock("payments").await.expect("read"), None);
     for (seen, offset, stops) in [(1_700_000_000_000, 0, ""), (1, -300_000, "1-2 5-9")] {
         let clock = KeptClock { seen: Timestamp::from_millis(seen), offset, stops: stops.to_owned() };
-        store.keep_clock("payments", &clock).await.expect("keep");
+        store.save_clock("payments", &clock).await.expect("keep");
         assert_eq!(store.clock("payments").await.expect("read"), Some(clock));
     }
     assert_eq!(store.clock("order").await.expect("read"), None);

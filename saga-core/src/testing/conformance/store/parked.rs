@@ -14,10 +14,11 @@ fn offsets(messages: &[ParkedMessage]) -> Vec<i64> {
     messages.iter().map(|message| message.received.offset).collect()
 }
 
-/// The messages of a key come in the order in which they were parked, and each key says how many wait and when its first is due.
+/// Checks that the messages of a key are read in the order in which they were parked, and that each key has their number and the due time
+/// of the first.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn parked_messages_come_in_order_per_key(subject: Subject) {
     let store = subject.migrated().await;
     let (one, two): (&[u8], &[u8]) = (&[0, 1, 255], &[0, 1]);
@@ -43,10 +44,10 @@ pub async fn parked_messages_come_in_order_per_key(subject: Subject) {
     assert_eq!(keys, [("orders", 3, two, 1, at(40)), ("orders", 3, one, 3, at(50)), ("refunds", 3, one, 1, at(10))]);
 }
 
-/// A message without a key is parked under its position; nothing waits behind it.
+/// Checks that a message without a key is parked under its position, with no others behind it.
 ///
 /// # Panics
-/// When something does.
+/// Panics if the check fails.
 pub async fn parked_messages_without_a_key_stand_alone(subject: Subject) {
     let store = subject.migrated().await;
     let messages: Vec<ParkedMessage> = (1..=2).map(|offset| parked(received("orders", None, offset), offset)).collect();
@@ -58,10 +59,10 @@ pub async fn parked_messages_without_a_key_stand_alone(subject: Subject) {
     assert_eq!(found[0].received.record.key, None);
 }
 
-/// A parked message comes back as it was, with the id that parking gave it.
+/// Checks that a parked message is kept unchanged, with the id that parking returned.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn parked_messages_are_kept_untouched(subject: Subject) {
     let store = subject.migrated().await;
     let received = Received { record: odd_record().into(), partition: 0, offset: i64::MAX };
@@ -71,10 +72,10 @@ pub async fn parked_messages_are_kept_untouched(subject: Subject) {
     assert_eq!(found, [ParkedMessage { id: ids[0], ..message }]);
 }
 
-/// A further attempt changes attempts, time and reason, and not the place.
+/// Checks that parking a message again changes its attempts, time and error, but not its place.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn reparking_changes_the_attempt(subject: Subject) {
     let store = subject.migrated().await;
     let messages: Vec<ParkedMessage> = (1..=2).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
@@ -86,10 +87,10 @@ pub async fn reparking_changes_the_attempt(subject: Subject) {
     assert_eq!(store.parked_keys("orders").await.expect("keys")[0].due, at(900));
 }
 
-/// When a message was first seen stays over its attempts, and begins anew when it is given back or another takes its place.
+/// Checks that the time when a message was first seen is kept over its attempts, and is reset when the message is released or replaced.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn first_sight_is_kept(subject: Subject) {
     let store = subject.migrated().await;
     let messages: Vec<ParkedMessage> = (1..=3).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
@@ -105,10 +106,10 @@ pub async fn first_sight_is_kept(subject: Subject) {
     assert_eq!(seen, [messages[0].seen, at(800), at(700)]);
 }
 
-/// Unparking says whether the message was still there: once.
+/// Checks that unparking a message reports once that it existed.
 ///
 /// # Panics
-/// When it says so twice.
+/// Panics if the check fails.
 pub async fn a_message_is_unparked_once(subject: Subject) {
     let store = subject.migrated().await;
     let messages: Vec<ParkedMessage> = (1..=3).map(|offset| parked(received("orders", Some(b"k"), offset), offset)).collect();
@@ -124,10 +125,10 @@ pub async fn a_message_is_unparked_once(subject: Subject) {
     assert!(store.parked_keys("orders").await.expect("keys").is_empty());
 }
 
-/// A service sees its own parked messages only.
+/// Checks that a service sees only its own parked messages.
 ///
 /// # Panics
-/// When it sees others.
+/// Panics if the check fails.
 pub async fn parked_messages_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.park("orders", &[parked(received("orders", Some(b"k"), 1), 1)]).await.expect("park")).await;
@@ -135,10 +136,10 @@ pub async fn parked_messages_of_services_are_apart(subject: Subject) {
     assert!(store.parked("payments", "orders", b"k", 10).await.expect("read").is_empty());
 }
 
-/// Parked messages of keys are counted whatever partition they are of, with those of the transaction itself.
+/// Checks that the parked messages of keys are counted for all partitions, including those of the transaction itself.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn parked_messages_of_keys_are_counted(subject: Subject) {
     let store = subject.migrated().await;
     let mut moved = received("orders", Some(b"one"), 2);

@@ -48,10 +48,10 @@ async fn ids(store: &Arc<dyn Store>, open: bool) -> Vec<String> {
     found.into_iter().map(|replay| replay.id.to_string()).collect()
 }
 
-/// There is one open replay of a partition at a time; those of services are apart.
+/// Checks that a partition has one open replay at a time, and that replays of services are separate.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn replays_of_a_partition_are_one_at_a_time(subject: Subject) {
     let store = subject.migrated().await;
     let replays = store.replays();
@@ -73,14 +73,14 @@ pub async fn replays_of_a_partition_are_one_at_a_time(subject: Subject) {
     assert_eq!(replays.prune("billing", at(8), 10).await.expect("prune"), 1);
 }
 
-/// A step of a replay and where its partition is read are one, and only for the epoch that stands.
+/// Checks that a step of a replay and the position of its partition change together, and only under the valid epoch.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn a_step_of_a_replay_moves_its_partition(subject: Subject) {
     let store = subject.migrated().await;
     let replays = store.replays();
-    let owned = store.own("billing", &[partition(0)]).await.expect("own").remove(0);
+    let owned = store.acquire_partitions("billing", &[partition(0)]).await.expect("own").remove(0);
     store.advance("billing", &[Ownership { applied: Some(8), ..owned.clone() }]).await.expect("advance");
     assert!(replays.ask("billing", &replay("a", 0, 1)).await.expect("ask"));
     let begun = ReplayStep {
@@ -115,10 +115,10 @@ pub async fn a_step_of_a_replay_moves_its_partition(subject: Subject) {
     assert_eq!((ended.resume, ended.detail.as_deref()), (Some(8), Some("ended at 5 \0")));
 }
 
-/// Claims of before a time are forgotten, and no others.
+/// Checks that only claims older than a time are removed.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn claims_are_forgotten_by_their_time(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {

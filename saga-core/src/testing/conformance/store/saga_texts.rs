@@ -1,4 +1,4 @@
-//! Whatever text there is in what is kept of sagas.
+//! Arbitrary text in the data of sagas.
 
 use super::{
     Subject,
@@ -7,16 +7,16 @@ use super::{
 };
 use crate::{
     id::MessageId,
-    store::{HistoryEntry, InstanceKey, InstanceRecord, StepRecord, StoredDefinition},
+    store::{HistoryEntry, InstanceKey, InstanceRecord, LeftBehind, StepRecord, StoredDefinition},
 };
 
-/// Longer than a row of an index may be in some databases, and hard to compress.
+/// A text longer than an index row can be in some databases, and hard to compress.
 fn long() -> String {
     let mut rng = fastrand::Rng::with_seed(1);
     std::iter::repeat_with(|| rng.alphanumeric()).take(20_000).collect()
 }
 
-/// Keys of which each is told from every other, though some are the same when saga and identity are put together.
+/// Different keys, some of which would be equal if saga and id were concatenated.
 fn keys() -> Vec<InstanceKey> {
     let long = long();
     let longer = format!("{long}\0");
@@ -29,10 +29,10 @@ fn keys() -> Vec<InstanceKey> {
     keys
 }
 
-/// An instance, a step and what is said of them may be any text: it comes back as it was, and is told from every other.
+/// Checks that instances, steps and their texts can be any text: they are kept unchanged, and different texts are different keys.
 ///
 /// # Panics
-/// When it does not, or is not.
+/// Panics if the check fails.
 pub async fn whatever_text_an_instance_is(subject: Subject) {
     let store = subject.migrated().await;
     let keys = keys();
@@ -41,7 +41,7 @@ pub async fn whatever_text_an_instance_is(subject: Subject) {
         .map(|key| StepRecord {
             instance: key.clone(),
             step: key.id.clone(),
-            record: Some(r#"{"note":"\u0000 it's"}"#.into()),
+            record: Some(LeftBehind { value: r#"{"note":"\u0000 it's"}"#.into(), version: 2 }),
             message_id: MessageId::new(key.id.clone()),
             until: Some(at(-1)),
             ..step("", 1)

@@ -1,4 +1,4 @@
-//! Rows to write and to find again.
+//! Sample rows.
 
 use bytes::Bytes;
 
@@ -6,8 +6,8 @@ use crate::{
     id::MessageId,
     message::{Header, Received, Record},
     store::{
-        DeadLetter, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, InstanceState, ParkedMessage,
-        StepRecord, StepState,
+        DeadLetter, DeadLetterState, HistoryEntry, InboxKey, InstanceKey, InstanceRecord, InstanceState, LeftBehind,
+        ParkedMessage, StepRecord, StepState,
     },
     time::{LogTime, Timestamp},
 };
@@ -34,7 +34,7 @@ pub(super) fn record(number: usize) -> Record {
     }
 }
 
-/// A record that is as odd as one can be: bytes that are no text, names twice, values that are missing or empty.
+/// A record with unusual content: bytes that are not text, repeated header names, and missing or empty values.
 pub(super) fn odd_record() -> Record {
     Record {
         topic: "Örders".into(),
@@ -81,14 +81,14 @@ pub(super) fn step(id: &str, number: usize) -> StepRecord {
         instance: instance(id),
         step: format!("step-{number}"),
         state: StepState::Done,
-        record: Some(r#"{"type":"StockReserved","data":{}}"#.into()),
+        record: Some(LeftBehind { value: r#"{"type":"StockReserved","data":{}}"#.into(), version: 1 + number as u32 % 3 }),
         message_id: key(number).id,
         until: None,
         at: at(number as i64),
     }
 }
 
-/// An instance that began, and moved last, at `when`.
+/// An instance that began and was last updated at `when`.
 pub(super) fn running(id: &str, when: i64) -> InstanceRecord {
     InstanceRecord {
         instance: instance(id),

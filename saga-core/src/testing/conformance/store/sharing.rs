@@ -1,6 +1,6 @@
-//! The division of an outbox among instances, of a store that several processes can use.
+//! The distribution of an outbox among processes, for a store that several processes can use.
 //!
-//! These are the checks of [`sharing_conformance!`](crate::sharing_conformance).
+//! [`sharing_conformance!`](crate::sharing_conformance) generates tests for these checks.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,15 +9,15 @@ use futures_util::StreamExt;
 use super::{Subject, samples::record, write};
 use crate::{
     message::{Record, Shard, Shards},
-    store::{Backlog, Lease, News, Share, Sharing, Store},
+    store::{Backlog, Lease, PeerNotification, Share, Sharing, Store},
 };
 
 /// Longer than any check takes.
 const LONG: Duration = Duration::from_secs(600);
-/// How long a check waits for what must come.
+/// The time that a check waits for an expected result.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes one test of every check of sharing: of `open`, an `async fn() -> Subject` that gives a new and empty store.
+/// Generates one test for each check of sharing. `open` is an `async fn() -> Subject` that returns a new and empty store.
 #[macro_export]
 macro_rules! sharing_conformance {
     ($open:path $(, ignore = $reason:literal)?) => {
@@ -54,10 +54,11 @@ fn shards(share: &Share) -> Shards {
     share.leases.iter().map(|lease| lease.shard).collect()
 }
 
-/// Who is alone has all; who comes gets what is given back, up to the fair share, and nobody has what another has.
+/// Checks that a single process owns all shards, that a new process gets those that are given back, up to its fair share, and that no shard
+/// has two owners.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn shards_are_shared_fairly(subject: Subject) {
     let store = subject.migrated().await;
     let alone = share(store, "a").await;
@@ -81,10 +82,10 @@ pub async fn shards_are_shared_fairly(subject: Subject) {
     assert_eq!((shards(&elsewhere), elsewhere.fair), (Shards::ALL, 16), "services are apart");
 }
 
-/// What is given back, and what an instance that leaves has, is free for others at once.
+/// Checks that shards that a process gives back, or leaves behind when it leaves, are free at once.
 ///
 /// # Panics
-/// When it is not.
+/// Panics if the check fails.
 pub async fn what_is_given_back_or_left_is_free_at_once(subject: Subject) {
     let store = subject.migrated().await;
     share(store, "a").await;
@@ -96,10 +97,10 @@ pub async fn what_is_given_back_or_left_is_free_at_once(subject: Subject) {
     assert_eq!(share(store, "b").await, second);
 }
 
-/// An instance that is not heard of again loses its shards when its time is over, and is told so when it asks again.
+/// Checks that a process without renewals loses its shards when its lease expires, and learns so from its next request.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn a_share_whose_time_is_over_is_taken(subject: Subject) {
     let store = subject.migrated().await;
     let short = Duration::from_millis(1);
@@ -122,10 +123,10 @@ fn sorted(share: &Share) -> Vec<Lease> {
     leases
 }
 
-/// However many ask at the same time, again and again: no shard has two owners, and in the end each is owned.
+/// Checks that, however many processes request shards at the same time, no shard has two owners, and in the end each shard is owned.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn instances_that_ask_at_once_share_fairly(subject: Subject) {
     let store = subject.migrated().await;
     let ask = async |instance: String| {
@@ -136,7 +137,7 @@ pub async fn instances_that_ask_at_once_share_fairly(subject: Subject) {
         }
     };
     futures_util::future::join_all((0..5).map(|number| ask(format!("i{number}")))).await;
-    // Nobody has more than its share by now, so what is free is taken.
+    // Each process has at most its fair share now, so the free shards are taken.
     futures_util::future::join_all((0..5).map(|number| ask(format!("i{number}")))).await;
     let mut owned = BTreeSet::new();
     for number in 0..5 {
@@ -147,30 +148,32 @@ pub async fn instances_that_ask_at_once_share_fairly(subject: Subject) {
     assert_eq!(owned.len(), Shard::COUNT);
 }
 
-/// What is told comes to everyone who listens for that service, in order, and to no other.
+/// Checks that a notification reaches every listener of its service, in order, and no other.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn news_are_heard_by_the_service_they_are_for(subject: Subject) {
     let store = subject.migrated().await;
     let mut listeners =
         [sharing(store).news("orders").await.expect("listen"), sharing(store).news("orders").await.expect("listen")];
-    let some = News::Rows(Shard::all().take(3).collect());
-    for (service, news) in [("orders", News::Shares), ("payments", News::Rows(Shards::ALL)), ("orders", some)] {
+    let some = PeerNotification::Rows(Shard::all().take(3).collect());
+    for (service, news) in
+        [("orders", PeerNotification::Shares), ("payments", PeerNotification::Rows(Shards::ALL)), ("orders", some)]
+    {
         sharing(store).tell(service, news).await.expect("tell");
     }
     for listener in &mut listeners {
-        for expected in [News::Shares, some] {
+        for expected in [PeerNotification::Shares, some] {
             let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("it is told");
             assert_eq!(heard.expect("it goes on").expect("it is heard"), expected);
         }
     }
 }
 
-/// The rows of a service are counted, whoever wrote them, up to a limit, and the oldest is known.
+/// Checks that the rows of a service from all processes are counted, up to a limit, and that the oldest is known.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn the_backlog_is_counted_up_to_a_limit(subject: Subject) {
     let store = subject.migrated().await;
     assert_eq!(sharing(store).backlog("orders", 10).await.expect("count"), Backlog::default());

@@ -1,4 +1,4 @@
-//! Records of steps.
+//! Step records.
 
 use super::{
     Subject,
@@ -10,10 +10,10 @@ use crate::{
     store::{InstanceKey, StepRecord, StepState},
 };
 
-/// The steps of an instance come back as they were, in the order of their names, and no other instance's with them.
+/// Checks that the step records of an instance are kept unchanged, are read by name, and are separate from those of other instances.
 ///
 /// # Panics
-/// When that is not so.
+/// Panics if the check fails.
 pub async fn steps_are_kept_per_instance(subject: Subject) {
     let store = subject.migrated().await;
     let states = [StepState::Begun, StepState::Done, StepState::Rejected, StepState::Undone, StepState::Barred];
@@ -41,10 +41,10 @@ pub async fn steps_are_kept_per_instance(subject: Subject) {
     assert_eq!(tx.load_steps("orders", &[]).await.expect("load"), []);
 }
 
-/// A record of a step takes the place of the one that is there, also within a call.
+/// Checks that a step record replaces the existing one, also within one call.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn steps_are_replaced(subject: Subject) {
     let store = subject.migrated().await;
     let begun = StepRecord { state: StepState::Begun, record: None, until: Some(at(50)), ..step("1", 1) };
@@ -54,10 +54,10 @@ pub async fn steps_are_replaced(subject: Subject) {
     assert_eq!(store.sagas().steps("orders", &instance("1")).await.expect("read"), [done, step("1", 2)]);
 }
 
-/// A transaction reads the steps that it wrote, and after undoing them those that were there before.
+/// Checks that a transaction reads the step records that it wrote, and after an undo the previous ones.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn a_transaction_reads_its_own_steps(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| tx.save_steps("orders", &[step("1", 1)]).await.expect("save")).await;
@@ -79,10 +79,10 @@ fn sorted(mut steps: Vec<StepRecord>) -> Vec<StepRecord> {
     steps
 }
 
-/// A service sees its own steps only.
+/// Checks that a service sees only its own step records.
 ///
 /// # Panics
-/// When it sees others.
+/// Panics if the check fails.
 pub async fn steps_of_services_are_apart(subject: Subject) {
     let store = subject.migrated().await;
     let theirs = StepRecord { state: StepState::Rejected, ..step("1", 1) };
@@ -97,10 +97,10 @@ pub async fn steps_of_services_are_apart(subject: Subject) {
     assert_eq!(store.sagas().steps("payments", &instance("1")).await.expect("read"), [theirs]);
 }
 
-/// Ten thousand records can be saved in one call, and loaded in one.
+/// Checks that ten thousand step records can be saved in one call, and loaded in one.
 ///
 /// # Panics
-/// When they cannot.
+/// Panics if the check fails.
 pub async fn ten_thousand_steps_fit_one_call(subject: Subject) {
     let store = subject.migrated().await;
     let steps: Vec<StepRecord> = (0..10_000).map(|number| step(&number.to_string(), 1)).collect();

@@ -1,4 +1,4 @@
-//! Commit, rollback and savepoint.
+//! Commit, rollback and savepoints.
 
 use super::{
     Subject,
@@ -20,7 +20,7 @@ async fn published(subject: &Subject) -> Vec<String> {
     rows.iter().map(|row| row.record.header("ce_id").unwrap_or_default().to_owned()).collect()
 }
 
-/// Writes to every table of sagas that a transaction writes to.
+/// Writes to every table of sagas that a transaction can write to.
 async fn write_saga(tx: &mut dyn StoreTx) {
     tx.save_steps("orders", &[step("1", 1)]).await.expect("save");
     tx.save_instances("orders", &[running("1", 1)]).await.expect("save");
@@ -34,10 +34,10 @@ async fn assert_no_saga(subject: &Subject) {
     assert_eq!(sagas.history("orders", &instance("1")).await.expect("read"), []);
 }
 
-/// What is dropped without a commit never happened.
+/// Checks that a transaction that is dropped without a commit has no effect.
 ///
 /// # Panics
-/// When it did.
+/// Panics if the check fails.
 pub async fn what_is_dropped_is_rolled_back(subject: Subject) {
     let store = subject.migrated().await;
     let mut tx = store.begin().await.expect("begin");
@@ -49,10 +49,10 @@ pub async fn what_is_dropped_is_rolled_back(subject: Subject) {
     assert_no_saga(&subject).await;
 }
 
-/// Nobody sees what is not committed yet, and reading does not wait for it.
+/// Checks that uncommitted data is not visible to others, and that readers do not wait for it.
 ///
 /// # Panics
-/// When somebody does.
+/// Panics if the check fails.
 pub async fn what_is_not_committed_is_not_seen(subject: Subject) {
     let store = subject.migrated().await;
     let mut tx = store.begin().await.expect("begin");
@@ -65,10 +65,10 @@ pub async fn what_is_not_committed_is_not_seen(subject: Subject) {
     assert_eq!(store.seen("orders", &[key(1)]).await.expect("seen"), [true]);
 }
 
-/// Undoing keeps what was written before the savepoint, and the savepoint: it can be returned to again.
+/// Checks that an undo keeps what was written before the savepoint, and that the savepoint can be used again.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn a_savepoint_can_be_undone_again(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
@@ -85,10 +85,10 @@ pub async fn a_savepoint_can_be_undone_again(subject: Subject) {
     assert_eq!(published(&subject).await, ["0", "3"]);
 }
 
-/// A savepoint set anew keeps what was written since the one before.
+/// Checks that a new savepoint keeps what was written since the previous one.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn a_savepoint_can_be_set_anew(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
@@ -104,10 +104,10 @@ pub async fn a_savepoint_can_be_set_anew(subject: Subject) {
     assert_eq!(published(&subject).await, ["0", "2", "4"]);
 }
 
-/// Undoing without a savepoint is refused, and harms nothing.
+/// Checks that an undo without a savepoint is rejected and is harmless.
 ///
 /// # Panics
-/// When it is not, or does.
+/// Panics if the check fails.
 pub async fn nothing_to_undo_is_refused(subject: Subject) {
     let store = subject.migrated().await;
     write(store, async |tx| {
@@ -118,15 +118,15 @@ pub async fn nothing_to_undo_is_refused(subject: Subject) {
     assert_eq!(published(&subject).await, ["0"]);
 }
 
-/// Undoing covers every kind of change, and questions after it are answered as if those had not been.
+/// Checks that an undo covers every kind of change, and that later queries do not see the undone changes.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn undo_covers_every_table(subject: Subject) {
     let store = subject.migrated().await;
     let letter_id = MessageId::new("letter");
     let (parked_id, sent) = write(store, async |tx| {
-        tx.bury("orders", &[letter("letter", 1)]).await.expect("bury");
+        tx.insert_dead_letters("orders", &[letter("letter", 1)]).await.expect("bury");
         let parked = tx.park("orders", &[parked(received("orders", Some(b"k"), 1), 1)]).await.expect("park");
         (parked[0], tx.append_outbox("orders", &[record(1)]).await.expect("append"))
     })
@@ -142,7 +142,7 @@ pub async fn undo_covers_every_table(subject: Subject) {
             tx.repark(parked_id, 9, at(9), "changed").await.expect("repark");
             assert_eq!(tx.unpark(&[parked_id]).await.expect("unpark"), [true]);
             assert!(tx.settle_dead_letter("orders", &letter_id, DeadLetterState::Retried, at(9)).await.expect("settle"));
-            tx.bury("orders", &[letter("another", 2)]).await.expect("bury");
+            tx.insert_dead_letters("orders", &[letter("another", 2)]).await.expect("bury");
             tx.undo().await.expect("undo");
         }
     })

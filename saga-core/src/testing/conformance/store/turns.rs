@@ -1,4 +1,4 @@
-//! Transactions that want the same instance: one after the other.
+//! Transactions that need the same instance run one after the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,14 +8,14 @@ use super::{
     Subject,
     samples::{instance, running, step},
 };
-use crate::store::{InstanceKey, InstanceRecord, StepRecord, Store};
+use crate::store::{InstanceKey, InstanceRecord, LeftBehind, StepRecord, Store};
 
-/// How many come at once.
+/// The number of concurrent transactions.
 const TASKS: usize = 24;
-/// How long a check waits for them.
+/// The time that a check waits for them.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Has every one of [`TASKS`] count once, and waits for them.
+/// Runs [`TASKS`] tasks that each count once, and waits for them.
 async fn count<F>(store: &Arc<dyn Store>, once: impl Fn(Arc<dyn Store>, usize) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -28,10 +28,10 @@ fn next(count: &str) -> String {
     (count.parse::<usize>().expect("a number") + 1).to_string()
 }
 
-/// Of many that change one instance, which is not there at first, each sees what those before it have written.
+/// Checks that concurrent transactions that change an instance, which does not exist at first, each see what earlier ones have written.
 ///
 /// # Panics
-/// When what one wrote is lost.
+/// Panics if the check fails.
 pub async fn instances_are_changed_one_after_the_other(subject: Subject) {
     let store = subject.migrated().await;
     count(store, |store, _| async move {
@@ -48,11 +48,11 @@ pub async fn instances_are_changed_one_after_the_other(subject: Subject) {
     assert_eq!(found.map(|record| record.body), Some(TASKS.to_string()));
 }
 
-/// Of many that change the steps of two instances, which they name in either order and of which there are none at first, each
-/// sees what those before it have written.
+/// Checks that concurrent transactions that change the steps of two instances each see what earlier ones have written. They name the
+/// instances in either order, and there are no steps at first.
 ///
 /// # Panics
-/// When what one wrote is lost, or they wait for each other.
+/// Panics if the check fails.
 pub async fn steps_are_changed_one_after_the_other(subject: Subject) {
     let store = subject.migrated().await;
     count(store, |store, number| async move {
@@ -62,10 +62,14 @@ pub async fn steps_are_changed_one_after_the_other(subject: Subject) {
         let mut steps = tx.load_steps("orders", &wanted).await.expect("load");
         tokio::task::yield_now().await;
         if steps.is_empty() {
-            steps = ["1", "2"].map(|id| StepRecord { record: Some("0".into()), ..step(id, 1) }).into();
+            steps = ["1", "2"]
+                .map(|id| StepRecord { record: Some(LeftBehind { value: "0".into(), version: 1 }), ..step(id, 1) })
+                .into();
         }
         for step in &mut steps {
-            step.record = step.record.as_deref().map(next);
+            if let Some(record) = &mut step.record {
+                record.value = next(&record.value);
+            }
         }
         tx.save_steps("orders", &steps).await.expect("save");
         tx.commit().await.expect("commit");
@@ -73,14 +77,15 @@ pub async fn steps_are_changed_one_after_the_other(subject: Subject) {
     .await;
     for id in ["1", "2"] {
         let steps = store.sagas().steps("orders", &instance(id)).await.expect("read");
-        assert_eq!(steps.iter().map(|step| step.record.clone()).collect::<Vec<_>>(), [Some(TASKS.to_string())]);
+        let counted: Vec<_> = steps.into_iter().filter_map(|step| Some(step.record?.value)).collect();
+        assert_eq!(counted, [TASKS.to_string()]);
     }
 }
 
-/// A transaction that is dropped lets go of what it has loaded, whether it was there or not.
+/// Checks that a dropped transaction releases the instances it has loaded, whether they existed or not.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if the check fails.
 pub async fn what_is_dropped_keeps_no_instance(subject: Subject) {
     let store = subject.migrated().await;
     for _ in 0..2 {

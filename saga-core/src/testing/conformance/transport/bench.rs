@@ -1,4 +1,4 @@
-//! What the properties are written with.
+//! The helpers of the checks.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     transport::{Delivery, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
 };
 
-/// How long nothing may come. That it does not come later either has to be shown otherwise.
+/// The time in which nothing must arrive. A check has to show in another way that it does not arrive later either.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// Waits for something that has to happen.
+/// Waits for something that must happen.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(output) => output,
@@ -21,7 +21,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// A log, a topic that nobody else uses, and names for groups.
+/// A log, a topic that only this check uses, and names for groups.
 pub(crate) struct Bench {
     pub(crate) log: Arc<dyn Transport>,
     pub(crate) topic: String,
@@ -55,7 +55,7 @@ impl Bench {
         }
     }
 
-    /// Publishes records that all have to be stored.
+    /// Publishes records that must all be stored.
     pub(crate) async fn publish(&self, records: Vec<Record>) -> Vec<Position> {
         let count = records.len();
         let answers = within("publishing", self.log.publish(records)).await;
@@ -63,7 +63,7 @@ impl Bench {
         answers.into_iter().map(|answer| answer.expect("the record is stored")).collect()
     }
 
-    /// Publishes values 0, 1, 2, ... under keys that spread over the partitions.
+    /// Publishes the values 0, 1, 2, ... with keys that are distributed over the partitions.
     pub(crate) async fn publish_numbers(&self, numbers: std::ops::Range<usize>) -> Vec<Position> {
         self.publish(numbers.map(|number| self.record(&format!("key-{}", number % 37), number)).collect()).await
     }
@@ -79,21 +79,21 @@ impl Bench {
         Reader { subscription, held: BTreeSet::new(), waiting: Vec::new(), starts: true }
     }
 
-    /// A reader that holds the topic's only partition and was not told where to start.
+    /// Returns a reader that has the topic's only partition and is not started.
     pub(crate) async fn unstarted(&self, group: &str) -> Reader {
         let mut reader = Reader { starts: false, ..self.reader(group).await };
         reader.hold(1).await;
         reader
     }
 
-    /// How many records the group has not done, over all partitions.
+    /// Returns the lag of the group, over all partitions.
     pub(crate) async fn lag(&self, group: &str) -> i64 {
         let topics = [self.topic.clone()];
         let lag = within("asking for the lag", self.log.lag(&self.group(group), &topics)).await.expect("the lag is known");
         lag.iter().map(|partition| partition.end - partition.committed).sum()
     }
 
-    /// Waits until the lag is this.
+    /// Waits until the lag is `expected`.
     pub(crate) async fn lag_becomes(&self, group: &str, expected: i64) {
         within("the lag changing", async {
             while self.lag(group).await != expected {
@@ -104,17 +104,17 @@ impl Bench {
     }
 }
 
-/// A member that keeps track of what it holds.
+/// A member that records which partitions it has.
 pub(crate) struct Reader {
     pub(crate) subscription: Box<dyn Subscription>,
     pub(crate) held: BTreeSet<TopicPartition>,
     waiting: Vec<Received>,
-    /// Whether it starts what it is assigned, from where the group has committed.
+    /// Whether it starts its assigned partitions, from where the group has committed.
     starts: bool,
 }
 
 impl Reader {
-    /// The next delivery, entered into the books.
+    /// Returns the next delivery, after updating `held`.
     pub(crate) async fn next(&mut self) -> Result<Delivery, TransportError> {
         let delivery = self.subscription.next().await?;
         match &delivery {
@@ -151,7 +151,7 @@ impl Reader {
         Ok(delivery)
     }
 
-    /// Reads until it holds so many partitions.
+    /// Reads until it has this many partitions.
     pub(crate) async fn hold(&mut self, count: usize) {
         within("getting partitions", async {
             while self.held.len() != count {
@@ -161,7 +161,7 @@ impl Reader {
         .await;
     }
 
-    /// Takes one delivery, and releases at once what is revoked.
+    /// Takes one delivery, and releases revoked partitions at once.
     pub(crate) async fn turn(&mut self) {
         match self.next().await.expect("the log can be read") {
             Delivery::Records { records, .. } => self.waiting.extend(records),
@@ -176,7 +176,7 @@ impl Reader {
         self.subscription.start(&[(partition, from)]);
     }
 
-    /// The next delivery, which has to be a gap: what was wanted, the oldest, and the end.
+    /// Returns the next delivery, which must be a gap: the wanted offset, the oldest offset and the end.
     pub(crate) async fn gap(&mut self) -> (i64, i64, i64) {
         match within("telling a gap", self.next()).await.expect("the log can be read") {
             Delivery::Gap { wanted, oldest, end, .. } => (wanted, oldest, end),
@@ -184,18 +184,18 @@ impl Reader {
         }
     }
 
-    /// Gives nothing for a while.
+    /// Checks that nothing is delivered for a while.
     pub(crate) async fn is_silent(&mut self) {
         let early = tokio::time::timeout(SILENCE, self.next()).await;
         assert!(early.is_err(), "{early:?} where nothing may come");
     }
 
-    /// What was read since the last time.
+    /// Takes the records that were read since the last call.
     pub(crate) fn take(&mut self) -> Vec<Received> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Reads exactly so many records.
+    /// Reads exactly `count` records.
     pub(crate) async fn read(&mut self, count: usize) -> Vec<Received> {
         within("reading records", async {
             while self.waiting.len() < count {
@@ -208,7 +208,7 @@ impl Reader {
         records
     }
 
-    /// Commits everything up to the newest of these records in each partition.
+    /// Commits the offsets after the newest of these records in each partition.
     pub(crate) async fn commit(&mut self, records: &[Received]) {
         let mut offsets = std::collections::BTreeMap::new();
         for received in records {
@@ -225,7 +225,7 @@ impl Reader {
     }
 }
 
-/// The values, as the numbers they were published as.
+/// Returns the values as the numbers that they were published as.
 pub(crate) fn numbers(records: &[Received]) -> Vec<usize> {
     records
         .iter()
@@ -236,7 +236,7 @@ pub(crate) fn numbers(records: &[Received]) -> Vec<usize> {
         .collect()
 }
 
-/// The values as numbers, in order of size.
+/// Returns the values as numbers, sorted.
 pub(crate) fn sorted(records: &[Received]) -> Vec<usize> {
     let mut numbers = numbers(records);
     numbers.sort_unstable();

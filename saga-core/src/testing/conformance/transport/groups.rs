@@ -1,11 +1,11 @@
-//! Who reads what.
+//! The distribution of partitions among groups and their members.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::bench::{Bench, Reader, sorted, within};
 use crate::transport::{Delivery, Transport};
 
-/// Groups do not take records from each other.
+/// Checks that every group reads every record once, whatever other groups read.
 pub async fn every_group_reads_every_record_once(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 3).await;
     bench.publish_numbers(0..50).await;
@@ -18,7 +18,7 @@ pub async fn every_group_reads_every_record_once(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&[first.1, second.1].concat()), all);
 }
 
-/// One member reads all topics it subscribed to, and its group commits in each on its own.
+/// Checks that a member reads all topics it subscribed to, and that its group commits in each of them.
 pub async fn a_group_reads_several_topics(log: Arc<dyn Transport>) {
     let (one, other) = (Bench::new(Arc::clone(&log), 2).await, Bench::new(Arc::clone(&log), 3).await);
     one.publish_numbers(0..30).await;
@@ -35,7 +35,7 @@ pub async fn a_group_reads_several_topics(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&reader.read(40).await), (30..70).collect::<Vec<_>>());
 }
 
-/// Lets both take deliveries until the partitions are shared evenly.
+/// Takes deliveries of both readers until each has `each` partitions.
 async fn share(one: &mut Reader, other: &mut Reader, each: usize) {
     within("sharing the partitions", async {
         while one.held.len() != each || other.held.len() != each {
@@ -49,7 +49,7 @@ async fn share(one: &mut Reader, other: &mut Reader, each: usize) {
     assert!(one.held.is_disjoint(&other.held), "no partition is held by two");
 }
 
-/// Members of a group read different partitions, and together everything once.
+/// Checks that the members of a group read different partitions, and together every record once.
 pub async fn members_share_a_group(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 4).await;
     let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);
@@ -68,8 +68,8 @@ pub async fn members_share_a_group(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&read), (0..200).collect::<Vec<_>>());
 }
 
-/// A partition that another member wants is delivered to that one only after it was released, and from where it was
-/// committed.
+/// Checks that a partition that moves is delivered to its new reader only after the previous one has released it, from the committed offset
+/// on.
 pub async fn a_partition_moves_when_it_is_released(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     let mut old = bench.reader("g").await;
@@ -92,7 +92,7 @@ pub async fn a_partition_moves_when_it_is_released(log: Arc<dyn Transport>) {
     assert_eq!(revoked.len(), 1, "only what moves is revoked");
     bench.publish_numbers(40..80).await;
 
-    // What is revoked can be committed until it is released.
+    // A revoked partition can be committed until it is released.
     let done: Vec<_> = read.iter().filter(|received| received.partition == revoked[0].partition).cloned().collect();
     old.commit(&done).await;
     old.subscription.release(&revoked);
@@ -111,7 +111,7 @@ pub async fn a_partition_moves_when_it_is_released(log: Arc<dyn Transport>) {
     assert_eq!(moved[0].offset, next, "the new member goes on where the old one committed");
 }
 
-/// When a member is dropped, the others read its partitions, again from where it committed.
+/// Checks that the other members read the partitions of a dropped member, from its committed offsets on.
 pub async fn others_take_over_from_a_dropped_member(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 4).await;
     let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);
@@ -122,7 +122,7 @@ pub async fn others_take_over_from_a_dropped_member(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&other.read(40).await), (0..40).collect::<Vec<_>>());
 }
 
-/// When a member has closed, the others read its partitions.
+/// Checks that the other members read the partitions of a closed member.
 pub async fn others_take_over_from_a_closed_member(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 4).await;
     let (mut one, mut other) = (bench.reader("g").await, bench.reader("g").await);

@@ -1,4 +1,4 @@
-//! Pausing, waiting, giving up and closing.
+//! Pausing, waiting, dropping and closing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use futures_util::{FutureExt, poll};
 use super::bench::{Bench, numbers, sorted, within};
 use crate::transport::{Transport, TransportError};
 
-/// A partition that was paused goes on where it was left.
+/// Checks that a paused partition continues where it stopped.
 pub async fn a_paused_partition_loses_nothing(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let mut reader = bench.reader("g").await;
@@ -16,7 +16,7 @@ pub async fn a_paused_partition_loses_nothing(log: Arc<dyn Transport>) {
     let first = reader.read(10).await;
     reader.subscription.pause(&[bench.partition(0)]);
     bench.publish_numbers(10..20).await;
-    // Nothing may come; that it does not come later either is what the numbers below show.
+    // Nothing must arrive now. The numbers below show that it does not arrive later either.
     let early = tokio::time::timeout(Duration::from_millis(50), reader.subscription.next()).await;
     assert!(early.is_err(), "{early:?} of a paused partition");
     reader.subscription.resume(&[bench.partition(0)]);
@@ -24,7 +24,7 @@ pub async fn a_paused_partition_loses_nothing(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&[first, second].concat()), (0..20).collect::<Vec<_>>());
 }
 
-/// While one partition is paused, others are delivered.
+/// Checks that a paused partition does not stop the delivery of other partitions.
 pub async fn a_paused_partition_does_not_hold_up_others(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     let mut reader = bench.reader("g").await;
@@ -39,7 +39,7 @@ pub async fn a_paused_partition_does_not_hold_up_others(log: Arc<dyn Transport>)
     assert_eq!(sorted(&[read, rest].concat()), (0..100).collect::<Vec<_>>());
 }
 
-/// A reader that waits gets what is published meanwhile.
+/// Checks that a waiting reader gets what is published meanwhile.
 pub async fn a_waiting_reader_is_woken(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let mut reader = bench.reader("g").await;
@@ -50,7 +50,7 @@ pub async fn a_waiting_reader_is_woken(log: Arc<dyn Transport>) {
     within("waking the reader", next).await.expect("the log can be read");
 }
 
-/// A call to `next` that is given up has taken nothing.
+/// Checks that no delivery is lost when a call of `next` is dropped.
 pub async fn next_can_be_dropped(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     let mut reader = bench.reader("g").await;
@@ -63,7 +63,7 @@ pub async fn next_can_be_dropped(log: Arc<dyn Transport>) {
     let take = async {
         within("reading with interruptions", async {
             while read.len() < 200 {
-                // Polled once and dropped, and only then waited for.
+                // Polls once and drops the future, before it waits for a second one.
                 if reader.turn().now_or_never().is_none() {
                     reader.turn().await;
                 }
@@ -76,7 +76,7 @@ pub async fn next_can_be_dropped(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&read), (0..200).collect::<Vec<_>>());
 }
 
-/// A reader that is interrupted whenever it would wait, because its owner has much else to do, gets on all the same.
+/// Checks that a reader makes progress even if it is interrupted whenever it would wait, because its caller has other work.
 pub async fn a_reader_that_is_interrupted_without_end_gets_on(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     for at in 0..3 {
@@ -96,7 +96,8 @@ pub async fn a_reader_that_is_interrupted_without_end_gets_on(log: Arc<dyn Trans
     assert_eq!(sorted(&read), (0..1_200).collect::<Vec<_>>());
 }
 
-/// Topics have identities of their own, which stay. A topic that is not there has none; and a log may know of none at all.
+/// Checks that the identity of a topic does not change and differs between topics. A topic that does not exist has none, and a log may have
+/// no identities at all.
 pub async fn a_topic_keeps_its_identity(log: Arc<dyn Transport>) {
     let (first, second) = (Bench::new(Arc::clone(&log), 1).await, Bench::new(Arc::clone(&log), 2).await);
     let topics = [first.topic.clone(), format!("{}-nowhere", first.topic), second.topic.clone()];
@@ -119,12 +120,12 @@ pub async fn a_topic_keeps_its_identity(log: Arc<dyn Transport>) {
     assert_eq!(within("asking nothing", log.identities(&[])).await.expect("nothing"), []);
 }
 
-/// A log that can be written says so.
+/// Checks that a working log passes its own check.
 pub async fn a_log_that_works_says_so(log: Arc<dyn Transport>) {
     within("checking the log", log.check()).await.expect("the log works");
 }
 
-/// After closing, nothing is stored or delivered, and closing again is no harm.
+/// Checks that a closed log stores and delivers nothing, and that closing it again is harmless.
 pub async fn a_closed_log_does_nothing(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let mut reader = bench.reader("g").await;

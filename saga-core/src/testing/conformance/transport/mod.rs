@@ -1,7 +1,7 @@
-//! What every [`Transport`] does. Run [`all`] on yours, or single properties to find out more.
+//! The checks that every [`Transport`] must pass. Run [`all`] on an implementation, or single checks to find the cause of a failure.
 //!
-//! Nothing here assumes that rebalances are instant or that the log is empty: topics and groups have names of their own, and
-//! everything is waited for, up to [`PATIENCE`].
+//! The checks do not assume that rebalances are instant or that the log is empty. Topics and groups have unique names, and the checks wait
+//! for every result, up to [`PATIENCE`].
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -28,14 +28,13 @@ pub use starts::*;
 
 use crate::transport::Transport;
 
-/// How long something may take that has to happen.
+/// The time that a check waits for an expected result.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs every property, each on a transport of its own that `make` gives and that is closed afterwards. They may all be of
-/// one log.
+/// Runs every check, each on a separate transport that `make` creates and that is closed afterwards. The transports can share one log.
 ///
 /// # Panics
-/// At the first property that does not hold, naming it.
+/// Panics at the first check that fails, with its name.
 pub async fn all(make: impl AsyncFn() -> Arc<dyn Transport>) {
     macro_rules! run {
         ($($property:ident),* $(,)?) => { $(

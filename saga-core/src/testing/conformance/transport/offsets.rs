@@ -1,4 +1,4 @@
-//! Where a group goes on.
+//! Committed offsets, and where a group continues.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     transport::Transport,
 };
 
-/// A group that comes back reads what follows its commit and nothing before it.
+/// Checks that a returning group reads the records after its commit and none before it.
 pub async fn a_group_goes_on_where_it_committed(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 3).await;
     bench.publish_numbers(0..30).await;
@@ -21,7 +21,7 @@ pub async fn a_group_goes_on_where_it_committed(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&bench.reader("g").await.read(30).await), (30..60).collect::<Vec<_>>());
 }
 
-/// A group that comes back reads again what it had not committed.
+/// Checks that a returning group reads again what it had not committed.
 pub async fn what_was_not_committed_comes_again(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -32,7 +32,7 @@ pub async fn what_was_not_committed_comes_again(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&bench.reader("g").await.read(6).await), [4, 5, 6, 7, 8, 9]);
 }
 
-/// A lower offset committed later changes nothing.
+/// Checks that committing a lower offset later has no effect.
 pub async fn a_commit_never_goes_back(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -44,7 +44,7 @@ pub async fn a_commit_never_goes_back(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&bench.reader("g").await.read(2).await), [8, 9]);
 }
 
-/// Committing a partition of another member is no error and changes nothing.
+/// Checks that committing a partition of another member is not an error and has no effect.
 pub async fn a_commit_of_a_foreign_partition_is_passed_over(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -56,7 +56,7 @@ pub async fn a_commit_of_a_foreign_partition_is_passed_over(log: Arc<dyn Transpo
     assert_eq!(bench.lag("g").await, 10);
 }
 
-/// A commit is stored although its future is dropped at once.
+/// Checks that a commit is stored even if its future is dropped at once.
 pub async fn a_commit_works_without_being_polled(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -66,7 +66,7 @@ pub async fn a_commit_works_without_being_polled(log: Arc<dyn Transport>) {
     bench.lag_becomes("g", 3).await;
 }
 
-/// The lag is what was published and not committed, for a group that never was there, too.
+/// Checks that the lag counts the records that are published and not committed, also for a group that does not exist yet.
 pub async fn lag_counts_what_is_not_committed(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 3).await;
     bench.publish_numbers(0..30).await;
@@ -80,7 +80,7 @@ pub async fn lag_counts_what_is_not_committed(log: Arc<dyn Transport>) {
     assert_eq!((bench.lag("g").await, bench.lag("never there").await), (5, 35));
 }
 
-/// A group that subscribes late begins at the oldest record.
+/// Checks that a group that subscribes late begins at the oldest record.
 pub async fn a_late_group_begins_at_the_oldest_record(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     bench.publish_numbers(0..20).await;
@@ -90,14 +90,14 @@ pub async fn a_late_group_begins_at_the_oldest_record(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&bench.reader("late").await.read(20).await), (0..20).collect::<Vec<_>>());
 }
 
-/// What a partition holds is known, and which of its records is the first of a time or later.
+/// Checks the offset range of a partition, and the offset of its first record that is not older than a time.
 pub async fn offsets_are_found_by_time(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     let second = |number: i64| 1_700_000_000_000 + number * 1_000;
     let records =
         (0..20).map(|number| Record { timestamp: LogTime::from_millis(second(number)), ..bench.record("one key", number) });
     let partition = bench.publish(records.collect()).await[0].partition;
-    // (asked for, the offset in the partition with records)
+    // (the requested time, the expected offset in the partition with records)
     let table = [(None, 0), (Some(second(0) - 1), 0), (Some(second(7)), 7), (Some(second(7) - 1), 7), (Some(second(20)), 20)];
     for (at, expected) in table {
         let asked = bench.log.offsets(&bench.topic, at.map(Timestamp::from_millis));

@@ -1,4 +1,4 @@
-//! What is published is what is read.
+//! Records are read as they were published.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     transport::{TopicPartition, TopicSpec, Transport, TransportError},
 };
 
-/// Keys, values, headers and timestamps come back as they were, missing and empty ones apart.
+/// Checks that keys, values, headers and timestamps are unchanged, and that missing values differ from empty ones.
 pub async fn records_come_back_as_they_were_published(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let plain = bench.record("key", "value");
@@ -43,7 +43,7 @@ pub async fn records_come_back_as_they_were_published(log: Arc<dyn Transport>) {
     }
 }
 
-/// Publishing answers, in the order of the records, where each can be read.
+/// Checks that publishing returns, in the order of the records, where each of them can be read.
 pub async fn positions_are_where_the_records_are(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 3).await;
     let positions = bench.publish_numbers(0..50).await;
@@ -53,7 +53,7 @@ pub async fn positions_are_where_the_records_are(log: Arc<dyn Transport>) {
     }
 }
 
-/// Records of one key are read in the order in which they were published, within a call and from call to call.
+/// Checks that records of one key are read in the order in which they were published, within one call and across calls.
 pub async fn records_of_a_key_keep_their_order(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 4).await;
     for call in 0..5 {
@@ -69,7 +69,7 @@ pub async fn records_of_a_key_keep_their_order(log: Arc<dyn Transport>) {
     }
 }
 
-/// All records of one key are in one partition, and keys use them all.
+/// Checks that all records of a key are in one partition, and that keys are distributed over all partitions.
 pub async fn a_key_stays_in_its_partition(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 4).await;
     let mut partitions = BTreeMap::new();
@@ -85,12 +85,12 @@ pub async fn a_key_stays_in_its_partition(log: Arc<dyn Transport>) {
     assert_eq!(used, [0, 1, 2, 3]);
 }
 
-/// An empty publish is no error.
+/// Checks that publishing nothing is not an error.
 pub async fn publishing_nothing_answers_nothing(log: Arc<dyn Transport>) {
     assert_eq!(within("publishing nothing", log.publish(vec![])).await.len(), 0);
 }
 
-/// A record of 20 MB passes, and those around it.
+/// Checks that a record of 20 MB and the records around it are delivered.
 pub async fn a_large_record_passes(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let large = Bytes::from(vec![b'x'; 20_000_000]);
@@ -102,7 +102,7 @@ pub async fn a_large_record_passes(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&[read[0].clone(), read[2].clone()]), [1, 2]);
 }
 
-/// More records than one delivery holds arrive, each once.
+/// Checks that more records than fit one delivery are delivered, each once.
 pub async fn many_records_pass(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     bench.publish_numbers(0..5_000).await;
@@ -110,7 +110,7 @@ pub async fn many_records_pass(log: Arc<dyn Transport>) {
     assert_eq!(sorted(&read), (0..5_000).collect::<Vec<_>>());
 }
 
-/// A topic that is not there is an error that names it, for the records of that topic and no others.
+/// Checks that records of a topic that does not exist fail with an error that names it, and that other records do not.
 pub async fn an_unknown_topic_is_named(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     let missing = bench.group("missing");
@@ -124,7 +124,7 @@ pub async fn an_unknown_topic_is_named(log: Arc<dyn Transport>) {
     assert!(matches!(subscribed.err(), Some(TransportError::UnknownTopic(topic)) if topic == missing));
 }
 
-/// A topic that no log can have is refused.
+/// Checks that a topic with an invalid name is rejected.
 pub async fn an_illegal_topic_is_refused(log: Arc<dyn Transport>) {
     for name in ["", "with space", "..", "slash/slash", &"x".repeat(250)] {
         let spec = TopicSpec { name: name.into(), partitions: 1 };
@@ -133,7 +133,7 @@ pub async fn an_illegal_topic_is_refused(log: Arc<dyn Transport>) {
     }
 }
 
-/// Making a topic that is there leaves it as it is, with its number of partitions and its records.
+/// Checks that ensuring an existing topic changes neither its number of partitions nor its records.
 pub async fn topics_can_be_ensured_again(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 2).await;
     bench.publish_numbers(0..10).await;

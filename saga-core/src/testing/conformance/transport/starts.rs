@@ -1,11 +1,11 @@
-//! Where a member begins to read, and what it is told when that is not there.
+//! Where a member begins to read, and the gap it gets if the log does not have that offset.
 
 use std::sync::Arc;
 
 use super::bench::{Bench, Reader, numbers, within};
 use crate::transport::{TopicPartition, Transport};
 
-/// What is assigned is not delivered before it is said from where.
+/// Checks that nothing of an assigned partition is delivered before it is started.
 pub async fn nothing_is_delivered_before_the_start(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -15,7 +15,7 @@ pub async fn nothing_is_delivered_before_the_start(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&reader.read(10).await), (0..10).collect::<Vec<_>>());
 }
 
-/// A member reads from the offset it names, whatever the group has committed: before that, behind it, or at the end.
+/// Checks that a member reads from the offset it chooses: before the committed offset, after it, or at the end.
 pub async fn a_member_starts_at_an_offset(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..20).await;
@@ -36,7 +36,7 @@ pub async fn a_member_starts_at_an_offset(log: Arc<dyn Transport>) {
     }
 }
 
-/// Started again, a member goes on at the new offset, forwards and backwards, and nothing from before follows.
+/// Checks that a second start moves the position, forwards and backwards, and that no record of the previous position follows.
 pub async fn a_start_again_moves(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..2_000).await;
@@ -47,7 +47,7 @@ pub async fn a_start_again_moves(log: Arc<dyn Transport>) {
         reader.take();
         reader.start(bench.partition(0), Some(start));
         reads_on(&mut reader, start).await;
-        // One that is paused moves too.
+        // The position of a paused partition moves too.
         reader.subscription.pause(&[bench.partition(0)]);
         reader.start(bench.partition(0), Some(start + 50));
         reader.is_silent().await;
@@ -56,7 +56,7 @@ pub async fn a_start_again_moves(log: Arc<dyn Transport>) {
     }
 }
 
-/// The next records are those from `start` on.
+/// Checks that the next records are those from `start` on.
 async fn reads_on(reader: &mut Reader, start: i64) {
     let mut read = Vec::new();
     within("reading", async {
@@ -69,7 +69,7 @@ async fn reads_on(reader: &mut Reader, start: i64) {
     assert_eq!(read, (start..).take(read.len()).collect::<Vec<_>>());
 }
 
-/// Starting a partition of another member is no error, and delivers nothing.
+/// Checks that starting a partition of another member is not an error and delivers nothing.
 pub async fn a_foreign_partition_cannot_be_started(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -82,7 +82,7 @@ pub async fn a_foreign_partition_cannot_be_started(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&owner.read(10).await), (10..20).collect::<Vec<_>>());
 }
 
-/// Who starts behind the end is told, gets nothing, and can start where there is something.
+/// Checks that a start beyond the end is reported as a gap, delivers nothing, and can be repeated at a valid offset.
 pub async fn a_start_behind_the_end_is_a_gap(log: Arc<dyn Transport>) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..10).await;
@@ -95,8 +95,8 @@ pub async fn a_start_behind_the_end_is_a_gap(log: Arc<dyn Transport>) {
     assert_eq!(numbers(&reader.read(15).await), (5..20).collect::<Vec<_>>());
 }
 
-/// Who starts at a record that was removed is told, gets nothing, and can start where there is something. `remove` removes the
-/// records before an offset; [`all`](super::all) does not run this, as a transport cannot do that by itself.
+/// Checks that a start at a removed record is reported as a gap, delivers nothing, and can be repeated at a valid offset. `remove` removes
+/// the records before an offset. [`all`](super::all) does not run this check, because a transport has no call for that.
 pub async fn removed_records_are_a_gap(log: Arc<dyn Transport>, remove: impl AsyncFn(&TopicPartition, i64)) {
     let bench = Bench::new(log, 1).await;
     bench.publish_numbers(0..20).await;
@@ -109,7 +109,7 @@ pub async fn removed_records_are_a_gap(log: Arc<dyn Transport>, remove: impl Asy
     reader.is_silent().await;
     reader.start(bench.partition(0), Some(7));
     assert_eq!(numbers(&reader.read(13).await), (7..20).collect::<Vec<_>>());
-    // A group that never committed begins at the oldest that is there.
+    // A group that has not committed anything begins at the oldest record.
     let mut late = bench.reader("late").await;
     assert_eq!(numbers(&late.read(13).await), (7..20).collect::<Vec<_>>());
 }

@@ -1,4 +1,4 @@
-//! What the embedded log does beyond what every transport does.
+//! Tests of what the embedded log does in addition to the conformance of transports.
 
 mod opening;
 mod retention;
@@ -22,7 +22,7 @@ async fn open(folder: impl AsRef<Path>) -> Arc<Embedded> {
     Embedded::open(folder, EmbeddedOptions::default()).await.expect("the log opens")
 }
 
-/// Opens a log that was dropped, as soon as its writer has let go of the folder.
+/// Opens a log again that was dropped, as soon as its writer has released the folder.
 async fn reopen(folder: &Path) -> Arc<Embedded> {
     within("the folder becoming free", async {
         loop {

@@ -1,4 +1,4 @@
-//! What is there when a log is opened again, and what is said when it cannot be opened.
+//! The content of a log that is opened again, and the errors of one that cannot be opened.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What opening the folder says, which has to name it.
+/// Returns the problem in the error of opening the folder, and checks that the error names the folder.
 async fn refusal(folder: &Path) -> String {
     match Embedded::open(folder, EmbeddedOptions::default()).await {
         Err(TransportError::Open { path, problem }) => {
@@ -60,7 +60,7 @@ async fn a_topic_keeps_its_identity_with_the_folder() {
     }
     assert!(known[0] == known[1] && known[1] != known[2], "{known:?}");
 
-    // A file of before identities: its topics get theirs when it is opened, and keep them.
+    // In a file from before topics had identities, they get them when it is opened, and keep them.
     let file = one.path().join("log.db");
     change(&file, "DROP TABLE topics; PRAGMA user_version = 1").await;
     let mut known = Vec::new();
@@ -152,7 +152,7 @@ async fn a_database_of_something_else_is_left_alone() {
     assert!(problem.contains("something else"), "{problem}");
 }
 
-/// The files as a crash leaves them: copied while the log is open, with the end of the write-ahead log missing.
+/// The files as a crash leaves them: copied while the log is open, without the end of the write-ahead log.
 #[tokio::test]
 async fn after_a_crash_a_prefix_is_there() {
     let folder = folder();

@@ -1,4 +1,4 @@
-//! What is dropped, and what never.
+//! Which records retention removes, and which it never does.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ async fn publish(bench: &Bench, count: usize) {
     bench.publish((0..count).map(|number| bench.record(&number.to_string(), &value)).collect()).await;
 }
 
-/// How many records are kept.
+/// The number of records that are kept.
 async fn kept(bench: &Bench) -> i64 {
     bench.lag("nobody").await
 }
@@ -66,7 +66,7 @@ async fn what_a_group_has_not_read_stays() {
     let read = slow.read(550).await;
     slow.commit(&read).await;
     drop((fast, slow));
-    // What follows shows that the unread records were what held it up.
+    // Shows that it was the unread records that prevented the removal.
     publish(&bench, 50).await;
     kept_becomes(&bench, |kept| kept <= 105).await;
     log.close().await;

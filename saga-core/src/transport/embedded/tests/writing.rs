@@ -1,4 +1,4 @@
-//! Many publishers, records that are too large, and a disk that is full.
+//! Many publishers, records that are too large, and a full disk.
 
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ async fn the_write_ahead_log_stays_small_though_somebody_always_reads() {
     let reader = SqliteConnectOptions::new().filename(&file).read_only(true);
     let mut one = SqliteConnection::connect_with(&reader).await.expect("a reader");
     let mut other = SqliteConnection::connect_with(&reader).await.expect("a reader");
-    // At every moment one of the two has a transaction open.
+    // At any time, one of the two connections has a transaction open.
     let reading = tokio::spawn(async move {
         begin(&mut one).await;
         while stopped.try_recv().is_err() {

@@ -1,4 +1,4 @@
-//! `GET /analytics/stream`.
+//! The route `GET /analytics/stream`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -25,33 +25,33 @@ use super::{
 };
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// What keeps nginx from gathering the answer before it passes it on.
+/// The header that makes nginx forward the response without buffering it.
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// Seconds of silence after which a reader is sent a comment: when it does not say, and at most.
+/// Seconds of silence after which a reader is sent a comment: the default, and the maximum.
 const HEARTBEAT: u64 = 15;
 const LONGEST_HEARTBEAT: u64 = 300;
-/// When who finds no place may ask again.
+/// When a reader that found no free place can try again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Asked {
-    /// The id of the last event that the reader has seen, where it cannot say it in `Last-Event-ID`.
+    /// The id of the last event that the reader received, if it cannot send the header `Last-Event-ID`.
     #[param(pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$", example = "")]
     last_event_id: Option<String>,
-    /// Seconds of silence after which a comment is sent: 15, unless it says.
+    /// Seconds of silence after which a comment is sent. Default: 15.
     #[param(minimum = 1, maximum = 300)]
     heartbeat: Option<u64>,
 }
 
 /// An event of the stream.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "it is what the description says of an event, which is written line by line")]
+#[expect(dead_code, reason = "for the OpenAPI description; events are written line by line")]
 struct StreamEvent {
     event: StreamEventName,
-    /// What a reader that comes back says as its `Last-Event-ID`. Events `order` and `snapshot` have one.
+    /// What a reader sends as `Last-Event-ID` when it reconnects. Events `order` and `snapshot` have an id.
     #[schema(nullable = false, pattern = "^[0-9a-f]{12}-(0|[1-9][0-9]{0,17})$")]
     id: Option<String>,
     /// A JSON object.
@@ -68,12 +68,16 @@ enum StreamEventName {
     Reset,
 }
 
-/// Each order's changes and the numbers, as they come, for as long as the reader listens.
+/// Streams the changes of all orders and the key figures, until the reader disconnects.
 ///
-/// Server-sent events: `order`, with an `id`, is a change of an order; `metrics` has what `/analytics/metrics` answers; `snapshot`, with an
-/// `id`, has the orders that have changed last, and comes first where the reader has seen nothing; `reset` says that a snapshot follows,
-/// because the reader's last event is too old or of another log. A reader that comes back with the id of its last event misses nothing
-/// and is sent nothing twice.
+/// The response consists of server-sent events:
+///
+/// - `order`, with an `id`, is a change of an order.
+/// - `metrics` has the same content as `/analytics/metrics`.
+/// - `snapshot`, with an `id`, has the orders that changed last. It is the first event for a reader without a last event.
+/// - `reset` announces a snapshot, because the reader's last event is too old or belongs to another log.
+///
+/// A reader that reconnects with the id of its last event misses nothing and receives nothing twice.
 #[utoipa::path(
     get, path = "/analytics/stream", tag = "analytics", operation_id = "stream",
     params(
@@ -114,8 +118,8 @@ pub(crate) async fn stream(
     Ok((headers, Sse::new(events).keep_alive(heartbeat)).into_response())
 }
 
-/// The id of the last event that the reader has seen. A browser that comes back says it in the header, and asks for the same URL as
-/// the first time: so the header counts before the query. None, and an empty one, is that of a reader that has seen nothing.
+/// Returns the id of the last event that the reader received, or `None` if it is missing or empty. A browser that reconnects
+/// sends the id in the header and requests the same URL as the first time, so the header takes precedence over the query.
 fn last_event_id(headers: &HeaderMap, query: Option<&str>) -> Result<Option<EventId>, Problem> {
     let header = headers.get(LAST_EVENT_ID).map(|id| id.to_str().unwrap_or("?"));
     let header = read_id("Last-Event-ID", header)?;

@@ -1,10 +1,11 @@
-//! Who reads the stream at this instance, and what hands the changes out to them.
+//! The readers of the stream in this process, and the task that sends them the changes.
 //!
-//! One task reads the log of changes for all readers. It is woken when a transaction of a handler here that has written to the log has
-//! committed, and looks by itself once a second, for what other instances have written. Where nobody reads, it waits and reads nothing.
+//! One task reads the log of changes for all readers. A transaction in this process that writes to the log wakes the task when it
+//! commits. The task also reads the log once a second, because other processes write to it. Without readers, the task waits and
+//! reads nothing.
 //!
-//! A reader that takes nothing is nobody's to wait for: its connection is closed when more waits for it than may, and when the
-//! service stops.
+//! A reader that does not keep up delays no other reader. Its connection is closed when too many events wait for it, when it
+//! takes none of them for too long, and when the service stops.
 
 use std::{
     collections::BTreeMap,
@@ -32,21 +33,21 @@ use super::{
     log::{self, OrderChange},
 };
 
-/// Changes that are read at a time.
+/// The number of changes that are read at once.
 pub(super) const PAGE: usize = 200;
-/// How many readers at a time read what they have missed.
+/// The number of readers that can read missed changes at the same time.
 const CATCHING_UP: usize = 4;
-/// How often the log is looked at for what other instances have written.
+/// How often the log is read for changes that other processes have written.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long a stop waits for readers to take what ends their answers.
+/// How long a stop waits for readers to receive the end of their responses.
 const STOP: Duration = Duration::from_millis(500);
-/// How far apart the numbers are at least.
+/// The shortest interval between two events `metrics`.
 const NUMBERS: Duration = Duration::from_millis(1_000);
 
 const READERS: &str = "analytics_stream_readers";
 const SLOW: &str = "analytics_stream_slow_readers_total";
 
-/// What readers are sent: an event, written once for all of them.
+/// An event that is sent to readers, encoded once for all of them.
 #[derive(Debug)]
 pub(super) struct Frame {
     name: &'static str,
@@ -73,16 +74,16 @@ impl Frame {
     }
 }
 
-/// The readers of this instance.
+/// The readers of this process.
 pub(super) struct Hub {
     pub(super) limits: StreamLimits,
-    /// For whoever reads what it has missed.
+    /// Limits how many readers read missed changes at the same time.
     pub(super) catching_up: Semaphore,
     state: Mutex<State>,
     woken: Notify,
-    /// Woken when a place is taken.
+    /// Notified when a reader takes a place.
     placed: Notify,
-    /// The log's name, once it is known.
+    /// The name of the log, once it is known.
     name: OnceLock<String>,
     series: OnceLock<(Gauge, Counter)>,
 }
@@ -90,31 +91,32 @@ pub(super) struct Hub {
 #[derive(Default)]
 struct State {
     next: u64,
-    /// The connections of all who have a place: readers that are attached, and those that still read what they have missed.
+    /// The connections of all readers that have a place: those that are attached, and those that still read missed changes.
     places: BTreeMap<u64, Connection>,
-    /// Those that are attached.
+    /// The attached readers.
     readers: BTreeMap<u64, Reader>,
-    /// Up to where the log has been handed out to those that are attached; `None` while there are none.
+    /// The position up to which the log was sent to the attached readers; `None` while there are none.
     position: Option<i64>,
-    /// The numbers as they were sent last.
+    /// The key figures as they were last sent.
     numbers: Option<Arc<Frame>>,
-    /// Whether they may have changed since.
+    /// Whether the key figures may have changed since.
     stale: bool,
 }
 
 struct Reader {
-    /// It knows the log up to here.
+    /// The position up to which the reader knew the log when it was attached.
     from: i64,
     to: mpsc::Sender<Arc<Frame>>,
-    /// How many events it was given.
+    /// The number of events that were given to the reader.
     given: usize,
-    /// How many of them it has taken, as far as was seen, and since when it has taken no more while some wait.
+    /// The number of events that the reader had taken at the last check, and the time since which it has taken none although some
+    /// wait.
     taken: usize,
     since: Instant,
 }
 
 impl Reader {
-    /// Whether nothing of what waits for it was taken for as long as `patience`.
+    /// Returns whether the reader has taken none of its waiting events for `patience`.
     fn has_stalled(&mut self, patience: Duration) -> bool {
         let waiting = self.to.max_capacity() - self.to.capacity();
         let taken = self.given - waiting;
@@ -138,26 +140,26 @@ impl Hub {
         }
     }
 
-    /// Shows in the service's metrics who reads.
+    /// Registers the series of readers with the service's metrics.
     pub(super) fn observe(&self, service: &ServiceHandle) {
         let metrics = service.metrics();
         metrics.describe_gauge(READERS, "Readers of the event stream that are connected to this instance.");
         metrics.describe_counter(SLOW, "Readers of the event stream that were disconnected because they read too slowly.");
         let series = (metrics.gauge(READERS, &[]), metrics.counter(SLOW, &[]));
-        // As they are now, so that they are there before anybody reads.
+        // Sets both series now, so that they exist before the first reader connects.
         series.0.set_count(0);
         series.1.add(0);
         let _ = self.series.set(series);
     }
 
-    /// Has the log read: a handler here has written to it, and that is committed.
+    /// Wakes the task that reads the log, after a transaction in this process has committed changes.
     pub(super) fn wake(&self) {
         if self.position().is_some() {
             self.woken.notify_one();
         }
     }
 
-    /// A place for the reader at the other end of `connection`; `None` when all are taken.
+    /// Takes a place for the reader on `connection`; `None` when no place is free.
     pub(super) fn place(self: &Arc<Self>, connection: Connection) -> Option<Place> {
         let mut state = self.state();
         if state.places.len() >= self.limits.readers {
@@ -171,17 +173,17 @@ impl Hub {
         Some(Place { hub: self.clone(), number })
     }
 
-    /// Up to where the log has been handed out, if anybody is there to take it.
+    /// Returns the position up to which the log was sent, or `None` without attached readers.
     fn position(&self) -> Option<i64> {
         self.state().position
     }
 
-    /// Gives `changes`, which come behind `from`, to all readers.
+    /// Sends `changes`, which follow position `from`, to all attached readers.
     fn hand_out(&self, log: &str, from: i64, changes: &[OrderChange]) -> Result<(), Fault> {
         let frames = changes.iter().map(|change| Ok((change.position, Frame::order(log, change)?)));
         let frames: Vec<_> = frames.collect::<Result<_, Fault>>()?;
         let mut state = self.state();
-        // All may have gone meanwhile, and others have come.
+        // While the log was read, all readers may have left and others been attached at another position.
         if state.position != Some(from) {
             return Ok(());
         }
@@ -205,8 +207,8 @@ impl Hub {
         state.rest_if_nobody_reads();
     }
 
-    /// Gives `frame` to those who want it. One that has not taken what was given to it before is disconnected, and comes back with
-    /// the id of the last event that it has seen.
+    /// Sends `frame` to the readers that `wants` selects. A reader whose channel is full is disconnected; it reconnects with the
+    /// id of the last event that it received.
     fn give(&self, state: &mut State, frame: &Arc<Frame>, wants: impl Fn(&Reader) -> bool) {
         let State { places, readers, .. } = state;
         readers.retain(|number, reader| {
@@ -224,7 +226,7 @@ impl Hub {
         });
     }
 
-    /// Disconnects readers that take nothing of what waits for them.
+    /// Disconnects readers that take none of their waiting events.
     fn disconnect_stalled(&self) {
         let mut state = self.state();
         let State { places, readers, .. } = &mut *state;
@@ -232,7 +234,7 @@ impl Hub {
         state.rest_if_nobody_reads();
     }
 
-    /// Closes the connection of a reader, counts it, and says that it is not kept.
+    /// Closes a reader's connection and counts it. Returns false, so that `retain` removes the reader.
     fn disconnect(&self, connection: Option<&Connection>) -> bool {
         if let Some(connection) = connection {
             connection.close();
@@ -243,14 +245,14 @@ impl Hub {
         false
     }
 
-    /// Disconnects all, of whom each will ask for what it has missed.
+    /// Disconnects all readers. Each reconnects and requests what it has missed.
     fn disconnect_all(&self) {
         let mut state = self.state();
         state.readers.clear();
         state.rest_if_nobody_reads();
     }
 
-    /// Closes the connections of all who have a place, whatever they have still to take.
+    /// Closes the connections of all readers that have a place, even if events still wait for them.
     fn close_all(&self) {
         for connection in self.state().places.values() {
             connection.close();
@@ -276,7 +278,7 @@ impl State {
     }
 }
 
-/// The place of a reader, from its request to the end of its answer.
+/// The place of a reader, from its request to the end of its response.
 pub(super) struct Place {
     hub: Arc<Hub>,
     number: u64,
@@ -287,8 +289,9 @@ impl Place {
         &self.hub
     }
 
-    /// Attaches the reader, which knows the log up to `position`; `None` when others have been sent more already, which it has to
-    /// read first. From then on it is given what comes, and at first the numbers. When the channel ends, so should the answer.
+    /// Attaches the reader, which knows the log up to `position`. Returns `None` when the attached readers were already sent
+    /// later changes, which this reader must read first. An attached reader receives the key figures and then every event. The
+    /// response must end when the channel does.
     pub(super) fn attach(&self, position: i64) -> Option<mpsc::Receiver<Arc<Frame>>> {
         let mut state = self.hub.state();
         if *state.position.get_or_insert(position) > position {
@@ -297,7 +300,7 @@ impl Place {
         let (to, frames) = mpsc::channel(self.hub.limits.buffered.max(1));
         let mut given = 0;
         match &state.numbers {
-            // The channel is new, and takes one.
+            // The channel is new and has room for one event.
             Some(numbers) => given = usize::from(to.try_send(numbers.clone()).is_ok()),
             None => state.stale = true,
         }
@@ -317,7 +320,7 @@ impl Drop for Place {
     }
 }
 
-/// Sends all readers what is written, until the service stops.
+/// Sends the log to all readers, until the service stops.
 pub(super) async fn run(hub: Arc<Hub>, service: ServiceHandle) {
     select! {
         () = hand_out(&hub, &service) => {}
@@ -365,10 +368,10 @@ async fn hand_out(hub: &Hub, service: &ServiceHandle) {
     }
 }
 
-/// Closes the connections of those who do not take the end of their answers when the server stops.
+/// When the server stops, closes the connections that do not take the end of their responses.
 async fn end_with_the_server(hub: &Hub) {
     loop {
-        // All of them are of one server, so one of them says when.
+        // All connections belong to the same server, so any of them reports its stop.
         let any = hub.state().places.values().next().cloned();
         match any {
             Some(connection) => {
@@ -381,7 +384,7 @@ async fn end_with_the_server(hub: &Hub) {
     }
 }
 
-/// Hands out what is in the log behind `from`, at most a page, and says how much that was.
+/// Sends at most one page of the log after `from`, and returns the number of changes.
 async fn look(hub: &Hub, service: &ServiceHandle, from: i64) -> Result<usize, Fault> {
     let changes = log::after(service.database(), from, PAGE).await?;
     let Some(first) = changes.first() else { return Ok(0) };
@@ -402,7 +405,7 @@ async fn look(hub: &Hub, service: &ServiceHandle, from: i64) -> Result<usize, Fa
 }
 
 async fn send_numbers(hub: &Hub, service: &ServiceHandle) -> Result<(), Fault> {
-    // What changes from here on makes them stale again.
+    // Cleared before the read: a change after this point makes the key figures stale again.
     hub.state().stale = false;
     let numbers = domain::metrics(service.database(), service.clock().now()).await;
     let numbers = numbers.and_then(|numbers| Frame::new("metrics", None, &numbers));

@@ -1,15 +1,16 @@
-//! The id of an event: the name of the log of changes, and a position in it.
+//! The id of an event: the name of the log of changes and a position in it.
 
 use std::{fmt, str::FromStr};
 
-/// How many hexadecimal digits a name has.
+/// The number of hexadecimal digits in a name.
 const NAME: usize = 12;
-/// The position after the last that there can be: one has at most 18 digits.
+/// The end of the range of positions: a position has at most 18 digits.
 const END: i64 = 1_000_000_000_000_000_000;
 
-/// `9f2c31d0a4be-120`: the position 120 in the log of that name.
+/// An id such as `9f2c31d0a4be-120`: position 120 in the log with that name.
 ///
-/// The name is made with the log, so that a position in another, which has grown to the same length, is not taken for one in this.
+/// The name is created together with the log. So a position in another log of the same length is not mistaken for one in this
+/// log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventId {
     pub(super) name: String,
@@ -17,7 +18,7 @@ pub(super) struct EventId {
 }
 
 impl EventId {
-    /// A name for a new log, by the random part of a UUID.
+    /// Creates the name of a new log from the random part of a UUID.
     pub(super) fn new_name(random: uuid::Uuid) -> String {
         let text = random.simple().to_string();
         text[text.len() - NAME..].to_owned()
@@ -30,7 +31,7 @@ impl fmt::Display for EventId {
     }
 }
 
-/// A text that no stream has given to anybody as an id.
+/// The error of a text that is not an event id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be the id of an event of this stream, such as `9f2c31d0a4be-120`")]
 pub(super) struct NotAnId;
@@ -43,7 +44,7 @@ impl FromStr for EventId {
         let hexadecimal = name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let position: i64 = position.parse().map_err(|_| NotAnId)?;
         let id = Self { name: name.to_owned(), position };
-        // Written in one way only: no sign, no zeros before it.
+        // Only the canonical form is an id: no sign and no leading zeros.
         let ours = hexadecimal && name.len() == NAME && (0..END).contains(&position) && id.to_string() == text;
         ours.then_some(id).ok_or(NotAnId)
     }

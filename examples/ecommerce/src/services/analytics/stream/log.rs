@@ -1,9 +1,9 @@
-//! The log of changes, in the service's database: what readers of the stream are sent, each change at a position.
+//! The log of changes in the service's database. Readers of the stream receive its changes, each of which has a position.
 //!
-//! Positions are given and committed in the same order, whichever instance of the service gives them: a transaction first [locks](lock)
-//! the one row of `change_log`, and has it until it has ended. So whoever sees a position sees every one below it, and a reader
-//! that goes on behind the last one that it has seen misses nothing. There is no gap either, as there is in a sequence of the
-//! database: a transaction that is undone gives its positions back.
+//! Positions are assigned and committed in the same order, in all processes of the service: a transaction first [locks](lock) the
+//! single row of `change_log`, and holds the lock until it ends. So when a position is visible, all lower positions are visible
+//! too, and a reader that continues after its last position misses nothing. Unlike a sequence of the database, the log has no
+//! gaps: a transaction that is rolled back also rolls back its positions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use sqlx::{Row, any::AnyRow};
 use super::{Change, id::EventId, progress::Progress};
 use crate::{contracts::OrderId, services::Statement};
 
-/// Rows in one statement: each has at most six values, and a statement has at most 999.
+/// The number of rows in one statement. A row has at most six values, and a statement can have at most 999.
 const ROWS: usize = 150;
 
-/// After how many changes, at most, those that are not kept any more are removed.
+/// The number of changes after which, at the latest, changes beyond the limit are removed.
 const PRUNE_EVERY: i64 = 256;
 
-/// An event of an order, as it came.
+/// An event of an order that is written to the log.
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) order_id: OrderId,
@@ -29,16 +29,16 @@ pub(crate) struct Heard {
     pub(crate) at: Timestamp,
 }
 
-/// What has changed.
+/// A change of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct OrderChange {
     #[serde(skip)]
     pub(super) position: i64,
     pub(super) order_id: String,
-    /// The order's status since.
+    /// The order's status after the change.
     status: String,
-    /// The event that changed the order.
+    /// The name of the event that changed the order.
     changed_by: String,
     event_id: String,
     at: Timestamp,
@@ -59,43 +59,45 @@ impl TryFrom<&AnyRow> for OrderChange {
     }
 }
 
-/// Which log it is, and which positions it has.
+/// The identity of the log and the positions it has.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) name: String,
     pub(super) last: i64,
-    /// The first that is kept.
+    /// The first position that is kept.
     pub(super) oldest: i64,
 }
 
-/// The log, locked by a transaction until that has ended.
+/// The log, locked by a transaction until it ends.
 #[derive(Debug)]
 pub(crate) struct Locked {
     /// The position of the last change.
     last: i64,
 }
 
-/// Locks the log, and makes one named `new_name` when there is none.
+/// Locks the log. Creates it with the name `new_name` if it does not exist.
 ///
-/// It is the first lock that a transaction of `count` takes of this service's tables, so that no two can wait for each other. There are
-/// more: the rows of orders, of their progress and of the totals. Within a call each is taken in one order, but a transaction can hold
-/// several calls, one for each message where a batch is split, and then the next call takes an order's row while the row of the log is
-/// held since the call before. Another transaction that had that order's row and waited for the log would wait for ever. It also comes first
-/// where nothing will be added: such a call takes totals, before a later one of the same transaction needs the log.
+/// This is the first lock that a transaction of `count` takes on this service's tables, so that two transactions cannot deadlock.
+/// The other locks are the rows of orders, of their progress and of the totals. One call takes each kind in a fixed order. But a
+/// transaction can contain several calls, one for each message when a batch is split, and the next call then takes an order's row
+/// while the log is still locked by the previous call. A transaction that held that order's row and waited for the log would
+/// deadlock with it. A call also takes this lock when it adds nothing to the log, because it takes totals before a later call of
+/// the same transaction locks the log.
 ///
-/// What it costs is that lanes and instances count one after another. They would anyway, from the first total that they have in common.
+/// The cost is that lanes and processes count one after another. The totals that they have in common would serialize them anyway.
 ///
 /// # Errors
 /// When the database cannot be used.
 pub(crate) async fn lock(tx: &mut Tx, new_name: String) -> Result<Locked, Fault> {
-    // An update that changes nothing locks the row in both databases; `FOR UPDATE` is not known to SQLite.
+    // An update that changes nothing locks the row in both databases; SQLite does not support `FOR UPDATE`.
     let row = sqlx::query(
         "INSERT INTO change_log (one, name, last) VALUES (1, $1, 0) ON CONFLICT (one) DO UPDATE SET last = change_log.last RETURNING last",
     );
     Ok(Locked { last: row.bind(new_name).fetch_one(tx).await?.try_get(0)? })
 }
 
-/// Adds to the locked log what is new of `heard`, keeps the `kept` latest changes, and says whether there was any.
+/// Adds the changes that are new in `heard` to the locked log, removes all but the latest `kept` changes from time to time, and
+/// returns whether there were new changes.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -142,8 +144,8 @@ pub(crate) async fn write(tx: &mut Tx, log: Locked, heard: Vec<Heard>, kept: u32
     Ok(true)
 }
 
-/// How far the orders are of which something was heard, as far as that is known. The events of an order come from several topics, and so to
-/// several lanes and instances: the log's lock keeps them apart.
+/// Reads the progress of the orders in `heard`, without orders that have none. The events of an order come from several topics,
+/// and therefore in several lanes and processes; the lock on the log serializes them.
 async fn progress_of(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, Progress>, Fault> {
     let orders: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
     let orders: Vec<_> = orders.into_iter().collect();
@@ -162,7 +164,7 @@ async fn progress_of(tx: &mut Tx, heard: &[Heard]) -> Result<BTreeMap<OrderId, P
     Ok(found)
 }
 
-/// Which log there is, and which positions it has. Makes one when there is none.
+/// Reads the identity and the positions of the log. Creates the log if it does not exist.
 ///
 /// # Errors
 /// When the database cannot be used.
@@ -184,7 +186,7 @@ fn read_head(row: &AnyRow) -> Result<Head, Fault> {
     Ok(Head { name: row.try_get("name")?, last: row.try_get("last")?, oldest: row.try_get("oldest")? })
 }
 
-/// The changes behind `position`, at most `limit`.
+/// Reads at most `limit` changes after `position`.
 ///
 /// # Errors
 /// When the database cannot be read.
@@ -193,7 +195,7 @@ pub(super) async fn after(db: &Database, position: i64, limit: usize) -> Result<
     changes(rows.bind(position).bind(i64::try_from(limit)?).fetch_all(db).await?.as_slice())
 }
 
-/// The changes up to `position`, the latest first, at most `limit`.
+/// Reads at most `limit` changes up to `position`, the latest first.
 ///
 /// # Errors
 /// When the database cannot be read.

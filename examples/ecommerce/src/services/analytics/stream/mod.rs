@@ -1,13 +1,13 @@
-//! The stream of events that a browser or a program reads: each change of an order, and the numbers.
+//! The stream of server-sent events for browsers and programs: the changes of all orders, and the key figures.
 //!
-//! The handler writes each change into a log (`log`) in its own transaction, at a position, which is in the event's id. A reader that
-//! comes back says the last id it has seen, at whichever instance of the service, and is sent what came behind it: first from
-//! the log, then as it comes. So nothing is missed and nothing is sent twice, whatever became of the connection, of the process or
-//! of the instance that it was connected to. What is too old to be known, or is no position of this log, is answered by `reset` and
-//! a snapshot.
+//! The handler writes each change to a log (`log`) in its own transaction, at a position that is part of the event's id. A reader
+//! that reconnects, to any process of the service, sends the last id that it received. It receives the changes after that id,
+//! first from the log and then as they are committed. So it misses nothing and receives nothing twice, also when the connection
+//! breaks, or when the process that it was connected to ends. An id that is too old, or is not a position of this log, is
+//! answered with `reset` and a snapshot.
 //!
-//! Everything is bounded: the changes that are kept, the readers of an instance, and what waits for each of them. One task reads
-//! the log, for all readers of the instance (`hub`).
+//! Everything is limited: the changes that are kept, the readers of a process, and the events that wait for each reader. One task
+//! reads the log for all readers of the process (`hub`).
 
 pub(super) mod http;
 mod hub;
@@ -28,18 +28,18 @@ use self::{
 };
 use super::handlers::Anything;
 
-/// The limits of the stream.
+/// The limits of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamLimits {
-    /// Changes that are kept, for readers that come back; a few hundred more may be there. 10,000.
+    /// The number of changes that are kept for readers that reconnect. Up to a few hundred more can exist. Default: 10,000.
     pub kept: u32,
-    /// Readers of one instance at a time. 250.
+    /// The number of concurrent readers of one process. Default: 250.
     pub readers: usize,
-    /// Events that wait for one reader before it is disconnected. 1,000.
+    /// The number of events that can wait for one reader before it is disconnected. Default: 1,000.
     pub buffered: usize,
-    /// How long events may wait for a reader that takes none of them before it is disconnected. 20 s, which is less than a
-    /// connection is let stall in writing.
+    /// How long a reader can take none of its waiting events before it is disconnected. Default: 20 s, which is less than the
+    /// server's limit for a connection that stalls while it writes.
     pub stalled: Duration,
 }
 
@@ -49,17 +49,17 @@ impl Default for StreamLimits {
     }
 }
 
-/// The stream of one instance of the service. Cheap to clone.
+/// The event stream of one process of the service. Cheap to clone.
 #[derive(Clone)]
 pub struct Stream(Arc<Hub>);
 
 impl Stream {
-    /// A stream that nobody reads yet.
+    /// Creates a stream without readers.
     pub fn new(limits: StreamLimits) -> Self {
         Self(Arc::new(Hub::new(limits)))
     }
 
-    /// Locks the log until the transaction has ended. Comes first in each call of a handler: see [`log::lock`].
+    /// Locks the log until the transaction ends. Each call of the handler must take this lock first: see [`log::lock`].
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -67,7 +67,7 @@ impl Stream {
         log::lock(tx, EventId::new_name(service.ids().uuid(tx.now()))).await
     }
 
-    /// Adds to the locked log what `events` change, and wakes the task that reads it once that is committed.
+    /// Adds the changes that `events` make to the locked log, and wakes the task that reads it after the commit.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -83,12 +83,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Shows in the service's metrics who reads.
+    /// Registers the series of readers with the service's metrics.
     pub(super) fn observe(&self, service: &ServiceHandle) {
         self.0.observe(service);
     }
 
-    /// Sends the readers what is written, until the service stops.
+    /// Sends the log to the readers, until the service stops.
     pub(super) async fn run(self, service: ServiceHandle) {
         hub::run(self.0, service).await;
     }

@@ -1,7 +1,8 @@
-//! How far an order is, as its events say: the fold of those that were heard.
+//! The progress of an order: the fold of its events in any order.
 //!
-//! The events of one order come from several topics, and nothing orders one topic against another. So each event counts once,
-//! whenever it comes, and says how far it has brought the order at least: the status never goes back.
+//! The events of one order come from several topics, and Kafka does not order one topic relative to another. Therefore each event
+//! counts once, whenever it is delivered, and sets the status that the order has reached at least: the status never goes
+//! backwards.
 
 use sagas::message::Event;
 
@@ -13,9 +14,9 @@ use crate::{
     services::analytics::handlers::Anything,
 };
 
-/// An event that changes an order. Each does so once: a second one of an order, under whatever event id, changes nothing.
+/// An event that changes an order. A second event of the same name changes nothing, whatever its id.
 ///
-/// The numbers are bits in the database.
+/// The discriminants are bits in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Created = 1,
@@ -31,7 +32,7 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The order that `event` changes, and how; `None` when it changes none.
+    /// Returns the order that `event` changes, and the change; `None` when it changes none.
     pub(crate) fn of(event: &Anything) -> Option<(OrderId, Self)> {
         Some(match event {
             Anything::OrderCreated(event) => (event.order_id, Self::Created),
@@ -48,7 +49,7 @@ impl Change {
         })
     }
 
-    /// The name of the event.
+    /// Returns the name of the event.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Created => OrderCreated::NAME,
@@ -64,7 +65,7 @@ impl Change {
         }
     }
 
-    /// The status that an order of which this was heard has at least.
+    /// Returns the status that an order with this event has at least.
     const fn status(self) -> OrderStatus {
         match self {
             Self::Created => OrderStatus::Created,
@@ -79,20 +80,20 @@ impl Change {
     }
 }
 
-/// How far an order is.
+/// The progress of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// What was heard of it, a bit for each event.
+    /// The events that were delivered, one bit for each.
     pub(super) heard: i64,
-    /// Its status.
+    /// The status.
     pub(super) status: OrderStatus,
 }
 
 impl Progress {
-    /// Of an order of which nothing was heard.
+    /// The progress of an order without events.
     pub(super) const NONE: Self = Self { heard: 0, status: OrderStatus::Created };
 
-    /// Takes `change` in, and says whether it is new.
+    /// Applies `change`, and returns whether it is new.
     pub(super) fn apply(&mut self, change: Change) -> bool {
         let new = self.heard & change as i64 == 0;
         self.heard |= change as i64;

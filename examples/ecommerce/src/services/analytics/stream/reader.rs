@@ -1,4 +1,4 @@
-//! What one reader is sent: what it has missed, from the log, and then what comes.
+//! One reader of the stream: it receives missed changes from the log, and then new events.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -18,27 +18,27 @@ use super::{
     log::{self, Head, OrderChange},
 };
 
-/// How long a reader is asked to wait before it comes back.
+/// How long a reader is asked to wait before it reconnects.
 const RETRY: Duration = Duration::from_secs(2);
-/// How many of the latest changes a snapshot is made of.
+/// The number of latest changes from which a snapshot is built.
 const SNAPSHOT: usize = 500;
-/// How many orders it has at most.
+/// The maximum number of orders in a snapshot.
 const ORDERS: usize = 100;
 
-/// Why a reader is not sent what came behind the id that it has named.
+/// Why a reader does not receive the changes after the id that it sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Reset {
-    /// What came next is not kept any more.
+    /// The next change is no longer kept.
     TooOld,
-    /// The id is of another log.
+    /// The id belongs to another log.
     Unknown,
-    /// It is of this log, which is not that long: its database was put back to an earlier state.
+    /// The id belongs to this log, but is beyond its end: the database was restored to an earlier state.
     Ahead,
 }
 
 impl Reset {
-    /// Whether the reader that has seen `id` has to begin anew.
+    /// Returns why the reader that has received `id` must begin with a snapshot, or `None` if it can continue.
     fn of(id: &EventId, head: &Head) -> Option<Self> {
         match () {
             () if id.name != head.name => Some(Self::Unknown),
@@ -57,26 +57,26 @@ impl Reset {
     }
 }
 
-/// How the orders are that have changed last, the latest first.
+/// The orders that changed last, the latest first.
 #[derive(Serialize)]
 struct Snapshot {
     orders: Vec<OrderChange>,
 }
 
-/// One who reads.
+/// One reader of the stream.
 pub(super) struct Reader {
     place: Place,
     service: ServiceHandle,
     log: String,
-    /// Up to where it knows the log, once `ready` is sent.
+    /// The position up to which the reader knows the log, once `ready` is sent.
     position: i64,
     ready: VecDeque<Event>,
-    /// Where it is given what comes, once it knows all that came before.
+    /// The channel of new events, once the reader has received all earlier ones.
     frames: Option<mpsc::Receiver<Arc<Frame>>>,
 }
 
 impl Reader {
-    /// Who comes for the first time, or has `seen` an event.
+    /// Creates a reader that has received the event `seen`, or none.
     ///
     /// # Errors
     /// When the database cannot be used.
@@ -108,7 +108,8 @@ impl Reader {
         Ok(Self { place, service, log: head.name, position, ready, frames: None })
     }
 
-    /// The events, until the service stops, the reader is too slow or the log cannot be read. Whoever reads comes back then.
+    /// Returns the events. The stream ends when the service stops, when the reader is too slow, or when the log cannot be read;
+    /// the reader then reconnects.
     pub(super) fn events(self) -> impl Stream<Item = Event> + Send {
         stream::unfold(self, async |mut reader| {
             let event = reader.next().await?;
@@ -131,7 +132,7 @@ impl Reader {
         }
     }
 
-    /// Reads a page of what the reader has missed, and attaches it when that was all.
+    /// Reads one page of missed changes, and attaches the reader after the last page.
     async fn catch_up(&mut self) -> Result<(), Fault> {
         let _turn = self.place.hub().catching_up.acquire().await?;
         let changes = log::after(self.service.database(), self.position, PAGE).await?;
@@ -151,7 +152,7 @@ impl Reader {
     }
 }
 
-/// How the orders are that have changed last, up to `position`.
+/// Returns the orders that changed last, up to `position`.
 async fn snapshot(db: &Database, position: i64) -> Result<Snapshot, Fault> {
     let mut known = HashSet::new();
     let changes = log::before(db, position, SNAPSHOT).await?;

@@ -61,7 +61,7 @@ fn shipped() -> Change {
     Change::Shipped(OrderShipped { order_id: order_id(), tracking: "T-1".to_owned() })
 }
 
-/// Takes `news` in as the service does: what has an effect is kept, and so is the decision that follows.
+/// Applies `news` as the service does: keeps the events that have an effect, and the decisions that follow from them.
 fn follow(news: &[Change]) -> (Vec<Change>, Vec<OrderStatus>) {
     let mut history = vec![created()];
     let mut order = Order::fold(&history).unwrap();

@@ -1,0 +1,144 @@
+//! Runs an app until the process receives a signal to stop.
+
+use std::{pin::pin, sync::Arc};
+
+use super::{App, Handle, StartError};
+use crate::{runtime::stop_signal, transport::Transport};
+
+/// How long [`App::run`] waits for the transport to close after the services have stopped.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl App {
+    /// Runs the services on `transport` until the process receives SIGTERM or Ctrl-C ([`stop_signal`]), then stops them and closes the
+    /// transport.
+    ///
+    /// A signal during the start cancels the start. A second signal ends the stop early. Neither loses data.
+    ///
+    /// Returns `true` if everything was finished. `false` means that work was left for the next start, because the stop took longer than
+    /// [`stop_timeout_ms`](crate::settings::Settings::stop_timeout_ms) or a second signal ended it; a log line at level `WARN` names what
+    /// was left. Return a failure code from `main` then, so that the supervisor of the process can see it.
+    ///
+    /// # Errors
+    /// The same as [`start`](Self::start).
+    pub async fn run(self, transport: Arc<dyn Transport>) -> Result<bool, StartError> {
+        self.run_until(transport, stop_signal(), stop_signal).await
+    }
+
+    /// Like [`run`](Self::run), with the signals as parameters: the first, and what begins to wait for the second.
+    async fn run_until<Again: Future<Output = ()> + Send>(
+        self,
+        transport: Arc<dyn Transport>,
+        told: impl Future<Output = ()> + Send,
+        again: impl FnOnce() -> Again + Send,
+    ) -> Result<bool, StartError> {
+        let mut told = pin!(told);
+        let started = tokio::select! {
+            started = self.start(transport.clone()) => Some(started?),
+            () = &mut told => None,
+        };
+        if started.is_some() {
+            told.await;
+        }
+        let again = again();
+        let cores = started.as_ref().map(Handle::cores).unwrap_or_default();
+        let ending = async {
+            let in_time = match started {
+                Some(handle) => handle.stop().await,
+                None => true,
+            };
+            let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
+            if !closed {
+                tracing::warn!("the log was not closed within {CLOSE_TIMEOUT:?}; what is left is done after the next start");
+            }
+            in_time && closed
+        };
+        let again = async {
+            again.await;
+            // While the stop still runs: its tasks end when it is dropped.
+            let left: Vec<_> = cores.iter().filter_map(|core| Some((&*core.name, core.unfinished()?))).collect();
+            for (service, left) in &left {
+                tracing::warn!(service, left, "a second signal has ended the stop; what is left is done after the next start");
+            }
+            if left.is_empty() {
+                tracing::warn!(left = "requests or connections", "a second signal has ended the stop; no message is left");
+            }
+        };
+        tokio::select! {
+            in_time = ending => Ok(in_time),
+            () = again => Ok(false),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        io,
+        net::TcpListener,
+        sync::{Mutex, PoisonError},
+    };
+
+    use axum::{Router, routing::get};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::TcpStream,
+        sync::{Notify, oneshot},
+    };
+
+    use super::*;
+    use crate::{runtime::Service, store::Database, transport::memory::Memory};
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A service in the middle of a request that does not end.
+    #[tokio::test]
+    async fn a_second_signal_ends_the_stop_and_the_log_names_what_is_left() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        let subscriber = tracing::Dispatch::new(subscriber.with_max_level(tracing::Level::WARN).finish());
+        // With a single dispatcher, a line can be cached as disabled by another test.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+        let _guard = tracing::dispatcher::set_default(&subscriber);
+
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let asked = Arc::new(Notify::new());
+        let seen = asked.clone();
+        let slow = move || async move {
+            seen.notify_one();
+            pending::<&str>().await
+        };
+        let service =
+            Service::new("shop", Database::memory()).listen(listener).routes(move |_| Router::new().route("/slow", get(slow)));
+        let (tell, told) = oneshot::channel();
+        let told = async { told.await.expect("the first signal") };
+        let running = App::new("test").service(service).run_until(Arc::new(Memory::new()), told, || ready(()));
+        let client = async {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            stream.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is sent");
+            asked.notified().await;
+            tell.send(()).expect("it runs");
+            stream
+        };
+        let (in_time, _stream) = tokio::join!(running, client);
+        assert!(!in_time.expect("it has started"), "work was left");
+        let text = String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
+        let line = text.lines().find(|line| line.contains("a second signal has ended the stop")).expect(&text);
+        assert!(line.contains(" WARN ") && line.contains("left=\"requests or connections\""), "{line}");
+    }
+}

@@ -1,0 +1,235 @@
+//! This process among the processes of its service: its shards of the outbox, and the notifications between processes.
+//!
+//! The order of rows is decided by the ledger, not here. This module keeps the number of rows small that two processes send: a process
+//! renews its leases regularly, and stops sending when it cannot be sure that it still owns its shards.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
+
+use super::super::core::Core;
+use crate::{
+    message::Shards,
+    store::{PeerNotification, Sharing, StoreError},
+};
+
+/// How long a lease is valid.
+const TTL: Duration = Duration::from_secs(5);
+/// How often the leases are renewed.
+const RENEW: Duration = Duration::from_millis(1_500);
+/// The last part of a lease, in which no more rows are passed to the transport.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long to wait after an error of the database.
+const RETRY: Duration = Duration::from_millis(500);
+/// How often the rows of the whole service are counted.
+const COUNT: Duration = Duration::from_secs(5);
+/// The rows are counted up to this multiple of the limit `outbox_rows`.
+const COUNTED: usize = 5;
+
+/// The part of this process in sharing the outbox. In a process that has its database to itself, it does nothing.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// The name of this process in the database; `None` if the outbox is not shared.
+    id: Option<String>,
+    /// Until when this process surely owns its shards, by the clock of this machine.
+    until: Mutex<Option<Instant>>,
+    /// Shards of other processes in which this process has committed rows.
+    strange: Mutex<Shards>,
+    strange_wake: Notify,
+    /// Notified when there is a reason to renew the leases now.
+    share: Notify,
+    /// The number of rows of the whole service, as last counted.
+    counted: AtomicUsize,
+}
+
+impl Process {
+    pub(crate) fn new(id: Option<String>) -> Self {
+        Self {
+            id,
+            until: Mutex::default(),
+            strange: Mutex::default(),
+            strange_wake: Notify::new(),
+            share: Notify::new(),
+            counted: AtomicUsize::new(0),
+        }
+    }
+
+    /// Schedules a notification to the owners of `shards` that this process has committed rows in them.
+    pub(crate) fn notify(&self, shards: Shards) {
+        if !shards.is_empty() {
+            let mut strange = lock(&self.strange);
+            *strange = strange.and(shards);
+            self.strange_wake.notify_one();
+        }
+    }
+
+    /// The number of rows in the outbox of the whole service, as last counted; 0 if the outbox is not shared.
+    pub(crate) fn counted(&self) -> usize {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the outbox can be shared with other processes.
+    pub(super) fn is_shared(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Whether this process surely owns its shards.
+    pub(super) fn may_send(&self) -> bool {
+        !self.is_shared() || lock(&self.until).is_some_and(|until| Instant::now() + MARGIN < until)
+    }
+
+    /// Requests a renewal of the leases soon.
+    pub(super) fn ask(&self) {
+        self.share.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the port for sharing the outbox and the name of this process; `None` if the outbox is not shared.
+fn shared(core: &Core) -> Option<(&dyn Sharing, &str)> {
+    Some((core.store().sharing()?, core.instance.id.as_deref()?))
+}
+
+/// Acquires the first leases.
+pub(super) async fn join(core: &Core) -> Result<(), StoreError> {
+    if let Some((sharing, id)) = shared(core) {
+        share(core, sharing, id).await?;
+        // Processes with more than their fair share give up the surplus at once.
+        return sharing.tell(&core.name, PeerNotification::Shares).await;
+    }
+    Ok(())
+}
+
+/// Gives up all shards, so that other processes can acquire them at once. If this fails, they can when the leases end.
+pub(crate) async fn leave(core: &Core) {
+    if let Some((sharing, id)) = shared(core) {
+        let left = async {
+            sharing.leave(&core.name, id).await?;
+            sharing.tell(&core.name, PeerNotification::Shares).await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(service = &*core.name, %error, "the shards of the outbox could not be given back");
+        }
+    }
+}
+
+/// Renews the leases and exchanges notifications, forever.
+pub(super) async fn run(core: Arc<Core>) {
+    match shared(&core) {
+        Some((sharing, id)) => {
+            tokio::join!(renew(&core, sharing, id), tell(&core, sharing), listen(&core, sharing), count(&core, sharing));
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn renew(core: &Core, sharing: &dyn Sharing, id: &str) {
+    loop {
+        tokio::select! {
+            () = sleep(RENEW) => {}
+            () = core.instance.share.notified() => {}
+        }
+        while let Err(error) = share(core, sharing, id).await {
+            tracing::warn!(service = &*core.name, %error, "the lease on the outbox could not be renewed; trying again");
+            sleep(RETRY).await;
+        }
+    }
+}
+
+async fn share(core: &Core, sharing: &dyn Sharing, id: &str) -> Result<(), StoreError> {
+    let freed = core.ledger().vacated();
+    let asked = Instant::now();
+    let late = |_| StoreError::Unavailable(format!("no answer within {TTL:?}"));
+    let share = timeout(TTL, sharing.share(&core.name, id, TTL, freed)).await.map_err(late)??;
+    *lock(&core.instance.until) = Some(asked + TTL);
+    let leases: Vec<_> = share.leases.iter().map(|lease| (lease.shard, lease.epoch)).collect();
+    let dropped = {
+        let mut ledger = core.ledger();
+        let dropped = ledger.set_leases(&leases);
+        ledger.balance(share.fair);
+        dropped
+    };
+    core.instance.notify(dropped);
+    core.record_activity();
+    core.relay_wake.notify_one();
+    if !freed.is_empty() {
+        tracing::info!(service = &*core.name, shards = ?freed, "gave up shards of the outbox");
+        sharing.tell(&core.name, PeerNotification::Shares).await?;
+    }
+    Ok(())
+}
+
+/// Notifies the owners of rows that this process has committed. While a notification is being sent, later ones are combined.
+async fn tell(core: &Core, sharing: &dyn Sharing) {
+    loop {
+        core.instance.strange_wake.notified().await;
+        let shards = std::mem::take(&mut *lock(&core.instance.strange));
+        if shards.is_empty() {
+            continue;
+        }
+        if let Err(error) = sharing.tell(&core.name, PeerNotification::Rows(shards)).await {
+            // The owners find the rows by a scan, only later.
+            tracing::debug!(service = &*core.name, %error, "other instances could not be told of rows");
+        }
+    }
+}
+
+async fn listen(core: &Core, sharing: &dyn Sharing) {
+    loop {
+        match sharing.news(&core.name).await {
+            Ok(mut news) => {
+                // Earlier notifications were missed.
+                hear(core, Shards::ALL);
+                core.instance.ask();
+                while let Some(Ok(news)) = news.next().await {
+                    match news {
+                        PeerNotification::Rows(shards) => hear(core, shards),
+                        PeerNotification::Shares => core.instance.ask(),
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(service = &*core.name, %error, "other instances cannot be heard; trying again"),
+        }
+        sleep(RETRY).await;
+    }
+}
+
+fn hear(core: &Core, shards: Shards) {
+    if core.ledger().mark_stale(shards) {
+        core.relay_wake.notify_one();
+    }
+}
+
+/// Counts the rows of the whole service.
+async fn count(core: &Core, sharing: &dyn Sharing) {
+    let most = core.settings.outbox_rows.saturating_mul(COUNTED);
+    loop {
+        match sharing.backlog(&core.name, most as u64).await {
+            Ok(backlog) => {
+                core.instance.counted.store(usize::try_from(backlog.rows).unwrap_or(usize::MAX), Ordering::Relaxed);
+                core.series.outbox_rows.set_count(backlog.rows);
+                let age = backlog.oldest.map_or(Duration::ZERO, |oldest| core.clock.now().since(oldest));
+                core.series.outbox_age_seconds.set(age.as_secs_f64());
+                core.outbox_room.notify_one();
+                core.record_activity();
+            }
+            Err(error) => tracing::debug!(service = &*core.name, %error, "the outbox could not be counted"),
+        }
+        // The consumer and the callers of units of work can continue only after a count that shows room, so a full outbox is counted more
+        // often.
+        sleep(if core.outbox_full() { RETRY } else { COUNT }).await;
+    }
+}

@@ -1,0 +1,25 @@
+-- Which events a service has handled: a record of one that no handler takes any more is not skipped.
+CREATE TABLE sagas_handled (
+    service TEXT COLLATE "C" NOT NULL,
+    topic TEXT COLLATE "C" NOT NULL,
+    event TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (service, topic, event)
+);
+
+-- By which of its handlers a service takes an event, and what the inbox knows the messages of each as: by their identity with this added. Two
+-- that are known as the same are one handler, by its name of today and by one that it had.
+CREATE TABLE sagas_takers (
+    service TEXT COLLATE "C" NOT NULL,
+    topic TEXT COLLATE "C" NOT NULL,
+    event TEXT COLLATE "C" NOT NULL,
+    handler TEXT COLLATE "C" NOT NULL,
+    known_as TEXT COLLATE "C" NOT NULL,
+    takes BOOLEAN NOT NULL,
+    PRIMARY KEY (service, topic, event, handler)
+);
+
+-- Whose message a dead letter is; nobody's in particular, where no handler could be given it.
+ALTER TABLE sagas_dead_letters ADD COLUMN handler TEXT;
+
+-- The version of the event that a step has left behind. A program of the version before, which may run still, does not know the column.
+ALTER TABLE sagas_steps ADD COLUMN version BIGINT NOT NULL DEFAULT 1;

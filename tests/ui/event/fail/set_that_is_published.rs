@@ -1,0 +1,16 @@
+#[path = "../../contracts.rs"]
+mod contracts;
+
+use contracts::*;
+use sagas::prelude::*;
+
+#[event]
+enum OrderEvent {
+    Created(OrderCreated),
+}
+
+fn publish(mut tx: Tx, event: OrderEvent) {
+    let _ = tx.publish(&event);
+}
+
+fn main() {}
