@@ -82,8 +82,9 @@ async fn a_key_is_forgotten_a_week_later_and_no_sooner() {
     shop.quiet().await;
     assert_eq!(place(&shop, b"key", &order(1)).await.is(202)["orderId"], first);
 
-    clock.advance(DAY * 2);
+    // The job that removes keys sleeps for a day from the time that it reads after its work, which can be later than the test expects.
     eventually("the key is forgotten", async || {
+        clock.advance(DAY);
         let again = place(&shop, b"key", &order(1)).await.is(202)["orderId"].clone();
         (again != first).then_some(())
     })
