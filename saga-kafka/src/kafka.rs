@@ -21,7 +21,9 @@ use saga_core::{
 use crate::{
     KafkaConfig,
     error::unavailable,
-    foreign::Foreign,
+    foreign,
+    group::Groups,
+    group_topic::GroupTopic,
     identity,
     member::{self, Feed, Members},
     observer::{self, Observer},
@@ -29,6 +31,7 @@ use crate::{
     statistics::StatsRegistry,
     time::now,
     topics::Topics,
+    unassigned::Rejoin,
 };
 
 /// The longest time that closing waits: once for all consumers together, then for the producer.
@@ -51,8 +54,8 @@ pub struct Kafka {
     observers: Mutex<Option<HashMap<String, Arc<Observer>>>>,
     /// Reads the ends of partitions, including records of open transactions; created on first use.
     uncommitted: Mutex<Option<Arc<Observer>>>,
-    members: Mutex<Vec<Weak<Feed>>>,
-    foreign: Foreign,
+    members: Mutex<Vec<(GroupTopic, Weak<Feed>)>>,
+    groups: Groups,
 }
 
 impl Kafka {
@@ -81,7 +84,7 @@ impl Kafka {
             observers: Mutex::new(Some(HashMap::new())),
             uncommitted: Mutex::default(),
             members: Mutex::default(),
-            foreign: Foreign::default(),
+            groups: Groups::default(),
             board,
             config,
         }))
@@ -112,6 +115,14 @@ impl Kafka {
         let observer = Arc::new(Observer::uncommitted(&self.config)?);
         *made = Some(Arc::clone(&observer));
         Ok(observer)
+    }
+
+    /// Commands the members of this process for that topic to join the group again, if they are the given member.
+    fn rejoin(&self, group: &str, rejoin: Rejoin) {
+        let member = GroupTopic::new(group, &rejoin.topic);
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_topic = members.iter().filter(|(of, _)| *of == member).filter_map(|(_, feed)| feed.upgrade());
+        of_topic.for_each(|feed| feed.rejoin(rejoin.clone()));
     }
 
     fn open(&self) -> Result<(), TransportError> {
@@ -164,8 +175,8 @@ impl Transport for Kafka {
         let observer = self.observer(group)?;
         let joined = Members::join(&self.config, group, topics, &observer, &self.board)?;
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.retain(|member| member.strong_count() > 0);
-        members.extend(joined.feeds());
+        members.retain(|(_, member)| member.strong_count() > 0);
+        members.extend(joined.feeds().map(|(topic, feed)| (GroupTopic::new(group, topic), feed)));
         Ok(Box::new(joined))
     }
 
@@ -185,11 +196,13 @@ impl Transport for Kafka {
         self.open()?;
         let mut found = self.topics.conditions(&self.observer, topics).await?;
         found.extend(self.board.conditions(group, now()));
+        let (counts, drain) = (self.topics.counts(topics), self.config.group.drain_timeout);
         // Listing the members of a group can be refused to a user that may consume; such a failure is not a condition.
         if let Ok(observer) = self.observer(group)
-            && let Ok(foreign) = self.foreign.of(&self.config, &observer, group).await
+            && let Ok((described, rejoins)) = self.groups.look(&observer, group, &counts, drain).await
         {
-            found.extend(foreign);
+            found.extend(foreign::conditions(&self.config, group, &described));
+            rejoins.into_iter().for_each(|rejoin| self.rejoin(group, rejoin));
         }
         Ok(found)
     }
@@ -244,7 +257,7 @@ impl Transport for Kafka {
         }
         drop(self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take());
         let members = std::mem::take(&mut *self.members.lock().unwrap_or_else(PoisonError::into_inner));
-        let members: Vec<_> = members.iter().filter_map(Weak::upgrade).collect();
+        let members: Vec<_> = members.iter().filter_map(|(_, member)| member.upgrade()).collect();
         members.iter().for_each(|member| member.close());
         let left = futures_util::future::join_all(members.iter().map(|member| member.left()));
         let _ = tokio::time::timeout(CLOSE, left).await;

@@ -25,6 +25,7 @@
 pub mod config;
 mod error;
 mod foreign;
+mod group;
 mod group_topic;
 mod identity;
 mod kafka;
@@ -39,6 +40,7 @@ mod time;
 mod topic_settings;
 mod topics;
 mod troubles;
+mod unassigned;
 
 pub use config::KafkaConfig;
 pub use kafka::Kafka;

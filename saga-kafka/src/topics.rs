@@ -135,6 +135,12 @@ impl Topics {
         Ok(looked.into_iter().filter_map(|(topic, seen)| condition(topic, seen, creates)).collect())
     }
 
+    /// Returns the numbers of partitions of those `topics` that were found when they were last requested.
+    pub(crate) fn counts(&self, topics: &[String]) -> BTreeMap<String, i32> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.iter().filter_map(|topic| Some((topic.clone(), known.get(topic)?.0))).collect()
+    }
+
     /// Removes a topic from the known ones, because a request has reported that it does not exist.
     pub(crate) fn forget(&self, topic: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(topic);

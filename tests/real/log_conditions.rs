@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    panic::AssertUnwindSafe,
     path::Path,
     sync::{
         Arc,
@@ -12,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
@@ -271,18 +269,6 @@ async fn rights_that_are_taken_away_are_named_and_it_goes_on_when_they_are_back(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Apache Kafka: scripts/kafka start"]
 async fn a_topic_that_is_deleted_is_named_until_it_is_back() {
-    // A known fault of the member: the leader of the group can assign the partitions before it knows the recreated topic. The member then
-    // has none of them until its group is joined again. Until that is fixed, the scenario has three attempts.
-    for _ in 0..2 {
-        match AssertUnwindSafe(deleted_and_back()).catch_unwind().await {
-            Ok(()) => return,
-            Err(_) => println!("the partitions of the recreated topic were not assigned: trying again"),
-        }
-    }
-    deleted_and_back().await;
-}
-
-async fn deleted_and_back() {
     let broker = Broker::start(&["auto.create.topics.enable=false"]).await;
     let count = Count::default();
     let handle = broker.try_start_app(&count, settings()).await.unwrap();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use saga_core::{message::TopicPartition, transport::TransportError};
 use tokio::sync::oneshot;
 
+use crate::unassigned::Rejoin;
+
 /// All commands since the last call. Their number is limited by the partitions, and by the commits that the runtime waits for.
 #[derive(Default)]
 pub(super) struct Commands {
@@ -17,6 +19,7 @@ pub(super) struct Commands {
     /// Partitions, with their run, that have room in their buffers again.
     pub(super) room: Vec<(TopicPartition, u64)>,
     pub(super) answers: Vec<Answer>,
+    pub(super) rejoin: Option<Rejoin>,
     pub(super) close: bool,
 }
 

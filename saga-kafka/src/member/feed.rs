@@ -18,6 +18,7 @@ use super::{
     commands::{Commands, Commit, Released, Start},
     waker::Waker,
 };
+use crate::unassigned::Rejoin;
 
 /// How many records and bytes of a partition are buffered before it is paused. It resumes at half of these limits.
 const RECORDS: usize = 4_000;
@@ -97,6 +98,12 @@ impl Feed {
         state.turns.clear();
         drop(state);
         self.ready.notify_one();
+        self.bell.ring();
+    }
+
+    /// Commands the member to leave the group and join it again, if it is the member of `rejoin`.
+    pub(crate) fn rejoin(&self, rejoin: Rejoin) {
+        self.state().orders.rejoin = Some(rejoin);
         self.bell.ring();
     }
 

@@ -70,8 +70,9 @@ impl Members {
         Self { turns: feeds.keys().cloned().collect(), feeds, ready }
     }
 
-    pub(crate) fn feeds(&self) -> impl Iterator<Item = Weak<Feed>> {
-        self.feeds.values().map(Arc::downgrade)
+    /// Returns the feed of each topic.
+    pub(crate) fn feeds(&self) -> impl Iterator<Item = (&str, Weak<Feed>)> {
+        self.feeds.iter().map(|(topic, feed)| (topic.as_str(), Arc::downgrade(feed)))
     }
 
     /// Takes from the first topic that has something, and moves this topic to the end of the turns.

@@ -27,8 +27,9 @@ use rdkafka::{
         rd_kafka_Uuid_least_significant_bits, rd_kafka_Uuid_most_significant_bits, rd_kafka_admin_op_t, rd_kafka_commit_queue,
         rd_kafka_consumer_group_metadata, rd_kafka_consumer_group_metadata_destroy,
         rd_kafka_consumer_group_metadata_generation_id, rd_kafka_error_code, rd_kafka_event_DescribeTopics_result,
-        rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t, rd_kafka_header_get_all, rd_kafka_position,
-        rd_kafka_queue_destroy, rd_kafka_queue_get_consumer, rd_kafka_queue_new, rd_kafka_queue_poll,
+        rd_kafka_event_destroy, rd_kafka_event_error, rd_kafka_event_t, rd_kafka_header_get_all, rd_kafka_mem_free,
+        rd_kafka_memberid, rd_kafka_position, rd_kafka_queue_destroy, rd_kafka_queue_get_consumer, rd_kafka_queue_new,
+        rd_kafka_queue_poll,
     },
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     message::BorrowedHeaders,
@@ -73,6 +74,22 @@ pub(super) fn generation(client: &BaseConsumer<Context>) -> i32 {
         let generation = rd_kafka_consumer_group_metadata_generation_id(metadata);
         rd_kafka_consumer_group_metadata_destroy(metadata);
         generation
+    }
+}
+
+/// Returns the id that the coordinator has given to this member; empty if it has not joined.
+pub(super) fn member_id(client: &BaseConsumer<Context>) -> String {
+    let native = client.client().native_ptr();
+    // SAFETY: the client lives as long as the borrow of `client`.
+    let id = unsafe { rd_kafka_memberid(native) };
+    if id.is_null() {
+        return String::new();
+    }
+    // SAFETY: `id` is a copy that was allocated by the client for this call, ends with a NUL, and is freed once, here.
+    unsafe {
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        rd_kafka_mem_free(native, id.cast());
+        text
     }
 }
 

@@ -35,8 +35,8 @@ use super::{
     record::copied,
 };
 use crate::{
-    KafkaConfig, error::unavailable, group_topic::GroupTopic, net::caught, observer::Observer, settings,
-    statistics::StatsRegistry, time::now, troubles::GROUP_REFUSED,
+    KafkaConfig, config::SESSION_TIMEOUT, error::unavailable, group_topic::GroupTopic, net::caught, observer::Observer, settings,
+    statistics::StatsRegistry, time::now, troubles::GROUP_REFUSED, unassigned::Rejoin,
 };
 
 /// The longest wait of the thread.
@@ -73,6 +73,8 @@ pub(super) struct Plan {
 enum End {
     Closed,
     Failed(TransportError),
+    /// The member leaves the group and joins it again, so that the group assigns partitions that have no member.
+    Rejoin(Rejoin),
 }
 
 /// Starts the thread, which ends when the feed is closed.
@@ -115,12 +117,27 @@ impl Plan {
                 }),
                 Err(error) => End::Failed(error),
             };
-            let End::Failed(error) = end else { break };
-            tracing::debug!(group = self.member.group, topic = self.member.topic, %error, "the consumer has failed for good; joining again");
-            self.board.troubles.raise(&self.member, GROUP_REFUSED, &self.member.group, format!("{error}; it is joined again"));
-            self.feed.problem(error);
-            wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
-            let deadline = now() + wait;
+            let GroupTopic { group, topic } = &self.member;
+            let pause = match end {
+                End::Closed => break,
+                End::Failed(error) => {
+                    tracing::debug!(group, topic, %error, "the consumer has failed for good; joining again");
+                    self.board.troubles.raise(&self.member, GROUP_REFUSED, group, format!("{error}; it is joined again"));
+                    self.feed.problem(error);
+                    wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
+                    wait
+                }
+                End::Rejoin(Rejoin { partitions, .. }) => {
+                    tracing::warn!(
+                        group,
+                        topic,
+                        ?partitions,
+                        "no member of the group has these partitions; joining again, so that the group assigns them"
+                    );
+                    self.until_forgotten()
+                }
+            };
+            let deadline = now() + pause;
             while now() < deadline && !self.feed.is_closed() {
                 self.feed.bell.wait(TICK);
             }
@@ -128,6 +145,15 @@ impl Plan {
                 break;
             }
             client = self.client();
+        }
+    }
+
+    /// How long the group remembers the member after it has left. A static member does not leave: it has left when its session has
+    /// timed out.
+    fn until_forgotten(&self) -> Duration {
+        match self.config.group.instance_id {
+            Some(_) => self.config.group.session_timeout.unwrap_or(SESSION_TIMEOUT).saturating_add(Duration::from_secs(1)),
+            None => Duration::ZERO,
         }
     }
 
@@ -194,7 +220,7 @@ impl<'a> Session<'a> {
             self.acknowledge();
             self.plan.panicked(&panic)
         });
-        self.give_up(matches!(end, End::Failed(_)));
+        self.give_up(!matches!(end, End::Closed));
         end
     }
 
@@ -206,11 +232,15 @@ impl<'a> Session<'a> {
             if !more {
                 self.plan.feed.bell.wait(TICK);
             }
-            let orders = self.plan.feed.commands();
+            let mut orders = self.plan.feed.commands();
             if orders.close && close_by.is_none() {
                 close_by = Some(now() + LAST_COMMITS);
             }
+            let rejoin = orders.rejoin.take_if(|rejoin| rejoin.member == native::member_id(&self.client));
             self.obey(orders);
+            if let Some(rejoin) = rejoin {
+                return End::Rejoin(rejoin);
+            }
             self.commit();
             let failed;
             (more, failed) = self.poll();

@@ -52,7 +52,7 @@ impl Cluster {
 
 /// The feed of the only member.
 fn feed(members: &Members) -> Arc<Feed> {
-    members.feeds().next().and_then(|feed| feed.upgrade()).expect("a member")
+    members.feeds().next().and_then(|(_, feed)| feed.upgrade()).expect("a member")
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
