@@ -1,6 +1,6 @@
-//! Several pumps on one log.
+//! The clock of a pump, and several pumps on one log.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sagas::{prelude::*, testing::Pump, transport::memory::Memory};
 
@@ -29,4 +29,22 @@ async fn pumps_on_one_log_have_identities_of_their_own_which_the_seed_gives() {
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 3, "{ids:?}");
     assert_eq!(ids, identities(7).await);
     assert_ne!(ids, identities(8).await);
+}
+
+#[handler(retry(max = 3, backoff = "500ms..2s"))]
+async fn failing(On(_): On<Placed>) -> Result<(), Failure> {
+    Err(Failure::retry("the gateway is down"))
+}
+
+#[tokio::test]
+async fn a_long_advance_contains_every_retry() {
+    let pump = Pump::of([Service::new("payments", Database::memory()).handlers(handlers![failing])]).start().await;
+    pump.publish(&placed("a", 0)).await;
+    pump.run_until_quiet().await;
+    let start = pump.clock().now();
+    pump.advance(Duration::from_secs(10)).await;
+    assert_eq!(pump.clock().now(), start.after(Duration::from_secs(10)));
+    let (letters, _) = pump.service("payments").dead_letters(0, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [3]);
+    pump.stop().await;
 }

@@ -13,7 +13,7 @@ use super::{dead_letters, health, operators::only, overlap, replays, sagas};
 use crate::runtime::{
     Access, Routes, ServiceHandle,
     health::{Health, Status},
-    metrics::{Metrics, ready},
+    metrics::{Metrics, show_ready},
 };
 
 /// Returns the routes that only the [operators](crate::runtime::Operators) of a service can use: [`metrics_routes`],
@@ -157,9 +157,8 @@ fn scraped(service: &ServiceHandle) -> Router {
 }
 
 fn scraped_of(health: Health, metrics: Metrics) -> Router {
-    let gauge = ready(&metrics);
     let answer = async move || {
-        gauge.set(f64::from(u8::from(health.ready().await.status != Status::Down)));
+        show_ready(&metrics, health.is_ready().await);
         text(&metrics)
     };
     Router::new().route(METRICS, get(answer))

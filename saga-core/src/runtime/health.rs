@@ -200,6 +200,11 @@ impl Health {
         self.run(|check| check.needed).await
     }
 
+    /// Whether the service can take work: no required check is down.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.ready().await.status != Status::Down
+    }
+
     /// Returns the results of all checks. Returns within two seconds.
     pub async fn report(&self) -> HealthReport {
         self.run(|_| true).await

@@ -39,14 +39,11 @@ pub(crate) use program::Program;
 
 pub use ::metrics::Recorder;
 
-#[cfg(feature = "http")]
-pub(crate) use series::ready;
-
 pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
     HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, behind_transactions, clock_skew, condition_gauge,
-    deadline_overdue, group_lag, task_panics, without_effect,
+    deadline_overdue, group_lag, show_ready, task_panics, without_effect,
 };
 
 /// The upper bounds of the buckets for durations, in seconds: from half a millisecond to half a minute. They apply to histograms with a

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use super::Running;
 use crate::{
     engine::parking::TopicKey,
-    runtime::{ServiceHandle, core::Core, handled_before, relay},
+    runtime::{ServiceHandle, core::Core, handled_before, metrics::show_ready, relay},
     transport::{GroupLag, Transport},
 };
 
@@ -55,6 +55,18 @@ impl Handle {
                 return;
             }
         }
+    }
+
+    /// Returns when the next parked message or timer of an instance is due, if any waits.
+    #[cfg(feature = "test-util")]
+    pub(crate) async fn next_due(&self) -> Option<crate::time::Timestamp> {
+        let mut next = None;
+        for core in self.cores() {
+            let parked = core.parked().next_due();
+            let timer = core.store().sagas().next_due(&core.name).await.ok().flatten();
+            next = [next, parked, timer].into_iter().flatten().min();
+        }
+        next
     }
 
     /// Returns a description of the work that is left, if any.
@@ -152,6 +164,7 @@ impl Handle {
         let limit = self.running.values().map(|running| running.service.core().settings.stop_timeout()).max().unwrap_or_default();
         for running in self.running.values() {
             running.service.core().health.set_stopping();
+            show_ready(&running.service.core().metrics, false);
             running.stop_intake.send_replace(true);
         }
         let ending = async {

@@ -87,7 +87,10 @@ pub(super) fn describe(metrics: &Metrics) {
             SAGA_OVERDUE,
             "How long ago the earliest deadline that was not carried out yet has passed, in seconds; 0 when none has.",
         ),
-        (READY, "1 when the service can take work, as /health/ready says, else 0; asked at each scrape."),
+        (
+            READY,
+            "1 when the service can take work, as /health/ready reports, else 0; checked at each scrape of /metrics, and every five seconds.",
+        ),
     ] {
         metrics.describe_gauge(name, help);
     }
@@ -140,10 +143,9 @@ pub(crate) fn deadline_overdue(metrics: &Metrics) -> Gauge {
     metrics.gauge(SAGA_OVERDUE, &[])
 }
 
-/// Returns the gauge of the service's readiness.
-#[cfg(feature = "http")]
-pub(crate) fn ready(metrics: &Metrics) -> Gauge {
-    metrics.gauge(READY, &[])
+/// Sets the gauge of the service's readiness.
+pub(crate) fn show_ready(metrics: &Metrics, ready: bool) {
+    metrics.gauge(READY, &[]).set(f64::from(u8::from(ready)));
 }
 
 /// Returns the gauge of how many seconds the clock `against` is ahead.
@@ -385,7 +387,7 @@ mod tests {
         task_panics(&metrics, "relay");
         clock_skew(&metrics, "log");
         deadline_overdue(&metrics);
-        metrics.gauge(READY, &[]);
+        show_ready(&metrics, true);
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {

@@ -143,6 +143,7 @@ async fn its_own_routes_are_beside_the_frameworks_and_metrics_on_its_own_recorde
     let delivered = "sagas_deliveries_total{service=\"orders\"";
     shows(site.get("/metrics"), "orders_followed_total").await;
     shows(site.get("/metrics"), delivered).await;
+    shows(site.get("/metrics"), "sagas_ready{service=\"orders\"} 1").await;
     shows(operators.get("/metrics"), delivered).await;
     app.stop().await;
 }
