@@ -136,7 +136,7 @@ async fn a_topic_that_takes_nothing_is_a_condition_by_name_until_it_takes_record
         advance_until(&clock, "the condition", async || health.ready().await.status == Status::Down).await;
         let said = health.report().await.checks["conditions"].detail.clone().unwrap_or_default();
         let cause = if refusal == Refusal::Unknown { "there is no topic `orders`" } else { "the user may not write" };
-        assert!(said.contains("the topic `orders` takes nothing") && said.contains(cause), "{said}");
+        assert!(said.contains("the topic `orders` stores no records") && said.contains(cause), "{said}");
 
         log.take("orders");
         advance_until(&clock, "its end", async || health.ready().await.status == Status::Up).await;
