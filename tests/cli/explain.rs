@@ -47,7 +47,7 @@ async fn what_is_missing_and_who_should_do_it_is_told() {
 async fn the_dead_letter_that_stands_in_the_way_is_told() {
     let story = explained("attention").await;
     tells(&story, &["payment gave ProcessPayment up", "letter-1  InventoryReserved  open", "after 5 attempts", "no such card"]);
-    tells(&story, &["payment handle its dead letter letter-1 again"]);
+    tells(&story, &["returns dead letter letter-1 to its handler in payment"]);
     assert!(!story.contains("letter-2"), "it is of no event of the saga: {story}");
 }
 

@@ -108,7 +108,7 @@ fn letters(story: &Story) -> String {
         ]);
     }
     for (service, id) in &story.dead_letters_elsewhere {
-        let unread = "stands in its way, and was not found: the database of that service was not read, or it has forgotten it";
+        let unread = "blocks the instance, and was not found: the database of that service was not read, or it has forgotten it";
         table.row([service.as_str().into(), id.as_str().into(), unread.into()]);
     }
     let shown = table.show(false);
