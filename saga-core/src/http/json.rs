@@ -214,7 +214,7 @@ mod tests {
             assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", "method"), "{wrong}");
         }
         let problem = parse::<Payment>(br#"{"method": "Shells"}"#).expect_err("no method");
-        assert_eq!(problem.errors()[0].message, "is not known; known is `Cash`");
+        assert_eq!(problem.errors()[0].message, "is not known; the only known one is `Cash`");
         assert!(matches!(parse(br#""Cash""#), Ok(Method::Cash)));
     }
 

@@ -322,7 +322,7 @@ mod tests {
             ("postgres://a:secret@host:65536/b", "`port` that is no number from 1 to 65535"),
             ("postgres://a:secret@host:0/b", "`port` that is no number from 1 to 65535"),
             ("postgres://a:sec/ret@host/b", "`port` that is no number"),
-            ("postgres://a:x@secret@host/b", "a host that is none"),
+            ("postgres://a:x@secret@host/b", "a host that is not valid"),
             ("postgres://a:secret@b/c?host=x,y", "names several hosts"),
             ("postgres://a:secret@b/c?host=@x", "abstract socket"),
             (
