@@ -257,15 +257,15 @@ pub use saga_macros::handler;
 /// assert_eq!(release(Undo(InventoryReserved { order_id: 7 })).await.order_id, 7);
 ///
 /// // The definition is data: it is checked, tracked and drawn.
-/// let flow = PlaceOrder::definition();
-/// assert_eq!(flow.pivot().name, "ConfirmOrder");
-/// assert_eq!(flow.events().len(), 9);
-/// assert!(Chart::of(flow).state_diagram().starts_with("stateDiagram-v2"));
+/// let saga = PlaceOrder::definition();
+/// assert_eq!(saga.pivot().name, "ConfirmOrder");
+/// assert_eq!(saga.events().len(), 9);
+/// assert!(Chart::of(saga).state_diagram().starts_with("stateDiagram-v2"));
 ///
 /// // Each step has one handler. A missing one is reported before anything starts.
 /// let inventory = Service::new("inventory", Database::memory()).handlers(handlers![reserve, release]);
 /// let problems = App::new("shop").saga::<PlaceOrder>().service(inventory).check();
-/// assert!(problems.iter().any(|problem| problem.contains("nobody does PlaceOrder::ProcessPayment")));
+/// assert!(problems.iter().any(|problem| problem.contains("no handler does PlaceOrder::ProcessPayment")));
 /// # }
 /// ```
 ///
@@ -289,7 +289,7 @@ pub use saga_macros::handler;
 /// | `on = OrderCreated` | the one event that triggers the step: the start, or the `emits` of another step | required |
 /// | `emits = InventoryReserved` | the event that the step is done | required |
 /// | `rejects = InventoryInsufficient` | the event that the step is refused; not for the pivot or a step after it | none |
-/// | `undo(on = .., emits = ..)`, `undo(on(.., ..), emits = ..)` | the events that trigger its compensation (refusals of later steps, `emits` of other compensations, the abort's event), and the event that it is undone | required before the pivot, or `no_undo` |
+/// | `undo(on = .., emits = ..)`, `undo(on(.., ..), emits = ..)` | the events that trigger its compensation (refusals of later steps, `emits` of other compensations, the abort's event), and the event that is published when it is undone | required before the pivot, or `no_undo` |
 /// | `no_undo` | the step needs no compensation; only before the pivot | |
 /// | `pivot` | the commit of this step decides that the saga completes; one step has it | |
 /// | `deadline = "5m"` | how long the step can take, from the time when the tracker sees its `on`; at most the deadline of the saga | none |

@@ -33,7 +33,7 @@ fn place_order() -> Chart {
             ServiceName::Analytics => service.handlers(analytics::handlers()),
         });
     }
-    let [chart] = app.charts().try_into().expect("the example has one flow");
+    let [chart] = app.charts().try_into().expect("the example has one saga");
     chart
 }
 

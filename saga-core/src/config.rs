@@ -63,7 +63,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key that does not exist.
-    #[error("`{key}` in {place} is not known; known are {}", .known.join(", "))]
+    #[error("`{key}` in {place} is not known; the known ones are {}", .known.join(", "))]
     UnknownKey {
         /// The key, as a path.
         key: String,

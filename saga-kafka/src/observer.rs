@@ -74,7 +74,7 @@ impl Observer {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                net::held("what the client of questions says by itself", || hear(&client));
+                net::held("an event of the client for questions", || hear(&client));
             }
         });
         spawned.map_err(|error| TransportError::Unavailable(format!("no thread for a client that asks: {error}")))?;

@@ -102,7 +102,7 @@ impl Found<'_> {
         if let Some(retention) = self.millis("retention.ms").filter(|retention| *retention < expected.outage) {
             let detail = format!(
                 "`retention.ms` is {}, {} s: what a service that is away for longer has not read is removed, and its partitions stop at \
-                 the gap; raise it to {} or more, or say by the setting `outage_hours`, which is {hours}, how long an outage may be",
+                 the gap; raise it to {} or more, or set `outage_hours`, which is {hours}, to the longest outage",
                 retention.as_millis(),
                 retention.as_secs(),
                 expected.outage.as_millis()

@@ -392,7 +392,7 @@ fn condition(topic: String, seen: Seen, creates: bool) -> Option<Condition> {
         Seen::Missing => (
             "topic_missing",
             format!(
-                "there is no topic `{topic}`: it was deleted, or the user may not know of it; create it again with the partitions that \
+                "there is no topic `{topic}`: it was deleted, or the user may not describe it; create it again with the partitions that \
                  it had{}",
                 if creates { ", or restart a service that uses it, which creates it" } else { "" }
             ),

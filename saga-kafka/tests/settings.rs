@@ -82,7 +82,7 @@ fn what_does_not_fit_names_the_place_and_the_fix() {
         (
             "[kafka]\nbrokers = 'a'",
             &[][..],
-            "`kafka.brokers` in the configuration file PATH is not known; known are bootstrap, allow_plaintext, client, topic, group",
+            "`kafka.brokers` in the configuration file PATH is not known; the known ones are bootstrap, allow_plaintext, client, topic, group",
         ),
         (
             "[kafka.group]\ndrain_timeout = 5",
@@ -102,7 +102,7 @@ fn what_does_not_fit_names_the_place_and_the_fix() {
         (
             "",
             &[("SHOP_KAFKA__TOPIC__REPLICAS", "3")],
-            "`kafka.topic.replicas` in the environment variable SHOP_KAFKA__TOPIC__REPLICAS is not known; known are create, replication,",
+            "`kafka.topic.replicas` in the environment variable SHOP_KAFKA__TOPIC__REPLICAS is not known; the known ones are create, replication,",
         ),
         (
             "",

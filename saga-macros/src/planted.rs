@@ -17,10 +17,10 @@ fn place_order() -> String {
 /// The mistakes that `#[saga]` reports for `source`.
 fn mistakes(source: &str) -> Vec<String> {
     let file = syn::parse_file(source).unwrap();
-    let mut flow = file.items.into_iter().find_map(|item| if let Item::Enum(flow) = item { Some(flow) } else { None }).unwrap();
-    let at = flow.attrs.iter().position(|attribute| attribute.path().is_ident("saga")).unwrap();
-    let Meta::List(options) = flow.attrs.remove(at).meta else { panic!("the flow has options") };
-    said(crate::saga::run(options.tokens, flow.into_token_stream()))
+    let mut saga = file.items.into_iter().find_map(|item| if let Item::Enum(saga) = item { Some(saga) } else { None }).unwrap();
+    let at = saga.attrs.iter().position(|attribute| attribute.path().is_ident("saga")).unwrap();
+    let Meta::List(options) = saga.attrs.remove(at).meta else { panic!("the saga has options") };
+    said(crate::saga::run(options.tokens, saga.into_token_stream()))
 }
 
 /// The texts of the `compile_error!`s in `expanded`.
@@ -36,12 +36,12 @@ fn said(expanded: TokenStream) -> Vec<String> {
 }
 
 #[test]
-fn the_flow_itself_has_none() {
+fn the_saga_itself_has_none() {
     assert_eq!(mistakes(&place_order()), [""; 0]);
 }
 
 #[test]
-fn each_is_told_once_and_in_words_of_the_flow() {
+fn each_is_reported_once_and_in_words_of_the_saga() {
     let planted = [
         (
             "a step without an undo",
@@ -53,14 +53,14 @@ fn each_is_told_once_and_in_words_of_the_flow() {
             "a refusal of the pivot",
             "emits = OrderConfirmed)]",
             "emits = OrderConfirmed, rejects = OrderShipped)]",
-            "`ConfirmOrder` is the pivot, and its commit decides that the flow succeeds: it cannot be refused",
+            "`ConfirmOrder` is the pivot, and its commit decides that the saga succeeds: it cannot be refused",
         ),
         ("no pivot", "pivot, ", "", "`PlaceOrder` has no pivot: write `pivot` in the step whose commit decides"),
         (
             "a misspelt event",
             "on = PaymentProcessed",
             "on = PaymentProccessed",
-            "nothing in this flow publishes `PaymentProccessed` (did you mean `PaymentProcessed`?)",
+            "nothing in this saga publishes `PaymentProccessed` (did you mean `PaymentProcessed`?)",
         ),
         (
             "a refusal that leads nowhere",
@@ -72,7 +72,7 @@ fn each_is_told_once_and_in_words_of_the_flow() {
             "goods that stay away after a cancel",
             "undo(on(PaymentFailed, OrderCancelled), emits = InventoryReleased)",
             "undo(on = PaymentFailed, emits = InventoryReleased)",
-            "when the flow is given up on a cancel or the deadline after `ReserveInventory`, nothing undoes `ReserveInventory`",
+            "when the saga is aborted on a cancel or the deadline after `ReserveInventory`, nothing undoes `ReserveInventory`",
         ),
         (
             "goods that stay away after a declined payment",
@@ -90,7 +90,7 @@ fn each_is_told_once_and_in_words_of_the_flow() {
             "an event with two meanings",
             "rejects = PaymentFailed",
             "rejects = InventoryInsufficient",
-            "`InventoryInsufficient` says already that `ReserveInventory` was refused",
+            "`InventoryInsufficient` already means that `ReserveInventory` was refused",
         ),
         (
             "another end",
@@ -100,20 +100,20 @@ fn each_is_told_once_and_in_words_of_the_flow() {
         ),
         ("no deadline", ", deadline = \"15m\"", "", "a saga needs `deadline`: add `deadline = ..`"),
     ];
-    let flow = place_order();
+    let saga = place_order();
     for (what, right, wrong, expected) in planted {
-        assert!(flow.contains(right), "{what}: the flow does not say `{right}` any more");
-        let said = mistakes(&flow.replacen(right, wrong, 1));
+        assert!(saga.contains(right), "{what}: the saga no longer has `{right}`");
+        let said = mistakes(&saga.replacen(right, wrong, 1));
         assert!(said.iter().any(|message| message.starts_with(expected)), "{what}: {said:#?}");
         // An event that is published with two meanings is missing for one of them.
         let most = if what == "an event with two meanings" { 2 } else { 1 };
-        assert!(said.len() <= most, "{what} is told more than once: {said:#?}");
+        assert!(said.len() <= most, "{what} is reported more than once: {said:#?}");
     }
 }
 
 #[test]
-fn all_are_told_at_once() {
-    let flow = place_order().replacen("\"15m\"", "\"soon\"", 1).replacen("on = PaymentProcessed", "on = PaymentProccessed", 1);
-    let said = mistakes(&flow);
+fn all_are_reported_at_once() {
+    let saga = place_order().replacen("\"15m\"", "\"soon\"", 1).replacen("on = PaymentProcessed", "on = PaymentProccessed", 1);
+    let said = mistakes(&saga);
     assert_eq!(said.len(), 2, "{said:#?}");
 }

@@ -60,7 +60,7 @@ pub struct OwnedSchema {
 
 /// A type with a schema that it is written with.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` says no schema",
+    message = "`{Self}` has no schema",
     label = "by which schema is it written?",
     note = "implement `HasSchema` for it: `const SCHEMA: Schema = Schema::new(SchemaKind::Avro, include_str!(\"..\"));`"
 )]

@@ -163,11 +163,11 @@ impl Schemas {
                 Ok(schema) => Other::Known(Known::new(id, schema)),
                 Err(RegistryError::Missing(_)) => Other::none(format!("the schema registry has no schema {id}")),
                 Err(error @ RegistryError::Refused(_)) => {
-                    tracing::warn!(schema = id, %error, "a schema is refused; records that are written by it are not read");
+                    tracing::warn!(schema = id, %error, "the registry refuses a schema; records that are written by it are not read");
                     Other::none(error.to_string())
                 }
                 Err(error) => {
-                    tracing::warn!(schema = id, %error, "a schema cannot be learned now; records that are written by it wait");
+                    tracing::warn!(schema = id, %error, "a schema cannot be fetched now; records that are written by it wait");
                     if let Some(wanted) = self.wanted().get_mut(&id) {
                         wanted.at = Instant::now() + wanted.wait;
                         wanted.wait = (wanted.wait * 2).min(LONGEST);
@@ -225,7 +225,7 @@ impl Schemas {
         self.asked.notify_one();
         Err(NotYet::new(
             WAIT,
-            format!("schema {id} is not known yet, the registry is asked for it (is `Schemas::follow` a job?)"),
+            format!("schema {id} is not known yet, and is requested from the registry (is `Schemas::follow` a job?)"),
         )
         .into())
     }

@@ -65,7 +65,7 @@ read_options() {
     [[ -z $asked_port || ($asked_port =~ ^[0-9]{1,5}$ && $((10#$asked_port)) -lt 65536) ]] ||
         die "--port $asked_port is no port: 1 to 65535, or 0 for any that is free" 2
     if [[ -z $data ]]; then
-        [[ $asked_port != 0 ]] || die '--port 0 needs --data DIR, or nobody finds the server again' 2
+        [[ $asked_port != 0 ]] || die '--port 0 needs --data DIR, to find the server again' 2
         data=$servers/$kind-${asked_port:-$default_port}
     fi
     [[ $data == /* ]] || data=$PWD/$data

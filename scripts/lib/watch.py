@@ -236,7 +236,7 @@ def flows(world, watch):
     watch.fires("EcommercePaymentGatewaySlow")
     http(world.url("payment", "/gateway"), {"latencyMs": 0}, "PUT")
     world.ends(slow)
-    print("  an event that the flow does not allow any more", flush=True)
+    print("  an event that the saga no longer allows", flush=True)
     headers = f"ce_id={uuid.uuid4()};ce_type=PaymentFailed;ce_source=payment;ce_specversion=1.0;ce_schemaversion=1"
     amount = {"minor_units": 990, "currency": "EUR"}
     event = {"order_id": slow[0], "payment_id": str(uuid.uuid4()), "amount": amount, "reason": "too late"}

@@ -41,10 +41,10 @@ async fn each_finding_comes_with_its_fix() {
         "order: PlaceOrder overdue: it is 5m",
         "past its deadline, and undecided",
         "POST /sagas/PlaceOrder/overdue/compensate",
-        "1 event came that the flow does not allow",
+        "1 event came that the saga does not allow",
         "payment: PlaceOrder attention: InventoryReserved was given up after 5 attempts: no such card (dead letter letter-1)",
         "POST /dead-letters/letter-1/retry at service payment",
-        "payment: 1 open dead letter of Unrelated (topic elsewhere); the newest after 5 attempts: no part of a flow (dead letter letter-2)",
+        "payment: 1 open dead letter of Unrelated (topic elsewhere); the newest after 5 attempts: no part of a saga (dead letter letter-2)",
         "then `sagas letters retry --service payment --topic elsewhere --type Unrelated`, or discard",
         "1 open instance is of version 7",
         "payment: PlaceOrder overdue: an attempt at ProcessPayment was begun 19m",
@@ -74,7 +74,7 @@ async fn a_dead_letter_of_an_event_by_an_earlier_name_is_of_its_flow() {
     let (begun, until) = (services.ago(9 * MINUTE), services.ago(8 * MINUTE));
     services.step("payment", "7", "ProcessPayment", StepState::Begun, begun, Some(until)).await;
     services.bury("payment", "letter-1", "7", "StockReserved", "inventory", "no such card").await;
-    services.bury("payment", "letter-2", "7", "StockReserved", "elsewhere", "no part of a flow").await;
+    services.bury("payment", "letter-2", "7", "StockReserved", "elsewhere", "no part of a saga").await;
     services.stop().await;
     // The attempt of the step is reported with its dead letter.
     let found = values(folder.path(), &["check"], 1).await;

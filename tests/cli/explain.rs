@@ -47,8 +47,8 @@ async fn what_is_missing_and_who_should_do_it_is_told() {
 async fn the_dead_letter_that_stands_in_the_way_is_told() {
     let story = explained("attention").await;
     tells(&story, &["payment gave ProcessPayment up", "letter-1  InventoryReserved  open", "after 5 attempts", "no such card"]);
-    tells(&story, &["payment handle its dead letter letter-1 again"]);
-    assert!(!story.contains("letter-2"), "it is of no event of the flow: {story}");
+    tells(&story, &["returns dead letter letter-1 to its handler in payment"]);
+    assert!(!story.contains("letter-2"), "it is of no event of the saga: {story}");
 }
 
 #[tokio::test]
@@ -68,9 +68,9 @@ async fn a_step_whose_message_is_a_dead_letter_is_not_said_to_be_tried_again() {
         &["payment gave InventoryReserved up 1m", "after 5 attempts: it is the dead letter letter-3, and is not tried again"],
     );
     assert!(!story.contains("tries again when it runs"), "{story}");
-    tells(&text(folder.path(), &["explain", "done"], 0).await, &["letter-4", "the flow has ended without them"]);
+    tells(&text(folder.path(), &["explain", "done"], 0).await, &["letter-4", "the saga has ended without them"]);
     let report = text(folder.path(), &["check"], 1).await;
-    tells(&report, &["POST /dead-letters/letter-3/retry at service payment", "its flow has ended as COMPLETED without it"]);
+    tells(&report, &["POST /dead-letters/letter-3/retry at service payment", "its saga has ended as COMPLETED without it"]);
     assert!(
         report.contains("POST /dead-letters/letter-4/discard at service payment") && !report.contains("an attempt at"),
         "{report}"
@@ -80,7 +80,7 @@ async fn a_step_whose_message_is_a_dead_letter_is_not_said_to_be_tried_again() {
 #[tokio::test]
 async fn what_the_flow_does_not_allow_is_told() {
     let story = explained("odd").await;
-    tells(&story, &["1 event, noted in the timeline", "not allowed: InventoryReserved contradicts InventoryInsufficient"]);
+    tells(&story, &["1 event, listed in the timeline", "not allowed: InventoryReserved contradicts InventoryInsufficient"]);
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn nothing_is_to_be_done_about_one_that_has_ended() {
 async fn a_flow_that_is_not_known_is_told() {
     let folder = one_of_each().await;
     let story = text(folder.path(), &["explain", "old", "--saga", "PlaceOrder"], 0).await;
-    tells(&story, &["version 7", "version 7 of the flow is not known here", "/sagas/PlaceOrder/old/complete"]);
+    tells(&story, &["version 7", "version 7 of the saga is not known here", "/sagas/PlaceOrder/old/complete"]);
 }
 
 #[tokio::test]

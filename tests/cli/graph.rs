@@ -29,7 +29,7 @@ async fn the_newest_version_is_drawn_and_an_older_one_when_it_is_named() {
     newer.definition.version = 10;
     services.define(&newer).await;
     services.stop().await;
-    for (args, version) in [(&["graph"][..], 10), (&["graph", "PlaceOrder", "--flow-version", "1"], 1)] {
+    for (args, version) in [(&["graph"][..], 10), (&["graph", "PlaceOrder", "--saga-version", "1"], 1)] {
         let [value] = &values(folder.path(), args, 0).await[..] else { panic!("not one value") };
         assert_eq!(value["version"], version, "{args:?}");
     }
@@ -40,7 +40,7 @@ async fn a_flow_that_is_not_there_is_named_with_those_that_are() {
     let folder = one_of_each().await;
     let mut command = sagas(["graph", "PlaceOder", "--data"]);
     command.arg(folder.path());
-    is_refused(command, 1, &["there is no flow `PlaceOder` here; there are PlaceOrder (version 1)"]).await;
+    is_refused(command, 1, &["there is no saga `PlaceOder` here; there are PlaceOrder (version 1)"]).await;
     let mut command = sagas(["graph", "--format", "svg", "--data"]);
     command.arg(folder.path());
     is_refused(command, 2, &["svg", "state", "sequence", "dot", "canvas"]).await;

@@ -22,7 +22,9 @@ async fn open_instances_are_listed_newest_first() {
     let rows: Vec<_> = lines[1..].iter().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
     assert_eq!(rows, ["running", "odd", "old", "attention", "overdue"], "{listed}");
     let place = lines[0].find("STATE").unwrap();
-    for (line, told) in [(1, "ProcessPayment"), (2, "CancelOrder"), (3, "flow not known"), (4, "no such card"), (5, "overdue")] {
+    for (line, told) in
+        [(1, "ProcessPayment"), (2, "CancelOrder"), (3, "definition not known"), (4, "no such card"), (5, "overdue")]
+    {
         assert!(lines[line].contains(told) && lines[line][place..].starts_with("RUNNING"), "{told}: {listed}");
     }
 }
@@ -37,9 +39,9 @@ async fn programs_get_a_value_a_line() {
     assert_eq!((&running["saga"], &running["version"], &running["state"]), (&json!("PlaceOrder"), &json!(1), &json!("RUNNING")));
     assert_eq!(running["current"], "ProcessPayment");
     assert_eq!(running["expectedNext"], json!(["PaymentProcessed", "PaymentFailed"]));
-    assert_eq!((&running["overdue"], &running["flowKnown"]), (&json!(false), &json!(true)));
+    assert_eq!((&running["overdue"], &running["definitionKnown"]), (&json!(false), &json!(true)));
     let (overdue, old) = (&listed[5], &listed[3]);
-    assert_eq!((&overdue["overdue"], &old["flowKnown"]), (&json!(true), &json!(false)));
+    assert_eq!((&overdue["overdue"], &old["definitionKnown"]), (&json!(true), &json!(false)));
 }
 
 #[tokio::test]

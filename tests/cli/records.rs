@@ -154,7 +154,7 @@ impl Services {
         instance.stop(&self.chart.definition, given_up, self.ago(9 * MINUTE));
         self.keep(&(instance, history)).await;
         self.bury("payment", "letter-1", "attention", "InventoryReserved", "inventory", "no such card").await;
-        self.bury("payment", "letter-2", "attention", "Unrelated", "elsewhere", "no part of a flow").await;
+        self.bury("payment", "letter-2", "attention", "Unrelated", "elsewhere", "no part of a saga").await;
 
         // The step was refused, but is reserved nevertheless.
         self.keep(&self.instance("odd", 3 * MINUTE, &["InventoryInsufficient", "InventoryReserved"])).await;

@@ -215,7 +215,11 @@ async fn waiting_for_a_newer_program_has_an_end() {
     }
     let letters = letters(&pump).await;
     assert_eq!(letters.len(), 1);
-    assert!(letters[0].error.contains("the record has version 4; this program knows versions up to 3"), "{}", letters[0].error);
+    assert!(
+        letters[0].error.contains("the record has version 4; this program supports versions up to 3"),
+        "{}",
+        letters[0].error
+    );
     pump.stop().await;
 }
 

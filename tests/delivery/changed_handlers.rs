@@ -183,7 +183,7 @@ async fn one_alone_may_have_another_name() {
         for last in [handlers![c], handlers![a]] {
             drop(world.start(last).await);
             let error = world.start_app(handlers![a, c]).await.err().unwrap().to_string();
-            assert!(error.contains("`a` and `c` of Placed (topic `orders`) are two names of one handler"), "{error}");
+            assert!(error.contains("`a` and `c` of Placed (topic `orders`) are stored as two names of one handler"), "{error}");
         }
         let pump = world.start(handlers![b, c]).await;
         assert_eq!(world.hear_again(&pump).await, [("b", 1), ("b", 2)]);

@@ -66,8 +66,8 @@ fn several_handlers_of_an_event_can_be_told_apart() {
     assert_eq!(
         problems(&handlers![bare, elsewhere::bare]),
         [
-            "service `payments`: Placed is handled by `delivery::support::bare` and by `delivery::check::elsewhere::bare`; several handlers \
-             of one event are told apart by the names of their fns: give one another name"
+            "service `payments`: Placed is handled by `delivery::support::bare` and by `delivery::check::elsewhere::bare`; several \
+             handlers of one event are distinguished by the names of their fns: give one another name"
         ]
     );
     assert_eq!(
@@ -76,7 +76,7 @@ fn several_handlers_of_an_event_can_be_told_apart() {
     );
     assert_eq!(
         problems(&handlers![bare, elsewhere::holding]),
-        ["service `payments`: of the handlers of Placed, `delivery::check::elsewhere::holding` says `on_dead = \"hold\"` and \
-          `delivery::support::bare` does not; a key is held for all of them or for none: let both say it, or neither"]
+        ["service `payments`: of the handlers of Placed, `delivery::check::elsewhere::holding` has `on_dead = \"hold\"` and \
+          `delivery::support::bare` does not; a key is held for all of them or for none: write it for both, or for neither"]
     );
 }

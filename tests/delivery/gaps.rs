@@ -77,7 +77,7 @@ async fn a_topic_made_anew_stops_the_partition_until_it_may_be_read_from_its_beg
     until("it says so", || async { complaint(&member).await.is_some() }).await;
     let text = complaint(&member).await.unwrap();
     assert!(
-        text.contains("orders-0: the topic was deleted and created again") && text.contains("record 5 of the one before"),
+        text.contains("orders-0: the topic was deleted and created again") && text.contains("record 5 of the former topic"),
         "{text}"
     );
     assert_eq!(plan.calls().len(), 5, "nothing is read");

@@ -32,7 +32,7 @@ async fn is_handed_over(url: &str, checked: &str) {
     }
     // An older program is still refused.
     let error = run(url, &TABLES[..1]).await.unwrap_err().to_string();
-    assert!(error.contains("migration 2 of set `shop` has run, and this program does not know it"), "{error}");
+    assert!(error.contains("migration 2 of set `shop` has run, and this program does not have it"), "{error}");
     run(url, TABLES).await.expect("back again: none runs twice");
 }
 

@@ -205,7 +205,7 @@ async fn commits_that_fail_for_longer_are_a_warning() {
     publish(&memory, "a", 1).await;
     pass(&clock, 20).await;
     let (_, severity, detail) = condition(&handle, "commits_failing").await.expect("it lasts");
-    assert!(severity == "WARNING" && detail.contains("nothing is lost by it"), "{detail}");
+    assert!(severity == "WARNING" && detail.contains("nothing is lost"), "{detail}");
     assert!(is_ready(&handle).await);
     log.set(Faults::default());
     pass(&clock, 10).await;

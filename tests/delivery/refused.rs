@@ -40,7 +40,7 @@ async fn a_dead_letter_whose_copy_the_topic_does_not_take_stays_one_letter() {
         let [letter] = &letters(&pump).await[..] else { panic!("one letter") };
         assert!(letter.received.partition >= 0, "it is the message, not its copy");
         let why = letter.unpublished.as_deref().unwrap_or_default();
-        assert!(why.contains("`payments.dlt` does not have it") && why.contains("the topic takes 600"), "{letter:?}");
+        assert!(why.contains("`payments.dlt` has no copy of it") && why.contains("the topic takes 600"), "{letter:?}");
         assert_eq!(letter.received.record.value, pump.records("orders").await[0].record.value, "it is kept whole");
 
         for _ in 0..3 {
@@ -136,7 +136,7 @@ async fn a_topic_that_takes_nothing_is_a_condition_by_name_until_it_takes_record
         advance_until(&clock, "the condition", async || health.ready().await.status == Status::Down).await;
         let said = health.report().await.checks["conditions"].detail.clone().unwrap_or_default();
         let cause = if refusal == Refusal::Unknown { "there is no topic `orders`" } else { "the user may not write" };
-        assert!(said.contains("the topic `orders` takes nothing") && said.contains(cause), "{said}");
+        assert!(said.contains("the topic `orders` stores no records") && said.contains(cause), "{said}");
 
         log.take("orders");
         advance_until(&clock, "its end", async || health.ready().await.status == Status::Up).await;

@@ -79,12 +79,12 @@ fn each_is_told_with_its_fix() {
         (
             "a step without a handler",
             |parts| without(&mut parts.inventory, "reserve"),
-            &["nobody does PlaceOrder::ReserveInventory", "`#[handler(step = PlaceOrder::ReserveInventory)]`"],
+            &["no handler does PlaceOrder::ReserveInventory", "`#[handler(step = PlaceOrder::ReserveInventory)]`"],
         ),
         (
             "an undo without a handler",
             |parts| without(&mut parts.payment, "refund"),
-            &["nobody undoes PlaceOrder::ProcessPayment", "`#[handler(undo = PlaceOrder::ProcessPayment)]`"],
+            &["no handler undoes PlaceOrder::ProcessPayment", "`#[handler(undo = PlaceOrder::ProcessPayment)]`"],
         ),
         (
             "a step with two handlers",
@@ -97,12 +97,12 @@ fn each_is_told_with_its_fix() {
         (
             "a deadline that nobody acts on",
             |parts| without(&mut parts.order, "expire"),
-            &["nobody does PlaceOrder::CancelOrder when the deadline has passed", "`Deadline<PlaceOrder>`"],
+            &["no handler does PlaceOrder::CancelOrder when the deadline has passed", "`Deadline<PlaceOrder>`"],
         ),
         (
             "a refusal that nobody acts on",
             |parts| without(&mut parts.order, "cancel"),
-            &["nobody does PlaceOrder::CancelOrder on InventoryInsufficient"],
+            &["no handler does PlaceOrder::CancelOrder on InventoryInsufficient"],
         ),
         (
             "a pivot away from the tracker",
@@ -111,7 +111,7 @@ fn each_is_told_with_its_fix() {
                 parts.analytics.clear();
                 parts.analytics.push(confirm);
             },
-            &["does the pivot, and service `order` tracks the flow", "both belong in one service"],
+            &["does the pivot, and service `order` tracks the saga", "both belong in one service"],
         ),
         ("no tracker", |parts| parts.tracked_by = "", &["no service tracks it; add `.tracks(Tracker::of::<PlaceOrder>())`"]),
         (
@@ -126,7 +126,10 @@ fn each_is_told_with_its_fix() {
         (
             "events that nobody takes",
             |parts| parts.analytics.clear(),
-            &["NotificationSent is published by", "taken by nobody; handle it, or say with `App::outside::<NotificationSent>()`"],
+            &[
+                "NotificationSent is published by",
+                "and no service takes it; handle it, or declare with `App::outside::<NotificationSent>()`",
+            ],
         ),
         (
             "a service that runs here and elsewhere",
@@ -162,7 +165,7 @@ fn a_service_that_runs_elsewhere_is_declared() {
     let mut parts = Parts::new();
     parts.payment.clear();
     let missing = parts.problems();
-    assert!(missing.iter().any(|problem| problem.contains("nobody does PlaceOrder::ProcessPayment")), "{missing:#?}");
+    assert!(missing.iter().any(|problem| problem.contains("no handler does PlaceOrder::ProcessPayment")), "{missing:#?}");
     let elsewhere = Remote::new("payments").handlers(payment::handlers());
     let parts = Parts { payment: Vec::new(), remote: vec![elsewhere], ..Parts::new() };
     assert_eq!(parts.problems(), [""; 0]);

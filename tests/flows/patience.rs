@@ -39,7 +39,7 @@ async fn an_event_of_an_unknown_order_is_given_up_a_minute_after_it_came() {
     assert!((Duration::from_secs(59)..=Duration::from_secs(63)).contains(&took), "{took:?}");
     let letters = shop.list("notification", "/dead-letters").await;
     let error = letters[0]["error"].as_str().unwrap();
-    assert_eq!(error, format!("nobody has said who placed order {order_id}"));
+    assert_eq!(error, format!("the customer of order {order_id} is not known yet"));
 
     // The key can be used.
     let next = shop.place("bob", "tea", 1, 9.9).await;

@@ -14,7 +14,7 @@ async fn the_flow_of_an_order_is_told_while_it_runs_and_when_it_has_ended() {
     shop.put("payment", "/gateway", &json!({"outage": true})).await.is(200);
     let order_id = shop.place("ada", "tea", 1, 9.9).await;
     let path = format!("/orders/{order_id}/saga");
-    let waiting = eventually("the flow waits for the payment", async || {
+    let waiting = eventually("the saga waits for the payment", async || {
         Some(shop.get("order", &path).await.is(200)).filter(|saga| saga["current"] == "ProcessPayment")
     })
     .await;

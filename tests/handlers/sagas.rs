@@ -27,7 +27,7 @@ mod flow {
         assert_eq!(refund(Undo(PaymentProcessed { order_id: "a".into() })).await.order_id, "a");
         let refusal = Refusal::Goods(InventoryInsufficient { order_id: "a".into() });
         assert_eq!(cancel(On(refusal)).await.order_id, "a");
-        let deadline = Deadline::new("a", ::sagas::time::Timestamp::from_millis(0), ::sagas::saga::Cause::Flow);
+        let deadline = Deadline::new("a", ::sagas::time::Timestamp::from_millis(0), ::sagas::saga::Cause::Saga);
         assert_eq!(expire(On(deadline)).await.order_id, "a");
     }
 }

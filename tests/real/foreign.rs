@@ -124,7 +124,7 @@ async fn what_a_topic_does_not_take_is_told_at_once_and_is_one_letter() {
     })
     .await;
     let why = letter["unpublished"].as_str().unwrap();
-    assert!(why.contains("`inventory.dlt` does not have it"), "{letter}");
+    assert!(why.contains("`inventory.dlt` has no copy of it"), "{letter}");
     for _ in 0..3 {
         let id = shop.letters(Service::Inventory).await[0]["id"].as_str().unwrap().to_owned();
         assert_eq!(shop.post(Service::Inventory, &format!("/dead-letters/{id}/retry")).await, 202);

@@ -192,7 +192,7 @@ async fn an_abort_without_its_event_is_refused() {
     let mut work = pump.service("order").begin().await.unwrap();
     assert_eq!(work.abort::<Place>(&SLOW).await.unwrap(), Aborting::Now);
     let refusal = work.commit().await.unwrap_err().to_string();
-    assert!(refusal.contains("gives Place 100 up, and publishes no Cancelled with the key `100`"), "{refusal}");
+    assert!(refusal.contains("aborts Place 100, and publishes no Cancelled with the key `100`"), "{refusal}");
     assert_eq!(view(&pump, SLOW).await.state, InstanceState::Running);
 }
 

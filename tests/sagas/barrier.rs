@@ -106,7 +106,7 @@ async fn a_compensation_waits_for_the_attempt_that_runs_in_another_process() {
     assert_eq!(stage.cancel(7).await, Aborting::Now);
     let parked = async || site.payment.store().parked("payment", "orders", b"7", 1).await.unwrap().pop();
     until("the compensation is parked", async || parked().await.is_some()).await;
-    assert_eq!(parked().await.unwrap().error, "an attempt of the step may be running; waiting for what comes of it");
+    assert_eq!(parked().await.unwrap().error, "an attempt of the step may be running; waiting for its result");
     assert_eq!(stage.shop.conduct.calls(Point::Refund), 0);
 
     stage.shop.conduct.let_in(1);
@@ -194,7 +194,7 @@ async fn cut_off(site: Site, log: Gated, point: Point) -> Stage {
     assert_eq!((site.shop.conduct.calls(Point::Refund), payment_step(&site).await), (1, Some(StepState::Undone)));
     log.open(RESERVED);
     stage.pump.run_until_quiet().await;
-    assert_eq!(stage.pump.published::<Paid>().await, [], "nobody knows what came of the attempt");
+    assert_eq!(stage.pump.published::<Paid>().await, [], "the result of the attempt is unknown");
     stage.books().check_ended(7);
     stage
 }

@@ -89,7 +89,7 @@ fn the_whole_flow_is_checked_by_its_steps() {
     assert_eq!(
         half.check(),
         [
-            "saga `PlaceOrder`: nobody undoes PlaceOrder::TakePayment; write `#[handler(undo = PlaceOrder::TakePayment)]` and give \
+            "saga `PlaceOrder`: no handler undoes PlaceOrder::TakePayment; write `#[handler(undo = PlaceOrder::TakePayment)]` and give \
           the handler to its service, or declare the service that runs elsewhere with `App::remote`"
         ]
     );
@@ -121,13 +121,15 @@ fn who_takes_part_is_known_by_steps_too() {
 fn ones_own_part_is_always_checked() {
     assert_eq!(
         check(service("payment", handlers![payment::pay])),
-        ["saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` does PlaceOrder::TakePayment, and nobody undoes \
-          PlaceOrder::TakePayment; write `#[handler(undo = PlaceOrder::TakePayment)]` and give the handler to the same service"]
+        [
+            "saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` does PlaceOrder::TakePayment, and no handler undoes \
+          PlaceOrder::TakePayment; write `#[handler(undo = PlaceOrder::TakePayment)]` and give the handler to the same service"
+        ]
     );
     assert_eq!(
         check(service("payment", handlers![payment::refund])),
         [
-            "saga `PlaceOrder`: `sagas::shop::payment::refund` of service `payment` undoes PlaceOrder::TakePayment, and nobody does \
+            "saga `PlaceOrder`: `sagas::shop::payment::refund` of service `payment` undoes PlaceOrder::TakePayment, and no handler does \
           PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give the handler to the same service"
         ]
     );
@@ -135,21 +137,21 @@ fn ones_own_part_is_always_checked() {
     assert_eq!(
         check(service("order", untracked)),
         [
-            "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does PlaceOrder::ConfirmOrder, and its service does \
-          not track the flow; one commit decides, so add `.tracks(Tracker::of::<PlaceOrder>())` to service `order`"
+            "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does PlaceOrder::ConfirmOrder, and its service does not \
+          track the saga; one commit decides, so add `.tracks(Tracker::of::<PlaceOrder>())` to service `order`"
         ]
     );
     let undecided = service("order", handlers![order::confirm, order::cancel_refused]).tracks(Tracker::of::<PlaceOrder>());
     assert_eq!(
         check(undecided),
-        ["saga `PlaceOrder`: nobody does PlaceOrder::CancelOrder when the deadline has passed; write \
-          `#[handler(step = PlaceOrder::CancelOrder)]` on `Deadline<PlaceOrder>` and give the handler to the service that tracks \
-          the flow: one commit decides"]
+        ["saga `PlaceOrder`: no handler does PlaceOrder::CancelOrder when the deadline has passed; write `#[handler(step = \
+          PlaceOrder::CancelOrder)]` on `Deadline<PlaceOrder>` and give the handler to the service that tracks the saga: one commit \
+          decides"]
     );
     let elsewhere = App::new("order")
         .service(service("order", handlers![order::confirm]))
         .remote(Remote::new("payment").tracks(Tracker::of::<PlaceOrder>()));
-    assert!(elsewhere.check()[0].contains("does the pivot, and service `payment` tracks the flow"), "{:#?}", elsewhere.check());
+    assert!(elsewhere.check()[0].contains("does the pivot, and service `payment` tracks the saga"), "{:#?}", elsewhere.check());
 }
 
 /// An app can start in its own task, in parallel with other tasks of a program.

@@ -82,8 +82,10 @@ fn a_step_without_a_handler() {
     let problems = Cast { payment: without(&sound.payment, "pay"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
-        ["saga `PlaceOrder`: nobody does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give \
-          the handler to its service, or declare the service that runs elsewhere with `App::remote`"]
+        [
+            "saga `PlaceOrder`: no handler does PlaceOrder::TakePayment; write `#[handler(step = PlaceOrder::TakePayment)]` and give \
+          the handler to its service, or declare the service that runs elsewhere with `App::remote`"
+        ]
     );
 }
 
@@ -105,8 +107,10 @@ fn a_step_whose_undo_has_no_handler() {
     let problems = Cast { inventory: without(&sound.inventory, "release"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
-        ["saga `PlaceOrder`: nobody undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and \
-          give the handler to its service, or declare the service that runs elsewhere with `App::remote`"]
+        [
+            "saga `PlaceOrder`: no handler undoes PlaceOrder::ReserveStock; write `#[handler(undo = PlaceOrder::ReserveStock)]` and \
+          give the handler to its service, or declare the service that runs elsewhere with `App::remote`"
+        ]
     );
 }
 
@@ -146,15 +150,15 @@ fn a_pivot_and_an_abort_in_another_service_than_the_tracker() {
     let [pivot, refused, overdue] = &problems[..] else { panic!("{problems:#?}") };
     assert_eq!(
         pivot,
-        "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does the pivot, and service `payment` tracks the \
-         flow; one commit decides between pivot, cancel and deadline, so both belong in one service"
+        "saga `PlaceOrder`: `sagas::shop::order::confirm` of service `order` does the pivot, and service `payment` tracks the saga; one \
+         commit decides between pivot, cancel and deadline, so both belong in one service"
     );
     for (abort, handler) in [(refused, "cancel_refused"), (overdue, "cancel_overdue")] {
         assert_eq!(
             *abort,
             format!(
-                "saga `PlaceOrder`: `sagas::shop::order::{handler}` of service `order` gives the flow up, and another service \
-                 tracks it; one commit decides, so both belong in one service"
+                "saga `PlaceOrder`: `sagas::shop::order::{handler}` of service `order` aborts the saga, and another service tracks it; one \
+                 commit decides, so both belong in one service"
             )
         );
     }
@@ -166,7 +170,7 @@ fn an_abort_without_a_handler_for_its_deadline() {
     let problems = Cast { order: without(&sound.order, "cancel_overdue"), ..sound }.problems_as_a_whole();
     assert_eq!(
         problems,
-        ["saga `PlaceOrder`: nobody does PlaceOrder::CancelOrder when the deadline has passed; write \
+        ["saga `PlaceOrder`: no handler does PlaceOrder::CancelOrder when the deadline has passed; write \
           `#[handler(step = PlaceOrder::CancelOrder)]` on `Deadline<PlaceOrder>` and give the handler to its service, or declare \
           the service that runs elsewhere with `App::remote`"]
     );
@@ -185,9 +189,10 @@ fn a_step_that_calls_out_whose_undo_takes_what_is_not_known() {
     let problems = Cast { payment, ..sound }.problems();
     assert_eq!(
         problems,
-        ["saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` calls out, so that an attempt may be cut off \
-          before anybody knows what came of it: let `sagas::startup::refund_what_was_paid` of service `payment` take \
-          `Undo<Option<Paid>>`"]
+        [
+            "saga `PlaceOrder`: `sagas::shop::payment::pay` of service `payment` calls another system, so that an attempt may end before its \
+          result is known: let `sagas::startup::refund_what_was_paid` of service `payment` take `Undo<Option<Paid>>`"
+        ]
     );
 }
 
@@ -227,8 +232,10 @@ fn an_event_that_nobody_takes() {
     let cast = || Cast { payment: payment.clone(), ..Cast::sound() };
     assert_eq!(
         cast().problems_as_a_whole(),
-        ["Packed is published by `sagas::startup::pack` and taken by nobody; handle it, or say with `App::outside::<Packed>()` \
-          that others do"]
+        [
+            "Packed is published by `sagas::startup::pack`, and no service takes it; handle it, or declare with `App::outside::<Packed>()` \
+          that other systems do"
+        ]
     );
     assert_eq!(cast().app().saga::<PlaceOrder>().outside::<Packed>().check(), Vec::<String>::new());
     assert_eq!(cast().problems(), Vec::<String>::new(), "an app that does not say that it is whole");
@@ -241,8 +248,10 @@ fn a_handler_that_waits_for_what_nobody_publishes() {
     let cast = || Cast { inventory: inventory.clone(), ..Cast::sound() };
     assert_eq!(
         cast().problems_as_a_whole(),
-        ["`sagas::startup::unpack` of service `inventory` waits for Packed, which nobody publishes; say with \
-          `Service::publishes` who does outside a handler, or with `App::outside::<Packed>()` that others do"]
+        [
+            "`sagas::startup::unpack` of service `inventory` waits for Packed, which no service publishes; declare with `Service::publishes` \
+          that a service does outside a handler, or with `App::outside::<Packed>()` that other systems do"
+        ]
     );
     let [order, inventory, payment] = cast().services();
     let app = App::new("shop").services([order, inventory, payment.publishes::<Packed>()]).saga::<PlaceOrder>();
@@ -285,7 +294,7 @@ fn a_service_that_runs_elsewhere_makes_the_flow_whole() {
         App::new("shop").services([order, inventory]).saga::<PlaceOrder>()
     };
     let problems = app().check();
-    assert!(problems.iter().any(|problem| problem.contains("nobody does PlaceOrder::TakePayment")), "{problems:#?}");
+    assert!(problems.iter().any(|problem| problem.contains("no handler does PlaceOrder::TakePayment")), "{problems:#?}");
     assert_eq!(app().remote(remote_payment()).check(), Vec::<String>::new());
 }
 
@@ -302,7 +311,7 @@ fn several_mistakes_are_told_at_once() {
     let sound = Cast::sound();
     let (order, inventory) = (without(&sound.order, "cancel_overdue"), without(&sound.inventory, "release"));
     let problems = Cast { order, inventory, order_tracks: false, ..sound }.problems_as_a_whole();
-    for said in ["no service tracks it", "nobody undoes PlaceOrder::ReserveStock", "when the deadline has passed"] {
+    for said in ["no service tracks it", "no handler undoes PlaceOrder::ReserveStock", "when the deadline has passed"] {
         assert_eq!(problems.iter().filter(|problem| problem.contains(said)).count(), 1, "{said}: {problems:#?}");
     }
 }
@@ -323,7 +332,7 @@ async fn an_app_with_a_mistake_consumes_nothing() {
     let Err(error) = pump.try_start(&[]).await else { panic!("it has started") };
     assert_eq!(error.problems.len(), 2, "{error}");
     assert!(
-        error.to_string().starts_with("the app `test` cannot start:\nsaga `PlaceOrder`: nobody does PlaceOrder::TakePayment")
+        error.to_string().starts_with("the app `test` cannot start:\nsaga `PlaceOrder`: no handler does PlaceOrder::TakePayment")
     );
     assert_eq!(site.shop.conduct.calls(Point::Reserve), 0);
 

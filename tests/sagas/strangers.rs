@@ -132,7 +132,7 @@ async fn a_step_that_nobody_gave_up_calls_for_attention_at_most_where_it_is_open
     for _ in 0..3 {
         stage.pump.advance(std::time::Duration::from_secs(2)).await;
     }
-    assert_eq!(stage.books().status(7), Some(Status::Confirmed), "no flow is stopped by it");
+    assert_eq!(stage.books().status(7), Some(Status::Confirmed), "no saga is stopped by it");
 }
 
 #[tokio::test]

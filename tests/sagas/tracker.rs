@@ -280,7 +280,7 @@ async fn what_does_not_follow_a_decision_in_time_needs_attention() {
     assert_eq!(stage.cancel(7).await, Aborting::Now);
     stage.pump.advance(DEADLINE).await;
     let instance = stage.instance(7).await;
-    let reason = "it was decided, and what follows did not come in time: Released";
+    let reason = "it was decided, and these events did not come in time: Released";
     assert_eq!((instance.state, instance.attention.as_deref()), (InstanceState::Compensating, Some(reason)));
     log.open(("inventory", "orders"));
     stage.pump.run_until_quiet().await;

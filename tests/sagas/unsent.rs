@@ -184,7 +184,7 @@ async fn a_message_to_a_tracker_that_is_refused_shows_where_it_was_published() {
     let (letters, total) = payment.dead_letters(0, 10).await.unwrap();
     assert_eq!(total, 1, "the message makes no letter of its own: {letters:?}");
     let why = letters[0].unpublished.as_deref().unwrap_or_default();
-    assert!(why.contains("the tracker of PlaceOrder 7 does not know that TakePayment was given up"), "{letters:?}");
+    assert!(why.contains("the tracker of PlaceOrder 7 was not informed that TakePayment was given up"), "{letters:?}");
     let conditions = payment.health().report().await.checks["conditions"].clone();
     assert_eq!(conditions.status, Status::Degraded);
     assert!(conditions.detail.unwrap_or_default().contains("the tracker of PlaceOrder 7"));
@@ -202,7 +202,7 @@ async fn a_retry_that_cannot_be_published_calls_for_attention_again() {
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
     stage.pump.run_until_quiet().await;
     let said = attention(&stage).await;
-    assert!(said.starts_with("payment does not know that its dead letter"), "{said}");
+    assert!(said.starts_with("payment was not informed that its dead letter"), "{said}");
     log.take("test.sagas.operations");
     stage.sagas().retry(SAGA, "7", "ada").await.unwrap();
     stage.pump.run_until_quiet().await;

@@ -43,8 +43,10 @@ async fn an_open_instance_of_a_version_that_is_not_known_refuses_the_start_and_a
     let Err(error) = site.try_open(site.services()).await else { panic!("it has started") };
     assert_eq!(
         error.problems,
-        ["service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not know; run the \
-          program that does until they have ended, or end them by hand"]
+        [
+            "service `order`: 1 open instances of saga `PlaceOrder` are of version 2, which this program does not have; run the program that \
+          has it until they have ended, or end them by hand"
+        ]
     );
     save(InstanceRecord { ended_at: Some(site.clock.now()), ..newer }).await;
     site.open().await;

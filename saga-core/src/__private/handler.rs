@@ -206,7 +206,7 @@ impl<F> Named for Refusal<F> {}
 pub const fn check_refusal(is_named: bool) {
     if !is_named {
         panic!(
-            "this handler refuses by `Failure::Reject`, and its type says that it refuses nothing: name the event that it refuses with, \
+            "this handler refuses with `Failure::Reject`, and its return type has no refusal: name the event that it refuses with, \
              `Result<.., Failure<ThatEvent>>`"
         );
     }
@@ -244,10 +244,10 @@ pub const fn check_arguments(kinds: &[Option<Kind>], names_a_topic: bool) {
         panic!("a handler takes one event: to take several types, put them into an enum with `#[event]` and take `On<ThatEnum>`");
     }
     if raw && !names_a_topic {
-        panic!("`Raw` is a record of any form, and of which topic is not said: write `#[handler(topic = \"..\")]`");
+        panic!("`Raw` is a record of any form, and the handler names no topic: write `#[handler(topic = \"..\")]`");
     }
     if !raw && names_a_topic {
-        panic!("an event says its topic itself: remove `topic`, or take the topic's records as they are, `On<Raw>`");
+        panic!("the definition of an event has its topic: remove `topic`, or take the topic's records as they are, `On<Raw>`");
     }
     if batch && meta {
         panic!("each event of a `Batch` comes with its own `Meta`: take it from the pairs in `Batch(events)`");

@@ -156,10 +156,12 @@ impl<S, Out, const STEP: usize> NoAnswer for Answer<S, Out, STEP> {}
 pub const fn check_answer(can: Option<Can>) {
     let Some(can) = can else { return };
     if can.emit_as_refusal {
-        panic!("a `Failure` refuses: it holds the step's `rejects`, and the step's `emits` is returned");
+        panic!(
+            "this handler puts the step's `emits` into a `Failure`: return `emits`, and put the step's `rejects` into a `Failure`"
+        );
     }
     if !can.emit {
-        panic!("this handler never says that the step was done: return the step's `emits`");
+        panic!("this handler never publishes that the step is done: return the step's `emits`");
     }
     if can.rejectable && !can.reject {
         panic!(

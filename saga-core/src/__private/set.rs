@@ -10,7 +10,7 @@ use crate::{
 /// The content of an enum's variant: an event. It is a separate trait so that the compiler's message for other types can mention the
 /// variant.
 #[diagnostic::on_unimplemented(
-    message = "a variant of an enum of events holds an event, and `{Self}` is none",
+    message = "a variant of an enum of events holds an event, and `{Self}` is not an event",
     label = "not an event",
     note = "write the variant as `Created(OrderCreated)`, where `OrderCreated` is a struct with `#[event(topic = \"..\", key = ..)]` of its own"
 )]

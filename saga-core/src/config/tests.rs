@@ -100,9 +100,13 @@ fn every_mistake_names_its_place() {
         (
             "data_dri = 'x'",
             &[][..],
-            "`data_dri` in the configuration file PATH is not known; known are base_port, broker, data_dir, limits, services",
+            "`data_dri` in the configuration file PATH is not known; the known ones are base_port, broker, data_dir, limits, services",
         ),
-        ("[limits]\nlaness = 3", &[], "`limits.laness` in the configuration file PATH is not known; known are lanes, label"),
+        (
+            "[limits]\nlaness = 3",
+            &[],
+            "`limits.laness` in the configuration file PATH is not known; the known ones are lanes, label",
+        ),
         (
             "base_port = 'secret'",
             &[],
@@ -127,7 +131,7 @@ fn every_mistake_names_its_place() {
         (
             "",
             &[("SHOP_LIMITS__X", "1")],
-            "`limits.x` in the environment variable SHOP_LIMITS__X is not known; known are lanes, label",
+            "`limits.x` in the environment variable SHOP_LIMITS__X is not known; the known ones are lanes, label",
         ),
     ] {
         let (_folder, path) = file(text);

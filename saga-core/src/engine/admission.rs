@@ -68,27 +68,30 @@ impl std::fmt::Display for Inadmissible {
             }
             Self::NoType => f.write_str("the record has no ce_type header, and this service handles several types of its topic"),
             Self::NewerVersion { version, known } => {
-                write!(f, "the record has version {version}; this program knows versions up to {known}: update it, then retry")
+                write!(
+                    f,
+                    "the record has version {version}; this program supports versions up to {known}: update the program, then retry"
+                )
             }
             Self::NoValue => f.write_str("the record has no value"),
             Self::NoHandler(name) => write!(
                 f,
-                "it was kept for the handler `{name}`, which does not take its event here: start a program that has the handler, then \
-                 retry, or discard it"
+                "it was kept for the handler `{name}`, and this program has no such handler for its event: start a program that has the \
+                 handler, then retry, or discard it"
             ),
             Self::Unhandled { event: Some(event), topic } => write!(
                 f,
-                "this service handled {event} of topic `{topic}` before, and none of its handlers takes it now: give the event that it is \
-                 called now `also = [\"{event}\"]`, or bring its handler back, then retry; or name it in the setting `forget_events`, then \
-                 discard"
+                "this service handled {event} of topic `{topic}` before, and none of its handlers takes it now: if the event has a new \
+                 name, add `also = [\"{event}\"]` to it, otherwise restore its handler, then retry; or name it in the setting \
+                 `forget_events`, then discard"
             ),
             Self::Unhandled { event: None, topic } => write!(
                 f,
-                "this service handled an event of topic `{topic}` before, and none of its handlers takes one now: bring the handler back, \
+                "this service handled an event of topic `{topic}` before, and none of its handlers takes one now: restore the handler, \
                  then retry; or name the event in the setting `forget_events`, then discard"
             ),
-            Self::Panicked(text) => write!(f, "panic in reading the record: {text}; report or mend it, then retry"),
-            Self::BadHeader(bad) => write!(f, "{bad}: its producer has to send it with another one"),
+            Self::Panicked(text) => write!(f, "panic while reading the record: {text}; report or fix it, then retry"),
+            Self::BadHeader(bad) => write!(f, "{bad}: its producer must send it with another one"),
         }
     }
 }

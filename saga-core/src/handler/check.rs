@@ -17,10 +17,10 @@ impl Handler {
         let raw = taken.accepts.iter().any(EventType::is_any);
         match self.options.topic {
             None if raw => problems.push(format!(
-                "`{path}` takes records as they are, and of which topic is not said: write `#[handler(topic = \"..\")]`"
+                "`{path}` takes records as they are, and names no topic: write `#[handler(topic = \"..\")]`"
             )),
             Some(topic) if !raw => problems.push(format!(
-                "`{path}` names the topic `{topic}`, and an event says its topic itself: take `On<Raw>`, or remove `topic`"
+                "`{path}` names the topic `{topic}`, and the definition of an event has its topic: take `On<Raw>`, or remove `topic`"
             )),
             _ => {}
         }
@@ -110,9 +110,7 @@ mod tests {
         let taking = |options| Handler::new(options, async |_: On<Raw>, _: Meta| ());
         assert_eq!(problems(taking(OPTIONS.topic("transfers"))), "");
         assert_eq!(taking(OPTIONS.topic("transfers")).accepts()[0].topic, "transfers");
-        assert!(
-            problems(taking(OPTIONS)).starts_with("`shop::handle` takes records as they are, and of which topic is not said")
-        );
+        assert!(problems(taking(OPTIONS)).starts_with("`shop::handle` takes records as they are, and names no topic"));
         let event = Handler::new(OPTIONS.topic("orders"), async |_: On<Placed>| ());
         assert!(problems(event).starts_with("`shop::handle` names the topic `orders`"));
     }

@@ -148,7 +148,7 @@ impl Handler {
 
     /// Creates the handler of a tracker. It does nothing with the events in `accepts`: they are delivered so that the tracker sees them.
     pub(crate) fn of_tracker(accepts: Vec<EventType>) -> Self {
-        let inputs = vec![(std::any::TypeId::of::<()>(), "the flow's events")];
+        let inputs = vec![(std::any::TypeId::of::<()>(), "the saga's events")];
         Self {
             options: HandlerOptions::new("track", "sagas"),
             requirements: Requirements { accepts, inputs, ..Requirements::default() },

@@ -103,7 +103,7 @@ async fn list(
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/dead-letters/{id}", tag = "dead letters", operation_id = "showDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
-    responses((status = 200, description = "The letter, whatever became of it.", body = Whole), NotFound),
+    responses((status = 200, description = "The dead letter, in any state.", body = Whole), NotFound),
 ))]
 async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<Json<Whole>, Problem> {
     let letter = service.dead_letter(&MessageId::new(id)).await?;
@@ -117,7 +117,7 @@ async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> R
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/{id}/retry", tag = "dead letters", operation_id = "retryDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
-    responses((status = 202, description = "Its handler gets it again."), NotFound, Conflict),
+    responses((status = 202, description = "The dead letter is returned to its handler."), NotFound, Conflict),
 ))]
 async fn retry(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let id = MessageId::new(id);
@@ -129,7 +129,7 @@ async fn retry(State(service): State<ServiceHandle>, Path(id): Path<String>) -> 
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/{id}/discard", tag = "dead letters", operation_id = "discardDeadLetter",
     params(("id" = String, Path, description = "Its `id`.")),
-    responses((status = 202, description = "It is given up. A key that was held for it goes on."), NotFound, Conflict),
+    responses((status = 202, description = "The dead letter is discarded. If its key was held for it, the messages of the key continue."), NotFound, Conflict),
 ))]
 async fn discard(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     let id = MessageId::new(id);
@@ -156,8 +156,8 @@ fn unknown() -> Problem {
 /// In the order of their offsets, in transactions of a few hundred. Repeat the call to continue with those that are left.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/retry", tag = "dead letters", operation_id = "retryDeadLetters",
-    request_body(content = Bulk, description = "Which, and how many at most."),
-    responses((status = 200, description = "What was done, or with `dryRun` what would be.", body = Answer)),
+    request_body(content = Bulk, description = "The filter, and the largest number of dead letters."),
+    responses((status = 200, description = "The number of dead letters that were settled and are left, or with `dryRun` the number that match.", body = Answer)),
 ))]
 async fn retry_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
     settle(&service, Settle::Retry, bulk).await
@@ -168,8 +168,8 @@ async fn retry_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>)
 /// In transactions of a few hundred. Repeat the call to continue with those that are left.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/dead-letters/discard", tag = "dead letters", operation_id = "discardDeadLetters",
-    request_body(content = Bulk, description = "Which, and how many at most."),
-    responses((status = 200, description = "What was done, or with `dryRun` what would be.", body = Answer)),
+    request_body(content = Bulk, description = "The filter, and the largest number of dead letters."),
+    responses((status = 200, description = "The number of dead letters that were settled and are left, or with `dryRun` the number that match.", body = Answer)),
 ))]
 async fn discard_all(State(service): State<ServiceHandle>, Json(bulk): Json<Bulk>) -> Result<Json<Answer>, Problem> {
     settle(&service, Settle::Discard, bulk).await
@@ -305,7 +305,7 @@ impl Whole {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(list, show, retry, discard, retry_all, discard_all),
-    tags((name = "dead letters", description = "Messages that were given up. Of operators."))
+    tags((name = "dead letters", description = "Messages that the service has given up. For operators."))
 )]
 pub(super) struct Described;
 

@@ -126,7 +126,7 @@ async fn show_live() -> Json<Live> {
     get, path = "/health/ready", tag = "health", operation_id = "ready",
     responses(
         (status = 200, description = "It can.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
-        (status = 503, description = "It cannot: the checks that are `DOWN` are the reason.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 503, description = "The service cannot accept work; the checks that are `DOWN` show why.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
     ),
 ))]
 async fn show_ready(State(shown): State<Shown>, request: Parts) -> Response {
@@ -141,8 +141,8 @@ async fn show_ready(State(shown): State<Shown>, request: Parts) -> Response {
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/health", tag = "health", operation_id = "health",
     responses(
-        (status = 200, description = "What is needed is there.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
-        (status = 503, description = "What is needed is not there.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 200, description = "Every check. The service can accept work.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
+        (status = 503, description = "Every check. The service cannot accept work: a required check is `DOWN`.", body = HealthReport, headers(("Cache-Control" = String, description = "`no-store`"))),
     ),
 ))]
 async fn show_all(State(shown): State<Shown>, request: Parts) -> Response {
@@ -159,7 +159,7 @@ fn answer(report: HealthReport, full: bool) -> Response {
 /// The description of the routes for health.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(show_live, show_ready, show_all), tags((name = "health", description = "How the service is doing.")))]
+#[openapi(paths(show_live, show_ready, show_all), tags((name = "health", description = "The health of the service.")))]
 pub(super) struct Described;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     let (field, message) = if let Some((name, _)) = quoted(message, "missing field ") {
         (if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, "is missing".to_owned())
     } else if let Some((name, _)) = quoted(message, "duplicate field ") {
-        (join(path, name), "is there twice".to_owned())
+        (join(path, name), "is given twice".to_owned())
     } else if let Some((name, rest)) = quoted(message, "unknown field ") {
         (join(path, name), unknown(rest))
     } else if let Some((_, rest)) = quoted(message, "unknown variant ") {
@@ -49,11 +49,11 @@ fn quoted<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
 fn unknown(rest: &str) -> String {
     let known = rest.trim_start_matches(", ");
     if let Some(list) = known.strip_prefix("expected one of ") {
-        return format!("is not known; known are {list}");
+        return format!("is not known; the known ones are {list}");
     }
     match known.strip_prefix("expected ") {
-        Some(list) if list.contains("` or `") => format!("is not known; known are {}", list.replace("` or `", "`, `")),
-        Some(one) => format!("is not known; known is {one}"),
+        Some(list) if list.contains("` or `") => format!("is not known; the known ones are {}", list.replace("` or `", "`, `")),
+        Some(one) => format!("is not known; the only known one is {one}"),
         None => "is not known".to_owned(),
     }
 }

@@ -157,8 +157,16 @@ mod tests {
         for (body, field, message) in [
             (r#"{"items": []}"#, "customerId", "is missing"),
             (r#"{"customerId": 1, "items": []}"#, "customerId", "must be a text"),
-            (r#"{"customerId": "c", "items": [], "coupon": 1}"#, "coupon", "is not known; known are `customerId`, `items`"),
-            (r#"{"customerId": "c", "items": [{"quantity": 1, "x": 1}]}"#, "items[0].x", "is not known; known is `quantity`"),
+            (
+                r#"{"customerId": "c", "items": [], "coupon": 1}"#,
+                "coupon",
+                "is not known; the known ones are `customerId`, `items`",
+            ),
+            (
+                r#"{"customerId": "c", "items": [{"quantity": 1, "x": 1}]}"#,
+                "items[0].x",
+                "is not known; the only known one is `quantity`",
+            ),
             (
                 r#"{"customerId": "c", "items": [{"quantity": 1}, {"quantity": -1}]}"#,
                 "items[1].quantity",
@@ -170,8 +178,12 @@ mod tests {
                 "must be a whole number from 0 to 4294967295",
             ),
             (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "is a number out of range"),
-            (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is there twice"),
-            (r#"{"customerId": "c", "items": [{"items": 1}]}"#, "items[0].items", "is not known; known is `quantity`"),
+            (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is given twice"),
+            (
+                r#"{"customerId": "c", "items": [{"items": 1}]}"#,
+                "items[0].items",
+                "is not known; the only known one is `quantity`",
+            ),
             (r#"{"customerId": null, "items": []}"#, "customerId", "must not be null"),
             (r#"{"customerId": "c", "items": {}}"#, "items", "must be a list"),
             ("null", "body", "must not be null"),
@@ -202,7 +214,7 @@ mod tests {
             assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", "method"), "{wrong}");
         }
         let problem = parse::<Payment>(br#"{"method": "Shells"}"#).expect_err("no method");
-        assert_eq!(problem.errors()[0].message, "is not known; known is `Cash`");
+        assert_eq!(problem.errors()[0].message, "is not known; the only known one is `Cash`");
         assert!(matches!(parse(br#""Cash""#), Ok(Method::Cash)));
     }
 

@@ -31,7 +31,7 @@ pub(super) fn check_names(query: &str, names: &[&str]) -> Result<(), Problem> {
     match asked.find(|name| !known().any(|known| known == name)) {
         Some(unknown) => {
             let list: Vec<_> = known().map(|name| format!("`{name}`")).collect();
-            Err(invalid::field("query", &unknown, format!("is not known; known are {}", list.join(", "))))
+            Err(invalid::field("query", &unknown, format!("is not known; the known ones are {}", list.join(", "))))
         }
         None => Ok(()),
     }
@@ -125,7 +125,7 @@ mod tests {
             for (query, name) in [("customerid=a", "customerid"), ("page=1&x%20y", "x y"), ("=1", "query"), ("Page=1", "Page")] {
                 let problem = check(query).expect_err(query);
                 assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", name), "{query}");
-                let known = "is not known; known are `customer`, `customerId`, `size`, `page`";
+                let known = "is not known; the known ones are `customer`, `customerId`, `size`, `page`";
                 assert_eq!(problem.errors()[0].message, known, "{query}");
             }
         }

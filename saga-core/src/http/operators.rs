@@ -102,7 +102,7 @@ pub(crate) fn listened(router: Router, address: SocketAddr) -> Router {
 
 async fn guard(State((service, access)): State<(Arc<str>, Access)>, mut request: Request, next: Next) -> Response {
     // An operator without a name counts as unauthenticated, and inner handlers must not see it.
-    let admission = match request.extensions_mut().remove::<Operator>().filter(Operator::is_somebody) {
+    let admission = match request.extensions_mut().remove::<Operator>().filter(Operator::is_named) {
         Some(operator) => Admission::As(operator),
         None => {
             let on_loopback = request.extensions().get::<OnLoopback>().is_some();
@@ -145,7 +145,7 @@ pub(super) fn by(operator: Option<Extension<Operator>>, said: Option<String>) ->
     match (operator, said) {
         (Some(Extension(operator)), Some(said)) if said != operator.name() => Err(Problem::invalid_field(
             "by",
-            format!("is somebody else than who sends this, `{operator}`; leave it out, or say that name"),
+            format!("is not the operator of the credential, `{operator}`; leave it out, or write that name"),
         )),
         (Some(Extension(operator)), _) => Ok(operator.to_string()),
         (None, Some(said)) => Ok(said),
@@ -388,8 +388,8 @@ mod tests {
         assert_eq!(ask(Request::get("/who").header("x-user", "ada")).await, told("ada"));
         assert_eq!(ask(Request::get("/who").header("x-user", "mallory")).await.0, 403);
         // A name without visible characters counts as no operator.
-        for nobody in ["", "\t"] {
-            assert_eq!(ask(Request::get("/who").header("x-user", nobody)).await.0, 401, "{nobody:?}");
+        for empty in ["", "\t"] {
+            assert_eq!(ask(Request::get("/who").header("x-user", empty)).await.0, 401, "{empty:?}");
         }
         let with = |token: &str| Request::post("/who").header("authorization", format!("Bearer {token}"));
         assert_eq!(ask(with("another-token-of-bob-alone")).await, told("bob"));

@@ -44,7 +44,7 @@ pub(super) fn nested(all: Router, prefix: &str) -> Result<Router, String> {
     nested.map_err(|panic| {
         let why = panic.downcast_ref::<String>().map_or("two routes have one path", String::as_str);
         format!(
-            "its routes cannot be served under `{prefix}` too, as `Service::also_under(..)` says: {why}; give those that are under \
+            "its routes cannot be served under `{prefix}` too, as `Service::also_under(..)` requires: {why}; give those that are under \
              `{prefix}` already another path, or leave `also_under` out"
         )
     })

@@ -79,7 +79,7 @@ impl Problem {
 
     /// 405 `METHOD_NOT_ALLOWED`. The router adds `Allow`.
     pub fn method_not_allowed() -> Self {
-        let detail = "this resource does not answer to this method; Allow names those it answers to";
+        let detail = "this resource does not support this method; `Allow` names those that it supports";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
     }
 
@@ -107,7 +107,11 @@ impl Problem {
     /// 500 `INTERNAL`. Logs `error`; the client does not get it.
     pub fn internal(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "the request failed inside the service; its log says why")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+            "the request failed inside the service; the service's log has the cause",
+        )
     }
 
     /// 503 `UNAVAILABLE` with `Retry-After`: the service cannot accept work now. Logs `error`; the client does not get it.

@@ -50,7 +50,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// A mistake in the service: the `Page` has already rejected the parameters of a `Query` that comes after it.
 #[derive(Debug, thiserror::Error)]
-#[error("a handler takes `Page` before `Query<{0}>`: take the `Query` first, so that the page knows its parameters")]
+#[error("a handler takes `Page` before `Query<{0}>`: take the `Query` first, so that `Page` accepts its parameters")]
 struct Misplaced(&'static str);
 
 pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {

@@ -99,8 +99,9 @@ struct Wanted {
 impl Wanted {
     fn request(self, operator: Option<Extension<Operator>>) -> Result<ReplayRequest, Problem> {
         let from = point("from", self.from_offset, self.from_time)?;
-        let from =
-            from.ok_or_else(|| Problem::invalid_field("fromOffset", "say where the range begins: fromOffset or fromTime"))?;
+        let from = from.ok_or_else(|| {
+            Problem::invalid_field("fromOffset", "the begin of the range is missing: write fromOffset or fromTime")
+        })?;
         let to = point("to", self.to_offset, self.to_time)?;
         let (reason, by) = (self.reason.0, by(operator, self.by.map(|by| by.0))?);
         let mut request = ReplayRequest {
@@ -121,7 +122,7 @@ impl Wanted {
 fn point(name: &str, offset: Option<i64>, time: Option<Timestamp>) -> Result<Option<ReplayPoint>, Problem> {
     match (offset, time) {
         (Some(_), Some(_)) => {
-            Err(Problem::invalid_field(format!("{name}Offset"), format!("say {name}Offset or {name}Time, not both")))
+            Err(Problem::invalid_field(format!("{name}Offset"), format!("write {name}Offset or {name}Time, not both")))
         }
         (Some(offset), None) if offset < 0 => Err(Problem::invalid_field(format!("{name}Offset"), "offsets begin at 0")),
         (offset, time) => Ok(offset.map(ReplayPoint::Offset).or(time.map(ReplayPoint::Time))),
@@ -133,10 +134,10 @@ fn point(name: &str, offset: Option<i64>, time: Option<Timestamp>) -> Result<Opt
 /// Without `again`, only messages that were never handled have an effect. A partition has one replay at a time.
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/replays", tag = "replays", operation_id = "askForReplay",
-    request_body(content = Wanted, description = "The range, who wants it, and why."),
+    request_body(content = Wanted, description = "The range, the operator, and the reason."),
     responses(
-        (status = 202, description = "It is read once more.", body = Plan),
-        (status = 200, description = "With `dryRun`: what would be read.", body = Plan),
+        (status = 202, description = "The replay is accepted; the service will read the ranges again.", body = Plan),
+        (status = 200, description = "With `dryRun`: the ranges that would be read.", body = Plan),
         Conflict,
     ),
 ))]
@@ -154,12 +155,12 @@ async fn ask(
         again,
         effect: match again {
             true => {
-                "what was handled is handled again: its effects happen again, and its events are published again with new \
-                 identities; what a step of a saga has done is not done again, and what is parked is handled once"
+                "messages that were handled are handled again: their effects happen again, and their events are published again with new \
+                 identities; steps of sagas that are done are not done again, and parked messages are handled once"
             }
             false => {
-                "what the inbox knows has no effect: only what was never handled is handled, and what is older than \
-                 inbox_retention_days"
+                "messages in the inbox have no effect: only messages that were never handled, or are older than inbox_retention_days, are \
+                 handled"
             }
         },
         records: planned.iter().map(PlannedReplay::records).sum(),
@@ -180,7 +181,7 @@ struct Filter {
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/replays", tag = "replays", operation_id = "listReplays",
     params(Filter),
-    responses((status = 200, description = "Their ranges, how far each is, and why and by whom.", body = [Shown])),
+    responses((status = 200, description = "The replays, with range, progress, reason and operator.", body = [Shown])),
 ))]
 async fn list(State(service): State<ServiceHandle>, Query(filter): Query<Filter>) -> Result<Json<Vec<Shown>>, Problem> {
     let replays = service.replays(filter.open.unwrap_or_default(), SHOWN).await?;
@@ -191,7 +192,7 @@ async fn list(State(service): State<ServiceHandle>, Query(filter): Query<Filter>
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/replays/{id}/cancel", tag = "replays", operation_id = "cancelReplay",
     params(("id" = String, Path, description = "Its `id`.")),
-    responses((status = 202, description = "It ends."), NotFound),
+    responses((status = 202, description = "The replay ends where it is."), NotFound),
 ))]
 async fn cancel(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     match service.cancel_replay(&ReplayId::new(id)).await? {
@@ -336,7 +337,7 @@ impl From<Replay> for Shown {
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(ask, list, cancel),
-    tags((name = "replays", description = "Ranges of topics that are read once more. Of operators."))
+    tags((name = "replays", description = "Ranges of topics that are read again. For operators."))
 )]
 pub(super) struct Described;
 

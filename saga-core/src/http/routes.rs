@@ -177,7 +177,7 @@ fn text(metrics: &Metrics) -> Response {
 /// The description of the route for metrics.
 #[cfg(feature = "openapi")]
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(text), tags((name = "health", description = "How the service is doing.")))]
+#[openapi(paths(text), tags((name = "health", description = "The health of the service.")))]
 pub(super) struct DescribedMetrics;
 
 #[cfg(test)]

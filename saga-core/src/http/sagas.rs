@@ -136,7 +136,7 @@ async fn list(
 #[cfg_attr(feature = "openapi", utoipa::path(
     get, path = "/sagas/{saga}/{id}", tag = "sagas", operation_id = "showSaga",
     params(
-        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("saga" = String, Path, description = "The name of the saga.", example = "PlaceOrder"),
         ("id" = String, Path, description = "The key of the instance."),
     ),
     responses((status = 200, description = "The instance.", body = Whole), NotFound),
@@ -212,11 +212,11 @@ fn who(operator: Option<Extension<Operator>>, said: Option<Words<100>>) -> Resul
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/retry", tag = "sagas", operation_id = "retrySaga",
     params(
-        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("saga" = String, Path, description = "The name of the saga.", example = "PlaceOrder"),
         ("id" = String, Path, description = "The key of the instance."),
     ),
-    request_body(content = By, description = "Who wants it."),
-    responses((status = 202, description = "Its timers run anew, and the dead letters in its way are given back to their handlers."), NotFound, Conflict),
+    request_body(content = By, description = "The operator."),
+    responses((status = 202, description = "The timers of the instance restart, and the dead letters that block it are returned to their handlers."), NotFound, Conflict),
 ))]
 async fn retry(
     State(tracking): State<Tracking>,
@@ -233,11 +233,11 @@ async fn retry(
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/skip", tag = "sagas", operation_id = "skipStep",
     params(
-        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("saga" = String, Path, description = "The name of the saga.", example = "PlaceOrder"),
         ("id" = String, Path, description = "The key of the instance."),
     ),
-    request_body(content = Skip, description = "Who wants it, and why."),
-    responses((status = 202, description = "Nobody waits for it any more."), NotFound, Conflict),
+    request_body(content = Skip, description = "The operator, and the reason."),
+    responses((status = 202, description = "The step is settled; the instance no longer waits for it."), NotFound, Conflict),
 ))]
 async fn skip(
     State(tracking): State<Tracking>,
@@ -254,11 +254,11 @@ async fn skip(
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/compensate", tag = "sagas", operation_id = "compensateSaga",
     params(
-        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("saga" = String, Path, description = "The name of the saga.", example = "PlaceOrder"),
         ("id" = String, Path, description = "The key of the instance."),
     ),
-    request_body(content = Reason, description = "Who wants it, and why."),
-    responses((status = 202, description = "Its abort runs, and what was done is undone."), NotFound, Conflict),
+    request_body(content = Reason, description = "The operator, and the reason."),
+    responses((status = 202, description = "The instance is aborted; the steps that were done will be undone."), NotFound, Conflict),
 ))]
 async fn compensate(
     State(tracking): State<Tracking>,
@@ -275,11 +275,11 @@ async fn compensate(
 #[cfg_attr(feature = "openapi", utoipa::path(
     post, path = "/sagas/{saga}/{id}/complete", tag = "sagas", operation_id = "completeSaga",
     params(
-        ("saga" = String, Path, description = "The flow.", example = "PlaceOrder"),
+        ("saga" = String, Path, description = "The name of the saga.", example = "PlaceOrder"),
         ("id" = String, Path, description = "The key of the instance."),
     ),
-    request_body(content = Reason, description = "Who wants it, and why."),
-    responses((status = 202, description = "Nobody waits for it any more. What participants did is not undone."), NotFound, Conflict),
+    request_body(content = Reason, description = "The operator, and the reason."),
+    responses((status = 202, description = "The instance has ended. What participants did is not undone."), NotFound, Conflict),
 ))]
 async fn complete(
     State(tracking): State<Tracking>,
@@ -361,7 +361,7 @@ impl<const MOST: usize> utoipa::ToSchema for Words<MOST> {}
 #[derive(utoipa::OpenApi)]
 #[openapi(
     paths(list, show, retry, skip, compensate, complete),
-    tags((name = "sagas", description = "Instances of the flows that the service tracks. Of operators."))
+    tags((name = "sagas", description = "Instances of the sagas that the service tracks. For operators."))
 )]
 pub(super) struct Described;
 

@@ -136,7 +136,7 @@ async fn accept(
                                 tracing::debug!(%error, "connection ended");
                             }
                         }
-                        () = own.closing() => tracing::debug!("connection closed, whatever its client had still to take"),
+                        () = own.closing() => tracing::debug!("connection closed; its client may not have received the whole answer"),
                     }
                     drop(permit);
                 });

@@ -10,7 +10,7 @@ use crate::failure::Fault;
 
 /// The return value of an upcast: `New`, or a `Result` with it.
 #[diagnostic::on_unimplemented(
-    message = "this upcast returns `{Self}`, and what comes behind it takes `{New}`",
+    message = "this upcast returns `{Self}`, and the next one takes `{New}`",
     label = "not the next shape",
     note = "an upcast returns what the upcast of the next version takes, the last one the event itself; or a `Result` of that, whose error is a `Fault` or becomes one by `?`"
 )]

@@ -214,9 +214,9 @@ impl App {
         let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &tracker.definition);
         let by_role = members.iter().flat_map(|member| member.handlers).filter_map(Handler::role).map(|role| &role.saga);
         let by_step = members.iter().flat_map(|member| member.steps).map(|step| &step.saga);
-        let flows = self.sagas.iter().chain(tracked).chain(by_role).chain(by_step);
-        let flows: BTreeMap<_, _> = flows.map(|flow| (&flow.name, flow)).collect();
-        flows.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
+        let sagas = self.sagas.iter().chain(tracked).chain(by_role).chain(by_step);
+        let sagas: BTreeMap<_, _> = sagas.map(|saga| (&saga.name, saga)).collect();
+        sagas.values().map(|definition| chart(definition, &self.services, &self.remotes)).collect()
     }
 
     /// Checks the app, then runs its services on `transport` until the returned handle stops them.

@@ -145,7 +145,7 @@ pub(crate) fn decode(core: &Core, item: &Item) -> Result<Box<dyn Any + Send>, Un
     // equal.
     let key = match item.role(core).is_some() || core.sagas.follow(event_type.name) {
         true => Some(item.saga_id().ok_or_else(|| {
-            Fault::new(format!("the record has no key in text; that of {} is the key of its saga's instance", event_type.name))
+            Fault::new(format!("the record has no text key; the key of {} must be that of its saga's instance", event_type.name))
         })?),
         false => None,
     };

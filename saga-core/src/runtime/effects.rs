@@ -297,7 +297,7 @@ impl Effects {
         self.count(&core.series.dead_unwritable);
         item.span.begins(core);
         item.span.fails("dead_lettered", "unwritable", &error);
-        let why = "nothing was written but the letter, since what else follows from one could not be".to_owned();
+        let why = "only the dead letter was written, because its other effects could not be written".to_owned();
         self.letter(core, item, item.origin.attempts().saturating_add(1), &error, Some(why), now);
     }
 

@@ -69,14 +69,14 @@ impl fmt::Display for Gap {
             ),
             Cause::Cut => write!(
                 f,
-                "{partition}: record {wanted} is next, and the log ends at {end}: its end was lost, or the topic was made anew; restore \
-                 it, or, to read it from its oldest record, {oldest}, start the service with the setting `on_gap = \"oldest\"`"
+                "{partition}: record {wanted} is next, and the log ends at {end}: its end was lost, or the topic was created again; \
+                 restore it, or, to read it from its oldest record, {oldest}, start the service with the setting `on_gap = \"oldest\"`"
             ),
             Cause::Recreated(_) => write!(
                 f,
-                "{partition}: the topic was deleted and created again, or the deployment calls another one so, and is another log now: \
-                 record {wanted} of the one before was next, and what of it was not read is lost; to read the new one from its oldest record, start the service with the \
-                 setting `on_gap = \"oldest\"`"
+                "{partition}: the topic was deleted and created again, or its name in the deployment now means another topic: record \
+                 {wanted} of the former topic was next, and its unread records are lost; to read the new topic from its oldest record, \
+                 start the service with the setting `on_gap = \"oldest\"`"
             ),
         }
     }

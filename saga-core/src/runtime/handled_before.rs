@@ -68,7 +68,7 @@ async fn assign(core: &Core) -> Result<(), StoreError> {
             topic = &*core.name_in_log(&topic),
             event,
             handler,
-            "the handler `{handler}` takes {event} no longer, and others do: what it has not handled of it, it will not handle"
+            "the handler `{handler}` no longer takes {event}, and other handlers do: it will not handle the messages that it has not handled yet"
         );
     }
     let known = all.into_iter().filter(|taker| taker.takes && !taker.known_as.is_empty());
@@ -133,14 +133,14 @@ fn show(core: &Core, remembered: Remembered) {
         let name = core.name_in_log(topic);
         let detail = match core.unread(topic) {
             None => format!(
-                "the service handled {event} of topic `{name}` before, and none of its handlers takes it now: records of it are \
-                 dead-lettered. Give the event that it is called now `also = [\"{event}\"]`, bring its handler back, or, where it is not \
-                 wanted any more, name `{name}/{event}` in the setting `forget_events`"
+                "the service handled {event} of topic `{name}` before, and none of its handlers takes it now: its records are \
+                 dead-lettered. If the event has a new name, add `also = [\"{event}\"]` to it; otherwise restore its handler or, if it is \
+                 no longer needed, name `{name}/{event}` in the setting `forget_events`"
             ),
             Some(error) => format!(
-                "the service handled {event} of topic `{name}` before, none of its handlers takes it now, and the topic is not read, because \
-                 it could not be when the service started: {error}. Where it is gone for good, name `{name}/*` in the setting \
-                 `forget_events`; else make it readable, and start the service anew"
+                "the service handled {event} of topic `{name}` before, none of its handlers takes it now, and the topic is not read, \
+                 because it could not be read when the service started: {error}. If it was deleted for good, name `{name}/*` in the \
+                 setting `forget_events`; otherwise make it readable, and restart the service"
             ),
         };
         core.conditions.raise(EVENTS_UNHANDLED, &format!("{name}/{event}"), Severity::Warning, detail, now);

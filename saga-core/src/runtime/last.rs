@@ -44,7 +44,7 @@ pub(crate) fn is_overdue(core: &Core, item: &Item) -> bool {
 pub(crate) fn told(before: Option<&str>, failure: &CommitFailure) -> String {
     let now = failure.to_string();
     match before {
-        Some(before) if !before.contains(&now) => format!("{before}; and what follows from that could not be written: {now}"),
+        Some(before) if !before.contains(&now) => format!("{before}; and its effects could not be written: {now}"),
         Some(before) => before.to_owned(),
         None => now,
     }
@@ -113,8 +113,8 @@ pub(crate) async fn give_up_with_letter_only(
 /// Raises the condition that `item` stays in memory, because it can be neither handled nor dead-lettered.
 pub(crate) fn set_aside(core: &Core, item: &Item, failure: &CommitFailure) {
     let detail = format!(
-        "the message at {} can neither be handled nor kept as a dead letter: {failure}; it and what comes behind it with its key wait in \
-         memory and are tried again, other keys go on: mend what the database refuses",
+        "the message at {} can neither be handled nor kept as a dead letter: {failure}; it and the later messages of its key wait in \
+         memory and are tried again, other keys continue: fix what the database refuses",
         subject(core, item)
     );
     core.conditions.raise(MESSAGE_STUCK, &subject(core, item), Severity::Critical, detail, core.clock.now());

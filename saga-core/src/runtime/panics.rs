@@ -70,13 +70,13 @@ impl Panics {
     pub(crate) fn note(core: &Core, task: &'static str, weight: Task, text: &str) {
         let now = core.clock.now();
         task_panics(&core.metrics, task).increment();
-        tracing::error!(service = &*core.name, task, panic = text, "a task of the service has panicked; it goes on");
+        tracing::error!(service = &*core.name, task, panic = text, "a task of the service has panicked; it restarts");
         let last = core.panics.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task, now);
         let again = last.is_some_and(|last| now.since(last) <= CALM);
         let severity = if again && weight == Task::Vital { Severity::Critical } else { Severity::Warning };
         let detail = format!(
-            "the task `{task}` of this service has panicked, and goes on: {text}; this is a mistake in the program: see its log for \
-             where, and report or mend it"
+            "the task `{task}` of this service has panicked, and has restarted: {text}; this is a mistake in the program: its log shows \
+             where; report or fix it"
         );
         core.conditions.raise(TASK_PANICS, task, severity, detail, now);
     }

@@ -152,8 +152,8 @@ const PARKED_UNREADABLE: &str = "parked_unreadable";
 fn unreadable(core: &Core, place: &TopicKey, failure: &CommitFailure) -> Timestamp {
     let key = String::from_utf8_lossy(&place.key);
     let detail = format!(
-        "the first parked message of the key `{key}` of `{}` cannot be read back: {failure}; the key waits, so that its order stands, and \
-         others go on: mend or remove the row in the table sagas_parked",
+        "the first parked message of the key `{key}` of `{}` cannot be read back: {failure}; the key waits, to keep its order, and other \
+         keys continue: fix or remove the row in the table sagas_parked",
         core.name_in_log(&place.topic)
     );
     tracing::debug!(service = &*core.name, topic = &*core.name_in_log(&place.topic), error = %failure, "parked messages of a key cannot be read");

@@ -64,8 +64,8 @@ pub(crate) async fn learn(core: &Core, counts: Counts) -> Result<(), StoreError>
                 service = &*core.name,
                 topic,
                 partitions = count,
-                "the topic has had another number of partitions: messages of a key may be in several, and their order is kept by the \
-                 database where one waits for another attempt"
+                "the number of partitions of the topic has changed: messages of a key may be in several partitions, and the database keeps \
+                 their order while one of them waits for another attempt"
             );
         }
         parked.set_partitions(&topic, count, moved);

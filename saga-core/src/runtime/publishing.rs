@@ -29,7 +29,7 @@ pub(super) async fn write(
         return Err(StoreError::Refused(error));
     }
     if let Some(bad) = context.unreadable().filter(|_| !events.is_empty()) {
-        return Err(StoreError::Refused(format!("these events could not be handled by anyone: {bad}")));
+        return Err(StoreError::Refused(format!("no service could handle these events: {bad}")));
     }
     sagas.see_published(core, &events, context, now);
     sagas.write(core, tx, now).await?;

@@ -242,7 +242,7 @@ pub(crate) async fn ask(core: &Core, request: &ReplayRequest) -> Result<Vec<Plan
             again = request.again,
             by = request.by,
             reason = request.reason,
-            "a replay was asked for"
+            "a replay was requested"
         );
         planned.id = Some(id);
     }
@@ -276,7 +276,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                     core.parked_wake.notify_one();
                 }
             }
-            Err(error) => tracing::warn!(service = &*core.name, %error, "replays could not be looked for"),
+            Err(error) => tracing::warn!(service = &*core.name, %error, "replays could not be read"),
         }
         tokio::select! {
             () = core.clock.sleep(LOOK) => {}
@@ -301,7 +301,7 @@ async fn look(core: &Core) -> Result<Vec<Wanted>, StoreError> {
 /// Returns why a replay is refused that was requested before the topic of `partition` was recreated.
 pub(crate) fn of_before(partition: &TopicPartition) -> String {
     format!(
-        "the topic `{}` was deleted and created again since this was asked for: its offsets are of the log before; ask again",
+        "the topic `{}` was deleted and created again since this replay was requested: its offsets are those of the former topic; request it again",
         partition.topic
     )
 }

@@ -67,8 +67,9 @@ fn handlers(service: &Service, names: &TopicNames, problems: &mut Vec<String>) {
         let taken_too = own.flat_map(|event| event.names().map(|called| (event.topic, called)));
         for (topic, event) in taken_too.filter(|(topic, event)| service.settings.forgets(topic, &names.of(topic), event)) {
             problems.push(format!(
-                "service `{name}`: the setting `forget_events` names {event}, which `{path}` handles on topic `{topic}`; take one of them \
-                 away, or name what is to be forgotten alone: an event of another topic as `topic/{event}`, events of this one by their names"
+                "service `{name}`: the setting `forget_events` names {event}, which `{path}` handles on topic `{topic}`; remove one of \
+                 them, or name only what is to be forgotten: an event of another topic as `topic/{event}`, events of this one by their \
+                 names"
             ));
         }
         for (id, state) in &handler.requirements().states {
@@ -103,8 +104,8 @@ fn listeners(service: &str, event: &str, handlers: &[&Handler], problems: &mut V
                 "service `{service}`: `{path}` is given to it twice, and takes {event} twice; give it once"
             )),
             Some(other) => problems.push(format!(
-                "service `{service}`: {event} is handled by `{other}` and by `{path}`; several handlers of one event are told apart by the \
-                 names of their fns: give one another name"
+                "service `{service}`: {event} is handled by `{other}` and by `{path}`; several handlers of one event are distinguished by \
+                 the names of their fns: give one another name"
             )),
             None => {}
         }
@@ -118,8 +119,8 @@ fn listeners(service: &str, event: &str, handlers: &[&Handler], problems: &mut V
     let hold = |handler: &&&Handler| handler.options().after_dead_letter == AfterDeadLetter::Hold;
     if let (Some(one), Some(other)) = (handlers.iter().find(hold), handlers.iter().find(|handler| !hold(handler))) {
         problems.push(format!(
-            "service `{service}`: of the handlers of {event}, `{}` says `on_dead = \"hold\"` and `{}` does not; a key is held for all of them or \
-             for none: let both say it, or neither",
+            "service `{service}`: of the handlers of {event}, `{}` has `on_dead = \"hold\"` and `{}` does not; a key is held for all of \
+             them or for none: write it for both, or for neither",
             one.path(),
             other.path()
         ));
@@ -176,7 +177,9 @@ fn types(services: &[Service], problems: &mut Vec<String>) {
 pub(crate) fn names(app: &str, services: &[Service], names: &TopicNames) -> Vec<String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if app.is_empty() || app.len() > 100 || !app.bytes().all(legal) {
-        return vec![format!("`{app}` cannot name an app, for topics are called by it; use 1 to 100 of a-z A-Z 0-9 . _ -")];
+        return vec![format!(
+            "`{app}` cannot name an app, because its topics are named after it; use 1 to 100 of a-z A-Z 0-9 . _ -"
+        )];
     }
     let topics = topics(services);
     // A handler without a topic is reported separately.
@@ -248,7 +251,7 @@ mod tests {
         let handler = Handler::new(HandlerOptions::new("transferred", "shop"), async |_: On<Raw>| ());
         let app = App::new("shop").service(Service::new("bank", Database::memory()).handlers([handler]));
         let problems = app.check();
-        assert!(matches!(&problems[..], [one] if one.contains("of which topic is not said")), "{problems:?}");
+        assert!(matches!(&problems[..], [one] if one.contains("names no topic")), "{problems:?}");
     }
 
     #[test]

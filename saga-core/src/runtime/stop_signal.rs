@@ -32,7 +32,7 @@ pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
         match told {
             Ok(told) => told.await,
             Err(error) => {
-                tracing::warn!(%error, "signals cannot be listened to: what stops the process ends it at once, which loses nothing");
+                tracing::warn!(%error, "signals cannot be received: a signal that stops the process ends it at once, which loses nothing");
                 std::future::pending().await
             }
         }

@@ -123,15 +123,15 @@ fn resume(service: &str, passed: &mut Downtimes, seen: Timestamp, now: Timestamp
         tracing::info!(
             service,
             hours,
-            "by the clock the service did not run for this long, and it may have been set meanwhile: what is kept for a time is kept \
-             this much longer"
+            "by the clock the service did not run for this long, and the clock may have been set in the meantime: what has a retention \
+             time is kept this much longer"
         );
     } else if seen.since(now) > NOTEWORTHY {
         let seconds = seen.since(now).as_secs();
         tracing::warn!(
             service,
             seconds,
-            "the clock is behind the time that the service noted last: it was set back, or was ahead before; see that the clock is right"
+            "the clock is behind the time that the service recorded last: it was set back, or was ahead before; see that the clock is right"
         );
     }
 }
@@ -155,8 +155,8 @@ async fn compare(core: &Core, note: bool) {
             clock_skew(&core.metrics, "database").set(seconds(database, wall));
             set(core, "clock_skew", "database", apart(database, wall), || {
                 format!(
-                    "the clock of this machine is {} the database's; the service goes by the database's, what others write here (log \
-                     lines, files) does not: set the machine's clock, by NTP for example",
+                    "the clock of this machine is {} the database's; the service uses the database's, and log lines and files use the \
+                     machine's: set the machine's clock, by NTP for example",
                     words(wall, database)
                 )
             });
@@ -187,7 +187,7 @@ async fn compare(core: &Core, note: bool) {
     if note || offset.abs() >= APART {
         let kept = KeptClock { seen: clock.now(), offset, stops: core.time.passed.to_text() };
         if let Err(error) = core.store().save_clock(&core.name, &kept).await {
-            tracing::debug!(service = &*core.name, %error, "the time could not be noted");
+            tracing::debug!(service = &*core.name, %error, "the time could not be recorded");
         }
     }
 }
@@ -200,8 +200,8 @@ fn compare_log(core: &Core, now: Timestamp) {
     match furthest {
         Some((ahead, topic)) => {
             let detail = format!(
-                "records of the topic {topic} carry times up to {} s ahead of the service's clock: set the clock of whoever publishes \
-                 them, or of the brokers where the topic has `message.timestamp.type=LogAppendTime`",
+                "records of the topic {topic} carry times up to {} s ahead of the service's clock: set the clock of their producers, or of \
+                 the brokers where the topic has `message.timestamp.type=LogAppendTime`",
                 ahead.as_secs()
             );
             core.conditions.raise("clock_skew", "log", Severity::Warning, detail, now);

@@ -189,7 +189,7 @@ impl UnitOfWork {
             |(name, key): &&(String, InstanceKey)| !events.iter().any(|(_, event)| event.name == *name && event.key == key.id);
         if let Some((name, InstanceKey { saga, id })) = aborting.iter().find(owed) {
             return Err(StoreError::Refused(format!(
-                "this unit of work gives {saga} {id} up, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
+                "this unit of work aborts {saga} {id}, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
             )));
         }
         let mut making = Making::default();

@@ -56,7 +56,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
             let mut counts = partitions::of(&lags);
             fewer.settle(&core, &mut counts);
             if let Err(error) = partitions::learn(&core, counts).await {
-                tracing::debug!(service = &*core.name, %error, "the numbers of partitions could not be noted");
+                tracing::debug!(service = &*core.name, %error, "the numbers of partitions could not be recorded");
             }
             for GroupLag { partition: TopicPartition { topic, partition }, committed, end, blocked } in lags {
                 let behind = u64::try_from(end - committed).unwrap_or(0);
@@ -253,7 +253,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
         "consumer",
         of(core, |core| async move {
             if !core.topics().is_empty() && !core.consuming.load(Ordering::SeqCst) {
-                return CheckResult::down("the consumer is not running; the log says why");
+                return CheckResult::down("the consumer is not running; the service's log has the cause");
             }
             let gaps: Vec<_> = core.gaps().values().map(|gap| gap.in_log(&core).to_string()).collect();
             match gaps.is_empty() {
@@ -314,7 +314,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
             match core.store().dead_letters(&core.name, 0, 0).await {
                 Ok((_, 0)) => CheckResult::up().with("open", 0),
                 Ok((_, open)) => CheckResult::degraded(
-                    "dead letters are open: retry or discard them, one or all that a filter wants: see /dead-letters",
+                    "dead letters are open: retry or discard them, one by one or by a filter: see /dead-letters",
                 )
                 .with("open", open),
                 Err(error) => CheckResult::degraded(error.to_string()),

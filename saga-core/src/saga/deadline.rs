@@ -32,7 +32,7 @@ pub struct Deadline<S: Saga> {
 #[non_exhaustive]
 pub enum Cause {
     /// The deadline of the instance has passed.
-    Flow,
+    Saga,
     /// The deadline of this step has passed.
     Step(String),
     /// An operator gave the instance up, with this reason.
@@ -79,7 +79,7 @@ impl<S: Saga> EventSet for Deadline<S> {
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Flow => f.write_str("the deadline has passed"),
+            Self::Saga => f.write_str("the deadline has passed"),
             Self::Step(step) => write!(f, "the deadline of {step} has passed"),
             Self::Operator(reason) => write!(f, "given up by an operator: {reason}"),
         }

@@ -69,9 +69,9 @@ pub trait UndoAt<const STEP: usize>: StepAt<STEP> {
 
 /// An event, an enum of events or a [`Deadline`] that triggers the step.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not call for this step of `{S}`",
+    message = "`{Self}` does not trigger this step of `{S}`",
     label = "not in the step's `on`",
-    note = "take `On<..>` of what stands in the step's `on` in the definition of `{S}`"
+    note = "take `On<..>` of the event in the step's `on` in the definition of `{S}`"
 )]
 pub trait TriggerOf<S, const STEP: usize> {
     /// Whether it is a deadline.
@@ -125,7 +125,7 @@ impl<S, E: UndoOutcomeOf<S, STEP>, const STEP: usize> UndoOutcomeOf<S, STEP> for
 
 /// The refusal type of a handler that cannot refuse, such as a compensation.
 #[diagnostic::on_unimplemented(
-    message = "a compensation cannot be refused, and this one says no with `{Self}`",
+    message = "a compensation cannot be refused, and this one refuses with `{Self}`",
     label = "a refusal",
     note = "return `Result<.., Failure>`: what cannot be undone now is tried again, and then needs attention"
 )]
@@ -167,7 +167,7 @@ impl<E: Event> UndoInput for E {
 
     fn read_left_behind(record: Option<&LeftBehind>) -> Result<Box<dyn Any + Send>, Fault> {
         let record =
-            record.ok_or_else(|| Fault::new("the step was begun, and nobody knows what came of it: take `Undo<Option<..>>`"))?;
+            record.ok_or_else(|| Fault::new("the step was begun, and its result is unknown: take `Undo<Option<..>>`"))?;
         Ok(Box::new(E::read(&record.bytes()?, record.version)?))
     }
 }

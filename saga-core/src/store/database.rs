@@ -177,7 +177,7 @@ fn unknown(url: &str) -> StoreError {
         ));
     };
     StoreError::Refused(format!(
-        "this build knows no database for a URL that begins with `{}:`; write {KNOWN}",
+        "this build supports no database for a URL that begins with `{}:`; write {KNOWN}",
         scheme.chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>()
     ))
 }

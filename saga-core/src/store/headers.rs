@@ -44,7 +44,7 @@ pub(super) fn decode_or_keep(blob: Vec<u8>) -> (Vec<Header>, Option<String>) {
 }
 
 fn unknown() -> StoreError {
-    StoreError::Incompatible("headers are kept in a form that this program does not know".into())
+    StoreError::Incompatible("headers are kept in a form that this program cannot read".into())
 }
 
 fn read(rest: &mut Bytes) -> Option<Vec<Header>> {

@@ -52,7 +52,7 @@ pub(crate) fn pending<'a>(set: &str, migrations: &'a [Migration], applied: &[App
     for (index, (version, script)) in applied.iter().enumerate() {
         let Some(migration) = migrations.get(index).filter(|migration| migration.version == *version) else {
             return Err(StoreError::Incompatible(format!(
-                "migration {version} of set `{set}` has run, and this program does not know it; a newer program wrote the \
+                "migration {version} of set `{set}` has run, and this program does not have it; a newer program wrote the \
                  database: run that one"
             )));
         };
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_newer_database_is_named() {
         let error = pending("s", &[ONE], &[ran(ONE), ran(TWO)]).expect_err("newer").to_string();
-        assert!(error.contains("migration 2 of set `s` has run, and this program does not know it"), "{error}");
+        assert!(error.contains("migration 2 of set `s` has run, and this program does not have it"), "{error}");
     }
 
     #[cfg(feature = "sql")]
@@ -205,7 +205,7 @@ mod tests {
         let older = refusal(&[ran(ONE)]).to_string();
         assert!(older.contains("migration 2 (`two`) of set `s` has not run: an older program"), "{older}");
         let newer = refusal(&[ran(ONE), ran(TWO), (3, String::new())]).to_string();
-        assert!(newer.contains("migration 3 of set `s` has run, and this program does not know it"), "{newer}");
+        assert!(newer.contains("migration 3 of set `s` has run, and this program does not have it"), "{newer}");
         complete("s", &[ONE, TWO], &[ran(ONE), ran(TWO)]).expect("complete");
     }
 

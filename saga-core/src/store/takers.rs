@@ -90,9 +90,9 @@ fn settle(event: &Taken, here: &mut Vec<Taker>, gone: &mut Vec<Taker>) -> Result
         };
         if let Some(one) = here.iter().find(|taker| taker.takes && taker.known_as == here[at].known_as) {
             return Err(StoreError::Incompatible(format!(
-                "its handlers `{}` and `{name}` of {} (topic `{}`) are two names of one handler to it, since a program had one of them in the \
-                 place of the other before: which messages each has handled cannot be told apart. Give the one that is new a name that no \
-                 handler of the event has had",
+                "its handlers `{}` and `{name}` of {} (topic `{}`) are stored as two names of one handler, because an earlier program had \
+                 one of them in the place of the other: the messages that each has handled cannot be distinguished. Give the new one a \
+                 name that no handler of the event has had",
                 one.handler, event.event, event.topic
             )));
         }

@@ -184,7 +184,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Returns an error if the log cannot be reached, the topic does not exist, or this log does not support the query.
     async fn offsets(&self, topic: &str, at: Option<Timestamp>) -> Result<Vec<PartitionOffsets>, TransportError> {
         let _ = at;
-        Err(TransportError::Unavailable(format!("this log cannot say which offsets of `{topic}` there are")))
+        Err(TransportError::Unavailable(format!("this log cannot report the offsets of `{topic}`")))
     }
 
     /// Checks that the log can be reached and written. The caller sets the timeout.

@@ -55,8 +55,10 @@ impl KafkaConfig {
                 problems.push(invalid(option, format!("is another name of `{other}`; leave one of them out")));
             } else if option == "statistics.interval.ms" && !value.parse().is_ok_and(|millis: u32| (1..=10_000).contains(&millis))
             {
-                problems
-                    .push(invalid(option, "must be from 1 to 10000: health and metrics are made of what the client says then"));
+                problems.push(invalid(
+                    option,
+                    "must be from 1 to 10000: health and metrics use the statistics that the client then reports",
+                ));
             } else {
                 problems.extend(self.rejection(option, value, features));
             }
@@ -82,10 +84,10 @@ impl KafkaConfig {
     fn topics(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.topic.replication != -1 && self.topic.replication < 1 {
-            problems.push(invalid("topic.replication", "must be a number of brokers, or -1 for what the cluster says"));
+            problems.push(invalid("topic.replication", "must be a number of brokers, or -1 for the cluster's default"));
         }
         if self.topic.retention.is_some_and(|retention| retention < Duration::from_millis(1)) {
-            problems.push(invalid("topic.retention", "must be at least 1ms; leave it out for what the cluster says"));
+            problems.push(invalid("topic.retention", "must be at least 1ms; leave it out for the cluster's default"));
         }
         if self.topic.retention.is_some() && self.topic.options.contains_key("retention.ms") {
             problems.push(invalid("topic.retention", "is given twice, also as the option `retention.ms`; leave one of them out"));

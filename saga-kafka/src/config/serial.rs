@@ -74,7 +74,7 @@ pub(super) fn options<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTre
     for (name, value) in given {
         let name = if names::is_known(&name) { name } else { name.replace('_', ".") };
         if options.insert(name.clone(), value).is_some() {
-            return Err(de::Error::custom(format_args!("`{name}` is there twice, once with underscores for dots")));
+            return Err(de::Error::custom(format_args!("`{name}` is given twice, once with underscores for dots")));
         }
     }
     Ok(options)

@@ -128,7 +128,7 @@ fn what_a_file_cannot_say_is_an_error() {
         (r#"{ "bootstrap": "a", "group": { "drain_timeout": "5" } }"#, "a duration is a whole number and its unit, as 250ms"),
         (r#"{ "bootstrap": "a", "group": { "protocol": "new" } }"#, "unknown variant `new`, expected `classic` or `consumer`"),
         (r#"{ "bootstrap": "a", "client": { "client.id": 7 } }"#, "expected a string"),
-        (r#"{ "bootstrap": "a", "client": { "client.id": "a", "client_id": "b" } }"#, "`client.id` is there twice"),
+        (r#"{ "bootstrap": "a", "client": { "client.id": "a", "client_id": "b" } }"#, "`client.id` is given twice"),
         (r#""kafka://""#, "no broker is named"),
         ("7", "expected a Kafka URL as a string, or a table with `bootstrap`"),
     ] {

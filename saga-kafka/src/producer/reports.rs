@@ -99,7 +99,7 @@ pub(super) fn refusal(error: &KafkaError, topic: &str) -> TransportError {
         )),
         Some(code @ (Code::InvalidRecord | Code::InvalidTimestamp)) => TransportError::Refused(format!(
             "{}; a compacted topic takes no record without a key, and `message.timestamp.after.max.ms` and `.before.max.ms` of the \
-             topic `{topic}` say how far the time of a record may be off",
+             topic `{topic}` limit how far the time of a record may be off",
             error::describe(code)
         )),
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic) => {

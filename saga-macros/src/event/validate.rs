@@ -230,7 +230,7 @@ fn set(source: &Source, target: Target, data: &DataEnum, errors: &mut Errors) ->
     for given in source.options.iter().filter(|given| given.name != "crate") {
         errors.at(
             given,
-            format!("an enum of events has no `{}` of its own: each event in it says that where it is defined", given.name),
+            format!("an enum of events has no `{}` of its own: the definition of each event in it has that", given.name),
         );
     }
     if data.variants.is_empty() {

@@ -28,7 +28,7 @@ pub(super) fn of(options: &Options, signature: &Signature, arguments: &[&PatType
     if let ReturnType::Type(_, ty) = &signature.output
         && matches!(&**ty, Type::ImplTrait(_) | Type::Never(_) | Type::Infer(_))
     {
-        errors.at(ty, "what a handler of a step publishes is checked against its flow: name the type");
+        errors.at(ty, "what a handler of a step publishes is checked against its saga: name the type");
     }
     let (right, wrong) = if undo { ("Undo", "On") } else { ("On", "Undo") };
     if let Some(batch) = called("Batch") {
@@ -38,11 +38,13 @@ pub(super) fn of(options: &Options, signature: &Signature, arguments: &[&PatType
     let Some(argument) = called(right) else {
         match called(wrong) {
             Some(ty) if undo => {
-                errors.at(ty, "what undoes a step takes what the step left behind: `Undo<E>`, where `E` is the step's `emits`");
+                errors.at(
+                    ty,
+                    "a handler that undoes a step takes what the step left behind: `Undo<E>`, where `E` is the step's `emits`",
+                );
             }
-            Some(ty) => {
-                errors.at(ty, "what does a step takes the event that calls for it: `On<E>`, where `E` is the step's `on`")
-            }
+            Some(ty) => errors
+                .at(ty, "a handler that does a step takes the event that triggers it: `On<E>`, where `E` is the step's `on`"),
             None => {
                 errors.at(&signature.ident, format!("a handler with `{}` takes `{right}<..>`, written by that name", given.name))
             }
@@ -56,11 +58,11 @@ pub(super) fn of(options: &Options, signature: &Signature, arguments: &[&PatType
 /// Reports arguments that only a handler of a step can take.
 fn no_claim(undo: Option<&Type>, on: Option<&Type>, errors: &mut Errors) {
     if let Some(undo) = undo {
-        errors.at(undo, "`Undo<..>` is what a step left behind: say which, `#[handler(undo = Saga::Step)]`");
+        errors.at(undo, "`Undo<..>` is what a step left behind: name the step, `#[handler(undo = Saga::Step)]`");
     }
     let deadline = on.and_then(parameter).filter(|ty| last_segment(ty).is_some_and(|ident| ident == "Deadline"));
     if let Some(deadline) = deadline {
-        errors.at(deadline, "a deadline is for the abort of its flow: say so, `#[handler(step = Saga::Abort)]`");
+        errors.at(deadline, "a deadline is for the abort of its saga: name the abort, `#[handler(step = Saga::Abort)]`");
     }
 }
 
@@ -71,7 +73,7 @@ fn path(given: &Given, errors: &mut Errors) -> Option<(Path, Path)> {
     saga.segments.pop();
     saga.segments.pop_punct();
     if saga.segments.is_empty() {
-        given.wrong("names a step by its flow", errors);
+        given.wrong("names a step with its saga", errors);
         return None;
     }
     Some((saga, step))

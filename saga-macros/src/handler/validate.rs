@@ -107,7 +107,10 @@ fn qualifiers(signature: &Signature, errors: &mut Errors) {
         errors.at(&signature.fn_token, "a handler is asynchronous: write `async fn`");
     }
     if let Some(token) = &signature.unsafety {
-        errors.at(token, "a handler is called by the runtime, which can promise nothing on its behalf: remove `unsafe`");
+        errors.at(
+            token,
+            "a handler is called by the runtime, which cannot fulfil the conditions of an `unsafe fn`: remove `unsafe`",
+        );
     }
     if let Some(token) = &signature.abi {
         errors.at(token, "a handler is called from Rust: remove `extern`");
@@ -139,7 +142,7 @@ fn arguments<'a>(signature: &'a Signature, errors: &mut Errors) -> Vec<&'a PatTy
                     Type::ImplTrait(ty) => {
                         errors.at(
                             ty,
-                            "the runtime has to know the type of each argument: name the type, or make it a parameter of the fn",
+                            "the runtime needs the type of each argument: name the type, or make it a parameter of the fn",
                         );
                     }
                     Type::Reference(ty) if borrowed(&argument.ty) => {

@@ -20,13 +20,13 @@ pub(super) enum Publisher {
 
 impl Publisher {
     /// What the event means, as the end of a sentence.
-    pub(super) fn says(self, steps: &[Step]) -> String {
+    pub(super) fn means(self, steps: &[Step]) -> String {
         match self {
-            Self::Start => "the flow begins".to_owned(),
+            Self::Start => "the saga begins".to_owned(),
             Self::Done(step) => format!("`{}` was done", steps[step].ident),
             Self::Rejected(step) => format!("`{}` was refused", steps[step].ident),
             Self::Undone(step) => format!("`{}` was undone", steps[step].ident),
-            Self::Aborted => "the flow was given up".to_owned(),
+            Self::Aborted => "the saga was aborted".to_owned(),
         }
     }
 }
@@ -42,8 +42,8 @@ impl<'f> Published<'f> {
             Some(first) => wrong(
                 event,
                 format!(
-                    "`{event}` says already that {}: each event of a flow says one thing, so make another for this",
-                    first.says(steps)
+                    "`{event}` already means that {}: each event of a saga has one meaning, so define another event for this",
+                    first.means(steps)
                 ),
             ),
             None => published.0.push((event, publisher)),
@@ -72,13 +72,13 @@ impl<'f> Published<'f> {
     }
 
     /// The message that nothing publishes `event`.
-    pub(super) fn nobody(&self, event: &Event) -> String {
+    pub(super) fn unpublished(&self, event: &Event) -> String {
         let names: Vec<String> = self.0.iter().map(|(event, _)| event.name()).collect();
         let wanted = event.name();
         if names.contains(&wanted) {
-            return format!("`{event}` is written in two ways in this flow: write each event by the same path");
+            return format!("`{event}` is written in two ways in this saga: write each event by the same path");
         }
         let meant = nearest(&wanted, &names).map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
-        format!("nothing in this flow publishes `{event}`{meant}; its events are {}", list(&names))
+        format!("nothing in this saga publishes `{event}`{meant}; its events are {}", list(&names))
     }
 }

@@ -6,20 +6,20 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Path, spanned::Spanned};
 
-use super::model::{Abort, Event, Flow, Step};
+use super::model::{Abort, Event, Saga, Step};
 
-pub(super) fn flow(flow: &Flow) -> TokenStream {
-    let (Some(key), Some(starts), Some(completes), Some(aborts)) = (&flow.key, &flow.starts, &flow.completes, &flow.aborts)
+pub(super) fn saga(saga: &Saga) -> TokenStream {
+    let (Some(key), Some(starts), Some(completes), Some(aborts)) = (&saga.key, &saga.starts, &saga.completes, &saga.aborts)
     else {
         return TokenStream::new();
     };
-    let Flow { target, name, version, .. } = flow;
+    let Saga { target, name, version, .. } = saga;
     let (krate, ident, cfgs) = (&target.krate, &target.ident, &target.cfgs);
-    let definition = definition(flow);
-    let events = events(flow);
-    let variants: Vec<_> = flow.steps.iter().map(|step| &step.ident).chain(flow.abort.iter().map(|abort| &abort.ident)).collect();
+    let definition = definition(saga);
+    let events = events(saga);
+    let variants: Vec<_> = saga.steps.iter().map(|step| &step.ident).chain(saga.abort.iter().map(|abort| &abort.ident)).collect();
     let names = variants.iter().map(ToString::to_string);
-    let roles = flow.steps.iter().map(|step| self::step(flow, step)).chain(flow.abort.iter().map(|it| abort(flow, it)));
+    let roles = saga.steps.iter().map(|step| self::step(saga, step)).chain(saga.abort.iter().map(|it| abort(saga, it)));
     let keyed = events.iter().map(|event| {
         quote_spanned! {event.path.span()=>
             #krate::__private::saga::keyed_by::<#key, #event>();
@@ -73,14 +73,14 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
 }
 
 /// All events, without duplicates, in the order of the saga.
-pub(super) fn events(flow: &Flow) -> Vec<&Event> {
-    let published = flow.steps.iter().flat_map(|step| {
+pub(super) fn events(saga: &Saga) -> Vec<&Event> {
+    let published = saga.steps.iter().flat_map(|step| {
         [step.emits.as_ref(), step.rejects.as_ref(), step.undo.as_ref().and_then(|undo| undo.emits.as_ref())]
             .into_iter()
             .flatten()
     });
     let mut events: Vec<&Event> = Vec::new();
-    for event in flow.starts.iter().chain(published).chain(&flow.aborts) {
+    for event in saga.starts.iter().chain(published).chain(&saga.aborts) {
         if !events.contains(&event) {
             events.push(event);
         }
@@ -88,13 +88,13 @@ pub(super) fn events(flow: &Flow) -> Vec<&Event> {
     events
 }
 
-fn definition(flow: &Flow) -> TokenStream {
-    let krate = &flow.target.krate;
-    let (name, version, about) = (&flow.name, flow.version, &flow.about);
-    let key = flow.key.as_ref().map(|key| quote!(#key).to_string().replace(' ', "")).unwrap_or_default();
-    let [starts, completes, aborts] = [&flow.starts, &flow.completes, &flow.aborts].map(|event| reference(krate, event.as_ref()));
-    let deadline = duration(krate, flow.deadline.unwrap_or_default());
-    let steps = flow.steps.iter().map(|step| {
+fn definition(saga: &Saga) -> TokenStream {
+    let krate = &saga.target.krate;
+    let (name, version, about) = (&saga.name, saga.version, &saga.about);
+    let key = saga.key.as_ref().map(|key| quote!(#key).to_string().replace(' ', "")).unwrap_or_default();
+    let [starts, completes, aborts] = [&saga.starts, &saga.completes, &saga.aborts].map(|event| reference(krate, event.as_ref()));
+    let deadline = duration(krate, saga.deadline.unwrap_or_default());
+    let steps = saga.steps.iter().map(|step| {
         let (name, about, pivot) = (step.ident.to_string(), &step.about, step.pivot.is_some());
         let [on, emits] = [&step.on, &step.emits].map(|event| reference(krate, event.as_ref()));
         let rejects = option(step.rejects.as_ref().map(|event| reference(krate, Some(event))));
@@ -116,7 +116,7 @@ fn definition(flow: &Flow) -> TokenStream {
             }
         }
     });
-    let abort = flow.abort.as_ref().map(|abort| {
+    let abort = saga.abort.as_ref().map(|abort| {
         let (name, about, cancel, deadline) = (abort.ident.to_string(), &abort.about, abort.cancel, abort.deadline);
         let (on, emits) = (references(krate, &abort.on), reference(krate, abort.emits.as_ref()));
         quote! {
@@ -130,7 +130,7 @@ fn definition(flow: &Flow) -> TokenStream {
             }
         }
     });
-    let events = events(flow);
+    let events = events(saga);
     quote! {
         #krate::__private::saga::Definition {
             name: #name.into(),
@@ -170,19 +170,19 @@ fn duration(krate: &Path, duration: Duration) -> TokenStream {
 }
 
 /// The index of a variant, as handlers write it.
-pub(super) fn place(flow: &Flow, variant: &Ident) -> TokenStream {
-    let ident = &flow.target.ident;
+pub(super) fn place(saga: &Saga, variant: &Ident) -> TokenStream {
+    let ident = &saga.target.ident;
     quote!({ #ident::#variant as usize })
 }
 
-fn step(flow: &Flow, step: &Step) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let place = place(flow, &step.ident);
+fn step(saga: &Saga, step: &Step) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let place = place(saga, &step.ident);
     let kind = if step.pivot.is_some() { quote!(Pivot) } else { quote!(Step) };
-    let at = role_at(flow, &step.ident, &kind, step.rejects.is_some());
+    let at = role_at(saga, &step.ident, &kind, step.rejects.is_some());
     let (on, emits) = (&step.on, &step.emits);
-    let outcome = outcome(flow, &step.ident, emits.as_ref(), true);
-    let refusal = step.rejects.as_ref().map(|event| self::outcome(flow, &step.ident, Some(event), false));
+    let outcome = outcome(saga, &step.ident, emits.as_ref(), true);
+    let refusal = step.rejects.as_ref().map(|event| self::outcome(saga, &step.ident, Some(event), false));
     let undo = step.undo.as_ref().map(|undo| {
         let (triggers, undone) = (&undo.on, &undo.emits);
         quote! {
@@ -218,11 +218,11 @@ fn step(flow: &Flow, step: &Step) -> TokenStream {
     }
 }
 
-fn abort(flow: &Flow, abort: &Abort) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let place = place(flow, &abort.ident);
-    let at = role_at(flow, &abort.ident, &quote!(Abort), false);
-    let outcome = outcome(flow, &abort.ident, abort.emits.as_ref(), true);
+fn abort(saga: &Saga, abort: &Abort) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let place = place(saga, &abort.ident);
+    let at = role_at(saga, &abort.ident, &quote!(Abort), false);
+    let outcome = outcome(saga, &abort.ident, abort.emits.as_ref(), true);
     let triggers = abort.on.iter().map(|event| {
         quote! {
             #(#cfgs)*
@@ -243,9 +243,9 @@ fn abort(flow: &Flow, abort: &Abort) -> TokenStream {
 }
 
 /// Declares that the variant is a step or the abort, of this kind.
-pub(super) fn role_at(flow: &Flow, variant: &Ident, kind: &TokenStream, rejects: bool) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let (place, name) = (place(flow, variant), variant.to_string());
+pub(super) fn role_at(saga: &Saga, variant: &Ident, kind: &TokenStream, rejects: bool) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let (place, name) = (place(saga, variant), variant.to_string());
     quote! {
         #(#cfgs)*
         #[automatically_derived]
@@ -258,9 +258,9 @@ pub(super) fn role_at(flow: &Flow, variant: &Ident, kind: &TokenStream, rejects:
 }
 
 /// Declares that `event` is an outcome of a step: that it is done, or that it is refused.
-fn outcome(flow: &Flow, variant: &Ident, event: Option<&Event>, done: bool) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let (place, refused) = (place(flow, variant), !done);
+fn outcome(saga: &Saga, variant: &Ident, event: Option<&Event>, done: bool) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let (place, refused) = (place(saga, variant), !done);
     quote! {
         #(#cfgs)*
         #[automatically_derived]

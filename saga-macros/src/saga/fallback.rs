@@ -6,18 +6,18 @@ use quote::quote;
 
 use super::{
     expand::{place, role_at},
-    model::{Event, Flow},
+    model::{Event, Saga},
 };
 
-pub(super) fn flow(flow: &Flow) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let events = events(flow);
+pub(super) fn saga(saga: &Saga) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let events = events(saga);
     let Some(any) = events.first() else { return TokenStream::new() };
     let end = |event: &Option<Event>| event.clone().unwrap_or_else(|| (*any).clone());
-    let (starts, completes, aborts) = (end(&flow.starts), end(&flow.completes), end(&flow.aborts));
-    let key = flow.key.as_ref().map_or_else(|| quote!(#krate::__private::String), |key| quote!(#key));
-    let steps = flow.steps.iter().map(|step| &step.ident).chain(flow.abort.iter().map(|abort| &abort.ident));
-    let roles = steps.map(|step| everything(flow, step, &events));
+    let (starts, completes, aborts) = (end(&saga.starts), end(&saga.completes), end(&saga.aborts));
+    let key = saga.key.as_ref().map_or_else(|| quote!(#krate::__private::String), |key| quote!(#key));
+    let steps = saga.steps.iter().map(|step| &step.ident).chain(saga.abort.iter().map(|abort| &abort.ident));
+    let roles = steps.map(|step| everything(saga, step, &events));
     quote! {
         #(#cfgs)*
         impl #krate::__private::saga::Saga for #ident {
@@ -43,14 +43,14 @@ pub(super) fn flow(flow: &Flow) -> TokenStream {
 }
 
 /// All events that are named anywhere, without duplicates.
-fn events(flow: &Flow) -> Vec<&Event> {
-    let of_steps = flow.steps.iter().flat_map(|step| {
+fn events(saga: &Saga) -> Vec<&Event> {
+    let of_steps = saga.steps.iter().flat_map(|step| {
         let undo = step.undo.iter().flat_map(|undo| undo.on.iter().chain(&undo.emits));
         step.on.iter().chain(&step.emits).chain(&step.rejects).chain(undo)
     });
-    let of_abort = flow.abort.iter().flat_map(|abort| abort.on.iter().chain(&abort.emits));
+    let of_abort = saga.abort.iter().flat_map(|abort| abort.on.iter().chain(&abort.emits));
     let mut events: Vec<&Event> = Vec::new();
-    for event in flow.starts.iter().chain(&flow.completes).chain(&flow.aborts).chain(of_steps).chain(of_abort) {
+    for event in saga.starts.iter().chain(&saga.completes).chain(&saga.aborts).chain(of_steps).chain(of_abort) {
         // Compared by name: one event with two paths would be implemented twice.
         if !events.iter().any(|known| known.name() == event.name()) {
             events.push(event);
@@ -59,11 +59,11 @@ fn events(flow: &Flow) -> Vec<&Event> {
     events
 }
 
-fn everything(flow: &Flow, variant: &Ident, events: &[&Event]) -> TokenStream {
-    let (krate, ident, cfgs) = (&flow.target.krate, &flow.target.ident, &flow.target.cfgs);
-    let place = place(flow, variant);
-    let at = role_at(flow, variant, &quote!(Step), false);
-    let refusals: Vec<&Event> = flow.steps.iter().filter_map(|step| step.rejects.as_ref()).collect();
+fn everything(saga: &Saga, variant: &Ident, events: &[&Event]) -> TokenStream {
+    let (krate, ident, cfgs) = (&saga.target.krate, &saga.target.ident, &saga.target.cfgs);
+    let place = place(saga, variant);
+    let at = role_at(saga, variant, &quote!(Step), false);
+    let refusals: Vec<&Event> = saga.steps.iter().filter_map(|step| step.rejects.as_ref()).collect();
     let impls = events.iter().map(|event| {
         let refuses = refusals.contains(event);
         let emits = !refuses;

@@ -21,11 +21,11 @@ pub(crate) fn run(options: TokenStream, item: TokenStream) -> TokenStream {
         let errors = errors.to_compile_errors();
         return quote!(#item #errors);
     };
-    let flow = validate::flow(&source, &mut errors);
-    if let Some(graph) = graph::of(&flow, &mut errors) {
+    let saga = validate::saga(&source, &mut errors);
+    if let Some(graph) = graph::of(&saga, &mut errors) {
         paths::check(&graph, &mut errors);
     }
-    let model = if errors.is_empty() { expand::flow(&flow) } else { fallback::flow(&flow) };
+    let model = if errors.is_empty() { expand::saga(&saga) } else { fallback::saga(&saga) };
     let (item, errors) = (&source.item, errors.to_compile_errors());
     quote!(#item #model #errors)
 }

@@ -9,7 +9,7 @@ use syn::{Path, Type, ext::IdentExt};
 use crate::shared::Target;
 
 /// A saga.
-pub(super) struct Flow {
+pub(super) struct Saga {
     pub(super) target: Target,
     pub(super) name: String,
     pub(super) version: u32,

@@ -65,7 +65,7 @@ pub(super) fn source(options: TokenStream, item: TokenStream, errors: &mut Error
         Ok(item) => item,
         Err(error) => {
             match syn::parse2::<Item>(item) {
-                Ok(item) => errors.at(&head(item), "`#[saga]` goes on an enum, whose variants are the steps of the flow"),
+                Ok(item) => errors.at(&head(item), "`#[saga]` goes on an enum, whose variants are the steps of the saga"),
                 Err(_) => errors.add(error),
             }
             return None;
@@ -73,7 +73,7 @@ pub(super) fn source(options: TokenStream, item: TokenStream, errors: &mut Error
     };
     let options = Options::read(options, "`#[saga]`", LEGAL, errors);
     if !item.generics.params.is_empty() {
-        errors.at(&item.generics, "a flow is one type: remove the parameters");
+        errors.at(&item.generics, "a saga is one type: remove the parameters");
     }
     item.generics = Generics::default();
     let variants = variants(&mut item, errors);
@@ -92,7 +92,7 @@ fn variants(item: &mut ItemEnum, errors: &mut Errors) -> Vec<Part> {
             errors.at(&value, format!("a step has no number of its own: write `{}` alone", variant.ident));
         }
         if let Some(cfg) = variant.attrs.iter().find(|attribute| attribute.path().is_ident("cfg")) {
-            errors.at(cfg, "a flow has the same steps in every service: put `#[cfg(..)]` on two versions of the enum instead");
+            errors.at(cfg, "a saga has the same steps in every service: put `#[cfg(..)]` on two versions of the enum instead");
         }
         let about = about(&variant.attrs);
         let ours = |attribute: &Attribute| attribute.path().is_ident("step") || attribute.path().is_ident("abort");
@@ -107,7 +107,7 @@ fn variants(item: &mut ItemEnum, errors: &mut Errors) -> Vec<Part> {
                 errors.at(
                     &variant.ident,
                     format!(
-                        "what is `{}`? Put `#[step(on = .., emits = ..)]` on it, or `#[abort(on(..), emits = ..)]` if it gives the flow up",
+                        "`{}` is neither a step nor the abort: put `#[step(on = .., emits = ..)]` on it, or `#[abort(on(..), emits = ..)]` if it aborts the saga",
                         variant.ident
                     ),
                 );
@@ -130,7 +130,7 @@ fn part(ident: &Ident, about: String, attribute: &Attribute, errors: &mut Errors
     let options = Options::read(tokens, "`#[step]`", LEGAL_STEP, errors);
     let undo = options
         .find("undo")
-        .and_then(|given| given.list("says what leads to it and what it publishes", errors))
+        .and_then(|given| given.list("has options: what leads to it, and what it publishes", errors))
         .map(|parts| Options::read(parts, "`undo`", LEGAL_UNDO, errors));
     Part::Step { ident, about, options, undo }
 }

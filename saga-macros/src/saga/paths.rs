@@ -127,7 +127,7 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
             continue;
         }
         let (where_it_is, why) = if place == graph.pivot {
-            ("is the pivot".to_owned(), "its commit decides that the flow succeeds")
+            ("is the pivot".to_owned(), "its commit decides that the saga succeeds")
         } else {
             (format!("comes after the pivot `{pivot}`"), "what is left will be done")
         };
@@ -148,7 +148,7 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
         errors.at(
                 graph.completes,
                 format!(
-                    "`{}` is emitted by `{}`, before the pivot `{pivot}`: a flow completes with what its pivot or a step after it emits",
+                    "`{}` is emitted by `{}`, before the pivot `{pivot}`: a saga completes with what its pivot or a step after it emits",
                     graph.completes,
                     graph.step(place).ident
                 ),
@@ -207,7 +207,7 @@ fn given_up(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) {
         for left in done.iter().filter(|place| graph.step(**place).undo.is_some() && !undone.contains(place)) {
             if reported.insert(*left) {
                 let last = &graph.step(done[count - 1]).ident;
-                nothing_undoes(graph, *left, &format!("when the flow is given up {by} after `{last}`"), graph.aborts, errors);
+                nothing_undoes(graph, *left, &format!("when the saga is aborted {by} after `{last}`"), graph.aborts, errors);
             }
         }
     }

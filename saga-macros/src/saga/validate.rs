@@ -6,7 +6,7 @@ use std::time::Duration;
 use syn::{LitInt, LitStr, Path, Type, ext::IdentExt};
 
 use super::{
-    model::{Abort, Event, Flow, Step, Undo},
+    model::{Abort, Event, Saga, Step, Undo},
     parse::{self, Part, Source},
 };
 use crate::shared::{Errors, Given, Options, Target, duration};
@@ -15,7 +15,7 @@ use crate::shared::{Errors, Given, Options, Target, duration};
 const CANCEL: &str = "cancel";
 const DEADLINE: &str = "deadline";
 
-pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
+pub(super) fn saga(source: &Source, errors: &mut Errors) -> Saga {
     let (options, item) = (&source.options, &source.item);
     let target = Target::new(options.krate(errors), &item.ident, &item.generics, &item.attrs);
     let mut needed = |name: &str, what: &str| {
@@ -27,8 +27,8 @@ pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
     };
     let key = needed("key", "the type of the key that all its events share");
     let starts = needed("starts", "the event that begins an instance");
-    let completes = needed("completes", "the event that says it succeeded");
-    let aborts = needed("aborts", "the event that says it came to nothing");
+    let completes = needed("completes", "the event of its success");
+    let aborts = needed("aborts", "the event of its abort");
     let limit = needed("deadline", "how long an instance may be undecided, as `\"15m\"`");
     let key = key.and_then(|given| given.value::<Type>("is the type of the events' key", errors));
     let starts = starts.and_then(|given| event(given, errors));
@@ -45,14 +45,14 @@ pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
                 if let (Some(whole), Some(own), Some(given)) = (deadline, step.deadline, options.find("deadline"))
                     && own > whole
                 {
-                    errors.at(given, "a step's deadline is within the flow's: shorten it, or lengthen that of the saga");
+                    errors.at(given, "a step's deadline must not be longer than the saga's: shorten it, or lengthen the saga's");
                 }
                 steps.push(step);
             }
             Part::Abort { ident, about, options } => {
                 let second = self::abort(ident.clone(), about.clone(), options, errors);
                 if let Some(first) = &abort {
-                    errors.at(ident, format!("`{}` is the abort already: a flow is given up in one place", first.ident));
+                    errors.at(ident, format!("`{}` is the abort already: a saga has one abort", first.ident));
                 } else {
                     abort = Some(second);
                 }
@@ -63,7 +63,7 @@ pub(super) fn flow(source: &Source, errors: &mut Errors) -> Flow {
     if whole {
         ends(source, &steps, abort.as_ref(), errors);
     }
-    Flow {
+    Saga {
         target,
         name,
         version,
@@ -86,7 +86,7 @@ fn ends(source: &Source, steps: &[Step], abort: Option<&Abort>, errors: &mut Err
         errors.at(
             ident,
             format!(
-                "`{ident}` has no abort: add a variant with `#[abort(on(..), emits = ..)]`, which says what gives the flow up"
+                "`{ident}` has no abort: add a variant with `#[abort(on(..), emits = ..)]`, which lists what aborts the saga"
             ),
         );
     }
@@ -95,7 +95,7 @@ fn ends(source: &Source, steps: &[Step], abort: Option<&Abort>, errors: &mut Err
         None => errors.at(
             ident,
             format!(
-                "`{ident}` has no pivot: write `pivot` in the step whose commit decides that the flow will succeed; what is before it can be undone, what is after it will be done"
+                "`{ident}` has no pivot: write `pivot` in the step whose commit decides that the saga will succeed; what is before it can be undone, what is after it will be done"
             ),
         ),
         Some((first, _)) => {
@@ -114,11 +114,11 @@ fn step(ident: syn::Ident, about: String, options: &Options, undo: Option<&Optio
     };
     let (pivot, no_undo) = (flag("pivot", errors), flag("no_undo", errors));
     if let (Some(no_undo), Some(_)) = (&no_undo, options.find("undo")) {
-        errors.at(no_undo, "a step has an `undo` or says `no_undo`; remove one of them");
+        errors.at(no_undo, "a step has `undo` or `no_undo`, not both; remove one of them");
     }
-    let on = required(options, "on", &ident, "the event that calls for it", errors);
+    let on = required(options, "on", &ident, "the event that triggers it", errors);
     let on = on.and_then(|given| {
-        let mut events = events(given, "is the event that calls for the step", errors);
+        let mut events = events(given, "is the event that triggers the step", errors);
         if let Some(second) = events.get(1) {
             errors.at(
                 second,
@@ -128,11 +128,11 @@ fn step(ident: syn::Ident, about: String, options: &Options, undo: Option<&Optio
         (!events.is_empty()).then(|| events.remove(0))
     });
     if let Some(word) = on.as_ref().filter(|event| is_word(event)) {
-        errors.at(word, format!("`{word}` leads to the abort only: a step begins with an event of the flow"));
+        errors.at(word, format!("`{word}` leads to the abort only: a step begins with an event of the saga"));
     }
     let on = on.filter(|event| !is_word(event));
-    let emits =
-        required(options, "emits", &ident, "the event that says it was done", errors).and_then(|given| event(given, errors));
+    let emits = required(options, "emits", &ident, "the event that is published when it is done", errors)
+        .and_then(|given| event(given, errors));
     let rejects = options.find("rejects").and_then(|given| event(given, errors));
     let deadline = options.find("deadline").and_then(|given| self::deadline(given, errors));
     let undo = options.find("undo").zip(undo).map(|(word, undo)| self::undo(&ident, word, undo, errors));
@@ -148,7 +148,7 @@ fn undo(step: &syn::Ident, word: &Given, options: &Options, errors: &mut Errors)
         given
     };
     let on = needed("on", "`on = ..`, the event that leads to it, or `on(.., ..)`");
-    let emits = needed("emits", "`emits = ..`, the event that says it was undone");
+    let emits = needed("emits", "`emits = ..`, the event that is published when it is undone");
     let on = on.map(|given| several(given, "is the event that leads to it", errors)).unwrap_or_default();
     for word in on.iter().filter(|event| is_word(event)) {
         errors.at(word, format!("`{word}` leads to the abort only: let the undo begin with the event that the abort publishes"));

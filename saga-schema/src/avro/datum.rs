@@ -137,7 +137,7 @@ impl<'s> Walk<'s, '_> {
                     None => &*self.names.insert(ResolvedSchema::try_from(self.root)?.get_names().clone()),
                 };
                 let named: Option<&'s Schema> = names.get(&name).copied();
-                let named = named.ok_or_else(|| Fault::new(format!("the schema does not say what `{name}` is")))?;
+                let named = named.ok_or_else(|| Fault::new(format!("the schema does not define `{name}`")))?;
                 self.value(named, &name.namespace, depth)?;
             }
         }

@@ -37,7 +37,7 @@ Examples:
   sagas --data ./ecommerce-data letters retry --service payment --topic orders --error timeout --dry-run
   sagas --data ./ecommerce-data replays ask --service payment --topic orders --from-time 2026-01-31T12:00:00Z \\
       --reason \"a handler was missing\" --by ann --dry-run
-  sagas --database sqlite:data/order.sqlite graph PlaceOrder --format dot | dot -Tsvg > flow.svg
+  sagas --database sqlite:data/order.sqlite graph PlaceOrder --format dot | dot -Tsvg > saga.svg
 
 Exit codes: 0 as it should be; 1 not found, findings of `check`, or a database that cannot be read; 2 flags or a URL that cannot
 be used.";
@@ -322,7 +322,7 @@ pub(crate) struct Graph {
     pub(crate) format: Format,
     /// The version of the saga; by default the newest
     #[arg(long, value_name = "N")]
-    pub(crate) flow_version: Option<u32>,
+    pub(crate) saga_version: Option<u32>,
 }
 
 /// A format for drawing a saga.
@@ -383,7 +383,7 @@ fn letter_state(text: &str) -> Result<LetterState, String> {
 /// Checks that a text has 1 to 1,000 characters.
 fn words(text: &str) -> Result<String, String> {
     match text.trim().chars().count() {
-        0 => Err("say it in a few words".to_owned()),
+        0 => Err("write 1 to 1,000 characters".to_owned()),
         1..=1_000 => Ok(text.trim().to_owned()),
         _ => Err("1,000 characters at most".to_owned()),
     }

@@ -6,8 +6,8 @@ mod look;
 use sagas::time::Clock;
 
 use super::{
+    definitions::Definitions,
     error::CliError,
-    flows::Flows,
     output::Output,
     places::Place,
     words::{counted, one_line},
@@ -21,8 +21,8 @@ pub(crate) async fn check(place: &Place, output: &Output) -> Result<bool, CliErr
     let clock = Clock::system();
     let report = place
         .read(async |services| {
-            let flows = Flows::of(services).await?;
-            look::at(services, &flows, clock.now()).await
+            let definitions = Definitions::of(services).await?;
+            look::at(services, &definitions, clock.now()).await
         })
         .await?;
     for finding in &report.findings {

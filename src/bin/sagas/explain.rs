@@ -12,8 +12,8 @@ use sagas::{saga::InstanceKey, time::Clock};
 use self::story::Story;
 use super::{
     args::Explain,
+    definitions::Definitions,
     error::CliError,
-    flows::Flows,
     letters::{self, Letter},
     output::Output,
     places::{Place, Service, Services},
@@ -29,9 +29,9 @@ pub(crate) async fn explain(place: &Place, wanted: &Explain, output: &Output) ->
     let clock = Clock::system();
     let story = place
         .read(async |services| {
-            let flows = Flows::of(services).await?;
-            let tracked = find(services, &flows, wanted).await?;
-            Story::of(services, &flows, &tracked, clock.now()).await
+            let definitions = Definitions::of(services).await?;
+            let tracked = find(services, &definitions, wanted).await?;
+            Story::of(services, &definitions, &tracked, clock.now()).await
         })
         .await?;
     output.give(&story);
@@ -40,10 +40,10 @@ pub(crate) async fn explain(place: &Place, wanted: &Explain, output: &Output) ->
 }
 
 /// Finds the one instance with this key.
-async fn find(services: &Services, flows: &Flows, wanted: &Explain) -> Result<Tracked, CliError> {
+async fn find(services: &Services, definitions: &Definitions, wanted: &Explain) -> Result<Tracked, CliError> {
     let (mut found, mut sagas) = (Vec::new(), BTreeSet::new());
     for service in services.iter() {
-        let here = names(service, flows, wanted).await?;
+        let here = names(service, definitions, wanted).await?;
         for saga in &here {
             let key = InstanceKey { saga: saga.clone(), id: wanted.id.clone() };
             found.extend(tracked::one(service, &key).await?);
@@ -70,12 +70,12 @@ async fn find(services: &Services, flows: &Flows, wanted: &Explain) -> Result<Tr
 }
 
 /// The sagas of which `service` can have an instance.
-async fn names(service: &Service, flows: &Flows, wanted: &Explain) -> Result<BTreeSet<String>, CliError> {
+async fn names(service: &Service, definitions: &Definitions, wanted: &Explain) -> Result<BTreeSet<String>, CliError> {
     if let Some(saga) = &wanted.saga {
         return Ok(BTreeSet::from([saga.clone()]));
     }
     let open = service.sagas().open_versions(&service.name).await?;
-    let tracked = flows.tracked_by(&service.name).into_iter().map(str::to_owned);
+    let tracked = definitions.tracked_by(&service.name).into_iter().map(str::to_owned);
     Ok(tracked.chain(open.into_iter().map(|open| open.saga)).collect())
 }
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{
     args::{Format, Graph},
+    definitions::Definitions,
     error::CliError,
-    flows::Flows,
     output::Output,
     places::Place,
 };
@@ -29,10 +29,10 @@ struct Drawn {
 pub(crate) async fn graph(place: &Place, wanted: &Graph, output: &Output) -> Result<bool, CliError> {
     let drawn = place
         .read(async |services| {
-            let flows = Flows::of(services).await?;
-            let chosen = chosen(&flows, wanted);
+            let definitions = Definitions::of(services).await?;
+            let chosen = chosen(&definitions, wanted);
             match chosen.is_empty() {
-                true => Err(CliError::Failed(missing(&flows, wanted))),
+                true => Err(CliError::Failed(missing(&definitions, wanted))),
                 false => {
                     Ok(chosen.into_iter().map(|(service, chart)| Drawn::of(service, chart, wanted.format)).collect::<Vec<_>>())
                 }
@@ -50,12 +50,12 @@ pub(crate) async fn graph(place: &Place, wanted: &Graph, output: &Output) -> Res
 }
 
 /// The selected sagas, each in one version, and once even if several services track it.
-fn chosen<'f>(flows: &'f Flows, wanted: &Graph) -> Vec<(&'f str, &'f Chart)> {
+fn chosen<'f>(definitions: &'f Definitions, wanted: &Graph) -> Vec<(&'f str, &'f Chart)> {
     let mut chosen: Vec<(&str, &Chart)> = Vec::new();
-    for (service, chart) in flows.iter() {
+    for (service, chart) in definitions.iter() {
         let definition = &chart.definition;
         let meant = wanted.saga.as_ref().is_none_or(|saga| *saga == definition.name)
-            && wanted.flow_version.is_none_or(|version| version == definition.version);
+            && wanted.saga_version.is_none_or(|version| version == definition.version);
         // The definitions are sorted by name, then by version.
         match chosen.last_mut().filter(|(_, last)| last.definition.name == definition.name) {
             _ if !meant => {}
@@ -67,20 +67,22 @@ fn chosen<'f>(flows: &'f Flows, wanted: &Graph) -> Vec<(&'f str, &'f Chart)> {
     chosen
 }
 
-fn missing(flows: &Flows, wanted: &Graph) -> String {
-    let known: Vec<_> =
-        flows.iter().map(|(_, chart)| format!("{} (version {})", chart.definition.name, chart.definition.version)).collect();
-    let flow = match (&wanted.saga, wanted.flow_version) {
-        (Some(saga), Some(version)) => format!("flow `{saga}` of version {version}"),
-        (Some(saga), None) => format!("flow `{saga}`"),
-        (None, Some(version)) => format!("flow of version {version}"),
-        (None, None) => "flow".to_owned(),
+fn missing(definitions: &Definitions, wanted: &Graph) -> String {
+    let known: Vec<_> = definitions
+        .iter()
+        .map(|(_, chart)| format!("{} (version {})", chart.definition.name, chart.definition.version))
+        .collect();
+    let saga = match (&wanted.saga, wanted.saga_version) {
+        (Some(saga), Some(version)) => format!("saga `{saga}` of version {version}"),
+        (Some(saga), None) => format!("saga `{saga}`"),
+        (None, Some(version)) => format!("saga of version {version}"),
+        (None, None) => "saga".to_owned(),
     };
     match known.is_empty() {
         true => format!(
-            "there is no {flow} here: a flow is written by the service that tracks it when that starts; read its database"
+            "there is no {saga} here: the service that tracks a saga writes its definition when it starts; read the database of that service"
         ),
-        false => format!("there is no {flow} here; there are {}", known.join(", ")),
+        false => format!("there is no {saga} here; there are {}", known.join(", ")),
     }
 }
 

@@ -4,9 +4,9 @@
 
 mod args;
 mod check;
+mod definitions;
 mod error;
 mod explain;
-mod flows;
 mod graph;
 mod letters;
 mod migrations;

@@ -7,8 +7,8 @@ use sagas::{
 
 use super::{
     args::Ps,
+    definitions::Definitions,
     error::CliError,
-    flows::Flows,
     output::{Output, complain, note},
     places::{Place, Services},
     rows::Row,
@@ -66,14 +66,14 @@ async fn list(place: &Place, wanted: &Ps, clock: &Clock) -> Result<Listing, CliE
     place
         .read(async |services| {
             let now = clock.now();
-            let flows = Flows::of(services).await?;
+            let definitions = Definitions::of(services).await?;
             let (found, total) = match wanted.stuck {
                 true => stuck(services, wanted, now).await?,
                 false => newest(services, wanted).await?,
             };
             let row = |tracked: &Tracked| {
                 let key = &tracked.instance.key;
-                Row::of(tracked, flows.chart(&tracked.service, &key.saga, tracked.instance.version), now)
+                Row::of(tracked, definitions.chart(&tracked.service, &key.saga, tracked.instance.version), now)
             };
             Ok(Listing { now, rows: found.iter().map(row).collect(), total })
         })

@@ -150,13 +150,13 @@ async fn ask(place: &Place, service: Option<&str>, wanted: &AskReplay, output: &
     };
     let count = counted(plan.len() as u64, "partition", "partitions");
     let effect = match wanted.again {
-        true => "what was handled is handled again, with all its effects",
-        false => "only what was never handled has an effect",
+        true => "messages that were handled are handled again, with all their effects",
+        false => "only messages that were never handled have an effect",
     };
     output.say(match wanted.dry_run {
-        true => format!("{service} would read {count} of {} once more; {effect}:", wanted.topic),
+        true => format!("{service} would read {count} of {} again; {effect}:", wanted.topic),
         false => format!(
-            "{service} reads {count} of {} once more, within seconds if it runs, else when it starts; {effect}:",
+            "{service} will read {count} of {} again, within seconds if it runs, else when it starts; {effect}:",
             wanted.topic
         ),
     });
@@ -232,9 +232,9 @@ async fn write(service: &Service, wanted: &AskReplay) -> Result<Vec<Shown>, CliE
     for replay in planned(service, wanted).await? {
         if !service.store().replays().ask(&service.name, &replay).await? {
             return Err(CliError::Failed(format!(
-                "a replay of {} has not ended: wait for it, or `sagas replays cancel` it; asked for {} before it",
+                "a replay of {} has not ended: wait for it, or `sagas replays cancel` it; {} requested before it",
                 replay.partition,
-                counted(asked.len() as u64, "partition", "partitions")
+                counted(asked.len() as u64, "partition was", "partitions were")
             )));
         }
         asked.push(Shown::of(&service.name, replay));

@@ -23,7 +23,7 @@ pub(crate) struct Row {
     /// Whether the timer has ended.
     pub(crate) overdue: bool,
     /// Whether the definition with which it began is known.
-    flow_known: bool,
+    definition_known: bool,
     #[serde(skip)]
     step: String,
 }
@@ -43,10 +43,10 @@ impl Row {
             // The timer of the whole saga has no step name.
             due_step: next.map(|(step, _)| step.clone()).filter(|step| !step.is_empty()),
             overdue: tracked.is_overdue(now),
-            flow_known: chart.is_some(),
+            definition_known: chart.is_some(),
             step: match (instance.ended_at, expected.as_slice()) {
                 (Some(_), _) => "-".to_owned(),
-                (None, _) if chart.is_none() => "? (flow not known)".to_owned(),
+                (None, _) if chart.is_none() => "? (definition not known)".to_owned(),
                 (None, []) => "-".to_owned(),
                 (None, expected) => expected.iter().map(named).collect::<Vec<_>>().join(", "),
             },

@@ -78,13 +78,13 @@ async fn run(options: &Options, output: Output) -> ExitCode {
     tokio::select! {
         in_time = running.stop() => {
             if !in_time {
-                tracing::error!("not everything ended in time; it goes on at the next start");
+                tracing::error!("some work did not end in time; it continues at the next start");
             }
             // A call to the gateway can take longer than any stop; that is no failure of the program.
             ExitCode::from(code)
         }
         () = again => {
-            tracing::warn!("a second signal has ended the stop; what was not finished goes on at the next start");
+            tracing::warn!("a second signal has ended the stop; unfinished work continues at the next start");
             ExitCode::from(FAILED)
         }
     }
@@ -95,7 +95,7 @@ async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     let mut as_it_should = true;
     let allowed = options.turns_switches().unwrap_or(false);
     if !options.no_demo && !allowed {
-        output.say("The demo is not played: it turns switches that are for operators, and there is no --operator-token-file.");
+        output.say("The demo is not played: it sets switches that are for operators, and --operator-token-file is not given.");
     }
     if !options.no_demo && allowed && plays_the_demo(running) {
         let flows = match options.demo {

@@ -64,6 +64,6 @@ impl FromStr for ServiceName {
         Self::ALL
             .into_iter()
             .find(|service| service.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no service; there are {}", all()))
+            .ok_or_else(|| format!("`{text}` is not a service; the services are {}", all()))
     }
 }

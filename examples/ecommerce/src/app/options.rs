@@ -198,7 +198,7 @@ pub(crate) enum OptionsError {
     OnceWithoutServices,
     /// `--once` on an address where the demo needs an operator token, without one.
     #[error(
-        "--once plays the demo, which turns switches that are for operators: on an address that others can reach give it \
+        "--once plays the demo, which sets switches that are for operators: on an address that others can reach give it \
          --operator-token-file or ECOMMERCE_OPERATOR_TOKEN, or leave out --host"
     )]
     OnceWithoutToken,
@@ -405,7 +405,7 @@ mod tests {
         let expected = vec![ServiceName::Payment, ServiceName::Notification];
         assert_eq!(options("notification, payment,payment").services().unwrap(), expected);
         let error = options("payment,delivery").services().unwrap_err().to_string();
-        assert!(error.contains("`delivery` is no service; there are order, inventory"), "{error}");
+        assert!(error.contains("`delivery` is not a service; the services are order, inventory"), "{error}");
     }
 
     fn given(broker: &str, database: &str) -> Result<Options, OptionsError> {

@@ -109,8 +109,8 @@ impl fmt::Display for Measured {
             Some(Memory { resident_kib, peak_kib }) => {
                 writeln!(f, "  memory {} MiB, at most {} MiB, the bench included", resident_kib / 1024, peak_kib / 1024)
             }
-            None if self.own => writeln!(f, "  memory: this machine does not say it"),
-            None => writeln!(f, "  memory: that of the other process; it is not seen from here"),
+            None if self.own => writeln!(f, "  memory: this machine does not report it"),
+            None => writeln!(f, "  memory: not available, because the system runs in another process"),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Report {
         let mut all = after.clone();
         match others.inventory {
             Ok(inventory) => all.violations.extend(inventory.violations),
-            Err(why) => all.violation(Invariant::Stock, format!("the inventory service cannot be asked: {why}")),
+            Err(why) => all.violation(Invariant::Stock, format!("the inventory service cannot be queried: {why}")),
         }
         match others.payment {
             Ok(payment) => {
@@ -135,7 +135,7 @@ impl Report {
                 }
                 all.violations.extend(payment.violations);
             }
-            Err(why) => all.violation(Invariant::Money, format!("the payment service cannot be asked: {why}")),
+            Err(why) => all.violation(Invariant::Money, format!("the payment service cannot be queried: {why}")),
         }
         let invariants: Vec<_> = Invariant::ALL
             .into_iter()

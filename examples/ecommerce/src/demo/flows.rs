@@ -148,7 +148,7 @@ async fn cancelled_too_late_for_the_payment(stage: &Stage, output: Output) -> (R
     let result = async {
         stage.payment_waits(&order_id).await?;
         stage.cancel(&order_id).await?;
-        output.say("  The gateway is being asked. The customer cancels …");
+        output.say("  The gateway is being called. The customer cancels …");
         stage.status(&order_id, OrderStatus::Cancelled).await?;
         stage.notification(&order_id, Kind::OrderCancelled, Sent, SOON).await
     };

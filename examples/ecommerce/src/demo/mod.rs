@@ -58,7 +58,7 @@ impl Flow {
             Self::Happy => "everything is there, and paid",
             Self::InventoryInsufficient => "the goods are not there",
             Self::PaymentFailed => "the payment is declined, and the goods are given back",
-            Self::NotificationFailed => "the customer cannot be told at first",
+            Self::NotificationFailed => "the customer cannot be notified at first",
             Self::Cancelled => "the customer cancels while the payment is taken, which is refunded",
             Self::GatewayDown => "the payment gateway is down for a while",
         }

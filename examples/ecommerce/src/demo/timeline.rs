@@ -49,7 +49,7 @@ impl Timeline {
     /// Reads the timeline of an order that went through `flow`, once its events are complete.
     pub(super) async fn of(stage: &Stage, flow: Flow, order_id: &str) -> Result<Self, Problem> {
         let path = format!("/sagas/PlaceOrder/{order_id}");
-        let whole = stage.wait("the end of the flow", PATIENCE, || async {
+        let whole = stage.wait("the end of the saga", PATIENCE, || async {
             let saga: Saga = stage.get(ServiceName::Order, &path).await?;
             Ok(flow.is_that_of(saga.history.iter().map(|happened| happened.event.as_str())).then_some(()))
         });
@@ -59,7 +59,7 @@ impl Timeline {
         if late {
             let events: Vec<_> = saga.history.iter().map(|happened| happened.event.as_str()).collect();
             return Err(Problem::Unexpected(format!(
-                "the flow had the events {}, and should have {}",
+                "the saga had the events {}, and should have {}",
                 events.join(", "),
                 flow.events().join(", ")
             )));
@@ -84,6 +84,6 @@ impl fmt::Display for Timeline {
             let since = moment.at.since(first.at).as_millis();
             writeln!(f, "  {since:>7} ms  {:<13} {}", moment.service, moment.event)?;
         }
-        write!(f, "  the order is {}, its flow {}", self.status, self.saga)
+        write!(f, "  the order is {}, its saga {}", self.status, self.saga)
     }
 }

@@ -39,7 +39,7 @@ struct Running {
 
 #[derive(Debug, Clone)]
 struct World<'f> {
-    flow: &'f Definition,
+    saga: &'f Definition,
     /// The step with handlers that call another system.
     calls_out: &'f str,
     flight: Vec<Message>,
@@ -56,23 +56,23 @@ struct World<'f> {
 }
 
 impl<'f> World<'f> {
-    fn new(flow: &'f Definition, calls_out: &'f str, copies: u8, crashes: u8) -> Self {
-        let start = EventSeen { event: &flow.starts.name, id: "0", at: NOW };
+    fn new(saga: &'f Definition, calls_out: &'f str, copies: u8, crashes: u8) -> Self {
+        let start = EventSeen { event: &saga.starts.name, id: "0", at: NOW };
         let mut world = Self {
-            flow,
+            saga,
             calls_out,
             flight: Vec::new(),
             running: Vec::new(),
             records: BTreeMap::new(),
-            effects: flow.steps.iter().filter(|step| !step.pivot).map(|step| (step.name.clone(), 0)).collect(),
+            effects: saga.steps.iter().filter(|step| !step.pivot).map(|step| (step.name.clone(), 0)).collect(),
             voided: BTreeSet::new(),
-            instance: Instance::begin(flow, "7", start, "c", NOW, flow.deadline),
-            said: BTreeSet::from([flow.starts.name.clone()]),
+            instance: Instance::begin(saga, "7", start, "c", NOW, saga.deadline),
+            said: BTreeSet::from([saga.starts.name.clone()]),
             cancels: 1,
             copies,
             crashes,
         };
-        world.send(&flow.starts.name);
+        world.send(&saga.starts.name);
         world
     }
 
@@ -80,18 +80,18 @@ impl<'f> World<'f> {
     where
         'f: 's,
     {
-        if step == self.flow.pivot().name || step == self.flow.abort.name { TRACKER } else { step }
+        if step == self.saga.pivot().name || step == self.saga.abort.name { TRACKER } else { step }
     }
 
     /// Sends `event` to all services that take it.
     fn send(&mut self, event: &str) {
         let mut to = BTreeSet::new();
-        for step in &self.flow.steps {
+        for step in &self.saga.steps {
             if step.on.name == event || step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event)) {
                 to.insert(self.service(&step.name).to_owned());
             }
         }
-        if ![&self.flow.starts.name, &self.flow.aborts.name, &self.flow.pivot().emits.name].contains(&&event.to_owned()) {
+        if ![&self.saga.starts.name, &self.saga.aborts.name, &self.saga.pivot().emits.name].contains(&&event.to_owned()) {
             to.insert(TRACKER.to_owned());
         }
         self.flight.extend(to.into_iter().map(|to| Message { to, event: event.to_owned() }));
@@ -99,7 +99,7 @@ impl<'f> World<'f> {
 
     fn publish(&mut self, event: &str) {
         assert!(self.said.insert(event.to_owned()), "{event} was published twice");
-        let own = [&self.flow.aborts.name, &self.flow.pivot().emits.name].contains(&&event.to_owned());
+        let own = [&self.saga.aborts.name, &self.saga.pivot().emits.name].contains(&&event.to_owned());
         if own {
             self.see(event);
         }
@@ -109,14 +109,14 @@ impl<'f> World<'f> {
     fn see(&mut self, event: &str) {
         let before = self.instance.state;
         let id = event.to_owned();
-        self.instance.observe(self.flow, EventSeen { event, id: &id, at: NOW }, NOW, self.flow.deadline);
+        self.instance.observe(self.saga, EventSeen { event, id: &id, at: NOW }, NOW, self.saga.deadline);
         assert!(self.instance.state >= before, "went back from {before:?} to {:?}", self.instance.state);
     }
 
     fn answer(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> BarrierDecision {
         let service = self.service(step).to_owned();
         let records = self.records.get(&service).map_or(&[][..], Vec::as_slice);
-        let (answer, marks) = StepRecords { saga: self.flow, records }.decide(kind, step, event, NOW);
+        let (answer, marks) = StepRecords { saga: self.saga, records }.decide(kind, step, event, NOW);
         for Mark { step, state } in marks {
             self.record(&service, &step, state, None, None);
         }
@@ -124,7 +124,7 @@ impl<'f> World<'f> {
     }
 
     fn record(&mut self, service: &str, step: &str, state: StepState, record: Option<LeftBehind>, until: Option<Timestamp>) {
-        let instance = InstanceKey { saga: self.flow.name.clone(), id: "7".to_owned() };
+        let instance = InstanceKey { saga: self.saga.name.clone(), id: "7".to_owned() };
         let new = StepRecord { instance, step: step.to_owned(), state, record, message_id: MessageId::new("m"), until, at: NOW };
         let records = self.records.entry(service.to_owned()).or_default();
         records.retain(|present| present.step != step);
@@ -167,10 +167,10 @@ impl<'f> World<'f> {
         if self.cancels > 0 {
             let mut cancelled = self.clone();
             cancelled.cancels = 0;
-            let abort = self.flow.abort.name.clone();
+            let abort = self.saga.abort.name.clone();
             if cancelled.answer(RoleKind::Abort, &abort, None) == BarrierDecision::Call {
                 cancelled.record(TRACKER, &abort, StepState::Done, None, None);
-                cancelled.publish(&self.flow.aborts.name);
+                cancelled.publish(&self.saga.aborts.name);
             }
             next.push(cancelled);
         }
@@ -179,19 +179,19 @@ impl<'f> World<'f> {
 
     /// Delivers `message`, and adds the possible results to `next`.
     fn deliver(mut self, message: &Message, next: &mut Vec<Self>) {
-        let (flow, event) = (self.flow, message.event.as_str());
+        let (saga, event) = (self.saga, message.event.as_str());
         if message.to == TRACKER {
             self.see(event);
-            if flow.abort.on.iter().any(|on| on.name == event)
-                && self.answer(RoleKind::Abort, &flow.abort.name, Some(event)) == BarrierDecision::Call
+            if saga.abort.on.iter().any(|on| on.name == event)
+                && self.answer(RoleKind::Abort, &saga.abort.name, Some(event)) == BarrierDecision::Call
             {
-                self.record(TRACKER, &flow.abort.name, StepState::Done, None, None);
-                self.publish(&flow.aborts.name);
+                self.record(TRACKER, &saga.abort.name, StepState::Done, None, None);
+                self.publish(&saga.aborts.name);
             }
         }
         let mut worlds = vec![self];
         let here = |step: &&Step| if step.pivot { message.to == TRACKER } else { message.to == step.name };
-        for step in flow.steps.iter().filter(here) {
+        for step in saga.steps.iter().filter(here) {
             let undo = step.undo.as_ref().is_some_and(|undo| undo.on.iter().any(|on| on.name == event));
             if step.on.name != event && !undo {
                 continue;
@@ -202,7 +202,7 @@ impl<'f> World<'f> {
     }
 
     fn call(mut self, message: &Message, step: &str, undo: bool) -> Vec<Self> {
-        let definition = self.flow.step(step).expect("a step");
+        let definition = self.saga.step(step).expect("a step");
         let kind = if undo {
             RoleKind::Undo
         } else if definition.pivot {
@@ -234,7 +234,7 @@ impl<'f> World<'f> {
 
     /// Ends an attempt, and adds the possible results to `next`.
     fn end(mut self, running: &Running, next: &mut Vec<Self>) {
-        let step = self.flow.step(&running.step).expect("a step");
+        let step = self.saga.step(&running.step).expect("a step");
         let service = self.service(&step.name).to_owned();
         if let Some(left) = &running.undo {
             let undone = self.effects.insert(step.name.clone(), 0);
@@ -291,8 +291,8 @@ impl<'f> World<'f> {
             assert_eq!(*effect, expected, "{step}: {place}");
         }
         assert!(self.instance.ended_at.is_some(), "something is outstanding: {place}");
-        assert!(self.instance.expected(self.flow).is_empty(), "{place}");
-        let both = self.said.contains(&self.flow.aborts.name) && self.said.contains(&self.flow.pivot().emits.name);
+        assert!(self.instance.expected(self.saga).is_empty(), "{place}");
+        let both = self.said.contains(&self.saga.aborts.name) && self.said.contains(&self.saga.pivot().emits.name);
         assert!(!both, "confirmed and cancelled: {place}");
     }
 
@@ -317,8 +317,8 @@ impl<'f> World<'f> {
 }
 
 /// Executes everything that can happen, and returns the number of final states by the state of the instance.
-fn play(flow: &Definition, calls_out: &str, copies: u8, crashes: u8) -> BTreeMap<&'static str, u32> {
-    let (mut open, mut known, mut ends) = (vec![World::new(flow, calls_out, copies, crashes)], HashSet::new(), BTreeMap::new());
+fn play(saga: &Definition, calls_out: &str, copies: u8, crashes: u8) -> BTreeMap<&'static str, u32> {
+    let (mut open, mut known, mut ends) = (vec![World::new(saga, calls_out, copies, crashes)], HashSet::new(), BTreeMap::new());
     while let Some(world) = open.pop() {
         if !known.insert(world.identity()) {
             continue;

@@ -21,7 +21,7 @@ fn step(name: &str, on: &str, emits: &str, rejects: &str, undo: Option<(&[&str],
     }
 }
 
-fn flow(steps: Vec<Step>, abort_on: &[&str], completes: &str) -> Definition {
+fn saga(steps: Vec<Step>, abort_on: &[&str], completes: &str) -> Definition {
     Definition {
         name: "PlaceOrder".to_owned(),
         version: 1,
@@ -52,7 +52,7 @@ pub(crate) fn place_order() -> Definition {
         step("Pay", "Reserved", "Paid", "Declined", Some((&["Cancelled"], "Refunded"))),
         confirm,
     ];
-    flow(steps, &["Insufficient", "Released"], "Confirmed")
+    saga(steps, &["Insufficient", "Released"], "Confirmed")
 }
 
 /// Three participants before the pivot and one after it. Each refusal triggers the abort directly.
@@ -65,5 +65,5 @@ pub(super) fn three() -> Definition {
         confirm,
         step("Ship", "Confirmed", "Shipped", "", None),
     ];
-    flow(steps, &["Insufficient", "Declined", "Refused"], "Shipped")
+    saga(steps, &["Insufficient", "Declined", "Refused"], "Shipped")
 }

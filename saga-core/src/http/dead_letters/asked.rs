@@ -152,7 +152,7 @@ impl Bulk {
         let Self { topic, key, key_base64, r#type, error, state, since, until, dry_run, all, .. } = self;
         let filter = Filter { topic, key, key_base64, r#type, error, state, since, until }.read()?;
         if filter.is_empty() && !all {
-            let message = "must be true to settle every open dead letter; or say which, by `topic`, `key`, `keyBase64`, `type`, \
+            let message = "must be true to settle every open dead letter; or select some by `topic`, `key`, `keyBase64`, `type`, \
                            `error`, `since` or `until`";
             return Err(Problem::invalid_field("all", message));
         }

@@ -32,7 +32,7 @@ pub(super) struct Answer {
 
 const RETRY_AFTER: (&str, Type, &str) = ("Retry-After", Type::Integer, "How many seconds to wait before the next try.");
 const AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Bearer`");
-const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path answers to, with commas between them.");
+const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path supports, separated by commas.");
 
 /// A JSON body, or a parameter, that is not valid.
 pub(super) const BAD_REQUEST: Answer = Answer {
@@ -66,7 +66,7 @@ pub(super) const UNAUTHORIZED: Answer = Answer {
     name: "Unauthorized",
     status: 401,
     codes: &["UNAUTHORIZED"],
-    description: "This is for operators, who send a token, or are authenticated as the service says.",
+    description: "The path is for operators, and the request has no credential of one: a token, or what the service's own authentication requires.",
     detail: "this is for operators: send an operator's token in `Authorization: Bearer`",
     header: Some(AUTHENTICATE),
 };
@@ -83,7 +83,7 @@ const NOT_FOUND: Answer = Answer {
     name: "NotFound",
     status: 404,
     codes: &["NOT_FOUND"],
-    description: "There is no such thing.",
+    description: "The resource does not exist.",
     detail: "there is nothing at this path",
     header: None,
 };
@@ -91,8 +91,8 @@ const METHOD_NOT_ALLOWED: Answer = Answer {
     name: "MethodNotAllowed",
     status: 405,
     codes: &["METHOD_NOT_ALLOWED"],
-    description: "The path does not answer to this method.",
-    detail: "this resource does not answer to this method; Allow names those it answers to",
+    description: "The path does not support this method.",
+    detail: "this resource does not support this method; `Allow` names those that it supports",
     header: Some(ALLOW),
 };
 pub(super) const REQUEST_TIMEOUT: Answer = Answer {
@@ -140,8 +140,8 @@ pub(super) const INTERNAL: Answer = Answer {
     name: "Internal",
     status: 500,
     codes: &["INTERNAL"],
-    description: "The request failed inside the service; its log says why.",
-    detail: "the request failed inside the service; its log says why",
+    description: "The request failed inside the service; the service's log has the cause.",
+    detail: "the request failed inside the service; the service's log has the cause",
     header: None,
 };
 pub(super) const UNAVAILABLE: Answer = Answer {

@@ -57,7 +57,7 @@ pub(super) fn complete(mut described: OpenApi) -> Value {
 fn headers() -> Value {
     json!({
         "CorrelationId": {
-            "description": "What the request is known by in every event and log line.",
+            "description": "The correlation id of the request, which every event and log line has.",
             "required": true,
             "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
         },

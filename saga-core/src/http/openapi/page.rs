@@ -58,7 +58,7 @@ async fn document(State(json): State<Bytes>) -> Response {
         status = 200, description = "The page.", body = String, content_type = "text/html",
         headers(
             ("Cache-Control" = String, description = "`no-cache`"),
-            ("Content-Security-Policy" = String, description = "Nothing from other hosts."),
+            ("Content-Security-Policy" = String, description = "Allows nothing from other hosts."),
         ),
     )),
 )]
@@ -78,7 +78,7 @@ async fn docs() -> Response {
     responses(
         (
             status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css")),
-            headers(("Cache-Control" = String, description = "How long it stays the same.")),
+            headers(("Cache-Control" = String, description = "How long the file can be cached.")),
         ),
         NotFound,
     ),

@@ -175,7 +175,7 @@ impl Handle {
                 running.background.shutdown().await;
                 running.stop_relay.send_replace(true);
                 if let Some(Err(error)) = running.relay.join_next().await {
-                    tracing::error!(%error, "the relay has ended before its time");
+                    tracing::error!(%error, "the relay has ended too early");
                 }
             }
         };

@@ -138,7 +138,7 @@ impl Consumer {
                 }
             }
             Err(error) => {
-                tracing::warn!(service = &*self.core.name, %error, "how far partitions are applied was not noted; waiting");
+                tracing::warn!(service = &*self.core.name, %error, "the applied offsets of partitions could not be written; waiting");
                 self.advance_again = Some(self.core.clock.now().after(self.core.outage_backoff(self.failed_advances)));
                 self.failed_advances = self.failed_advances.saturating_add(1);
             }

@@ -144,7 +144,7 @@ impl Consumer {
             return;
         }
         let wait = FENCED_WAIT.saturating_mul(2_u32.saturating_pow(owned.setbacks).min(FENCED_MOST));
-        tracing::warn!(service = &*self.core.name, %partition, epoch, "another has taken the partition over");
+        tracing::warn!(service = &*self.core.name, %partition, epoch, "another process has taken the partition over");
         owned.want(self.core.clock.now().after(wait.mul_f64(0.5 + 0.5 * self.core.ids.fraction())));
         self.abandon(std::slice::from_ref(partition));
     }

@@ -277,7 +277,7 @@ impl Consumer {
                 self.looked_at(&step.id);
             }
             Err(error) => {
-                tracing::warn!(service, replay = id, %partition, %error, "that a replay cannot be done could not be written; waiting");
+                tracing::warn!(service, replay = id, %partition, %error, "the failure of a replay could not be written; waiting");
                 let again = self.core.clock.now().after(self.core.outage_backoff(REFUSED_AGAIN));
                 self.refused.iter_mut().filter(|refused| refused.step.id == step.id).for_each(|refused| refused.at = Some(again));
                 self.core.record_activity();

@@ -112,8 +112,8 @@ impl Consumer {
             return;
         }
         let detail = format!(
-            "{keys} keys have parked messages (setting `parked_keys`): nothing is read until half of them are free; see to what \
-             handlers fail at, and to dead letters that hold their keys"
+            "{keys} keys have parked messages (setting `parked_keys`): nothing is read until half of them are free; repair what makes \
+             handlers fail, and settle dead letters that hold their keys"
         );
         self.core.conditions.raise(TOO_MANY_KEYS, "", Severity::Warning, detail, self.core.clock.now());
     }

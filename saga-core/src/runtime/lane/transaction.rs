@@ -74,11 +74,11 @@ impl<'l> Transaction<'l> {
         this.look_elsewhere(&mut *tx, &runnable).await?;
         core.series.batch_size.record(items.len() as f64);
         if !bare {
-            this.retry_state.part = "reading what is known of its flow";
+            this.retry_state.part = "reading the state of its saga";
             let called = runnable.iter().map(|at| &items[*at]);
             this.effects.sagas.load(core, &mut *tx, called).await?;
         }
-        this.retry_state.part = "weighing what its handler did";
+        this.retry_state.part = "judging the outcome of its handler";
 
         let handlers: Vec<_> = runnable.iter().map(|at| this.call_key(*at)).collect();
         for call in group_calls(&handlers) {
@@ -87,7 +87,7 @@ impl<'l> Transaction<'l> {
                 None => return Ok(Run::Again),
             }
         }
-        this.retry_state.part = "writing what follows from it";
+        this.retry_state.part = "writing its effects";
         if bare {
             this.effects.sagas = Scope::default();
         }

@@ -130,8 +130,8 @@ impl LogMonitor {
         }
         if let Some(failing) = core.sight.commits() {
             let detail = format!(
-                "the offsets of the group `{}` are not committed: {}; nothing is lost by it, since the database knows how far the \
-                 service is, but the lag that the log shows is too large",
+                "the offsets of the group `{}` are not committed: {}; nothing is lost, because the database has the applied offsets, but \
+                 the lag that the log shows is too large",
                 core.name, failing.error
             );
             seen.push(Seen::warning("commits_failing", "", detail).since(failing.since));
@@ -235,7 +235,8 @@ impl LogMonitor {
         let of = |(topic, since, why): (String, Timestamp, String)| {
             let topic = self.core.name_in_log(&topic).into_owned();
             let detail = format!(
-                "which log the topic `{topic}` is cannot be learned: {why}. Were it deleted and created again, that would be noticed only                  if it is shorter then than what was read"
+                "the identity of the topic `{topic}` cannot be read: {why}. If the topic is deleted and created again, the service notices \
+                 it only if the new topic is shorter than what was read"
             );
             Seen::warning("topic_identity_unknown", topic, detail).since(since)
         };

@@ -39,7 +39,7 @@ pub(super) fn help(name: &str) -> Option<&'static str> {
         QUEUED_RECORDS => "Records that wait in a client of the log, to be sent or to be taken.",
         QUEUED_BYTES => "Bytes that wait in a client of the log, to be sent or to be taken.",
         BROKER_UP => "1 while the connection to a broker stands, else 0.",
-        BROKER_RTT => "Median time that a broker took to answer of late, in seconds.",
+        BROKER_RTT => "Recent median of the time that a broker took to answer, in seconds.",
         BROKER_WAITING => "Requests that wait to be sent to a broker, or for its answer.",
         FETCHED => "Records of a partition that the client has fetched and that were not taken yet.",
         _ => return None,

@@ -41,56 +41,55 @@ const SAGA_ATTENTION: &str = "sagas_saga_instances_needing_attention";
 /// Returns the help text of a gauge for something temporary.
 pub(super) fn help(name: &str) -> Option<&'static str> {
     Some(match name {
-        LAG => "Records that are not done yet of a partition that this instance reads.",
-        GROUP_LAG => "Records of a topic that are not done yet by all instances together, on partitions that nobody reads too.",
+        LAG => "Records that are not done yet, in a partition that this process reads.",
+        GROUP_LAG => {
+            "Records of a topic that the service has not done yet, in all partitions, including those that no process reads."
+        }
         BEHIND_TRANSACTIONS => "Offsets of a topic that cannot be read yet, because a transaction of a producer is open.",
-        PAUSED => "1 while a partition that this instance reads is paused, else 0.",
+        PAUSED => "1 while a partition that this process reads is paused, else 0.",
         _ => return None,
     })
 }
 
 pub(super) fn describe(metrics: &Metrics) {
     for (name, help) in [
-        (DELIVERIES, "Deliveries to a handler, by what came of them."),
+        (DELIVERIES, "Deliveries to a handler, by outcome."),
         (PANICS, "Panics of a handler; each is a failed delivery."),
-        (TASK_PANICS, "Panics in the tasks of a service outside handlers, by task; each task goes on."),
-        (SKIPPED, "Records that were passed over on purpose, by reason."),
+        (TASK_PANICS, "Panics in the tasks of a service outside handlers, by task; each task restarts."),
+        (SKIPPED, "Records that were skipped on purpose, by reason."),
         (PUBLISHED, "Records that the log has acknowledged."),
         (STORE_FAILURES, "Transactions that failed because of the database."),
-        (FENCED, "Messages that had no effect here, because another member had taken their partition over."),
-        (GAP_RECORDS, "Records that were missing in the log and were passed over."),
+        (FENCED, "Messages that had no effect here, because another process had taken their partition over."),
+        (GAP_RECORDS, "Records that were missing in the log and were skipped."),
         (DEAD_LETTERS, "Messages that were given up, by reason."),
-        (SETTLED_DEAD_LETTERS, "Dead letters that are open no more, by how: retried, replayed, discarded, expired."),
-        (SAGA_NOT_ALLOWED, "Events that a saga does not allow where its instance is; they are in its history."),
-        (SIGNALS_IGNORED, "Messages on the framework's own topics that are no participant's or tracker's, and have no effect."),
+        (SETTLED_DEAD_LETTERS, "Dead letters that are no longer open, by result: retried, replayed, discarded, expired."),
+        (SAGA_NOT_ALLOWED, "Events that a saga does not allow in the state of its instance; they are in the history."),
+        (SIGNALS_IGNORED, "Messages on the framework's own topics that no participant or tracker has sent; they have no effect."),
         (SAGA_UNKNOWN, "Events of a tracked saga whose instance is not known here."),
-        (SAGA_WITHOUT_EFFECT, "Messages of a saga that the barrier let have no effect, by reason."),
+        (SAGA_WITHOUT_EFFECT, "Messages of a saga to which the barrier gave no effect, by reason."),
     ] {
         metrics.describe_counter(name, help);
     }
     for (name, help) in [
-        (GAPS, "Partitions that wait, because records that were not read yet are missing."),
-        (OPEN_DEAD_LETTERS, "Dead letters that nobody has retried or discarded."),
+        (GAPS, "Partitions that wait, because the log removed records before they were read."),
+        (OPEN_DEAD_LETTERS, "Dead letters that are open: neither retried nor discarded."),
         (OUTBOX_ROWS, "Committed records that the log has not acknowledged yet."),
         (OUTBOX_AGE, "Age of the oldest row in the outbox, in seconds; 0 when it is empty."),
         (PARKED_MESSAGES, "Messages that wait for a retry, or behind one of the same key."),
-        (PUT_OFF, "How long ago the oldest message was first seen that is put off without an attempt being counted; 0 for none."),
+        (
+            PUT_OFF,
+            "Time since the first sight of the oldest message that is put off without a counted attempt, in seconds; 0 for none.",
+        ),
         (PARKED_KEYS, "Keys that have parked messages."),
         (
             CLOCK_SKEW,
-            "Seconds that a clock is ahead of ours: the database's, of this machine's; that of records, of the service's.",
+            "Seconds by which a clock is ahead: the database's clock of the machine's, the time of records of the service's clock.",
         ),
         (CONDITIONS, "Standing conditions of the service, by name; health gives the cause and the fix of each."),
         (SAGA_OPEN, "Instances of a saga that have not ended."),
-        (SAGA_ATTENTION, "Instances of a saga that somebody has to look at."),
-        (
-            SAGA_OVERDUE,
-            "How long ago the earliest deadline that was not carried out yet has passed, in seconds; 0 when none has.",
-        ),
-        (
-            READY,
-            "1 when the service can take work, as /health/ready reports, else 0; checked at each scrape of /metrics, and every five seconds.",
-        ),
+        (SAGA_ATTENTION, "Instances of a saga that need attention."),
+        (SAGA_OVERDUE, "Time since the earliest deadline that has passed and is not carried out yet, in seconds; 0 for none."),
+        (READY, "1 when the service can take work, as /health/ready reports, else 0; checked at a scrape and every five seconds."),
     ] {
         metrics.describe_gauge(name, help);
     }

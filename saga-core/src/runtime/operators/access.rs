@@ -58,7 +58,7 @@ impl Access {
     pub(crate) fn refusal(&self) -> &'static str {
         match (self.0.tokens.is_empty(), self.0.layers.is_empty()) {
             (false, _) => "this is for operators: send an operator's token in `Authorization: Bearer`",
-            (true, false) => "this is for operators, and the request shows no operator",
+            (true, false) => "this is for operators, and the request has no credential of an operator",
             (true, true) => {
                 "this is for operators, and they have no credential here: give the service's operators a token or a layer"
             }

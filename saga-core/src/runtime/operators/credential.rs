@@ -41,7 +41,7 @@ impl Operator {
     }
 
     /// Whether the name is not blank.
-    pub(crate) fn is_somebody(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         !self.0.trim().is_empty()
     }
 }
@@ -72,9 +72,9 @@ impl Token {
 
     /// Creates the token of the operator `who`.
     pub(super) fn of(who: Operator, secret: &str) -> Result<Self, String> {
-        match who.is_somebody() {
+        match who.is_named() {
             true => Self::new(secret, Some(who)),
-            false => Err("an operators' token is of somebody; give it a name in `Operators::token_of(..)`".to_owned()),
+            false => Err("an operator's token needs the name of the operator; give it in `Operators::token_of(..)`".to_owned()),
         }
     }
 
@@ -138,11 +138,14 @@ mod tests {
 
     #[test]
     fn a_name_says_who_it_is() {
-        for nobody in ["", "\n\0", "\u{7f}", " \t "] {
-            let operator = Operator::new(nobody);
-            assert!(!operator.is_somebody(), "{nobody:?}");
-            assert!(Token::of(operator, "0123456789abcdef").expect_err("of nobody").contains("is of somebody"), "{nobody:?}");
+        for empty in ["", "\n\0", "\u{7f}", " \t "] {
+            let operator = Operator::new(empty);
+            assert!(!operator.is_named(), "{empty:?}");
+            assert!(
+                Token::of(operator, "0123456789abcdef").expect_err("no name").contains("needs the name of the operator"),
+                "{empty:?}"
+            );
         }
-        assert!(Operator::new("a\n").is_somebody());
+        assert!(Operator::new("a\n").is_named());
     }
 }

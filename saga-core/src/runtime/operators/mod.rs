@@ -217,7 +217,7 @@ impl Operators {
             // A rejected credential is reported above.
             if self.problems.is_empty() {
                 problems.push(format!(
-                    "operators listen on {address}, which others can reach, and show nothing to be let in; give them a token \
+                    "operators listen on {address}, which others can reach, and need no credential; give them a token \
                      (`Operators::token_file(..)`) or an authentication of your own (`Operators::layer(..)`), or listen on a loopback \
                      address"
                 ));
@@ -233,7 +233,9 @@ impl Operators {
     pub(crate) fn bind(&mut self) -> Result<(), String> {
         let Place::At(address) = self.place else { return Ok(()) };
         let listener = TcpListener::bind(address).map_err(|error| {
-            format!("operators cannot be listened for at {address}: {error}; free that port, or give them another address")
+            format!(
+                "the listener of operators at {address} cannot be opened: {error}; free that port, or give them another address"
+            )
         })?;
         self.place = Place::On(listener);
         Ok(())

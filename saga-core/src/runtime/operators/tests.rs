@@ -154,12 +154,12 @@ fn what_is_wrong_with_them_is_told() {
             "`localhost:19999` is a name with a port, and operators listen on an IP address; write that, like `127.0.0.1:19999`",
         ),
         (Operators::at("::1:9090x"), "is no address for operators"),
-        (Operators::at("0.0.0.0:9090"), "operators listen on 0.0.0.0:9090, which others can reach, and show nothing"),
+        (Operators::at("0.0.0.0:9090"), "operators listen on 0.0.0.0:9090, which others can reach, and need no credential"),
         (Operators::at("0.0.0.0:9090").open_on_loopback(), "operators listen on 0.0.0.0:9090, which others can reach"),
         (Operators::at("0.0.0.0:9090").token("secret"), "an operators' token is 16 visible ASCII characters or more"),
         (Operators::at("0.0.0.0:9090").token_file(nothing), "there-is-no-such-token cannot be read"),
         (Operators::at("0.0.0.0:9090").token_env("SAGAS_TEST_NO_SUCH_TOKEN"), "SAGAS_TEST_NO_SUCH_TOKEN: "),
-        (Operators::at("0.0.0.0:9090").token_of("\n", TOKEN), "an operators' token is of somebody"),
+        (Operators::at("0.0.0.0:9090").token_of("\n", TOKEN), "an operator's token needs the name of the operator"),
         (Operators::beside_the_routes(), "of a service that has no listener"),
     ] {
         let problems = operators.problems(false);
@@ -172,7 +172,7 @@ fn a_port_that_is_taken_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
     let problem = Operators::from(address).bind().expect_err("it is taken");
-    assert!(problem.contains(&format!("operators cannot be listened for at {address}: ")), "{problem}");
+    assert!(problem.contains(&format!("the listener of operators at {address} cannot be opened: ")), "{problem}");
 }
 
 #[test]

@@ -91,11 +91,11 @@ impl Relay {
             TOPIC_UNWRITABLE,
             &name,
             severity,
-            format!("the topic `{name}` takes nothing: {cause}; {rows} {waits}"),
+            format!("the topic `{name}` stores no records: {cause}; {rows} {waits}"),
             now,
         );
         if let Err(error) = self.hold(&topic, cause, now).await {
-            tracing::warn!(service = &*core.name, %error, "flows whose events wait for the log could not be told; trying again");
+            tracing::warn!(service = &*core.name, %error, "instances whose events wait for the log could not be updated; trying again");
         }
     }
 
@@ -140,7 +140,7 @@ impl Relay {
     }
 
     /// Updates the instances whose rows were sent, including those that other processes have set.
-    pub(super) async fn tell_flows(&mut self) {
+    pub(super) async fn update_instances(&mut self) {
         let core = self.core.clone();
         if self.upkeep.is_waiting(&Upkeep::Tell, core.clock.now()) {
             return;
@@ -162,7 +162,7 @@ impl Relay {
         match told.await {
             Ok(()) => self.upkeep.succeeded(&Upkeep::Tell),
             Err(error) => {
-                tracing::warn!(service = &*core.name, %error, "flows could not be told that their events have left; waiting");
+                tracing::warn!(service = &*core.name, %error, "instances whose events were sent could not be updated; waiting");
                 self.upkeep_failed(Upkeep::Tell);
             }
         }

@@ -168,7 +168,7 @@ impl Relay {
             if self.wants_look(now)
                 && let Err(error) = self.look().await
             {
-                tracing::warn!(service = &*self.core.name, %error, "rows of the outbox could not be looked for; waiting");
+                tracing::warn!(service = &*self.core.name, %error, "rows of the outbox could not be read; waiting");
             }
             let rows = self.core.ledger().take(BATCH, |topic| self.may_send(topic, now));
             if rows.is_empty() {
@@ -177,7 +177,7 @@ impl Relay {
             self.send(rows).await;
         }
         self.remove().await;
-        self.tell_flows().await;
+        self.update_instances().await;
         self.measure();
     }
 

@@ -182,7 +182,7 @@ async fn tell(core: &Core, sharing: &dyn Sharing) {
         }
         if let Err(error) = sharing.tell(&core.name, PeerNotification::Rows(shards)).await {
             // The owners find the rows by a scan, only later.
-            tracing::debug!(service = &*core.name, %error, "other instances could not be told of rows");
+            tracing::debug!(service = &*core.name, %error, "other processes could not be notified of rows");
         }
     }
 }
@@ -201,7 +201,9 @@ async fn listen(core: &Core, sharing: &dyn Sharing) {
                     }
                 }
             }
-            Err(error) => tracing::warn!(service = &*core.name, %error, "other instances cannot be heard; trying again"),
+            Err(error) => {
+                tracing::warn!(service = &*core.name, %error, "notifications of other processes cannot be received; trying again")
+            }
         }
         sleep(RETRY).await;
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The condition that services were not informed of something about a saga, because the log refuses the message.
-const FLOW_UNINFORMED: &str = "flow_uninformed";
+const SAGA_UNINFORMED: &str = "saga_uninformed";
 /// The condition that the database rejects a record that the log has refused.
 const REFUSED_UNKEPT: &str = "refused_record_unkept";
 /// The length, in bytes, to which an error text in a refused message to a tracker is shortened.
@@ -50,7 +50,7 @@ impl Relay {
         tracing::error!(service = &*self.core.name, topic = name, reason, "the log refuses a record for good");
         let kept = match self.keep(id, &record, reason, true).await {
             Err(error) if is_refusal(&error) => {
-                tracing::error!(service = &*self.core.name, topic = name, %error, "the flow of a refused record cannot be told");
+                tracing::error!(service = &*self.core.name, topic = name, %error, "the instance of a refused record cannot be updated");
                 self.keep(id, &record, reason, false).await
             }
             kept => kept,
@@ -77,21 +77,21 @@ impl Relay {
         }
     }
 
-    /// Keeps `record` and, if `flows` is set, sets its instances to need attention, in one transaction.
-    async fn keep(&mut self, row: OutboxId, record: &Record, reason: &str, flows: bool) -> Result<(), StoreError> {
+    /// Keeps `record` and, if `attention` is set, sets its instances to need attention, in one transaction.
+    async fn keep(&mut self, row: OutboxId, record: &Record, reason: &str, attention: bool) -> Result<(), StoreError> {
         let core = self.core.clone();
         let now = core.clock.now();
         let mut tx = core.store().begin().await?;
         let staged = match kind(&core.dead_letter_topic(), record) {
             Kind::Copy(letter) => self.mark(&mut *tx, &letter, &record.topic, reason).await?,
-            Kind::GivenUp(given_up) => self.given_up(&mut *tx, given_up, record, reason, flows, now).await?,
-            Kind::Retry(retry) => self.retry(&mut *tx, row, retry, record, reason, flows, now).await?,
+            Kind::GivenUp(given_up) => self.given_up(&mut *tx, given_up, record, reason, attention, now).await?,
+            Kind::Retry(retry) => self.retry(&mut *tx, row, retry, record, reason, attention, now).await?,
             Kind::Event => {
                 let letter = self.letter(record, format!("the log refused it: {reason}"), now);
                 let why = format!("the log refused it: {reason}");
                 let unsent = Unsent { row, record, letter: Some(&letter.id), why: &why };
                 let signals =
-                    if flows { unsent::tell(&core, &mut *tx, std::slice::from_ref(&unsent), now).await? } else { Vec::new() };
+                    if attention { unsent::tell(&core, &mut *tx, std::slice::from_ref(&unsent), now).await? } else { Vec::new() };
                 tx.insert_dead_letters(&core.name, std::slice::from_ref(&letter)).await?;
                 let staged = core.stage(&mut *tx, &signals).await?;
                 core.commit(tx, staged).await?;
@@ -120,7 +120,7 @@ impl Relay {
     /// Marks a dead letter as missing from its topic.
     async fn mark(&self, tx: &mut dyn StoreTx, letter: &DeadLetterId, topic: &str, why: &str) -> Result<Staged, StoreError> {
         let core = &self.core;
-        let why = format!("the topic `{}` does not have it: {why}", core.name_in_log(topic));
+        let why = format!("the topic `{}` has no copy of it: {why}", core.name_in_log(topic));
         if !tx.mark_unpublished(&core.name, letter, &why).await? {
             tracing::warn!(
                 service = &*core.name,
@@ -139,12 +139,12 @@ impl Relay {
         event: StepGivenUp,
         record: &Record,
         reason: &str,
-        flows: bool,
+        attention: bool,
         now: Timestamp,
     ) -> Result<Staged, StoreError> {
         let core = self.core.clone();
         let key = InstanceKey { saga: event.saga.clone(), id: event.id.clone() };
-        if flows && core.sagas.tracked(&event.saga).is_some() {
+        if attention && core.sagas.tracked(&event.saga).is_some() {
             let (given_up, _) = super::super::saga::stopped(&event);
             unsent::tell_here(&core, tx, &[key], &given_up, now).await?;
             return core.stage(tx, &[]).await;
@@ -152,7 +152,7 @@ impl Relay {
         if let Some(shorter) = shorter(&event, record) {
             return core.stage(tx, &[shorter]).await;
         }
-        let what = format!("the tracker of {} {} does not know that {} was given up", key.saga, key.id, event.step);
+        let what = format!("the tracker of {} {} was not informed that {} was given up", key.saga, key.id, event.step);
         self.uninformed(record, &what, reason, now);
         match event.dead_letter.as_str() {
             "" => core.stage(tx, &[]).await,
@@ -169,11 +169,11 @@ impl Relay {
         event: RetryDeadLetter,
         record: &Record,
         reason: &str,
-        flows: bool,
+        attention: bool,
         now: Timestamp,
     ) -> Result<Staged, StoreError> {
         let core = self.core.clone();
-        let what = format!("{} does not know that its dead letter {} is to be tried again", event.service, event.dead_letter);
+        let what = format!("{} was not informed that its dead letter {} is to be retried", event.service, event.dead_letter);
         let sagas = core.sagas.tracked.iter().map(|tracked| tracked.definition.name.clone());
         let keys: Vec<_> = sagas.map(|saga| InstanceKey { saga, id: event.id.clone() }).collect();
         let given_up = GivenUp {
@@ -184,7 +184,7 @@ impl Relay {
             reason: format!("{what}: {reason}"),
             event: Some(crate::engine::saga::Unsent { name: RetryDeadLetter::NAME.to_owned(), row: Some(row) }),
         };
-        if !flows || !unsent::tell_here(&core, tx, &keys, &given_up, now).await? {
+        if !attention || !unsent::tell_here(&core, tx, &keys, &given_up, now).await? {
             self.uninformed(record, &what, reason, now);
         }
         core.stage(tx, &[]).await
@@ -193,7 +193,7 @@ impl Relay {
     fn uninformed(&mut self, record: &Record, what: &str, reason: &str, now: Timestamp) {
         let (topic, name) = (&record.topic, self.core.name_in_log(&record.topic));
         let detail = format!("{what}, because the log refuses the message on `{name}`: {reason}");
-        self.core.conditions.raise(FLOW_UNINFORMED, &name, Severity::Warning, detail, now);
+        self.core.conditions.raise(SAGA_UNINFORMED, &name, Severity::Warning, detail, now);
         self.uninformed.insert(topic.clone());
     }
 
@@ -201,7 +201,7 @@ impl Relay {
     pub(super) fn takes(&mut self, topic: &str) {
         self.mended(topic);
         if self.uninformed.remove(topic) {
-            self.core.conditions.clear(FLOW_UNINFORMED, &self.core.name_in_log(topic), self.core.clock.now());
+            self.core.conditions.clear(SAGA_UNINFORMED, &self.core.name_in_log(topic), self.core.clock.now());
         }
     }
 }

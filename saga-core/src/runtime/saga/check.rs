@@ -79,22 +79,22 @@ pub(crate) fn problems(
     let members: Vec<_> = services.iter().map(Participant::from).chain(remotes.iter().map(Participant::from)).collect();
     let mut problems = Vec::new();
     names(&members, &mut problems);
-    let mut flows: BTreeMap<&str, &Definition> = BTreeMap::new();
+    let mut sagas: BTreeMap<&str, &Definition> = BTreeMap::new();
     let by_role = members.iter().flat_map(|member| member.handlers).filter_map(Handler::role).map(|role| &*role.saga);
     let tracked = members.iter().flat_map(|member| member.trackers).map(|tracker| &*tracker.definition);
     let by_step = members.iter().flat_map(|member| member.steps).map(|step| &*step.saga);
     for definition in declared.iter().map(|definition| &**definition).chain(tracked).chain(by_role).chain(by_step) {
-        let known = *flows.entry(&definition.name).or_insert(definition);
+        let known = *sagas.entry(&definition.name).or_insert(definition);
         if known != definition {
             problems.push(format!("two different sagas are called `{}`; give one another `name`", definition.name));
         }
     }
-    for definition in flows.values() {
+    for definition in sagas.values() {
         let whole = declared.iter().any(|declared| declared.name == definition.name);
-        flow(definition, &members, whole, &mut problems);
+        one_saga(definition, &members, whole, &mut problems);
     }
     if !declared.is_empty() {
-        unconsumed_events(&members, &flows, outside, &mut problems);
+        unconsumed_events(&members, &sagas, outside, &mut problems);
     }
     problems.dedup();
     problems
@@ -121,7 +121,7 @@ fn names(members: &[Participant<'_>], problems: &mut Vec<String>) {
 }
 
 /// Collects the problems of one saga: of all of it if `whole` is set, otherwise of what the services of this program do in it.
-fn flow(saga: &Definition, members: &[Participant<'_>], whole: bool, problems: &mut Vec<String>) {
+fn one_saga(saga: &Definition, members: &[Participant<'_>], whole: bool, problems: &mut Vec<String>) {
     let mut say = |problem: String| problems.push(format!("saga `{}`: {problem}", saga.name));
     let claims: Vec<_> = members.iter().flat_map(|member| member.claims(&saga.name)).collect();
     let tracker = tracker(saga, members, &claims, whole, &mut say);
@@ -157,7 +157,7 @@ fn flow(saga: &Definition, members: &[Participant<'_>], whole: bool, problems: &
             && let Some(tracker) = tracker.filter(|tracker| tracker.name != action.service)
         {
             say(format!(
-                "{} does the pivot, and service `{}` tracks the flow; one commit decides between pivot, cancel and deadline, so both belong in one service",
+                "{} does the pivot, and service `{}` tracks the saga; one commit decides between pivot, cancel and deadline, so both belong in one service",
                 action.describe(),
                 tracker.name
             ));
@@ -190,7 +190,7 @@ fn tracker<'m>(
             saga.name, saga.starts
         )),
         ([], Some(decides)) => say(format!(
-            "{} does {}::{}, and its service does not track the flow; one commit decides, so add `.tracks(Tracker::of::<{}>())` to \
+            "{} does {}::{}, and its service does not track the saga; one commit decides, so add `.tracks(Tracker::of::<{}>())` to \
              service `{}`",
             decides.describe(),
             saga.name,
@@ -223,13 +223,13 @@ fn once(claims: &[Claim<'_>], what: &str, attribute: &str, reason: Option<Reason
     match (claims, reason) {
         ([_], _) | ([], None) => {}
         ([], Some(Reason::Whole)) => say(format!(
-            "nobody {what}; write {attribute} and give the handler to its service, or declare the service that runs elsewhere with `App::remote`"
+            "no handler {what}; write {attribute} and give the handler to its service, or declare the service that runs elsewhere with `App::remote`"
         )),
         ([], Some(Reason::Tracked)) => say(format!(
-            "nobody {what}; write {attribute} and give the handler to the service that tracks the flow: one commit decides"
+            "no handler {what}; write {attribute} and give the handler to the service that tracks the saga: one commit decides"
         )),
         ([], Some(Reason::Beside(other))) => {
-            say(format!("{other}, and nobody {what}; write {attribute} and give the handler to the same service"));
+            say(format!("{other}, and no handler {what}; write {attribute} and give the handler to the same service"));
         }
         (several, _) => {
             say(format!("{} each {what}; keep one", several.iter().map(Claim::describe).collect::<Vec<_>>().join(" and ")));
@@ -248,7 +248,7 @@ fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &C
     let (Some(done), Some(undone)) = (action.requirements(), undo.requirements()) else { return };
     if done.work && !undone.undo.is_some_and(|undo| undo.may_be_unknown) {
         say(format!(
-            "{} calls out, so that an attempt may be cut off before anybody knows what came of it: let {} take `Undo<Option<{}>>`",
+            "{} calls another system, so that an attempt may end before its result is known: let {} take `Undo<Option<{}>>`",
             action.describe(),
             undo.describe(),
             step.emits
@@ -277,13 +277,13 @@ fn abort(
     for claim in claims {
         if tracker.is_some_and(|tracker| tracker.name != claim.service) {
             say(format!(
-                "{} gives the flow up, and another service tracks it; one commit decides, so both belong in one service",
+                "{} aborts the saga, and another service tracks it; one commit decides, so both belong in one service",
                 claim.describe()
             ));
         }
         if claim.requirements().is_some_and(|taken| taken.work || taken.batch) {
             say(format!(
-                "{} gives the flow up, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
+                "{} aborts the saga, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
                 claim.describe()
             ));
         }
@@ -293,7 +293,7 @@ fn abort(
 /// Checks an app that declares its sagas as complete: every published event must be consumed, and every consumed event published.
 fn unconsumed_events(
     members: &[Participant<'_>],
-    flows: &BTreeMap<&str, &Definition>,
+    sagas: &BTreeMap<&str, &Definition>,
     outside: &[EventType],
     problems: &mut Vec<String>,
 ) {
@@ -302,7 +302,7 @@ fn unconsumed_events(
     let outside: Named = outside.iter().map(named).collect();
     let taken: Named = members.iter().flat_map(|member| member.handlers).flat_map(Handler::accepts).map(named).collect();
     let tracked: BTreeSet<(&str, &str)> =
-        flows.values().flat_map(|saga| saga.events()).map(|event| (event.topic.as_str(), event.name.as_str())).collect();
+        sagas.values().flat_map(|saga| saga.events()).map(|event| (event.topic.as_str(), event.name.as_str())).collect();
     // The events of a saga count as published, because a step without a handler is reported separately.
     let mut published = tracked.clone();
     for member in members {
@@ -319,7 +319,7 @@ fn unconsumed_events(
                 && !tracked.contains(&named(event))
             {
                 problems.push(format!(
-                    "{} is published by {by} and taken by nobody; handle it, or say with `App::outside::<{}>()` that others do",
+                    "{} is published by {by}, and no service takes it; handle it, or declare with `App::outside::<{}>()` that other systems do",
                     event.name, event.name
                 ));
             }
@@ -330,8 +330,8 @@ fn unconsumed_events(
             for event in handler.accepts().iter().filter(|event| !event.is_any()) {
                 if !published.contains(&named(event)) && !outside.contains(&named(event)) {
                     problems.push(format!(
-                        "`{}` of service `{}` waits for {}, which nobody publishes; say with `Service::publishes` who does outside a handler, \
-                         or with `App::outside::<{}>()` that others do",
+                        "`{}` of service `{}` waits for {}, which no service publishes; declare with `Service::publishes` that a service \
+                         does outside a handler, or with `App::outside::<{}>()` that other systems do",
                         handler.path(), member.name, event.name, event.name
                     ));
                 }
@@ -355,8 +355,8 @@ pub(crate) async fn open_versions(service: &str, store: &dyn Store, trackers: &[
         let is_it = |definition: &Definition| definition.name == *saga && definition.version == *version;
         let Some(tracker) = trackers.iter().find(|tracker| is_it(&tracker.definition)) else {
             problems.push(format!(
-                "service `{service}`: {instances} open instances of saga `{saga}` are of version {version}, which this program does not know; \
-                 run the program that does until they have ended, or end them by hand"
+                "service `{service}`: {instances} open instances of saga `{saga}` are of version {version}, which this program does not \
+                 have; run the program that has it until they have ended, or end them by hand"
             ));
             continue;
         };

@@ -79,7 +79,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
             }
             Err(error) => {
                 failures += 1;
-                tracing::warn!(service = &*core.name, %error, "the deadlines of sagas could not be looked at; waiting");
+                tracing::warn!(service = &*core.name, %error, "the deadlines of sagas could not be read; waiting");
                 Some(core.clock.now().after(core.store_backoff(&error, failures)))
             }
         };
@@ -142,14 +142,14 @@ impl Stuck {
 
     /// Sets the condition: for each saga the number of instances, and the reason of one of them.
     fn tell(&self, core: &Core) {
-        let mut of_flows: BTreeMap<&str, (usize, &InstanceKey, &str)> = BTreeMap::new();
+        let mut of_sagas: BTreeMap<&str, (usize, &InstanceKey, &str)> = BTreeMap::new();
         for (key, (.., why)) in self.0.iter().filter(|(_, (tries, ..))| *tries > 1) {
-            of_flows.entry(&key.saga).or_insert((0, key, why)).0 += 1;
+            of_sagas.entry(&key.saga).or_insert((0, key, why)).0 += 1;
         }
-        let told = of_flows.into_iter().map(|(saga, (count, key, why))| {
+        let told = of_sagas.into_iter().map(|(saga, (count, key, why))| {
             let detail = format!(
                 "the deadlines of {count} instances of {saga} cannot be carried out, of `{}` because of: {why}; each is tried again after \
-                 growing waits, and others' go on",
+                 growing waits, and those of other instances continue",
                 key.id
             );
             (saga.to_owned(), Severity::Warning, detail)

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The reason of a message that waits for another attempt of its step.
-pub(crate) const IN_PROGRESS: &str = "an attempt of the step may be running; waiting for what comes of it";
+pub(crate) const IN_PROGRESS: &str = "an attempt of the step may be running; waiting for its result";
 /// The longest wait before the message is tried again, in milliseconds.
 const LOOK: u64 = 1_000;
 

@@ -50,7 +50,7 @@ impl Ignored {
                 topic = &*core.name_in_log(topic),
                 why,
                 messages = *count,
-                "a message on the framework's own topic has no effect; see who may write there"
+                "a message on the framework's own topic has no effect; check which users may write to the topic"
             );
             (*at, *count) = (Some(now), 0);
         }
@@ -95,10 +95,10 @@ pub(super) fn is_none(given_up: &StepGivenUp, saga: &Definition, key: Option<&st
         return Some("it names another instance than its key does");
     }
     if !step.is_empty() && *step != saga.abort.name && saga.step(step).is_none() {
-        return Some("its flow has no such step");
+        return Some("its saga has no such step");
     }
     if event.as_ref().is_some_and(|event| !saga.has_event(event) && *event != *RetryDeadLetter::NAME) {
-        return Some("its flow has no such event");
+        return Some("its saga has no such event");
     }
     let too_long = service.len().max(dead_letter.len()) > LONGEST_NAME || error.len() > LONGEST_ERROR;
     too_long.then_some("it is longer than what a participant sends")
@@ -116,7 +116,7 @@ mod tests {
     use crate::engine::saga::samples;
 
     #[test]
-    fn what_a_participant_says_is_of_its_flow_and_no_longer_than_that() {
+    fn a_message_of_a_participant_is_of_its_saga_and_no_longer_than_that() {
         let saga = samples::place_order();
         let said = StepGivenUp {
             saga: saga.name.clone(),

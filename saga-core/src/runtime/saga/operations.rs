@@ -182,7 +182,7 @@ impl Sagas {
         }
         if tracked.on_deadline.is_none() {
             return Err(OperationError::Conflict(format!(
-                "this service has no handler for Deadline<{saga}>, which is what gives a flow up: add one to its abort"
+                "this service has no handler for Deadline<{saga}>, which aborts the saga: add one to its abort"
             )));
         }
         let now = self.0.clock.now();

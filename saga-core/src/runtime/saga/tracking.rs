@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Sighting {
     /// The index of the tracked saga.
-    flow: usize,
+    saga: usize,
     id: String,
     event: String,
     message_id: String,
@@ -46,10 +46,10 @@ pub(super) struct Sighting {
 
 impl Sighting {
     /// Returns the sighting of `item`, an event of the instance `id`.
-    fn received(flow: usize, id: &str, event: &str, item: &Item) -> Self {
+    fn received(saga: usize, id: &str, event: &str, item: &Item) -> Self {
         let envelope = &item.envelope;
         Self {
-            flow,
+            saga,
             id: id.to_owned(),
             event: event.to_owned(),
             message_id: envelope.id.to_string(),
@@ -78,10 +78,10 @@ impl Scope {
         if item.envelope.source == *core.name && item.envelope.event_type.is_some() {
             return;
         }
-        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
+        for (saga, tracked) in core.sagas.tracked.iter().enumerate() {
             if tracked.definition.has_event(&event) {
                 let note = note.map(str::to_owned);
-                self.sightings.push(Sighting { note, ..Sighting::received(flow, id, &event, item) });
+                self.sightings.push(Sighting { note, ..Sighting::received(saga, id, &event, item) });
             }
         }
     }
@@ -90,20 +90,20 @@ impl Scope {
         let value = item.received.record.value.as_deref().unwrap_or_default();
         // A value that cannot be decoded has become a dead letter earlier.
         let Ok(given_up) = serde_json::from_slice::<StepGivenUp>(value) else { return };
-        let Some(flow) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
-        if let Some(why) = ignored::is_none(&given_up, &core.sagas.tracked[flow].definition, item.saga_id()) {
+        let Some(saga) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
+        if let Some(why) = ignored::is_none(&given_up, &core.sagas.tracked[saga].definition, item.saga_id()) {
             return core.sagas.ignored.note(core, StepGivenUp::TOPIC, why);
         }
-        let seen = Sighting::received(flow, &given_up.id, StepGivenUp::NAME, item);
+        let seen = Sighting::received(saga, &given_up.id, StepGivenUp::NAME, item);
         self.sightings.push(Sighting { given_up: Some(given_up), ..seen });
     }
 
     /// Records events of tracked sagas that this service publishes in this transaction.
     pub(crate) fn see_published(&mut self, core: &Core, events: &[(MessageId, Outgoing)], within: &Context, now: Timestamp) {
-        for (flow, tracked) in core.sagas.tracked.iter().enumerate() {
+        for (saga, tracked) in core.sagas.tracked.iter().enumerate() {
             for (id, event) in events.iter().filter(|(_, event)| tracked.definition.has_event(event.name)) {
                 self.sightings.push(Sighting {
-                    flow,
+                    saga,
                     id: event.key.clone(),
                     event: event.name.to_owned(),
                     message_id: id.to_string(),
@@ -136,7 +136,7 @@ impl Scope {
         let mut history = Vec::with_capacity(sightings.len());
         let mut moved = BTreeSet::new();
         for sighting in sightings {
-            let (key, tracked) = (key(core, &sighting), &core.sagas.tracked[sighting.flow]);
+            let (key, tracked) = (key(core, &sighting), &core.sagas.tracked[sighting.saga]);
             match take(core, tracked, &key, &mut instances, sighting, now) {
                 Seen::Nothing => continue,
                 Seen::Counted => {}
@@ -157,7 +157,7 @@ impl Scope {
 }
 
 fn key(core: &Core, sighting: &Sighting) -> InstanceKey {
-    InstanceKey { saga: core.sagas.tracked[sighting.flow].definition.name.clone(), id: sighting.id.clone() }
+    InstanceKey { saga: core.sagas.tracked[sighting.saga].definition.name.clone(), id: sighting.id.clone() }
 }
 
 /// What an event changes in the database.
@@ -221,7 +221,7 @@ fn take(
                         instance = brief(&key.id),
                         event = sighting.event,
                         reason,
-                        "the flow does not allow this event"
+                        "the saga does not allow this event"
                     );
                     note = Some(format!("not allowed: {reason}"));
                     remark = Some(instance.remark());
@@ -247,7 +247,7 @@ fn take(
     }
     match (remark, &mut note) {
         (Some(Remark::Dropped), _) => return Seen::Counted,
-        (Some(Remark::Last), Some(note)) => note.push_str("; what else comes that does not move the instance is only counted"),
+        (Some(Remark::Last), Some(note)) => note.push_str("; further events that do not change the instance are only counted"),
         _ => {}
     }
     Seen::Entry(HistoryEntry {

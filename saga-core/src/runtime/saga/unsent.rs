@@ -158,7 +158,7 @@ pub(crate) async fn left(core: &Core, tx: &mut dyn StoreTx, waiting: &[Waiting],
     for (key, row) in waiting {
         let (Some(instance), Some(tracked)) = (instances.get_mut(key), core.sagas.tracked(&key.saga)) else { continue };
         if instance.left(&tracked.definition, *row, now) {
-            history.push(entry(core, instance, "log.took", "the log has taken what the flow waited for", now));
+            history.push(entry(core, instance, "log.took", "the log has taken what the saga waited for", now));
             changed.insert(key.clone());
         }
     }

@@ -95,8 +95,8 @@ pub(crate) async fn watch(core: Arc<Core>) {
             match known {
                 Some(why) => {
                     let detail = format!(
-                        "spans are dropped, and nothing else: the collector of traces takes none: {why}; see that it runs and can be reached \
-                         from here at the address that was given"
+                        "only spans are dropped: the collector of traces takes none: {why}; see that it runs and can be reached from here \
+                         at the configured address"
                     );
                     core.conditions.raise(TRACES_NOT_TAKEN, "", super::conditions::Severity::Warning, detail, now);
                 }

@@ -119,7 +119,7 @@ impl Traces {
             return Ok(Self::off());
         }
         if let Some(other) = exporter.as_deref().filter(|name| *name != "otlp" && settings.endpoint.is_none()) {
-            return Err(format!("OTEL_TRACES_EXPORTER is `{other}`; this program knows `otlp` and `none`"));
+            return Err(format!("OTEL_TRACES_EXPORTER is `{other}`; this program supports `otlp` and `none`"));
         }
         let spoken = env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| env("OTEL_EXPORTER_OTLP_PROTOCOL"));
         let Some((endpoint, path)) = endpoint(settings, env).or_else(|| {
@@ -135,13 +135,15 @@ impl Traces {
             (None, Some("grpc")) => TraceProtocol::Grpc,
             (None, Some("http/protobuf")) => TraceProtocol::Http,
             (None, Some(other)) => {
-                return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`; this program speaks `grpc` and `http/protobuf`"));
+                return Err(format!(
+                    "OTEL_EXPORTER_OTLP_PROTOCOL is `{other}`; this program supports `grpc` and `http/protobuf`"
+                ));
             }
             (None, None) if address.port == Some(4317) => TraceProtocol::Grpc,
             (None, None) => TraceProtocol::Http,
         };
         if protocol == TraceProtocol::Http && address.url.starts_with("https://") {
-            return Err(format!("`{endpoint}`: https is spoken over gRPC only; set the protocol to `grpc`, or use http"));
+            return Err(format!("`{endpoint}`: https is supported over gRPC only; set the protocol to `grpc`, or use http"));
         }
         let url = match (protocol, path) {
             (TraceProtocol::Grpc, _) => address.url,
@@ -261,7 +263,7 @@ fn sampling(ratio: Option<f64>, env: &dyn Fn(&str) -> Option<String>) -> Result<
         "parentbased_traceidratio" => (Sampler::TraceIdRatioBased(argument()?), true),
         other => {
             return Err(format!(
-                "OTEL_TRACES_SAMPLER is `{other}`; this program knows `always_on`, `always_off`, `traceidratio`, and each of them behind \
+                "OTEL_TRACES_SAMPLER is `{other}`; this program supports `always_on`, `always_off`, `traceidratio`, and each of them after \
                  `parentbased_`"
             ));
         }

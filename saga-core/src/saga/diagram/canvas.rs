@@ -12,21 +12,21 @@ impl Chart {
     /// Returns the saga as Markdown: its properties, and a table with one row for each step and one for the abort, with the participants as
     /// far as they are known.
     pub fn canvas(&self) -> String {
-        let flow = &self.definition;
-        let mut page = format!("## {}\n\n", cell(&flow.name));
-        if !flow.about.trim().is_empty() {
-            page += &format!("{}\n\n", prose(&flow.about));
+        let saga = &self.definition;
+        let mut page = format!("## {}\n\n", cell(&saga.name));
+        if !saga.about.trim().is_empty() {
+            page += &format!("{}\n\n", prose(&saga.about));
         }
         let tracker = self.participants.tracker.as_deref().map(cell);
-        page += &row(&["flow".to_owned(), cell(&flow.name)]);
+        page += &row(&["saga".to_owned(), cell(&saga.name)]);
         page += &rule(2);
         for (what, value) in [
-            ("version", flow.version.to_string()),
-            ("key", cell(&flow.key)),
-            ("starts with", event(&flow.starts)),
-            ("completes with", event(&flow.completes)),
-            ("aborts with", event(&flow.aborts)),
-            ("deadline", duration(flow.deadline)),
+            ("version", saga.version.to_string()),
+            ("key", cell(&saga.key)),
+            ("starts with", event(&saga.starts)),
+            ("completes with", event(&saga.completes)),
+            ("aborts with", event(&saga.aborts)),
+            ("deadline", duration(saga.deadline)),
             ("tracked by", tracker.unwrap_or_else(nothing)),
         ] {
             page += &row(&[what.to_owned(), value]);
@@ -36,7 +36,7 @@ impl Chart {
             ["step", "what it does", "service", "on", "publishes", "refuses with", "undone on", "undone with", "deadline"];
         page += &row(&columns.map(str::to_owned));
         page += &rule(columns.len());
-        for step in &flow.steps {
+        for step in &saga.steps {
             let (undone_on, undone_with) = step
                 .undo
                 .as_ref()
@@ -53,7 +53,7 @@ impl Chart {
                 step.deadline.map_or_else(nothing, duration),
             ]);
         }
-        let abort = &flow.abort;
+        let abort = &saga.abort;
         let words = [abort.cancel.then_some("cancel"), abort.deadline.then_some("deadline")];
         let words = words.into_iter().flatten().map(|word| format!("*{word}*"));
         let on = listed(abort.on.iter().map(event).chain(words));

@@ -14,44 +14,44 @@ impl Chart {
     ///
     /// The edges of compensations are dashed, both to the step that is undone and from it. The pivot has a double border.
     pub fn graphviz(&self) -> String {
-        let flow = &self.definition;
-        let mut graph = format!("digraph \"{}\" {{\n", dot(&flow.name));
+        let saga = &self.definition;
+        let mut graph = format!("digraph \"{}\" {{\n", dot(&saga.name));
         graph += "    rankdir=LR;\n";
         graph += "    node [shape=box, style=rounded, fontname=\"Helvetica\"];\n";
         graph += "    edge [fontname=\"Helvetica\", fontsize=10];\n\n";
         graph += "    start [shape=circle, style=filled, fillcolor=black, label=\"\", width=0.2];\n";
-        for step in &flow.steps {
+        for step in &saga.steps {
             let pivot = if step.pivot { ", peripheries=2" } else { "" };
-            graph += &format!("    {} [label=\"{}\"{pivot}];\n", node(flow, step), self.titled(&step.name));
+            graph += &format!("    {} [label=\"{}\"{pivot}];\n", node(saga, step), self.titled(&step.name));
         }
-        graph += &format!("    abort [label=\"{}\", color=red];\n", self.titled(&flow.abort.name));
-        if flow.abort.cancel {
+        graph += &format!("    abort [label=\"{}\", color=red];\n", self.titled(&saga.abort.name));
+        if saga.abort.cancel {
             graph += "    cancel [shape=plaintext, style=\"\", label=\"cancel\"];\n";
         }
-        if flow.abort.deadline {
-            graph += &format!("    deadline [shape=plaintext, style=\"\", label=\"deadline {}\"];\n", duration(flow.deadline));
+        if saga.abort.deadline {
+            graph += &format!("    deadline [shape=plaintext, style=\"\", label=\"deadline {}\"];\n", duration(saga.deadline));
         }
         graph += "    completed [shape=plaintext, style=\"\", label=\"COMPLETED\"];\n";
         graph += "    aborted [shape=plaintext, style=\"\", label=\"ABORTED\"];\n\n";
 
-        graph += &edges(flow, "start", &flow.starts, "", None);
-        for step in &flow.steps {
-            let from = node(flow, step);
-            graph += &edges(flow, &from, &step.emits, "", Some("completed"));
+        graph += &edges(saga, "start", &saga.starts, "", None);
+        for step in &saga.steps {
+            let from = node(saga, step);
+            graph += &edges(saga, &from, &step.emits, "", Some("completed"));
             if let Some(rejects) = &step.rejects {
-                graph += &edges(flow, &from, rejects, ", color=red", None);
+                graph += &edges(saga, &from, rejects, ", color=red", None);
             }
             if let Some(undo) = &step.undo {
-                graph += &edges(flow, &from, &undo.emits, DASHED, Some("aborted"));
+                graph += &edges(saga, &from, &undo.emits, DASHED, Some("aborted"));
             }
         }
-        for (given, from) in [(flow.abort.cancel, "cancel"), (flow.abort.deadline, "deadline")] {
+        for (given, from) in [(saga.abort.cancel, "cancel"), (saga.abort.deadline, "deadline")] {
             if given {
                 graph += &format!("    {from} -> abort [color=red];\n");
             }
         }
-        graph += &edges(flow, "abort", &flow.aborts, ", color=red", None);
-        graph += &format!("    abort -> aborted [label=\"{}\", color=red];\n", dot(&flow.aborts.name));
+        graph += &edges(saga, "abort", &saga.aborts, ", color=red", None);
+        graph += &format!("    abort -> aborted [label=\"{}\", color=red];\n", dot(&saga.aborts.name));
         graph + "}\n"
     }
 
@@ -64,16 +64,16 @@ impl Chart {
     }
 }
 
-fn node(flow: &Definition, step: &Step) -> String {
-    identifier("do", flow.place(step), &step.name)
+fn node(saga: &Definition, step: &Step) -> String {
+    identifier("do", saga.place(step), &step.name)
 }
 
 /// Returns the edges of an event: to everything that it triggers, or to `end` if it triggers nothing.
-fn edges(flow: &Definition, from: &str, event: &EventRef, style: &str, end: Option<&str>) -> String {
-    let calls = flow.calls(event);
+fn edges(saga: &Definition, from: &str, event: &EventRef, style: &str, end: Option<&str>) -> String {
+    let calls = saga.calls(event);
     let to = calls.iter().map(|call| match call {
-        Call::Do(step) => (node(flow, step), style),
-        Call::Undo(step) => (node(flow, step), DASHED),
+        Call::Do(step) => (node(saga, step), style),
+        Call::Undo(step) => (node(saga, step), DASHED),
         Call::Abort => ("abort".to_owned(), style),
     });
     let end = end.filter(|_| calls.is_empty()).map(|end| (end.to_owned(), style));

@@ -20,10 +20,10 @@ impl Chart {
     /// The lanes are the services, as far as they are known; a step without a known service has a lane of its own. Each arrow is an event.
     /// An event that triggers nothing goes to the tracker.
     pub fn sequence_diagram(&self) -> String {
-        let flow = &self.definition;
+        let saga = &self.definition;
         let mut script = Script::new(self);
-        let refusals: Vec<_> = flow.steps.iter().filter_map(|step| Some((step, step.rejects.as_ref()?))).collect();
-        let interruptions = flow.interruptions();
+        let refusals: Vec<_> = saga.steps.iter().filter_map(|step| Some((step, step.rejects.as_ref()?))).collect();
+        let interruptions = saga.interruptions();
         let alternatives = !refusals.is_empty() || interruptions.is_some();
 
         if alternatives {
@@ -32,7 +32,7 @@ impl Chart {
         Branch::new(&mut script, SOLID, Done::Only(Vec::new())).all_goes_well();
         for (step, refusal) in refusals {
             script.part(&format!("{} is refused", step.name));
-            Branch::new(&mut script, DASHED, Done::Only(flow.before(step))).refused(step, refusal);
+            Branch::new(&mut script, DASHED, Done::Only(saga.before(step))).refused(step, refusal);
         }
         if let Some(interruptions) = interruptions {
             script.part(&interruptions);
@@ -57,11 +57,11 @@ struct Script<'d> {
 
 impl<'d> Script<'d> {
     fn new(chart: &'d Chart) -> Self {
-        let flow = &chart.definition;
+        let saga = &chart.definition;
         let mut script = Self { chart, lanes: Vec::new(), text: "sequenceDiagram\n".to_owned(), depth: 0 };
-        script.line(&format!("title: {}, version {}", mermaid(&flow.name), flow.version));
+        script.line(&format!("title: {}, version {}", mermaid(&saga.name), saga.version));
         script.lanes.push(chart.participants.tracker.as_deref().unwrap_or(START));
-        for step in flow.steps.iter().map(|step| &step.name).chain([&flow.abort.name]) {
+        for step in saga.steps.iter().map(|step| &step.name).chain([&saga.abort.name]) {
             let lane = script.lane(step);
             if !script.lanes.contains(&lane) {
                 script.lanes.push(lane);
@@ -118,7 +118,7 @@ enum Done<'d> {
 /// One course of the saga: success, a refusal, or an abort.
 struct Branch<'s, 'd> {
     script: &'s mut Script<'d>,
-    flow: &'d Definition,
+    saga: &'d Definition,
     arrow: &'static str,
     done: Done<'d>,
     /// The steps that were done or undone in this branch.
@@ -128,12 +128,12 @@ struct Branch<'s, 'd> {
 
 impl<'s, 'd> Branch<'s, 'd> {
     fn new(script: &'s mut Script<'d>, arrow: &'static str, done: Done<'d>) -> Self {
-        let flow = &script.chart.definition;
-        Self { script, flow, arrow, done, played: Vec::new(), aborted: false }
+        let saga = &script.chart.definition;
+        Self { script, saga, arrow, done, played: Vec::new(), aborted: false }
     }
 
     fn all_goes_well(mut self) {
-        self.follow(self.script.lanes[0], &self.flow.starts);
+        self.follow(self.script.lanes[0], &self.saga.starts);
         self.end("COMPLETED");
     }
 
@@ -149,7 +149,7 @@ impl<'s, 'd> Branch<'s, 'd> {
 
     /// Adds everything that `event`, published by `from`, leads to.
     fn follow(&mut self, from: &'d str, event: &'d EventRef) {
-        let calls: Vec<_> = self.flow.calls(event).into_iter().filter(|call| self.can_be(*call)).collect();
+        let calls: Vec<_> = self.saga.calls(event).into_iter().filter(|call| self.can_be(*call)).collect();
         if calls.is_empty() {
             let keeper = self.script.chart.participants.tracker.as_deref();
             self.send(from, keeper.unwrap_or(from), event);
@@ -165,7 +165,7 @@ impl<'s, 'd> Branch<'s, 'd> {
                 }
                 Call::Undo(step) => self.undo(from, event, step),
                 Call::Abort => {
-                    self.send(from, self.script.lane(&self.flow.abort.name), event);
+                    self.send(from, self.script.lane(&self.saga.abort.name), event);
                     self.abort();
                 }
             }
@@ -175,7 +175,7 @@ impl<'s, 'd> Branch<'s, 'd> {
     /// Adds a compensation. Where it is unknown which steps were done, those that the abort's event triggers are optional.
     fn undo(&mut self, from: &'d str, event: &'d EventRef, step: &'d Step) {
         let Some(undo) = &step.undo else { return };
-        let optional = matches!(self.done, Done::Unknown) && event.name == self.flow.aborts.name;
+        let optional = matches!(self.done, Done::Unknown) && event.name == self.saga.aborts.name;
         if optional {
             self.script.frame("opt", &format!("{} was done", step.name));
         }
@@ -189,11 +189,11 @@ impl<'s, 'd> Branch<'s, 'd> {
     }
 
     fn abort(&mut self) {
-        let name = &self.flow.abort.name;
+        let name = &self.saga.abort.name;
         let lane = self.script.lane(name);
         self.aborted = true;
         self.act(lane, name, name);
-        self.follow(lane, &self.flow.aborts);
+        self.follow(lane, &self.saga.aborts);
     }
 
     /// Returns whether `call` happens in this branch: a step is done or undone once, and no step is done after the abort.
@@ -203,7 +203,7 @@ impl<'s, 'd> Branch<'s, 'd> {
             Call::Undo(step) => {
                 let done = match &self.done {
                     Done::Only(steps) => steps.iter().any(|done| done.name == step.name),
-                    Done::Unknown => !step.pivot && self.flow.undecided_at(step),
+                    Done::Unknown => !step.pivot && self.saga.undecided_at(step),
                 };
                 done && !self.played.contains(&step.name.as_str())
             }
@@ -225,8 +225,8 @@ impl<'s, 'd> Branch<'s, 'd> {
     }
 
     fn end(self, state: &str) {
-        let pivot = self.flow.steps.iter().find(|step| step.pivot).map(|step| &step.name);
-        let decided_by = if self.aborted { &self.flow.abort.name } else { pivot.unwrap_or(&self.flow.abort.name) };
+        let pivot = self.saga.steps.iter().find(|step| step.pivot).map(|step| &step.name);
+        let decided_by = if self.aborted { &self.saga.abort.name } else { pivot.unwrap_or(&self.saga.abort.name) };
         let keeper = self.script.chart.participants.tracker.as_deref();
         let lane = keeper.unwrap_or_else(|| self.script.lane(decided_by));
         self.script.note(lane, state);

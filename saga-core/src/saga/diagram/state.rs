@@ -35,35 +35,35 @@ impl Chart {
     ///
     /// A frame contains the states in which a cancel or a deadline can still abort the instance; a saga without either has no frame.
     pub fn state_diagram(&self) -> String {
-        let flow = &self.definition;
-        let (states, transitions) = walk(flow);
-        let interruptions = flow.interruptions();
-        let framed = |state: &State<'_>| interruptions.is_some() && state.is_undecided(flow);
+        let saga = &self.definition;
+        let (states, transitions) = walk(saga);
+        let interruptions = saga.interruptions();
+        let framed = |state: &State<'_>| interruptions.is_some() && state.is_undecided(saga);
         let (inside, outside): (Vec<State<'_>>, Vec<_>) = states.iter().partition(|state| framed(state));
         let (between, others): (Vec<_>, Vec<_>) = transitions.iter().partition(|(from, to, _)| framed(from) && framed(to));
 
-        let mut picture = format!("stateDiagram-v2\n    accTitle: {}, version {}\n", mermaid(&flow.name), flow.version);
+        let mut picture = format!("stateDiagram-v2\n    accTitle: {}, version {}\n", mermaid(&saga.name), saga.version);
         if interruptions.is_some() {
             picture += "    state \"not decided yet\" as undecided {\n";
-            picture.extend(inside.iter().filter_map(|state| Some(format!("        {}\n", state.declared(flow)?))));
-            picture.extend(between.iter().map(|transition| format!("        {}\n", drawn(flow, transition))));
+            picture.extend(inside.iter().filter_map(|state| Some(format!("        {}\n", state.declared(saga)?))));
+            picture.extend(between.iter().map(|transition| format!("        {}\n", drawn(saga, transition))));
             picture += "    }\n";
         }
-        picture.extend(outside.iter().filter_map(|state| Some(format!("    {}\n", state.declared(flow)?))));
-        picture.extend(others.iter().map(|transition| format!("    {}\n", drawn(flow, transition))));
+        picture.extend(outside.iter().filter_map(|state| Some(format!("    {}\n", state.declared(saga)?))));
+        picture.extend(others.iter().map(|transition| format!("    {}\n", drawn(saga, transition))));
         if let Some(interruptions) = interruptions {
             picture += &format!("    undecided --> abort : {}\n", mermaid(&interruptions));
         }
         for end in outside.iter().filter(|state| matches!(state, State::Completed | State::Aborted)) {
-            picture += &format!("    {} --> [*]\n", end.identifier(flow));
+            picture += &format!("    {} --> [*]\n", end.identifier(saga));
         }
-        picture + &classes(flow, &states)
+        picture + &classes(saga, &states)
     }
 }
 
 impl State<'_> {
-    fn identifier(self, flow: &Definition) -> String {
-        let of = |kind, step: &Step| identifier(kind, flow.place(step), &step.name);
+    fn identifier(self, saga: &Definition) -> String {
+        let of = |kind, step: &Step| identifier(kind, saga.place(step), &step.name);
         match self {
             Self::Start => "[*]".to_owned(),
             Self::Doing(step) => of("do", step),
@@ -75,24 +75,24 @@ impl State<'_> {
         }
     }
 
-    fn declared(self, flow: &Definition) -> Option<String> {
+    fn declared(self, saga: &Definition) -> Option<String> {
         let label = match self {
             Self::Start => return None,
             Self::Doing(step) if step.pivot => format!("{} (pivot)", step.name),
             Self::Doing(step) => step.name.clone(),
             Self::Undoing(step, _) => format!("undo {}", step.name),
-            Self::Aborting => flow.abort.name.clone(),
+            Self::Aborting => saga.abort.name.clone(),
             Self::Completed => "COMPLETED".to_owned(),
             Self::Aborted => "ABORTED".to_owned(),
         };
-        Some(format!("state \"{}\" as {}", mermaid(&label), self.identifier(flow)))
+        Some(format!("state \"{}\" as {}", mermaid(&label), self.identifier(saga)))
     }
 
     /// Returns whether the instance can still be aborted in this state.
-    fn is_undecided(self, flow: &Definition) -> bool {
+    fn is_undecided(self, saga: &Definition) -> bool {
         match self {
             Self::Start | Self::Undoing(_, Era::Before) => true,
-            Self::Doing(step) => flow.undecided_at(step),
+            Self::Doing(step) => saga.undecided_at(step),
             _ => false,
         }
     }
@@ -109,14 +109,14 @@ impl State<'_> {
 }
 
 /// Returns all reachable states and their transitions: from the start, and from the abort, which a cancel or a deadline may trigger.
-fn walk(flow: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
+fn walk(saga: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
     let (mut states, mut transitions, mut next) = (Vec::new(), Vec::new(), 0);
     for origin in [State::Start, State::Aborting] {
         if !states.contains(&origin) {
             states.push(origin);
         }
         while let Some(from) = states.get(next).copied() {
-            for transition in leaving(flow, from) {
+            for transition in leaving(saga, from) {
                 if !states.contains(&transition.1) {
                     states.push(transition.1);
                 }
@@ -129,35 +129,35 @@ fn walk(flow: &Definition) -> (Vec<State<'_>>, Vec<Transition<'_>>) {
 }
 
 /// Returns the transitions from `state`.
-fn leaving<'d>(flow: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
+fn leaving<'d>(saga: &'d Definition, state: State<'d>) -> Vec<Transition<'d>> {
     let to = |event: &EventRef, otherwise| {
         let era = if let State::Undoing(_, era) = state { era } else { Era::Before };
-        let mut reached = reached(flow, event, era);
+        let mut reached = reached(saga, event, era);
         if reached.is_empty() {
             reached.push(otherwise);
         }
         reached.into_iter().map(|to| (state, to, event.name.clone())).collect::<Vec<_>>()
     };
     match state {
-        State::Start => to(&flow.starts, State::Completed),
+        State::Start => to(&saga.starts, State::Completed),
         State::Doing(step) => {
             let refused = step.rejects.iter().flat_map(|rejects| to(rejects, State::Aborted));
             to(&step.emits, State::Completed).into_iter().chain(refused).collect()
         }
         State::Undoing(step, _) => step.undo.iter().flat_map(|undo| to(&undo.emits, State::Aborted)).collect(),
         State::Aborting => {
-            let undone = reached(flow, &flow.aborts, Era::After);
+            let undone = reached(saga, &saga.aborts, Era::After);
             let nothing = if undone.is_empty() { "" } else { " (nothing left to undo)" };
-            let end = (state, State::Aborted, format!("{}{nothing}", flow.aborts));
-            undone.into_iter().map(|to| (state, to, format!("{} (if done)", flow.aborts))).chain([end]).collect()
+            let end = (state, State::Aborted, format!("{}{nothing}", saga.aborts));
+            undone.into_iter().map(|to| (state, to, format!("{} (if done)", saga.aborts))).chain([end]).collect()
         }
         State::Completed | State::Aborted => Vec::new(),
     }
 }
 
 /// Returns the states that `event` leads to. After the abort, no step is done and the instance is not aborted again.
-fn reached<'d>(flow: &'d Definition, event: &EventRef, era: Era) -> Vec<State<'d>> {
-    let calls = flow.calls(event).into_iter();
+fn reached<'d>(saga: &'d Definition, event: &EventRef, era: Era) -> Vec<State<'d>> {
+    let calls = saga.calls(event).into_iter();
     calls
         .filter_map(|call| match (call, era) {
             (Call::Do(step), Era::Before) => Some(State::Doing(step)),
@@ -168,14 +168,14 @@ fn reached<'d>(flow: &'d Definition, event: &EventRef, era: Era) -> Vec<State<'d
         .collect()
 }
 
-fn drawn(flow: &Definition, (from, to, label): &Transition<'_>) -> String {
-    format!("{} --> {} : {}", from.identifier(flow), to.identifier(flow), mermaid(label))
+fn drawn(saga: &Definition, (from, to, label): &Transition<'_>) -> String {
+    format!("{} --> {} : {}", from.identifier(saga), to.identifier(saga), mermaid(label))
 }
 
-fn classes(flow: &Definition, states: &[State<'_>]) -> String {
+fn classes(saga: &Definition, states: &[State<'_>]) -> String {
     let looks = [("pivot", "stroke-width:4px"), ("undo", "stroke-dasharray:5 5"), ("abort", "stroke:red")];
     let lines = looks.iter().filter_map(|(class, look)| {
-        let members = states.iter().filter(|state| state.class() == Some(class)).map(|state| state.identifier(flow));
+        let members = states.iter().filter(|state| state.class() == Some(class)).map(|state| state.identifier(saga));
         let members = members.collect::<Vec<_>>().join(",");
         (!members.is_empty()).then(|| format!("    classDef {class} {look}\n    class {members} {class}\n"))
     });

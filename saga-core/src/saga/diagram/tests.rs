@@ -94,22 +94,22 @@ fn minimal() -> Definition {
 
 /// Compensations that trigger each other, steps after the pivot, and no cancel or deadline.
 fn chained() -> Definition {
-    let mut flow = place_order();
-    flow.name = "ChainedOrder".to_owned();
-    (flow.abort.cancel, flow.abort.deadline) = (false, false);
-    flow.abort.on = events(&["InventoryInsufficient", "PaymentFailed", "BookingFailed"]);
-    if let Some(undo) = &mut flow.steps[0].undo {
+    let mut saga = place_order();
+    saga.name = "ChainedOrder".to_owned();
+    (saga.abort.cancel, saga.abort.deadline) = (false, false);
+    saga.abort.on = events(&["InventoryInsufficient", "PaymentFailed", "BookingFailed"]);
+    if let Some(undo) = &mut saga.steps[0].undo {
         undo.on = events(&["PaymentFailed", "PaymentRefunded"]);
     }
-    if let Some(undo) = &mut flow.steps[1].undo {
+    if let Some(undo) = &mut saga.steps[1].undo {
         undo.on = events(&["OrderCancelled"]);
     }
     let book = Step { rejects: Some(event("BookingFailed")), ..step("BookCourier", "", "PaymentProcessed", "CourierBooked") };
-    flow.steps[2].on = event("CourierBooked");
-    flow.steps.insert(2, book);
-    flow.steps.push(step("ShipOrder", "", "OrderConfirmed", "OrderShipped"));
-    flow.steps.push(step("SendInvoice", "", "OrderConfirmed", "InvoiceSent"));
-    flow
+    saga.steps[2].on = event("CourierBooked");
+    saga.steps.insert(2, book);
+    saga.steps.push(step("ShipOrder", "", "OrderConfirmed", "OrderShipped"));
+    saga.steps.push(step("SendInvoice", "", "OrderConfirmed", "InvoiceSent"));
+    saga
 }
 
 fn with_services(definition: Definition) -> Chart {
@@ -227,15 +227,15 @@ fn without_codes(picture: &str) -> String {
 
 /// A definition that was read from a database may be inconsistent.
 #[test]
-fn a_flow_with_a_loop_or_without_a_pivot_is_drawn_all_the_same() {
+fn a_saga_with_a_loop_or_without_a_pivot_is_drawn_all_the_same() {
     let mut looping = place_order();
     looping.steps[0].on = event("PaymentProcessed");
     let mut late = chained();
     late.starts = event("OrderShipped");
     let mut open = place_order();
     open.steps.pop();
-    for flow in [looping, late, open] {
-        let chart = Chart::of(flow);
+    for saga in [looping, late, open] {
+        let chart = Chart::of(saga);
         for picture in [chart.state_diagram(), chart.sequence_diagram(), chart.graphviz(), chart.canvas()] {
             assert!(picture.contains("CancelOrder") && picture.len() < 10_000, "{picture}");
         }

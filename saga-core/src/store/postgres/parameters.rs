@@ -52,8 +52,8 @@ const KNOWN: &[&str] = &[
 const MISSING: &[(&str, &str)] = &[
     ("passfile", "set PGPASSFILE to the file"),
     ("require_auth", "have the server refuse what is too weak, in its pg_hba.conf"),
-    ("service", "write out what the service's section says"),
-    ("servicefile", "write out what the service's section says"),
+    ("service", "write out the parameters of the service's section"),
+    ("servicefile", "write out the parameters of the service's section"),
     ("sslcrl", "have the certificate replaced"),
     ("sslcrldir", "have the certificate replaced"),
     ("sslpassword", "give a key without a password"),
@@ -128,7 +128,7 @@ fn unusable(given: &Parameters) -> Result<(), StoreError> {
         }
         if !is_known(name) {
             return Err(refused(&format!(
-                "has the parameter `{}`, which is not known; known are {}",
+                "has the parameter `{}`, which is not known; the known ones are {}",
                 name.escape_debug(),
                 KNOWN.join(", ")
             )));
@@ -220,7 +220,7 @@ fn host(given: &Parameters) -> Result<Option<&str>, StoreError> {
     match named || ip.parse::<IpAddr>().is_ok() {
         true => Ok(Some(host)),
         false => Err(refused(
-            "has a host that is none: a name, an IP address (IPv6 between `[` and `]`) or, percent-encoded, the folder of a socket; \
+            "has a host that is not valid; write a name, an IP address (IPv6 between `[` and `]`) or, percent-encoded, the folder of a socket; \
              write @ as %40, / as %2F and : as %3A in a user or password",
         )),
     }
@@ -322,10 +322,13 @@ mod tests {
             ("postgres://a:secret@host:65536/b", "`port` that is no number from 1 to 65535"),
             ("postgres://a:secret@host:0/b", "`port` that is no number from 1 to 65535"),
             ("postgres://a:sec/ret@host/b", "`port` that is no number"),
-            ("postgres://a:x@secret@host/b", "a host that is none"),
+            ("postgres://a:x@secret@host/b", "a host that is not valid"),
             ("postgres://a:secret@b/c?host=x,y", "names several hosts"),
             ("postgres://a:secret@b/c?host=@x", "abstract socket"),
-            ("postgres://a:secret@b/c?max_conections=3", "`max_conections`, which is not known; known are schema, pool, "),
+            (
+                "postgres://a:secret@b/c?max_conections=3",
+                "`max_conections`, which is not known; the known ones are schema, pool, ",
+            ),
             ("postgres://a:secret@b/c?pool=1", "`pool` that is no number from 5"),
             ("postgres://a:secret@b/c?pool=many", "`pool` that is no number"),
             ("postgres://a:secret@b/c?schema=", "no name for a schema"),

@@ -311,8 +311,8 @@ impl Store for SqliteStore {
                 subject: self.connector.name.clone(),
                 critical: false,
                 detail: format!(
-                    "{}: its write-ahead log has {} MiB, and {} are enough; somebody has kept a transaction or a query open for long: \
-                     see which program reads the file",
+                    "{}: its write-ahead log has {} MiB, and {} are enough; a transaction or a query has been open for long: see which \
+                     program reads the file",
                     self.connector.name,
                     bytes >> 20,
                     limit >> 20

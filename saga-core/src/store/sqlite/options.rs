@@ -155,7 +155,7 @@ impl FromStr for SqliteOptions {
                 }
                 (name, _) => {
                     return Err(refused(&format!(
-                        "has the parameter `{}`, which is not known; known are mode and migrate, and `SqliteOptions` sets the rest in the program",
+                        "has the parameter `{}`, which is not known; the known ones are mode and migrate, and `SqliteOptions` sets the rest in the program",
                         name.escape_debug()
                     )));
                 }
@@ -200,7 +200,7 @@ mod tests {
         for (url, what) in [
             ("postgres://a", "does not begin with `sqlite:`"),
             ("sqlite://", "names no file"),
-            ("sqlite://a.db?cache=shared", "the parameter `cache`, which is not known; known are mode and migrate"),
+            ("sqlite://a.db?cache=shared", "the parameter `cache`, which is not known; the known ones are mode and migrate"),
             ("sqlite://a.db?mode=wr", "`mode` that is none of rwc, rw, ro, memory"),
             ("sqlite://100%.db", "write % as %25"),
             ("sqlite://a%ff.db", "not UTF-8"),

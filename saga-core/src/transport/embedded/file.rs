@@ -143,7 +143,7 @@ impl LogFile {
             return Err(open_error(
                 &self.path,
                 format!(
-                    "it has version {version} and this program knows versions up to {known}; run the newer program that \
+                    "it has version {version} and this program supports versions up to {known}; run the newer program that \
                      wrote it, or use another folder"
                 ),
             ));

@@ -86,7 +86,7 @@ impl Session<'_> {
             tracing::warn!(
                 group = self.plan.member.group,
                 ?partitions,
-                "partitions are given up though they are not finished; what of them is still running is undone at its commit"
+                "partitions are given up before their work is finished; the commits of that work are refused"
             );
             self.finish_leaving();
         } else if self.client.assignment_lost() {

@@ -1,4 +1,4 @@
-//! A flow with everything that there is.
+//! A saga with every part.
 
 use sagas::prelude::*;
 

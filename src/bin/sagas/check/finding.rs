@@ -41,7 +41,7 @@ impl Finding {
     /// The finding as text.
     pub(super) fn said(&self) -> String {
         let id = self.saga_id.as_deref().map(|id| format!(" {id}")).unwrap_or_default();
-        let flow = self.saga.as_deref().map(|saga| format!("{saga}{id}: ")).unwrap_or_default();
-        format!("{}: {flow}{}", self.service, self.what)
+        let saga = self.saga.as_deref().map(|saga| format!("{saga}{id}: ")).unwrap_or_default();
+        format!("{}: {saga}{}", self.service, self.what)
     }
 }

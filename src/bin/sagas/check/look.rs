@@ -13,8 +13,8 @@ use sagas::{
 
 use super::{
     super::{
+        definitions::Definitions,
         error::CliError,
-        flows::Flows,
         letters::{self, Letter},
         places::{Service, Services},
         tracked::{self, Tracked},
@@ -39,19 +39,19 @@ pub(super) struct Report {
 }
 
 /// Checks everything, at the time `now`.
-pub(super) async fn at(services: &Services, flows: &Flows, now: Timestamp) -> Result<Report, CliError> {
+pub(super) async fn at(services: &Services, definitions: &Definitions, now: Timestamp) -> Result<Report, CliError> {
     let (mut findings, mut open) = (Vec::new(), 0);
     for service in services.iter() {
-        versions(service, flows, &mut findings).await?;
+        versions(service, definitions, &mut findings).await?;
         let instances = instances(service, now).await?;
         for tracked in &instances {
-            instance(tracked, flows, now, &mut findings);
+            instance(tracked, definitions, now, &mut findings);
             if tracked.instance.ended_at.is_none() {
                 open += 1;
-                attempts(services, tracked, flows, now, &mut findings).await?;
+                attempts(services, tracked, definitions, now, &mut findings).await?;
             }
         }
-        dead_letters(services, service, flows, &mut findings).await?;
+        dead_letters(services, service, definitions, &mut findings).await?;
     }
     findings.sort_by(|one, other| (one.kind, &one.service).cmp(&(other.kind, &other.service)));
     let services = match services.names() {
@@ -75,14 +75,14 @@ async fn instances(service: &Service, now: Timestamp) -> Result<Vec<Tracked>, Cl
 }
 
 /// Finds open instances of unknown versions.
-async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>) -> Result<(), CliError> {
+async fn versions(service: &Service, definitions: &Definitions, findings: &mut Vec<Finding>) -> Result<(), CliError> {
     for open in service.sagas().open_versions(&service.name).await? {
-        if flows.chart(&service.name, &open.saga, open.version).is_none() {
+        if definitions.chart(&service.name, &open.saga, open.version).is_none() {
             findings.push(Finding {
                 kind: Kind::UnknownVersion,
                 service: service.name.clone(),
                 what: format!(
-                    "{} of version {}, whose flow was never written here",
+                    "{} of version {}, whose definition was never written here",
                     counted(open.instances, "open instance is", "open instances are"),
                     open.version
                 ),
@@ -101,7 +101,7 @@ async fn versions(service: &Service, flows: &Flows, findings: &mut Vec<Finding>)
 }
 
 /// Finds what is wrong with one instance, according to its tracker.
-fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec<Finding>) {
+fn instance(tracked: &Tracked, definitions: &Definitions, now: Timestamp, findings: &mut Vec<Finding>) {
     let (instance, service) = (&tracked.instance, &tracked.service);
     let mut find = |kind, what: String, fix: String| {
         let (saga, saga_id) = (Some(instance.key.saga.clone()), Some(instance.key.id.clone()));
@@ -118,7 +118,7 @@ fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec
     }
     let due = instance.due().filter(|due| *due <= now && instance.state == InstanceState::Running);
     if let Some(due) = due {
-        let chart = flows.chart(service, &instance.key.saga, instance.version);
+        let chart = definitions.chart(service, &instance.key.saga, instance.version);
         let what = format!("it is {} past its deadline, and undecided", span(now.since(due)));
         let gives_up = chart.is_none_or(|chart| chart.definition.abort.deadline);
         let follows = if gives_up { "gives it up" } else { "asks for attention" };
@@ -130,7 +130,7 @@ fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec
     }
     if instance.body.not_allowed > 0 {
         let came = counted(instance.body.not_allowed.into(), "event came that", "events came that");
-        let what = format!("{came} the flow does not allow");
+        let what = format!("{came} the saga does not allow");
         find(Kind::NotAllowed, what, format!("{explain}: the timeline names them, and who published them"));
     }
 }
@@ -139,7 +139,7 @@ fn instance(tracked: &Tracked, flows: &Flows, now: Timestamp, findings: &mut Vec
 async fn attempts(
     services: &Services,
     tracked: &Tracked,
-    flows: &Flows,
+    definitions: &Definitions,
     now: Timestamp,
     findings: &mut Vec<Finding>,
 ) -> Result<(), CliError> {
@@ -147,7 +147,7 @@ async fn attempts(
     if instance.started_at > since {
         return Ok(());
     }
-    let chart = flows.chart(&tracked.service, &instance.key.saga, instance.version);
+    let chart = definitions.chart(&tracked.service, &instance.key.saga, instance.version);
     for service in services.iter() {
         let takes_part = chart.is_none_or(|chart| {
             let participants = &chart.participants;
@@ -176,7 +176,7 @@ async fn attempts(
                     span(now.since(until))
                 ),
                 fix: format!(
-                    "see that service {} runs: it tries again when the message comes again, which `sagas explain {}` tells",
+                    "see that service {} runs: it tries again when the message is delivered again; see `sagas explain {}`",
                     service.name, instance.key.id
                 ),
             });
@@ -201,19 +201,19 @@ async fn is_given_up(service: &Service, chart: Option<&Chart>, record: &StepReco
 async fn dead_letters(
     services: &Services,
     service: &Service,
-    flows: &Flows,
+    definitions: &Definitions,
     findings: &mut Vec<Finding>,
 ) -> Result<(), CliError> {
     let mut others: BTreeMap<(String, Option<String>), Vec<Letter>> = BTreeMap::new();
     for letter in letters::open(service).await? {
-        let Some((tracker, chart)) = flows.iter().find(|(_, chart)| letter.event_of(chart).is_some()) else {
+        let Some((tracker, chart)) = definitions.iter().find(|(_, chart)| letter.event_of(chart).is_some()) else {
             others.entry((letter.topic.clone(), letter.event.clone())).or_default().push(letter);
             continue;
         };
         let path = format!("/dead-letters/{}", segment(&letter.id));
         let fix = match ended(services, tracker, chart, &letter).await? {
             Some(state) => format!(
-                "its flow has ended as {} without it: POST {path}/discard at service {}, or .../retry if what it does is still wanted",
+                "its saga has ended as {} without it: POST {path}/discard at service {}, or .../retry if what it does is still wanted",
                 state.as_str(),
                 service.name
             ),
@@ -234,12 +234,12 @@ async fn dead_letters(
             saga_id: letter.key,
         });
     }
-    findings.extend(others.into_iter().filter_map(|(kind, letters)| of_no_flow(service, kind, &letters)));
+    findings.extend(others.into_iter().filter_map(|(kind, letters)| of_no_saga(service, kind, &letters)));
     Ok(())
 }
 
 /// The finding for `letters` of one topic and type, newest first.
-fn of_no_flow(service: &Service, (topic, event): (String, Option<String>), letters: &[Letter]) -> Option<Finding> {
+fn of_no_saga(service: &Service, (topic, event): (String, Option<String>), letters: &[Letter]) -> Option<Finding> {
     let newest = letters.first()?;
     let name = event.as_deref().unwrap_or("records without a type");
     let filter = format!("--service {} --topic {}", quoted(&service.name), quoted(&topic));

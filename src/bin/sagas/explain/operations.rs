@@ -30,14 +30,12 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
     let mut operations = vec![call(
         "retry",
         r#"{"by":"…"}"#.to_owned(),
-        instance
-            .body
-            .stopped
-            .iter()
-            .filter(|stopped| !stopped.dead_letter.is_empty())
-            .fold("lets its timers run anew".to_owned(), |does, stopped| {
-                format!("{does}, and {} handle its dead letter {} again", stopped.service, stopped.dead_letter)
-            }),
+        instance.body.stopped.iter().filter(|stopped| !stopped.dead_letter.is_empty()).fold(
+            "restarts its timers".to_owned(),
+            |does, stopped| {
+                format!("{does}, and returns dead letter {} to its handler in {}", stopped.dead_letter, stopped.service)
+            },
+        ),
     )];
     let expected = chart.map(|chart| instance.expected(&chart.definition)).unwrap_or_default();
     // The abort cannot be skipped.
@@ -47,17 +45,15 @@ pub(super) fn of(tracked: &Tracked, chart: Option<&Chart>) -> Vec<Operation> {
         operations.push(call(
             "skip",
             body,
-            format!("declares {what}{} settled by hand: nobody waits for it any more", next.step),
+            format!("declares {what}{} settled by hand: the instance no longer waits for it", next.step),
         ));
     }
     if instance.state == InstanceState::Running {
-        operations.push(call("compensate", reason(), "gives the flow up, and has undone what was done".to_owned()));
+        operations.push(call("compensate", reason(), "aborts the instance: the steps that were done will be undone".to_owned()));
     }
     let end = match instance.state {
-        InstanceState::Completing | InstanceState::Completed => {
-            "ends it by hand as completed: nobody waits for what is missing any more"
-        }
-        _ => "ends it by hand as aborted: nobody waits for what is missing any more",
+        InstanceState::Completing | InstanceState::Completed => "ends it by hand as completed, without what is missing",
+        _ => "ends it by hand as aborted, without what is missing",
     };
     operations.push(call("complete", reason(), end.to_owned()));
     operations

@@ -56,7 +56,7 @@ fn head(story: &Story, colours: bool) -> String {
     }
     if view.not_allowed > 0 {
         let events = counted(view.not_allowed.into(), "event", "events");
-        say("not allowed", Cell::alarming(format!("{events}, noted in the timeline"), true));
+        say("not allowed", Cell::alarming(format!("{events}, listed in the timeline"), true));
     }
     say("correlation", view.correlation_id.as_str().into());
     let title = format!("{} {}, version {}, tracked by {}", view.saga, view.saga_id, view.version, row.service);
@@ -65,7 +65,7 @@ fn head(story: &Story, colours: bool) -> String {
 
 fn timeline(story: &Story, colours: bool) -> String {
     if story.timeline.is_empty() {
-        return "  nothing is noted".to_owned();
+        return "  no entries".to_owned();
     }
     let start = story.row.view.started_at;
     let mut table = Table::indented(2);
@@ -79,13 +79,13 @@ fn timeline(story: &Story, colours: bool) -> String {
 fn missing(story: &Story) -> String {
     let Some(missing) = &story.missing else {
         return format!(
-            "  version {} of the flow is not known here, so that nothing can be said; it is written by the service that tracks it when \
-             that starts",
+            "  version {} of the saga is not known here, and so the next steps are not known either; the service that tracks the saga \
+             writes its definition when it starts",
             story.row.view.version
         );
     };
     if missing.is_empty() {
-        return "  nothing: what was published so far calls for no step; its deadline, or an operator, ends it".to_owned();
+        return "  nothing: the events so far trigger no step; the deadline or an operator ends the instance".to_owned();
     }
     let lines = missing.iter().map(|missing| match &missing.remark {
         Some(remark) => format!("  {}\n    {}", one_line(&missing.said()), one_line(remark)),
@@ -108,12 +108,12 @@ fn letters(story: &Story) -> String {
         ]);
     }
     for (service, id) in &story.dead_letters_elsewhere {
-        let unread = "stands in its way, and was not found: the database of that service was not read, or it has forgotten it";
+        let unread = "blocks the instance, and was not found: the database of that service was not read, or it has forgotten it";
         table.row([service.as_str().into(), id.as_str().into(), unread.into()]);
     }
     let shown = table.show(false);
     match story.row.view.ended_at {
-        Some(_) => format!("{shown}\n  the flow has ended without them: see what a retry would still do, or discard them"),
+        Some(_) => format!("{shown}\n  the saga has ended without them: check what a retry would still do, or discard them"),
         None => shown,
     }
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{
     super::{
+        definitions::Definitions,
         error::CliError,
-        flows::Flows,
         letters::{self, Letter},
         places::Services,
         rows::Row,
@@ -70,9 +70,14 @@ pub(super) struct StepView {
 
 impl Story {
     /// Collects what the services know about `tracked` at `now`.
-    pub(super) async fn of(services: &Services, flows: &Flows, tracked: &Tracked, now: Timestamp) -> Result<Self, CliError> {
+    pub(super) async fn of(
+        services: &Services,
+        definitions: &Definitions,
+        tracked: &Tracked,
+        now: Timestamp,
+    ) -> Result<Self, CliError> {
         let instance = &tracked.instance;
-        let chart = flows.chart(&tracked.service, &instance.key.saga, instance.version);
+        let chart = definitions.chart(&tracked.service, &instance.key.saga, instance.version);
         let (mut timeline, mut steps) = (Vec::new(), Vec::new());
         for service in services.named(&tracked.service) {
             timeline.extend(service.sagas().history(&service.name, &instance.key).await?.into_iter().map(Moment::from));

@@ -54,7 +54,7 @@ pub(super) async fn settle(
     let filter = wanted.filter.read();
     if filter.is_empty() && !wanted.all {
         return Err(CliError::Usage(format!(
-            "letters {verb}: say which letters, by --topic, --key, --type, --error, --since or --until, or all of them by --all"
+            "letters {verb}: select dead letters by --topic, --key, --type, --error, --since or --until, or all of them by --all"
         )));
     }
     if wanted.dry_run {

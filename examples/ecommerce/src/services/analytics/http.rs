@@ -23,7 +23,7 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 
 pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
     stream.observe(&service);
-    api("Analytics", "Hears every event, and keeps the numbers that tell how the shop is doing.")
+    api("Analytics", "Receives every event, and computes the numbers of the shop.")
         .routes(routes!(metrics))
         .routes(routes!(events))
         .routes(routes!(stream::http::stream))
@@ -56,7 +56,7 @@ async fn events(Extension(service): Extension<ServiceHandle>) -> Result<Json<BTr
     get, path = "/analytics/dashboard", tag = "analytics", operation_id = "dashboard",
     responses((
         status = 200, description = "The page.", body = String, content_type = "text/html",
-        headers(("Content-Security-Policy" = String, description = "Nothing from other hosts.")),
+        headers(("Content-Security-Policy" = String, description = "Allows nothing from other hosts.")),
     )),
 )]
 async fn dashboard() -> Response {

@@ -128,7 +128,7 @@ struct NewProduct {
     responses(
         (
             status = 201, description = "It is there.", body = ProductView,
-            headers(("Location" = String, description = "Where the product is.")),
+            headers(("Location" = String, description = "The path of the product.")),
         ),
         Conflict,
     ),
@@ -179,7 +179,7 @@ struct Restock {
     post, path = "/products/{productId}/restock", tag = "products", operation_id = "restockProduct",
     params(("productId" = ProductId, Path, description = "The product.")),
     request_body = Restock,
-    responses((status = 200, description = "The product as it is now.", body = ProductView), NotFound),
+    responses((status = 200, description = "The product after the call.", body = ProductView), NotFound),
 )]
 async fn restock(
     Extension(service): Extension<ServiceHandle>,
@@ -292,7 +292,7 @@ async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Re
 /// Returns what the service finds in its own data, for the check of the whole system.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
-    responses((status = 200, description = "What it finds.", body = Findings)),
+    responses((status = 200, description = "What the service finds in its own data.", body = Findings)),
 )]
 async fn check(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
     audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)

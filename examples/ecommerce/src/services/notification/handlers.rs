@@ -48,7 +48,7 @@ fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
     if meta.now.since(meta.first_seen) < PATIENCE {
         Failure::Later(Duration::from_millis(200))
     } else {
-        Failure::dead(format!("nobody has said who placed order {}", occasion.order_id()))
+        Failure::dead(format!("the customer of order {} is not known yet", occasion.order_id()))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> OpenApiRouter {
-    api("Notifications", "Tells customers what became of their orders, through providers that are simulated.")
+    api("Notifications", "Notifies customers of the outcome of their orders, through simulated providers.")
         .routes(routes!(list))
         .merge(operators_only(&service, OpenApiRouter::default().routes(routes!(switches, switch))))
         .layer(Extension(service))
@@ -113,7 +113,7 @@ async fn switches(Extension(providers): Extension<Providers>) -> Json<AllSwitche
 #[utoipa::path(
     put, path = "/providers", tag = "providers", operation_id = "switchProviders",
     request_body = AllSwitchesChange,
-    responses((status = 200, description = "The switches as they are now.", body = AllSwitches)),
+    responses((status = 200, description = "The present switches.", body = AllSwitches)),
 )]
 async fn switch(
     Extension(providers): Extension<Providers>,

@@ -68,7 +68,7 @@ pub async fn overdue(service: &ServiceHandle, findings: &mut Findings) -> Result
         if order.deadline.is_none_or(|deadline| deadline < latest) && order.attention.is_none() {
             findings.violation(
                 Invariant::Orders,
-                format!("order {} is undecided, its deadline has passed, and nobody is told", order.saga_id),
+                format!("order {} is undecided, its deadline has passed, and its saga does not need attention", order.saga_id),
             );
         }
     }
@@ -96,7 +96,8 @@ fn judge(order_id: &str, shown: &str, history: &[Change], findings: &mut Finding
     for (index, change) in history.iter().enumerate() {
         let kind = std::mem::discriminant(change);
         if history[..index].iter().any(|earlier| std::mem::discriminant(earlier) == kind) {
-            findings.violation(Invariant::Effects, format!("order {order_id} took the same event in twice: {change:?}"));
+            findings
+                .violation(Invariant::Effects, format!("order {order_id} has the same event twice in its history: {change:?}"));
         }
     }
     let total = order.total.minor_units();

@@ -50,7 +50,7 @@ impl Entry {
         let mut encoded = Vec::new();
         change.encode(&mut encoded)?;
         let Some(Outgoing { name, version, value, .. }) = encoded.pop() else {
-            return Err(Fault::new("an event of an order was written as nothing"));
+            return Err(Fault::new("an event of an order was encoded as no record"));
         };
         Ok(Self {
             event_id: event_id.to_string(),

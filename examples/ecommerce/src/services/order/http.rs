@@ -35,7 +35,7 @@ use crate::{
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
-    api("Orders", "Takes orders, and decides what becomes of them.")
+    api("Orders", "Accepts orders, and decides their outcome.")
         .routes(routes!(place, list))
         .routes(routes!(show))
         .routes(routes!(status))
@@ -56,13 +56,13 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
     post, path = "/orders", tag = "orders", operation_id = "placeOrder",
     params((
         "Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$",
-        description = "What the request is known by: 1 to 255 visible ASCII characters, remembered for a week.",
+        description = "The identity of the request: 1 to 255 visible ASCII characters, kept for a week.",
     )),
-    request_body(content = NewOrder, description = "Who orders what. The total, too, has a limit: that of an amount."),
+    request_body(content = NewOrder, description = "The customer and the items. The total has the same limit as an amount."),
     responses(
         (
-            status = 202, description = "The order is taken.", body = OrderView,
-            headers(("Location" = String, description = "Where the order is.")),
+            status = 202, description = "The accepted order.", body = OrderView,
+            headers(("Location" = String, description = "The path of the order.")),
         ),
         Conflict,
     ),
@@ -180,8 +180,8 @@ struct Cancellation {
 #[utoipa::path(
     post, path = "/orders/{orderId}/cancel", tag = "orders", operation_id = "cancelOrder",
     params(("orderId" = OrderId, Path, description = "The order.")),
-    request_body(content = Option<Cancellation>, description = "Why; it may be left out."),
-    responses((status = 202, description = "The order is cancelled.", body = OrderView), NotFound, Conflict),
+    request_body(content = Option<Cancellation>, description = "The reason, which is optional."),
+    responses((status = 202, description = "The cancelled order.", body = OrderView), NotFound, Conflict),
 )]
 async fn cancel(
     Extension(service): Extension<ServiceHandle>,
@@ -230,7 +230,7 @@ struct Shipment {
     post, path = "/orders/{orderId}/ship", tag = "orders", operation_id = "shipOrder",
     params(("orderId" = OrderId, Path, description = "The order.")),
     request_body = Shipment,
-    responses((status = 202, description = "The order is on its way.", body = OrderView), NotFound, Conflict),
+    responses((status = 202, description = "The shipped order.", body = OrderView), NotFound, Conflict),
 )]
 async fn ship(
     Extension(service): Extension<ServiceHandle>,
@@ -260,7 +260,7 @@ async fn ship(
 /// Checks the invariants of the whole system, for which it queries the other services.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
-    responses((status = 200, description = "Which of them hold.", body = Report)),
+    responses((status = 200, description = "The invariants, and whether each holds.", body = Report)),
 )]
 async fn check(
     Extension(service): Extension<ServiceHandle>,

@@ -18,7 +18,7 @@ pub(super) async fn forget_daily(service: ServiceHandle) {
         match forget(&service).await {
             Ok(0) => {}
             Ok(forgotten) => tracing::debug!(forgotten, "old idempotency keys were removed"),
-            Err(error) => tracing::warn!(%error, "old idempotency keys were not removed; that is tried again in a day"),
+            Err(error) => tracing::warn!(%error, "old idempotency keys could not be removed; trying again in a day"),
         }
         service.clock().sleep(EVERY).await;
     }

@@ -68,7 +68,7 @@ impl NewOrder {
         }
         let Some(total) = total.filter(|_| wrong.is_empty()) else {
             if wrong.is_empty() {
-                wrong.push(("items".to_owned(), "cost more than can be counted"));
+                wrong.push(("items".to_owned(), "cost more than the limit of an amount"));
             }
             let problem = Problem::validation("the order cannot be placed");
             return Err(wrong.into_iter().fold(problem, |problem, (field, rule)| problem.field(field, rule)));

@@ -26,7 +26,7 @@ pub async fn audit(db: &Database, gateway: &Gateway) -> Result<Findings, Fault> 
     );
     for row in wrong.fetch_all(db).await? {
         let (order_id, status): (String, String) = (row.try_get("order_id")?, row.try_get("status")?);
-        findings.violation(Invariant::Money, format!("the payment of order {order_id} is {status}, and its sums say otherwise"));
+        findings.violation(Invariant::Money, format!("the payment of order {order_id} is {status}, which contradicts its sums"));
     }
     let kept = gateway.kept().await?;
     let mut given_back = sqlx::query("SELECT order_id FROM payments WHERE status = 'REFUNDED'").fetch(db);

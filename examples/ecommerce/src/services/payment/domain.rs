@@ -114,7 +114,7 @@ pub async fn refund(tx: &mut Tx, payment_id: PaymentId) -> Result<(), Fault> {
 }
 
 fn one(rows: u64, payment_id: PaymentId) -> Result<(), Fault> {
-    if rows == 1 { Ok(()) } else { Err(Fault::new(format!("payment {payment_id} was decided otherwise meanwhile"))) }
+    if rows == 1 { Ok(()) } else { Err(Fault::new(format!("payment {payment_id} was decided differently in the meantime"))) }
 }
 
 impl OpenPayment {

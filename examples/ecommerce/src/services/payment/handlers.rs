@@ -81,7 +81,7 @@ pub async fn refund(
 
 fn later(order_id: OrderId, not_now: NotNow) -> Failure {
     if let NotNow::Failed(error) = not_now {
-        tracing::info!(%order_id, %error, "the gateway is asked again later");
+        tracing::info!(%order_id, %error, "the gateway is called again later");
     }
     Failure::Later(ASK_AGAIN)
 }

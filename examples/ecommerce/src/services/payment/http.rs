@@ -27,7 +27,7 @@ const MAX_LATENCY_MS: u64 = 600_000;
 
 pub(super) fn routes(service: ServiceHandle, terminal: Terminal) -> OpenApiRouter {
     let operated = OpenApiRouter::default().routes(routes!(switches, switch)).routes(routes!(check));
-    api("Payments", "Charges customers through a gateway, which is simulated.")
+    api("Payments", "Charges customers through a simulated gateway.")
         .routes(routes!(list))
         .merge(operators_only(&service, operated))
         .layer(Extension(service))
@@ -114,7 +114,7 @@ async fn switches(Extension(terminal): Extension<Terminal>) -> Json<Switches> {
 #[utoipa::path(
     put, path = "/gateway", tag = "gateway", operation_id = "switchGateway",
     request_body = SwitchesChange,
-    responses((status = 200, description = "The switches as they are now.", body = Switches)),
+    responses((status = 200, description = "The present switches.", body = Switches)),
 )]
 async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<SwitchesChange>) -> Result<Json<Switches>, Problem> {
     if change.decline_rate.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
@@ -129,7 +129,7 @@ async fn switch(Extension(terminal): Extension<Terminal>, Json(change): Json<Swi
 /// Returns what the service finds in its own data, for the check of the whole system.
 #[utoipa::path(
     get, path = "/check", tag = "check", operation_id = "check",
-    responses((status = 200, description = "What it finds.", body = Findings)),
+    responses((status = 200, description = "What the service finds in its own data.", body = Findings)),
 )]
 async fn check(
     Extension(service): Extension<ServiceHandle>,

@@ -34,7 +34,7 @@ pub struct Terminal {
 #[derive(Debug, thiserror::Error)]
 pub enum NotNow {
     /// The breaker is open, and the gateway was not called.
-    #[error("the payment gateway is not asked, since it has failed too often")]
+    #[error("the payment gateway is not called, because it has failed too often")]
     Open,
     /// The gateway was called, and failed.
     #[error(transparent)]

@@ -35,9 +35,9 @@ fn orders(events: &[&'static str]) -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn every_order_of_the_events_of_a_flow_comes_to_the_same_and_none_goes_back() {
+fn every_order_of_the_events_of_a_saga_comes_to_the_same_and_none_goes_back() {
     let saga = samples::place_order();
-    let flows: [(&[&str], InstanceState); 6] = [
+    let sagas: [(&[&str], InstanceState); 6] = [
         (&["Reserved", "Paid", "Confirmed"], InstanceState::Completed),
         (&["Insufficient", "Cancelled"], InstanceState::Aborted),
         (&["Reserved", "Declined", "Released", "Cancelled"], InstanceState::Aborted),
@@ -45,7 +45,7 @@ fn every_order_of_the_events_of_a_flow_comes_to_the_same_and_none_goes_back() {
         (&["Reserved", "Cancelled", "Released"], InstanceState::Aborted),
         (&["Reserved", "Paid", "Cancelled", "Released"], InstanceState::Compensating),
     ];
-    for (events, end) in flows {
+    for (events, end) in sagas {
         for order in orders(events) {
             let (mut instance, mut state) = (begun(&saga), InstanceState::Running);
             for (now, event) in order.iter().enumerate() {
@@ -91,7 +91,7 @@ fn what_comes_next_is_told_with_who_calls_for_it() {
 }
 
 #[test]
-fn what_the_flow_does_not_allow_is_told_and_counted() {
+fn events_that_the_saga_does_not_allow_are_noted_and_counted() {
     let saga = samples::place_order();
     let cases: [(&[&str], &str, &str); 6] = [
         (&["Reserved"], "Insufficient", "Insufficient contradicts Reserved, which was published before"),
@@ -121,7 +121,7 @@ fn timers_end_once_and_lead_to_the_abort_or_to_somebody_who_looks() {
     let mut instance = begun(&saga);
     let due = at(900_000);
     assert_eq!((instance.due(), instance.firing(&saga, at(899_999))), (Some(due), Firing::Nothing));
-    assert_eq!(instance.firing(&saga, due), Firing::Abort(Cause::Flow));
+    assert_eq!(instance.firing(&saga, due), Firing::Abort(Cause::Saga));
     instance.fire_again(due, std::time::Duration::from_secs(1));
     assert_eq!((instance.firing(&saga, due), instance.due()), (Firing::Nothing, Some(at(901_000))));
     instance.fired(at(901_000));
@@ -131,7 +131,7 @@ fn timers_end_once_and_lead_to_the_abort_or_to_somebody_who_looks() {
     take(&mut instance, &saga, "Cancelled", 903_000);
     assert_eq!(instance.due(), Some(at(1_803_000)), "what is left may take as long again");
     let Firing::Attention(reason) = instance.firing(&saga, at(1_803_000)) else { panic!("nobody is told") };
-    assert_eq!(reason, "it was decided, and what follows did not come in time: Released");
+    assert_eq!(reason, "it was decided, and these events did not come in time: Released");
 
     saga.abort.deadline = false;
     let undecided = begun(&saga);
@@ -200,7 +200,7 @@ fn given_up(step: &str, undo: bool) -> GivenUp {
 }
 
 #[test]
-fn what_was_given_up_calls_for_attention_as_long_as_the_flow_needs_it() {
+fn what_was_given_up_calls_for_attention_as_long_as_the_saga_needs_it() {
     let saga = samples::place_order();
     type Case<'t> = (&'t [&'t str], &'t [(&'t str, bool)], &'t [&'t str], Option<&'t str>);
     let table: [Case<'_>; 7] = [
@@ -273,7 +273,7 @@ fn all_that_was_given_up_is_tried_again() {
 }
 
 #[test]
-fn a_flow_knows_its_events_once() {
+fn a_saga_has_each_of_its_events_once() {
     let names: Vec<_> = samples::place_order().events().into_iter().map(EventRef::to_string).collect();
     assert_eq!(
         names,

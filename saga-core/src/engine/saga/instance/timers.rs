@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The name of the instance's own timer. The other timers have the names of their steps.
-const FLOW: &str = "";
+const SAGA: &str = "";
 
 /// What follows from a timer that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Instance {
 
     /// Returns the deadline of the instance or, once it is decided, of its remaining steps.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.body.timers.get(FLOW).copied()
+        self.body.timers.get(SAGA).copied()
     }
 
     pub(super) fn set_timers(&mut self, saga: &Definition, now: Timestamp, deadline: Duration) {
@@ -39,9 +39,9 @@ impl Instance {
             return;
         }
         let decided = self.is_decided(saga);
-        if decided != self.body.decided || !self.body.timers.contains_key(FLOW) {
+        if decided != self.body.decided || !self.body.timers.contains_key(SAGA) {
             // The instance starts, is decided, or continues after its timer was due: the remaining steps get the full time again.
-            self.body.timers.insert(FLOW.to_owned(), now.after(deadline));
+            self.body.timers.insert(SAGA.to_owned(), now.after(deadline));
             self.body.decided = decided;
         }
         for step in &saga.steps {
@@ -64,15 +64,15 @@ impl Instance {
         if let Some(reason) = self.body.given_up.as_ref().filter(|_| !self.is_decided(saga)) {
             return Firing::Abort(Cause::Operator(reason.clone()));
         }
-        let cause = if saga.step(name).is_some() { Cause::Step(name.clone()) } else { Cause::Flow };
+        let cause = if saga.step(name).is_some() { Cause::Step(name.clone()) } else { Cause::Saga };
         match self.is_decided(saga) {
             false if saga.abort.deadline => Firing::Abort(cause),
-            false => Firing::Attention(format!("{cause}, and the flow is not given up for that")),
+            false => Firing::Attention(format!("{cause}, and the saga is not aborted for that")),
             true => Firing::Attention(match &cause {
                 Cause::Step(_) => cause.to_string(),
                 _ => {
                     let missing: Vec<_> = self.expected(saga).iter().flat_map(|next| next.events.clone()).collect();
-                    format!("it was decided, and what follows did not come in time: {}", missing.join(", "))
+                    format!("it was decided, and these events did not come in time: {}", missing.join(", "))
                 }
             }),
         }
@@ -112,7 +112,7 @@ impl Instance {
     /// Gives the instance up, for `reason`: its timer is due at once.
     pub fn give_up(&mut self, reason: impl Into<String>, now: Timestamp) {
         self.body.given_up = Some(reason.into());
-        self.body.timers.insert(FLOW.to_owned(), now);
+        self.body.timers.insert(SAGA.to_owned(), now);
         self.body.attempts = 0;
     }
 
@@ -129,7 +129,7 @@ impl Instance {
         self.set_timers(saga, now, deadline);
         if saga.abort.deadline && !self.is_decided(saga) && self.started_at.after(deadline) <= now && self.ended_at.is_none() {
             // The deadline has passed, so the abort that failed then is tried now.
-            self.body.timers.insert(FLOW.to_owned(), now);
+            self.body.timers.insert(SAGA.to_owned(), now);
         }
         stopped
     }

@@ -3,7 +3,7 @@
 use super::{NOTES, PostgresStore, Schema, run, url};
 use crate::store::{Database, Store, StoreError, StoredDefinition};
 
-fn flow(version: u32) -> StoredDefinition {
+fn saga(version: u32) -> StoredDefinition {
     StoredDefinition { saga: "place-order".into(), version, body: "{}".into() }
 }
 
@@ -12,16 +12,16 @@ fn flow(version: u32) -> StoredDefinition {
 async fn what_others_commit_is_read_and_nothing_is_written() {
     let schema = Schema::new();
     let writer = schema.store().await;
-    writer.sagas().define("orders", &flow(1)).await.unwrap();
+    writer.sagas().define("orders", &saga(1)).await.unwrap();
     let store = PostgresStore::open_read_only(schema.options()).await.unwrap();
-    assert_eq!(store.sagas().definitions("orders").await.unwrap(), [flow(1)]);
-    writer.sagas().define("orders", &flow(2)).await.unwrap();
-    assert_eq!(store.sagas().definitions("orders").await.unwrap(), [flow(1), flow(2)]);
+    assert_eq!(store.sagas().definitions("orders").await.unwrap(), [saga(1)]);
+    writer.sagas().define("orders", &saga(2)).await.unwrap();
+    assert_eq!(store.sagas().definitions("orders").await.unwrap(), [saga(1), saga(2)]);
     for refused in [
         store.begin().await.err(),
         store.migrate_set("notes", NOTES).await.err(),
         store.check().await.err(),
-        store.sagas().define("orders", &flow(3)).await.err(),
+        store.sagas().define("orders", &saga(3)).await.err(),
     ] {
         let refused = refused.expect("refused");
         assert!(matches!(refused, StoreError::Refused(_)) && refused.to_string().contains("for reading only"), "{refused}");
@@ -60,7 +60,7 @@ async fn a_schema_of_another_version_or_none_is_named_and_not_made() {
 async fn the_schemas_with_tables_are_found() {
     let (schema, without) = (Schema::new(), Schema::new());
     let (writer, _empty) = (schema.store().await, without.open().await);
-    writer.sagas().define("orders", &flow(1)).await.unwrap();
+    writer.sagas().define("orders", &saga(1)).await.unwrap();
     let found = PostgresStore::schemas(url().parse().unwrap()).await.unwrap();
     assert!(found.contains(&schema.0) && !found.contains(&without.0), "{found:?}");
 

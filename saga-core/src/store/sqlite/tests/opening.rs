@@ -56,7 +56,7 @@ async fn a_database_of_a_newer_program_is_refused() {
     store.close().await;
     let error = refusal(&path).await;
     assert!(matches!(error, StoreError::Incompatible(_)), "{error}");
-    assert!(error.to_string().contains("migration 99 of set `sagas` has run, and this program does not know it"), "{error}");
+    assert!(error.to_string().contains("migration 99 of set `sagas` has run, and this program does not have it"), "{error}");
 }
 
 #[tokio::test]

@@ -13,18 +13,18 @@ async fn read_only(path: &Path) -> Result<SqliteStore, StoreError> {
     SqliteStore::open_read_only(SqliteOptions::file(path)).await
 }
 
-fn flow(version: u32) -> StoredDefinition {
+fn saga(version: u32) -> StoredDefinition {
     StoredDefinition { saga: "place-order".into(), version, body: "{}".into() }
 }
 
 async fn versions(store: &SqliteStore) -> Result<Vec<u32>, StoreError> {
-    Ok(store.sagas().definitions("orders").await?.into_iter().map(|flow| flow.version).collect())
+    Ok(store.sagas().definitions("orders").await?.into_iter().map(|saga| saga.version).collect())
 }
 
 /// A database with one saga definition, which its writer has closed.
 async fn at_rest(folder: &Path) -> PathBuf {
     let store = patient(folder).await;
-    store.sagas().define("orders", &flow(1)).await.unwrap();
+    store.sagas().define("orders", &saga(1)).await.unwrap();
     store.close().await;
     folder.join("store.db")
 }
@@ -60,17 +60,17 @@ async fn what_a_writer_commits_is_seen_beside_it() {
     note(&mut *open, "not committed").await.unwrap();
     assert_eq!(versions(&store).await.unwrap(), [0; 0], "a reader does not wait for a writer");
     open.commit().await.unwrap();
-    writer.sagas().define("orders", &flow(1)).await.unwrap();
+    writer.sagas().define("orders", &saga(1)).await.unwrap();
     assert_eq!(versions(&store).await.unwrap(), [1]);
     store.close().await;
-    writer.sagas().define("orders", &flow(2)).await.unwrap();
+    writer.sagas().define("orders", &saga(2)).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_a_killed_writer_has_left_is_read_and_kept() {
     let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let writer = patient(folder.path()).await;
-    writer.sagas().define("orders", &flow(1)).await.unwrap();
+    writer.sagas().define("orders", &saga(1)).await.unwrap();
     for path in files(folder.path()).keys() {
         fs::copy(path, killed.path().join(path.file_name().unwrap())).unwrap();
     }
@@ -91,7 +91,7 @@ async fn a_file_that_is_opened_meanwhile_is_to_be_read_again() {
     let writer = patient(folder.path()).await;
     let contended = versions(&store).await.unwrap_err();
     assert!(matches!(contended, StoreError::Contended(_)), "{contended}");
-    writer.sagas().define("orders", &flow(2)).await.unwrap();
+    writer.sagas().define("orders", &saga(2)).await.unwrap();
     writer.close().await;
     let contended = versions(&store).await.unwrap_err();
     assert!(matches!(contended, StoreError::Contended(_)), "it is at rest again, and another: {contended}");

@@ -108,7 +108,7 @@ pub async fn instances_of_services_are_apart(subject: Subject) {
 pub async fn history_comes_in_the_order_it_was_taken_in(subject: Subject) {
     let store = subject.migrated().await;
     let bare = HistoryEntry { message_id: String::new(), causation_id: None, at: at(3), ..entry("1", "timer.deadline") };
-    let noted = HistoryEntry { note: Some("the flow does not allow it".into()), at: at(1), ..entry("1", "OrderShipped") };
+    let noted = HistoryEntry { note: Some("the saga does not allow it".into()), at: at(1), ..entry("1", "OrderShipped") };
     write(store, async |tx| {
         tx.append_history("orders", &[entry("1", "OrderPlaced"), entry("2", "OrderPlaced"), bare.clone()]).await.expect("append");
         tx.append_history("orders", &[]).await.expect("append nothing");

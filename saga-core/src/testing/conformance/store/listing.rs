@@ -184,17 +184,17 @@ pub async fn instances_are_counted(subject: Subject) {
 pub async fn definitions_are_replaced(subject: Subject) {
     let store = subject.migrated().await;
     let sagas = store.sagas();
-    let flow = |saga: &str, version, body: &str| StoredDefinition { saga: saga.into(), version, body: body.into() };
-    let (first, second) = (flow("place-order", 2, r#"{"steps":[]}"#), flow("place-order", 10, "{}"));
-    for definition in [&second, &first, &flow("ask", u32::MAX, "{}")] {
+    let saga = |saga: &str, version, body: &str| StoredDefinition { saga: saga.into(), version, body: body.into() };
+    let (first, second) = (saga("place-order", 2, r#"{"steps":[]}"#), saga("place-order", 10, "{}"));
+    for definition in [&second, &first, &saga("ask", u32::MAX, "{}")] {
         sagas.define("orders", definition).await.expect("define");
     }
-    let changed = flow("place-order", 2, r#"{"steps":["it's new"]}"#);
+    let changed = saga("place-order", 2, r#"{"steps":["it's new"]}"#);
     for definition in [&changed, &changed] {
         sagas.define("orders", definition).await.expect("define");
     }
     sagas.define("payments", &first).await.expect("define");
-    assert_eq!(sagas.definitions("orders").await.expect("read"), [flow("ask", u32::MAX, "{}"), changed, second]);
+    assert_eq!(sagas.definitions("orders").await.expect("read"), [saga("ask", u32::MAX, "{}"), changed, second]);
     assert_eq!(sagas.definitions("payments").await.expect("read"), [first]);
     assert_eq!(sagas.definitions("shipping").await.expect("read"), []);
 }
@@ -214,8 +214,8 @@ pub async fn services_are_known(subject: Subject) {
         tx.insert_dead_letters("Zoll", &[letter("one", 1), letter("two", 2)]).await.expect("bury");
     })
     .await;
-    let flow = StoredDefinition { saga: "place-order".into(), version: 1, body: "{}".into() };
-    sagas.define("billing", &flow).await.expect("define");
+    let saga = StoredDefinition { saga: "place-order".into(), version: 1, body: "{}".into() };
+    sagas.define("billing", &saga).await.expect("define");
     store.acquire_partitions("statistics", &[TopicPartition::new("orders", 0)]).await.expect("own");
     let mut services = sagas.services().await.expect("read");
     services.sort();

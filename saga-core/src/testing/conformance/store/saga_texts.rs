@@ -86,9 +86,9 @@ pub async fn whatever_text_an_instance_is(subject: Subject) {
         assert!(sagas.steps("orders", key).await.expect("read") == steps[index..=index], "step of {}", name());
         assert!(sagas.instance("orders", key).await.expect("read").as_ref() == Some(&instances[index]), "{}", name());
         assert!(sagas.history("orders", key).await.expect("read") == history[index..=index], "history of {}", name());
-        let flow = StoredDefinition { saga: key.saga.clone(), version: u32::MAX, body: "{}".into() };
-        sagas.define("orders", &flow).await.expect("define");
-        assert!(sagas.definitions("orders").await.expect("read").contains(&flow), "flow of {}", name());
+        let saga = StoredDefinition { saga: key.saga.clone(), version: u32::MAX, body: "{}".into() };
+        sagas.define("orders", &saga).await.expect("define");
+        assert!(sagas.definitions("orders").await.expect("read").contains(&saga), "saga of {}", name());
     }
     let mut due = sagas.due("orders", at(0), u32::MAX).await.expect("due");
     due.sort();

@@ -84,14 +84,14 @@ enum StreamEventName {
         Asked,
         (
             "Last-Event-ID" = Option<String>, Header, pattern = "^([0-9a-f]{12}-(0|[1-9][0-9]{0,17}))?$",
-            description = "The id of the last event that the reader has seen. It counts before the query.",
+            description = "The id of the last event that the reader has received. It takes precedence over the query.",
         ),
     ),
     responses((
-        status = 200, description = "Events, without end.", body = StreamEvent, content_type = "text/event-stream",
+        status = 200, description = "The events, as a stream without an end.", body = StreamEvent, content_type = "text/event-stream",
         headers(
             ("Cache-Control" = String, description = "`no-store`"),
-            ("X-Accel-Buffering" = String, description = "`no`: a proxy passes on what comes at once."),
+            ("X-Accel-Buffering" = String, description = "`no`: a proxy does not buffer the stream."),
         ),
     )),
 )]
@@ -108,7 +108,7 @@ pub(crate) async fn stream(
         return Err(Problem::invalid_field("heartbeat", format!("must be 1 to {LONGEST_HEARTBEAT} seconds")));
     }
     let place = stream.place(connection.clone()).ok_or_else(|| {
-        let detail = "as many readers are connected as there are places for; try again later, or read /analytics/metrics";
+        let detail = "the limit of connected readers is reached; try again later, or read /analytics/metrics";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", detail).retry_after(ASK_AGAIN)
     })?;
     let reader = Reader::new(place, service, seen).await.map_err(Problem::unavailable)?;

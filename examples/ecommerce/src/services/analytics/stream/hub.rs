@@ -355,7 +355,7 @@ async fn hand_out(hub: &Hub, service: &ServiceHandle) {
                 failing = false;
             }
             Err(error) if !failing => {
-                tracing::warn!(%error, "nothing can be read for the stream of events; trying again");
+                tracing::warn!(%error, "the changes for the stream of events cannot be read; trying again");
                 failing = true;
             }
             _ => {}

@@ -50,9 +50,9 @@ impl Reset {
 
     const fn detail(self) -> &'static str {
         match self {
-            Self::TooOld => "changes behind this id are not kept any more; the snapshot says how the latest orders are",
-            Self::Unknown => "this id is of another stream; the snapshot says how the latest orders are",
-            Self::Ahead => "this stream has no such id yet; the snapshot says how the latest orders are",
+            Self::TooOld => "the changes after this id are no longer kept; the snapshot has the latest orders",
+            Self::Unknown => "this id is of another stream; the snapshot has the latest orders",
+            Self::Ahead => "this stream has no such id yet; the snapshot has the latest orders",
         }
     }
 }
@@ -126,7 +126,7 @@ impl Reader {
                 return frames.recv().await.map(|frame| frame.event());
             }
             if let Err(error) = self.catch_up().await {
-                tracing::warn!(%error, "a reader cannot be sent what it has missed; it is disconnected, and asks again");
+                tracing::warn!(%error, "the changes that a reader has missed cannot be read; the reader is disconnected, and connects again");
                 return None;
             }
         }
@@ -137,7 +137,7 @@ impl Reader {
         let _turn = self.place.hub().catching_up.acquire().await?;
         let changes = log::after(self.service.database(), self.position, PAGE).await?;
         if changes.first().is_some_and(|first| first.position != self.position + 1) {
-            return Err(Fault::new(format!("what came behind position {} is not kept any more", self.position)));
+            return Err(Fault::new(format!("the changes after position {} are no longer kept", self.position)));
         }
         for change in &changes {
             self.ready.push_back(Frame::order(&self.log, change)?.event());

@@ -8,28 +8,28 @@ use super::{error::CliError, places::Services};
 
 /// The definitions, by name, version and tracking service.
 #[derive(Debug, Default)]
-pub(crate) struct Flows(BTreeMap<(String, u32, String), Chart>);
+pub(crate) struct Definitions(BTreeMap<(String, u32, String), Chart>);
 
-impl Flows {
+impl Definitions {
     /// Reads the stored definitions of the services.
     ///
     /// # Errors
     /// If a database cannot be read, or a definition is not in the format of this program.
     pub(crate) async fn of(services: &Services) -> Result<Self, CliError> {
-        let mut flows = BTreeMap::new();
+        let mut definitions = BTreeMap::new();
         for service in services.iter() {
             for stored in service.sagas().definitions(&service.name).await? {
                 let chart = serde_json::from_str(&stored.body).map_err(|error| {
                     CliError::Failed(format!(
-                        "the flow {} (version {}) of service `{}` cannot be read: {error}; read it with the program `sagas` of the \
+                        "the saga {} (version {}) of service `{}` cannot be read: {error}; read it with the program `sagas` of the \
                          version that wrote it",
                         stored.saga, stored.version, service.name
                     ))
                 })?;
-                flows.insert((stored.saga, stored.version, service.name.clone()), chart);
+                definitions.insert((stored.saga, stored.version, service.name.clone()), chart);
             }
         }
-        Ok(Self(flows))
+        Ok(Self(definitions))
     }
 
     /// The definition with which an instance that `service` tracks has begun.
