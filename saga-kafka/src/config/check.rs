@@ -69,8 +69,7 @@ impl KafkaConfig {
         match ClientConfig::new().set(option, value).create_native_config() {
             Ok(_) => None,
             Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-                let nearest = names::nearest(option, options::OWN);
-                Some(Problem::Unknown { option: option.to_owned(), nearest: nearest.map(str::to_owned) })
+                Some(Problem::Unknown { option: option.to_owned(), nearest: names::nearest(option) })
             }
             // `security` reports these.
             Err(_) if option == "security.protocol" || (option.starts_with("ssl.") && !features.has("ssl")) => None,
