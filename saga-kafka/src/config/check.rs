@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
+use saga_core::time::duration;
 
 use super::{
     GroupProtocol, KafkaConfig, KafkaConfigError, Problem, SESSION_TIMEOUT,
     address::Address,
-    duration, names, options,
+    names, options,
     security::{self, Features},
 };
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GroupProtocol, KafkaConfig, Problem, duration};
+use saga_core::time::duration;
+
+use super::{GroupProtocol, KafkaConfig, Problem};
 
 /// The options of a URL that are not options of the client.
 pub(super) const OWN: &[&str] =

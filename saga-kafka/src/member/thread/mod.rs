@@ -22,7 +22,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
-use saga_core::{message::TopicPartition, transport::TransportError};
+use saga_core::{message::TopicPartition, time::doubling, transport::TransportError};
 
 use self::{joining::Joining, probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
@@ -104,7 +104,7 @@ impl Plan {
     fn run(self, client: Client) {
         let _left = Left(&self);
         let mut client = Ok(client);
-        let mut wait = REJOIN;
+        let mut failures = 0_u32;
         loop {
             let started = now();
             let end = match client {
@@ -119,8 +119,8 @@ impl Plan {
             tracing::debug!(group = self.member.group, topic = self.member.topic, %error, "the consumer has failed for good; joining again");
             self.board.troubles.raise(&self.member, GROUP_REFUSED, &self.member.group, format!("{error}; it is joined again"));
             self.feed.problem(error);
-            wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
-            let deadline = now() + wait;
+            failures = if started.elapsed() > REJOIN_AT_MOST { 0 } else { failures.saturating_add(1) };
+            let deadline = now() + doubling(REJOIN, REJOIN_AT_MOST, failures);
             while now() < deadline && !self.feed.is_closed() {
                 self.feed.bell.wait(TICK);
             }
