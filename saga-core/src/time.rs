@@ -1,6 +1,9 @@
-//! Time: UTC instants in milliseconds, and the clock that they are read from, which tests can control.
+//! Time: UTC instants in milliseconds, the clock that they are read from, which tests can control, durations as text, and the waits between
+//! attempts.
 
+mod backoff;
 mod clock;
+pub mod duration;
 mod steady;
 
 use std::{fmt, time::Duration};
@@ -8,7 +11,8 @@ use std::{fmt, time::Duration};
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-pub use clock::Clock;
+pub(crate) use backoff::spread;
+pub use {backoff::doubling, clock::Clock};
 
 /// An instant in UTC, in milliseconds, from the year 0000 to the year 9999. `Display` and JSON use RFC 3339 with milliseconds.
 ///

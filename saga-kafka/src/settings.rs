@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use crate::{
-    config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT, names},
+    config::{GroupProtocol, KafkaConfig, SESSION_TIMEOUT},
     group_topic::GroupTopic,
 };
 
@@ -35,6 +35,36 @@ const COMMON: &[(&str, &str)] = &[
     // The time within which added partitions are found, by consumers and by the producer, which maps keys to partitions by their
     // number.
     ("topic.metadata.refresh.interval.ms", "10000"),
+];
+
+/// The options of the user that only consumers take. A client of the other type ignores an option with a warning in its log, so
+/// it is not given any. An option that is missing in both lists still works, with that warning.
+const FOR_CONSUMERS: &[&str] = &[
+    "check.crcs",
+    "coordinator.query.interval.ms",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.remote.assignor",
+    "max.partition.fetch.bytes",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+];
+
+/// The options of the user that only producers take.
+const FOR_PRODUCERS: &[&str] = &[
+    "batch.num.messages",
+    "batch.size",
+    "compression.level",
+    "compression.type",
+    "linger.ms",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "request.timeout.ms",
+    "sticky.partitioning.linger.ms",
 ];
 
 const PRODUCER: &[(&str, &str)] = &[
@@ -82,7 +112,7 @@ const READER_FIXED: &[(&str, &str)] = &[
 
 /// The options of the producer.
 pub(crate) fn producer(config: &KafkaConfig) -> ClientConfig {
-    with(config, names::CONSUMER, PRODUCER, PRODUCER_FIXED)
+    with(config, FOR_CONSUMERS, PRODUCER, PRODUCER_FIXED)
 }
 
 /// The options of one member of a group that has `siblings` members in this process.
@@ -138,13 +168,13 @@ pub(crate) fn probe(config: &KafkaConfig, group: &str) -> ClientConfig {
 
 /// The options of the client that creates topics.
 pub(crate) fn admin(config: &KafkaConfig) -> ClientConfig {
-    let mut client = with(config, names::CONSUMER, &[], &[]);
+    let mut client = with(config, FOR_CONSUMERS, &[], &[]);
     client.set("statistics.interval.ms", "0");
     client
 }
 
 fn reader(config: &KafkaConfig) -> ClientConfig {
-    let mut client = with(config, names::PRODUCER, READER, READER_FIXED);
+    let mut client = with(config, FOR_PRODUCERS, READER, READER_FIXED);
     // The option limits what is sent. In a consumer it would only raise `fetch.max.bytes`.
     client.remove("message.max.bytes");
     client

@@ -10,6 +10,7 @@ use std::{
 use saga_core::{
     failure::Fault,
     message::{Event, NotYet},
+    time::doubling,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -92,8 +93,8 @@ enum Other {
 struct Wanted {
     /// The time of the next request.
     at: Instant,
-    /// The wait after that request, if it fails.
-    wait: Duration,
+    /// The number of requests that failed.
+    failures: u32,
 }
 
 impl Other {
@@ -169,8 +170,8 @@ impl Schemas {
                 Err(error) => {
                     tracing::warn!(schema = id, %error, "a schema cannot be fetched now; records that are written by it wait");
                     if let Some(wanted) = self.wanted().get_mut(&id) {
-                        wanted.at = Instant::now() + wanted.wait;
-                        wanted.wait = (wanted.wait * 2).min(LONGEST);
+                        wanted.at = Instant::now() + doubling(WAIT, LONGEST, wanted.failures);
+                        wanted.failures = wanted.failures.saturating_add(1);
                     }
                     continue;
                 }
@@ -220,7 +221,7 @@ impl Schemas {
         drop(own);
         let mut wanted = self.wanted();
         if wanted.len() < MOST {
-            wanted.entry(id).or_insert_with(|| Wanted { at: Instant::now(), wait: WAIT });
+            wanted.entry(id).or_insert_with(|| Wanted { at: Instant::now(), failures: 0 });
         }
         self.asked.notify_one();
         Err(NotYet::new(

@@ -5,6 +5,7 @@
 
 mod budget;
 mod delivery;
+mod durations;
 mod earlier;
 mod foreign;
 mod garbage;

@@ -1,6 +1,9 @@
 //! When the next attempt is due.
 
-use crate::{retry::RetryPolicy, time::Timestamp};
+use crate::{
+    retry::RetryPolicy,
+    time::{Timestamp, doubling, spread},
+};
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +30,8 @@ pub fn next_attempt(policy: &RetryPolicy, failed: u32, now: Timestamp, fraction:
     if failed >= policy.max_attempts {
         return NextAttempt::Exhausted;
     }
-    let doublings = failed.saturating_sub(1).min(31);
-    let wait = policy.first.saturating_mul(1 << doublings).min(policy.longest);
-    NextAttempt::At(now.after(wait.mul_f64(0.5 + 0.5 * fraction.clamp(0.0, 1.0))))
+    let wait = doubling(policy.first, policy.longest, failed.saturating_sub(1));
+    NextAttempt::At(now.after(spread(wait, fraction)))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use tokio::{
 
 use self::stalled::GiveUpStalledWrites;
 use super::Connection;
+use crate::time::doubling;
 
 /// The maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -102,7 +103,7 @@ async fn accept(
     let free = Arc::new(Semaphore::new(limits.connections));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(MAX_HEAD_BYTES);
-    let mut pause = SHORTEST_PAUSE;
+    let mut failures = 0_u32;
     pin!(stop);
     loop {
         let next = async {
@@ -118,7 +119,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                pause = SHORTEST_PAUSE;
+                failures = 0;
                 // The connection also works without it, with more latency.
                 let _ = stream.set_nodelay(true);
                 let io = TokioIo::new(GiveUpStalledWrites::new(stream, limits.write_timeout));
@@ -143,10 +144,11 @@ async fn accept(
             }
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
+                let pause = doubling(SHORTEST_PAUSE, LONGEST_PAUSE, failures);
                 tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted; trying again");
                 select! {
                     () = &mut stop => return,
-                    () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    () = sleep(pause) => failures = failures.saturating_add(1),
                 }
             }
         }

@@ -74,12 +74,6 @@ impl Shards {
         Self(self.0 | other.0)
     }
 
-    /// Returns the intersection of the two sets.
-    #[must_use]
-    pub fn shared_with(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     /// Returns whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -149,6 +143,6 @@ mod tests {
         assert_eq!((set.len(), set.bits(), Shards::from_bits(set.bits())), (3, 0b1000_0000_0000_1001, set));
         assert_eq!(set.iter().map(Shard::number).collect::<Vec<_>>(), [0, 3, 15]);
         assert!(Shard::new(16).is_none() && Shards::ALL.len() == Shard::COUNT && Shards::default().is_empty());
-        assert_eq!(set.and(Shards::ALL).shared_with(set), set);
+        assert_eq!(set.and(Shards::ALL), Shards::ALL);
     }
 }

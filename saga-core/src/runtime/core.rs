@@ -42,7 +42,7 @@ use crate::{
     saga::RoleKind,
     settings::{OnNewer, Settings},
     store::{AfterCommit, Database, OutboxId, PublishTx, Store, StoreError, StoreTx},
-    time::{Clock, Timestamp},
+    time::{Clock, Timestamp, doubling, spread},
     transport::Transport,
 };
 
@@ -369,7 +369,7 @@ impl Core {
     }
 
     fn backoff(&self, first: Duration, failures: u32) -> Duration {
-        first.saturating_mul(1 << failures.min(5)).mul_f64(0.5 + 0.5 * self.ids.fraction())
+        spread(doubling(first, first * 32, failures), self.ids.fraction())
     }
 }
 

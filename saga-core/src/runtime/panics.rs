@@ -17,7 +17,10 @@ use futures_util::FutureExt;
 use tokio::task::JoinError;
 
 use super::{conditions::Severity, core::Core, fence::Shutdown, metrics::task_panics};
-use crate::{store::StoreError, time::Timestamp};
+use crate::{
+    store::StoreError,
+    time::{Timestamp, doubling},
+};
 
 /// The condition that a task panics.
 const TASK_PANICS: &str = "task_panics";
@@ -108,7 +111,7 @@ impl Restarts {
         if self.last.is_some_and(|last| now.since(last) > CALM) {
             self.panics = 0;
         }
-        let wait = AGAIN.0.saturating_mul(1 << self.panics.min(10)).min(AGAIN.1);
+        let wait = doubling(AGAIN.0, AGAIN.1, self.panics);
         (self.panics, self.last) = (self.panics.saturating_add(1), Some(now));
         wait
     }

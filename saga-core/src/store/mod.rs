@@ -54,6 +54,10 @@ mod sql;
 mod sql_ending;
 #[cfg(feature = "sql")]
 mod sql_errors;
+#[cfg(feature = "sql")]
+mod sql_services;
+#[cfg(feature = "sql")]
+mod sql_transaction;
 mod takers;
 mod tx;
 

@@ -41,6 +41,19 @@ impl Failed {
     }
 }
 
+/// The error for a row that this program cannot read.
+pub(in crate::store) fn unreadable() -> StoreError {
+    StoreError::Incompatible("a row holds what this program did not write".into())
+}
+
+/// Returns the result of `count(*)`.
+///
+/// # Errors
+/// When it is negative.
+pub(in crate::store) fn counted(count: i64) -> Result<u64, Failed> {
+    Ok(u64::try_from(count).map_err(|_| unreadable())?)
+}
+
 /// Converts `error` into an error of the store, for the database called `place`.
 pub(super) fn store_error(place: &str, error: &Error) -> StoreError {
     match error {

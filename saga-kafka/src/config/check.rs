@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{ClientConfig, error::KafkaError, types::RDKafkaConfRes};
+use saga_core::time::duration;
 
 use super::{
     GroupProtocol, KafkaConfig, KafkaConfigError, Problem, SESSION_TIMEOUT,
     address::Address,
-    duration, names, options,
+    names, options,
     security::{self, Features},
 };
 
@@ -71,8 +72,7 @@ impl KafkaConfig {
         match ClientConfig::new().set(option, value).create_native_config() {
             Ok(_) => None,
             Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-                let nearest = names::nearest(option, options::OWN);
-                Some(Problem::Unknown { option: option.to_owned(), nearest: nearest.map(str::to_owned) })
+                Some(Problem::Unknown { option: option.to_owned(), nearest: names::nearest(option) })
             }
             // `security` reports these.
             Err(_) if option == "security.protocol" || (option.starts_with("ssl.") && !features.has("ssl")) => None,

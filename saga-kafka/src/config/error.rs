@@ -48,7 +48,7 @@ pub enum Problem {
     Unknown {
         /// The option.
         option: String,
-        /// The most similar known name, if one is similar.
+        /// The name that it is probably a misspelling of, if there is one.
         nearest: Option<String>,
     },
     /// An option or setting with an invalid value.

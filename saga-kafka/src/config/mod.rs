@@ -23,14 +23,14 @@
 //!
 //! Every other option of librdkafka, the client library, can be set by its own name, in the URL or with [`KafkaConfig::client`].
 //! [`KafkaConfig::check`] runs before any connection is opened. It rejects an option that the delivery guarantees depend on, with
-//! the reason, and an unknown option, with the most similar name.
+//! the reason, and an unknown option, with the name that it is probably a misspelling of.
 
 mod address;
 mod check;
 mod client;
 mod duration;
 mod error;
-pub(crate) mod names;
+mod names;
 mod options;
 mod secret;
 mod security;

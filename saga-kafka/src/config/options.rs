@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{GroupProtocol, KafkaConfig, Problem, duration};
+use saga_core::time::duration;
+
+use super::{GroupProtocol, KafkaConfig, Problem};
 
 /// The options of a URL that are not options of the client.
 pub(super) const OWN: &[&str] =
@@ -123,4 +125,18 @@ pub(super) fn set(config: &mut KafkaConfig, name: &str, value: String) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::names::is_known;
+
+    #[test]
+    fn the_client_knows_every_option_that_is_refused() {
+        let refused = REFUSED.iter().flat_map(|(names, _)| *names);
+        for name in refused.chain(SETTINGS.iter().map(|(name, _)| name)) {
+            assert!(is_known(name), "{name}");
+        }
+    }
 }

@@ -1,4 +1,8 @@
 //! Durations as string literals: `"200ms"`, `"1h30m"`, and ranges of them, `"200ms..30s"`.
+//!
+//! They have the form that `saga_core::time::duration` parses in configurations. The crate of the macros does not depend on that one: every
+//! user would build the framework once more, for the compiler. So the parser is written twice; here it says what is wrong, as the compiler
+//! shows it. `tests/values/durations.rs` compares the two.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sagas::{
     saga::InstanceState,
     store::{DeadLetterFilter, DeadLetterState},
-    time::{ParseTimestampError, Timestamp},
+    time::{ParseTimestampError, Timestamp, duration},
 };
 
 use super::{error::CliError, places::Place};
@@ -394,18 +394,11 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a number and its unit, as in 500ms, 2s or 1m".to_owned();
-    let unit = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(wrong)?;
-    let number: u64 = text[..unit].parse().map_err(|_| wrong())?;
-    let millis = match &text[unit..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return Err(wrong()),
-    };
-    // Nobody can read a screen that changes more often, and a refresh less often than daily is probably a mistake.
-    match number.checked_mul(millis) {
-        Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("between 100ms and 1440m".to_owned()),
+    // A screen that changes more often cannot be read, and a refresh less often than daily is probably a mistake.
+    let sensible = Duration::from_millis(100)..=Duration::from_secs(86_400);
+    match duration::parse(text) {
+        Some(every) if sensible.contains(&every) => Ok(every),
+        Some(_) => Err(format!("write a time from {} to {}", duration::text(*sensible.start()), duration::text(*sensible.end()))),
+        None => Err(format!("write {}", duration::FORM)),
     }
 }

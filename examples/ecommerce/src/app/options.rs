@@ -13,6 +13,7 @@ use sagas::{
     config::{ConfigError, load},
     kafka::{KafkaConfig, config::KafkaConfigError},
     store::{StoreError, postgres::PostgresOptions},
+    time::duration,
 };
 use serde::{Deserialize, Serialize};
 
@@ -304,7 +305,7 @@ impl Options {
 
     fn deadline(&self) -> Result<Duration, OptionsError> {
         let sensible = Duration::from_secs(1)..=Duration::from_secs(86_400);
-        let parsed = humantime::parse_duration(&self.order_deadline).ok().filter(|deadline| sensible.contains(deadline));
+        let parsed = duration::parse(&self.order_deadline).filter(|deadline| sensible.contains(deadline));
         parsed.ok_or_else(|| OptionsError::OrderDeadline(self.order_deadline.clone()))
     }
 

@@ -18,12 +18,11 @@ use crate::{
     message::TopicPartition,
     runtime::{core::Core, item::Item, logs, parked, partitions},
     store::{Ownership, StoreError},
+    time::{doubling, spread},
 };
 
-/// The first wait before a fenced partition that is still assigned to this process is acquired again. It doubles each time.
-const FENCED_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait, as a multiple of the first.
-const FENCED_MOST: u32 = 32;
+/// The first and the longest wait before a fenced partition that is still assigned to this process is acquired again.
+const FENCED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(32));
 /// How long a revoked partition whose messages are done waits until its offsets are in the log and in the database. Without them, the next
 /// owner receives these messages again and recognizes them as duplicates by the inbox.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -143,9 +142,9 @@ impl Consumer {
         if !matches!(owned.stage, Stage::Reading | Stage::Gap(_) | Stage::Skipping) {
             return;
         }
-        let wait = FENCED_WAIT.saturating_mul(2_u32.saturating_pow(owned.setbacks).min(FENCED_MOST));
+        let wait = doubling(FENCED_WAIT.0, FENCED_WAIT.1, owned.setbacks);
         tracing::warn!(service = &*self.core.name, %partition, epoch, "another process has taken the partition over");
-        owned.want(self.core.clock.now().after(wait.mul_f64(0.5 + 0.5 * self.core.ids.fraction())));
+        owned.want(self.core.clock.now().after(spread(wait, self.core.ids.fraction())));
         self.abandon(std::slice::from_ref(partition));
     }
 

@@ -12,7 +12,7 @@ use super::{Consumer, Disposition, Finished, Item, Mode};
 use crate::{
     message::TopicPartition,
     runtime::last::{MESSAGE_STUCK, subject},
-    time::Timestamp,
+    time::{Timestamp, doubling},
 };
 
 /// The first and the longest wait.
@@ -63,7 +63,7 @@ impl Consumer {
         }
         for (key, items) in left {
             let (tries, subjects) = self.stuck.tries.entry(key.clone()).or_default();
-            let wait = WAIT.0.saturating_mul(1 << (*tries).min(10)).min(WAIT.1);
+            let wait = doubling(WAIT.0, WAIT.1, *tries);
             (*tries, *subjects) = (tries.saturating_add(1), items.iter().map(|item| subject(&self.core, item)).collect());
             self.stuck.waiting.insert(key, (now.after(wait), mode, items));
         }

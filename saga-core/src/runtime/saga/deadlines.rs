@@ -38,7 +38,7 @@ use crate::{
     message::{Context, Envelope, Outgoing, TraceContext},
     saga::{Cause, InstanceKey, Role, RoleKind},
     store::{HistoryEntry, StoreError, StoreTx, Tx, TxSlot},
-    time::Timestamp,
+    time::{Timestamp, doubling},
 };
 
 /// The most timers that are handled before the database is asked again.
@@ -132,7 +132,7 @@ impl Stuck {
     /// Postpones `key`, for longer each time.
     fn put_back(&mut self, key: &InstanceKey, failure: &CommitFailure, now: Timestamp) {
         let (tries, again, why) = self.0.entry(key.clone()).or_default();
-        *again = now.after(LOOK.saturating_mul(1 << (*tries).min(10)).min(LONGEST));
+        *again = now.after(doubling(LOOK, LONGEST, *tries));
         (*tries, *why) = (tries.saturating_add(1), failure.to_string());
     }
 
@@ -385,7 +385,7 @@ async fn put_off(
         instance.fired(now);
         save(core, &mut *tx, &instance, "timer.attention", &reason, now).await?;
     } else {
-        let wait = RETRY.0.saturating_mul(1 << instance.body.attempts.min(8)).min(RETRY.1);
+        let wait = doubling(RETRY.0, RETRY.1, instance.body.attempts);
         instance.fire_again(now, wait);
         tx.save_instances(&core.name, &[instance.record()]).await?;
     }

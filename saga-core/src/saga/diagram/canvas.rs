@@ -2,8 +2,9 @@
 
 use super::{
     super::{Chart, EventRef},
-    text::{cell, duration, prose},
+    text::{cell, prose},
 };
+use crate::time::duration;
 
 /// The content of an empty cell.
 const NOTHING: &str = "–";
@@ -26,7 +27,7 @@ impl Chart {
             ("starts with", event(&saga.starts)),
             ("completes with", event(&saga.completes)),
             ("aborts with", event(&saga.aborts)),
-            ("deadline", duration(saga.deadline)),
+            ("deadline", duration::text(saga.deadline)),
             ("tracked by", tracker.unwrap_or_else(nothing)),
         ] {
             page += &row(&[what.to_owned(), value]);
@@ -50,7 +51,7 @@ impl Chart {
                 step.rejects.as_ref().map_or_else(nothing, event),
                 undone_on,
                 undone_with,
-                step.deadline.map_or_else(nothing, duration),
+                step.deadline.map_or_else(nothing, duration::text),
             ]);
         }
         let abort = &saga.abort;

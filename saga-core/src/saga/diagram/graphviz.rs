@@ -3,8 +3,9 @@
 use super::{
     super::{Chart, Definition, EventRef, Step},
     Call,
-    text::{dot, duration, identifier},
+    text::{dot, identifier},
 };
+use crate::time::duration;
 
 /// The style of the edges of a compensation.
 const DASHED: &str = ", style=dashed";
@@ -29,7 +30,8 @@ impl Chart {
             graph += "    cancel [shape=plaintext, style=\"\", label=\"cancel\"];\n";
         }
         if saga.abort.deadline {
-            graph += &format!("    deadline [shape=plaintext, style=\"\", label=\"deadline {}\"];\n", duration(saga.deadline));
+            graph +=
+                &format!("    deadline [shape=plaintext, style=\"\", label=\"deadline {}\"];\n", duration::text(saga.deadline));
         }
         graph += "    completed [shape=plaintext, style=\"\", label=\"COMPLETED\"];\n";
         graph += "    aborted [shape=plaintext, style=\"\", label=\"ABORTED\"];\n\n";

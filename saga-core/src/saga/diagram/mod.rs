@@ -20,6 +20,7 @@ mod state;
 mod text;
 
 use super::{Definition, EventRef, Publishes, Step};
+use crate::time::duration;
 
 /// What an event triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +70,8 @@ impl Definition {
     /// Describes what aborts an instance although no step was refused: `a cancel, or a deadline (15m in all, 30s for Pay)`.
     fn interruptions(&self) -> Option<String> {
         let limits = self.steps.iter().filter(|step| self.undecided_at(step));
-        let limits = limits.filter_map(|step| Some(format!(", {} for {}", text::duration(step.deadline?), step.name)));
-        let deadline = || format!("a deadline ({} in all{})", text::duration(self.deadline), limits.collect::<String>());
+        let limits = limits.filter_map(|step| Some(format!(", {} for {}", duration::text(step.deadline?), step.name)));
+        let deadline = || format!("a deadline ({} in all{})", duration::text(self.deadline), limits.collect::<String>());
         match (self.abort.cancel, self.abort.deadline) {
             (true, true) => Some(format!("a cancel, or {}", deadline())),
             (true, false) => Some("a cancel".to_owned()),

@@ -1,6 +1,6 @@
 //! Escaping of names for each format. Names can contain anything.
 
-use std::{fmt::Write, time::Duration};
+use std::fmt::Write;
 
 /// Returns `text` on one line; `?` if nothing of it is visible.
 fn line(text: &str) -> String {
@@ -63,20 +63,6 @@ pub(super) fn identifier(kind: &str, place: usize, name: &str) -> String {
     if plain { format!("{kind}_{name}") } else { format!("{kind}_{place}") }
 }
 
-/// Returns a duration as it is written in a definition: `1h30m`.
-pub(super) fn duration(duration: Duration) -> String {
-    let mut rest = duration.as_millis();
-    let mut text = String::new();
-    for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
-        if rest >= millis {
-            // Writing to a `String` does not fail.
-            let _ = write!(text, "{}{unit}", rest / millis);
-            rest %= millis;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,13 +104,6 @@ mod tests {
             [("Pay", "do_Pay"), ("end", "do_end"), ("a-b", "do_7"), ("7", "do_7"), ("", "do_7"), ("Größe", "do_7")]
         {
             assert_eq!(identifier("do", 7, name), expected, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn durations_are_numbers_with_units() {
-        for (millis, expected) in [(0, "0s"), (200, "200ms"), (900_000, "15m"), (5_400_000, "1h30m"), (86_401_001, "1d1s1ms")] {
-            assert_eq!(duration(Duration::from_millis(millis)), expected);
         }
     }
 }

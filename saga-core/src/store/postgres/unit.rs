@@ -6,25 +6,17 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use sqlx::{AssertSqlSafe, Either, Executor, PgConnection};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    super::{
-        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, OutboxId, ParkedId, ParkedMessage, SqlConnection,
-        StoreError, StoreTx, Taker, no_savepoint, sql_errors::Failed,
-    },
+    super::{SqlConnection, StoreError, no_savepoint, sql_errors::Failed, sql_transaction::transaction},
     connect::{Connector, Held, ended, quoted},
     errors,
     statements::{dead_letters, execute, inbox, letter_queries, outbox, parked, partitions, publishing, tables::Tables, takers},
 };
-use crate::{
-    message::{Received, Record, TopicPartition},
-    time::Timestamp,
-};
+use crate::message::{Record, TopicPartition};
 
 /// The statements that begin and end a transaction, each in one round trip.
 #[derive(Debug)]
@@ -203,8 +195,7 @@ impl Drop for Unit {
 
 publishing!(Unit);
 
-#[async_trait]
-impl StoreTx for Unit {
+transaction!(Unit {
     async fn savepoint(&mut self) -> Result<(), StoreError> {
         let sql = if self.marked { "RELEASE SAVEPOINT sagas_mark; SAVEPOINT sagas_mark" } else { "SAVEPOINT sagas_mark" };
         self.run(async |connection| execute(connection, sql).await).await?;
@@ -217,72 +208,6 @@ impl StoreTx for Unit {
             return Err(no_savepoint());
         }
         self.run(async |connection| execute(connection, "ROLLBACK TO SAVEPOINT sagas_mark").await).await
-    }
-
-    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
-    }
-
-    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
-    }
-
-    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
-        self.run(async |connection| takers::of(connection, service).await).await
-    }
-
-    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
-        self.run(async |connection| outbox::delete(connection, ids).await).await
-    }
-
-    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
-        self.run(async |connection| parked::park(connection, service, messages).await).await
-    }
-
-    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
-        self.run(async |connection| parked::repark(connection, id, attempts, due, error).await).await
-    }
-
-    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| parked::unpark(connection, ids).await).await
-    }
-
-    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
-        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
-    }
-
-    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
-    }
-
-    async fn settle_dead_letters(
-        &mut self,
-        service: &str,
-        ids: &[DeadLetterId],
-        state: DeadLetterState,
-        now: Timestamp,
-    ) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| dead_letters::settle(connection, service, ids, state, now).await).await
-    }
-
-    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
-        self.run(async |connection| letter_queries::of_messages(connection, service, messages).await).await
-    }
-
-    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError> {
-        self.run(async |connection| dead_letters::holding(connection, service, letters).await).await
-    }
-
-    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| parked::release(connection, ids, due).await).await
-    }
-
-    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| parked::replace(connection, id, received, due).await).await
-    }
-
-    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
-        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     async fn check_ownership(&mut self, service: &str, owned: &[(TopicPartition, i64)]) -> Result<Vec<bool>, StoreError> {
@@ -321,4 +246,4 @@ impl StoreTx for Unit {
         self.lent = true;
         self.held.as_mut()?.connection().ok().map(SqlConnection::Postgres)
     }
-}
+});

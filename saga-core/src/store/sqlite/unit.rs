@@ -2,23 +2,15 @@
 
 use std::{future::Future, pin::Pin};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{
-        DeadLetter, DeadLetterId, DeadLetterState, InboxKey, LetterHead, OutboxId, ParkedId, ParkedMessage, SqlConnection,
-        StoreError, StoreTx, Taker, no_savepoint,
-    },
+    super::{SqlConnection, StoreError, no_savepoint, sql_transaction::transaction},
     statements::{dead_letters, inbox, letter_queries, outbox, parked, partitions, publishing, takers},
     writer::{Handback, Lease},
 };
-use crate::{
-    message::{Received, TopicPartition},
-    time::Timestamp,
-};
+use crate::message::TopicPartition;
 
 /// One unit of a group that commits together. If it is dropped, it returns the connection and is undone.
 #[derive(Debug)]
@@ -76,8 +68,7 @@ impl Drop for Unit {
 // The transaction is the only writer, so it needs no further locks.
 publishing!(Unit);
 
-#[async_trait]
-impl StoreTx for Unit {
+transaction!(Unit {
     async fn savepoint(&mut self) -> Result<(), StoreError> {
         // `marked` is reset first. If this future is dropped before the statement has run, the next call must not release a savepoint that
         // may not exist.
@@ -93,72 +84,6 @@ impl StoreTx for Unit {
             return Err(no_savepoint());
         }
         self.run(async |connection| execute(connection, "ROLLBACK TO sagas_mark").await).await
-    }
-
-    async fn claim(&mut self, service: &str, keys: &[InboxKey], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| inbox::claim(connection, service, keys, now).await).await
-    }
-
-    async fn forget(&mut self, service: &str, keys: &[InboxKey], before: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| inbox::forget(connection, service, keys, before).await).await
-    }
-
-    async fn takers(&mut self, service: &str) -> Result<Vec<Taker>, StoreError> {
-        self.run(async |connection| takers::of(connection, service).await).await
-    }
-
-    async fn delete_outbox(&mut self, ids: &[OutboxId]) -> Result<(), StoreError> {
-        self.run(async |connection| outbox::delete(connection, ids).await).await
-    }
-
-    async fn park(&mut self, service: &str, messages: &[ParkedMessage]) -> Result<Vec<ParkedId>, StoreError> {
-        self.run(async |connection| parked::park(connection, service, messages).await).await
-    }
-
-    async fn repark(&mut self, id: ParkedId, attempts: u32, due: Timestamp, error: &str) -> Result<(), StoreError> {
-        self.run(async |connection| parked::repark(connection, id, attempts, due, error).await).await
-    }
-
-    async fn unpark(&mut self, ids: &[ParkedId]) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| parked::unpark(connection, ids).await).await
-    }
-
-    async fn count_parked(&mut self, service: &str, topic: &str, keys: &[Bytes]) -> Result<Vec<usize>, StoreError> {
-        self.run(async |connection| parked::counts(connection, service, topic, keys).await).await
-    }
-
-    async fn insert_dead_letters(&mut self, service: &str, letters: &[DeadLetter]) -> Result<(), StoreError> {
-        self.run(async |connection| dead_letters::bury(connection, service, letters).await).await
-    }
-
-    async fn settle_dead_letters(
-        &mut self,
-        service: &str,
-        ids: &[DeadLetterId],
-        state: DeadLetterState,
-        now: Timestamp,
-    ) -> Result<Vec<bool>, StoreError> {
-        self.run(async |connection| dead_letters::settle(connection, service, ids, state, now).await).await
-    }
-
-    async fn dead_letters_of(&mut self, service: &str, messages: &[InboxKey]) -> Result<Vec<Vec<LetterHead>>, StoreError> {
-        self.run(async |connection| letter_queries::of_messages(connection, service, messages).await).await
-    }
-
-    async fn holding(&mut self, service: &str, letters: &[LetterHead]) -> Result<Vec<(DeadLetterId, ParkedId)>, StoreError> {
-        self.run(async |connection| dead_letters::holding(connection, service, letters).await).await
-    }
-
-    async fn release(&mut self, ids: &[ParkedId], due: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| parked::release(connection, ids, due).await).await
-    }
-
-    async fn replace_parked(&mut self, id: ParkedId, received: &Received, due: Timestamp) -> Result<(), StoreError> {
-        self.run(async |connection| parked::replace(connection, id, received, due).await).await
-    }
-
-    async fn mark_unpublished(&mut self, service: &str, id: &DeadLetterId, why: &str) -> Result<bool, StoreError> {
-        self.run(async |connection| dead_letters::mark_unpublished(connection, service, id, why).await).await
     }
 
     /// The transaction is the only writer, so a valid epoch remains valid until its end.
@@ -184,6 +109,6 @@ impl StoreTx for Unit {
     fn sql(&mut self) -> Option<SqlConnection<'_>> {
         self.lent.as_mut().map(|lent| SqlConnection::Sqlite(&mut lent.lease.connection))
     }
-}
+});
 
 pub(super) use super::statements::{Failed, execute};

@@ -22,7 +22,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
 };
-use saga_core::{message::TopicPartition, transport::TransportError};
+use saga_core::{message::TopicPartition, time::doubling, transport::TransportError};
 
 use self::{joining::Joining, probe::Probe, rebalance::Leaving, starts::Start, watch::Watch};
 use super::{
@@ -106,7 +106,7 @@ impl Plan {
     fn run(self, client: Client) {
         let _left = Left(&self);
         let mut client = Ok(client);
-        let mut wait = REJOIN;
+        let mut failures = 0_u32;
         loop {
             let started = now();
             let end = match client {
@@ -124,8 +124,8 @@ impl Plan {
                     tracing::debug!(group, topic, %error, "the consumer has failed for good; joining again");
                     self.board.troubles.raise(&self.member, GROUP_REFUSED, group, format!("{error}; it is joined again"));
                     self.feed.problem(error);
-                    wait = if started.elapsed() > REJOIN_AT_MOST { REJOIN } else { (wait * 2).min(REJOIN_AT_MOST) };
-                    wait
+                    failures = if started.elapsed() > REJOIN_AT_MOST { 0 } else { failures.saturating_add(1) };
+                    doubling(REJOIN, REJOIN_AT_MOST, failures)
                 }
                 End::Rejoin(Rejoin { partitions, .. }) => {
                     tracing::warn!(

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
 use super::{
     super::text::{escaped, unescaped},
-    Failed,
+    Failed, counted,
     instances::{self, columns},
     keys, unreadable,
 };
@@ -130,8 +130,4 @@ pub(in crate::store::postgres) async fn attention(
 ) -> Result<Vec<(String, u64)>, Failed> {
     let rows = sqlx::query(ATTENTION).bind(service).fetch_all(connection).await?;
     rows.iter().map(|row| Ok((unescaped(row.try_get(0)?), counted(row.try_get(1)?)?))).collect()
-}
-
-fn counted(count: i64) -> Result<u64, Failed> {
-    Ok(u64::try_from(count).map_err(|_| unreadable())?)
 }

@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{
     super::text::{escaped, identity, unescaped},
-    Failed,
+    Failed, counted,
     received::{self, columns},
     unreadable,
 };
@@ -117,7 +117,7 @@ pub(in crate::store::postgres) async fn page(
         let rows = newest(service, filter, offset, limit).build().persistent(false).fetch_all(connection).await?;
         letters = rows.iter().map(summary).collect::<Result<_, _>>()?;
     }
-    Ok((letters, u64::try_from(total).map_err(|_| unreadable())?))
+    Ok((letters, counted(total)?))
 }
 
 /// The statement that reads a page.

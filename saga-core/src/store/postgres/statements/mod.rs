@@ -28,7 +28,10 @@ pub(super) mod topics;
 
 use sqlx::{Executor, PgConnection};
 
-use crate::store::StoreError;
+use crate::store::{
+    StoreError,
+    sql_errors::{counted, unreadable},
+};
 pub(in crate::store::postgres) use publish::publishing;
 
 pub(in crate::store::postgres) use crate::store::sql_errors::Failed;
@@ -64,8 +67,4 @@ fn gone() -> Failed {
         "a COMMIT or ROLLBACK among its own statements has ended the transaction; leave that to the framework".into(),
     )
     .into()
-}
-
-fn unreadable() -> StoreError {
-    StoreError::Incompatible("a row holds what this program did not write".into())
 }

@@ -5,27 +5,12 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 use super::Failed;
-
-/// The services of a table, with one index lookup for each.
-macro_rules! of {
-    ($table:literal) => {
-        concat!(
-            "WITH RECURSIVE found (service) AS (SELECT min(service) FROM ",
-            $table,
-            " UNION ALL SELECT (SELECT min(service) FROM ",
-            $table,
-            " WHERE service > found.service) FROM found WHERE service IS NOT NULL) SELECT service FROM found WHERE service IS NOT NULL"
-        )
-    };
-}
-
-const TABLES: [&str; 5] =
-    [of!("sagas_instances"), of!("sagas_steps"), of!("sagas_definitions"), of!("sagas_dead_letters"), of!("sagas_partitions")];
+use crate::store::sql_services::OF_TABLES;
 
 /// Returns all services, ordered by name.
 pub(in crate::store::postgres) async fn all(connection: &mut PgConnection) -> Result<Vec<String>, Failed> {
     let mut services = BTreeSet::new();
-    for sql in TABLES {
+    for sql in OF_TABLES {
         services.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&mut *connection).await?);
     }
     Ok(services.into_iter().collect())

@@ -5,7 +5,7 @@
 
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Failed, keys, parked::unreadable, portions, values};
+use super::{Failed, counted, keys, portions, unreadable, values};
 use crate::{
     store::{InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState, OpenVersion},
     time::Timestamp,
@@ -199,10 +199,6 @@ pub(in crate::store::sqlite) async fn attention(
 pub(in crate::store::sqlite) const ATTENTION: &str = "SELECT saga, count(*) \
      FROM sagas_instances INDEXED BY sagas_instances_attention \
      WHERE service = ?1 AND attention IS NOT NULL GROUP BY saga ORDER BY saga";
-
-fn counted(count: i64) -> Result<u64, Failed> {
-    Ok(u64::try_from(count).map_err(|_| unreadable())?)
-}
 
 /// Removes at most `limit` instances that ended before `before`, with their history.
 pub(in crate::store::sqlite) async fn prune(

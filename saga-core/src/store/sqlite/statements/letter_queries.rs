@@ -5,11 +5,9 @@ use std::collections::HashMap;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
-    Failed, parameters,
-    parked::unreadable,
-    portions,
+    Failed, counted, parameters, portions,
     received::{self, columns},
-    values,
+    unreadable, values,
 };
 use crate::{
     id::MessageId,
@@ -118,7 +116,7 @@ pub(in crate::store::sqlite) async fn page(
         let rows = newest(service, filter, offset, limit).build().fetch_all(connection).await?;
         letters = rows.iter().map(summary).collect::<Result<_, _>>()?;
     }
-    Ok((letters, u64::try_from(total).map_err(|_| unreadable())?))
+    Ok((letters, counted(total)?))
 }
 
 /// The statement that reads a page.

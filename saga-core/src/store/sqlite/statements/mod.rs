@@ -29,6 +29,8 @@ use sqlx::SqliteConnection;
 
 pub(in crate::store::sqlite) use publish::publishing;
 
+use crate::store::sql_errors::{counted, unreadable};
+
 pub(in crate::store::sqlite) use crate::store::sql_errors::Failed;
 
 /// The number of rows in the largest statement. With ten columns it stays far below SQLite's limit of 32,766 variables.

@@ -10,11 +10,11 @@ use super::{
     outbox::numbered,
     portions,
     received::{self, COLUMNS, columns},
-    values,
+    unreadable, values,
 };
 use crate::{
     message::Received,
-    store::{ParkedId, ParkedKey, ParkedMessage, StoreError},
+    store::{ParkedId, ParkedKey, ParkedMessage},
     time::Timestamp,
 };
 
@@ -148,8 +148,4 @@ pub(in crate::store::sqlite) async fn counts(
         counts.push(usize::try_from(count).map_err(|_| unreadable())?);
     }
     Ok(counts)
-}
-
-pub(super) fn unreadable() -> StoreError {
-    StoreError::Incompatible("a row holds what this program did not write".into())
 }

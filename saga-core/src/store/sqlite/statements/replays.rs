@@ -4,8 +4,8 @@ use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Failed,
-    parked::unreadable,
     partitions::{self, Merge},
+    unreadable,
 };
 use crate::{
     id::MessageId,

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Failed, keys, parked::unreadable, portions, values};
+use super::{Failed, keys, portions, unreadable, values};
 use crate::{
     id::MessageId,
     store::{InstanceKey, LeftBehind, StepRecord, StepState},

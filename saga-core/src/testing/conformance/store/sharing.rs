@@ -70,7 +70,7 @@ pub async fn shards_are_shared_fairly(subject: Subject) {
 
     let surplus: Shards = Shard::all().skip(8).collect();
     let kept = sharing(store).share("orders", "a", LONG, surplus).await.expect("share");
-    assert_eq!((kept.leases.len(), shards(&kept).shared_with(surplus)), (8, Shards::default()));
+    assert_eq!((kept.leases.len(), shards(&kept).bits() & surplus.bits()), (8, 0));
     let second = share(store, "b").await;
     assert_eq!(shards(&second), surplus);
     let epoch = |share: &Share, shard| share.leases.iter().find(|lease| lease.shard == shard).map(|lease| lease.epoch);
