@@ -11,14 +11,14 @@ use std::{
 
 use sagas::{
     prelude::*,
-    testing::faulty::Faults as LogFaults,
+    testing::faulty::{Faults as LogFaults, StoreFault},
     time::{Clock, Timestamp},
     transport::memory::Memory,
 };
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::{Fault, Faults, failing},
+    store::{faulty, kept_open},
     *,
 };
 
@@ -74,7 +74,7 @@ async fn a_database_restored_from_a_backup_skips_nothing() {
 async fn a_log_that_is_behind_delivers_nothing_again() {
     for crash in [false, true] {
         let (outside, clock, plan) = (sqlite().await, clock(), Plan::done().rows());
-        let database = failing(&outside, &Faults::default());
+        let database = kept_open(&outside);
         let log = Memory::with_clock(clock.clone());
         let member = start(&database, &plan, &log, &clock, 1).await;
         member.log.set(LogFaults { fail_commit: 1.0, ..LogFaults::default() });
@@ -102,17 +102,18 @@ async fn a_log_that_is_behind_delivers_nothing_again() {
 
 #[tokio::test]
 async fn the_database_is_told_once_a_second() {
-    let (faults, clock, plan) = (Faults::default(), clock(), Plan::done());
+    let (clock, plan) = (clock(), Plan::done());
     let outside = sqlite().await;
-    let database = failing(&outside, &faults);
+    let store = faulty(&outside);
+    let database = store.database();
     let log = Memory::with_clock(clock.clone());
     let member = start_bare(&database, &plan, &log, &clock).await;
     let (told, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, failing) = (told.clone(), fails.clone());
-    faults.set(move |fault| {
-        let tells = fault == Fault::Advance;
+    store.script(move |call| {
+        let tells = call.method == "advance";
         count.fetch_add(usize::from(tells), Ordering::SeqCst);
-        tells && failing.load(Ordering::SeqCst) > 0
+        (tells && failing.load(Ordering::SeqCst) > 0).then_some(StoreFault::Unavailable)
     });
     for second in 1..=3 {
         for number in 0..50 {

@@ -14,7 +14,7 @@ use sagas::{handler::Handler, prelude::*, time::Clock, transport::memory::Memory
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::{Faults, failing},
+    store::kept_open,
     *,
 };
 
@@ -42,7 +42,7 @@ impl World {
             true => Step::Later(Duration::from_secs(1)),
             false => Step::Done,
         });
-        let database = failing(&sqlite().await, &Faults::default());
+        let database = kept_open(&sqlite().await);
         Self { database, log: Memory::with_clock(clock.clone()), clock, outage, plan, handlers }
     }
 
@@ -171,7 +171,7 @@ async fn grows(seed: u64) {
         _ => Step::Retry,
     })
     .rows();
-    let database = failing(&outside, &Faults::default());
+    let database = kept_open(&outside);
     let start = async |seed: u64| {
         let service = service(&database, &plan).handlers(handlers![patient]).settings(partitions(2));
         Instance::start(service, &log, &clock, seed).await

@@ -2,7 +2,7 @@
 //!
 //! - [`meta`], [`tx`], [`work`] and [`record`] create the arguments of a handler that a test calls directly.
 //! - [`pump`] runs services on a log in memory.
-//! - [`faulty`] injects faults into a transport.
+//! - [`faulty`] injects faults into a transport or a store.
 //! - [`conformance`] has the suites that every implementation of a port must pass.
 
 pub mod conformance;

@@ -1,7 +1,8 @@
-//! A transport that fails in the ways that real ones do: records are delivered twice or late, publishing fails or succeeds without an
-//! answer, and a member gets no events of its group for a while.
+//! A transport and a store that fail in the ways that real ones do. A transport delivers records twice or late, publishing fails or succeeds
+//! without an answer, and a member gets no events of its group for a while. A store cannot be reached, is slow, rejects a statement or a
+//! commit, or commits without an answer.
 //!
-//! [`Faulty`] wraps any transport. The faults are drawn from a seed, so a failed run can be repeated.
+//! [`Faulty`] wraps any transport, and [`FaultyStore`] any store. The faults are drawn from a seed, so a failed run can be repeated.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -11,6 +12,7 @@
 //! ```
 
 mod refusals;
+mod store;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 pub use refusals::Refusal;
+pub use store::{FaultyStore, StoreCall, StoreFault, StoreFaults, StoreOperation};
 
 use self::{refusals::Refusals, subscription::FaultySubscription};
 use crate::{
