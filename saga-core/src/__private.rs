@@ -7,8 +7,8 @@ mod set;
 pub use serde::{Serialize, de::DeserializeOwned};
 pub use std::{string::String, time::Duration, vec::Vec};
 
-pub use crate::message::event::{joined_key, key_of};
-pub use crate::message::upcast::{current, old, upcast};
+pub use crate::message::event::{current, joined_key, key_of};
+pub use crate::message::upcast::{old, upcast};
 pub use crate::{
     failure::Fault,
     handler::{AfterDeadLetter, Handler, HandlerDef, HandlerOptions, IntoOutcome, IntoPublished},

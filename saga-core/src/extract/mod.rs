@@ -11,12 +11,14 @@
 //! | [`Meta`] | the ids, the attempt and the times of the delivery |
 //! | [`ServiceHandle`](crate::runtime::ServiceHandle) | the service itself: its database for reading, its clock, and units of work |
 
+mod invocation;
 mod meta;
 mod undo;
 mod work;
 
 use std::any::{Any, TypeId, type_name};
 
+pub use invocation::{Invocation, StateMap};
 pub use meta::Meta;
 pub(crate) use meta::StepName;
 pub use undo::Undo;
@@ -24,7 +26,6 @@ pub use work::{BeginFn, Work};
 
 use crate::{
     failure::Fault,
-    handler::Invocation,
     message::{EventSet, EventType},
     saga::LeftBehind,
     store::Tx,
@@ -125,10 +126,7 @@ impl<E: EventSet> Extract for On<E> {
     }
 
     fn extract(from: &mut Invocation) -> Result<Self, Fault> {
-        let (value, meta) = from.messages.pop().ok_or_else(missing::<Self>)?;
-        // The metadata stays, for an argument of type `Meta`.
-        from.messages.push((Box::new(()), meta));
-        value.downcast().map(|event| Self(*event)).map_err(|_| missing::<Self>())
+        from.take_input().map(Self).ok_or_else(missing::<Self>)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::any::{TypeId, type_name};
 
-use super::{Extract, Kind, ReadUndo, Requirements, missing};
-use crate::{failure::Fault, handler::Invocation, saga::UndoInput};
+use super::{Extract, Invocation, Kind, ReadUndo, Requirements, missing};
+use crate::{failure::Fault, saga::UndoInput};
 
 /// The event that this service published when it did the step that is now undone.
 ///
@@ -27,8 +27,6 @@ impl<E: UndoInput> Extract for Undo<E> {
     }
 
     fn extract(from: &mut Invocation) -> Result<Self, Fault> {
-        let (value, meta) = from.messages.pop().ok_or_else(missing::<Self>)?;
-        from.messages.push((Box::new(()), meta));
-        value.downcast().map(|record| Self(*record)).map_err(|_| missing::<Self>())
+        from.take_input().map(Self).ok_or_else(missing::<Self>)
     }
 }

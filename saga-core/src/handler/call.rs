@@ -1,76 +1,12 @@
 //! The call of a handler fn, with arguments taken from a delivery.
 
-use std::{
-    any::{Any, TypeId},
-    collections::HashMap,
-    future::Future,
-    sync::Arc,
-};
+use std::{future::Future, sync::Arc};
 
 use super::{CallFn, IntoOutcome, Outcome};
 use crate::{
-    extract::{Extract, Meta, Requirements, Work},
+    extract::{Extract, Requirements},
     failure::Fault,
-    store::Tx,
 };
-
-/// The values that the handlers of a service share, by type.
-#[derive(Clone, Default)]
-pub struct StateMap(Arc<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>);
-
-impl std::fmt::Debug for StateMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StateMap").field("values", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-impl StateMap {
-    /// Adds `value`.
-    ///
-    /// # Errors
-    /// Returns the unchanged map if it already has a value of that type.
-    pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Result<Self, Self> {
-        let id = TypeId::of::<T>();
-        if self.contains(id) {
-            return Err(self);
-        }
-        let mut values = Arc::try_unwrap(std::mem::take(&mut self.0)).unwrap_or_else(|shared| (*shared).clone());
-        values.insert(id, Arc::new(value));
-        Ok(Self(Arc::new(values)))
-    }
-
-    /// Returns the value of type `T`.
-    pub fn value<T: 'static>(&self) -> Option<&T> {
-        self.0.get(&TypeId::of::<T>())?.downcast_ref()
-    }
-
-    /// Returns whether there is a value of the type with this id.
-    pub fn contains(&self, id: TypeId) -> bool {
-        self.0.contains_key(&id)
-    }
-}
-
-/// The source of a call's arguments.
-pub struct Invocation {
-    /// The decoded messages, each a boxed value of the handler's event set, with its metadata.
-    ///
-    /// There is more than one only for a handler that takes a `Batch`.
-    pub messages: Vec<(Box<dyn Any + Send>, Meta)>,
-    /// The open transaction, for a handler that takes `Tx`.
-    pub tx: Option<Tx>,
-    /// The right to begin the transaction, for a handler that takes `Work`.
-    pub work: Option<Work>,
-    /// The shared values of the service.
-    pub state: StateMap,
-    /// The running service, for the extractor `ServiceHandle`, which the runtime defines.
-    pub service: Option<Box<dyn Any + Send>>,
-}
-
-impl std::fmt::Debug for Invocation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Invocation").field("messages", &self.messages.len()).finish_non_exhaustive()
-    }
-}
 
 /// An async fn that can be a handler: each argument is an extractor, and it returns an outcome.
 #[diagnostic::on_unimplemented(

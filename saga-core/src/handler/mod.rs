@@ -11,11 +11,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_core::future::BoxFuture;
 
-pub use call::{HandlerFn, Invocation, StateMap};
+pub use call::HandlerFn;
 pub use outcome::{IntoOutcome, IntoPublished, Outcome};
 
 use crate::{
-    extract::Requirements,
+    extract::{Invocation, Requirements},
     message::EventType,
     retry::RetryPolicy,
     saga::{Role, StepAt, TriggerOf, UndoAt},

@@ -12,7 +12,7 @@ use super::{dead_letter_routes, replay_routes, saga_routes};
 use super::{dead_letters, health, operators::only, overlap, replays, sagas};
 use crate::runtime::{
     Access, Routes, ServiceHandle,
-    health::{Health},
+    health::Health,
     metrics::{Metrics, show_ready},
 };
 

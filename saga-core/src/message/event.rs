@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt};
 
-use super::{Decode, Encode, upcast};
+use super::{Decode, Encode, NotYet};
 use crate::failure::Fault;
 
 /// A fact that a service publishes: a struct with a topic, a key, a name and a version. Implemented by `#[event]`.
@@ -39,8 +39,23 @@ pub trait Event: Sized + Send + Sync + 'static {
     /// Returns an error if the value is not valid for that version, or if its upcast fails. The error names the event, the version, and the
     /// field or the function.
     fn read(value: &[u8], version: u32) -> Result<Self, Fault> {
-        upcast::current(value, version)
+        current(value, version)
     }
+}
+
+/// Decodes a value that was encoded as `version`, as the current version of `E`.
+///
+/// # Errors
+/// Returns an error if the value is not valid for it.
+pub fn current<E: Event>(value: &[u8], version: u32) -> Result<E, Fault> {
+    E::Codec::decode(value).map_err(|fault| unreadable::<E>(version, fault))
+}
+
+pub(super) fn unreadable<E: Event>(version: u32, fault: Fault) -> Fault {
+    if fault.error().is::<NotYet>() {
+        return fault;
+    }
+    Fault::new(format!("the value is no {} of version {version}: {fault}", E::NAME))
 }
 
 /// A type that can be the key of an event: it has a text representation.

@@ -5,7 +5,7 @@
 //! function for a version of at least `n`, and passes through that function and all later ones. So each function is written once, when its
 //! version is replaced, and a version without a function is decoded as the next version that has one.
 
-use super::{Decode, Event, NotYet};
+use super::{Decode, Event, event::unreadable};
 use crate::failure::Fault;
 
 /// The return value of an upcast: `New`, or a `Result` with it.
@@ -36,14 +36,6 @@ impl<New, E: Into<Fault>> Upcasted<New> for Result<New, E> {
     }
 }
 
-/// Decodes a value that was encoded as `version`, as the current version of `E`.
-///
-/// # Errors
-/// Returns an error if the value is not valid for it.
-pub fn current<E: Event>(value: &[u8], version: u32) -> Result<E, Fault> {
-    E::Codec::decode(value).map_err(|fault| unreadable::<E>(version, fault))
-}
-
 /// Decodes a value of `version` as `Old`, the shape that `E` had in that version.
 ///
 /// # Errors
@@ -68,11 +60,4 @@ pub fn upcast<E: Event, Old, New, Given: Upcasted<New>>(
     function(old)
         .upcasted()
         .map_err(|fault| Fault::new(format!("{} of version {from} cannot be read: its upcast `{name}` failed: {fault}", E::NAME)))
-}
-
-fn unreadable<E: Event>(version: u32, fault: Fault) -> Fault {
-    if fault.error().is::<NotYet>() {
-        return fault;
-    }
-    Fault::new(format!("the value is no {} of version {version}: {fault}", E::NAME))
 }

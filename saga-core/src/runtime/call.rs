@@ -16,8 +16,9 @@ use crate::{
         admission::{Admission, Inadmissible},
         batch::OutcomeKind,
     },
+    extract::Invocation,
     failure::Fault,
-    handler::{CallFn, Invocation, Outcome},
+    handler::{CallFn, Outcome},
     message::{Encoded, NotYet, Raw, TraceContext},
 };
 

@@ -14,28 +14,28 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    after_commit,
     conditions::Conditions,
     gap::Gap,
-    log_monitor::Sight,
     logs::Logs,
     metrics::{HandlerSeries, ServiceSeries},
     outage::Outage,
-    panics::{self, Panics},
+    panics::{self, Panics, Task},
+    process::Process,
     put_off::PutOff,
-    relay::{self, Process},
     replays::Wanted,
     saga::SagaCore,
+    sight::Sight,
     spans::Spans,
     timekeeper::Timekeeper,
 };
 use crate::{
     engine::{
         admission::{HandlerDirectory, Remembered},
-        outbox::{Ledger, Ticket},
+        outbox::{Ledger, Ticket, order_key},
         parking::ParkedIndex,
     },
-    handler::{Handler, StateMap},
+    extract::StateMap,
+    handler::Handler,
     id::IdSource,
     message::{Record, Shard, Shards, TopicPartition},
     runtime::{Health, Metrics, Tracker},
@@ -302,7 +302,7 @@ impl Core {
             self.record_activity();
             let mut ledger = self.ledger();
             for ((id, _), record) in staged.rows.iter().zip(records) {
-                ledger.stage(staged.ticket, *id, relay::order_key(record), record.clone());
+                ledger.stage(staged.ticket, *id, order_key(record), record.clone());
             }
         }
         Ok(staged)
@@ -326,7 +326,7 @@ impl Core {
                 core.instance.notify(strange);
                 core.record_activity();
                 core.relay_wake.notify_one();
-                after_commit::call(&core, std::mem::take(&mut staged.hooks));
+                core.call_hooks(std::mem::take(&mut staged.hooks));
             }
             result
         });
@@ -335,6 +335,18 @@ impl Core {
             Ok(panic) => Err(StoreError::Refused(format!("panic in the commit: {}", panics::text(&*panic)))),
             Err(error) => Err(StoreError::Unavailable(format!("the commit did not end: {error}"))),
         })
+    }
+
+    /// Calls `hooks`, of a transaction that is committed, in order. If one panics, the transaction stays committed, and the remaining ones
+    /// are still called.
+    fn call_hooks(&self, hooks: AfterCommit) {
+        for hook in hooks {
+            let at = hook.at();
+            if let Err(text) = panics::guard(|| hook.call()) {
+                let text = format!("{text} (in the hook of `Tx::after_commit` given at {at})");
+                Panics::note(self, "after_commit", Task::Helping, &text);
+            }
+        }
     }
 
     /// Records in the ledger that the rows are committed. If open transactions of user code may hide earlier rows of the same keys, the

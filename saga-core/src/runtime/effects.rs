@@ -136,7 +136,7 @@ impl Effects {
     ) {
         self.done(item);
         item.span.comes_to(if refused { "refused" } else { "done" });
-        self.sagas.see_received(core, item, None);
+        self.sagas.tracking.see_received(core, item, None);
         if let Some(role) = core.handlers[handler].role() {
             self.sagas.concluded(role, item, refused, &events, now);
         }
@@ -154,7 +154,7 @@ impl Effects {
     pub(crate) fn without_effect(&mut self, core: &Core, item: &Item, reason: NoEffect) {
         self.done(item);
         item.span.comes_to("without_effect");
-        self.sagas.see_received(core, item, Some(reason.note()));
+        self.sagas.tracking.see_received(core, item, Some(reason.note()));
         core.sagas.without_effect(&core.metrics, item.role(core), reason, |counter| self.count(counter));
     }
 
@@ -164,7 +164,7 @@ impl Effects {
             return;
         }
         let context = Context::caused_by(&item.envelope, item.span.context.clone());
-        self.sagas.see_published(core, &events, &context, now);
+        self.sagas.tracking.see_published(core, &events, &context, now);
         let making = &mut self.making;
         self.records.extend(events.into_iter().map(|(id, event)| making.record(core, &id, event, &context, now)));
     }

@@ -2,8 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::core::Core;
-use crate::message::TopicPartition;
+use crate::{message::TopicPartition, transport::Transport};
 
 /// Why the next record does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +42,8 @@ impl Gap {
     }
 
     /// Returns the gap with the topic's name in the log, for messages to operators.
-    pub(crate) fn in_log(&self, core: &Core) -> Self {
-        Self { partition: core.partition_in_log(&self.partition), ..self.clone() }
+    pub(crate) fn in_log(&self, log: &dyn Transport) -> Self {
+        Self { partition: TopicPartition::new(log.name_in_log(&self.partition.topic), self.partition.partition), ..self.clone() }
     }
 
     /// Returns the number of records that are skipped by continuing at the oldest one. It is 0 if the log ends early or the topic was

@@ -2,20 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{core::Core, item::Item};
+use super::{
+    core::Core,
+    item::{Claim, Item},
+};
 use crate::{
     message::listener::Listener,
     store::{DeadLetterState, InboxKey, LetterHead, StoreError, StoreTx, takers_known_by_more},
     time::Timestamp,
 };
-
-/// The identity under which a message is claimed.
-#[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) key: InboxKey,
-    /// Set in a replay that handles messages again: claims before this time are ignored.
-    pub(crate) again: Option<Timestamp>,
-}
 
 /// Claims messages. Returns for each, in the given order, whether it is new.
 ///

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{core::Core, inbox::Claim, judge::Part, spans::Delivery};
+use super::{core::Core, spans::Delivery};
 use crate::{
     engine::{
         admission::{Admission, Inadmissible, RecordFacts},
@@ -13,11 +13,12 @@ use crate::{
         schedule::Mode,
     },
     extract::{Meta, StepName},
+    id::MessageId,
     message::{
-        Envelope, Received, Record, TopicPartition,
+        Envelope, Outgoing, Received, Record, TopicPartition,
         listener::{self, Listener},
     },
-    saga::{InstanceKey, Role},
+    saga::{Definition, InstanceKey, Role},
     store::{InboxKey, ParkedId, ParkedMessage, parking_key},
     time::Timestamp,
 };
@@ -374,5 +375,32 @@ impl Item {
     /// Returns the message as it is parked. The store sets the id.
     pub(crate) fn to_parked(&self, attempts: u32, due: Timestamp, error: String) -> ParkedMessage {
         ParkedMessage { id: 0, received: self.kept(), attempts, due, error, seen: self.seen }
+    }
+}
+
+/// The identity under which a message is claimed.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) key: InboxKey,
+    /// Set in a replay that handles messages again: claims before this time are ignored.
+    pub(crate) again: Option<Timestamp>,
+}
+
+/// The saga instance that a handler takes part in.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'p> {
+    pub(crate) saga: &'p Definition,
+    pub(crate) id: &'p str,
+}
+
+impl Part<'_> {
+    /// Returns an error if an event of the saga is published with the key of another instance.
+    pub(crate) fn wrong_key_event(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
+        let of_flow = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
+        let event = of_flow.into_iter().find(|event| event.key != self.id)?;
+        Some(format!(
+            "{} is published with the key `{}`, and its instance of {} is `{}`; an event of a saga carries the key of its instance",
+            event.name, event.key, self.saga.name, self.id
+        ))
     }
 }

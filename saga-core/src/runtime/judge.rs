@@ -6,19 +6,20 @@ use super::{
     call::{Called, call, decode, ended},
     core::Core,
     effects::{Effects, outcome_counter},
-    item::Item,
+    item::{Item, Part},
+    publishing::oversized,
     service::ServiceHandle,
     spans::Ids,
 };
 use crate::{
     engine::batch::{AfterHandler, OutcomeKind, after_handler, limit_put_off},
     engine::parking::HELD,
+    extract::Invocation,
     failure::Fault,
-    handler::{AfterDeadLetter, Invocation, Outcome},
+    handler::{AfterDeadLetter, Outcome},
     id::MessageId,
     message::Outgoing,
     runtime::Unavailable,
-    saga::Definition,
     store::{AfterCommit, StoreError, StoreTx, Tx, TxSlot, contention, is_unavailable},
     time::Timestamp,
 };
@@ -67,39 +68,9 @@ pub(crate) fn judge(
     }
 }
 
-/// The saga instance that a handler takes part in.
-#[derive(Clone, Copy)]
-pub(crate) struct Part<'p> {
-    pub(crate) saga: &'p Definition,
-    pub(crate) id: &'p str,
-}
-
-impl Part<'_> {
-    /// Returns an error if an event of the saga is published with the key of another instance.
-    pub(crate) fn wrong_key_event(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
-        let of_saga = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
-        let event = of_saga.into_iter().find(|event| event.key != self.id)?;
-        Some(format!(
-            "{} is published with the key `{}`, and its instance of {} is `{}`; an event of a saga carries the key of its instance",
-            event.name, event.key, self.saga.name, self.id
-        ))
-    }
-}
-
 /// Returns whether the handler failed only because a database cannot be used now. Such a failure counts no attempt.
 fn is_outage(fault: &Fault) -> bool {
     fault.error().downcast_ref().is_some_and(|unavailable: &Unavailable| unavailable.outage) || is_unavailable(fault.error())
-}
-
-/// Returns an error if an event is too large to be published.
-pub(crate) fn oversized(core: &Core, events: &[(MessageId, Outgoing)]) -> Option<String> {
-    let limit = core.settings.max_record_bytes;
-    let (_, event) = events.iter().find(|(_, event)| event.value.len() > limit)?;
-    Some(format!(
-        "event {} has {} bytes; at most {limit} are published (setting `max_record_bytes`)",
-        event.name,
-        event.value.len()
-    ))
 }
 
 /// Logs that a message waits for another attempt.
@@ -192,7 +163,7 @@ pub(crate) async fn apply_failure(
     effects.count(outcome_counter(&core.handler_series[handler], failed.ended));
     // The event was published, whether or not this service can handle it, so the tracker records it at the first attempt.
     if item.origin.attempts() == 0 {
-        effects.sagas.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
+        effects.sagas.tracking.see_received(core, item, Some(&format!("not handled yet: {}", failed.error)));
     }
     let attempts = match failed.after {
         AfterHandler::Park { attempts, due } => {

@@ -1,6 +1,5 @@
 //! The runtime: executes what the engine decides.
 
-mod after_commit;
 mod app;
 mod call;
 mod conditions;
@@ -30,6 +29,7 @@ mod panics;
 mod parked;
 mod partitions;
 mod poison;
+mod process;
 #[cfg(feature = "sql")]
 mod publisher;
 mod publishing;
@@ -41,6 +41,7 @@ mod replays;
 mod routes;
 mod saga;
 mod service;
+mod sight;
 #[cfg_attr(
     not(all(feature = "otel", feature = "http")),
     allow(dead_code, reason = "without these features no spans, or no spans of requests, are exported")

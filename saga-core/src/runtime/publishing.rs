@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{
     core::{Core, Staged},
-    judge::oversized,
     saga::Scope,
     spans::Making,
 };
@@ -31,8 +30,19 @@ pub(super) async fn write(
     if let Some(bad) = context.unreadable().filter(|_| !events.is_empty()) {
         return Err(StoreError::Refused(format!("no service could handle these events: {bad}")));
     }
-    sagas.see_published(core, &events, context, now);
+    sagas.tracking.see_published(core, &events, context, now);
     sagas.write(core, tx, now).await?;
     let records: Vec<_> = events.into_iter().map(|(id, event)| making.record(core, &id, event, context, now)).collect();
     core.stage(tx, &records).await
+}
+
+/// Returns an error if an event is too large to be published.
+pub(crate) fn oversized(core: &Core, events: &[(MessageId, Outgoing)]) -> Option<String> {
+    let limit = core.settings.max_record_bytes;
+    let (_, event) = events.iter().find(|(_, event)| event.value.len() > limit)?;
+    Some(format!(
+        "event {} has {} bytes; at most {limit} are published (setting `max_record_bytes`)",
+        event.name,
+        event.value.len()
+    ))
 }

@@ -6,7 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{core::Core, inbox, item::Item};
+use super::{
+    core::Core,
+    inbox,
+    item::{self, Item},
+};
 use crate::{
     engine::{
         parking::TopicKey,
@@ -20,7 +24,7 @@ use crate::{
 /// A message from the log, as needed to find the dead letters that it replaces.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
-    claim: inbox::Claim,
+    claim: item::Claim,
     received: Received,
 }
 

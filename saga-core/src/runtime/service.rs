@@ -10,9 +10,9 @@ use super::{
     replays::{self, PlannedReplay, ReplayError, ReplayRequest},
 };
 use crate::{
-    extract::{Extract, Requirements},
+    extract::{Extract, Invocation, Requirements, StateMap},
     failure::Fault,
-    handler::{Handler, Invocation, StateMap},
+    handler::Handler,
     id::IdSource,
     message::{EventSet, EventType},
     runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},

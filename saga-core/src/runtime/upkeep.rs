@@ -255,7 +255,7 @@ pub(crate) fn checks(core: &Arc<Core>) {
             if !core.topics().is_empty() && !core.consuming.load(Ordering::SeqCst) {
                 return CheckResult::down("the consumer is not running; the service's log has the cause");
             }
-            let gaps: Vec<_> = core.gaps().values().map(|gap| gap.in_log(&core).to_string()).collect();
+            let gaps: Vec<_> = core.gaps().values().map(|gap| gap.in_log(&*core.transport).to_string()).collect();
             match gaps.is_empty() {
                 true => CheckResult::up(),
                 false => CheckResult::down(gaps.join("; ")),

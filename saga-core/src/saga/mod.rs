@@ -9,6 +9,7 @@ mod definition;
 mod diagram;
 mod participants;
 mod records;
+mod role;
 mod roles;
 mod signals;
 
@@ -16,8 +17,6 @@ pub use deadline::{Cause, Deadline};
 pub use definition::{Abort, Definition, EventRef, Publishes, Step, Undo};
 pub use participants::{Chart, Participants};
 pub use records::{InstanceKey, InstanceRecord, InstanceState, LeftBehind, StepRecord, StepState};
-pub use roles::{
-    KeyOf, MakeDeadline, NoRefusal, OutcomeOf, Role, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf,
-    UndoneFrom,
-};
+pub use role::{MakeDeadline, Role};
+pub use roles::{KeyOf, NoRefusal, OutcomeOf, RoleKind, Saga, StepAt, TriggerOf, UndoAt, UndoInput, UndoOutcomeOf, UndoneFrom};
 pub use signals::{RetryDeadLetter, StepGivenUp};

@@ -2,9 +2,9 @@
 //!
 //! `S` is the saga, and `STEP` the position of a step in it: `PlaceOrder::ReserveInventory as usize`.
 
-use std::{any::Any, sync::Arc};
+use std::any::Any;
 
-use super::{Deadline, Definition, LeftBehind};
+use super::{Definition, LeftBehind};
 use crate::{
     failure::{Fault, RefusesNothing},
     message::{Event, EventKey, EventType, Identified},
@@ -67,7 +67,7 @@ pub trait UndoAt<const STEP: usize>: StepAt<STEP> {
     fn triggers() -> Vec<EventType>;
 }
 
-/// An event, an enum of events or a [`Deadline`] that triggers the step.
+/// An event, an enum of events or a [`Deadline`](super::Deadline) that triggers the step.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not trigger this step of `{S}`",
     label = "not in the step's `on`",
@@ -181,24 +181,6 @@ impl<E: Event> UndoInput for Option<E> {
     }
 }
 
-/// The role of a handler in a saga.
-#[derive(Debug, Clone)]
-pub struct Role {
-    /// The saga.
-    pub saga: Arc<Definition>,
-    /// The name of the step.
-    pub step: &'static str,
-    /// What the handler does at the step.
-    pub kind: RoleKind,
-    /// Whether the handler takes a deadline.
-    pub deadline: bool,
-    /// Creates the input of a handler that takes a deadline.
-    pub make_deadline: Option<MakeDeadline>,
-}
-
-/// Creates a boxed [`Deadline`] from the key of the instance, when it started, and the cause.
-pub type MakeDeadline = fn(&str, crate::time::Timestamp, super::Cause) -> Box<dyn Any + Send>;
-
 /// What a handler can do at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RoleKind {
@@ -210,20 +192,6 @@ pub enum RoleKind {
     Abort,
     /// Undoes a step.
     Undo,
-}
-
-impl Role {
-    /// Creates the role of a handler that takes `T` and does the step at `STEP` of `S`.
-    pub fn step<S: StepAt<STEP>, T: TriggerOf<S, STEP>, const STEP: usize>() -> Self {
-        let make_deadline: Option<MakeDeadline> =
-            T::DEADLINE.then_some(|id, started_at, cause| Box::new(Deadline::<S>::new(id, started_at, cause)));
-        Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: S::KIND, deadline: T::DEADLINE, make_deadline }
-    }
-
-    /// Creates the role of the compensation of the step at `STEP` of `S`.
-    pub fn undo<S: UndoAt<STEP>, const STEP: usize>() -> Self {
-        Self { saga: Arc::new(S::definition()), step: S::STEP_NAME, kind: RoleKind::Undo, deadline: false, make_deadline: None }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod missing;
 mod operations;
 mod show;
+mod step;
 mod story;
 
 use std::collections::BTreeSet;

@@ -21,10 +21,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 
 use self::owned_shards::{OwnedShards, index};
-use crate::message::{Shard, Shards};
+use crate::message::{Record, Shard, Shards};
 
 /// Rows with the same order key, a topic and a key, are sent in their order.
 pub type OrderKey = (String, Bytes);
+
+/// Returns the order key of `record`.
+pub fn order_key(record: &Record) -> OrderKey {
+    (record.topic.clone(), record.key.clone().unwrap_or_default())
+}
 
 /// The most rows of one shard that a scan returns.
 const PAGE: usize = 1_000;

@@ -67,7 +67,7 @@ impl Consumer {
         let now = self.core.clock.now();
         let Some(owned) = self.partitions.get_mut(&gap.partition) else { return };
         let service = &*self.core.name;
-        let told = gap.in_log(&self.core);
+        let told = gap.in_log(&*self.core.transport);
         match self.core.settings.on_gap {
             OnGap::Stop => {
                 tracing::error!(service, "{told}");

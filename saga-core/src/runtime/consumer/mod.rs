@@ -37,10 +37,10 @@ use super::{
     gap::Gap,
     item::Item,
     lane::{self, LaneResult},
-    log_monitor::Reading,
     panics::{Panics, Restarts, Task, asked, guard, guarded, joined},
     parked::Loaded,
     saga,
+    sight::Reading,
 };
 use crate::{
     engine::{

@@ -32,9 +32,9 @@ use crate::{
         fallback::Fallback,
         parking::TopicKey,
     },
-    extract::Meta,
+    extract::{Invocation, Meta},
     failure::Fault,
-    handler::{Invocation, Outcome},
+    handler::Outcome,
     store::{AfterCommit, StoreError, StoreTx, Tx, TxSlot, contention},
     time::Timestamp,
 };
@@ -209,7 +209,7 @@ impl<'l> Transaction<'l> {
         }
         self.effects.done(item);
         // The event was published, even if this service does not handle it, so the tracker records it.
-        self.effects.sagas.see_received(self.core, item, Some(&format!("not handled: {unfit}")));
+        self.effects.sagas.tracking.see_received(self.core, item, Some(&format!("not handled: {unfit}")));
         self.give_up(item, unfit);
     }
 

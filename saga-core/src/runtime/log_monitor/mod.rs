@@ -4,8 +4,6 @@
 //! conditions that the transport reports. Every few minutes it checks the settings of the topics. A problem that lasts longer than a moment
 //! becomes a condition of the service, with one log line when it begins and one when it ends. None of this delays a message.
 
-mod sight;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -14,7 +12,6 @@ use std::{
 
 use tokio::sync::Mutex;
 
-pub(crate) use self::sight::{Reading, Sight};
 use super::{conditions::Severity, core::Core};
 use crate::{
     engine::stall::{PartitionState, StallDetector},

@@ -5,9 +5,9 @@
 //! other processes have committed. The relay does not poll between a commit and the log: it sleeps until there is something to send.
 
 mod held;
-mod process;
 mod refused;
 mod send;
+mod sharing;
 mod unreadable;
 mod upkeep;
 
@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::process::{Process, leave};
+pub(crate) use self::sharing::leave;
 use self::{held::Held, upkeep::REMOVE};
 use super::{
     core::Core,
@@ -29,8 +29,8 @@ use super::{
     panics::{Panics, Restarts, Task, guarded, supervise},
 };
 use crate::{
-    engine::{outbox::OrderKey, waits::Waits},
-    message::{Record, Shards},
+    engine::waits::Waits,
+    message::Shards,
     store::{OutboxId, StoreError},
     time::Timestamp,
 };
@@ -39,11 +39,6 @@ use crate::{
 const BATCH: usize = 500;
 /// How long a process that receives no notification waits before it scans the outbox for rows of its shards.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// The key that orders `record` in the outbox: its topic and its key.
-pub(crate) fn order_key(record: &Record) -> OrderKey {
-    (record.topic.clone(), record.key.clone().unwrap_or_default())
-}
 
 /// The relay of a service.
 pub(crate) struct Relay {
@@ -79,7 +74,7 @@ enum Upkeep {
 impl Relay {
     /// Acquires the first shards of this process, if the outbox is shared, and reads the rows that are already in the outbox.
     pub(crate) async fn start(core: Arc<Core>) -> Result<Self, StoreError> {
-        process::join(&core).await?;
+        sharing::join(&core).await?;
         #[cfg(feature = "sql")]
         core.joined.started();
         let looked = Instant::now();
@@ -111,7 +106,7 @@ impl Relay {
         let (core, stop) = (self.core.clone(), Shutdown::new(stopping.clone()));
         let others = core.clone();
         tokio::select! {
-            () = supervise(others.clone(), "instances", Task::Vital, Shutdown::never(), || process::run(others.clone())) => {}
+            () = supervise(others.clone(), "instances", Task::Vital, Shutdown::never(), || sharing::run(others.clone())) => {}
             () = async {
                 let mut restarts = Restarts::default();
                 while let Err(text) = guarded(self.relay(stopping.clone())).await {

@@ -1,8 +1,8 @@
 //! The relay's database operations: it scans for rows, settles rows in doubt, and removes rows that were sent.
 
-use super::{Relay, Upkeep, order_key};
+use super::{Relay, Upkeep};
 use crate::{
-    engine::outbox::Ticket,
+    engine::outbox::{Ticket, order_key},
     message::{Shard, Shards},
     store::{OutboxId, StoreError},
 };

@@ -16,13 +16,15 @@ use super::{
     super::{
         conditions::Severity,
         core::Core,
-        judge::{Part, judge},
+        item::Part,
+        judge::judge,
         panics::{Panics, Task, guarded},
         poison::CommitFailure,
         service::ServiceHandle,
         spans::{Ids, Kind, Making, Span, brief as shortly},
     },
     Tracked, brief,
+    history::entry,
     scope::{Before, Scope},
     unreadable,
 };
@@ -31,13 +33,13 @@ use crate::{
         batch::OutcomeKind,
         saga::{Firing, Instance},
     },
-    extract::Meta,
+    extract::{Invocation, Meta},
     failure::Fault,
-    handler::{Invocation, Outcome},
+    handler::Outcome,
     id::MessageId,
     message::{Context, Envelope, Outgoing, TraceContext},
     saga::{Cause, InstanceKey, Role, RoleKind},
-    store::{HistoryEntry, StoreError, StoreTx, Tx, TxSlot},
+    store::{StoreError, StoreTx, Tx, TxSlot},
     time::{Timestamp, doubling},
 };
 
@@ -328,9 +330,9 @@ async fn abort(
             scope.conclude(role, key, &message_id, false, &judged.events, now);
             instance.fired(now);
             tx.append_history(&core.name, &[entry(core, &instance, "timer.deadline", &cause.to_string(), now)]).await?;
-            scope.adopt(instance);
+            scope.tracking.adopt(instance);
             let (context, mut making) = (Context::caused_by(&envelope, trace.clone()), Making::default());
-            scope.see_published(core, &judged.events, &context, now);
+            scope.tracking.see_published(core, &judged.events, &context, now);
             scope.write(core, tx, now).await?;
             let records: Vec<_> = judged
                 .events
@@ -445,17 +447,4 @@ pub(super) async fn save(
 ) -> Result<(), StoreError> {
     tx.save_instances(&core.name, &[instance.record()]).await?;
     tx.append_history(&core.name, &[entry(core, instance, what, note, now)]).await
-}
-
-pub(super) fn entry(core: &Core, instance: &Instance, what: &str, note: &str, now: Timestamp) -> HistoryEntry {
-    HistoryEntry {
-        instance: instance.key.clone(),
-        event: what.to_owned(),
-        message_id: String::new(),
-        causation_id: None,
-        source: core.name.to_string(),
-        at: now,
-        seen_at: now,
-        note: Some(note.to_owned()),
-    }
 }

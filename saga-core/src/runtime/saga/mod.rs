@@ -3,6 +3,7 @@
 mod check;
 mod deadlines;
 mod delivery;
+mod history;
 mod ignored;
 mod operations;
 mod participant;

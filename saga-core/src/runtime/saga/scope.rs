@@ -1,5 +1,5 @@
 //! The part of one transaction that concerns sagas: the step records, read before the handlers are called and written after them. The
-//! tracker's part is in [`tracking`](super::tracking).
+//! tracker's part is [`Tracking`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,11 @@ use std::{
 
 use super::{
     super::{core::Core, item::Item},
-    tracking::Sighting,
+    tracking::Tracking,
 };
 use crate::{
     engine::saga::{
-        BarrierDecision, Instance, Mark, StepRecords,
+        BarrierDecision, Mark, StepRecords,
         barrier::{self, NoEffect},
     },
     id::MessageId,
@@ -40,11 +40,8 @@ pub(crate) enum Before {
 pub(crate) struct Scope {
     records: BTreeMap<InstanceKey, Vec<StepRecord>>,
     changed: BTreeSet<(InstanceKey, String)>,
-    pub(super) sightings: Vec<Sighting>,
-    /// Instances that were read and changed in this transaction, before their events are applied.
-    pub(super) instances: BTreeMap<InstanceKey, Instance>,
-    /// The earliest timer that the last write has set.
-    pub(super) earliest: Option<Timestamp>,
+    /// The part of the tracker.
+    pub(crate) tracking: Tracking,
 }
 
 impl Scope {
@@ -71,11 +68,6 @@ impl Scope {
     /// Locks one instance and reads its step records.
     pub(crate) async fn load_instance(&mut self, core: &Core, tx: &mut dyn StoreTx, key: &InstanceKey) -> Result<(), StoreError> {
         self.load_keys(core, tx, BTreeSet::from([key.clone()])).await
-    }
-
-    /// Adopts `instance`, which was read in this transaction. It is written together with the events that it sees.
-    pub(crate) fn adopt(&mut self, instance: Instance) {
-        self.instances.insert(instance.key.clone(), instance);
     }
 
     async fn load_keys(&mut self, core: &Core, tx: &mut dyn StoreTx, keys: BTreeSet<InstanceKey>) -> Result<(), StoreError> {
@@ -252,12 +244,12 @@ impl Scope {
         if !changed.is_empty() {
             tx.save_steps(&core.name, &changed).await?;
         }
-        self.track(core, tx, now).await
+        self.tracking.write(core, tx, now).await
     }
 
     /// Wakes the timers as needed, after the commit.
     pub(crate) fn committed(&self, core: &Core) {
-        core.sagas.plan(self.earliest);
+        self.tracking.committed(core);
     }
 }
 

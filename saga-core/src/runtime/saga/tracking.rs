@@ -8,9 +8,7 @@ use std::{
 
 use super::{
     super::{core::Core, item::Item},
-    Tracked, brief, ignored,
-    scope::Scope,
-    unreadable, unsent,
+    Tracked, brief, ignored, unreadable, unsent,
 };
 use crate::{
     engine::saga::{
@@ -26,7 +24,7 @@ use crate::{
 
 /// An event of a tracked saga, to be applied to its instance.
 #[derive(Debug, Clone)]
-pub(super) struct Sighting {
+struct Sighting {
     /// The index of the tracked saga.
     saga: usize,
     id: String,
@@ -64,7 +62,22 @@ impl Sighting {
     }
 }
 
-impl Scope {
+/// The tracked sagas of one transaction.
+#[derive(Default)]
+pub(crate) struct Tracking {
+    sightings: Vec<Sighting>,
+    /// Instances that were read and changed in this transaction, before their events are applied.
+    instances: BTreeMap<InstanceKey, Instance>,
+    /// The earliest timer that the last write has set.
+    earliest: Option<Timestamp>,
+}
+
+impl Tracking {
+    /// Adopts `instance`, which was read in this transaction. It is written together with the events that it sees.
+    pub(crate) fn adopt(&mut self, instance: Instance) {
+        self.instances.insert(instance.key.clone(), instance);
+    }
+
     /// Records that a message of a tracked saga was handled.
     pub(crate) fn see_received(&mut self, core: &Core, item: &Item, note: Option<&str>) {
         if core.sagas.tracked.is_empty() {
@@ -119,8 +132,8 @@ impl Scope {
         }
     }
 
-    /// Applies the recorded events to their instances.
-    pub(super) async fn track(&mut self, core: &Arc<Core>, tx: &mut dyn PublishTx, now: Timestamp) -> Result<(), StoreError> {
+    /// Applies the recorded events to their instances, and writes these. A second call writes nothing.
+    pub(super) async fn write(&mut self, core: &Arc<Core>, tx: &mut dyn PublishTx, now: Timestamp) -> Result<(), StoreError> {
         let sightings = std::mem::take(&mut self.sightings);
         if sightings.is_empty() {
             return Ok(());
@@ -153,6 +166,11 @@ impl Scope {
         }
         self.earliest = records.iter().filter_map(|record| record.due).chain(self.earliest).min();
         Ok(())
+    }
+
+    /// Wakes the timers as needed, after the commit.
+    pub(super) fn committed(&self, core: &Core) {
+        core.sagas.plan(self.earliest);
     }
 }
 

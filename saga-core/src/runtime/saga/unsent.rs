@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{super::core::Core, deadlines::entry};
+use super::{super::core::Core, history::entry};
 use crate::{
     engine::saga::{self, GivenUp, Instance},
     id::MessageId,

@@ -16,17 +16,14 @@ use super::{
         Advice, StoreError,
         sql_errors::{Failed, store_error},
     },
+    bounds::Bounds,
     errors::is_lost,
     options::{LEAST, PostgresOptions},
-    session::{Purpose, Session},
-    unit::Bounds,
+    session::{GRACE, Purpose, Session},
 };
 
 /// The connections that are neither for transactions nor for reading: two for the coordination of processes, and one for `LISTEN`.
 pub(super) const ASIDE: u32 = 3;
-
-/// How long to wait for a response that only decides whether a connection is kept.
-pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// How long to wait for a connection when testing whether transactions can begin.
 const TURN: Duration = Duration::from_secs(1);
@@ -333,9 +330,4 @@ fn pool(options: &PostgresOptions, connections: u32, session: &Arc<Session>, ref
         pool = pool.max_lifetime(longest);
     }
     pool.connect_lazy_with(connect)
-}
-
-/// Quotes `name` as an identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

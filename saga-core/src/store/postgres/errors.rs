@@ -4,7 +4,7 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use super::{super::StoreError, connect::quoted};
+use super::{super::StoreError, text::quoted};
 
 /// Why a server is read-only, and the remedy.
 pub(super) const READ_ONLY: &str = "it takes no writes: it is a standby, or `default_transaction_read_only` is on for the server, the database \
@@ -117,7 +117,7 @@ const MAY_NOT: &str = "the user may not use the framework's tables; `GRANT SELEC
 /// Converts `error` for the database called `place`.
 pub(in crate::store) fn database_error(place: &str, error: &PgDatabaseError) -> StoreError {
     let (code, text) = (error.code(), error.message());
-    // The statements that begin a transaction check this: see `unit::Bounds`.
+    // The statements that begin a transaction check this: see `bounds::Bounds`.
     if code == "22P02" && text.contains("\"transaction_read_only\"") {
         return StoreError::Unavailable(format!("{place}: {READ_ONLY}"));
     }
@@ -212,7 +212,7 @@ pub(super) fn of_a_transaction(place: &str, schema: &str, error: &sqlx::Error) -
         "22P02" if error.to_string().contains("\"usage\"") => {
             Some(StoreError::Unavailable(format!("{place}: {}", unusable(schema))))
         }
-        // The mark of the transaction is missing: see `unit::Bounds`.
+        // The mark of the transaction is missing: see `bounds::Bounds`.
         "22P02" if error.to_string().contains("\"search_path\"") => Some(StoreError::Refused(format!(
             "{place}: a statement has changed `search_path`, and the framework's tables could not be found by it; use \
              `SET LOCAL` and set it back before the handler returns, or name the schema in the statements"

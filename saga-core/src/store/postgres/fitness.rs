@@ -10,10 +10,11 @@ use tokio::time::timeout;
 
 use super::{
     super::{Advice, Migrate, StoreError},
-    connect::{Attempts, Connector, quoted},
+    connect::{Attempts, Connector},
     errors::{READ_ONLY, code},
     migrate::by_others,
     statements::Failed,
+    text::quoted,
     unit::Unit,
 };
 
@@ -182,8 +183,7 @@ pub(super) async fn check(connection: &mut PgConnection, connector: &Connector) 
     connection.execute(sqlx::raw_sql("RESET default_transaction_read_only")).await?;
     let beat = format!(
         "{}; UPDATE sagas_health SET beats = beats + 1 WHERE id = 1; {}",
-        connector.bounds.begin(),
-        connector.bounds.commit()
+        connector.bounds.begin, connector.bounds.commit
     );
     match connection.execute(sqlx::raw_sql(AssertSqlSafe(beat))).await {
         Ok(_) => Ok(()),

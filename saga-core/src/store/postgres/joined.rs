@@ -14,10 +14,11 @@ use sqlx::{PgConnection, Row};
 use super::{
     super::{PeerNotification, StoreError},
     PostgresStore, ask,
-    connect::{Connector, quoted},
+    connect::Connector,
     errors,
     sharing::{channel, payload},
     statements::{Failed, publishing, sharing, tables::Tables},
+    text::quoted,
 };
 use crate::message::Record;
 

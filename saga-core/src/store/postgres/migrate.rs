@@ -12,8 +12,9 @@ use super::{
         migrations::{self, Applied, complete, fingerprint, how, nothing_pending, pending},
     },
     PostgresStore, ask,
-    connect::{Connector, quoted},
+    connect::Connector,
     statements::{Failed, execute},
+    text::quoted,
     unit::Unit,
 };
 

@@ -3,6 +3,7 @@
 //! Transactions run in parallel, on the connections of a bounded pool. The framework writes many rows with one statement. The names of its
 //! tables begin with `sagas_`; they are in the service's schema, next to the service's own tables.
 
+mod bounds;
 mod connect;
 mod errors;
 mod fitness;

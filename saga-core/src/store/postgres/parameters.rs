@@ -92,7 +92,7 @@ impl FromStr for PostgresOptions {
     type Err = StoreError;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        let given = parameters(url)?;
+        let given = parameters(url, is_known)?;
         unusable(&given)?;
         let connect = PgConnectOptions::from_url(&connecting(&given)?)
             // The error does not contain the URL or the cause, because they can contain a password.

@@ -11,8 +11,9 @@ use tokio::time::timeout;
 
 use super::{
     super::{StoreError, sql_errors::store_error},
-    connect::{Connector, quoted},
+    connect::Connector,
     statements::Failed,
+    text::quoted,
 };
 
 /// The user, and the `search_path` of this session.

@@ -13,11 +13,10 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row};
 use sqlx_core::transaction::TransactionManager;
 use tokio::time::timeout;
 
-use super::{
-    super::StoreError,
-    connect::{GRACE, quoted},
-    options::PostgresOptions,
-};
+use super::{super::StoreError, options::PostgresOptions, text::quoted};
+
+/// How long to wait for a response that only decides whether a connection is kept.
+pub(super) const GRACE: Duration = Duration::from_millis(250);
 
 /// How long a connection for reading is used. A statement that was prepared before its table was changed fails on its connection until that
 /// is closed, and the framework does not see the errors of a service's own statements.
@@ -136,7 +135,7 @@ fn settings(options: &PostgresOptions, purpose: Purpose) -> String {
         options.idle_transaction_timeout.as_millis(),
     );
     if purpose != Purpose::Transactions {
-        // Each transaction sets this when it begins: see `unit::Bounds`.
+        // Each transaction sets this when it begins: see `bounds::Bounds`.
         sql.push_str("SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; ");
     }
     if purpose == Purpose::Reading || options.read_only {

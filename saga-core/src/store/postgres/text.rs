@@ -54,6 +54,11 @@ pub(super) fn identity(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{tail}", &safe[..kept]))
 }
 
+/// Quotes `name` as an identifier.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// FNV-1a with 128 bits. The result is stored in tables, so this must never change.
 fn digest(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;

@@ -13,11 +13,11 @@ use super::super::StoreError;
 /// Parameters by name.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// Returns the parameters of `url`.
+/// Returns the parameters of `url`. `is_known` tells whether a parameter with a name exists.
 ///
 /// # Errors
 /// When the URL is not valid. The error contains none of its values, because each could be part of a password.
-pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
+pub(super) fn parameters(url: &str, is_known: fn(&str) -> bool) -> Result<Parameters, StoreError> {
     let schemes = ["postgres://", "postgresql://"];
     let rest =
         schemes.iter().find_map(|scheme| url.strip_prefix(scheme)).ok_or_else(|| refused("does not begin with `postgres://`"))?;
@@ -27,7 +27,7 @@ pub(super) fn parameters(url: &str) -> Result<Parameters, StoreError> {
     let (address, database) = place.split_once('/').unwrap_or((place, ""));
     self::address(address, &mut given)?;
     put(&mut given, "dbname", database, "database")?;
-    self::query(query, &mut given)?;
+    self::query(query, is_known, &mut given)?;
     Ok(given)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn several_hosts() -> StoreError {
     )
 }
 
-fn query(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
+fn query(text: &str, is_known: fn(&str) -> bool, given: &mut Parameters) -> Result<(), StoreError> {
     // The text after an unescaped `&` in a password is part of that password.
     let mut after_a_secret = false;
     for pair in text.split('&').filter(|pair| !pair.is_empty()) {
@@ -87,7 +87,7 @@ fn query(text: &str, given: &mut Parameters) -> Result<(), StoreError> {
         let name = decoded(name, "name of a parameter")?;
         let is_a_name = name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '[' | ']'));
-        if !is_a_name || (after_a_secret && !super::parameters::is_known(&name)) {
+        if !is_a_name || (after_a_secret && !is_known(&name)) {
             return Err(refused("has a parameter that is none; write & as %26 in a value"));
         }
         let value = decoded(value, &format!("parameter `{name}`"))?;
@@ -124,7 +124,7 @@ fn decoded(text: &str, what: &str) -> Result<String, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::parameters::is_known, *};
 
     #[test]
     fn a_url_is_taken_apart_as_libpq_does_it() {
@@ -150,7 +150,7 @@ mod tests {
             ("postgres://h?ssl=true", &[("host", "h"), ("sslmode", "require")]),
         ] {
             let expected: Parameters = expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            assert_eq!(parameters(url).expect(url), expected, "{url}");
+            assert_eq!(parameters(url, is_known).expect(url), expected, "{url}");
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
             ("postgres://u@h/d?=secret", "a parameter that is none"),
             ("postgres://u@h/d?user=%zz", "in its parameter `user`"),
         ] {
-            let error = parameters(url).expect_err(url).to_string();
+            let error = parameters(url, is_known).expect_err(url).to_string();
             assert!(error.contains(what) && !error.contains("secret"), "{url}: {error}");
         }
     }

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Catalog, LogStore, Partition, Topic, group::Group, lock, partition::Tail, subscription::Member};
+use super::{Catalog, Limits, LogStore, Partition, Topic, group::Group, lock, partition::Tail, subscription::Member};
 use crate::{
     message::Record,
     time::{Clock, Timestamp},
@@ -26,19 +26,6 @@ const MAX_PARTITIONS: u32 = 10_000;
 
 /// The records read at a time while searching for the first record at or after a time.
 const LOOK: Limits = Limits { records: 500, bytes: 1 << 20 };
-
-/// The limits of one delivery. A first record that exceeds them is delivered alone.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) records: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { records: 500, bytes: 1 << 20 }
-    }
-}
 
 /// The topics and groups of a log, and its store.
 pub(crate) struct Broker<S> {

@@ -12,8 +12,8 @@ mod partitioner;
 mod store;
 mod subscription;
 
-pub(crate) use broker::{Broker, Limits};
-pub(crate) use partition::{Catalog, Partition, Topic};
+pub(crate) use broker::Broker;
+pub(crate) use partition::{Catalog, Limits, Partition, Topic};
 pub(crate) use store::LogStore;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Limits, lock, partitioner::partition_of};
+use super::{lock, partitioner::partition_of};
 use crate::{
     message::{Received, Record},
     transport::TopicPartition,
@@ -19,6 +19,19 @@ use crate::{
 
 /// The approximate memory cost of a record, in addition to its own bytes.
 const RECORD_OVERHEAD: usize = 256;
+
+/// The limits of one delivery. A first record that exceeds them is delivered alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { records: 500, bytes: 1 << 20 }
+    }
+}
 
 /// The existing topics, by name.
 #[derive(Default)]

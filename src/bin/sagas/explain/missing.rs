@@ -13,7 +13,7 @@ use super::{
         places::Services,
         words::{self, counted, segment},
     },
-    story::StepView,
+    step::StepView,
 };
 
 /// A next step.

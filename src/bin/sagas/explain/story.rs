@@ -1,10 +1,6 @@
 //! Everything that the services know about an instance.
 
-use sagas::{
-    saga::Chart,
-    store::{HistoryEntry, StepRecord},
-    time::Timestamp,
-};
+use sagas::{saga::Chart, store::HistoryEntry, time::Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -18,6 +14,7 @@ use super::{
     },
     missing::{self, Missing},
     operations::{self, Operation},
+    step::StepView,
 };
 
 /// Everything that the services know about an instance.
@@ -53,19 +50,6 @@ pub(super) struct Moment {
     message_id: String,
     causation_id: Option<String>,
     pub(super) note: Option<String>,
-}
-
-/// A step record of a participant.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct StepView {
-    pub(super) service: String,
-    pub(super) step: String,
-    pub(super) state: sagas::saga::StepState,
-    pub(super) at: Timestamp,
-    /// The time limit of an attempt that may be running.
-    pub(super) until: Option<Timestamp>,
-    pub(super) message_id: String,
 }
 
 impl Story {
@@ -140,12 +124,5 @@ impl From<HistoryEntry> for Moment {
     fn from(entry: HistoryEntry) -> Self {
         let HistoryEntry { event, message_id, causation_id, source, at, seen_at, note, .. } = entry;
         Self { event, at, seen_at, source, message_id, causation_id, note }
-    }
-}
-
-impl StepView {
-    fn of(service: &str, record: StepRecord) -> Self {
-        let StepRecord { step, state, message_id, until, at, .. } = record;
-        Self { service: service.to_owned(), step, state, at, until, message_id: message_id.to_string() }
     }
 }

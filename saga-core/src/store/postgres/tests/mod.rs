@@ -28,7 +28,7 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::{PostgresOptions, PostgresStore, connect::quoted};
+use super::{PostgresOptions, PostgresStore, text::quoted};
 use crate::store::{Migration, SqlConnection, Store, StoreTx};
 
 const NOTES: &[Migration] = &[Migration {

@@ -1,23 +1,17 @@
-//! This process among the processes of its service: its shards of the outbox, and the notifications between processes.
+//! How the processes of a service share its outbox: the leases of its shards, and the notifications between processes.
 //!
 //! The order of rows is decided by the ledger, not here. This module keeps the number of rows small that two processes send: a process
 //! renews its leases regularly, and stops sending when it cannot be sure that it still owns its shards.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures_util::StreamExt;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::super::core::Core;
+use super::super::{core::Core, process::lock};
 use crate::{
     message::Shards,
     store::{PeerNotification, Sharing, StoreError},
@@ -27,76 +21,12 @@ use crate::{
 const TTL: Duration = Duration::from_secs(5);
 /// How often the leases are renewed.
 const RENEW: Duration = Duration::from_millis(1_500);
-/// The last part of a lease, in which no more rows are passed to the transport.
-const MARGIN: Duration = Duration::from_secs(1);
 /// How long to wait after an error of the database.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the rows of the whole service are counted.
 const COUNT: Duration = Duration::from_secs(5);
 /// The rows are counted up to this multiple of the limit `outbox_rows`.
 const COUNTED: usize = 5;
-
-/// The part of this process in sharing the outbox. In a process that has its database to itself, it does nothing.
-#[derive(Debug)]
-pub(crate) struct Process {
-    /// The name of this process in the database; `None` if the outbox is not shared.
-    id: Option<String>,
-    /// Until when this process surely owns its shards, by the clock of this machine.
-    until: Mutex<Option<Instant>>,
-    /// Shards of other processes in which this process has committed rows.
-    strange: Mutex<Shards>,
-    strange_wake: Notify,
-    /// Notified when there is a reason to renew the leases now.
-    share: Notify,
-    /// The number of rows of the whole service, as last counted.
-    counted: AtomicUsize,
-}
-
-impl Process {
-    pub(crate) fn new(id: Option<String>) -> Self {
-        Self {
-            id,
-            until: Mutex::default(),
-            strange: Mutex::default(),
-            strange_wake: Notify::new(),
-            share: Notify::new(),
-            counted: AtomicUsize::new(0),
-        }
-    }
-
-    /// Schedules a notification to the owners of `shards` that this process has committed rows in them.
-    pub(crate) fn notify(&self, shards: Shards) {
-        if !shards.is_empty() {
-            let mut strange = lock(&self.strange);
-            *strange = strange.and(shards);
-            self.strange_wake.notify_one();
-        }
-    }
-
-    /// The number of rows in the outbox of the whole service, as last counted; 0 if the outbox is not shared.
-    pub(crate) fn counted(&self) -> usize {
-        self.counted.load(Ordering::Relaxed)
-    }
-
-    /// Whether the outbox can be shared with other processes.
-    pub(super) fn is_shared(&self) -> bool {
-        self.id.is_some()
-    }
-
-    /// Whether this process surely owns its shards.
-    pub(super) fn may_send(&self) -> bool {
-        !self.is_shared() || lock(&self.until).is_some_and(|until| Instant::now() + MARGIN < until)
-    }
-
-    /// Requests a renewal of the leases soon.
-    pub(super) fn ask(&self) {
-        self.share.notify_one();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Returns the port for sharing the outbox and the name of this process; `None` if the outbox is not shared.
 fn shared(core: &Core) -> Option<(&dyn Sharing, &str)> {
