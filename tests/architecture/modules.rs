@@ -7,10 +7,10 @@ use proc_macro2::{TokenStream, TokenTree};
 use crate::source::{SourceFile, is_double_colon, sources};
 
 /// The path of a module, from the root of its crate.
-pub type ModulePath = Vec<String>;
+pub(crate) type ModulePath = Vec<String>;
 
 /// The modules of one crate that are files, without modules that only tests have.
-pub struct Modules(BTreeMap<ModulePath, Module>);
+pub(crate) struct Modules(BTreeMap<ModulePath, Module>);
 
 struct Module {
     shown: String,
@@ -26,16 +26,16 @@ struct Module {
 }
 
 /// One path in a file, and the module that defines what it names.
-pub struct Use {
-    pub user: ModulePath,
-    pub used: ModulePath,
+pub(crate) struct Use {
+    pub(crate) user: ModulePath,
+    pub(crate) used: ModulePath,
     /// The file and the path.
-    pub shown: String,
+    pub(crate) shown: String,
 }
 
 impl Modules {
     /// Reads the crate whose root module is in `folder`.
-    pub fn of(folder: &str) -> Self {
+    pub(crate) fn of(folder: &str) -> Self {
         let root = folder.split_once("src/").map_or(0, |(_, inside)| inside.split('/').count());
         let files = sources(folder).into_iter().map(|mut file| {
             file.module.drain(..root);
@@ -44,7 +44,7 @@ impl Modules {
         Self::new(files)
     }
 
-    pub fn new(files: impl Iterator<Item = SourceFile>) -> Self {
+    pub(crate) fn new(files: impl Iterator<Item = SourceFile>) -> Self {
         let all: BTreeMap<_, _> = files.map(|file| (file.module.clone(), Module::new(&file))).collect();
         let is_declared = |path: &ModulePath| {
             (0..path.len()).all(|at| all.get(&path[..at]).is_some_and(|parent| parent.children.contains(&path[at])))
@@ -54,7 +54,7 @@ impl Modules {
     }
 
     /// Returns every use of another module of the crate.
-    pub fn uses(&self) -> Vec<Use> {
+    pub(crate) fn uses(&self) -> Vec<Use> {
         let mut uses = Vec::new();
         for (user, module) in &self.0 {
             for path in &module.paths {

@@ -11,17 +11,17 @@ use std::{
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-pub struct SourceFile {
+pub(crate) struct SourceFile {
     /// The path relative to the root of the workspace.
-    pub shown: String,
+    pub(crate) shown: String,
     /// The module path relative to the root of its crate.
-    pub module: Vec<String>,
-    pub text: String,
+    pub(crate) module: Vec<String>,
+    pub(crate) text: String,
 }
 
 impl SourceFile {
     /// Returns every path in the code; paths of its own crate begin with `crate`.
-    pub fn paths(&self) -> BTreeSet<String> {
+    pub(crate) fn paths(&self) -> BTreeSet<String> {
         let mut paths = BTreeSet::new();
         collect(self.tokens(), &mut |path| {
             paths.insert(self.absolute(path).join("::"));
@@ -29,11 +29,11 @@ impl SourceFile {
         paths
     }
 
-    pub fn has_word(&self, word: &str) -> bool {
+    pub(crate) fn has_word(&self, word: &str) -> bool {
         has_word(self.tokens(), word)
     }
 
-    pub fn tokens(&self) -> TokenStream {
+    pub(crate) fn tokens(&self) -> TokenStream {
         let tokens: TokenStream = self.text.parse().unwrap_or_else(|error| panic!("{} is no Rust: {error}", self.shown));
         without_tests(tokens)
     }
@@ -55,7 +55,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-pub fn everything() -> Vec<SourceFile> {
+pub(crate) fn everything() -> Vec<SourceFile> {
     ["src", "saga-core", "saga-macros", "saga-kafka", "saga-schema", "examples", "tests", "benches"]
         .into_iter()
         .flat_map(all)
@@ -63,7 +63,7 @@ pub fn everything() -> Vec<SourceFile> {
 }
 
 /// Returns the Rust files below `folder`, without tests.
-pub fn sources(folder: &str) -> Vec<SourceFile> {
+pub(crate) fn sources(folder: &str) -> Vec<SourceFile> {
     all(folder).into_iter().filter(|file| !file.module.iter().any(|part| part == "tests")).collect()
 }
 
@@ -172,7 +172,7 @@ fn path(tokens: &[TokenTree], mut at: usize, prefix: &[String], found: &mut impl
     at
 }
 
-pub fn is_double_colon(tokens: &[TokenTree], at: usize) -> bool {
+pub(crate) fn is_double_colon(tokens: &[TokenTree], at: usize) -> bool {
     let colon = |at: usize| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
     colon(at) && colon(at + 1)
 }

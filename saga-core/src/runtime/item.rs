@@ -396,8 +396,8 @@ pub(crate) struct Part<'p> {
 impl Part<'_> {
     /// Returns an error if an event of the saga is published with the key of another instance.
     pub(crate) fn wrong_key_event(self, events: &[(MessageId, Outgoing)]) -> Option<String> {
-        let of_flow = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
-        let event = of_flow.into_iter().find(|event| event.key != self.id)?;
+        let of_saga = events.iter().map(|(_, event)| event).filter(|event| self.saga.has_event(event.name));
+        let event = of_saga.into_iter().find(|event| event.key != self.id)?;
         Some(format!(
             "{} is published with the key `{}`, and its instance of {} is `{}`; an event of a saga carries the key of its instance",
             event.name, event.key, self.saga.name, self.id

@@ -89,7 +89,10 @@ pub(super) fn describe(metrics: &Metrics) {
         (SAGA_OPEN, "Instances of a saga that have not ended."),
         (SAGA_ATTENTION, "Instances of a saga that need attention."),
         (SAGA_OVERDUE, "Time since the earliest deadline that has passed and is not carried out yet, in seconds; 0 for none."),
-        (READY, "1 when the service can take work, as /health/ready reports, else 0; checked at a scrape and every five seconds."),
+        (
+            READY,
+            "1 when the service can take work, as /health/ready reports, else 0; checked at a scrape and every five seconds.",
+        ),
     ] {
         metrics.describe_gauge(name, help);
     }

@@ -1,6 +1,10 @@
 //! Everything that the services know about an instance.
 
-use sagas::{saga::Chart, store::HistoryEntry, time::Timestamp};
+use sagas::{
+    saga::Chart,
+    store::{HistoryEntry, StepRecord},
+    time::Timestamp,
+};
 use serde::Serialize;
 
 use super::{
