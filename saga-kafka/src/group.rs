@@ -1,64 +1,14 @@
-//! The consumer groups of this process as the cluster describes them: the state of a group, and its members with their topics and
-//! partitions.
+//! A consumer group as the cluster describes it: its state, and its members with their topics and partitions.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rdkafka::consumer::Consumer as _;
 use saga_core::{message::TopicPartition, transport::TransportError};
 
 use crate::{
     error::unavailable,
-    observer::{self, Client, Observer},
-    time::now,
-    unassigned::{Rejoin, Unassigned},
+    observer::{self, Client},
 };
-
-/// How often a group is described.
-const ASK: Duration = Duration::from_secs(5);
-
-/// The last description of each group.
-#[derive(Default)]
-pub(crate) struct Groups(Mutex<BTreeMap<String, Known>>);
-
-struct Known {
-    group: Group,
-    at: Instant,
-    unassigned: Unassigned,
-}
-
-impl Groups {
-    /// Returns `group` as of a few seconds ago, and the members that must join it again, once. `topics` are the topics of the service
-    /// with their numbers of partitions, and `drain` is the longest time for which a revoked partition belongs to no member.
-    pub(crate) async fn look(
-        &self,
-        observer: &Observer,
-        group: &str,
-        topics: &BTreeMap<String, i32>,
-        drain: Duration,
-    ) -> Result<(Group, Vec<Rejoin>), TransportError> {
-        {
-            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = all.get(group)
-                && known.at.elapsed() < ASK
-            {
-                return Ok((known.group.clone(), Vec::new()));
-            }
-        }
-        let name = group.to_owned();
-        let found = observer.ask(move |client| describe(client, &name)).await?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let unknown = || Known { group: Group::default(), at: now(), unassigned: Unassigned::default() };
-        let known = all.entry(group.to_owned()).or_insert_with(unknown);
-        let rejoins = known.unassigned.look(&found, topics, drain, now());
-        (known.group, known.at) = (found.clone(), now());
-        Ok((found, rejoins))
-    }
-}
 
 /// A consumer group at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +34,7 @@ pub(crate) struct GroupMember {
 ///
 /// # Errors
 /// If the cluster does not answer, or the user may not ask for it.
-fn describe(client: &Client, group: &str) -> Result<Group, TransportError> {
+pub(crate) fn describe(client: &Client, group: &str) -> Result<Group, TransportError> {
     let what = format!("asking for the members of the group `{group}`");
     let groups = client.fetch_group_list(Some(group), observer::PATIENCE).map_err(|error| unavailable(&what, &error))?;
     // rdkafka panics if a member's text is not UTF-8.

@@ -27,6 +27,7 @@ mod error;
 mod foreign;
 mod group;
 mod group_topic;
+mod groups;
 mod identity;
 mod kafka;
 mod member;

@@ -29,7 +29,7 @@ async fn a_flag_that_does_not_fit_is_named() {
         (&["--state", "lost"], &["lost", "running", "aborted"]),
         (&["--limit", "0"], &["--limit", "0"]),
         (&["--every", "1s"], &["--watch"]),
-        (&["--watch", "--every", "1"], &["--every", "500ms"]),
+        (&["--watch", "--every", "1"], &["--every", "250ms"]),
         (&["--watch", "--every", "1ms"], &["--every", "100ms"]),
         (&["--stuck", "--all"], &["--stuck", "--all"]),
         (&["--data", "a", "--database", "sqlite:b"], &["--data and --database contradict each other"]),

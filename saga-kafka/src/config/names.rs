@@ -89,7 +89,8 @@ mod tests {
             ("sasl.passw\u{f6}rd", Some("sasl.password")),
             ("plain", None),
             ("jaas", None),
-            ("sasl.jaas.config", None),
+            // The client knows this name, and refuses it with its reason.
+            ("sasl.jaas.config", Some("sasl.jaas.config")),
             ("key.serializer", None),
             ("topic.replicatin", Some("topic.replication")),
         ] {

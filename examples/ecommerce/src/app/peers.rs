@@ -38,7 +38,7 @@ mod tests {
         assert_eq!(peers[&ServiceName::Payment], "https://pay.example");
         for (wrong, why) in [
             ("inventory", "write SERVICE=URL"),
-            ("stock=http://a", "is no service"),
+            ("stock=http://a", "is not a service"),
             ("payment=ftp://a", "write the address as http://host:port"),
             ("payment=http://a/b", "write the address as http://host:port"),
             ("payment=http://me:secret@a", "write the address as http://host:port"),
