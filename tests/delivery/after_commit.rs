@@ -10,20 +10,11 @@ use std::{
     time::Duration,
 };
 
-use sagas::{
-    App, Settings, UnitOfWork,
-    handler::Handler,
-    prelude::*,
-    testing::{
-        Pump,
-        faulty::{StoreFault, StoreFaults},
-    },
-    transport::memory::Memory,
-};
+use sagas::{App, Settings, UnitOfWork, handler::Handler, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::support::{
-    store::{fail_first, faulty},
+    store::{Fault, Faults, failing},
     *,
 };
 
@@ -360,9 +351,11 @@ async fn that_of_the_last_words_is_called_with_the_letter() {
 async fn those_of_a_commit_that_fails_are_dropped() {
     for (name, handlers) in all() {
         for (database, with) in stacks().await {
-            let (store, plan, hooks) = (faulty(&database), with(Plan::done()), Hooks::default());
-            let failures = fail_first(&store, "commit", StoreFault::Unavailable, 3);
-            let pump = started(&store.database(), &plan, &hooks, handlers.clone()).await;
+            let (faults, plan, hooks) = (Faults::default(), with(Plan::done()), Hooks::default());
+            let failures = Arc::new(AtomicUsize::new(0));
+            let count = failures.clone();
+            faults.set(move |fault| fault == Fault::Commit && count.fetch_add(1, Ordering::SeqCst) < 3);
+            let pump = started(&failing(&database, &faults), &plan, &hooks, handlers.clone()).await;
             settle(&pump, &["payments"]).await;
             assert!(failures.load(Ordering::SeqCst) >= 3, "{name}");
             assert_eq!(hooks.called(), (0..MESSAGES).collect::<Vec<_>>(), "{name}");
@@ -378,9 +371,11 @@ async fn those_of_a_commit_that_fails_are_dropped() {
 async fn those_of_a_commit_without_an_answer_are_not_called() {
     for (name, handlers) in all() {
         for (database, with) in stacks().await {
-            let (store, plan, hooks) = (faulty(&database), with(Plan::done()), Hooks::default());
-            let lost = fail_first(&store, "commit", StoreFault::LoseAnswer, 1);
-            let pump = started(&store.database(), &plan, &hooks, handlers.clone()).await;
+            let (faults, plan, hooks) = (Faults::default(), with(Plan::done()), Hooks::default());
+            let lost = Arc::new(AtomicUsize::new(0));
+            let count = lost.clone();
+            faults.set(move |fault| fault == Fault::LoseAnswer && count.fetch_add(1, Ordering::SeqCst) == 0);
+            let pump = started(&failing(&database, &faults), &plan, &hooks, handlers.clone()).await;
             settle(&pump, &["payments"]).await;
             assert!(lost.load(Ordering::SeqCst) > 0);
             let called = hooks.called();
@@ -397,14 +392,14 @@ async fn those_of_a_commit_without_an_answer_are_not_called() {
 async fn those_of_a_transaction_that_is_run_message_by_message_are_called_once() {
     for (name, handlers) in all() {
         for (database, with) in stacks().await {
-            let (store, plan, hooks) = (faulty(&database), with(Plan::done()), Hooks::default());
-            store.refuse("o3");
-            let pump = started(&store.database(), &plan, &hooks, handlers.clone()).await;
+            let (faults, plan, hooks) = (Faults::default(), with(Plan::done()), Hooks::default());
+            faults.poison("o3");
+            let pump = started(&failing(&database, &faults), &plan, &hooks, handlers.clone()).await;
             let others: Vec<_> = (0..MESSAGES).filter(|number| number % 8 != 3).collect();
             let done = || async { hooks.called().len() == others.len() };
             advance_until(pump.clock(), "the others are done", done).await;
             assert_eq!(hooks.called(), others, "{name}");
-            store.clear();
+            faults.clear();
             settle(&pump, &["payments"]).await;
             assert_eq!(hooks.called(), (0..MESSAGES).collect::<Vec<_>>(), "{name}");
             assert_eq!(hooks.kept(), 0);
@@ -456,11 +451,11 @@ async fn work(pump: &Pump, hooks: &Hooks, number: u32) -> UnitOfWork {
 
 #[tokio::test]
 async fn a_unit_of_work_calls_those_of_its_commit() {
-    let (database, hooks) = (sqlite().await, Hooks::default());
-    let store = faulty(&database);
+    let (database, faults, hooks) = (sqlite().await, Faults::default(), Hooks::default());
     let mut settings = Settings::default();
     settings.max_record_bytes = 1_000;
-    let pump = Pump::of([service(&store.database(), &Plan::done()).handlers(handlers![bare]).settings(settings)]).start().await;
+    let inside = failing(&database, &faults);
+    let pump = Pump::of([service(&inside, &Plan::done()).handlers(handlers![bare]).settings(settings)]).start().await;
 
     let begun = work(&pump, &hooks, 1).await;
     assert_eq!(hooks.kept(), 1, "not before the commit");
@@ -471,16 +466,11 @@ async fn a_unit_of_work_calls_those_of_its_commit() {
     let mut refused = work(&pump, &hooks, 3).await;
     refused.publish(&placed(&"x".repeat(2_000), 3)).unwrap();
     refused.commit().await.unwrap_err();
-    let none = StoreFaults::default();
-    for (number, faults) in [
-        (4, StoreFaults { fail_commit: 1.0, ..none.clone() }),
-        (5, StoreFaults { lose_answer: 1.0, ..none.clone() }),
-        (6, StoreFaults { fail_statement: 1.0, ..none.clone() }),
-    ] {
+    for (number, fault) in [(4, Fault::Commit), (5, Fault::LoseAnswer), (6, Fault::Append)] {
         let begun = work(&pump, &hooks, number).await;
-        store.set(faults);
+        faults.set(move |asked| asked == fault);
         begun.commit().await.unwrap_err();
-        store.clear();
+        faults.clear();
     }
     assert_eq!((hooks.called(), hooks.kept(), hooks.dropped()), (vec![1], 0, 5));
     settle(&pump, &["payments"]).await;

@@ -1,7 +1,7 @@
 //! When the database rejects a statement, only the message whose handler ran it fails.
 
 use sagas::{prelude::*, store::Migration, testing::Pump, time::Clock};
-use sagas_tests::{eventually, sqlite};
+use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "orders", key = order_id)]
@@ -40,7 +40,7 @@ async fn begin_later(On(placed): On<Placed>, work: Work) -> Result<(), Failure> 
 }
 
 async fn what_the_commit_refuses(handlers: [sagas::handler::Handler; 1]) {
-    let database = sqlite().await;
+    let database = Database::open("sqlite::memory:").await.unwrap();
     let service = Service::new("orders", database.clone()).migrations(SCHEMA).handlers(handlers);
     // The rejection can affect several transactions that were committed together; they try again after a wait on the clock.
     let pump = Pump::of([service]).clock(Clock::system()).start().await;
@@ -76,7 +76,7 @@ async fn begin_twice(On(_placed): On<Placed>, service: ServiceHandle) -> Result<
 
 #[tokio::test]
 async fn a_second_transaction_within_a_delivery_fails_at_once_and_by_name() {
-    let database = sqlite().await;
+    let database = Database::open("sqlite::memory:").await.unwrap();
     let pump = Pump::of([Service::new("orders", database).handlers(handlers![begin_twice])]).start().await;
     pump.publish(&Placed { order_id: "a".into(), customer: "ada".into() }).await;
     pump.run_until_quiet().await;

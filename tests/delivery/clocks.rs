@@ -11,7 +11,11 @@ use sagas::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::support::{instance::publish, store::kept_open, *};
+use crate::support::{
+    instance::publish,
+    store::{Faults, failing},
+    *,
+};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -74,7 +78,7 @@ async fn a_jump_back_delays_no_parked_message() {
 /// The stop is long or short; after it the clock is 30 days ahead.
 #[tokio::test(start_paused = true)]
 async fn a_jump_forward_while_a_service_is_stopped_forgets_nothing() {
-    let (database, log) = (kept_open(&Database::memory()), Memory::new());
+    let (database, log) = (failing(&Database::memory(), &Faults::default()), Memory::new());
     let handle = start(&database, &log, &Clock::wrong_by(0), &Plan::done()).await;
     publish(&log, "a", 1).await;
     handle.quiet().await;
@@ -92,7 +96,7 @@ async fn a_jump_forward_while_a_service_is_stopped_forgets_nothing() {
 /// The last recorded time is kept for the next process, and a clock that was set back is followed.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_ahead_at_the_last_start_is_put_right_at_the_next() {
-    let (database, log) = (kept_open(&Database::memory()), Memory::new());
+    let (database, log) = (failing(&Database::memory(), &Faults::default()), Memory::new());
     let handle = start(&database, &log, &Clock::wrong_by(HOUR), &Plan::done()).await;
     assert!(handle.stop().await);
     let KeptClock { seen, .. } = database.store().clock("payments").await.unwrap().unwrap();

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::kept_open,
+    store::{Faults, failing},
     *,
 };
 
@@ -39,7 +39,7 @@ async fn written(database: &Database) -> BTreeMap<String, Vec<i64>> {
 #[tokio::test]
 async fn what_a_frozen_member_does_late_has_no_effect() {
     // A wrapper, so that the first process that stops does not close it.
-    let database = kept_open(&sqlite().await);
+    let database = failing(&sqlite().await, &Faults::default());
     let clock = clock();
     let log = Memory::with_clock(clock.clone());
     let (gates, plans) = ([(); 2].map(|()| Arc::new(Semaphore::new(0))), [Plan::done().rows(), Plan::done().rows()]);

@@ -6,7 +6,7 @@ use sagas::{
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::kept_open,
+    store::{Faults, failing},
     *,
 };
 
@@ -18,7 +18,7 @@ async fn start(database: &Database, plan: &Plan, log: &Memory, clock: &Clock, on
 
 /// Starts a service, which reads the first five records of a topic and stops.
 async fn five_read() -> (Database, Plan, Memory, Clock) {
-    let (database, plan, clock) = (kept_open(&Database::memory()), Plan::done(), clock());
+    let (database, plan, clock) = (failing(&Database::memory(), &Faults::default()), Plan::done(), clock());
     let log = Memory::with_clock(clock.clone());
     let member = start(&database, &plan, &log, &clock, OnGap::Stop).await;
     for number in 0..5 {
@@ -100,7 +100,7 @@ async fn a_topic_made_anew_stops_the_partition_until_it_may_be_read_from_its_beg
 /// Records read before the gap are finished first, and none of them is lost by continuing behind the gap.
 #[tokio::test]
 async fn records_that_go_while_others_are_read_are_passed_over_only_afterwards() {
-    let (database, clock) = (kept_open(&Database::memory()), clock());
+    let (database, clock) = (failing(&Database::memory(), &Faults::default()), clock());
     let log = Memory::with_clock(clock.clone());
     let plan = Plan::new(|placed, meta| if placed.number < 2 && meta.attempt == 1 { Step::Retry } else { Step::Done });
     let member = start(&database, &plan, &log, &clock, OnGap::Oldest).await;

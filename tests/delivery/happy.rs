@@ -1,7 +1,6 @@
 //! A message is handled once, and the event that its handler returns is published.
 
 use sagas::{prelude::*, testing::Pump};
-use sagas_tests::sqlite;
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "orders", key = order_id)]
@@ -35,7 +34,7 @@ async fn what_a_handler_returns_is_published() {
 
 #[tokio::test]
 async fn sqlite_too() {
-    let database = sqlite().await;
+    let database = Database::open("sqlite::memory:").await.unwrap();
     let pump = Pump::of([Service::new("payments", database).handlers(handlers![charge])]).start().await;
     for number in 0..100 {
         pump.publish(&Placed { order_id: format!("o{}", number % 10), amount: number }).await;

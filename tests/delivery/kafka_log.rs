@@ -34,7 +34,7 @@ struct Log {
 impl Log {
     fn new() -> Self {
         let prefix = format!("log-{}.", IdSource::random().uuid(Clock::system().now()));
-        Self { prefix, plan: Plan::done(), database: store::kept_open(&Database::memory()) }
+        Self { prefix, plan: Plan::done(), database: store::failing(&Database::memory(), &store::Faults::default()) }
     }
 
     async fn start(&self, on_gap: OnGap) -> Handle {

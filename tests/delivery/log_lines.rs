@@ -166,7 +166,7 @@ async fn a_start_says_that_a_program_mounts_the_routes_of_operators_itself() {
 async fn a_start_says_the_versions_of_its_servers() {
     let folder = tempfile::tempdir().unwrap();
     let (lines, _guard) = Lines::heard(tracing::Level::INFO);
-    let database = sqlite().await;
+    let database = Database::open("sqlite::memory:").await.unwrap();
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&database).await.unwrap();
     let log = Embedded::open(folder.path(), EmbeddedOptions::default()).await.unwrap();
     let running =

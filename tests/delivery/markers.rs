@@ -15,7 +15,7 @@ use sagas::{
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::kept_open,
+    store::{Faults, failing},
     *,
 };
 
@@ -44,7 +44,7 @@ async fn foreign(log: &Memory) {
 #[tokio::test]
 async fn the_end_of_a_transaction_counts_in_no_lag_and_is_no_missing_record() {
     for handled in [true, false] {
-        let (database, plan, clock) = (kept_open(&Database::memory()), Plan::done(), clock());
+        let (database, plan, clock) = (failing(&Database::memory(), &Faults::default()), Plan::done(), clock());
         let log = Memory::with_clock(clock.clone());
         let member = start(&database, &plan, &log, &clock, OnGap::Stop).await;
         if handled {
@@ -111,7 +111,7 @@ async fn no_record_is_passed_with_what_is_none() {
             0 if meta.attempt < 3 => Step::Retry,
             _ => Step::Done,
         });
-        let database = kept_open(&Database::memory());
+        let database = failing(&Database::memory(), &Faults::default());
         let mut member = start(&database, &plan, &log, &clock, OnGap::Stop).await;
         for number in 0..60 {
             member.log.set(LogFaults { delay: 0.4, duplicate: 0.3, fail_commit: 0.2, fail_next: 0.1, ..LogFaults::default() });

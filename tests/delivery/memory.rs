@@ -12,7 +12,7 @@ use sagas::{
 use tokio::sync::Semaphore;
 
 use crate::support::{
-    store::faulty,
+    store::{Faults, failing},
     watch::{Watch, Watched},
     *,
 };
@@ -112,14 +112,11 @@ async fn parked_messages_that_are_all_due_stay_in_the_database() {
     const PER_KEY: u32 = 8;
     const SIZE: usize = 2 << 10;
     for database in databases().await {
-        let (store, gate, plan) = (faulty(&database), Arc::new(Semaphore::new(0)), Plan::done());
-        let parked = Watch::default();
-        let watch = parked.clone();
-        store.change_parked(move |message| watch.watch(&mut message.received));
+        let (faults, gate, plan) = (Faults::default(), Arc::new(Semaphore::new(0)), Plan::done());
         let mut settings = Settings::default();
         settings.queue_bytes = 64 << 10;
         let limit = settings.queue_bytes;
-        let inside = store.database();
+        let inside = failing(&database, &faults);
         let payments = service(&inside, &plan).state(gate.clone()).handlers(handlers![failing_first]).settings(settings);
         let pump = Pump::of([payments]).start().await;
         let padding = "x".repeat(SIZE);
@@ -130,9 +127,9 @@ async fn parked_messages_that_are_all_due_stay_in_the_database() {
             }
         }
         pump.run_until_quiet().await;
-        assert_eq!((plan.calls().len(), parked.bytes()), (0, 0), "all are parked");
+        assert_eq!((plan.calls().len(), faults.parked.bytes()), (0, 0), "all are parked");
         pump.clock().advance(std::time::Duration::from_secs(1));
-        let peak = peak(&parked, &gate, &plan, (KEYS * PER_KEY) as usize).await;
+        let peak = peak(&faults.parked, &gate, &plan, (KEYS * PER_KEY) as usize).await;
         pump.run_until_quiet().await;
         // The keys are read one after another; the last one can exceed the limit.
         let key = PER_KEY as usize * (SIZE + 200);

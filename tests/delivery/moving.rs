@@ -1,7 +1,10 @@
 //! Two processes of a service whose partitions move between them, while members freeze, crash and return, and the log and the
 //! database fail, at random from a seed: every effect happens once, in the order of its key.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sagas::{
     prelude::*,
@@ -11,11 +14,34 @@ use sagas::{
 };
 
 use crate::support::{
-    chance::{Chance, Shares, assert_written, numbered, tell, write},
     instance::{Instance, partitions},
-    store::{fail_at_random, faulty},
+    store::{Faults, failing},
     *,
 };
+
+/// The random source of handlers.
+#[derive(Clone)]
+struct Chance(Arc<Mutex<fastrand::Rng>>);
+
+impl Chance {
+    async fn draw(&self) -> Result<(), Failure> {
+        let drawn = self.0.lock().unwrap().u8(0..100);
+        match drawn {
+            0..6 => Err(Failure::retry("drawn")),
+            6..9 => Err(Failure::Later(Duration::from_millis(300))),
+            9..11 => panic!("drawn"),
+            11..40 => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn write(tx: &mut Tx, order_id: &str, number: u32) -> Result<(), Failure> {
+    Ok(Plan::done().rows().write(tx, &placed(order_id, number)).await?)
+}
 
 #[handler(retry(max = 10000, backoff = "10ms..100ms"), timeout = "10h")]
 async fn charge(On(placed): On<Placed>, mut tx: Tx, State(chance): State<Chance>) -> Result<(), Failure> {
@@ -80,27 +106,34 @@ async fn publish(log: &Memory, number: u32) {
     let (key, topic) = (number % KEYS, number % 2);
     let (topic, event, key) =
         [("orders", "Placed", format!("o{key}")), ("payments", "Charged", format!("r{key}"))][topic as usize].clone();
-    let mut record = numbered(event, &key, number);
+    let value = format!(r#"{{"order_id":"{key}","number":{number}}}"#);
+    let headers = [("ce_id", &*format!("m{number}")), ("ce_source", "shop"), ("ce_type", event)];
+    let mut record = record(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
     record.topic = topic.to_owned();
     assert!(log.publish(vec![record]).await.iter().all(Result::is_ok));
+}
+
+#[expect(clippy::print_stdout, reason = "a failing run shows its seed")]
+fn tell(seed: u64) {
+    println!("seed {seed}");
 }
 
 async fn run(seed: u64) {
     tell(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (clock, outside) = (clock(), sqlite().await);
-    let store = faulty(&outside);
+    let (clock, faults, outside) = (clock(), Faults::default(), sqlite().await);
     let mut world = World {
-        database: store.database(),
+        database: failing(&outside, &faults),
         log: Memory::with_clock(clock.clone()),
         clock: clock.clone(),
-        chance: Chance::new(rng.fork(), Shares { retry: 6, later: 3, panic: 2 }),
+        chance: Chance(Arc::new(Mutex::new(rng.fork()))),
         starts: seed << 32,
         slots: [None, None],
     };
     world.start(0).await;
     world.start(1).await;
-    fail_at_random(&store, rng.fork(), 2);
+    let mut draws = rng.fork();
+    faults.set(move |_| draws.u8(0..100) < 2);
 
     let mut published = 0;
     for _ in 0..40 {
@@ -131,7 +164,7 @@ async fn run(seed: u64) {
             _ => {}
         }
     }
-    store.clear();
+    faults.clear();
     for slot in 0..2 {
         match &world.slots[slot] {
             Some(instance) => instance.log.thaw(),
@@ -146,7 +179,10 @@ async fn run(seed: u64) {
     }
     for key in 0..KEYS {
         let order = format!("{}{key}", ["o", "r"][key as usize % 2]);
-        assert_written(&outside, &order, (key, KEYS), published, &format!("seed {seed}")).await;
+        let expected: Vec<_> = (0..i64::from(published)).filter(|number| number % i64::from(KEYS) == i64::from(key)).collect();
+        let written = sqlx::query_scalar::<sqlx::Any, i64>("SELECT number FROM entries WHERE order_id = $1 ORDER BY rowid");
+        let written = written.bind(order.clone()).fetch_all(&outside).await.unwrap();
+        assert_eq!(written, expected, "seed {seed}: {order}");
     }
     assert_eq!(outside.store().dead_letters("payments", 0, 1).await.unwrap().1, 0, "seed {seed}");
 }

@@ -1,18 +1,22 @@
 //! A row behind a row whose transaction has not ended in this process waits for it, and the relay is idle meanwhile.
 
-use std::{sync::mpsc::sync_channel, time::Duration};
-
-use sagas::{
-    prelude::*,
-    testing::{
-        Pump,
-        faulty::{FaultyStore, StoreFault, StoreFaults},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::sync_channel,
     },
-    time::{Clock, Timestamp},
+    time::Duration,
 };
-use sagas_tests::eventually;
 
-use crate::support::*;
+use sagas::{prelude::*, testing::Pump};
+use sagas_tests::eventually;
+use tokio::sync::Semaphore;
+
+use crate::support::{
+    store::{Faults, slow_to_answer},
+    *,
+};
 
 async fn commit(pump: &Pump, number: u32) {
     let mut work = pump.service("payments").begin().await.unwrap();
@@ -21,14 +25,19 @@ async fn commit(pump: &Pump, number: u32) {
 }
 
 async fn scenario() {
-    // The first commit is answered when the clock of its store moves. Its row is in the database earlier, but the relay does not know of it.
-    let gate = Clock::manual(Timestamp::from_millis(0));
-    let faulty = FaultyStore::new(&Database::memory(), StoreFaults::default(), 1, gate.clone());
-    let mut first = true;
-    faulty.script(move |call| {
-        (call.method == "commit" && std::mem::take(&mut first)).then_some(StoreFault::DelayAnswer(Duration::from_secs(1)))
+    // The first commit is answered when the gate opens. Its row is in the database earlier, but the relay does not know of it.
+    let (gate, first) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(true)));
+    let database = slow_to_answer(&Database::memory(), &Faults::default(), {
+        let gate = gate.clone();
+        move || {
+            let (gate, first) = (gate.clone(), first.swap(false, Ordering::SeqCst));
+            async move {
+                if first {
+                    gate.acquire().await.unwrap().forget();
+                }
+            }
+        }
     });
-    let database = faulty.database();
     let pump = Pump::of([Service::new("payments", database.clone())]).try_start(&["orders"]).await.unwrap();
     let store = database.store().clone();
     let left = async || store.outbox("payments", 0, 10).await.unwrap().len();
@@ -40,7 +49,7 @@ async fn scenario() {
         let rests = metrics.worker_park_count(0);
         eventually("the thread rests", async || (metrics.worker_park_count(0) > rests + 3).then_some(())).await;
         assert_eq!(left().await, 2, "the second waits for the first");
-        gate.advance(Duration::from_secs(1));
+        gate.add_permits(1);
     });
     settle(&pump, &["payments"]).await;
     let numbers: Vec<_> = pump.published::<Placed>().await.iter().map(|placed| placed.number).collect();

@@ -1,7 +1,10 @@
 //! The database or the log fails: no message is lost, skipped, handled twice or out of order, and no attempt is used up.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,13 +13,13 @@ use sagas::{
     prelude::*,
     testing::{
         Pump,
-        faulty::{Faults as LogFaults, Faulty, StoreFault, StoreFaults},
+        faulty::{Faults as LogFaults, Faulty},
     },
     transport::memory::Memory,
 };
 
 use crate::support::{
-    store::{OUTAGES, fail_first, faulty},
+    store::{Fault, Faults, failing},
     *,
 };
 
@@ -26,12 +29,15 @@ fn both() -> [Vec<Handler>; 2] {
 
 #[tokio::test]
 async fn a_database_that_is_down_burns_no_attempt() {
-    for (method, fault) in OUTAGES {
+    for fault in [Fault::Begin, Fault::Claim, Fault::Append, Fault::Commit, Fault::LoseAnswer] {
         for handlers in both() {
             for database in databases().await {
-                let (store, plan) = (faulty(&database), Plan::done());
-                let pump = Pump::of([service(&store.database(), &plan).handlers(handlers.clone())]).start().await;
-                let failures = fail_first(&store, method, fault.clone(), 12);
+                let (faults, plan) = (Faults::default(), Plan::done());
+                let inside = failing(&database, &faults);
+                let pump = Pump::of([service(&inside, &plan).handlers(handlers.clone())]).start().await;
+                let failures = Arc::new(AtomicUsize::new(0));
+                let count = failures.clone();
+                faults.set(move |asked| asked == fault && count.fetch_add(1, Ordering::SeqCst) < 12);
                 for number in 0..20 {
                     pump.publish(&placed(&format!("o{}", number % 3), number)).await;
                 }
@@ -39,9 +45,9 @@ async fn a_database_that_is_down_burns_no_attempt() {
                 advance_until(pump.clock(), "the database has failed often", failed).await;
                 settle(&pump, &["payments"]).await;
                 let numbers: Vec<_> = pump.published::<Charged>().await.into_iter().filter(|c| c.order_id == "o0").collect();
-                assert_eq!(numbers.iter().map(|c| c.number).collect::<Vec<_>>(), [0, 3, 6, 9, 12, 15, 18], "{method} {fault:?}");
-                assert_eq!(pump.published::<Charged>().await.len(), 20, "{method} {fault:?}");
-                assert!(plan.calls().iter().all(|(.., attempt)| *attempt == 1), "{method} {fault:?}");
+                assert_eq!(numbers.iter().map(|c| c.number).collect::<Vec<_>>(), [0, 3, 6, 9, 12, 15, 18], "{fault:?}");
+                assert_eq!(pump.published::<Charged>().await.len(), 20, "{fault:?}");
+                assert!(plan.calls().iter().all(|(.., attempt)| *attempt == 1), "{fault:?}");
                 assert!(pump.service("payments").dead_letters(0, 1).await.unwrap().0.is_empty());
             }
         }
@@ -50,12 +56,13 @@ async fn a_database_that_is_down_burns_no_attempt() {
 
 #[tokio::test]
 async fn publishing_is_unavailable_while_the_database_is_down() {
-    let (store, plan) = (faulty(&Database::memory()), Plan::done());
-    let pump = Pump::of([service(&store.database(), &plan).handlers(handlers![bare])]).start().await;
-    store.set(StoreFaults { fail_begin: 1.0, ..StoreFaults::default() });
+    let (faults, plan) = (Faults::default(), Plan::done());
+    let database = failing(&Database::memory(), &faults);
+    let pump = Pump::of([service(&database, &plan).handlers(handlers![bare])]).start().await;
+    faults.set(|fault| fault == Fault::Begin);
     let refusal = pump.service("payments").begin().await.err().unwrap().to_string();
     assert!(refusal.contains("cannot take work now"), "{refusal}");
-    store.clear();
+    faults.clear();
     assert!(pump.service("payments").begin().await.is_ok());
 }
 
@@ -64,10 +71,13 @@ async fn publishing_is_unavailable_while_the_database_is_down() {
 async fn what_a_commit_without_an_answer_has_parked_is_tried_again() {
     for handlers in both() {
         for database in databases().await {
-            let store = faulty(&database);
+            let faults = Faults::default();
             let plan = Plan::new(|placed, meta| if placed.number == 0 && meta.attempt == 1 { Step::Retry } else { Step::Done });
-            let pump = Pump::of([service(&store.database(), &plan).handlers(handlers.clone())]).start().await;
-            let lost = fail_first(&store, "commit", StoreFault::LoseAnswer, 1);
+            let inside = failing(&database, &faults);
+            let pump = Pump::of([service(&inside, &plan).handlers(handlers.clone())]).start().await;
+            let lost = Arc::new(AtomicUsize::new(0));
+            let count = lost.clone();
+            faults.set(move |fault| fault == Fault::LoseAnswer && count.fetch_add(1, Ordering::SeqCst) == 0);
             for number in 0..4 {
                 pump.publish(&placed("a", number)).await;
             }
@@ -80,25 +90,23 @@ async fn what_a_commit_without_an_answer_has_parked_is_tried_again() {
 
 #[tokio::test]
 async fn rows_in_doubt_are_settled() {
-    let none = StoreFaults::default();
-    for (faults, expected) in [
-        (StoreFaults { fail_commit: 1.0, ..none.clone() }, vec![2]),
-        (StoreFaults { lose_answer: 1.0, ..none.clone() }, vec![1, 2]),
-    ] {
+    for fault in [Fault::Commit, Fault::LoseAnswer] {
         for database in databases().await {
-            let store = faulty(&database);
-            let pump = Pump::of([service(&store.database(), &Plan::done()).handlers(handlers![bare])]).start().await;
-            store.set(faults.clone());
+            let faults = Faults::default();
+            let inside = failing(&database, &faults);
+            let pump = Pump::of([service(&inside, &Plan::done()).handlers(handlers![bare])]).start().await;
+            faults.set(move |asked| asked == fault);
             let mut work = pump.service("payments").begin().await.unwrap();
             work.publish(&placed("a", 1)).unwrap();
             assert!(work.commit().await.is_err());
-            store.clear();
+            faults.clear();
             let mut work = pump.service("payments").begin().await.unwrap();
             work.publish(&placed("a", 2)).unwrap();
             work.commit().await.unwrap();
             settle(&pump, &["payments"]).await;
             let published: Vec<_> = pump.published::<Placed>().await.iter().map(|placed| placed.number).collect();
-            assert_eq!(published, expected, "{faults:?}");
+            let expected = if fault == Fault::Commit { vec![2] } else { vec![1, 2] };
+            assert_eq!(published, expected, "{fault:?}");
         }
     }
 }

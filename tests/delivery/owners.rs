@@ -12,7 +12,7 @@ use sagas::{handler::Handler, prelude::*, transport::memory::Memory};
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::kept_open,
+    store::{Faults, failing},
     *,
 };
 
@@ -31,7 +31,7 @@ async fn parked_keys(instance: &Instance) -> u64 {
 
 /// Starts two processes and an order that the first has given up; returns them with the plans of both.
 async fn given_up(handlers: Vec<Handler>) -> ([Instance; 2], [Plan; 2], String, Memory, sagas::time::Clock, Arc<AtomicBool>) {
-    let (database, clock) = (kept_open(&sqlite().await), clock());
+    let (database, clock) = (failing(&sqlite().await, &Faults::default()), clock());
     let log = Memory::with_clock(clock.clone());
     let broken = Arc::new(AtomicBool::new(true));
     let plans = [(); 2].map(|()| {
@@ -104,7 +104,7 @@ async fn a_dead_letter_discarded_through_another_instance_lets_its_key_go_on() {
 /// A message that one process has parked is tried again by the next owner of the partition.
 #[tokio::test]
 async fn parked_messages_move_with_their_partition() {
-    let (database, clock) = (kept_open(&sqlite().await), clock());
+    let (database, clock) = (failing(&sqlite().await, &Faults::default()), clock());
     let log = Memory::with_clock(clock.clone());
     let plans = [(); 2]
         .map(|()| Plan::new(|placed, meta| if placed.number == 0 && meta.attempt == 1 { Step::Retry } else { Step::Done }));

@@ -15,15 +15,12 @@ use sagas::{
     prelude::*,
     runtime::health::Status,
     store::{DeadLetter, StoreError},
-    testing::{
-        Pump,
-        faulty::{FaultyStore, StoreFault},
-    },
+    testing::Pump,
     transport::{Transport, memory::Memory},
 };
 
 use crate::support::{
-    store::faulty,
+    store::{Comes, Faults, failing},
     trip::{Tripping, Trips},
     *,
 };
@@ -33,12 +30,12 @@ const MESSAGES: u32 = 20;
 const POISON: (&str, &str) = ("o7", "m-7");
 
 /// Starts a service of `handlers` on one partition, for which 20 messages wait.
-async fn started(store: &FaultyStore, plan: &Plan, handlers: [Handler; 1]) -> Pump {
+async fn started(database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
     let clock = clock();
     let log = Arc::new(Memory::with_clock(clock.clone()));
     let mut settings = Settings::default();
     settings.topic_partitions = 1;
-    let payments = service(&store.database(), plan).handlers(handlers).settings(settings);
+    let payments = service(&failing(database, faults), plan).handlers(handlers).settings(settings);
     let pump = Pump::of([payments]).on(log.clone()).clock(clock).start().await;
     let records = (0..MESSAGES).map(|number| {
         let (key, id) = (format!("o{number}"), format!("m-{number}"));
@@ -68,21 +65,21 @@ async fn one_of_twenty(
     handlers: [Handler; 1],
     database: &Database,
     call: &'static str,
-    trouble: StoreFault,
+    trouble: Comes,
     plan: Plan,
 ) -> DeadLetter {
-    let store = faulty(database);
-    store.script(move |met| {
-        let poisonous = met.is_about(POISON.0) || met.is_about(POISON.1);
-        (met.method == call && poisonous).then(|| trouble.clone())
+    let faults = Faults::default();
+    faults.act(move |at, about| {
+        let poisonous = about.split(' ').any(|key| key == POISON.0 || key == POISON.1);
+        (at == call && poisonous).then(|| trouble.clone())
     });
-    let pump = started(&store, &plan, handlers).await;
+    let pump = started(database, &faults, &plan, handlers).await;
     let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize - 1 };
     advance_until(pump.clock(), "the others are done", others).await;
     let letter = letter(&pump).await;
     assert_eq!(letter.received.record.key.as_deref(), Some(POISON.0.as_bytes()));
     // The service continues, also with this key.
-    store.clear();
+    faults.clear();
     pump.publish(&placed(POISON.0, 100)).await;
     let more = || async { pump.published::<Charged>().await.iter().any(|charged| charged.number == 100) };
     advance_until(pump.clock(), "what comes later is handled", more).await;
@@ -104,7 +101,7 @@ async fn a_panic_for_one_message_of_a_batch_is_its_failure_alone() {
     for handlers in [handlers![bare], handlers![calling]] {
         for call in CALLS {
             for database in databases().await {
-                let letter = one_of_twenty(handlers.clone(), &database, call, StoreFault::Panic, Plan::done()).await;
+                let letter = one_of_twenty(handlers.clone(), &database, call, Comes::ToPanic, Plan::done()).await;
                 assert!(letter.error.contains("panic in") && letter.error.contains(call), "{call}: {}", letter.error);
             }
         }
@@ -116,7 +113,7 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
     for handlers in [handlers![bare], handlers![calling]] {
         for call in CALLS {
             for database in databases().await {
-                let refused = StoreFault::Error(StoreError::Refused(format!("a trigger does not let {call} through")));
+                let refused = Comes::To(StoreError::Refused(format!("a trigger does not let {call} through")));
                 let letter = one_of_twenty(handlers.clone(), &database, call, refused, Plan::done()).await;
                 assert!(letter.error.contains("a trigger does not let"), "{call}: {}", letter.error);
             }
@@ -130,7 +127,7 @@ async fn a_refusal_for_one_message_of_a_batch_is_its_failure_alone() {
 async fn a_statement_that_is_given_up_for_one_message_is_its_failure_alone() {
     for (handlers, most) in [(handlers![bare], 24), (handlers![calling], 3)] {
         for database in databases().await {
-            let given_up = StoreFault::Error(StoreError::Statement("it took too long".into()));
+            let given_up = Comes::To(StoreError::Statement("it took too long".into()));
             let plan = Plan::done();
             let letter = one_of_twenty(handlers.clone(), &database, "append_outbox", given_up, plan.clone()).await;
             assert_eq!((letter.attempts, letter.error.contains("it took too long")), (3, true), "{}", letter.error);
@@ -145,15 +142,15 @@ async fn a_statement_that_is_given_up_for_one_message_is_its_failure_alone() {
 /// The same for messages that were all parked, and are tried again in one batch.
 #[tokio::test]
 async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
-    for trouble in [StoreFault::Panic, StoreFault::Error(StoreError::Refused("not this one".into()))] {
+    for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
         for database in databases().await {
-            let (store, trouble) = (faulty(&database), trouble.clone());
-            store.script(move |call| {
-                let poisonous = call.is_about(POISON.0) || call.is_about("o8");
-                (call.method == "append_outbox" && poisonous).then(|| trouble.clone())
+            let (faults, trouble) = (Faults::default(), trouble.clone());
+            faults.act(move |at, about| {
+                let poisonous = about.split(' ').any(|key| key == POISON.0 || key == "o8");
+                (at == "append_outbox" && poisonous).then(|| trouble.clone())
             });
             let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
-            let pump = started(&store, &plan, handlers![bare]).await;
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
             let parked = || async { database.store().parked_keys("payments").await.unwrap().len() == MESSAGES as usize };
             until("each has failed once", parked).await;
             pump.clock().advance(Duration::from_secs(5));
@@ -171,11 +168,12 @@ async fn a_refusal_among_messages_that_are_tried_again_is_its_failure_alone() {
 async fn what_can_neither_be_committed_nor_parked_is_a_dead_letter() {
     for handlers in [handlers![bare], handlers![calling]] {
         for database in databases().await {
-            let (store, plan) = (faulty(&database), Plan::done());
-            store.script(|call| {
-                (["append_outbox", "park"].contains(&call.method) && call.is_about(POISON.0)).then_some(StoreFault::Panic)
+            let (faults, plan) = (Faults::default(), Plan::done());
+            faults.act(|at, about| {
+                let poisonous = about.split(' ').any(|key| key == POISON.0);
+                (["append_outbox", "park"].contains(&at) && poisonous).then_some(Comes::ToPanic)
             });
-            let pump = started(&store, &plan, handlers.clone()).await;
+            let pump = started(&database, &faults, &plan, handlers.clone()).await;
             let letter = letter(&pump).await;
             assert!(letter.error.contains("append_outbox") && letter.error.contains("park"), "{}", letter.error);
             assert!(letter.unpublished.is_some(), "it says that its topic does not have it");
@@ -190,12 +188,13 @@ async fn what_can_neither_be_committed_nor_parked_is_a_dead_letter() {
 async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
     for handlers in [handlers![bare], handlers![calling]] {
         for database in databases().await {
-            let (store, plan) = (faulty(&database), Plan::done());
-            store.script(|call| {
-                let refused = || StoreFault::Error(StoreError::Refused("not for this key".into()));
-                (["append_outbox", "park", "insert_dead_letters"].contains(&call.method) && call.is_about(POISON.0)).then(refused)
+            let (faults, plan) = (Faults::default(), Plan::done());
+            faults.act(|at, about| {
+                let poisonous = about.split(' ').any(|key| key == POISON.0);
+                let refused = || Comes::To(StoreError::Refused("not for this key".into()));
+                (["append_outbox", "park", "bury"].contains(&at) && poisonous).then(refused)
             });
-            let pump = started(&store, &plan, handlers.clone()).await;
+            let pump = started(&database, &faults, &plan, handlers.clone()).await;
             let payments = pump.service("payments");
             let stuck = || async { metric(payments, "sagas_conditions", "message_stuck") == 1.0 };
             advance_until(pump.clock(), "it is told", stuck).await;
@@ -206,7 +205,7 @@ async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
             assert!(!is_ready(&pump).await);
             let calls = plan.numbers(POISON.0).len();
             assert!(calls < 20, "it is tried now and then: {calls} calls");
-            store.clear();
+            faults.clear();
             let all = || async { pump.published::<Charged>().await.len() == MESSAGES as usize + 2 };
             advance_until(pump.clock(), "it is handled", all).await;
             assert_eq!(plan.numbers(POISON.0).last(), Some(&100), "in order");
@@ -220,11 +219,11 @@ async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
 /// A record becomes a dead letter before any handler is called, and the database rejects its copy in the outbox.
 #[tokio::test]
 async fn an_unfit_record_of_which_only_the_letter_can_be_written_is_one() {
-    for trouble in [StoreFault::Panic, StoreFault::Error(StoreError::Refused("not this one".into()))] {
+    for trouble in [Comes::ToPanic, Comes::To(StoreError::Refused("not this one".into()))] {
         for database in databases().await {
-            let (store, plan, trouble) = (faulty(&database), Plan::done(), trouble.clone());
-            store.script(move |call| (call.method == "append_outbox" && call.is_about("unfit")).then(|| trouble.clone()));
-            let pump = started(&store, &plan, handlers![bare]).await;
+            let (faults, plan, trouble) = (Faults::default(), Plan::done(), trouble.clone());
+            faults.act(move |at, about| (at == "append_outbox" && about.contains("unfit")).then(|| trouble.clone()));
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
             let headers = [("ce_id", "x".repeat(5_000)), ("ce_source", "test".into()), ("ce_type", "Placed".into())];
             let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
             pump.publish_record(record(Some(b"unfit"), Some(b"{}"), &headers)).await;
@@ -266,8 +265,8 @@ async fn speechless(On(placed): On<Placed>, mut tx: Tx, State(plan): State<Plan>
 
 #[tokio::test]
 async fn an_error_whose_text_panics_is_a_failed_attempt() {
-    let (database, plan) = (sqlite().await, Plan::done().rows());
-    let pump = started(&faulty(&database), &plan, handlers![speechless]).await;
+    let (database, faults, plan) = (sqlite().await, Faults::default(), Plan::done().rows());
+    let pump = started(&database, &faults, &plan, handlers![speechless]).await;
     let letter = letter(&pump).await;
     assert_eq!(letter.attempts, 2);
     assert!(letter.error.contains("panic in") && letter.error.contains("the text of an error panics"), "{}", letter.error);
@@ -279,18 +278,18 @@ async fn an_error_whose_text_panics_is_a_failed_attempt() {
 /// Every task of the runtime that uses the database continues after a panic there.
 #[tokio::test]
 async fn what_asks_the_database_goes_on_after_a_panic() {
-    for call in ["acquire_partitions", "advance", "parked_keys", "parked", "prune_inbox", "commit"] {
+    for call in ["own", "advance", "parked_keys", "parked", "prune", "commit"] {
         for database in databases().await {
-            let (store, left) = (faulty(&database), Arc::new(AtomicU32::new(2)));
+            let (faults, left) = (Faults::default(), Arc::new(AtomicU32::new(2)));
             let met = left.clone();
-            store.script(move |asked| {
-                let panics = asked.method == call
-                    && met.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
-                panics.then_some(StoreFault::Panic)
+            faults.act(move |at, _| {
+                let panics =
+                    at == call && met.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+                panics.then_some(Comes::ToPanic)
             });
             // Each message fails once, so that it is parked and read back.
             let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
-            let pump = started(&store, &plan, handlers![bare]).await;
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
             let done =
                 || async { left.load(Ordering::SeqCst) == 0 && pump.published::<Charged>().await.len() == MESSAGES as usize };
             advance_until_slowly(&pump, &format!("all is done in spite of {call}"), done).await;
@@ -302,10 +301,10 @@ async fn what_asks_the_database_goes_on_after_a_panic() {
 }
 
 /// Like `advance_until`, in larger steps.
-async fn advance_until_slowly(pump: &Pump, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    until(what, async || {
+async fn advance_until_slowly<F: Future<Output = bool>>(pump: &Pump, what: &str, mut condition: impl FnMut() -> F) {
+    until(what, || {
         pump.clock().advance(Duration::from_millis(200));
-        condition().await
+        condition()
     })
     .await;
 }
@@ -372,20 +371,19 @@ async fn a_job_that_panics_is_called_again() {
 /// Parked messages of a key that cannot be read back wait, visibly, and delay no other.
 #[tokio::test]
 async fn parked_messages_that_cannot_be_read_back_are_told_and_stop_no_other() {
-    for trouble in
-        [StoreFault::Panic, StoreFault::Error(StoreError::Incompatible("a row holds what this program did not write".into()))]
-    {
+    for trouble in [Comes::ToPanic, Comes::To(StoreError::Incompatible("a row holds what this program did not write".into()))] {
         for database in databases().await {
-            let (store, it) = (faulty(&database), trouble.clone());
-            store.script(move |call| (call.method == "parked" && call.is_about(POISON.0)).then(|| it.clone()));
+            let faults = Faults::default();
+            let it = trouble.clone();
+            faults.act(move |at, about| (at == "parked" && about.contains(POISON.0)).then(|| it.clone()));
             let plan = Plan::new(|_, meta| if meta.attempt == 1 { Step::Retry } else { Step::Done });
-            let pump = started(&store, &plan, handlers![bare]).await;
+            let pump = started(&database, &faults, &plan, handlers![bare]).await;
             let payments = pump.service("payments");
             let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize - 1 };
             advance_until_slowly(&pump, "the others are done", others).await;
             let told = || async { metric(payments, "sagas_conditions", "parked_unreadable") == 1.0 };
             advance_until_slowly(&pump, "it is told", told).await;
-            store.clear();
+            faults.clear();
             settle(&pump, &["payments"]).await;
             assert_eq!(pump.published::<Charged>().await.len(), MESSAGES as usize);
             assert_eq!(metric(payments, "sagas_conditions", "parked_unreadable"), 0.0);

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use sagas::{
-    prelude::*,
-    store::StoreError,
-    testing::{
-        Pump,
-        faulty::{FaultyStore, StoreFault},
-    },
-};
+use sagas::{prelude::*, store::StoreError, testing::Pump};
 use serde::{Deserialize, Serialize};
 
-use crate::support::{store::faulty, *};
+use crate::support::{
+    store::{Comes, Faults, failing},
+    *,
+};
 
 macro_rules! events {
     ($($name:ident)+) => {
@@ -49,21 +45,22 @@ async fn give_up(On(deadline): On<Deadline<Deal>>) -> Result<GivenUp, Failure> {
     Ok(GivenUp { id: deadline.key()? })
 }
 
-async fn opened(store: &FaultyStore) -> Pump {
-    let order = Service::new("order", store.database()).tracks(Tracker::of::<Deal>()).handlers(handlers![agree, give_up]);
+async fn opened(database: &Database, faults: &Faults) -> Pump {
+    let order =
+        Service::new("order", failing(database, faults)).tracks(Tracker::of::<Deal>()).handlers(handlers![agree, give_up]);
     Pump::of([order]).clock(clock()).start().await
 }
 
 #[tokio::test]
 async fn what_fails_for_one_instance_fails_its_message_alone() {
     for call in ["load_steps", "load_instances", "append_history"] {
-        for trouble in
-            [StoreFault::Panic, StoreFault::Error(StoreError::Incompatible("a row holds what this program did not write".into()))]
+        for trouble in [Comes::ToPanic, Comes::To(StoreError::Incompatible("a row holds what this program did not write".into()))]
         {
             for database in databases().await {
-                let (store, it) = (faulty(&database), trouble.clone());
-                store.script(move |met| (met.method == call && met.is_about("7")).then(|| it.clone()));
-                let pump = opened(&store).await;
+                let faults = Faults::default();
+                let it = trouble.clone();
+                faults.act(move |at, about| (at == call && about.split(' ').any(|id| id == "7")).then(|| it.clone()));
+                let pump = opened(&database, &faults).await;
                 for id in 0..20 {
                     pump.publish(&Begun { id }).await;
                 }
@@ -76,7 +73,7 @@ async fn what_fails_for_one_instance_fails_its_message_alone() {
                 for letter in &letters {
                     assert_eq!(letter.received.record.key.as_deref(), Some(&b"7"[..]), "{call}: {}", letter.error);
                 }
-                store.clear();
+                faults.clear();
                 order.retry_dead_letters(&sagas::store::DeadLetterFilter::open(), 10).await.unwrap();
                 let all = || async { pump.published::<Agreed>().await.len() == 20 };
                 advance_until(pump.clock(), &format!("it is done in spite of {call}"), all).await;
@@ -90,13 +87,13 @@ async fn what_fails_for_one_instance_fails_its_message_alone() {
 async fn a_deadline_that_panics_stops_no_other_and_is_carried_out_later() {
     for call in ["load_steps", "load_instances", "append_history"] {
         for database in databases().await {
-            let store = faulty(&database);
-            let pump = opened(&store).await;
+            let faults = Faults::default();
+            let pump = opened(&database, &faults).await;
             for id in [SLOW, SLOW + 1] {
                 pump.publish(&Begun { id }).await;
             }
             pump.run_until_quiet().await;
-            store.script(move |met| (met.method == call && met.is_about("100")).then_some(StoreFault::Panic));
+            faults.act(move |at, about| (at == call && about.contains("100 ")).then_some(Comes::ToPanic));
             let given_up = |id: u64| {
                 let pump = &pump;
                 async move {
@@ -107,7 +104,7 @@ async fn a_deadline_that_panics_stops_no_other_and_is_carried_out_later() {
             until("the other is given up", || given_up(SLOW + 1)).await;
             assert!(!given_up(SLOW).await, "{call}");
             assert!(metric(pump.service("order"), "sagas_task_panics_total", "deadlines") > 0.0, "{call}");
-            store.clear();
+            faults.clear();
             until("it is given up", || given_up(SLOW)).await;
             pump.stop().await;
         }
@@ -117,15 +114,15 @@ async fn a_deadline_that_panics_stops_no_other_and_is_carried_out_later() {
 /// The task that waits for deadlines restarts after a panic.
 #[tokio::test]
 async fn deadlines_are_carried_out_though_their_task_has_panicked() {
-    let store = faulty(&Database::memory());
-    let pump = opened(&store).await;
+    let (database, faults) = (Database::memory(), Faults::default());
+    let pump = opened(&database, &faults).await;
     pump.publish(&Begun { id: SLOW }).await;
     pump.run_until_quiet().await;
     let mut left = 3_u32;
-    store.script(move |call| {
-        let panics = call.method.starts_with("sagas.") && left > 0;
+    faults.act(move |at, _| {
+        let panics = at == "sagas" && left > 0;
         left -= u32::from(panics);
-        panics.then_some(StoreFault::Panic)
+        panics.then_some(Comes::ToPanic)
     });
     until("it is given up", || {
         pump.clock().advance(Duration::from_secs(1));

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use sagas::{
     Settings,
     prelude::*,
-    testing::{Pump, faulty::StoreFaults},
+    testing::Pump,
     transport::{Transport, memory::Memory},
 };
 use tokio::sync::Semaphore;
 
-use crate::support::{store::faulty, *};
+use crate::support::{
+    store::{Fault, Faults, failing},
+    *,
+};
 
 /// Damages or repairs the parked messages of `key`.
 async fn damage(pump: &Pump, key: &str, damaged: bool) {
@@ -82,7 +85,7 @@ async fn publish(log: &Memory, keys: impl IntoIterator<Item = String>, number: u
 #[tokio::test]
 async fn nothing_parked_of_a_partition_begins_once_another_member_wants_it() {
     for database in databases().await {
-        let (clock, store) = (clock(), faulty(&database));
+        let (clock, faults) = (clock(), Faults::default());
         let (gate, old, new) = (Arc::new(Semaphore::new(0)), Plan::done(), Plan::done());
         let log = Arc::new(Memory::with_clock(clock.clone()));
         let mut settings = Settings::default();
@@ -91,7 +94,7 @@ async fn nothing_parked_of_a_partition_begins_once_another_member_wants_it() {
             let payments = service(database, plan).state(gate.clone()).handlers(handlers![parking]).settings(settings.clone());
             Pump::of([payments]).on(log.clone()).clock(clock.clone()).seed(seed).start().await
         };
-        let first = member(&store.database(), &old, 1).await;
+        let first = member(&failing(&database, &faults), &old, 1).await;
         // A parked key of each partition …
         let parked = publish(&log, (0..8).map(|number| format!("p{number}")), 0).await;
         assert!(parked.contains(&0) && parked.contains(&1));
@@ -101,14 +104,14 @@ async fn nothing_parked_of_a_partition_begins_once_another_member_wants_it() {
         assert!(running.contains(&0) && running.contains(&1));
         until("all run", || async { old.calls().len() == 16 }).await;
         // The parked messages are due, and are being read …
-        store.set(StoreFaults { fail_read: 1.0, ..StoreFaults::default() });
+        faults.set(|fault| fault == Fault::Read);
         clock.advance(Duration::from_secs(1));
         // … when another member joins. It waits for its partition.
         let second = member(&database, &new, 2).await;
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
-        store.clear();
+        faults.clear();
         let keys =
             |partition: i32| (0..8).filter(|number| parked[*number] == partition).map(|number| format!("p{number}")).collect();
         let keys: [Vec<String>; 2] = [keys(0), keys(1)];

@@ -11,14 +11,14 @@ use std::{
 
 use sagas::{
     prelude::*,
-    testing::faulty::{Faults as LogFaults, StoreFault},
+    testing::faulty::Faults as LogFaults,
     time::{Clock, Timestamp},
     transport::memory::Memory,
 };
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::{faulty, kept_open},
+    store::{Fault, Faults, failing},
     *,
 };
 
@@ -74,7 +74,7 @@ async fn a_database_restored_from_a_backup_skips_nothing() {
 async fn a_log_that_is_behind_delivers_nothing_again() {
     for crash in [false, true] {
         let (outside, clock, plan) = (sqlite().await, clock(), Plan::done().rows());
-        let database = kept_open(&outside);
+        let database = failing(&outside, &Faults::default());
         let log = Memory::with_clock(clock.clone());
         let member = start(&database, &plan, &log, &clock, 1).await;
         member.log.set(LogFaults { fail_commit: 1.0, ..LogFaults::default() });
@@ -102,18 +102,17 @@ async fn a_log_that_is_behind_delivers_nothing_again() {
 
 #[tokio::test]
 async fn the_database_is_told_once_a_second() {
-    let (clock, plan) = (clock(), Plan::done());
+    let (faults, clock, plan) = (Faults::default(), clock(), Plan::done());
     let outside = sqlite().await;
-    let store = faulty(&outside);
-    let database = store.database();
+    let database = failing(&outside, &faults);
     let log = Memory::with_clock(clock.clone());
     let member = start_bare(&database, &plan, &log, &clock).await;
     let (told, fails) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (count, failing) = (told.clone(), fails.clone());
-    store.script(move |call| {
-        let tells = call.method == "advance";
+    faults.set(move |fault| {
+        let tells = fault == Fault::Advance;
         count.fetch_add(usize::from(tells), Ordering::SeqCst);
-        (tells && failing.load(Ordering::SeqCst) > 0).then_some(StoreFault::Unavailable)
+        tells && failing.load(Ordering::SeqCst) > 0
     });
     for second in 1..=3 {
         for number in 0..50 {

@@ -14,10 +14,7 @@ use sagas::{
     handler::Handler,
     prelude::*,
     store::DeadLetter,
-    testing::{
-        Pump,
-        faulty::{FaultyStore, StoreFaults},
-    },
+    testing::Pump,
     time::Timestamp,
     transport::{Transport, memory::Memory},
 };
@@ -25,21 +22,21 @@ use sagas::{
 use crate::{
     log_lines::Lines,
     support::{
-        store::{faulty, kept_open},
+        store::{Fault, Faults, failing},
         *,
     },
 };
 
 const LIMIT: u64 = 2 * 3_600;
 
-async fn started(store: &FaultyStore, plan: &Plan, handlers: [Handler; 1]) -> Pump {
-    limited(LIMIT, store, plan, handlers).await
+async fn started(database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
+    limited(LIMIT, database, faults, plan, handlers).await
 }
 
-async fn limited(limit: u64, store: &FaultyStore, plan: &Plan, handlers: [Handler; 1]) -> Pump {
+async fn limited(limit: u64, database: &Database, faults: &Faults, plan: &Plan, handlers: [Handler; 1]) -> Pump {
     let mut settings = Settings::default();
     settings.put_off_limit_s = limit;
-    Pump::of([service(&store.database(), plan).handlers(handlers).settings(settings)]).clock(clock()).start().await
+    Pump::of([service(&failing(database, faults), plan).handlers(handlers).settings(settings)]).clock(clock()).start().await
 }
 
 /// Advances the clock by a minute at a time until there is a dead letter; returns how long that took.
@@ -60,7 +57,7 @@ async fn what_its_handler_puts_off_for_ever_is_given_up_after_the_limit() {
     for handlers in [handlers![bare], handlers![writing], handlers![calling]] {
         for database in databases().await {
             let plan = Plan::new(|_, _| Step::Later(Duration::from_secs(30)));
-            let pump = started(&faulty(&database), &plan, handlers.clone()).await;
+            let pump = started(&database, &Faults::default(), &plan, handlers.clone()).await;
             pump.publish(&placed("a", 1)).await;
             pump.run_until_quiet().await;
             let (letter, after) = given_up(&pump).await;
@@ -83,9 +80,9 @@ async fn what_its_handler_puts_off_for_ever_is_given_up_after_the_limit() {
 async fn what_the_database_never_commits_is_given_up_after_the_limit() {
     for handlers in [handlers![bare], handlers![calling]] {
         for database in databases().await {
-            let (store, plan) = (faulty(&database), Plan::done());
-            let pump = limited(300, &store, &plan, handlers.clone()).await;
-            store.refuse("a");
+            let (faults, plan) = (Faults::default(), Plan::done());
+            let pump = limited(300, &database, &faults, &plan, handlers.clone()).await;
+            faults.poison("a");
             pump.publish(&placed("a", 1)).await;
             let began = pump.clock().now();
             let parked = || async { database.store().parked_keys("payments").await.unwrap().len() == 1 };
@@ -117,7 +114,7 @@ async fn first_sight_outlives_a_restart_and_begins_anew_with_a_retry() {
             if gives_up.load(Ordering::SeqCst) { Step::Dead } else { Step::Later(Duration::from_secs(10)) }
         });
         let open = async || {
-            let payments = service(&kept_open(&database), &plan).handlers(handlers![bare]);
+            let payments = service(&failing(&database, &Faults::default()), &plan).handlers(handlers![bare]);
             Pump::of([payments]).on(log.clone() as Arc<dyn Transport>).clock(clock.clone()).start().await
         };
         let pump = open().await;
@@ -151,7 +148,7 @@ async fn what_is_put_off_is_told() {
     let over = Arc::new(AtomicBool::new(false));
     let it = over.clone();
     let plan = Plan::new(move |_, _| if it.load(Ordering::SeqCst) { Step::Done } else { Step::Later(Duration::from_secs(5)) });
-    let pump = started(&faulty(&Database::memory()), &plan, handlers![bare]).await;
+    let pump = started(&Database::memory(), &Faults::default(), &plan, handlers![bare]).await;
     pump.publish(&placed("a", 1)).await;
     pump.publish(&placed("b", 2)).await;
     pump.run_until_quiet().await;
@@ -182,9 +179,9 @@ async fn what_is_put_off_is_told() {
 #[tokio::test]
 async fn an_outage_longer_than_the_limit_gives_nothing_up() {
     for database in databases().await {
-        let (store, plan) = (faulty(&database), Plan::done());
-        let pump = started(&store, &plan, handlers![bare]).await;
-        store.set(StoreFaults { fail_begin: 1.0, fail_check: 1.0, ..StoreFaults::default() });
+        let (faults, plan) = (Faults::default(), Plan::done());
+        let pump = started(&database, &faults, &plan, handlers![bare]).await;
+        faults.set(|fault| matches!(fault, Fault::Begin | Fault::Check));
         for number in 0..5 {
             pump.publish(&placed(&format!("o{number}"), number)).await;
         }
@@ -192,7 +189,7 @@ async fn an_outage_longer_than_the_limit_gives_nothing_up() {
             pump.clock().advance(Duration::from_secs(60));
             tokio::task::yield_now().await;
         }
-        store.clear();
+        faults.clear();
         settle(&pump, &["payments"]).await;
         assert_eq!(pump.published::<Charged>().await.len(), 5);
         assert_eq!(pump.service("payments").dead_letters(0, 1).await.unwrap().1, 0);

@@ -1,22 +1,24 @@
 //! A chain of services under all faults at once, at random from a seed: every effect happens once, in the order of its key, and
 //! nothing is left over. A failing test prints its seed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sagas::{
     Service,
     prelude::*,
     testing::{
         Pump,
-        faulty::{Faults as LogFaults, Faulty, FaultyStore},
+        faulty::{Faults as LogFaults, Faulty},
     },
     transport::{Transport, memory::Memory},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::support::{
-    chance::{Chance, Shares, assert_written, numbered, tell, write},
-    store::{fail_at_random, faulty},
+    store::{Faults, failing},
     *,
 };
 
@@ -25,6 +27,30 @@ use crate::support::{
 struct Shipped {
     order_id: String,
     number: u32,
+}
+
+/// The random source of handlers.
+#[derive(Clone)]
+struct Chance(Arc<Mutex<fastrand::Rng>>);
+
+impl Chance {
+    async fn draw(&self) -> Result<(), Failure> {
+        let drawn = self.0.lock().unwrap().u8(0..100);
+        match drawn {
+            0..8 => Err(Failure::retry("drawn")),
+            8..12 => Err(Failure::Later(Duration::from_millis(300))),
+            12..15 => panic!("drawn"),
+            15..40 => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn write(tx: &mut Tx, order_id: &str, number: u32) -> Result<(), Failure> {
+    Ok(Plan::done().rows().write(tx, &placed(order_id, number)).await?)
 }
 
 #[handler(retry(max = 10000, backoff = "10ms..100ms"), timeout = "10h")]
@@ -92,22 +118,27 @@ impl World {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "a failing run shows its seed")]
+fn tell(seed: u64) {
+    println!("seed {seed}");
+}
+
 async fn run(seed: u64) {
     tell(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
     let clock = clock();
+    let store_faults = Faults::default();
     let mut outside = Vec::new();
     for _ in NAMES {
         outside.push(sqlite().await);
     }
-    let stores: Vec<_> = outside.iter().map(faulty).collect();
     let inner = Arc::new(Memory::with_clock(clock.clone()));
     let mut world = World {
-        databases: stores.iter().map(FaultyStore::database).collect(),
+        databases: outside.iter().map(|database| failing(database, &store_faults)).collect(),
         log: Arc::new(Faulty::new(inner.clone(), LogFaults::default(), seed, clock.clone())),
         inner,
         clock: clock.clone(),
-        chance: Chance::new(rng.fork(), Shares { retry: 8, later: 4, panic: 3 }),
+        chance: Chance(Arc::new(Mutex::new(rng.fork()))),
         starts: seed << 32,
     };
     let mut pump = world.start().await;
@@ -120,9 +151,8 @@ async fn run(seed: u64) {
         fail_commit: 0.1,
         ..LogFaults::default()
     });
-    for store in &stores {
-        fail_at_random(store, rng.fork(), 3);
-    }
+    let mut draws = rng.fork();
+    store_faults.set(move |_| draws.u8(0..100) < 3);
 
     let mut published = 0;
     for _ in 0..25 {
@@ -130,7 +160,9 @@ async fn run(seed: u64) {
             .map(|_| {
                 let (key, number) = (format!("o{}", published % KEYS), published);
                 published += 1;
-                numbered("Placed", &key, number)
+                let value = format!(r#"{{"order_id":"{key}","number":{number}}}"#);
+                let headers = [("ce_id", &*format!("m{number}")), ("ce_source", "shop"), ("ce_type", "Placed")];
+                record(Some(key.as_bytes()), Some(value.as_bytes()), &headers)
             })
             .collect();
         assert!(world.inner.publish(records).await.iter().all(Result::is_ok));
@@ -143,7 +175,7 @@ async fn run(seed: u64) {
             pump = world.start().await;
         }
     }
-    stores.iter().for_each(FaultyStore::clear);
+    store_faults.clear();
     world.log.set(LogFaults::default());
     settle(&pump, &NAMES).await;
     advance_until(&clock, "every late delivery has come", || async { world.log.held_back() == 0 }).await;
@@ -151,7 +183,11 @@ async fn run(seed: u64) {
 
     for (name, database) in NAMES.into_iter().zip(&outside) {
         for key in 0..KEYS {
-            assert_written(database, &format!("o{key}"), (key, KEYS), published, &format!("seed {seed}: `{name}`")).await;
+            let expected: Vec<_> =
+                (0..i64::from(published)).filter(|number| number % i64::from(KEYS) == i64::from(key)).collect();
+            let written = sqlx::query_scalar::<sqlx::Any, i64>("SELECT number FROM entries WHERE order_id = $1 ORDER BY rowid");
+            let written = written.bind(format!("o{key}")).fetch_all(database).await.unwrap();
+            assert_eq!(written, expected, "seed {seed}: `{name}`, key o{key}");
         }
         assert!(pump.service(name).dead_letters(0, 1).await.unwrap().0.is_empty(), "seed {seed}: `{name}` gave up");
     }

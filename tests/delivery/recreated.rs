@@ -15,14 +15,14 @@ use sagas::{
     runtime::{ReplayPoint, ReplayRequest, health::Status},
     settings::OnGap,
     store::ReplayState,
-    testing::faulty::{Faults as LogFaults, Faulty, FaultyStore, StoreFault},
+    testing::faulty::{Faults as LogFaults, Faulty},
     time::Clock,
     transport::{Transport, memory::Memory},
 };
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::faulty,
+    store::{Fault, Faults, failing},
     watch::Watched,
     *,
 };
@@ -30,7 +30,7 @@ use crate::support::{
 /// A service with its log and its database.
 struct World {
     database: Database,
-    store: FaultyStore,
+    faults: Faults,
     plan: Plan,
     clock: Clock,
     log: Memory,
@@ -39,8 +39,9 @@ struct World {
 
 impl World {
     fn new(plan: Plan, partitions: u32) -> Self {
-        let (store, clock) = (faulty(&Database::memory()), clock());
-        Self { database: store.database(), store, plan, log: Memory::with_clock(clock.clone()), clock, partitions }
+        let (faults, clock) = (Faults::default(), clock());
+        let database = failing(&Database::memory(), &faults);
+        Self { database, faults, plan, log: Memory::with_clock(clock.clone()), clock, partitions }
     }
 
     fn service(&self, on_gap: OnGap) -> Service {
@@ -324,10 +325,9 @@ async fn a_replay_of_the_log_before_is_refused() {
             world.publish(100..120).await;
             let open = async || world.database.store().replays().list("payments", true, 10).await.unwrap().len();
             let mut left = 4;
-            world.store.script(move |call| {
-                let step = call.method == "replays.step";
-                left -= i32::from(step);
-                (fails && step && left > 0).then_some(StoreFault::Unavailable)
+            world.faults.set(move |fault| {
+                left -= i32::from(fault == Fault::Step);
+                fails && fault == Fault::Step && left > 0
             });
             let member = match kept {
                 Some(member) => member,
@@ -360,11 +360,8 @@ async fn whenever_it_is_made_anew_all_of_the_last_one_is_handled() {
     for seed in 0..16 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let world = World::new(Plan::done(), 2);
-        let (mut draws, mut starts) = (rng.fork(), 2);
-        world.store.script(move |call| {
-            let fails = ["advance", "acquire_partitions"].contains(&call.method) && draws.u8(0..6) == 0;
-            fails.then_some(StoreFault::Unavailable)
-        });
+        let (draws, mut starts) = (std::sync::Mutex::new(rng.fork()), 2);
+        world.faults.set(move |fault| matches!(fault, Fault::Advance | Fault::Own) && draws.lock().unwrap().u8(0..6) == 0);
         let mut slots = [Some(world.start(OnGap::Oldest, 0).await), Some(world.start(OnGap::Oldest, 1).await)];
         let (mut number, mut first) = (0, 0);
         for _ in 0..40 {

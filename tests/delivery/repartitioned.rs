@@ -14,7 +14,7 @@ use sagas::{handler::Handler, prelude::*, time::Clock, transport::memory::Memory
 
 use crate::support::{
     instance::{Instance, partitions, publish},
-    store::kept_open,
+    store::{Faults, failing},
     *,
 };
 
@@ -42,7 +42,7 @@ impl World {
             true => Step::Later(Duration::from_secs(1)),
             false => Step::Done,
         });
-        let database = kept_open(&sqlite().await);
+        let database = failing(&sqlite().await, &Faults::default());
         Self { database, log: Memory::with_clock(clock.clone()), clock, outage, plan, handlers }
     }
 
@@ -171,7 +171,7 @@ async fn grows(seed: u64) {
         _ => Step::Retry,
     })
     .rows();
-    let database = kept_open(&outside);
+    let database = failing(&outside, &Faults::default());
     let start = async |seed: u64| {
         let service = service(&database, &plan).handlers(handlers![patient]).settings(partitions(2));
         Instance::start(service, &log, &clock, seed).await

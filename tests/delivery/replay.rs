@@ -15,7 +15,7 @@ use sagas::{
     store::{Replay, ReplayState},
     testing::{
         Pump,
-        faulty::{Faults, Faulty, StoreFault},
+        faulty::{Faults, Faulty},
     },
     time::Clock,
     transport::{Transport, memory::Memory},
@@ -352,7 +352,8 @@ async fn another_instance_carries_it_out_and_takes_it_over() {
 async fn faults_of_the_log_and_the_database_make_a_replay_neither_less_nor_more() {
     for seed in 0..4 {
         let (clock, plan) = (clock(), Plan::done());
-        let database = store::kept_open(&Database::memory());
+        let faults = store::Faults::default();
+        let database = store::failing(&Database::memory(), &faults);
         let log = Arc::new(Faulty::new(Arc::new(Memory::with_clock(clock.clone())), Faults::default(), seed, clock.clone()));
         let service = service(&database, &plan).handlers(handlers![bare]).settings(settings());
         let pump = Pump::of([service]).on(log.clone()).clock(clock.clone()).start().await;
@@ -380,11 +381,11 @@ async fn faults_of_the_log_and_the_database_make_a_replay_neither_less_nor_more(
 /// The database writes the refusal late, and records arrive meanwhile.
 #[tokio::test]
 async fn a_partition_is_read_on_while_its_replay_is_refused() {
-    let (store, clock, plan) = (store::faulty(&Database::memory()), clock(), Plan::done());
+    let (faults, clock, plan) = (store::Faults::default(), clock(), Plan::done());
     let refusing = Arc::new(AtomicBool::new(true));
     let fails = refusing.clone();
-    store.script(move |call| (call.method == "replays.step" && fails.load(Ordering::SeqCst)).then_some(StoreFault::Unavailable));
-    let database = store.database();
+    faults.set(move |fault| fault == store::Fault::Step && fails.load(Ordering::SeqCst));
+    let database = store::failing(&Database::memory(), &faults);
     let service = service(&database, &plan).handlers(handlers![bare]).settings(settings());
     let pump = Pump::of([service]).clock(clock.clone()).start().await;
     for number in 0..5 {

@@ -2,19 +2,14 @@
 
 use std::sync::Arc;
 
-use sagas::{
-    App, Settings,
-    prelude::*,
-    testing::{Pump, faulty::StoreFaults},
-    transport::memory::Memory,
-};
+use sagas::{App, Settings, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::Semaphore;
 
 use crate::{
     log_lines::Lines,
     support::{
         instance::{Instance, publish},
-        store::faulty,
+        store::{Fault, Faults, failing},
         *,
     },
 };
@@ -92,16 +87,15 @@ async fn what_runs_is_finished_and_committed() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_database_that_is_down() {
     for handlers in [handlers![writing].to_vec(), handlers![calling].to_vec()] {
-        let (plan, clock) = (Plan::done().rows(), clock());
+        let (faults, plan, clock) = (Faults::default(), Plan::done().rows(), clock());
         let outside = sqlite().await;
-        let store = faulty(&outside);
-        let database = store.database();
+        let database = failing(&outside, &faults);
         let log = Memory::with_clock(clock.clone());
         let start = async |seed| Instance::start(service(&database, &plan).handlers(handlers.clone()), &log, &clock, seed).await;
         let member = start(1).await;
         publish(&log, "first", 0).await;
         member.quiet().await;
-        store.set(StoreFaults { fail_begin: 1.0, fail_read: 1.0, fail_write: 1.0, ..StoreFaults::default() });
+        faults.set(|fault| matches!(fault, Fault::Begin | Fault::Read | Fault::Own | Fault::Advance));
         for number in 0..20 {
             publish(&log, &format!("o{number}"), number).await;
         }
@@ -110,7 +104,7 @@ async fn a_stop_does_not_wait_for_a_database_that_is_down() {
         assert!(member.handle.stop().await, "everything ends");
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
         assert_eq!(rows(&outside).await.len(), 1);
-        store.clear();
+        faults.clear();
         let member = start(2).await;
         member.quiet().await;
         assert_eq!(rows(&outside).await.len(), 21);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sagas::time::Timestamp;
-use sagas_tests::{Shop, clock, eventually};
+use sagas::time::{Clock, Timestamp};
+use sagas_tests::{Shop, eventually};
 use serde_json::{Value, json};
 
 async fn payment(shop: &Shop, order_id: &str) -> Value {
@@ -12,7 +12,7 @@ async fn payment(shop: &Shop, order_id: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_undecided_order_is_cancelled_at_its_deadline_and_the_stock_returned() {
-    let clock = clock();
+    let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
     let shop = Shop::opening().clock(clock.clone()).open().await;
     shop.put("payment", "/gateway", &json!({"outage": true})).await.is(200);
     let order_id = shop.place("ada", "tea", 2, 9.9).await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::{Method, header::HeaderValue};
-use sagas_tests::{Answer, Shop, clock, eventually};
+use sagas::time::{Clock, Timestamp};
+use sagas_tests::{Answer, Shop, eventually};
 use serde_json::{Value, json};
 
 fn order(quantity: u32) -> Value {
@@ -73,7 +74,7 @@ async fn a_key_is_1_to_255_visible_characters() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_forgotten_a_week_later_and_no_sooner() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let clock = clock();
+    let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
     let shop = Shop::opening().clock(clock.clone()).open().await;
     let first = place(&shop, b"key", &order(1)).await.is(202)["orderId"].clone();
     shop.quiet().await;

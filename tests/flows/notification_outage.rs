@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use sagas_tests::{Answer, Shop, clock, event_type, payload};
+use sagas::time::{Clock, Timestamp};
+use sagas_tests::{Answer, Shop, event_type, payload};
 use serde_json::{Value, json};
 
 use crate::trace::assert_traced;
 
 /// Opens a shop whose e-mails cannot be sent, with an order whose notifications have failed.
 async fn shop_with_failed_notifications() -> (Shop, String, Duration) {
-    let clock = clock();
+    let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
     let shop = Shop::opening().clock(clock).open().await;
     shop.put("notification", "/providers", &json!({"email": {"outage": true}})).await.is(200);
     let order_id = shop.place("ada", "tea", 1, 9.9).await;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use sagas::{
     message::{Header, Record},
-    time::LogTime,
+    time::{Clock, LogTime, Timestamp},
 };
-use sagas_tests::{Shop, clock};
+use sagas_tests::Shop;
 use serde_json::json;
 
 /// The year 2099, seen from a clock of 2026.
@@ -14,7 +14,7 @@ const FAR: i64 = 4_070_908_800_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_of_an_unknown_order_is_given_up_a_minute_after_it_came() {
-    let clock = clock();
+    let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
     let shop = Shop::opening().clock(clock.clone()).open().await;
     let order_id = shop.fresh_id();
     let headers = [

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use sagas::prelude::*;
-use sagas_tests::{eventually, metric};
+use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};
 
-use crate::console;
+use crate::{console, metric};
 
 #[event(topic = "interop-payments", key = payment_id)]
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Published records can be read by any Kafka consumer.
 
 use sagas::{message::Record, prelude::*, time::Clock, transport::Transport};
-use sagas_tests::{eventually, metric};
+use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};
 
-use crate::console;
+use crate::{console, metric};
 
 #[event(topic = "interop-orders", key = order_id, version = 3)]
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -11,7 +11,6 @@ use sagas::{
     store::InboxKey,
     transport::memory::Memory,
 };
-use sagas_tests::metric_of;
 
 use crate::{
     gated::{Gated, Queue},
@@ -20,7 +19,7 @@ use crate::{
         books::{Charge, Status},
         conduct::{Act, Point},
     },
-    stage::{Site, Stage, settings, until},
+    stage::{Site, Stage, metric, settings, until},
 };
 
 const RESERVED: Queue = ("payment", "stock");
@@ -37,7 +36,7 @@ async fn payment_step(site: &Site) -> Option<StepState> {
 /// Returns how many messages had no effect in payment, for this reason.
 fn without_effect(stage: &Stage, reason: &str) -> f64 {
     let label = format!("reason=\"{reason}\"");
-    metric_of(stage.pump.service("payment"), "sagas_saga_messages_without_effect_total", &["step=\"TakePayment\"", &label])
+    metric(stage.pump.service("payment"), "sagas_saga_messages_without_effect_total", &["step=\"TakePayment\"", &label])
 }
 
 /// Returns the records of `topic` with this type.

@@ -9,11 +9,9 @@ use sagas::{
     settings::Settings,
     store::HistoryEntry,
     testing::Pump,
-    time::Clock,
+    time::{Clock, Timestamp},
     transport::Transport,
 };
-
-pub use sagas_tests::{clock, metric, sqlite, until};
 
 use crate::shop::{PlaceOrder, Shop, books::Books, inventory, order, payment};
 
@@ -27,6 +25,15 @@ pub struct Site {
     pub order: Database,
     pub inventory: Database,
     pub payment: Database,
+}
+
+pub fn clock() -> Clock {
+    Clock::manual(Timestamp::from_millis(1_767_225_600_000))
+}
+
+/// Opens an in-memory database with SQL.
+pub async fn sqlite() -> Database {
+    Database::open("sqlite::memory:").await.unwrap()
 }
 
 impl Site {
@@ -146,4 +153,21 @@ pub async fn until_attention_of(pump: &Pump, tracker: &str, id: u64) {
         }
     }
     panic!("nobody has to look at order {id}: {:?}", find().await);
+}
+
+/// Waits, with a time limit, until `condition` holds.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
+}
+
+/// Returns the sum of the series `name` with all of `labels`.
+pub fn metric(service: &ServiceHandle, name: &str, labels: &[&str]) -> f64 {
+    let text = service.metrics().render();
+    let wanted = |line: &&str| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label));
+    text.lines().filter(wanted).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }

@@ -1,4 +1,4 @@
-//! Shared parts of the tests: waiting, clocks, databases and metrics; and, for the tests of the example, a [`Shop`], which runs the five services in this process, and tools to observe it
+//! Shared parts of the tests of the example: a [`Shop`], which runs the five services in this process, and tools to observe it
 //! from outside.
 //!
 //! A test opens its own shop, in its own folder and on ports of its own, sends it HTTP requests, and waits for conditions with
@@ -8,8 +8,6 @@
 
 mod answer;
 mod events;
-mod fixtures;
-mod metrics;
 mod prefixed;
 pub mod process;
 mod records;
@@ -21,10 +19,8 @@ mod wait;
 
 pub use answer::Answer;
 pub use events::{EventStream, ServerEvent};
-pub use fixtures::{clock, sqlite};
-pub use metrics::{metric, metric_of};
 pub use prefixed::Prefixed;
 pub use records::{event_type, header, key, payload};
 pub use shop::{Opening, SERVICES, Shop, TOPICS};
 pub use stack::on_real_servers;
-pub use wait::{advance_until, eventually, until};
+pub use wait::eventually;

@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::store::faulty;
+use super::store::{Faults, shared};
 
 /// The database. Each process opens it once.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ impl SharedDatabase {
     /// Opens the database for one more process.
     pub fn open(&self) -> (Database, Arc<Connection>) {
         let connection = Arc::new(Connection { inner: self.0.clone(), cut: watch::Sender::new(false) });
-        (faulty(&Database::new(self.0.store.clone())).with_sharing(connection.clone()).database(), connection)
+        (shared(&Database::new(self.0.store.clone()), &Faults::default(), connection.clone()), connection)
     }
 
     /// Returns the number of shards of each live owner, the smallest first.
