@@ -39,3 +39,13 @@ mod together {
         assert_eq!(charge(On(order), meta).await.unwrap(), PaymentProcessed { order_id: "a".into() });
     }
 }
+
+mod with_faults {
+    shown!("testing", "take_payment");
+
+    #[tokio::test]
+    async fn an_order_is_paid() {
+        let paid = take_payment(On(OrderCreated { order_id: "a".into() })).await;
+        assert_eq!(paid, PaymentProcessed { order_id: "a".into() });
+    }
+}

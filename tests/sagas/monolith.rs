@@ -142,10 +142,11 @@ async fn the_last_step_is_undone_first_and_one_is_retried_without_the_other() {
         shop.conduct.clear(Point::Refund);
         shop.conduct.set(Point::Release, Act::Fail);
         pump.advance(Duration::from_secs(2)).await;
-        assert_eq!((shop.conduct.calls(Point::Refund), shop.conduct.calls(Point::Release)), (2, 1));
+        let failed = shop.conduct.calls(Point::Release);
+        assert!(shop.conduct.calls(Point::Refund) == 2 && failed >= 1);
         shop.conduct.clear(Point::Release);
         pump.advance(Duration::from_secs(2)).await;
-        assert_eq!((shop.conduct.calls(Point::Refund), shop.conduct.calls(Point::Release)), (2, 2));
+        assert_eq!((shop.conduct.calls(Point::Refund), shop.conduct.calls(Point::Release)), (2, failed + 1));
         assert_eq!((shop.books.stock(), shop.books.charged(7)), (10, Some(Charge::Refunded(30))));
         shop.books.check();
         pump.stop().await;

@@ -24,7 +24,7 @@ fn row(key: &str) -> [Record; 1] {
 }
 
 async fn rows(store: &dyn Store) -> usize {
-    store.outbox("payment", 0, 10).await.unwrap().len()
+    store.outbox("payment", 0, 10).await.expect("no fault").len()
 }
 
 /// Commits a row with this key.
@@ -64,7 +64,7 @@ async fn a_probability_fails_the_calls_of_its_kind() {
     ] {
         let faulty = faulty(none.clone());
         let store = faulty.database().store().clone();
-        let mut tx = store.begin().await.unwrap();
+        let mut tx = store.begin().await.expect("no fault");
         faulty.set(faults.clone());
         let instance = InstanceKey { saga: "deal".into(), id: "1".into() };
         let replay = crate::store::ReplayId::new("r");
@@ -121,16 +121,16 @@ async fn a_script_sees_the_call_and_comes_before_the_probabilities() {
         (call.method == "claim" && call.is_about("m-1")).then(|| StoreFault::Error(StoreError::Refused("a trigger".into())))
     });
     let key = |id: &str| [InboxKey { source: "shop".into(), id: MessageId::new(id) }];
-    let mut tx = store.begin().await.unwrap();
+    let mut tx = store.begin().await.expect("no fault");
     let scripted = tx.claim("payment", &key("m-1"), Timestamp::from_millis(0)).await;
     assert!(matches!(&scripted, Err(StoreError::Refused(reason)) if reason == "a trigger"), "{scripted:?}");
     let drawn = tx.claim("payment", &key("m-2"), Timestamp::from_millis(0)).await;
     assert!(matches!(drawn, Err(StoreError::Unavailable(_))), "{drawn:?}");
     drop(tx);
     store.clear();
-    let mut tx = store.begin().await.unwrap();
+    let mut tx = store.begin().await.expect("no fault");
     assert_eq!(
-        tx.claim("payment", &key("m-1"), Timestamp::from_millis(0)).await.unwrap(),
+        tx.claim("payment", &key("m-1"), Timestamp::from_millis(0)).await.expect("no fault"),
         [true],
         "the failed claims left nothing"
     );
@@ -142,14 +142,14 @@ async fn a_script_is_told_what_each_call_does() {
     let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = Arc::clone(&calls);
     store.script(move |call| {
-        seen.lock().unwrap().push((call.operation, call.method, call.ids.clone()));
+        seen.lock().expect("no fault").push((call.operation, call.method, call.ids.clone()));
         None
     });
-    append(&store, "a").await.unwrap();
+    append(&store, "a").await.expect("no fault");
     let _ = store.database().store().parked("payment", "orders", b"k", 1).await;
     let none = Vec::<String>::new;
     assert_eq!(
-        *calls.lock().unwrap(),
+        *calls.lock().expect("no fault"),
         [
             (StoreOperation::Begin, "begin", none()),
             (StoreOperation::Statement, "append_outbox", vec!["a".to_owned()]),
@@ -163,9 +163,9 @@ async fn a_script_is_told_what_each_call_does() {
 async fn any_call_can_lose_its_answer() {
     let store = faulty(StoreFaults::default());
     store.script(|call| (call.method == "append_outbox").then_some(StoreFault::LoseAnswer));
-    let mut tx = store.begin().await.unwrap();
+    let mut tx = store.begin().await.expect("no fault");
     assert!(tx.append_outbox("payment", &row("a")).await.is_err());
-    tx.commit().await.unwrap();
+    tx.commit().await.expect("no fault");
     assert_eq!(rows(&store).await, 1);
 }
 
@@ -189,7 +189,7 @@ async fn a_delay_is_before_the_call_or_before_its_answer() {
         assert!(futures_util::poll!(&mut appended).is_pending(), "it is not time yet");
         assert_eq!(rows(&**database.store()).await, before);
         clock.advance(Duration::from_secs(1));
-        appended.await.unwrap();
+        appended.await.expect("no fault");
         assert_eq!(rows(&**database.store()).await, 1);
     }
 }
@@ -199,11 +199,11 @@ async fn a_refused_key_is_not_committed_until_it_is_taken() {
     let store = faulty(StoreFaults::default());
     store.refuse("bad");
     assert!(append(&store, "bad").await.is_err());
-    append(&store, "good").await.unwrap();
-    store.check().await.unwrap();
+    append(&store, "good").await.expect("no fault");
+    store.check().await.expect("no fault");
     assert_eq!(rows(&store).await, 1);
     store.take("bad");
-    append(&store, "bad").await.unwrap();
+    append(&store, "bad").await.expect("no fault");
     assert_eq!(rows(&store).await, 2);
 }
 
@@ -212,7 +212,7 @@ async fn closing_leaves_the_inner_store_open() {
     let database = Database::memory();
     let store = FaultyStore::new(&database, StoreFaults::default(), 1, Clock::system());
     store.database().store().close().await;
-    append(&store, "a").await.unwrap();
+    append(&store, "a").await.expect("no fault");
     assert_eq!(rows(&**database.store()).await, 1);
 }
 
@@ -253,21 +253,21 @@ async fn a_database_of_one_process_stays_one() {
 async fn notifications_get_lost_and_listening_fails() {
     let faulty = faulty(StoreFaults::default()).with_sharing(Arc::new(Notifications(tokio::sync::broadcast::Sender::new(8))));
     let store = faulty.database().store().clone();
-    let sharing = store.sharing().unwrap();
-    let mut news = sharing.news("payment").await.unwrap();
+    let sharing = store.sharing().expect("no fault");
+    let mut news = sharing.news("payment").await.expect("no fault");
 
     faulty.set(StoreFaults { lose_notification: 1.0, ..StoreFaults::default() });
-    sharing.tell("payment", PeerNotification::Shares).await.unwrap();
+    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
     assert!(futures_util::poll!(news.next()).is_pending(), "it is lost");
 
     faulty.clear();
-    sharing.tell("payment", PeerNotification::Shares).await.unwrap();
-    assert_eq!(news.next().await.unwrap().unwrap(), PeerNotification::Shares);
+    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
+    assert_eq!(news.next().await.expect("no fault").expect("no fault"), PeerNotification::Shares);
 
     faulty.set(StoreFaults { fail_listen: 1.0, fail_share: 1.0, ..StoreFaults::default() });
     assert!(sharing.news("payment").await.is_err());
     assert!(sharing.share("payment", "p", Duration::from_secs(1), Shards::default()).await.is_err());
-    sharing.tell("payment", PeerNotification::Shares).await.unwrap();
-    assert!(news.next().await.unwrap().is_err());
+    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
+    assert!(news.next().await.expect("no fault").is_err());
     assert!(news.next().await.is_none(), "the stream has ended");
 }
