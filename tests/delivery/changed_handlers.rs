@@ -359,7 +359,7 @@ async fn what_is_behind_one_that_failed_costs_it_no_attempt() {
         world.settings.max_record_bytes = Settings::default().max_record_bytes;
         let pump = world.start(handlers![a, c]).await;
         assert!(pump.service("payments").retry_dead_letter(&letter.id).await.unwrap());
-        pump.advance(Duration::from_secs(2)).await;
+        pump.advance(Duration::from_secs(1)).await;
         assert_eq!(world.heard(&pump).await, [("c", 1)], "its next attempt waits for its time");
         world.ear.fail(&[]);
         pump.advance(Duration::from_secs(2)).await;
@@ -431,7 +431,7 @@ async fn one_that_is_gone_is_told_once() {
     for handlers in starts {
         drop(world.start(handlers).await);
     }
-    let told = lines.with("takes Placed no longer");
+    let told = lines.with("no longer takes Placed");
     let [line] = &told[..] else { panic!("{told:?}") };
     assert!(line.contains(" WARN ") && line.contains("the handler `a`") && line.contains("handler=\"a\""), "{line}");
 }
