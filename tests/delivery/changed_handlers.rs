@@ -412,7 +412,7 @@ async fn programs_of_before_and_after_agree_while_both_run() {
     let all = |name| (0..100).map(move |number| (name, number));
     for database in databases().await {
         let [first, again] = side_by_side(database, &handlers![a], &handlers![b, a]).await;
-        assert_eq!(first.intersection(&again).next(), None, "nobody does anything twice");
+        assert_eq!(first.intersection(&again).next(), None, "no handler handles a message twice");
         assert_eq!(first.union(&again).copied().collect::<Vec<_>>(), all("a").chain(all("b")).collect::<Vec<_>>());
     }
     for database in databases().await {

@@ -367,14 +367,14 @@ async fn settings_of_topics_refuse_the_start_or_are_told_by_their_weight() {
     *log.findings.lock().unwrap() = vec![finding("retention.ms", Weight::Warning), finding("timestamps", Weight::Note)];
     let handle = start(log.clone(), &clock, partitions(1)).await;
     pass(&clock, 3).await;
-    let (subject, severity, _) = condition(&handle, "topic_setting").await.expect("it is told");
+    let (subject, severity, _) = condition(&handle, "topic_setting").await.expect("the condition is raised");
     assert_eq!((subject.as_str(), severity.as_str()), ("orders retention.ms", "WARNING"));
     assert!(is_ready(&handle).await);
 
     // The settings change while the service runs.
     *log.findings.lock().unwrap() = vec![errors[0].clone()];
     pass(&clock, 310).await;
-    let (subject, severity, _) = condition(&handle, "topic_setting").await.expect("it is told");
+    let (subject, severity, _) = condition(&handle, "topic_setting").await.expect("the condition is raised");
     assert_eq!((subject.as_str(), severity.as_str()), ("orders cleanup.policy", "CRITICAL"));
     assert!(!is_ready(&handle).await);
     assert_eq!(heard.with("`timestamps` does not fit").len(), 1, "a note is told once");

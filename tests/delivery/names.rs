@@ -117,7 +117,7 @@ async fn a_topic_that_gets_another_name_is_another_log() {
     pump.publish(&placed("a", 1)).await;
     pump.publish(&placed("b", 13)).await;
     pump.run_until_quiet().await;
-    advance_until(&clock, "the database is told how far it is", async || {
+    advance_until(&clock, "the applied offset is in the database", async || {
         let owned = database.store().replays().partitions("payments").await.unwrap();
         owned.iter().any(|owned| owned.partition.topic == "orders" && owned.applied == Some(2) && owned.log.is_some())
     })

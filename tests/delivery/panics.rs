@@ -197,7 +197,7 @@ async fn what_cannot_even_be_given_up_is_left_alone_in_sight() {
             let pump = started(&database, &faults, &plan, handlers.clone()).await;
             let payments = pump.service("payments");
             let stuck = || async { metric(payments, "sagas_conditions", "message_stuck") == 1.0 };
-            advance_until(pump.clock(), "it is told", stuck).await;
+            advance_until(pump.clock(), "the condition is raised", stuck).await;
             pump.publish(&placed(POISON.0, 100)).await;
             pump.publish(&placed("o1", 101)).await;
             let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize };
@@ -382,7 +382,7 @@ async fn parked_messages_that_cannot_be_read_back_are_told_and_stop_no_other() {
             let others = || async { pump.published::<Charged>().await.len() == MESSAGES as usize - 1 };
             advance_until_slowly(&pump, "the others are done", others).await;
             let told = || async { metric(payments, "sagas_conditions", "parked_unreadable") == 1.0 };
-            advance_until_slowly(&pump, "it is told", told).await;
+            advance_until_slowly(&pump, "the condition is raised", told).await;
             faults.clear();
             settle(&pump, &["payments"]).await;
             assert_eq!(pump.published::<Charged>().await.len(), MESSAGES as usize);

@@ -98,7 +98,7 @@ impl Transport for Remote {
 
     async fn publish(&self, records: Vec<Record>) -> Vec<Result<Position, TransportError>> {
         if self.ask().is_err() {
-            return records.iter().map(|_| Err(TransportError::Unavailable("nobody takes it".to_owned()))).collect();
+            return records.iter().map(|_| Err(TransportError::Unavailable("no broker takes it".to_owned()))).collect();
         }
         self.log.publish(records).await
     }

@@ -152,7 +152,7 @@ pub async fn until_attention_of(pump: &Pump, tracker: &str, id: u64) {
             return;
         }
     }
-    panic!("nobody has to look at order {id}: {:?}", find().await);
+    panic!("order {id} does not need attention: {:?}", find().await);
 }
 
 /// Waits, with a time limit, until `condition` holds.

@@ -105,7 +105,7 @@ async fn a_deadline_that_cannot_be_carried_out_is_told_and_stops_no_other() {
         stage.pump.run_until_quiet().await;
         let body = write_body(&site, "{").await;
         in_time(&stage, "the other has ended", async || stage.books().status(8) == Some(Status::Cancelled)).await;
-        in_time(&stage, "it is told", async || condition(&stage, "deadlines_stuck") == 1.0).await;
+        in_time(&stage, "the condition is raised", async || condition(&stage, "deadlines_stuck") == 1.0).await;
         assert_eq!(stage.books().status(7), Some(Status::Created));
         write_body(&site, &body).await;
         in_time(&stage, "it has ended", async || stage.books().status(7) == Some(Status::Cancelled)).await;

@@ -218,7 +218,7 @@ pub trait Transport: Send + Sync + 'static {
     /// Checks the settings of topics for values with which a guarantee cannot hold.
     ///
     /// # Errors
-    /// Returns an error if the log cannot be reached. A log that denies access to its settings returns a finding that says so.
+    /// Returns an error if the log cannot be reached. If the log denies access to its settings, a finding reports this.
     async fn check_topics(&self, topics: &[TopicExpectation]) -> Result<Vec<TopicFinding>, TransportError> {
         let _ = topics;
         Ok(Vec::new())

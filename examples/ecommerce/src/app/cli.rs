@@ -90,7 +90,7 @@ async fn run(options: &Options, output: Output) -> ExitCode {
     }
 }
 
-/// Plays the demo, then serves until the process is told to stop.
+/// Plays the demo, then serves until the process receives a signal to stop.
 async fn serve(options: &Options, running: &Running, output: Output) -> u8 {
     let mut as_it_should = true;
     let allowed = options.turns_switches().unwrap_or(false);

@@ -112,7 +112,7 @@ async fn every_route_is_described_and_nothing_else() {
         let told = told(bare).await;
         let has = |path: &str| told.contains(&format!("{prefix}{path}"));
         assert!(has("/health/ready") && has("/docs"), "{told:?}");
-        // Without a configured credential, nobody can use that route, so it does not exist.
+        // Without a configured credential, no request can pass that route, so it does not exist.
         let metrics = metrics && (letters || service.core().surface.open_metrics);
         assert_eq!((has("/metrics"), has("/dead-letters/{id}"), has("/sagas")), (metrics, letters, letters), "{told:?}");
         // The service's own route at any of these paths is rejected.

@@ -1,4 +1,4 @@
-//! Notifications: what a customer is told about an order, each subject once.
+//! Notifications: the messages that the service sends to a customer about an order, one for each subject.
 
 use sagas::{Fault, event, id::IdSource, prelude::*};
 use sqlx::Row;

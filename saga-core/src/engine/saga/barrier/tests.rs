@@ -51,8 +51,8 @@ fn every_state_of_a_step_has_an_answer_for_its_action_and_its_compensation() {
 #[test]
 fn a_saga_that_is_known_here_to_be_given_up_bars_every_later_step() {
     let saga = samples::place_order();
-    let nobody = StepRecords { saga: &saga, records: &[] };
-    let (_, marks) = nobody.decide(RoleKind::Undo, "Pay", Some("Cancelled"), NOW);
+    let unrecorded = StepRecords { saga: &saga, records: &[] };
+    let (_, marks) = unrecorded.decide(RoleKind::Undo, "Pay", Some("Cancelled"), NOW);
     assert_eq!(marks, [Mark::new("Cancel", StepState::Done), Mark::new("Pay", StepState::Barred)]);
 
     let records = [record("Cancel", StepState::Done, None)];

@@ -149,7 +149,7 @@ async fn a_pool_that_is_full_for_long_is_told() {
             }
         }
     };
-    let advice = tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    let advice = tokio::time::timeout(PATIENCE, told).await.expect("the advice arrives");
     assert_eq!((advice.condition, advice.subject.as_str(), advice.critical), ("database_pool", "pool", true));
     assert!(advice.detail.contains("all 2 connections for transactions"), "{advice:?}");
     store.check().await.expect("the database itself is well");

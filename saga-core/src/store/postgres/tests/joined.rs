@@ -36,7 +36,7 @@ async fn a_commit_tells_the_owners_of_its_rows_and_a_rollback_does_not() {
         drop(joined);
         if commits { tx.commit().await.unwrap() } else { tx.rollback().await.unwrap() }
     }
-    let first = tokio::time::timeout(PATIENCE, news.next()).await.expect("it is told").unwrap().unwrap();
+    let first = tokio::time::timeout(PATIENCE, news.next()).await.expect("the notification arrives").unwrap().unwrap();
     assert_eq!(first, PeerNotification::Rows([kept.shard()].into_iter().collect::<Shards>()));
     let rows: Vec<_> = store.outbox("orders", 0, 10).await.unwrap().into_iter().map(|row| row.record).collect();
     assert_eq!(rows, [kept]);

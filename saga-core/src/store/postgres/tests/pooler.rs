@@ -147,7 +147,7 @@ async fn a_pooler_that_ceases_to_keep_sessions_apart_is_told_and_is_no_fault_of_
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let advice = tokio::time::timeout(PATIENCE, told).await.expect("it is told");
+    let advice = tokio::time::timeout(PATIENCE, told).await.expect("the advice arrives");
     assert_eq!((advice.condition, advice.subject.as_str(), advice.critical), ("database_settings", "pooler", true));
     assert!(advice.detail.contains("`pool_mode = session`"), "{advice:?}");
     let mut refused = 0;

@@ -164,7 +164,7 @@ pub async fn news_are_heard_by_the_service_they_are_for(subject: Subject) {
     }
     for listener in &mut listeners {
         for expected in [PeerNotification::Shares, some] {
-            let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("it is told");
+            let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("the notification arrives");
             assert_eq!(heard.expect("it goes on").expect("it is heard"), expected);
         }
     }
