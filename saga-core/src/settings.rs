@@ -150,11 +150,7 @@ impl Default for Settings {
 impl Settings {
     /// Returns whether [`forget_events`](Self::forget_events) contains the event `event` of `topic`, which is called `in_log` in the log.
     pub(crate) fn forgets(&self, topic: &str, in_log: &str, event: &str) -> bool {
-        let of_topic = |named: &str, topic: &str| {
-            let name = named.strip_prefix(topic).and_then(|rest| rest.strip_prefix('/'));
-            name.is_some_and(|name| name == event || name == "*")
-        };
-        self.forget_events.iter().any(|named| named == event || of_topic(named, topic) || of_topic(named, in_log))
+        self.forget_events.iter().any(|entry| forgets(entry, topic, in_log, event))
     }
 
     /// Returns [`Settings::batch_ms`] as a duration.
@@ -210,6 +206,15 @@ impl Settings {
 
 fn days(days: u32) -> Duration {
     Duration::from_secs(u64::from(days) * 86_400)
+}
+
+/// Returns whether `entry` of [`Settings::forget_events`] names the event `event` of `topic`, which is called `in_log` in the log.
+pub(crate) fn forgets(entry: &str, topic: &str, in_log: &str, event: &str) -> bool {
+    let of_topic = |topic: &str| {
+        let name = entry.strip_prefix(topic).and_then(|rest| rest.strip_prefix('/'));
+        name.is_some_and(|name| name == event || name == "*")
+    };
+    entry == event || of_topic(topic) || of_topic(in_log)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ async fn open_instances_are_listed_newest_first() {
     let listed = text(folder.path(), &["ps"], 0).await;
     let lines: Vec<_> = listed.lines().collect();
     let heading = lines[0].split_whitespace().collect::<Vec<_>>();
-    assert_eq!(heading, ["SAGA", "ID", "VERSION", "STATE", "STEP", "AGE", "MOVED", "DEADLINE", "ATTENTION"]);
+    assert_eq!(heading, ["SAGA", "ID", "VERSION", "STATE", "STEP", "DURATION", "MOVED", "DEADLINE", "ATTENTION"]);
     let rows: Vec<_> = lines[1..].iter().map(|line| line.split_whitespace().nth(1).unwrap()).collect();
     assert_eq!(rows, ["running", "odd", "old", "attention", "overdue"], "{listed}");
     let place = lines[0].find("STATE").unwrap();

@@ -1,6 +1,12 @@
 //! Parked messages that cannot be read, and parked messages of a partition that moves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use sagas::{
     Settings,
@@ -11,6 +17,7 @@ use sagas::{
 use tokio::sync::Semaphore;
 
 use crate::support::{
+    instance::{self, Instance, partitions},
     store::{Fault, Faults, failing},
     *,
 };
@@ -52,6 +59,49 @@ async fn a_parked_message_that_cannot_be_read_stops_no_other_and_is_read_again_l
     // The clock advances while they are read.
     assert!((Duration::from_secs(60)..Duration::from_secs(600)).contains(&waited), "{waited:?}");
     pump.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_another_process_retries_is_handled_with_the_message_that_it_is_behind() {
+    for database in databases().await {
+        let (clock, mended) = (clock(), Arc::new(AtomicBool::new(false)));
+        let log = Memory::with_clock(clock.clone());
+        let plan = || {
+            let mended = mended.clone();
+            Plan::new(move |placed, _| match (placed.number, mended.load(Ordering::SeqCst)) {
+                (0, false) => Step::Dead,
+                (1, false) => Step::Retry,
+                _ => Step::Done,
+            })
+        };
+        let start = async |plan: &Plan, seed| {
+            let payments = service(&database, plan).handlers(handlers![calling]).settings(partitions(1));
+            Instance::start(payments, &log, &clock, seed).await
+        };
+        let plans = [plan(), plan()];
+        let [first, second] = [start(&plans[0], 1).await, start(&plans[1], 2).await];
+        first.quiet().await;
+        second.quiet().await;
+        instance::publish(&log, "a", 0).await;
+        first.quiet().await;
+        let (owner, other, plan) = match plans[0].calls().is_empty() {
+            true => (&second, &first, &plans[1]),
+            false => (&first, &second, &plans[0]),
+        };
+        instance::publish(&log, "a", 1).await;
+        owner.quiet().await;
+        let letters = other.service().dead_letters(0, 9).await.unwrap().0;
+        assert!(other.service().retry_dead_letter(&letters[0].id).await.unwrap());
+        mended.store(true, Ordering::SeqCst);
+        // Much less than the time until the process looks for messages that others have parked.
+        clock.advance(Duration::from_secs(1));
+        owner.quiet().await;
+        assert_eq!(plan.numbers("a"), [0, 1, 1, 0]);
+        instance::publish(&log, "a", 2).await;
+        owner.quiet().await;
+        assert_eq!(plan.numbers("a"), [0, 1, 1, 0, 2]);
+        assert!(first.handle.stop().await && second.handle.stop().await);
+    }
 }
 
 /// Fails once with number 0, and waits for the gate with number 1, without a transaction.

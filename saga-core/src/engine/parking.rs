@@ -125,8 +125,11 @@ impl ParkedIndex {
     ///
     /// Returns the number of the run; `None` if they must not be retried.
     pub fn loaded(&mut self, place: &TopicKey, messages: usize) -> Option<RunNumber> {
-        let run = self.queues.get_mut(place)?.run.as_mut()?;
+        let queue = self.queues.get_mut(place)?;
+        let run = queue.run.as_mut()?;
         run.left = Some(messages);
+        // The database can have more messages than are known here, such as a dead letter that another process retried.
+        queue.count = queue.count.max(messages);
         Some(run.number)
     }
 
@@ -299,9 +302,11 @@ impl ParkedIndex {
     }
 
     /// Corrects the index by `keys`, all parked keys in the database, where other processes have changed them: keys that are new, due
-    /// earlier, or gone.
+    /// earlier, or gone, or that have more messages.
     ///
     /// Returns whether anything was corrected. Keys that have changed here since the comparison began, or that are running, are skipped.
+    /// A count that is too small would free the key before its last message is done. One that is too large is harmless: the next read of
+    /// the key finds nothing and removes it.
     pub fn end_audit(&mut self, keys: Vec<Parked>, now: Timestamp) -> bool {
         let Some(touched) = self.audit.take() else { return false };
         let mut wrong = Vec::new();
@@ -319,8 +324,15 @@ impl ParkedIndex {
                 key.due = HELD;
             }
             known.insert(key.place.clone());
-            if !right && !touched.contains(&key.place) {
+            if touched.contains(&key.place) {
+                continue;
+            }
+            if !right {
                 wrong.push(key);
+            } else if let Some(queue) =
+                self.queues.get_mut(&key.place).filter(|queue| queue.run.is_none() && queue.count < key.count)
+            {
+                queue.count = key.count;
             }
         }
         let idle = self.queues.iter().filter(|(_, queue)| queue.run.is_none());
@@ -464,6 +476,35 @@ mod tests {
         assert!(!parked.is_parked(&place("gone")) && !parked.is_parked(&place("another's")));
         parked.begin_audit();
         assert!(!parked.end_audit(found, at(10)), "what is being tried is left alone");
+    }
+
+    /// A dead letter was retried behind a parked message of its key, by another process or before the partition was adopted.
+    #[test]
+    fn an_audit_finds_what_was_parked_behind_a_known_message() {
+        let mut parked = ParkedIndex::default();
+        parked.adopt(partition(0), 1, [key("a", 0, 1, 20)]);
+        parked.put_off(&place("a"), at(30));
+        parked.begin_audit();
+        assert!(!parked.end_audit(vec![key("a", 0, 2, 20)], at(10)), "the first message is due as before");
+        assert_eq!((parked.count(&place("a")), parked.is_put_off(&place("a"), at(29))), (2, true));
+        assert_eq!(parked.take_due(at(30), 9), [place("a")]);
+        parked.settled(&place("a"), 1, None, at(30));
+        assert!(parked.is_parked(&place("a")), "the second message is not done");
+        assert_eq!(parked.take_due(at(30), 9), [place("a")]);
+        parked.settled(&place("a"), 1, None, at(30));
+        assert!(!parked.is_parked(&place("a")));
+    }
+
+    #[test]
+    fn a_key_is_parked_until_the_last_message_that_was_read_is_done() {
+        let mut parked = ParkedIndex::default();
+        parked.park(place("a"), 0, 1, at(10));
+        parked.take_due(at(10), 9);
+        parked.loaded(&place("a"), 2).expect("it runs");
+        parked.settled(&place("a"), 1, None, at(10));
+        assert!(parked.is_parked(&place("a")), "the second message is not done");
+        parked.settled(&place("a"), 1, None, at(10));
+        assert!(!parked.is_parked(&place("a")));
     }
 
     #[test]

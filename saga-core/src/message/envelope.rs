@@ -207,13 +207,14 @@ impl Outgoing {
             Header::text(headers::TYPE, self.name),
             Header::text(headers::SOURCE, source),
             Header::text(headers::TIME, time.to_string()),
-            Header::text(headers::SUBJECT, self.key.clone()),
             Header::text(headers::CONTENT_TYPE, self.content_type),
             Header::text(headers::SCHEMA_VERSION, self.version.to_string()),
             Header::text(headers::CORRELATION_ID, context.correlation_id.clone()),
             Header::text(headers::TRACEPARENT, trace.traceparent()),
         ];
         let optional = [
+            // CloudEvents does not allow an empty subject.
+            (headers::SUBJECT, Some(&*self.key).filter(|key| !key.is_empty())),
             (headers::CAUSATION_ID, context.causation_id.as_deref()),
             (headers::SAGA_ID, context.saga_id.as_deref()),
             (headers::TRACESTATE, trace.tracestate()),

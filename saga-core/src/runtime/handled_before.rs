@@ -16,6 +16,7 @@ use crate::{
     engine::admission::Remembered,
     handler::Handler,
     message::EventType,
+    settings,
     store::{Assignment, StoreError, Taken, Taker},
     transport::TransportError,
 };
@@ -30,9 +31,27 @@ const EVENTS_UNHANDLED: &str = "events_unhandled";
 pub(crate) async fn note(core: &Core) -> Result<(), StoreError> {
     assign(core).await?;
     let handled = core.store().handled();
-    let mut forget = handled.events(&core.name).await?;
-    forget.retain(|event| is_forgotten(core, event));
+    let (forget, kept): (Vec<_>, Vec<_>) =
+        handled.events(&core.name).await?.into_iter().partition(|event| is_forgotten(core, event));
+    report_unused_entries(core, &forget, kept);
     handled.note(&core.name, &taken(&core.handlers), &forget).await
+}
+
+/// Logs a warning for each entry of `forget_events` that forgets nothing while there are events to forget: it may have a typing error.
+fn report_unused_entries(core: &Core, forget: &[(String, String)], kept: Vec<(String, String)>) {
+    if core.directory.unhandled(kept).events().next().is_none() {
+        return;
+    }
+    for entry in &core.settings.forget_events {
+        if !forget.iter().any(|(topic, event)| settings::forgets(entry, topic, &core.name_in_log(topic), event)) {
+            tracing::warn!(
+                service = &*core.name,
+                entry,
+                "the setting `forget_events` names `{entry}`, and the service has handled no such event: remove the entry, or correct it; \
+                 the conditions `{EVENTS_UNHANDLED}` name the events that it can name"
+            );
+        }
+    }
 }
 
 /// Returns the topic and name, including former names, of each event that the service's own handlers take.

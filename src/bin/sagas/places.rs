@@ -151,7 +151,7 @@ impl Place {
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
         if let Some(wanted) = &self.service {
-            let known: Vec<_> = all.iter().map(|service| service.name.clone()).collect();
+            let known = distinct(&all);
             all.retain(|service| service.name == *wanted);
             if all.is_empty() {
                 return Err(CliError::Failed(match known.is_empty() {
@@ -189,8 +189,7 @@ impl Services {
 
     /// The names, as a list.
     pub(crate) fn names(&self) -> String {
-        let names: Vec<_> = self.all.iter().map(|service| service.name.as_str()).collect();
-        names.join(", ")
+        distinct(&self.all).join(", ")
     }
 
     async fn close(self) {
@@ -245,4 +244,11 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
         ))),
         false => Ok(files),
     }
+}
+
+/// The names of `services`, which are sorted, each once.
+fn distinct(services: &[Service]) -> Vec<String> {
+    let mut names: Vec<_> = services.iter().map(|service| service.name.clone()).collect();
+    names.dedup();
+    names
 }

@@ -54,7 +54,8 @@ impl Row {
     }
 
     /// The headings of [`cells`](Self::cells).
-    pub(crate) const HEADINGS: [&str; 9] = ["SAGA", "ID", "VERSION", "STATE", "STEP", "AGE", "MOVED", "DEADLINE", "ATTENTION"];
+    pub(crate) const HEADINGS: [&str; 9] =
+        ["SAGA", "ID", "VERSION", "STATE", "STEP", "DURATION", "MOVED", "DEADLINE", "ATTENTION"];
 
     /// The cells of the row.
     pub(crate) fn cells(&self, now: Timestamp) -> Vec<Cell> {

@@ -94,6 +94,25 @@ async fn what_is_committed_after_the_service_was_killed_is_sent_by_the_next() {
     pump.stop().await;
 }
 
+/// The notification of the commit may arrive after the stop has begun.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: scripts/postgres start"]
+async fn what_is_committed_right_before_a_stop_is_sent_by_it() {
+    let schema = Schema::new();
+    let pool = pool(&schema).await;
+    for number in 0..20 {
+        let pump = start(&schema.open().await).await;
+        let mut tx = pool.begin().await.unwrap();
+        pump.service("payments").publisher().publish_in(&mut tx, &placed("a", number)).await.unwrap();
+        tx.commit().await.unwrap();
+        pump.stop().await;
+        let database = schema.open().await;
+        assert_eq!(database.store().outbox("payments", 0, 9).await.unwrap().len(), 0, "{number}");
+        database.store().close().await;
+    }
+    remove(&pool, &schema).await;
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL: scripts/postgres start"]
 async fn a_call_that_is_given_up_leaves_the_session_as_it_was() {

@@ -121,6 +121,8 @@ impl Relay {
     }
 
     async fn relay(&mut self, mut stopping: watch::Receiver<bool>) {
+        // The notification of a commit may not have arrived yet.
+        let mut scan_at_stop = self.core.instance.is_shared();
         loop {
             self.work().await;
             let core = self.core.clone();
@@ -129,6 +131,10 @@ impl Relay {
                 continue;
             }
             let stop = *stopping.borrow();
+            if stop && std::mem::take(&mut scan_at_stop) {
+                core.ledger().mark_stale(Shards::ALL);
+                continue;
+            }
             let retry = self.next_retry(now);
             if stop && retry.is_none() {
                 return;
