@@ -57,8 +57,7 @@ async fn what_a_frozen_member_does_late_has_no_effect() {
 
     frozen.log.freeze();
     let other = Instance::start(build(1), &log, &clock, 2).await;
-    clock.advance(Duration::from_secs(31));
-    until("the other has a partition", || async { !plans[1].calls().is_empty() }).await;
+    advance_until(&clock, "the other has a partition", || async { !plans[1].calls().is_empty() }).await;
     let moved = places[&plans[1].calls()[0].0];
     let (moved, kept): (Vec<_>, Vec<_>) = places.iter().partition(|(_, partition)| **partition == moved);
     assert!(!moved.is_empty() && !kept.is_empty());

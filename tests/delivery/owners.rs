@@ -74,8 +74,7 @@ async fn a_dead_letter_retried_through_another_instance_is_found_by_the_owner() 
         assert_eq!(parked_keys(&instances[1]).await, 0, "it is not its own");
 
         let expected: &[u32] = if held { &[1, 2] } else { &[1] };
-        clock.advance(Duration::from_secs(5));
-        until("the owner finds it", || async { plans[0].numbers(&order)[before..] == *expected }).await;
+        advance_until(&clock, "the owner finds it", || async { plans[0].numbers(&order)[before..] == *expected }).await;
         instances[0].quiet().await;
         assert_eq!(parked_keys(&instances[0]).await, 0);
         assert!(plans[1].numbers(&order).is_empty());
@@ -91,8 +90,7 @@ async fn a_dead_letter_discarded_through_another_instance_lets_its_key_go_on() {
     let (instances, plans, order, log, clock, _) = given_up(handlers![holding].to_vec()).await;
     let (letters, _) = instances[1].service().dead_letters(0, 10).await.unwrap();
     assert!(instances[1].service().discard_dead_letter(&letters[0].id).await.unwrap());
-    clock.advance(Duration::from_secs(5));
-    until("the owner goes on", || async { plans[0].numbers(&order).contains(&2) }).await;
+    advance_until(&clock, "the owner goes on", || async { plans[0].numbers(&order).contains(&2) }).await;
     publish(&log, &order, 3).await;
     instances[0].quiet().await;
     assert_eq!(plans[0].numbers(&order).last(), Some(&3));

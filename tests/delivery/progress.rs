@@ -84,8 +84,7 @@ async fn a_log_that_is_behind_delivers_nothing_again() {
         until("all is done", || async { rows(&outside).await.len() == 10 }).await;
         if crash {
             // The applied offset is written once a second, so it can lack what was done in the last second.
-            clock.advance(Duration::from_secs(1));
-            until("the database knows", || async { applied(&outside).await == Some(10) }).await;
+            advance_until(&clock, "the database knows", || async { applied(&outside).await == Some(10) }).await;
             drop(member);
             until("the app has ended", || async { Arc::strong_count(database.store()) == 1 }).await;
         } else {

@@ -229,7 +229,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not within 60 s: {what}");
 }
 
 /// Advances the clock in small steps until `condition` holds.
