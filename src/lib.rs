@@ -68,26 +68,26 @@ pub use saga_core::sqlx;
 
 #[cfg(feature = "config")]
 pub use saga_core::config;
+#[cfg(feature = "http")]
+pub use saga_core::http;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use saga_core::runtime::Publisher;
+#[cfg(feature = "http")]
+pub use saga_core::runtime::{Operator, Operators};
 #[cfg(feature = "otel")]
-pub use saga_core::runtime::{TraceSettings, Traces, TracesError};
+pub use saga_core::runtime::{TraceProtocol, TraceSettings, Traces, TracesError};
 #[cfg(feature = "test-util")]
 pub use saga_core::testing;
-pub use saga_core::{extract, failure, handler, id, message, retry, runtime, saga, settings, store, time, transport};
 pub use saga_core::{
     failure::{Failure, Fault, OrRetry},
+    id, retry,
     runtime::{
-        Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork, stop_signal,
+        Aborting, App, Handle, Remote, Sagas, Service, ServiceHandle, StartError, Tracker, Unavailable, UnitOfWork, health,
+        metrics, stop_signal,
     },
-    settings::Settings,
+    settings::{self, Settings},
     store::Database,
     transport::TopicNames,
-};
-#[cfg(feature = "http")]
-pub use saga_core::{
-    http,
-    runtime::{Operator, Operators},
 };
 
 /// The Apache Kafka transport.
@@ -106,6 +106,157 @@ pub use macros::{event, handler, saga};
 #[doc(hidden)]
 pub use saga_core::__private;
 
+/// Dead letters: messages that a service has stopped to retry.
+///
+/// [`ServiceHandle`] lists, retries and discards them. See [deliveries](guide::delivery).
+pub mod dead_letter {
+    #[doc(inline)]
+    pub use saga_core::{
+        runtime::SettledLetters,
+        store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState},
+    };
+}
+
+/// Extractors: the types of a handler's arguments.
+///
+/// | argument | value |
+/// |---|---|
+/// | [`On<E>`](extract::On) | the event, or one event of an enum of events |
+/// | [`Undo<E>`](extract::Undo) | the event that a step published, for the compensation of the step |
+/// | [`Batch<E>`](extract::Batch) | all waiting events, in one call |
+/// | [`Tx`](store::Tx) | the open transaction of the delivery |
+/// | [`Work`](extract::Work) | the right to begin that transaction later, after a call to another system |
+/// | [`State<T>`](extract::State) | a value that the handlers of the service share |
+/// | [`Meta`](extract::Meta) | the ids, the attempt and the times of the delivery |
+/// | [`ServiceHandle`] | the service itself: its database for reading, its clock, and units of work |
+///
+/// A type of your own becomes an argument by an implementation of [`Extract`](extract::Extract).
+pub mod extract {
+    #[doc(inline)]
+    pub use saga_core::extract::{Batch, Extract, Invocation, Meta, On, Requirements, State, Undo, Work};
+}
+
+/// Handlers as values, and the traits of what they return.
+///
+/// [`#[handler]`](macro@handler) describes a handler, and [`handlers!`] makes a list of them.
+pub mod handler {
+    #[doc(inline)]
+    pub use saga_core::{
+        failure::RefusesNothing,
+        handler::{AfterDeadLetter, Handler, HandlerDef, HandlerOptions, IntoOutcome, IntoPublished, Outcome},
+    };
+}
+
+/// Events, the records that carry them, and the codecs between the two.
+pub mod message {
+    #[doc(inline)]
+    pub use saga_core::message::{
+        BadHeader, Context, Decode, Encode, Encoded, Envelope, Event, EventKey, EventSet, EventType, Header, Identified, Json,
+        NotYet, Outgoing, Raw, Received, Record, TopicPartition, TraceContext, Wrong, headers,
+    };
+}
+
+/// For implementors of a database or a log, and for programs that read the framework's tables.
+///
+/// A service needs none of these items.
+pub mod port {
+    /// The port to a service's database.
+    ///
+    /// An implementation of [`Store`](store::Store) and [`StoreTx`](store::StoreTx) must pass the conformance suite,
+    /// `sagas::testing::conformance::store`.
+    pub mod store {
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        #[doc(inline)]
+        pub use saga_core::store::SqlReader;
+        #[doc(inline)]
+        pub use saga_core::{
+            message::{Shard, Shards},
+            saga::LeftBehind,
+            store::{
+                Advice, AfterCommit, Assignment, Backlog, Bulk, HELD, HandledStore, Hook, InboxKey, KeptClock, Lease, LetterHead,
+                LetterSummary, OpenVersion, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PeerNotification,
+                PrunedLetters, PublishTx, ReplayStep, ReplayStore, Returned, SagaStore, Settle, Settled, Share, Sharing, Store,
+                StoreTx, StoredDefinition, Taken, Taker, TxSlot, parking_key, settle,
+            },
+        };
+    }
+
+    /// The instances of sagas as their tracker stores them.
+    ///
+    /// The program `sagas` reads an [`InstanceRecord`](crate::saga::InstanceRecord) with [`Instance::read`](tracking::Instance::read).
+    pub mod tracking {
+        #[doc(inline)]
+        pub use saga_core::runtime::tracking::{EventSeen, GivenUp, Instance, Observation, Outstanding};
+    }
+
+    /// The port to a log of records.
+    ///
+    /// An implementation of [`Transport`](transport::Transport) must pass the conformance suite, `sagas::testing::conformance::transport`.
+    pub mod transport {
+        #[doc(inline)]
+        pub use saga_core::transport::{
+            BrokerStatistics, ClientStatistics, Condition, Delivery, GroupLag, PartitionOffsets, PartitionStatistics, Position,
+            Subscription, TopicExpectation, TopicFinding, TopicIdentity, TopicSpec, Transport, Weight,
+        };
+    }
+}
+
+/// Replays: a range of a topic that one service reads again.
+///
+/// [`ServiceHandle::begin_replay`] begins one.
+pub mod replay {
+    #[doc(inline)]
+    pub use saga_core::{
+        runtime::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest},
+        store::{Replay, ReplayId, ReplayState},
+    };
+}
+
+/// Sagas: their definitions, the types of their handlers, and their instances.
+///
+/// [`#[saga]`](macro@saga) makes an enum a saga. See [sagas](guide::sagas).
+pub mod saga {
+    #[doc(inline)]
+    pub use saga_core::{
+        runtime::{InstanceView, OperationError, StepView},
+        saga::{
+            Abort, Cause, Chart, Deadline, Definition, EventRef, InstanceKey, InstanceRecord, InstanceState, Participants,
+            Publishes, RetryDeadLetter, Saga, Step, StepGivenUp, StepRecord, StepState, Undo,
+        },
+        store::{HistoryEntry, InstanceOrder, InstanceQuery},
+    };
+}
+
+/// The database of a service, and the transaction of a delivery.
+pub mod store {
+    #[cfg(feature = "postgres")]
+    #[doc(inline)]
+    pub use saga_core::store::postgres;
+    #[cfg(feature = "sqlite")]
+    #[doc(inline)]
+    pub use saga_core::store::sqlite;
+    #[doc(inline)]
+    pub use saga_core::store::{Database, DatabaseOptions, Migration, StoreError, Tx, is_unavailable, memory};
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    #[doc(inline)]
+    pub use saga_core::store::{IntoSqlConnection, Migrate, SqlConnection};
+}
+
+/// The clock, instants, and durations as text.
+pub mod time {
+    #[doc(inline)]
+    pub use saga_core::time::{Clock, LogTime, ParseTimestampError, Timestamp, duration};
+}
+
+/// Logs of records that need no server. For Apache Kafka, see the feature `kafka`.
+pub mod transport {
+    #[cfg(feature = "sqlite")]
+    #[doc(inline)]
+    pub use saga_core::transport::embedded;
+    #[doc(inline)]
+    pub use saga_core::transport::{TransportError, memory};
+}
+
 /// The items that nearly every service uses.
 pub mod prelude {
     pub use crate::{
@@ -113,9 +264,9 @@ pub mod prelude {
         extract::{Batch, Meta, On, State, Undo, Work},
         handlers,
         macros::{event, handler, saga},
-        message::Event,
+        message::{Event, Identified},
         saga::{Deadline, Saga},
-        store::Tx,
+        store::{Migration, Tx},
     };
 }
 

@@ -12,8 +12,8 @@ use rdkafka::{
 use sagas::{
     handler::Handler,
     kafka::{Kafka, KafkaConfig},
+    port::transport::Transport,
     prelude::*,
-    transport::Transport,
 };
 
 use crate::{

@@ -27,9 +27,10 @@ use clap::{Parser, ValueEnum};
 use sagas::{
     id::IdSource,
     message::{Context, Outgoing, TraceContext},
+    port::transport::{TopicSpec, Transport},
     prelude::*,
     time::Clock,
-    transport::{TopicSpec, Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use serde::{Deserialize, Serialize};
 use tokio::{

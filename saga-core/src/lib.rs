@@ -17,7 +17,8 @@
 
 #[cfg(feature = "config")]
 pub mod config;
-pub mod engine;
+#[allow(unreachable_pub, reason = "`pub` marks the interface of the engine to the runtime")]
+mod engine;
 pub mod extract;
 pub mod failure;
 pub mod handler;

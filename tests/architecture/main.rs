@@ -2,6 +2,7 @@
 //! see, how long a file can be. [`circles`] has the rule about circles between modules.
 
 mod circles;
+mod facade;
 mod modules;
 mod source;
 
@@ -153,14 +154,16 @@ fn the_engine_is_pure() {
 }
 
 #[test]
-fn the_example_uses_only_the_public_api() {
+fn programs_use_only_the_public_api() {
     let mut wrong = BTreeSet::new();
-    let files = sources("examples/ecommerce/src");
-    assert!(!files.is_empty(), "there is an example");
-    for file in files {
-        for path in file.paths() {
-            if ["saga_core", "saga_macros", "saga_kafka", "sagas::__private"].iter().any(|hidden| is_within(&path, hidden)) {
-                wrong.insert(format!("{}: `{path}`", file.shown));
+    for folder in ["examples/ecommerce/src", "src/bin"] {
+        let files = sources(folder);
+        assert!(!files.is_empty(), "{folder} has a program");
+        for file in files {
+            for path in file.paths() {
+                if ["saga_core", "saga_macros", "saga_kafka", "sagas::__private"].iter().any(|hidden| is_within(&path, hidden)) {
+                    wrong.insert(format!("{}: `{path}`", file.shown));
+                }
             }
         }
     }

@@ -3,11 +3,12 @@
 use std::{path::Path, time::Duration};
 
 use sagas::{
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterState},
     message::{Received, Record},
+    port::transport::Transport,
     prelude::*,
-    store::{DeadLetter, DeadLetterFilter, DeadLetterState},
     time::{Clock, Timestamp},
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};

@@ -2,15 +2,15 @@
 
 use std::{path::Path, time::Duration};
 
-use saga_core::engine::saga::{EventSeen, GivenUp, Instance, Observation};
+use sagas::port::tracking::{EventSeen, GivenUp, Instance, Observation};
 use sagas::{
+    Database,
+    dead_letter::{DeadLetter, DeadLetterState},
     id::MessageId,
     message::{Received, Record},
-    saga::{Chart, InstanceKey, StepRecord, StepState},
-    store::{
-        Database, DeadLetter, DeadLetterState, HistoryEntry, StoredDefinition,
-        sqlite::{SqliteOptions, SqliteStore},
-    },
+    port::store::StoredDefinition,
+    saga::{Chart, HistoryEntry, InstanceKey, StepRecord, StepState},
+    store::sqlite::{SqliteOptions, SqliteStore},
     time::{Clock, Timestamp},
 };
 

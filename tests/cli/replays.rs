@@ -6,11 +6,12 @@ use std::{
 };
 
 use sagas::{
+    Handle,
     message::Record,
+    port::transport::Transport,
     prelude::*,
-    runtime::Handle,
     time::{Clock, Timestamp},
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};

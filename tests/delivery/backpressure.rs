@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use sagas::{
     Settings,
+    port::transport::Transport,
     prelude::*,
     testing::{
         Pump,
         faulty::{Faults, Faulty},
     },
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use tokio::sync::Semaphore;
 

@@ -11,9 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use sagas::{
+    dead_letter::DeadLetterFilter,
     message::{Header, TraceContext},
     prelude::*,
-    store::DeadLetterFilter,
     testing::Pump,
     transport::memory::Memory,
 };

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use sagas::prelude::*;
 use sagas::{
-    Fault,
+    Fault, Settings, TopicNames,
+    dead_letter::DeadLetter,
     handler::Handler,
     message::Record,
-    runtime::{ReplayPoint, ReplayRequest},
-    settings::{OnNewer, Settings},
-    store::DeadLetter,
+    port::transport::Transport,
+    replay::{ReplayPoint, ReplayRequest},
+    settings::OnNewer,
     testing::Pump,
-    transport::{TopicNames, Transport, TransportError, memory::Memory},
+    transport::{TransportError, memory::Memory},
 };
 use serde::{Deserialize, Serialize};
 

@@ -4,13 +4,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sagas::{
-    Settings,
+    Handle, Settings, StartError,
+    dead_letter::{DeadLetter, DeadLetterState},
     handler::Handler,
     id::MessageId,
     message::{Header, headers},
+    port::store::InboxKey,
     prelude::*,
-    runtime::{Handle, StartError},
-    store::{DeadLetter, DeadLetterState, InboxKey},
     testing::Pump,
     time::Clock,
     transport::memory::Memory,

@@ -8,9 +8,10 @@ use std::sync::{
 use async_trait::async_trait;
 use sagas::{
     message::Record,
+    port::transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport},
     prelude::*,
     testing::Pump,
-    transport::{ClientStatistics, GroupLag, Position, Subscription, TopicSpec, Transport, TransportError, memory::Memory},
+    transport::{TransportError, memory::Memory},
 };
 
 use crate::support::*;

@@ -4,10 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use sagas::{
     id::MessageId,
+    port::{
+        store::{InboxKey, KeptClock},
+        transport::Transport,
+    },
     prelude::*,
-    store::{InboxKey, KeptClock},
     time::{Clock, Timestamp},
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use tokio::time::{Instant, sleep};
 

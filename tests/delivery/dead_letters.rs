@@ -9,11 +9,11 @@ use std::{
 };
 
 use sagas::{
+    Settings,
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterState},
     handler::Handler,
     message::{Header, headers},
     prelude::*,
-    settings::Settings,
-    store::{DeadLetter, DeadLetterFilter, DeadLetterState},
     testing::Pump,
 };
 

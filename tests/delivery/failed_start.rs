@@ -12,10 +12,11 @@ use async_trait::async_trait;
 use sagas::{
     App,
     message::Record,
+    port::transport::{GroupLag, Position, Subscription, TopicSpec, Transport},
     prelude::*,
     store::Migration,
     time::Clock,
-    transport::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError, memory::Memory},
+    transport::{TransportError, memory::Memory},
 };
 
 use crate::support::*;

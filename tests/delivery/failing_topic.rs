@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use sagas::{
     App, Settings,
     message::Record,
+    port::transport::{GroupLag, Position, Subscription, TopicSpec, Transport},
     prelude::*,
     testing::Pump,
-    transport::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError, memory::Memory},
+    transport::{TransportError, memory::Memory},
 };
 use sagas_tests::eventually;
 

@@ -1,8 +1,6 @@
 //! The log removed records before they were read.
 
-use sagas::{
-    message::TopicPartition, prelude::*, runtime::health::Status, settings::OnGap, time::Clock, transport::memory::Memory,
-};
+use sagas::{health::Status, message::TopicPartition, prelude::*, settings::OnGap, time::Clock, transport::memory::Memory};
 
 use crate::support::{
     instance::{Instance, partitions, publish},

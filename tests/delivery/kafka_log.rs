@@ -10,10 +10,10 @@ use rdkafka::{
 };
 use sagas::{
     App, Handle,
+    health::Status,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     prelude::*,
-    runtime::health::Status,
     settings::OnGap,
     time::Clock,
 };
@@ -223,7 +223,7 @@ async fn a_replay_over_ends_of_transactions_leaves_nothing_out() {
     log.handles(&expected).await;
     lag_becomes(&handle, (0, 0)).await;
     let payments = handle.service("payments").unwrap();
-    let mut request = sagas::runtime::ReplayRequest::new("orders", sagas::runtime::ReplayPoint::Offset(0));
+    let mut request = sagas::replay::ReplayRequest::new("orders", sagas::replay::ReplayPoint::Offset(0));
     request.again = true;
     for _ in 0..3 {
         payments.replay(&request).await.unwrap();

@@ -10,9 +10,9 @@ use sagas::{
     App, Handle, Settings, StartError,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
+    port::transport::{TopicExpectation, TopicSpec, Transport, Weight},
     prelude::*,
     time::Clock,
-    transport::{TopicExpectation, TopicSpec, Transport, Weight},
 };
 use sagas_tests::{Prefixed, eventually};
 

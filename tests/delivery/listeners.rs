@@ -7,11 +7,12 @@ use std::{
 };
 
 use sagas::{
+    dead_letter::{DeadLetter, DeadLetterState},
     handler::Handler,
     message::headers,
+    port::store::ParkedMessage,
     prelude::*,
-    runtime::{ReplayPoint, ReplayRequest},
-    store::{DeadLetter, DeadLetterState, ParkedMessage},
+    replay::{ReplayPoint, ReplayRequest},
     testing::Pump,
     transport::memory::Memory,
 };

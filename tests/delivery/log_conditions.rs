@@ -10,15 +10,16 @@ use std::{
 use async_trait::async_trait;
 use sagas::{
     App, Handle, Settings,
+    health::Status,
     message::{Record, TopicPartition},
+    port::transport::{
+        ClientStatistics, Condition, GroupLag, PartitionStatistics, Position, Subscription, TopicExpectation, TopicFinding,
+        TopicIdentity, TopicSpec, Transport, Weight,
+    },
     prelude::*,
-    runtime::health::Status,
     testing::faulty::{Faults, Faulty},
     time::Clock,
-    transport::{
-        ClientStatistics, Condition, GroupLag, PartitionStatistics, Position, Subscription, TopicExpectation, TopicFinding,
-        TopicIdentity, TopicSpec, Transport, TransportError, Weight, memory::Memory,
-    },
+    transport::{TransportError, memory::Memory},
 };
 use serde_json::Value;
 

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use sagas::{
+    health::Status,
     message::TopicPartition,
+    port::transport::Transport,
     prelude::*,
-    runtime::{ReplayPoint, ReplayRequest, health::Status},
+    replay::{ReplayPoint, ReplayRequest, ReplayState},
     settings::OnGap,
-    store::ReplayState,
     testing::faulty::Faults as LogFaults,
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 
 use crate::support::{

@@ -2,13 +2,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use sagas::{
-    Settings,
-    handler::Handler,
-    prelude::*,
-    testing::Pump,
-    transport::{Transport, memory::Memory},
-};
+use sagas::{Settings, handler::Handler, port::transport::Transport, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::Semaphore;
 
 use crate::support::{

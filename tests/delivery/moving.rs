@@ -7,10 +7,7 @@ use std::{
 };
 
 use sagas::{
-    prelude::*,
-    testing::faulty::Faults as LogFaults,
-    time::Clock,
-    transport::{Transport, memory::Memory},
+    port::transport::Transport, prelude::*, testing::faulty::Faults as LogFaults, time::Clock, transport::memory::Memory,
 };
 
 use crate::support::{

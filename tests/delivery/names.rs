@@ -10,13 +10,14 @@ use std::{
 
 use sagas::{
     App, Settings, TopicNames,
+    health::Status,
     message::{Received, headers},
+    port::transport::{Delivery, Subscription, Transport},
     prelude::*,
-    runtime::{ReplayPoint, ReplayRequest, health::Status},
+    replay::{ReplayPoint, ReplayRequest},
     settings::OnGap,
     testing::Pump,
     transport::{
-        Delivery, Subscription, Transport,
         embedded::{Embedded, EmbeddedOptions},
         memory::Memory,
     },

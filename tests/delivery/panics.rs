@@ -10,13 +10,8 @@ use std::{
 };
 
 use sagas::{
-    Settings,
-    handler::Handler,
-    prelude::*,
-    runtime::health::Status,
-    store::{DeadLetter, StoreError},
-    testing::Pump,
-    transport::{Transport, memory::Memory},
+    Settings, dead_letter::DeadLetter, handler::Handler, health::Status, port::transport::Transport, prelude::*,
+    store::StoreError, testing::Pump, transport::memory::Memory,
 };
 
 use crate::support::{

@@ -74,7 +74,7 @@ async fn what_fails_for_one_instance_fails_its_message_alone() {
                     assert_eq!(letter.received.record.key.as_deref(), Some(&b"7"[..]), "{call}: {}", letter.error);
                 }
                 faults.clear();
-                order.retry_dead_letters(&sagas::store::DeadLetterFilter::open(), 10).await.unwrap();
+                order.retry_dead_letters(&sagas::dead_letter::DeadLetterFilter::open(), 10).await.unwrap();
                 let all = || async { pump.published::<Agreed>().await.len() == 20 };
                 advance_until(pump.clock(), &format!("it is done in spite of {call}"), all).await;
                 pump.stop().await;

@@ -8,12 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sagas::{
-    Settings,
-    prelude::*,
-    testing::Pump,
-    transport::{Transport, memory::Memory},
-};
+use sagas::{Settings, port::transport::Transport, prelude::*, testing::Pump, transport::memory::Memory};
 use tokio::sync::Semaphore;
 
 use crate::support::{

@@ -10,13 +10,8 @@ use std::{
 };
 
 use sagas::{
-    Settings,
-    handler::Handler,
-    prelude::*,
-    store::DeadLetter,
-    testing::Pump,
-    time::Timestamp,
-    transport::{Transport, memory::Memory},
+    Settings, dead_letter::DeadLetter, handler::Handler, port::transport::Transport, prelude::*, testing::Pump, time::Timestamp,
+    transport::memory::Memory,
 };
 
 use crate::{

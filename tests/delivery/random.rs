@@ -8,12 +8,13 @@ use std::{
 
 use sagas::{
     Service,
+    port::transport::Transport,
     prelude::*,
     testing::{
         Pump,
         faulty::{Faults as LogFaults, Faulty},
     },
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
+    health::Status,
+    port::store::Store,
     prelude::*,
-    runtime::health::Status,
     store::{
-        Store, StoreError,
+        StoreError,
         sqlite::{SqliteOptions, SqliteStore},
     },
     testing::Pump,

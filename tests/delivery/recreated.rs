@@ -10,14 +10,15 @@ use std::{
 
 use sagas::{
     App, Handle,
+    health::Status,
     message::{Header, TopicPartition},
+    port::transport::Transport,
     prelude::*,
-    runtime::{ReplayPoint, ReplayRequest, health::Status},
+    replay::{ReplayPoint, ReplayRequest, ReplayState},
     settings::OnGap,
-    store::ReplayState,
     testing::faulty::{Faults as LogFaults, Faulty},
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 
 use crate::support::{

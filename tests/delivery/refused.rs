@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
+    dead_letter::DeadLetter,
+    health::Status,
     message::headers,
     prelude::*,
-    runtime::health::Status,
-    store::DeadLetter,
     testing::{
         Pump,
         faulty::{Faults, Faulty, Refusal},

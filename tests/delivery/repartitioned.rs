@@ -201,7 +201,7 @@ async fn grows(seed: u64) {
         }
         let topics = ["orders".to_owned()];
         advance_until(&clock, "all is taken", || async {
-            use sagas::transport::Transport;
+            use sagas::port::transport::Transport;
             log.lag("payments", &topics).await.unwrap().iter().all(|lag| lag.committed == lag.end)
         })
         .await;

@@ -9,16 +9,16 @@ use std::{
 };
 
 use sagas::{
-    App, Settings,
+    App, Handle, Settings,
+    port::transport::Transport,
     prelude::*,
-    runtime::{Handle, ReplayError, ReplayPoint, ReplayRequest},
-    store::{Replay, ReplayState},
+    replay::{Replay, ReplayError, ReplayPoint, ReplayRequest, ReplayState},
     testing::{
         Pump,
         faulty::{Faults, Faulty},
     },
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -394,7 +394,7 @@ async fn a_partition_is_read_on_while_its_replay_is_refused() {
     pump.run_until_quiet().await;
     // A request from outside, which does not check the log: no record is as recent as its start.
     let replay = Replay {
-        id: sagas::store::ReplayId::new("r"),
+        id: sagas::replay::ReplayId::new("r"),
         partition: sagas::message::TopicPartition::new("orders", 0),
         from: None,
         from_time: Some(clock.now().after(Duration::from_secs(3_600))),

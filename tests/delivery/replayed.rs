@@ -9,10 +9,11 @@ use std::{
 };
 
 use sagas::{
+    dead_letter::{DeadLetterFilter, DeadLetterState},
     handler::Handler,
     message::{Header, Received, Record, headers},
+    port::store::LetterHead,
     prelude::*,
-    store::{DeadLetterFilter, DeadLetterState, LetterHead},
     testing::Pump,
 };
 

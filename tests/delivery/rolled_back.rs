@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sagas::{
     Settings,
+    dead_letter::DeadLetter,
     id::MessageId,
     message::Record,
+    port::store::{InboxKey, Taken},
     prelude::*,
-    runtime::{ReplayPoint, ReplayRequest},
-    store::{DeadLetter, InboxKey, Taken},
+    replay::{ReplayPoint, ReplayRequest},
     testing::Pump,
 };
 

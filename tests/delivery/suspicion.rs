@@ -3,13 +3,7 @@
 
 use std::sync::Arc;
 
-use sagas::{
-    Settings,
-    handler::Handler,
-    prelude::*,
-    testing::Pump,
-    transport::{Transport, memory::Memory},
-};
+use sagas::{Settings, handler::Handler, port::transport::Transport, prelude::*, testing::Pump, transport::memory::Memory};
 
 use crate::support::{
     store::{Fault, Faults, failing},

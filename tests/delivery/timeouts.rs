@@ -5,12 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sagas::{
-    Settings,
-    prelude::*,
-    testing::Pump,
-    transport::{Transport, memory::Memory},
-};
+use sagas::{Settings, port::transport::Transport, prelude::*, testing::Pump, transport::memory::Memory};
 
 use crate::support::*;
 

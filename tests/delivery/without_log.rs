@@ -12,14 +12,15 @@ use async_trait::async_trait;
 use sagas::{
     App, Handle, Settings, StartError,
     handler::Handler,
+    health::Status,
     message::Record,
-    prelude::*,
-    runtime::health::Status,
-    time::{Clock, Timestamp},
-    transport::{
+    port::transport::{
         Condition, GroupLag, PartitionOffsets, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec, Transport,
-        TransportError, Weight, memory::Memory,
+        Weight,
     },
+    prelude::*,
+    time::{Clock, Timestamp},
+    transport::{TransportError, memory::Memory},
 };
 use serde::{Deserialize, Serialize};
 

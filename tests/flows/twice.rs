@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
+    port::transport::Transport,
     testing::faulty::{Faults, Faulty},
     time::Clock,
-    transport::Transport,
 };
 use sagas_tests::{SERVICES, Shop, event_type, eventually};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! `docs/guide/existing-service.md` and the example of that name. Their handlers use the PostgreSQL connection.
 
-use sagas::store::{Database, Migration};
+use sagas::{Database, store::Migration};
 use sagas_tests::schema::Schema;
 
 const GUESTS: &[Migration] = &[Migration { version: 1, name: "guests", sql: "CREATE TABLE guests (booking TEXT NOT NULL)" }];

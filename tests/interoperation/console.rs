@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use sagas::{
     kafka::{Kafka, KafkaConfig},
-    transport::{TopicSpec, Transport},
+    port::transport::{TopicSpec, Transport},
 };
 use sagas_tests::eventually;
 use tokio::{io::AsyncWriteExt, process::Command};

@@ -1,6 +1,6 @@
 //! Published records can be read by any Kafka consumer.
 
-use sagas::{message::Record, prelude::*, time::Clock, transport::Transport};
+use sagas::{message::Record, port::transport::Transport, prelude::*, time::Clock};
 use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};
 

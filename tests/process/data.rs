@@ -7,11 +7,9 @@ use std::{
 
 use sagas::{
     message::Envelope,
+    port::transport::{Delivery, Transport},
     time::Clock,
-    transport::{
-        Delivery, Transport,
-        embedded::{Embedded, EmbeddedOptions},
-    },
+    transport::embedded::{Embedded, EmbeddedOptions},
 };
 use serde_json::Value;
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};

@@ -9,8 +9,9 @@ use std::{future::pending, sync::Arc};
 use async_trait::async_trait;
 use sagas::{
     message::Record,
+    port::transport::{GroupLag, Position, Subscription, TopicSpec, Transport},
     prelude::*,
-    transport::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError, memory::Memory},
+    transport::{TransportError, memory::Memory},
 };
 use serde::{Deserialize, Serialize};
 

@@ -20,10 +20,10 @@ use rdkafka::{
 };
 use sagas::{
     App, Handle, Settings, StartError,
+    health::Status,
     kafka::{Kafka, KafkaConfig},
+    port::transport::Transport as _,
     prelude::*,
-    runtime::health::Status,
-    transport::Transport as _,
 };
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;

@@ -17,9 +17,9 @@ use sagas::{
     Handle, Settings,
     kafka::{Kafka, KafkaConfig},
     message::{Header, Record},
+    port::transport::Transport,
     prelude::*,
     time::Clock,
-    transport::Transport,
 };
 use sagas_tests::eventually;
 use serde::{Deserialize, Serialize};

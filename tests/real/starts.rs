@@ -8,9 +8,9 @@ use std::{
 
 use sagas::{
     Handle,
+    health::Status,
     kafka::{Kafka, KafkaConfig},
     prelude::*,
-    runtime::health::Status,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};

@@ -161,7 +161,7 @@ async fn dead_letter(pump: &Pump) -> String {
     letters[0].error.clone()
 }
 
-async fn view(pump: &Pump, id: u64) -> sagas::runtime::InstanceView {
+async fn view(pump: &Pump, id: u64) -> sagas::saga::InstanceView {
     pump.service("order").sagas().find("Place", &id.to_string()).await.unwrap().unwrap()
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use sagas::{prelude::*, runtime::OperationError, saga::InstanceState, store::InstanceQuery, transport::memory::Memory};
+use sagas::{
+    prelude::*,
+    saga::{InstanceQuery, InstanceState, OperationError},
+    transport::memory::Memory,
+};
 
 use crate::{
     shop::{

@@ -6,9 +6,9 @@ use sagas::{
     TopicNames,
     id::MessageId,
     message::{Header, Record},
+    port::store::InboxKey,
     prelude::*,
     saga::{InstanceKey, StepState},
-    store::InboxKey,
     transport::memory::Memory,
 };
 

@@ -10,10 +10,9 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::{Received, Record},
-    transport::{
-        Delivery, GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError, memory::Memory,
-    },
+    message::{Received, Record, TopicPartition},
+    port::transport::{Delivery, GroupLag, Position, Subscription, TopicSpec, Transport},
+    transport::{TransportError, memory::Memory},
 };
 use tokio::sync::watch;
 

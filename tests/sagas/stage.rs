@@ -3,14 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
-    StartError, TopicNames,
+    Sagas, Settings, StartError, TopicNames,
+    port::transport::Transport,
     prelude::*,
-    runtime::{InstanceView, Sagas},
-    settings::Settings,
-    store::HistoryEntry,
+    saga::{HistoryEntry, InstanceView},
     testing::Pump,
     time::{Clock, Timestamp},
-    transport::Transport,
 };
 
 use crate::shop::{PlaceOrder, Shop, books::Books, inventory, order, payment};

@@ -3,9 +3,9 @@
 use sagas::{
     id::MessageId,
     message::{Header, Record},
+    port::store::InboxKey,
     prelude::*,
     saga::{RetryDeadLetter, StepGivenUp},
-    store::InboxKey,
     time::LogTime,
     transport::memory::Memory,
 };

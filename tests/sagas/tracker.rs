@@ -6,8 +6,7 @@ use sagas::{
     handler::Handler,
     message::{Event, headers},
     prelude::*,
-    saga::{InstanceKey, InstanceRecord, InstanceState},
-    store::{InstanceOrder, InstanceQuery},
+    saga::{InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord, InstanceState},
     time::Timestamp,
     transport::memory::Memory,
 };

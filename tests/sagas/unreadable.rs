@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use sagas::{
+    dead_letter::DeadLetterFilter,
     prelude::*,
-    runtime::OperationError,
-    saga::InstanceState,
-    store::{DeadLetterFilter, InstanceKey},
+    saga::{InstanceKey, InstanceState, OperationError},
     testing::Pump,
     transport::memory::Memory,
 };

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use sagas::{
+    health::Status,
     message::{Header, Record, headers},
     prelude::*,
-    runtime::health::Status,
     saga::InstanceState,
     testing::faulty::{Faults, Faulty, Refusal},
     transport::memory::Memory,

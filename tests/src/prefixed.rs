@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Received, Record, TopicPartition},
+    port::transport::{Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport},
     time::Timestamp,
-    transport::{
-        Delivery, GroupLag, PartitionOffsets, Position, Subscription, TopicIdentity, TopicSpec, Transport, TransportError,
-    },
+    transport::TransportError,
 };
 
 /// The topics and groups of `inner` whose names begin with `prefix`.

@@ -1,6 +1,6 @@
 //! A PostgreSQL schema for one test.
 
-use sagas::store::Database;
+use sagas::Database;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 

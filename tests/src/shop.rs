@@ -15,8 +15,8 @@ use reqwest::{Client, Method, RequestBuilder};
 use sagas::{
     id::IdSource,
     message::{Received, Record},
+    port::transport::{Delivery, Transport},
     time::Clock,
-    transport::{Delivery, Transport},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

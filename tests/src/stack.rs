@@ -6,11 +6,9 @@ use ecommerce::Storage;
 use sagas::{
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
+    port::transport::Transport,
     time::Clock,
-    transport::{
-        Transport,
-        embedded::{Embedded, EmbeddedOptions},
-    },
+    transport::embedded::{Embedded, EmbeddedOptions},
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 

@@ -3,9 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use sagas::{
+    dead_letter::{DeadLetter, DeadLetterState},
     message::{Header, Received, Record},
+    port::store::ParkedMessage,
     prelude::*,
-    store::{DeadLetter, DeadLetterState, ParkedMessage},
     testing::Pump,
     time::{LogTime, Timestamp},
 };

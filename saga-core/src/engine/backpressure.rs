@@ -117,16 +117,6 @@ impl Backpressure {
     pub fn is_paused(&self, partition: &TopicPartition) -> bool {
         self.reasons.contains_key(partition)
     }
-
-    /// Returns the number of paused partitions.
-    pub fn paused(&self) -> usize {
-        self.reasons.len()
-    }
-
-    /// Returns the number of unfinished messages.
-    pub fn messages(&self) -> usize {
-        self.messages
-    }
 }
 
 #[cfg(test)]
@@ -177,6 +167,6 @@ mod tests {
         backpressure.record_taken(&partition(0), 1, 1);
         backpressure.record_done(1, 1);
         let changes = backpressure.take_changes();
-        assert_eq!((changes.pause.len(), backpressure.paused()), (0, 0));
+        assert_eq!((changes.pause.len(), backpressure.reasons.len()), (0, 0));
     }
 }

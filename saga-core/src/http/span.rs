@@ -86,11 +86,11 @@ impl RequestSpan {
 
     /// Ends the span with the status of the response, without waiting for its body.
     pub(super) fn answered(mut self, status: StatusCode) {
-        self.tell(Some(status));
+        self.export(Some(status));
     }
 
     /// Ends the span. Later calls do nothing.
-    fn tell(&mut self, status: Option<StatusCode>) {
+    fn export(&mut self, status: Option<StatusCode>) {
         let Some(Told { service, began, name, said }) = self.told.take() else { return };
         service.core().spans.end(began, || {
             let error = match status {
@@ -109,7 +109,7 @@ impl RequestSpan {
 
 impl Drop for RequestSpan {
     fn drop(&mut self) {
-        self.tell(None);
+        self.export(None);
     }
 }
 

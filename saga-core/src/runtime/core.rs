@@ -89,7 +89,7 @@ pub(crate) struct Core {
     #[cfg(feature = "sql")]
     pub(crate) joined: super::joined::Joined,
     /// This process, among the processes of the service.
-    pub(crate) instance: Process,
+    pub(crate) process: Process,
     /// The index of parked keys.
     parked: Mutex<ParkedIndex>,
     /// The partitions that wait because records are missing.
@@ -167,7 +167,7 @@ impl Core {
             #[cfg(feature = "sql")]
             joined: super::joined::Joined::default(),
             ledger: Mutex::new(if shared { Ledger::shared() } else { Ledger::alone() }),
-            instance: Process::new(shared.then(|| ids.uuid(clock.now()).to_string())),
+            process: Process::new(shared.then(|| ids.uuid(clock.now()).to_string())),
             parked: Mutex::default(),
             gaps: Mutex::default(),
             replays: Mutex::new(Arc::from([])),
@@ -284,7 +284,7 @@ impl Core {
     /// Returns the number of rows in the service's outbox: those in this process's ledger or, if more, those of all processes at the last
     /// count.
     pub(crate) fn outbox_rows(&self) -> usize {
-        self.ledger().len().max(self.instance.counted())
+        self.ledger().len().max(self.process.counted())
     }
 
     /// Returns whether the outbox has reached its limit.
@@ -323,7 +323,7 @@ impl Core {
                 core.series.commit_duration.record_duration(began.elapsed());
                 core.outage.worked();
                 let strange = core.committed(ticket, &rows);
-                core.instance.notify(strange);
+                core.process.notify(strange);
                 core.record_activity();
                 core.relay_wake.notify_one();
                 core.call_hooks(std::mem::take(&mut staged.hooks));
@@ -430,7 +430,7 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         if !self.rows.is_empty() {
             let strange = self.core.ledger().mark_in_doubt(self.ticket, self.rows);
-            self.core.instance.notify(strange);
+            self.core.process.notify(strange);
             self.core.relay_wake.notify_one();
         }
     }

@@ -91,7 +91,7 @@ async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Ve
         Settle::Discard => &core.series.letters_discarded,
     };
     counter.add(settled.len() as u64);
-    core.series.dead_open.add(-(settled.len() as f64));
+    core.series.open_dead_letters.add(-(settled.len() as f64));
     core.parked_wake.notify_one();
     core.record_activity();
     Ok(settled)

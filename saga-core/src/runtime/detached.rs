@@ -20,7 +20,7 @@ use super::{
     parked,
     poison::{CommitFailure, PoisonDetector},
     replacement::{self, Arrival, Claim, Replacement},
-    saga::{self, Before, Scope},
+    saga::{self, Decision, Scope},
     service::ServiceHandle,
     spans::{Commit, Kind, Moment, Span},
 };
@@ -212,7 +212,7 @@ async fn attempt(core: &Arc<Core>, item: &Item, handler: usize, stop: &Shutdown)
     let Called { outcome, span, .. } = call(core, item, &[], handler, core.handlers[handler].call_fn(), invocation).await;
     let until = *called.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(span) = span {
-        tell_call(core, &span, handler, calling, until);
+        export_call_span(core, &span, handler, calling, until);
     }
     let begun = std::mem::take(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner));
     let returned = slot.take();
@@ -295,10 +295,10 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
     let mut effects = Effects::default();
     let mut tx = stop.begin(core).await?;
     effects.sagas.load(core, &mut *tx, std::iter::once(item)).await?;
-    let entered = match effects.sagas.before(core, role, item, now) {
-        Before::Call => Entered::Call,
-        Before::Undo(record) => Entered::Undo(record),
-        Before::Wait(until) => {
+    let entered = match effects.sagas.decide_item(core, role, item, now) {
+        Decision::RunHandler => Entered::Call,
+        Decision::Undo(record) => Entered::Undo(record),
+        Decision::Wait(until) => {
             let failed = Failed::new(core, item, handler, saga::wait(until, now), saga::IN_PROGRESS.to_owned());
             if item.origin == Origin::Fresh && tx.claim(&core.name, &[item.inbox_key()], now).await? != [true] {
                 return Ok(Entered::Ended(Disposition::Done));
@@ -311,7 +311,7 @@ async fn enter(core: &Arc<Core>, item: &Item, handler: usize, now: Timestamp, st
             effects.put_off(item, &failed.error);
             return commit(core, item, tx, effects, now).await.map(Entered::Ended);
         }
-        Before::Nothing(reason) => {
+        Decision::Nothing(reason) => {
             match claim(core, item, &mut *tx, now).await? {
                 Claim::Known => return Ok(Entered::Ended(Disposition::Done)),
                 Claim::Replaces(replay) => took_over(core, item, Some(replay), &mut effects, now),
@@ -363,13 +363,13 @@ async fn write_down(
 }
 
 /// Exports the span of the call to another system: up to `until`, when the handler began its transaction, or until now if it never did.
-fn tell_call(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
+fn export_call_span(core: &Core, within: &TraceContext, handler: usize, began: Moment, until: Moment) {
     if began.is_recorded() {
         let name = core.handlers[handler].options().name;
         let span = Span::new(&within.child(&core.ids), format!("call {name}"), Kind::Internal)
             .within(within)
             .with([("sagas.handler", name.into())]);
-        core.spans.tell(span.from(began, if until.is_recorded() { until } else { Moment::now() }));
+        core.spans.export(span.from(began, if until.is_recorded() { until } else { Moment::now() }));
     }
 }
 

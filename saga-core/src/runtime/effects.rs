@@ -360,10 +360,10 @@ impl Effects {
         self.making.committed(core);
         self.sagas.committed(core);
         if !self.letters.is_empty() {
-            core.series.dead_open.add(self.letters.len() as f64);
+            core.series.open_dead_letters.add(self.letters.len() as f64);
         }
         if self.answered > 0 {
-            core.series.dead_open.add(-(self.answered as f64));
+            core.series.open_dead_letters.add(-(self.answered as f64));
         }
         for place in self.parked.settled.keys().filter(|place| !self.postponed.contains_key(*place)) {
             core.put_off.forget(place);

@@ -75,3 +75,8 @@ pub use service::{Service, ServiceHandle};
 pub use spans::{TraceProtocol, TraceSettings, Traces, TracesError};
 pub use stop_signal::stop_signal;
 pub use unit_of_work::{Aborting, Unavailable, UnitOfWork};
+
+/// The instances of sagas as their tracker stores them, for programs that read a tracker's tables.
+pub mod tracking {
+    pub use crate::engine::saga::{EventSeen, GivenUp, Instance, Observation, Outstanding};
+}

@@ -10,7 +10,7 @@ use crate::{engine::batch::OutcomeKind, store::StoreError};
 const PUT_OFF: OutcomeKind = OutcomeKind::Later { after_ms: 10_000 };
 
 /// Returns whether the database rejects the request and would reject it again.
-pub(crate) fn is_refusal(error: &StoreError) -> bool {
+pub(crate) fn is_permanent(error: &StoreError) -> bool {
     !matches!(error, StoreError::Unavailable(_) | StoreError::Contended(_) | StoreError::Statement(_))
 }
 
@@ -46,9 +46,9 @@ impl fmt::Display for CommitFailure {
 impl CommitFailure {
     /// Returns whether the work for a message is at fault, for example a constraint that is checked at the commit, and not a database that
     /// is down or has cancelled a statement.
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_permanent(&self) -> bool {
         match self {
-            Self::Store(error) => is_refusal(error),
+            Self::Store(error) => is_permanent(error),
             Self::Panic { .. } => true,
         }
     }
@@ -89,7 +89,7 @@ impl PoisonDetector {
 
     /// Records a failure. Returns whether one of the messages is now considered the cause.
     pub(crate) async fn record(&mut self, core: &Core, failure: &CommitFailure) -> bool {
-        if failure.is_refusal() {
+        if failure.is_permanent() {
             return true;
         }
         if failure.is_contention() {

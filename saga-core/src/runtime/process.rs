@@ -1,4 +1,5 @@
-//! This process among the processes of its service: whether it owns its shards of the outbox, and what it has to tell the others.
+//! This process among the processes of its service: whether it owns its shards of the outbox, and the notifications that it has
+//! for the others.
 //!
 //! [`relay`](super::relay) renews the leases and exchanges the notifications.
 
@@ -25,10 +26,10 @@ pub(crate) struct Process {
     /// Until when this process surely owns its shards, by the clock of this machine.
     pub(super) until: Mutex<Option<Instant>>,
     /// Shards of other processes in which this process has committed rows.
-    pub(super) strange: Mutex<Shards>,
-    pub(super) strange_wake: Notify,
+    pub(super) foreign: Mutex<Shards>,
+    pub(super) foreign_wake: Notify,
     /// Notified when there is a reason to renew the leases now.
-    pub(super) share: Notify,
+    pub(super) shares_changed: Notify,
     /// The number of rows of the whole service, as last counted.
     pub(super) counted: AtomicUsize,
 }
@@ -38,9 +39,9 @@ impl Process {
         Self {
             id,
             until: Mutex::default(),
-            strange: Mutex::default(),
-            strange_wake: Notify::new(),
-            share: Notify::new(),
+            foreign: Mutex::default(),
+            foreign_wake: Notify::new(),
+            shares_changed: Notify::new(),
             counted: AtomicUsize::new(0),
         }
     }
@@ -48,9 +49,9 @@ impl Process {
     /// Schedules a notification to the owners of `shards` that this process has committed rows in them.
     pub(crate) fn notify(&self, shards: Shards) {
         if !shards.is_empty() {
-            let mut strange = lock(&self.strange);
-            *strange = strange.and(shards);
-            self.strange_wake.notify_one();
+            let mut foreign = lock(&self.foreign);
+            *foreign = foreign.and(shards);
+            self.foreign_wake.notify_one();
         }
     }
 
@@ -70,8 +71,8 @@ impl Process {
     }
 
     /// Requests a renewal of the leases soon.
-    pub(crate) fn ask(&self) {
-        self.share.notify_one();
+    pub(crate) fn renew_soon(&self) {
+        self.shares_changed.notify_one();
     }
 }
 

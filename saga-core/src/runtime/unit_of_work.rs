@@ -8,7 +8,7 @@ use std::{
 use super::{
     core::Core,
     publishing,
-    saga::{self, Before, Scope},
+    saga::{self, Decision, Scope},
     spans::{Kind, Making, Moment, Span},
 };
 use crate::{
@@ -157,9 +157,9 @@ impl UnitOfWork {
             let confirmed = known.body.seen.contains_key(&definition.pivot().emits.name);
             return Ok(if confirmed { Aborting::TooLate } else { Aborting::Before });
         }
-        match self.sagas.answer(&role, &instance, None, &cause, now) {
-            Before::Call => {}
-            Before::Nothing(NoEffect::Decided) => return Ok(Aborting::TooLate),
+        match self.sagas.decide(&role, &instance, None, &cause, now) {
+            Decision::RunHandler => {}
+            Decision::Nothing(NoEffect::Decided) => return Ok(Aborting::TooLate),
             _ => return Ok(Aborting::Before),
         }
         self.sagas.aborted(&role, &instance, &cause, now);

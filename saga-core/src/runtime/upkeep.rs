@@ -83,7 +83,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
             measure_overdue(&core).await;
         }
         if let Ok((_, open)) = core.store().dead_letters(&core.name, 0, 0).await {
-            core.series.dead_open.set_count(open);
+            core.series.open_dead_letters.set_count(open);
         }
         core.clock.sleep(MEASURE).await;
     }
@@ -206,7 +206,7 @@ async fn forget_letters(core: &Core) {
     }
     if expired > 0 {
         core.series.letters_expired.add(expired);
-        core.series.dead_open.add(-(expired as f64));
+        core.series.open_dead_letters.add(-(expired as f64));
         tracing::warn!(
             service = &*core.name,
             letters = expired,

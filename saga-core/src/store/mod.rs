@@ -36,7 +36,9 @@
 
 mod advice;
 mod after_commit;
+mod cause;
 mod database;
+mod error;
 mod handled;
 #[cfg(feature = "sql")]
 mod headers;
@@ -74,7 +76,11 @@ use bytes::Bytes;
 
 pub use advice::Advice;
 pub use after_commit::{AfterCommit, Hook};
+pub(crate) use cause::contention;
+pub use cause::is_unavailable;
 pub use database::{Database, DatabaseOptions};
+pub use error::StoreError;
+pub(crate) use error::no_savepoint;
 pub use handled::HandledStore;
 pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters};
 #[cfg(feature = "sql")]
@@ -101,80 +107,6 @@ use crate::{
     message::{Received, Shard, Shards, TopicPartition},
     time::Timestamp,
 };
-
-/// An error of the database, or of the connection to it.
-#[derive(Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The database cannot be reached, is busy for longer than the store waits, or is full. The same call can succeed later.
-    #[error("the database cannot be used now: {0}")]
-    Unavailable(String),
-    /// The database cancelled one statement: it took too long, waited too long for a row, or needed too much memory. Only the state of the
-    /// database shows whether the statement or the database is the cause.
-    #[error("the database gave a statement up: {0}")]
-    Statement(String),
-    /// A concurrent transaction won a conflict with this one. The same call can be repeated at once.
-    #[error("the database let another transaction go first: {0}")]
-    Contended(String),
-    /// The database returned an error that no retry can change.
-    #[error("the database refused: {0}")]
-    Refused(String),
-    /// The content of the database is not what this program expects.
-    #[error("the database does not fit this program: {0}")]
-    Incompatible(String),
-    /// The database has none of the framework's tables.
-    #[error("the database was never migrated: {0}")]
-    NotMigrated(String),
-}
-
-/// The same text as `Display`, because a `main` that returns the error prints it with `Debug`.
-impl std::fmt::Debug for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
-}
-
-impl StoreError {
-    /// Adds the place where the error occurred.
-    #[cfg(feature = "sql")]
-    pub(crate) fn at(self, place: &str) -> Self {
-        match self {
-            Self::Unavailable(reason) => Self::Unavailable(format!("{place}: {reason}")),
-            Self::Statement(reason) => Self::Statement(format!("{place}: {reason}")),
-            Self::Contended(reason) => Self::Contended(format!("{place}: {reason}")),
-            Self::Refused(reason) => Self::Refused(format!("{place}: {reason}")),
-            Self::Incompatible(reason) => Self::Incompatible(format!("{place}: {reason}")),
-            Self::NotMigrated(reason) => Self::NotMigrated(format!("{place}: {reason}")),
-        }
-    }
-}
-
-/// Whether `error`, or one of its sources, reports that the database cannot be used now. The message that is being handled is not the
-/// cause, so no attempt is counted.
-pub fn is_unavailable(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(of_the_database(error), Some(StoreError::Unavailable(_) | StoreError::Contended(_)))
-}
-
-/// The error of the database among `error` and its sources, if it is [`StoreError::Contended`].
-pub(crate) fn contention(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
-    of_the_database(error).filter(|error| matches!(error, StoreError::Contended(_)))
-}
-
-/// The first error of the database among `error` and its sources.
-fn of_the_database(error: &(dyn std::error::Error + 'static)) -> Option<StoreError> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
-        #[cfg(feature = "sql")]
-        if let Some(error) = error.downcast_ref::<sqlx::Error>() {
-            return Some(sql_errors::store_error("the service's database", error));
-        }
-        error.downcast_ref::<StoreError>().cloned()
-    })
-}
-
-/// The error that [`StoreTx::undo`] returns without a savepoint.
-pub(crate) fn no_savepoint() -> StoreError {
-    StoreError::Refused("there is no savepoint to return to; call `savepoint` before `undo`".into())
-}
 
 /// A service's database.
 ///
@@ -425,7 +357,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When no connection becomes free within the time that the store waits.
     #[cfg(feature = "sql")]
-    async fn reader(&self) -> Result<Option<SqlReader>, StoreError>;
+    async fn reader(&self) -> Result<Option<SqlReader>, StoreError> {
+        Ok(None)
+    }
 
     /// Joins a transaction that other code has begun on its own connection and will end, so that events can be published in it. If the
     /// store has a [`sharing`](Store::sharing), a commit that adds outbox rows notifies the owners of their shards.
@@ -595,5 +529,7 @@ pub trait StoreTx: PublishTx + 'static {
 
     /// Returns the connection of the transaction. `None`: this store does not support SQL.
     #[cfg(feature = "sql")]
-    fn sql(&mut self) -> Option<SqlConnection<'_>>;
+    fn sql(&mut self) -> Option<SqlConnection<'_>> {
+        None
+    }
 }

@@ -34,8 +34,8 @@ pub struct Share {
 pub enum PeerNotification {
     /// A process has committed rows of these shards and does not own them.
     Rows(Shards),
-    /// A process has started, has stopped, or has given up shards. Each process should call [`Sharing::share`] again.
-    Shares,
+    /// A process has started, has stopped, or has given up shards. Each process should call [`Sharing::acquire_leases`] again.
+    SharesChanged,
 }
 
 /// The rows that wait in a service's outbox.
@@ -50,30 +50,30 @@ pub struct Backlog {
 /// How the processes of a service share its outbox: each shard has at most one owner, for a limited time, by the database's clock.
 #[async_trait]
 pub trait Sharing: Send + Sync {
-    /// Renews the registration of the process `instance` and its leases, for `ttl` from now on. First releases the shards in `freed`, then
+    /// Renews the registration of the process `process` and its leases, for `ttl` from now on. First releases the shards in `freed`, then
     /// takes shards that have no owner or whose lease has expired, until the process has its fair share.
     ///
     /// # Errors
     /// When the database cannot be written. It is then unknown which shards were released or taken; the next call returns the leases.
-    async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError>;
+    async fn acquire_leases(&self, service: &str, process: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError>;
 
-    /// Releases all shards of the process `instance`, which stops.
+    /// Releases all shards of the process `process`, which stops.
     ///
     /// # Errors
     /// When the database cannot be written. The leases then expire.
-    async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError>;
+    async fn leave(&self, service: &str, process: &str) -> Result<(), StoreError>;
 
     /// Notifies the other processes. A notification can be lost.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    async fn tell(&self, service: &str, news: PeerNotification) -> Result<(), StoreError>;
+    async fn notify(&self, service: &str, notification: PeerNotification) -> Result<(), StoreError>;
 
     /// Returns the notifications from now on, those of this process included. The stream ends after an error.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError>;
+    async fn listen(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError>;
 
     /// Returns the backlog of the whole outbox, over all owners. At most `most` rows are counted.
     ///

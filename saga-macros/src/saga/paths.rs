@@ -121,7 +121,7 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
             errors.at(
                 ident,
                 format!(
-                    "`{ident}` is beside the way to the pivot: a step leads to `{pivot}` or comes after it (branches that run side by side before the pivot are not supported); let it begin with what the step before `{pivot}` emits, or make it a handler without a step"
+                    "`{ident}` is on no path through the pivot: each step must lead to `{pivot}` or come after it (parallel branches before the pivot are not supported); set its `on` to the event that the step before `{pivot}` emits, or make it a handler without a step"
                 ),
             );
             continue;
@@ -129,7 +129,7 @@ fn places(graph: &Graph<'_>, before: &[usize], errors: &mut Errors) -> bool {
         let (where_it_is, why) = if place == graph.pivot {
             ("is the pivot".to_owned(), "its commit decides that the saga succeeds")
         } else {
-            (format!("comes after the pivot `{pivot}`"), "what is left will be done")
+            (format!("comes after the pivot `{pivot}`"), "every step after the pivot must complete")
         };
         if let Some(rejects) = &step.rejects {
             errors.at(

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sagas::{
+    dead_letter::{DeadLetterFilter, DeadLetterState},
     saga::InstanceState,
-    store::{DeadLetterFilter, DeadLetterState},
     time::{ParseTimestampError, Timestamp, duration},
 };
 

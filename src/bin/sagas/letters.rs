@@ -4,8 +4,9 @@ mod list;
 mod settle;
 
 use sagas::{
+    dead_letter::{DeadLetterFilter, DeadLetterId, DeadLetterState},
+    port::store::{LetterHead, LetterSummary, Settle},
     saga::{Chart, EventRef},
-    store::{DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
 use serde::Serialize;

@@ -7,8 +7,9 @@ use std::{
 
 use sagas::{
     Database,
+    port::store::{SagaStore, Store},
     store::{
-        SagaStore, Store, StoreError,
+        StoreError,
         sqlite::{SqliteOptions, SqliteStore},
     },
 };

@@ -1,7 +1,7 @@
 //! `sagas ps`: lists instances.
 
 use sagas::{
-    store::InstanceQuery,
+    saga::InstanceQuery,
     time::{Clock, Timestamp},
 };
 

@@ -4,7 +4,8 @@
 use sagas::{
     id::IdSource,
     message::TopicPartition,
-    store::{Ownership, Replay, ReplayId, ReplayState},
+    port::store::Ownership,
+    replay::{Replay, ReplayId, ReplayState},
     time::{Clock, Timestamp},
 };
 use serde::Serialize;

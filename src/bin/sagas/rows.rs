@@ -1,7 +1,10 @@
 //! A listed instance.
 
-use saga_core::engine::saga::Outstanding;
-use sagas::{runtime::InstanceView, saga::Chart, time::Timestamp};
+use sagas::port::tracking::Outstanding;
+use sagas::{
+    saga::{Chart, InstanceView},
+    time::Timestamp,
+};
 use serde::Serialize;
 
 use super::{table::Cell, tracked::Tracked, words};

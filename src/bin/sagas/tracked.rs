@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use saga_core::engine::saga::Instance;
+use sagas::port::tracking::Instance;
 use sagas::{
-    saga::{InstanceKey, InstanceRecord},
-    store::{InstanceOrder, InstanceQuery},
+    saga::{InstanceKey, InstanceOrder, InstanceQuery, InstanceRecord},
     time::Timestamp,
 };
 

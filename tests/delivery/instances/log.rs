@@ -8,7 +8,8 @@ use std::sync::{
 use async_trait::async_trait;
 use sagas::{
     message::Record,
-    transport::{GroupLag, Position, Subscription, TopicSpec, Transport, TransportError},
+    port::transport::{GroupLag, Position, Subscription, TopicSpec, Transport},
+    transport::TransportError,
 };
 
 use crate::support::Placed;

@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use sagas::{
     Handle, Settings,
     id::IdSource,
+    port::transport::Transport,
     prelude::*,
     testing::faulty::{Faults, Faulty},
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 
 use super::{metric, record, until};

@@ -15,8 +15,9 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use sagas::{
-    message::{Shard, Shards},
-    store::{Backlog, Database, Lease, PeerNotification, Share, Sharing, Store, StoreError},
+    Database,
+    port::store::{Backlog, Lease, PeerNotification, Shard, Shards, Share, Sharing, Store},
+    store::StoreError,
 };
 use tokio::{
     sync::{broadcast, watch},
@@ -103,7 +104,7 @@ impl SharedDatabase {
 
 #[async_trait]
 impl Sharing for Connection {
-    async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+    async fn acquire_leases(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
         self.connected().await;
         let mut services = self.inner.tables.lock().unwrap();
         let tables = services.entry(service.to_owned()).or_default();
@@ -143,7 +144,7 @@ impl Sharing for Connection {
         Ok(())
     }
 
-    async fn tell(&self, _: &str, news: PeerNotification) -> Result<(), StoreError> {
+    async fn notify(&self, _: &str, news: PeerNotification) -> Result<(), StoreError> {
         self.connected().await;
         if matches!(news, PeerNotification::Rows(_)) {
             self.inner.told.fetch_add(1, Ordering::SeqCst);
@@ -152,7 +153,7 @@ impl Sharing for Connection {
         Ok(())
     }
 
-    async fn news(&self, _: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
+    async fn listen(&self, _: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
         self.connected().await;
         let (news, cut) = (self.inner.news.subscribe(), self.cut.subscribe());
         let heard = stream::unfold((news, cut), async |(mut news, mut cut)| {

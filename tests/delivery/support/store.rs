@@ -6,13 +6,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::{Received, Record, Shards, TopicPartition},
-    store::{
-        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, HandledStore, HistoryEntry, InboxKey, InstanceKey,
-        InstanceRecord, KeptClock, LetterHead, LetterSummary, Migration, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-        ParkedMessage, PrunedLetters, PublishTx, Replay, ReplayId, ReplayStep, ReplayStore, SagaStore, Sharing, SqlConnection,
-        SqlReader, StepRecord, Store, StoreError, StoreTx, Taker,
+    Database,
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState},
+    message::{Received, Record, TopicPartition},
+    port::store::{
+        HandledStore, InboxKey, KeptClock, LetterHead, LetterSummary, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
+        ParkedMessage, PrunedLetters, PublishTx, ReplayStep, ReplayStore, SagaStore, Shards, Sharing, SqlReader, Store, StoreTx,
+        Taker,
     },
+    replay::{Replay, ReplayId},
+    saga::{HistoryEntry, InstanceKey, InstanceRecord, StepRecord},
+    store::{Migration, SqlConnection, StoreError},
     time::Timestamp,
 };
 

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use sagas::{
     message::{Record, TopicPartition},
-    transport::{
+    port::transport::{
         ClientStatistics, Condition, Delivery, GroupLag, Position, Subscription, TopicExpectation, TopicFinding, TopicSpec,
-        Transport, TransportError,
+        Transport,
     },
+    transport::TransportError,
 };
 
 /// The number of panics that are still due for each call. A log, its subscriptions and the test share it.

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
-    message::{Received, Record},
-    transport::{Delivery, GroupLag, Position, Subscription, TopicPartition, TopicSpec, Transport, TransportError},
+    message::{Received, Record, TopicPartition},
+    port::transport::{Delivery, GroupLag, Position, Subscription, TopicSpec, Transport},
+    transport::TransportError,
 };
 
 /// The watched messages. Cheap to clone.

@@ -8,8 +8,9 @@ use reqwest::{Client, Method, RequestBuilder};
 use sagas::{
     id::IdSource,
     message::{Header, Record},
+    port::transport::Transport,
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 use sagas_tests::{Answer, EventStream};
 use serde_json::{Value, json};

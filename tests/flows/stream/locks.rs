@@ -8,8 +8,9 @@ use sagas::{
     App, Settings,
     id::IdSource,
     message::{Header, Record},
+    port::transport::Transport,
     time::Clock,
-    transport::{Transport, memory::Memory},
+    transport::memory::Memory,
 };
 
 use super::{happenings, postgres::Scratch};

@@ -13,11 +13,12 @@ use sagas::{
     App, Handle, Operators, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
+    port::transport::Transport,
     saga::Saga,
     store::StoreError,
     time::Clock,
     transport::{
-        Transport, TransportError,
+        TransportError,
         embedded::{Embedded, EmbeddedOptions},
     },
 };

@@ -317,11 +317,6 @@ impl<T: Clone> Ledger<T> {
         self.rows.len()
     }
 
-    /// Returns whether no row is known.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Returns the oldest row that is not sent.
     pub fn oldest(&self) -> Option<&T> {
         self.rows.values().find(|row| row.state != State::Sent).map(|row| &row.payload)

@@ -116,11 +116,11 @@ impl Model {
                 return;
             }
         };
-        self.tell(who, strange);
+        self.notify(who, strange);
     }
 
     /// Notifies the other process of rows in its shards.
-    fn tell(&mut self, who: usize, strange: Shards) {
+    fn notify(&mut self, who: usize, strange: Shards) {
         let news = &mut self.instances[1 - who].news;
         *news = news.and(strange);
     }
@@ -136,7 +136,7 @@ impl Model {
             match self.rows.contains_key(&id) {
                 true => {
                     let strange = ledger.commit(ticket, &[(id, shard)]);
-                    self.tell(who, strange);
+                    self.notify(who, strange);
                 }
                 false => ledger.roll_back(ticket, &[(id, shard)]),
             }
@@ -209,7 +209,7 @@ impl Model {
         let ours = self.owners.iter().filter(|(_, (owner, _))| *owner == who);
         let leases: Vec<_> = ours.map(|(shard, (_, epoch))| (*shard, *epoch)).collect();
         let dropped = self.instances[who].ledger.set_leases(&leases);
-        self.tell(who, dropped);
+        self.notify(who, dropped);
     }
 
     /// Releases some shards to the other process.

@@ -19,14 +19,14 @@ struct OwnedShard {
     /// Whether the shard is being released: none of its rows are sent.
     leaving: bool,
     /// The number of the last scan that has ended.
-    looked: Option<u64>,
+    last_scan: Option<u64>,
     /// Set if that scan was truncated: rows with ids above this one may be unknown.
     horizon: Option<i64>,
 }
 
 impl OwnedShards {
     pub(super) fn alone() -> Self {
-        let held = Some(OwnedShard { epoch: 0, leaving: false, looked: None, horizon: None });
+        let held = Some(OwnedShard { epoch: 0, leaving: false, last_scan: None, horizon: None });
         Self { alone: true, held: [held; Shard::COUNT], looks: 0 }
     }
 
@@ -44,7 +44,7 @@ impl OwnedShards {
                 if held.is_some() {
                     lost.insert(shard);
                 }
-                *held = now.map(|epoch| OwnedShard { epoch, leaving: false, looked: None, horizon: None });
+                *held = now.map(|epoch| OwnedShard { epoch, leaving: false, last_scan: None, horizon: None });
             }
         }
         lost
@@ -57,7 +57,7 @@ impl OwnedShards {
 
     /// Returns the owned shards that are not being released, with their epochs.
     pub(super) fn retained(&self) -> impl Iterator<Item = (Shard, i64)> {
-        Shard::all().filter_map(|shard| Some((shard, self.stays(shard)?.epoch)))
+        Shard::all().filter_map(|shard| Some((shard, self.retained_shard(shard)?.epoch)))
     }
 
     pub(super) fn leaving(&self) -> impl Iterator<Item = Shard> {
@@ -71,7 +71,7 @@ impl OwnedShards {
         for held in self.held.iter_mut().flatten() {
             if held.leaving {
                 // Scans have skipped it while it was being released, so it must be scanned again before its rows are sent.
-                (held.leaving, held.looked, held.horizon) = (room == 0, None, None);
+                (held.leaving, held.last_scan, held.horizon) = (room == 0, None, None);
                 room = room.saturating_sub(1);
             } else {
                 held.leaving = kept == 0;
@@ -92,36 +92,38 @@ impl OwnedShards {
 
     pub(super) fn end_scan(&mut self, shard: Shard, number: u64, horizon: Option<i64>) {
         if let Some(held) = &mut self.held[index(shard)] {
-            held.looked = Some(number);
+            held.last_scan = Some(number);
             held.horizon = horizon;
         }
     }
 
-    /// Returns whether a row can be sent, as far as its shard is concerned. `since` is the number of scans that had begun when the commit
+    /// Returns whether a row can be sent, as far as its shard is concerned. `known_at_scan` is the number of scans that had begun when the commit
     /// of the row became known. A scan that began later has ended, so all rows that were committed earlier are known, or the log has stored
     /// them.
-    pub(super) fn may_send(&self, shard: Shard, id: i64, since: u64) -> bool {
-        self.stays(shard).is_some_and(|held| {
-            held.looked.is_some_and(|looked| self.alone || since < looked) && held.horizon.is_none_or(|horizon| id <= horizon)
+    pub(super) fn may_send(&self, shard: Shard, id: i64, known_at_scan: u64) -> bool {
+        self.retained_shard(shard).is_some_and(|held| {
+            held.last_scan.is_some_and(|last_scan| self.alone || known_at_scan < last_scan)
+                && held.horizon.is_none_or(|horizon| id <= horizon)
         })
     }
 
-    /// Returns whether such a row lacks only a scan.
-    pub(super) fn awaits_scan(&self, shard: Shard, since: u64) -> bool {
-        self.stays(shard).is_some_and(|held| held.looked.is_none_or(|looked| !self.alone && since >= looked))
+    /// Returns whether the row waits only for a later scan.
+    pub(super) fn awaits_scan(&self, shard: Shard, known_at_scan: u64) -> bool {
+        self.retained_shard(shard)
+            .is_some_and(|held| held.last_scan.is_none_or(|last_scan| !self.alone && known_at_scan >= last_scan))
     }
 
     /// Returns whether `shard` was not scanned yet.
     pub(super) fn is_unknown(&self, shard: Shard) -> bool {
-        self.stays(shard).is_some_and(|held| held.looked.is_none())
+        self.retained_shard(shard).is_some_and(|held| held.last_scan.is_none())
     }
 
     /// Returns whether the last scan of a shard was truncated.
     pub(super) fn is_truncated(&self) -> bool {
-        Shard::all().any(|shard| self.stays(shard).is_some_and(|held| held.horizon.is_some()))
+        Shard::all().any(|shard| self.retained_shard(shard).is_some_and(|held| held.horizon.is_some()))
     }
 
-    fn stays(&self, shard: Shard) -> Option<OwnedShard> {
+    fn retained_shard(&self, shard: Shard) -> Option<OwnedShard> {
         self.held[index(shard)].filter(|held| !held.leaving)
     }
 }
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_fair_share_is_given_up_and_kept_after_all() {
+    fn surplus_shards_are_released_unless_the_share_grows() {
         let mut owned_shards = OwnedShards::shared();
         owned_shards.set_owned(&leases(0..16, 1));
         owned_shards.balance(6);
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_is_kept_after_all_is_looked_into() {
+    fn a_shard_that_is_retained_after_all_is_scanned() {
         let shard = Shard::new(1).expect("a shard");
         let mut owned_shards = OwnedShards::shared();
         owned_shards.set_owned(&leases(0..2, 1));
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_under_another_epoch_is_another() {
+    fn a_new_epoch_ends_the_old_ownership() {
         let mut owned_shards = OwnedShards::shared();
         assert!(owned_shards.set_owned(&leases(0..3, 1)).is_empty());
         assert_eq!(numbers(owned_shards.set_owned(&[leases(0..1, 1), leases(1..2, 7)].concat()).iter()), [1, 2]);

@@ -25,21 +25,21 @@ impl App {
     }
 
     /// Like [`run`](Self::run), with the signals as parameters: the first, and what begins to wait for the second.
-    async fn run_until<Again: Future<Output = ()> + Send>(
+    async fn run_until<Second: Future<Output = ()> + Send>(
         self,
         transport: Arc<dyn Transport>,
-        told: impl Future<Output = ()> + Send,
-        again: impl FnOnce() -> Again + Send,
+        first_signal: impl Future<Output = ()> + Send,
+        wait_for_second: impl FnOnce() -> Second + Send,
     ) -> Result<bool, StartError> {
-        let mut told = pin!(told);
+        let mut first_signal = pin!(first_signal);
         let started = tokio::select! {
             started = self.start(transport.clone()) => Some(started?),
-            () = &mut told => None,
+            () = &mut first_signal => None,
         };
         if started.is_some() {
-            told.await;
+            first_signal.await;
         }
-        let again = again();
+        let second_signal = wait_for_second();
         let cores = started.as_ref().map(Handle::cores).unwrap_or_default();
         let ending = async {
             let in_time = match started {
@@ -48,24 +48,28 @@ impl App {
             };
             let closed = tokio::time::timeout(CLOSE_TIMEOUT, transport.close()).await.is_ok();
             if !closed {
-                tracing::warn!("the log was not closed within {CLOSE_TIMEOUT:?}; what is left is done after the next start");
+                tracing::warn!(
+                    "the transport was not closed within {CLOSE_TIMEOUT:?}; unfinished work is done after the next start"
+                );
             }
             in_time && closed
         };
-        let again = async {
-            again.await;
-            // While the stop still runs: its tasks end when it is dropped.
+        let interrupted = async {
+            second_signal.await;
+            // The unfinished work is read before `ending` is dropped, which ends the tasks.
             let left: Vec<_> = cores.iter().filter_map(|core| Some((&*core.name, core.unfinished()?))).collect();
             for (service, left) in &left {
                 tracing::warn!(service, left, "a second signal has ended the stop; what is left is done after the next start");
             }
             if left.is_empty() {
-                tracing::warn!(left = "requests or connections", "a second signal has ended the stop; no message is left");
+                tracing::warn!(
+                    "a second signal has ended the stop; all messages are done, but requests or connections were open"
+                );
             }
         };
         tokio::select! {
             in_time = ending => Ok(in_time),
-            () = again => Ok(false),
+            () = interrupted => Ok(false),
         }
     }
 }

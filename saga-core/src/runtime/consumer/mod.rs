@@ -369,7 +369,7 @@ impl Consumer {
                 owned.watermark.finish(offset);
                 continue;
             }
-            if saga::passes(core, &item) {
+            if saga::is_ignored(core, &item) {
                 owned.watermark.begin(offset);
                 owned.watermark.finish(offset);
                 continue;

@@ -291,10 +291,10 @@ impl<'l> Transaction<'l> {
         }
         let mut left_behind = None;
         if let Some(role) = self.core.handlers[handler].role() {
-            match self.effects.sagas.before(self.core, role, item, self.now) {
-                saga::Before::Call => {}
-                saga::Before::Undo(record) => left_behind = Some(record),
-                saga::Before::Wait(until) => {
+            match self.effects.sagas.decide_item(self.core, role, item, self.now) {
+                saga::Decision::RunHandler => {}
+                saga::Decision::Undo(record) => left_behind = Some(record),
+                saga::Decision::Wait(until) => {
                     let failed = Failed::new(self.core, item, handler, saga::wait(until, self.now), saga::IN_PROGRESS.to_owned());
                     let AfterHandler::Park { attempts, due } = failed.after else {
                         return self.conclude(tx, first, item, handler, failed).await;
@@ -303,7 +303,7 @@ impl<'l> Transaction<'l> {
                     self.effects.put_off(item, &failed.error);
                     return Ok(Some(tx));
                 }
-                saga::Before::Nothing(reason) => {
+                saga::Decision::Nothing(reason) => {
                     self.effects.without_effect(self.core, item, reason);
                     return Ok(Some(tx));
                 }

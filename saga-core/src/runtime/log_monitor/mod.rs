@@ -33,7 +33,7 @@ const SETTINGS: Duration = Duration::from_secs(300);
 const SETTINGS_AGAIN: Duration = Duration::from_secs(30);
 
 /// A problem that one check has found.
-struct Seen {
+struct Problem {
     name: &'static str,
     subject: String,
     severity: Severity,
@@ -42,7 +42,7 @@ struct Seen {
     since: Option<Timestamp>,
 }
 
-impl Seen {
+impl Problem {
     fn critical(name: &'static str, subject: impl Into<String>, detail: String) -> Self {
         Self { name, subject: subject.into(), severity: Severity::Critical, detail, since: None }
     }
@@ -95,7 +95,7 @@ pub(crate) fn new(core: Arc<Core>, topics: Vec<TopicExpectation>) -> Arc<Mutex<L
 pub(crate) async fn run(log_monitor: Arc<Mutex<LogMonitor>>) {
     let mut log_monitor = log_monitor.lock().await;
     loop {
-        log_monitor.look().await;
+        log_monitor.check().await;
         log_monitor.core.clock.sleep(LOOK).await;
     }
 }
@@ -107,37 +107,37 @@ pub(crate) fn refusals(findings: Vec<TopicFinding>) -> impl Iterator<Item = Stri
 }
 
 impl LogMonitor {
-    async fn look(&mut self) {
-        let mut seen = self.answers();
+    async fn check(&mut self) {
+        let mut seen = self.client_errors();
         seen.extend(self.stalled());
         seen.extend(self.behind_transactions());
         seen.extend(self.transport().await);
         seen.extend(self.unidentified());
         seen.extend(self.settings().await);
-        self.tell(seen);
+        self.update_conditions(seen);
     }
 
     /// Returns the errors that the subscription and the commits repeat.
-    fn answers(&self) -> Vec<Seen> {
+    fn client_errors(&self) -> Vec<Problem> {
         let (core, now) = (&self.core, self.core.clock.now());
         let mut seen = Vec::new();
         if let Some(failing) = core.sight.reading(now) {
             let detail = format!("the log gives no records to the group `{}`: {}", core.name, failing.error);
-            seen.push(Seen::critical("log_unreadable", "", detail).since(failing.since));
+            seen.push(Problem::critical("log_unreadable", "", detail).since(failing.since));
         }
         if let Some(failing) = core.sight.commits() {
             let detail = format!(
                 "the offsets of the group `{}` are not committed: {}; nothing is lost, because the database has the applied offsets, but \
-                 the lag that the log shows is too large",
+                 the lag that the log shows is larger than the real lag",
                 core.name, failing.error
             );
-            seen.push(Seen::warning("commits_failing", "", detail).since(failing.since));
+            seen.push(Problem::warning("commits_failing", "", detail).since(failing.since));
         }
         seen
     }
 
     /// Returns the partitions that have records but deliver none.
-    fn stalled(&mut self) -> Vec<Seen> {
+    fn stalled(&mut self) -> Vec<Problem> {
         let (now, patience) = (self.core.clock.now(), self.core.settings.stall_warning());
         let positions = self.core.sight.positions();
         let looks = positions.iter().map(|(lag, reading)| PartitionState {
@@ -154,26 +154,26 @@ impl LogMonitor {
             let seconds = now.since(stalled.since).as_secs();
             let detail = match own {
                 true => format!(
-                    "{partition}: records from {} on wait, {waiting} offsets, and the log has given none of them for {seconds} s; see \
+                    "{partition}: {waiting} offsets from {} on are not read, and the log has given none of them for {seconds} s; see \
                      the other conditions and the log's own state, and restart the process when they show no cause",
                     stalled.next
                 ),
                 false => format!(
-                    "{partition}: records from {} on wait, {waiting} offsets; the partition is not this process's, and no member of \
-                     the group `{}` has committed any of them for {seconds} s: see that the group has no member that is not an \
-                     instance of this service, and that its instances are ready",
+                    "{partition}: {waiting} offsets from {} on are not read; another process owns the partition, and no member of \
+                     the group `{}` has committed any of them for {seconds} s: check that every member of the group is a process of \
+                     this service, and that each is ready",
                     stalled.next, self.core.name
                 ),
             };
             // For a partition of another process, this one cannot distinguish slow from stalled.
-            let seen = if own { Seen::critical } else { Seen::warning };
+            let seen = if own { Problem::critical } else { Problem::warning };
             seen("partition_stalled", partition.to_string(), detail).since(stalled.since)
         };
         stalled.into_iter().map(of).collect()
     }
 
     /// Returns the partitions whose records wait behind an open transaction.
-    fn behind_transactions(&mut self) -> Vec<Seen> {
+    fn behind_transactions(&mut self) -> Vec<Problem> {
         let clients = self.core.transport.statistics();
         let own = clients.iter().filter(|client| client.group.as_deref() == Some(&*self.core.name));
         let looks = own.flat_map(|client| &client.partitions).map(|known| PartitionState {
@@ -192,13 +192,13 @@ impl LogMonitor {
                 standing.end - standing.next,
                 standing.next
             );
-            Seen::warning("open_transaction", partition.to_string(), detail).since(standing.since)
+            Problem::warning("open_transaction", partition.to_string(), detail).since(standing.since)
         };
         standing.into_iter().map(of).collect()
     }
 
     /// Returns the conditions that the transport reports.
-    async fn transport(&mut self) -> Vec<Seen> {
+    async fn transport(&mut self) -> Vec<Problem> {
         let core = self.core.clone();
         let topics: Vec<_> = self.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut seen = Vec::new();
@@ -212,18 +212,18 @@ impl LogMonitor {
             }
             Err(error) => {
                 let since = *self.unreachable.get_or_insert(core.clock.now());
-                seen.push(Seen::critical("log_unreachable", "", error.to_string()).since(since));
+                seen.push(Problem::critical("log_unreachable", "", error.to_string()).since(since));
             }
         }
         seen.extend(self.known.iter().map(|known| {
-            let seen = Seen::critical(known.name, known.subject.clone(), known.detail.clone());
-            Seen { severity: if known.critical { Severity::Critical } else { Severity::Warning }, ..seen }
+            let seen = Problem::critical(known.name, known.subject.clone(), known.detail.clone());
+            Problem { severity: if known.critical { Severity::Critical } else { Severity::Warning }, ..seen }
         }));
         seen
     }
 
     /// Returns the topics whose identity cannot be determined.
-    fn unidentified(&self) -> Vec<Seen> {
+    fn unidentified(&self) -> Vec<Problem> {
         // A log that does not answer is reported already.
         if self.unreachable.is_some() {
             return Vec::new();
@@ -235,13 +235,13 @@ impl LogMonitor {
                 "the identity of the topic `{topic}` cannot be read: {why}. If the topic is deleted and created again, the service notices \
                  it only if the new topic is shorter than what was read"
             );
-            Seen::warning("topic_identity_unknown", topic, detail).since(since)
+            Problem::warning("topic_identity_unknown", topic, detail).since(since)
         };
         unknown.into_iter().map(of).collect()
     }
 
     /// Returns the findings on the settings of the topics.
-    async fn settings(&mut self) -> Vec<Seen> {
+    async fn settings(&mut self) -> Vec<Problem> {
         let now = self.core.clock.now();
         if self.settings_at <= now {
             match self.core.transport.check_topics(&self.topics).await {
@@ -259,16 +259,16 @@ impl LogMonitor {
             let subject = format!("{} {}", finding.topic, finding.setting);
             let detail = format!("topic `{}`: {}", finding.topic, finding.detail);
             let severity = if finding.weight == Weight::Error { Severity::Critical } else { Severity::Warning };
-            Seen { severity, ..Seen::critical("topic_setting", subject, detail) }.since(lasting)
+            Problem { severity, ..Problem::critical("topic_setting", subject, detail) }.since(lasting)
         });
         seen.collect()
     }
 
     /// Raises conditions for problems that last, and clears those of problems that were not found again.
-    fn tell(&mut self, seen: Vec<Seen>) {
+    fn update_conditions(&mut self, seen: Vec<Problem>) {
         let (conditions, now) = (&self.core.conditions, self.core.clock.now());
         let mut before = std::mem::take(&mut self.seen);
-        for Seen { name, subject, severity, detail, since } in seen {
+        for Problem { name, subject, severity, detail, since } in seen {
             let key = (name, subject);
             // A problem that is found in two ways is one condition.
             if self.seen.contains_key(&key) {

@@ -202,7 +202,7 @@ pub(crate) struct ServiceSeries {
     /// Dead letters: the value exceeds the size limit.
     pub(crate) dead_too_large: Counter,
     /// Open dead letters.
-    pub(crate) dead_open: Gauge,
+    pub(crate) open_dead_letters: Gauge,
     /// Dead letters that were delivered again.
     pub(crate) letters_retried: Counter,
     /// Dead letters whose messages were produced again.
@@ -289,7 +289,7 @@ impl ServiceSeries {
             dead_bad_header: dead("bad_header"),
             dead_unwritable: dead("unwritable"),
             dead_too_large: dead("too_large"),
-            dead_open: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
+            open_dead_letters: metrics.gauge(OPEN_DEAD_LETTERS, &[]),
             letters_retried: settled("retried"),
             letters_replayed: settled("replayed"),
             letters_discarded: settled("discarded"),

@@ -48,7 +48,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Records that a row was sent.
-    pub(super) fn left(&mut self, core: &Core, row: OutboxId, record: &Record) {
+    pub(super) fn sent(&mut self, core: &Core, row: OutboxId, record: &Record) {
         if !self.rows.is_empty() && self.rows.remove(&row) {
             self.left.extend(unsent::tracked_keys(core, record).into_iter().map(|key| (key, row)));
         }
@@ -67,7 +67,7 @@ impl Held {
 
 impl Relay {
     /// Handles that `topic` stored nothing because of `cause`. If that lasts while the rest of the log works, it raises the condition.
-    pub(super) async fn weigh(&mut self, topic: String, cause: &str) {
+    pub(super) async fn assess_topic_failure(&mut self, topic: String, cause: &str) {
         let core = self.core.clone();
         let well = matches!(timeout(PATIENCE, core.transport.check()).await, Ok(Ok(())));
         let now = core.clock.now();
@@ -117,7 +117,7 @@ impl Relay {
         }
         let unsent: Vec<_> = new.iter().map(|(row, record)| Unsent { row: *row, record, letter: None, why: cause }).collect();
         let mut tx = core.store().begin().await?;
-        let signals = unsent::tell(&core, &mut *tx, &unsent, now).await?;
+        let signals = unsent::require_attention(&core, &mut *tx, &unsent, now).await?;
         let staged = core.stage(&mut *tx, &signals).await?;
         core.commit(tx, staged).await?;
         self.held.rows.extend(new.into_iter().map(|(row, _)| row));
@@ -126,7 +126,7 @@ impl Relay {
 
     /// Whether the waiting instances are to be read: at the start, and regularly when other processes send rows too.
     pub(super) fn wants_to_recall(&self) -> bool {
-        let due = self.held.looked.is_none_or(|looked| self.core.instance.is_shared() && looked.elapsed() >= LOOK);
+        let due = self.held.looked.is_none_or(|looked| self.core.process.is_shared() && looked.elapsed() >= LOOK);
         due && !self.core.sagas.tracked.is_empty()
     }
 
@@ -142,7 +142,7 @@ impl Relay {
     /// Updates the instances whose rows were sent, including those that other processes have set.
     pub(super) async fn update_instances(&mut self) {
         let core = self.core.clone();
-        if self.upkeep.is_waiting(&Upkeep::Tell, core.clock.now()) {
+        if self.upkeep.is_waiting(&Upkeep::UpdateInstances, core.clock.now()) {
             return;
         }
         let told = async {
@@ -160,10 +160,10 @@ impl Relay {
             Ok::<_, StoreError>(())
         };
         match told.await {
-            Ok(()) => self.upkeep.succeeded(&Upkeep::Tell),
+            Ok(()) => self.upkeep.succeeded(&Upkeep::UpdateInstances),
             Err(error) => {
                 tracing::warn!(service = &*core.name, %error, "instances whose events were sent could not be updated; waiting");
-                self.upkeep_failed(Upkeep::Tell);
+                self.upkeep_failed(Upkeep::UpdateInstances);
             }
         }
     }

@@ -68,7 +68,7 @@ enum Upkeep {
     /// Removes rows that were sent.
     Remove,
     /// Records at saga instances that the events they waited for were sent.
-    Tell,
+    UpdateInstances,
 }
 
 impl Relay {
@@ -122,7 +122,7 @@ impl Relay {
 
     async fn relay(&mut self, mut stopping: watch::Receiver<bool>) {
         // The notification of a commit may not have arrived yet.
-        let mut scan_at_stop = self.core.instance.is_shared();
+        let mut scan_at_stop = self.core.process.is_shared();
         loop {
             self.work().await;
             let core = self.core.clone();
@@ -143,7 +143,7 @@ impl Relay {
             tokio::select! {
                 () = core.relay_wake.notified() => {}
                 () = async { if let Some(at) = retry { core.clock.sleep_until(at).await } else { pending().await } } => {}
-                () = tokio::time::sleep_until(look_again), if core.instance.is_shared() && !stop => {
+                () = tokio::time::sleep_until(look_again), if core.process.is_shared() && !stop => {
                     self.looked = Instant::now();
                     core.ledger().mark_stale(Shards::ALL);
                 }
@@ -161,7 +161,7 @@ impl Relay {
         }
         // Sent rows are removed when nothing is left to send, or when there are many of them: so removal delays no sending, and one
         // statement removes many rows.
-        while self.core.instance.may_send() {
+        while self.core.process.may_send() {
             let now = self.core.clock.now();
             if self.core.ledger().to_remove() >= REMOVE && !self.upkeep.is_waiting(&Upkeep::Remove, now) {
                 break;
@@ -188,10 +188,10 @@ impl Relay {
             let ledger = self.core.ledger();
             ledger.to_remove() > 0 && !self.upkeep.is_waiting(&Upkeep::Remove, now)
                 || ledger.has_in_doubt() && !self.upkeep.is_waiting(&Upkeep::Settle, now)
-                || self.held.has_news() && !self.upkeep.is_waiting(&Upkeep::Tell, now)
+                || self.held.has_news() && !self.upkeep.is_waiting(&Upkeep::UpdateInstances, now)
         };
         let ready = || self.core.ledger().has_ready(|topic| self.may_send(topic, now));
-        upkeep || self.core.instance.may_send() && (ready() || self.wants_look(now))
+        upkeep || self.core.process.may_send() && (ready() || self.wants_look(now))
     }
 
     fn wants_look(&self, now: Timestamp) -> bool {
@@ -232,9 +232,9 @@ impl Relay {
     /// Updates the gauges of the outbox. When processes share it, [`process`] counts its rows in the database instead.
     fn measure(&self) {
         let ledger = self.core.ledger();
-        if self.core.instance.is_shared() {
+        if self.core.process.is_shared() {
             if !ledger.vacated().is_empty() {
-                self.core.instance.ask();
+                self.core.process.renew_soon();
             }
             return;
         }

@@ -10,7 +10,7 @@ use super::{
     super::{
         conditions::Severity,
         core::Staged,
-        poison::is_refusal,
+        poison::is_permanent,
         saga::unsent::{self, Unsent},
     },
     Relay,
@@ -26,7 +26,7 @@ use crate::{
 /// The condition that services were not informed of something about a saga, because the log refuses the message.
 const SAGA_UNINFORMED: &str = "saga_uninformed";
 /// The condition that the database rejects a record that the log has refused.
-const REFUSED_UNKEPT: &str = "refused_record_unkept";
+const REFUSED_RECORD_NOT_STORED: &str = "refused_record_not_stored";
 /// The length, in bytes, to which an error text in a refused message to a tracker is shortened.
 const SHORT: usize = 200;
 
@@ -49,7 +49,7 @@ impl Relay {
         let (topic, name) = (record.topic.clone(), self.core.name_in_log(&record.topic).into_owned());
         tracing::error!(service = &*self.core.name, topic = name, reason, "the log refuses a record for good");
         let kept = match self.keep(id, &record, reason, true).await {
-            Err(error) if is_refusal(&error) => {
+            Err(error) if is_permanent(&error) => {
                 tracing::error!(service = &*self.core.name, topic = name, %error, "the instance of a refused record cannot be updated");
                 self.keep(id, &record, reason, false).await
             }
@@ -60,16 +60,16 @@ impl Relay {
             Ok(()) => {
                 self.held.forget(id);
                 self.core.ledger().sent(id);
-                self.core.conditions.clear(REFUSED_UNKEPT, &name, now);
+                self.core.conditions.clear(REFUSED_RECORD_NOT_STORED, &name, now);
             }
             Err(error) => {
                 tracing::warn!(service = &*self.core.name, %error, "a refused record could not be kept; trying again");
-                if is_refusal(&error) {
+                if is_permanent(&error) {
                     let detail = format!(
                         "a record of `{name}` that the log refuses ({reason}) cannot be kept as a dead letter either: {error}; it stays \
-                         in the outbox: mend the database, or what the log refuses"
+                         in the outbox: fix the database error, or the reason why the log refuses the record"
                     );
-                    self.core.conditions.raise(REFUSED_UNKEPT, &name, Severity::Critical, detail, now);
+                    self.core.conditions.raise(REFUSED_RECORD_NOT_STORED, &name, Severity::Critical, detail, now);
                 }
                 self.core.ledger().failed(id);
                 self.topic_failed(topic, reason);
@@ -90,12 +90,15 @@ impl Relay {
                 let letter = self.letter(record, format!("the log refused it: {reason}"), now);
                 let why = format!("the log refused it: {reason}");
                 let unsent = Unsent { row, record, letter: Some(&letter.id), why: &why };
-                let signals =
-                    if attention { unsent::tell(&core, &mut *tx, std::slice::from_ref(&unsent), now).await? } else { Vec::new() };
+                let signals = if attention {
+                    unsent::require_attention(&core, &mut *tx, std::slice::from_ref(&unsent), now).await?
+                } else {
+                    Vec::new()
+                };
                 tx.insert_dead_letters(&core.name, std::slice::from_ref(&letter)).await?;
                 let staged = core.stage(&mut *tx, &signals).await?;
                 core.commit(tx, staged).await?;
-                core.series.dead_open.add(1.0);
+                core.series.open_dead_letters.add(1.0);
                 return Ok(());
             }
         };
@@ -146,7 +149,7 @@ impl Relay {
         let key = InstanceKey { saga: event.saga.clone(), id: event.id.clone() };
         if attention && core.sagas.tracked(&event.saga).is_some() {
             let (given_up, _) = super::super::saga::stopped(&event);
-            unsent::tell_here(&core, tx, &[key], &given_up, now).await?;
+            unsent::require_attention_here(&core, tx, &[key], &given_up, now).await?;
             return core.stage(tx, &[]).await;
         }
         if let Some(shorter) = shorter(&event, record) {
@@ -184,7 +187,7 @@ impl Relay {
             reason: format!("{what}: {reason}"),
             event: Some(crate::engine::saga::Unsent { name: RetryDeadLetter::NAME.to_owned(), row: Some(row) }),
         };
-        if !attention || !unsent::tell_here(&core, tx, &keys, &given_up, now).await? {
+        if !attention || !unsent::require_attention_here(&core, tx, &keys, &given_up, now).await? {
             self.uninformed(record, &what, reason, now);
         }
         core.stage(tx, &[]).await
@@ -198,7 +201,7 @@ impl Relay {
     }
 
     /// Records that a topic has stored a record.
-    pub(super) fn takes(&mut self, topic: &str) {
+    pub(super) fn topic_recovered(&mut self, topic: &str) {
         self.mended(topic);
         if self.uninformed.remove(topic) {
             self.core.conditions.clear(SAGA_UNINFORMED, &self.core.name_in_log(topic), self.core.clock.now());

@@ -23,7 +23,7 @@ impl Relay {
         let sending = Sending::begin(&self.core, records.len());
         let results = self.core.transport.publish(records.clone()).await;
         let (mut refused, mut unknown) = (Vec::new(), None);
-        let (mut taken, mut failing) = (HashSet::new(), BTreeMap::new());
+        let (mut stored_topics, mut failing) = (HashSet::new(), BTreeMap::new());
         let mut results = results.into_iter();
         let answers: Vec<_> = records
             .iter()
@@ -47,8 +47,8 @@ impl Relay {
                         let metrics = &self.core.metrics;
                         let series = self.series.entry(record.topic.clone());
                         series.or_insert_with(|| TopicSeries::new(metrics, &record.topic)).published.increment();
-                        taken.insert(&record.topic);
-                        self.held.left(&self.core, *id, record);
+                        stored_topics.insert(&record.topic);
+                        self.held.sent(&self.core, *id, record);
                     }
                     Err(TransportError::Refused(reason)) => refused.push((*id, record.clone(), reason)),
                     Err(error) => {
@@ -62,9 +62,9 @@ impl Relay {
             }
         }
         self.core.record_activity();
-        for topic in taken {
+        for topic in stored_topics {
             self.topics.succeeded(topic);
-            self.takes(topic);
+            self.topic_recovered(topic);
         }
         for (topic, cause) in &failing {
             self.topic_failed(topic.clone(), cause);
@@ -79,7 +79,7 @@ impl Relay {
             self.refused(id, record, &reason).await;
         }
         for (topic, cause) in failing {
-            self.weigh(topic, &cause).await;
+            self.assess_topic_failure(topic, &cause).await;
         }
     }
 

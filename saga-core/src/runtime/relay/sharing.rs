@@ -1,7 +1,7 @@
 //! How the processes of a service share its outbox: the leases of its shards, and the notifications between processes.
 //!
-//! The order of rows is decided by the ledger, not here. This module keeps the number of rows small that two processes send: a process
-//! renews its leases regularly, and stops sending when it cannot be sure that it still owns its shards.
+//! The order of rows is decided by the ledger, not here. This module limits how many rows are sent by two processes: a
+//! process renews its leases regularly, and stops sending when it cannot be sure that it still owns its shards.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -28,27 +28,27 @@ const COUNT: Duration = Duration::from_secs(5);
 /// The rows are counted up to this multiple of the limit `outbox_rows`.
 const COUNTED: usize = 5;
 
-/// Returns the port for sharing the outbox and the name of this process; `None` if the outbox is not shared.
+/// Returns the store's [`Sharing`] and the id of this process; `None` if the outbox is not shared.
 fn shared(core: &Core) -> Option<(&dyn Sharing, &str)> {
-    Some((core.store().sharing()?, core.instance.id.as_deref()?))
+    Some((core.store().sharing()?, core.process.id.as_deref()?))
 }
 
 /// Acquires the first leases.
 pub(super) async fn join(core: &Core) -> Result<(), StoreError> {
     if let Some((sharing, id)) = shared(core) {
-        share(core, sharing, id).await?;
+        acquire_leases(core, sharing, id).await?;
         // Processes with more than their fair share give up the surplus at once.
-        return sharing.tell(&core.name, PeerNotification::Shares).await;
+        return sharing.notify(&core.name, PeerNotification::SharesChanged).await;
     }
     Ok(())
 }
 
-/// Gives up all shards, so that other processes can acquire them at once. If this fails, they can when the leases end.
+/// Gives up all shards, so that other processes can acquire them at once. If this fails, they can acquire them when the leases expire.
 pub(crate) async fn leave(core: &Core) {
     if let Some((sharing, id)) = shared(core) {
         let left = async {
             sharing.leave(&core.name, id).await?;
-            sharing.tell(&core.name, PeerNotification::Shares).await
+            sharing.notify(&core.name, PeerNotification::SharesChanged).await
         };
         if let Err(error) = left.await {
             tracing::warn!(service = &*core.name, %error, "the shards of the outbox could not be given back");
@@ -60,7 +60,7 @@ pub(crate) async fn leave(core: &Core) {
 pub(super) async fn run(core: Arc<Core>) {
     match shared(&core) {
         Some((sharing, id)) => {
-            tokio::join!(renew(&core, sharing, id), tell(&core, sharing), listen(&core, sharing), count(&core, sharing));
+            tokio::join!(renew(&core, sharing, id), notify_owners(&core, sharing), listen(&core, sharing), count(&core, sharing));
         }
         None => std::future::pending().await,
     }
@@ -70,21 +70,21 @@ async fn renew(core: &Core, sharing: &dyn Sharing, id: &str) {
     loop {
         tokio::select! {
             () = sleep(RENEW) => {}
-            () = core.instance.share.notified() => {}
+            () = core.process.shares_changed.notified() => {}
         }
-        while let Err(error) = share(core, sharing, id).await {
+        while let Err(error) = acquire_leases(core, sharing, id).await {
             tracing::warn!(service = &*core.name, %error, "the lease on the outbox could not be renewed; trying again");
             sleep(RETRY).await;
         }
     }
 }
 
-async fn share(core: &Core, sharing: &dyn Sharing, id: &str) -> Result<(), StoreError> {
+async fn acquire_leases(core: &Core, sharing: &dyn Sharing, id: &str) -> Result<(), StoreError> {
     let freed = core.ledger().vacated();
     let asked = Instant::now();
     let late = |_| StoreError::Unavailable(format!("no answer within {TTL:?}"));
-    let share = timeout(TTL, sharing.share(&core.name, id, TTL, freed)).await.map_err(late)??;
-    *lock(&core.instance.until) = Some(asked + TTL);
+    let share = timeout(TTL, sharing.acquire_leases(&core.name, id, TTL, freed)).await.map_err(late)??;
+    *lock(&core.process.until) = Some(asked + TTL);
     let leases: Vec<_> = share.leases.iter().map(|lease| (lease.shard, lease.epoch)).collect();
     let dropped = {
         let mut ledger = core.ledger();
@@ -92,25 +92,25 @@ async fn share(core: &Core, sharing: &dyn Sharing, id: &str) -> Result<(), Store
         ledger.balance(share.fair);
         dropped
     };
-    core.instance.notify(dropped);
+    core.process.notify(dropped);
     core.record_activity();
     core.relay_wake.notify_one();
     if !freed.is_empty() {
         tracing::info!(service = &*core.name, shards = ?freed, "gave up shards of the outbox");
-        sharing.tell(&core.name, PeerNotification::Shares).await?;
+        sharing.notify(&core.name, PeerNotification::SharesChanged).await?;
     }
     Ok(())
 }
 
 /// Notifies the owners of rows that this process has committed. While a notification is being sent, later ones are combined.
-async fn tell(core: &Core, sharing: &dyn Sharing) {
+async fn notify_owners(core: &Core, sharing: &dyn Sharing) {
     loop {
-        core.instance.strange_wake.notified().await;
-        let shards = std::mem::take(&mut *lock(&core.instance.strange));
+        core.process.foreign_wake.notified().await;
+        let shards = std::mem::take(&mut *lock(&core.process.foreign));
         if shards.is_empty() {
             continue;
         }
-        if let Err(error) = sharing.tell(&core.name, PeerNotification::Rows(shards)).await {
+        if let Err(error) = sharing.notify(&core.name, PeerNotification::Rows(shards)).await {
             // The owners find the rows by a scan, only later.
             tracing::debug!(service = &*core.name, %error, "other processes could not be notified of rows");
         }
@@ -119,15 +119,15 @@ async fn tell(core: &Core, sharing: &dyn Sharing) {
 
 async fn listen(core: &Core, sharing: &dyn Sharing) {
     loop {
-        match sharing.news(&core.name).await {
+        match sharing.listen(&core.name).await {
             Ok(mut news) => {
                 // Earlier notifications were missed.
                 hear(core, Shards::ALL);
-                core.instance.ask();
+                core.process.renew_soon();
                 while let Some(Ok(news)) = news.next().await {
                     match news {
                         PeerNotification::Rows(shards) => hear(core, shards),
-                        PeerNotification::Shares => core.instance.ask(),
+                        PeerNotification::SharesChanged => core.process.renew_soon(),
                     }
                 }
             }
@@ -151,7 +151,7 @@ async fn count(core: &Core, sharing: &dyn Sharing) {
     loop {
         match sharing.backlog(&core.name, most as u64).await {
             Ok(backlog) => {
-                core.instance.counted.store(usize::try_from(backlog.rows).unwrap_or(usize::MAX), Ordering::Relaxed);
+                core.process.counted.store(usize::try_from(backlog.rows).unwrap_or(usize::MAX), Ordering::Relaxed);
                 core.series.outbox_rows.set_count(backlog.rows);
                 let age = backlog.oldest.map_or(Duration::ZERO, |oldest| core.clock.now().since(oldest));
                 core.series.outbox_age_seconds.set(age.as_secs_f64());

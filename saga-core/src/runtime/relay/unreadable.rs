@@ -46,7 +46,7 @@ impl Relay {
         tx.insert_dead_letters(&core.name, std::slice::from_ref(&letter)).await?;
         tx.delete_outbox(&[id]).await?;
         tx.commit().await?;
-        core.series.dead_open.add(1.0);
+        core.series.open_dead_letters.add(1.0);
         Ok(())
     }
 }

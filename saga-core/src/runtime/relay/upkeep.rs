@@ -93,7 +93,7 @@ impl Relay {
             }
         }
         drop(ledger);
-        self.core.instance.notify(strange);
+        self.core.process.notify(strange);
         self.core.record_activity();
         self.core.outbox_room.notify_one();
     }

@@ -25,7 +25,7 @@ use super::{
     },
     Tracked, brief,
     history::entry,
-    scope::{Before, Scope},
+    scope::{Decision, Scope},
     unreadable,
 };
 use crate::{
@@ -143,7 +143,7 @@ impl Stuck {
     }
 
     /// Sets the condition: for each saga the number of instances, and the reason of one of them.
-    fn tell(&self, core: &Core) {
+    fn report(&self, core: &Core) {
         let mut of_sagas: BTreeMap<&str, (usize, &InstanceKey, &str)> = BTreeMap::new();
         for (key, (.., why)) in self.0.iter().filter(|(_, (tries, ..))| *tries > 1) {
             of_sagas.entry(&key.saga).or_insert((0, key, why)).0 += 1;
@@ -197,7 +197,7 @@ async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, 
     }
     // A postponed timer that is no longer due was handled or settled by another process.
     stuck.0.retain(|key, _| seen.contains(key));
-    stuck.tell(core);
+    stuck.report(core);
     core.record_activity();
     let next = core.store().sagas().next_due(&core.name).await?;
     let soonest = core.clock.now().after(LOOK);
@@ -274,7 +274,7 @@ async fn abort(
     let now = core.clock.now();
     // The event that began the instance counts as the cause of the abort.
     let message_id = MessageId::new(instance.begun_by(&tracked.definition));
-    if !matches!(scope.answer(role, key, None, &message_id, now), Before::Call) {
+    if !matches!(scope.decide(role, key, None, &message_id, now), Decision::RunHandler) {
         instance.fired(now);
         if instance.is_decided(&tracked.definition) {
             tx.save_instances(&core.name, &[instance.record()]).await?;
@@ -289,7 +289,7 @@ async fn abort(
     let began = instance.body.trace.clone();
     let trace = core.spans.follow(began.as_ref(), &core.ids);
     let telling = core.spans.begin(&trace);
-    let tell = |error: Option<(&'static str, String)>| {
+    let export_span = |error: Option<(&'static str, String)>| {
         core.spans.end(telling, || {
             Span::new(&trace, format!("deadline {}", key.saga), Kind::Internal)
                 .within_remote(began.as_ref().map(TraceContext::span_id))
@@ -343,13 +343,13 @@ async fn abort(
             core.commit(returned.tx, staged).await?;
             scope.committed(core);
             making.committed(core);
-            tell(None);
+            export_span(None);
             tracing::info!(service = &*core.name, saga = key.saga, instance = brief(&key.id), %cause, "a saga was given up");
             Ok(())
         }
         (ended, returned) => {
             drop(returned);
-            tell(Some(("retry", shortly(&judged.error))));
+            export_span(Some(("retry", shortly(&judged.error))));
             put_off(core, tracked, key, &judged.error, ended == OutcomeKind::Dead, now).await
         }
     }

@@ -39,8 +39,8 @@ impl Ignored {
     pub(crate) fn note(&self, core: &Core, topic: &str, why: &str) {
         core.series.signals_ignored.increment();
         let now = core.clock.now();
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, count) = &mut *told;
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, count) = &mut *state;
         *count += 1;
         // A clock that was set back does not delay the line.
         if at.is_none_or(|at| now.since(at) >= LINE || at > now) {
@@ -59,7 +59,7 @@ impl Ignored {
 
 /// Whether `item` came on a topic of the framework and has no effect here, as far as that can be decided without the database. It is then
 /// done.
-pub(crate) fn passes(core: &Core, item: &Item) -> bool {
+pub(crate) fn is_ignored(core: &Core, item: &Item) -> bool {
     let topic = &*item.received.record.topic;
     if !is_own(topic) {
         return false;
@@ -73,13 +73,13 @@ pub(crate) fn passes(core: &Core, item: &Item) -> bool {
             Ok(given_up) => {
                 let tracked = core.sagas.tracked.iter().find(|tracked| tracked.definition.name == given_up.saga);
                 let Some(tracked) = tracked else { return true };
-                is_none(&given_up, &tracked.definition, item.saga_id()).map(str::to_owned)
+                step_given_up_error(&given_up, &tracked.definition, item.saga_id()).map(str::to_owned)
             }
         },
         Admission::Handle { .. } => match serde_json::from_slice::<RetryDeadLetter>(value) {
             Err(error) => Some(error.to_string()),
             Ok(wanted) if wanted.service != *core.name => return true,
-            Ok(wanted) => is_no_retry(&wanted).map(str::to_owned),
+            Ok(wanted) => retry_dead_letter_error(&wanted).map(str::to_owned),
         },
     };
     if let Some(why) = &why {
@@ -89,7 +89,7 @@ pub(crate) fn passes(core: &Core, item: &Item) -> bool {
 }
 
 /// Returns why no participant can have sent `given_up`, about an instance of `saga`, in a record with this key.
-pub(super) fn is_none(given_up: &StepGivenUp, saga: &Definition, key: Option<&str>) -> Option<&'static str> {
+pub(super) fn step_given_up_error(given_up: &StepGivenUp, saga: &Definition, key: Option<&str>) -> Option<&'static str> {
     let StepGivenUp { id, step, service, dead_letter, error, event, .. } = given_up;
     if key != Some(id) {
         return Some("it names another instance than its key does");
@@ -105,7 +105,7 @@ pub(super) fn is_none(given_up: &StepGivenUp, saga: &Definition, key: Option<&st
 }
 
 /// Returns why no tracker can have sent `wanted`, judged by its content alone.
-pub(super) fn is_no_retry(wanted: &RetryDeadLetter) -> Option<&'static str> {
+pub(super) fn retry_dead_letter_error(wanted: &RetryDeadLetter) -> Option<&'static str> {
     let too_long = wanted.service.len().max(wanted.dead_letter.len()) > LONGEST_NAME;
     too_long.then_some("it is longer than what a tracker sends")
 }
@@ -116,9 +116,9 @@ mod tests {
     use crate::engine::saga::samples;
 
     #[test]
-    fn a_message_of_a_participant_is_of_its_saga_and_no_longer_than_that() {
+    fn a_step_given_up_must_fit_its_saga_and_the_size_limits() {
         let saga = samples::place_order();
-        let said = StepGivenUp {
+        let given_up = StepGivenUp {
             saga: saga.name.clone(),
             id: "7".into(),
             step: saga.steps[0].name.clone(),
@@ -129,19 +129,19 @@ mod tests {
             attempts: 3,
             event: Some(saga.steps[0].emits.name.clone()),
         };
-        let is_none = |said: StepGivenUp| is_none(&said, &saga, Some("7"));
-        assert_eq!(is_none(said.clone()), None);
-        assert_eq!(is_none(StepGivenUp { step: saga.abort.name.clone(), event: None, ..said.clone() }), None);
-        assert_eq!(is_none(StepGivenUp { step: String::new(), ..said.clone() }), None);
+        let error_of = |given_up: StepGivenUp| step_given_up_error(&given_up, &saga, Some("7"));
+        assert_eq!(error_of(given_up.clone()), None);
+        assert_eq!(error_of(StepGivenUp { step: saga.abort.name.clone(), event: None, ..given_up.clone() }), None);
+        assert_eq!(error_of(StepGivenUp { step: String::new(), ..given_up.clone() }), None);
         for (wrong, why) in [
-            (StepGivenUp { id: "8".into(), ..said.clone() }, "another instance"),
-            (StepGivenUp { step: "Other".into(), ..said.clone() }, "no such step"),
-            (StepGivenUp { event: Some("Other".into()), ..said.clone() }, "no such event"),
-            (StepGivenUp { service: "x".repeat(201), ..said.clone() }, "longer"),
-            (StepGivenUp { dead_letter: "x".repeat(201), ..said.clone() }, "longer"),
-            (StepGivenUp { error: "x".repeat(9_000), ..said.clone() }, "longer"),
+            (StepGivenUp { id: "8".into(), ..given_up.clone() }, "another instance"),
+            (StepGivenUp { step: "Other".into(), ..given_up.clone() }, "no such step"),
+            (StepGivenUp { event: Some("Other".into()), ..given_up.clone() }, "no such event"),
+            (StepGivenUp { service: "x".repeat(201), ..given_up.clone() }, "longer"),
+            (StepGivenUp { dead_letter: "x".repeat(201), ..given_up.clone() }, "longer"),
+            (StepGivenUp { error: "x".repeat(9_000), ..given_up.clone() }, "longer"),
         ] {
-            assert!(is_none(wrong.clone()).is_some_and(|said| said.contains(why)), "{wrong:?}");
+            assert!(error_of(wrong.clone()).is_some_and(|given_up| given_up.contains(why)), "{wrong:?}");
         }
     }
 }

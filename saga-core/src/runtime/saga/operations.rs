@@ -8,7 +8,7 @@ use super::{
         spans::{Kind, Making, Span},
     },
     Tracked, deadlines,
-    scope::{Before, Scope},
+    scope::{Decision, Scope},
     view::InstanceView,
 };
 use crate::{
@@ -209,7 +209,7 @@ impl Sagas {
         let (now, mut scope) = (self.0.clock.now(), Scope::default());
         scope.load_instance(&self.0, &mut *tx, &instance.key).await?;
         let (role, cause) = (tracked.abort(), MessageId::new(instance.begun_by(&tracked.definition)));
-        if matches!(scope.answer(&role, &instance.key, None, &cause, now), Before::Call) {
+        if matches!(scope.decide(&role, &instance.key, None, &cause, now), Decision::RunHandler) {
             scope.aborted(&role, &instance.key, &cause, now);
             scope.write(&self.0, &mut *tx, now).await?;
         }

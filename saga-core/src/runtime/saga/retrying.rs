@@ -24,7 +24,7 @@ async fn retry(On(wanted): On<RetryDeadLetter>, _work: Work, service: ServiceHan
         return Ok(());
     }
     let core = service.core();
-    if let Some(why) = ignored::is_no_retry(&wanted) {
+    if let Some(why) = ignored::retry_dead_letter_error(&wanted) {
         core.sagas.ignored.note(core, RetryDeadLetter::TOPIC, why);
         return Ok(());
     }

@@ -24,9 +24,9 @@ use crate::{
 
 /// What the barrier decides about a message of a saga before its handler is called.
 #[derive(Debug)]
-pub(crate) enum Before {
+pub(crate) enum Decision {
     /// Call the handler with the message.
-    Call,
+    RunHandler,
     /// Call the compensation with the record that the step left behind.
     Undo(Option<LeftBehind>),
     /// Try the message again at this time.
@@ -97,20 +97,20 @@ impl Scope {
     }
 
     /// Returns what happens to `item`, and notes the step records that are written in any case.
-    pub(crate) fn before(&mut self, core: &Core, role: &Role, item: &Item, now: Timestamp) -> Before {
-        let Some(key) = instance(role, item) else { return Before::Call };
+    pub(crate) fn decide_item(&mut self, core: &Core, role: &Role, item: &Item, now: Timestamp) -> Decision {
+        let Some(key) = instance(role, item) else { return Decision::RunHandler };
         let event = item.event_type(core);
-        self.answer(role, &key, event.as_deref(), &item.envelope.id, now)
+        self.decide(role, &key, event.as_deref(), &item.envelope.id, now)
     }
 
-    pub(crate) fn answer(
+    pub(crate) fn decide(
         &mut self,
         role: &Role,
         key: &InstanceKey,
         event: Option<&str>,
         message_id: &MessageId,
         now: Timestamp,
-    ) -> Before {
+    ) -> Decision {
         // An interrupted attempt of this message does not make the message itself wait; only attempts of other messages do.
         if let Some(record) = self.record_mut(key, role.step).filter(|record| record.message_id == *message_id) {
             record.until = None;
@@ -121,10 +121,10 @@ impl Scope {
             self.mark(key, &step, state, None, message_id, now);
         }
         match answer {
-            BarrierDecision::Call => Before::Call,
-            BarrierDecision::Undo(record) => Before::Undo(record),
-            BarrierDecision::Wait(until) => Before::Wait(until),
-            BarrierDecision::Nothing(reason) => Before::Nothing(reason),
+            BarrierDecision::Call => Decision::RunHandler,
+            BarrierDecision::Undo(record) => Decision::Undo(record),
+            BarrierDecision::Wait(until) => Decision::Wait(until),
+            BarrierDecision::Nothing(reason) => Decision::Nothing(reason),
         }
     }
 

@@ -104,7 +104,7 @@ impl Tracking {
         // A value that cannot be decoded has become a dead letter earlier.
         let Ok(given_up) = serde_json::from_slice::<StepGivenUp>(value) else { return };
         let Some(saga) = core.sagas.tracked.iter().position(|tracked| tracked.definition.name == given_up.saga) else { return };
-        if let Some(why) = ignored::is_none(&given_up, &core.sagas.tracked[saga].definition, item.saga_id()) {
+        if let Some(why) = ignored::step_given_up_error(&given_up, &core.sagas.tracked[saga].definition, item.saga_id()) {
             return core.sagas.ignored.note(core, StepGivenUp::TOPIC, why);
         }
         let seen = Sighting::received(saga, &given_up.id, StepGivenUp::NAME, item);

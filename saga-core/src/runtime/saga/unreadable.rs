@@ -18,7 +18,7 @@ pub(super) async fn load(core: &Core, tx: &mut dyn PublishTx, keys: &[InstanceKe
         Err(StoreError::Incompatible(error)) => {
             // With several keys, the caller reads them again one by one, which shows the one concerned.
             if let [key] = keys {
-                tell(core, key, &error);
+                report(core, key, &error);
             }
             return Err(StoreError::Incompatible(error));
         }
@@ -43,13 +43,13 @@ fn read(core: &Core, record: InstanceRecord) -> Result<Instance, StoreError> {
                  the table sagas_instances",
                 key.id, key.saga
             );
-            tell(core, &key, &error);
+            report(core, &key, &error);
             Err(StoreError::Incompatible(error))
         }
     }
 }
 
-fn tell(core: &Core, key: &InstanceKey, error: &str) {
+fn report(core: &Core, key: &InstanceKey, error: &str) {
     let subject = subject(key);
     if core.conditions.count_of(SAGA_UNREADABLE) < TOLD {
         let detail =

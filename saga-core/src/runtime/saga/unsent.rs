@@ -78,7 +78,7 @@ pub(super) fn reason(service: &str, event: &str, dead_letter: &str, why: &str) -
 }
 
 /// Sets the tracked instances of `unsent` to need attention, in `tx`. Returns the records that inform the trackers of the other instances.
-pub(crate) async fn tell(
+pub(crate) async fn require_attention(
     core: &Arc<Core>,
     tx: &mut dyn StoreTx,
     unsent: &[Unsent<'_>],
@@ -131,7 +131,7 @@ fn signal(core: &Core, record: &Record, part: Part, dead_letter: String, why: &s
 
 /// Sets those instances of `keys` that are tracked here to need attention, because the log refuses a message about them. Returns whether
 /// there are any.
-pub(crate) async fn tell_here(
+pub(crate) async fn require_attention_here(
     core: &Arc<Core>,
     tx: &mut dyn StoreTx,
     keys: &[InstanceKey],

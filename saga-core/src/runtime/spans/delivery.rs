@@ -164,7 +164,7 @@ impl Commit {
             }
         };
         let group = [("messaging.consumer.group.name", (&*core.name).into())];
-        core.spans.tell(span.with(group).from(self.0, Moment::now()));
+        core.spans.export(span.with(group).from(self.0, Moment::now()));
         items.into_iter().for_each(|item| item.span.ends(core, item));
     }
 }

@@ -45,6 +45,6 @@ impl Making {
 
     /// Exports the spans after the commit.
     pub(crate) fn committed(self, core: &Core) {
-        self.0.into_iter().for_each(|span| core.spans.tell(span));
+        self.0.into_iter().for_each(|span| core.spans.export(span));
     }
 }

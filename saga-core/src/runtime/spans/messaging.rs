@@ -91,7 +91,7 @@ impl Sending {
             .with(position.into_iter().flatten())
             .with((self.count > 1).then(|| ("messaging.batch.message_count", number(self.count))))
             .failed(error);
-        core.spans.tell(span.from(self.began, Moment::now()));
+        core.spans.export(span.from(self.began, Moment::now()));
     }
 }
 

@@ -163,12 +163,12 @@ impl Spans {
     /// Exports a span that ends now, unless `began` is empty.
     pub(crate) fn end(&self, began: Moment, span: impl FnOnce() -> Span) {
         if began.is_recorded() {
-            self.tell(span().from(began, Moment::now()));
+            self.export(span().from(began, Moment::now()));
         }
     }
 
     /// Exports a finished span. It never waits: a span for which the queue has no room is dropped and counted.
-    pub(crate) fn tell(&self, span: Span) {
+    pub(crate) fn export(&self, span: Span) {
         if let Some(pipeline) = &self.pipeline {
             pipeline.take(span);
         }
@@ -213,7 +213,7 @@ impl Spans {
     pub(crate) fn end(&self, _: Moment, _: impl FnOnce() -> Span) {}
 
     #[inline]
-    pub(crate) fn tell(&self, _: Span) {}
+    pub(crate) fn export(&self, _: Span) {}
 
     #[inline]
     pub(crate) async fn close(&self, _: std::time::Duration) {}

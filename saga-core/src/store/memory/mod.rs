@@ -188,11 +188,6 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    #[cfg(feature = "sql")]
-    async fn reader(&self) -> Result<Option<super::SqlReader>, StoreError> {
-        Ok(None)
-    }
-
     fn place(&self) -> String {
         "memory".to_owned()
     }

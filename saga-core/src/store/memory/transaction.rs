@@ -326,9 +326,4 @@ impl StoreTx for MemoryTx {
         staged.into_iter().for_each(|change| tables.apply(change));
         Ok(())
     }
-
-    #[cfg(feature = "sql")]
-    fn sql(&mut self) -> Option<super::super::SqlConnection<'_>> {
-        None
-    }
 }

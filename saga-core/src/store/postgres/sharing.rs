@@ -24,7 +24,7 @@ const SHARES: &str = "shares";
 
 #[async_trait]
 impl Sharing for PostgresStore {
-    async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+    async fn acquire_leases(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
         ask!(self, sharing, connection => sharing::share(connection, service, instance, ttl, freed))
     }
 
@@ -32,12 +32,12 @@ impl Sharing for PostgresStore {
         ask!(self, sharing, connection => sharing::leave(connection, service, instance))
     }
 
-    async fn tell(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
+    async fn notify(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
         let (channel, payload) = (self.channel(service), payload(news));
         ask!(self, sharing, connection => sharing::notify(connection, &channel, &payload))
     }
 
-    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
+    async fn listen(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
         let listening = async {
             let mut listener = PgListener::connect_with(&self.connector.listener()).await?;
             listener.eager_reconnect(false);
@@ -83,13 +83,13 @@ pub(super) fn channel(schema: &str, service: &str) -> String {
 pub(super) fn payload(news: PeerNotification) -> String {
     match news {
         PeerNotification::Rows(shards) => shards.bits().to_string(),
-        PeerNotification::Shares => SHARES.to_owned(),
+        PeerNotification::SharesChanged => SHARES.to_owned(),
     }
 }
 
 fn parse(payload: &str) -> PeerNotification {
     if payload == SHARES {
-        PeerNotification::Shares
+        PeerNotification::SharesChanged
     } else {
         PeerNotification::Rows(payload.parse().map_or(Shards::ALL, Shards::from_bits))
     }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn news_are_read_as_they_were_written() {
         for news in [
-            PeerNotification::Shares,
+            PeerNotification::SharesChanged,
             PeerNotification::Rows(Shards::ALL),
             PeerNotification::Rows(Shards::from_bits(5)),
             PeerNotification::Rows(Shards::default()),

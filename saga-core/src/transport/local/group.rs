@@ -92,7 +92,7 @@ impl Group {
             return;
         }
         for (member, partitions) in lost {
-            self.tell(member, Event::Lost(partitions));
+            self.send_event(member, Event::Lost(partitions));
         }
         self.rebalance(now);
     }
@@ -122,7 +122,7 @@ impl Group {
         }
     }
 
-    fn tell(&mut self, member: u64, event: Event) {
+    fn send_event(&mut self, member: u64, event: Event) {
         if let Some(member) = self.members.get_mut(&member) {
             member.events.push_back(event);
         }
@@ -160,10 +160,10 @@ impl Group {
             }
         }
         for (member, partitions) in revoked {
-            self.tell(member, Event::Revoked(partitions));
+            self.send_event(member, Event::Revoked(partitions));
         }
         for (member, partitions) in assigned {
-            self.tell(member, Event::Assigned(partitions));
+            self.send_event(member, Event::Assigned(partitions));
         }
         // Wakes all members, because any waiting member also enforces the release deadlines of the others.
         self.wake_all();

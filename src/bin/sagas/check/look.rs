@@ -6,8 +6,7 @@ use std::{
 };
 
 use sagas::{
-    saga::{Chart, InstanceKey, InstanceState, StepRecord, StepState},
-    store::InstanceQuery,
+    saga::{Chart, InstanceKey, InstanceQuery, InstanceState, StepRecord, StepState},
     time::Timestamp,
 };
 

@@ -1,6 +1,6 @@
 //! The next steps of an instance, and the services that must do them.
 
-use saga_core::engine::saga::{Instance, Outstanding};
+use sagas::port::tracking::{Instance, Outstanding};
 use sagas::{
     saga::{Chart, StepState},
     time::Timestamp,

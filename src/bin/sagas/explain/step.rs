@@ -1,6 +1,9 @@
 //! The step records of an instance.
 
-use sagas::{saga::StepState, store::StepRecord, time::Timestamp};
+use sagas::{
+    saga::{StepRecord, StepState},
+    time::Timestamp,
+};
 use serde::Serialize;
 
 /// A step record of a participant.

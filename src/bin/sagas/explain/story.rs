@@ -1,8 +1,7 @@
 //! Everything that the services know about an instance.
 
 use sagas::{
-    saga::Chart,
-    store::{HistoryEntry, StepRecord},
+    saga::{Chart, HistoryEntry, StepRecord},
     time::Timestamp,
 };
 use serde::Serialize;

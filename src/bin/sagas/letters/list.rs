@@ -1,8 +1,9 @@
 //! `sagas letters list` and `show`.
 
 use sagas::{
+    dead_letter::{DeadLetterFilter, DeadLetterId},
     message::Record,
-    store::{DeadLetterFilter, DeadLetterId, LetterSummary},
+    port::store::LetterSummary,
     time::{Clock, Timestamp},
 };
 use serde::Serialize;

@@ -3,12 +3,7 @@
 use std::{env, process::Stdio, sync::Arc, time::Duration};
 
 use java_records::{Book, ledger};
-use sagas::{
-    TopicNames,
-    kafka::Kafka,
-    prelude::*,
-    transport::{TopicSpec, Transport},
-};
+use sagas::{kafka::Kafka, port::transport::{TopicSpec, Transport}, prelude::*, TopicNames};
 use tokio::{io::AsyncWriteExt, process::Command, sync::mpsc, time::timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,12 +10,7 @@ use axum::{Router, middleware};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use own_http::{Followed, OrderCreated, authenticate, orders, routes};
 use reqwest::{Client, RequestBuilder, Response};
-use sagas::{
-    Handle, Operators, http,
-    prelude::*,
-    runtime::{health::CheckResult, metrics::GlobalRecorder},
-    transport::memory::Memory,
-};
+use sagas::{health::CheckResult, http, metrics::GlobalRecorder, prelude::*, transport::memory::Memory, Handle, Operators};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,16 +6,7 @@ use participant::{
     cards,
     contract::{BookTrip, CardCharged, CardDeclined, CardRefunded, RoomHeld, TripCancelled},
 };
-use sagas::{
-    message::{Header, Record},
-    prelude::*,
-    testing::Pump,
-    time::LogTime,
-    transport::{
-        Delivery, TopicSpec, Transport,
-        embedded::{Embedded, EmbeddedOptions},
-    },
-};
+use sagas::{message::{Header, Record}, port::transport::{Delivery, TopicSpec, Transport}, prelude::*, testing::Pump, time::LogTime, transport::embedded::{Embedded, EmbeddedOptions}};
 
 fn held(trip_id: &str, price: i64) -> RoomHeld {
     RoomHeld { trip_id: trip_id.into(), price }

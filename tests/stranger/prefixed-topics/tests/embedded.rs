@@ -3,16 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use prefixed_topics::*;
-use sagas::{
-    TopicNames,
-    message::{Context, Outgoing, Received, TraceContext, headers},
-    prelude::*,
-    time::Timestamp,
-    transport::{
-        Delivery, Transport,
-        embedded::{Embedded, EmbeddedOptions},
-    },
-};
+use sagas::{message::{headers, Context, Outgoing, Received, TraceContext}, port::transport::{Delivery, Transport}, prelude::*, time::Timestamp, transport::embedded::{Embedded, EmbeddedOptions}, TopicNames};
 
 async fn open(folder: &Path) -> Arc<dyn Transport> {
     Embedded::open(folder, EmbeddedOptions::default()).await.unwrap()

@@ -9,7 +9,7 @@ use rdkafka::{
     message::{Header, Headers, Message, OwnedHeaders},
     producer::{FutureProducer, FutureRecord},
 };
-use sagas::{TopicNames, kafka::Kafka, prelude::*, transport::Transport};
+use sagas::{kafka::Kafka, port::transport::Transport, prelude::*, TopicNames};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -6,8 +6,7 @@ use futures_util::TryStreamExt;
 use sagas::{
     Fault,
     prelude::*,
-    saga::InstanceState,
-    store::{InstanceOrder, InstanceQuery},
+    saga::{InstanceOrder, InstanceQuery, InstanceState},
 };
 use sqlx::Row;
 

@@ -12,7 +12,7 @@ use sagas::{
         operators_only,
     },
     prelude::*,
-    runtime::InstanceView,
+    saga::InstanceView,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use failsafe::Instrument;
-use sagas::runtime::metrics::{Counter, Gauge, Histogram, Metrics};
+use sagas::metrics::{Counter, Gauge, Histogram, Metrics};
 
 const CALLS: &str = "payment_gateway_calls_total";
 const SECONDS: &str = "payment_gateway_call_duration_seconds";

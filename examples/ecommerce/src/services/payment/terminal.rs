@@ -8,7 +8,7 @@ use failsafe::{
     failure_policy::{self, ConsecutiveFailures},
     futures::CircuitBreaker as _,
 };
-use sagas::{runtime::Metrics, time::Clock};
+use sagas::{metrics::Metrics, time::Clock};
 
 use super::{
     gateway::{Gateway, GatewayError, Verdict},

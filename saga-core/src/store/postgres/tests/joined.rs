@@ -26,7 +26,7 @@ fn records() -> [Record; 2] {
 async fn a_commit_tells_the_owners_of_its_rows_and_a_rollback_does_not() {
     let schema = Schema::new();
     let store = schema.store().await;
-    let mut news = store.news("orders").await.unwrap();
+    let mut news = store.listen("orders").await.unwrap();
     let [lost, kept] = records();
     let mut connection = PgConnection::connect(&url()).await.unwrap();
     for (record, commits) in [(&lost, false), (&kept, true)] {
@@ -52,10 +52,10 @@ async fn a_store_on_the_database_of_a_pool_opens_its_own_connections_within_its_
     let store = PostgresStore::open(options).await.unwrap();
     store.migrate().await.unwrap();
     // All connections at the same time: every transaction, every reader, the coordination of processes, and `LISTEN`.
-    let _news = store.news("orders").await.unwrap();
+    let _news = store.listen("orders").await.unwrap();
     let transactions = [store.begin().await.unwrap(), store.begin().await.unwrap(), store.begin().await.unwrap()];
     let reader = store.reader().await.unwrap();
-    let told = futures_util::future::join_all((0..8).map(|_| store.tell("orders", PeerNotification::Shares)));
+    let told = futures_util::future::join_all((0..8).map(|_| store.notify("orders", PeerNotification::SharesChanged)));
     assert!(told.await.iter().all(Result::is_ok));
     assert!(store.reader().await.is_err() && store.begin().await.is_err(), "no more");
     assert_eq!(schema.connections("").await, 7);

@@ -100,7 +100,7 @@ async fn in_session_mode_a_pooler_is_as_good_as_the_server() {
     }
     store.check().await.unwrap();
     assert_eq!(store.advice().await.unwrap(), []);
-    assert!(store.news("orders").await.is_ok(), "it listens");
+    assert!(store.listen("orders").await.is_ok(), "it listens");
     assert_eq!(schema.notes().await, ["a", "b"]);
     store.close().await;
 }

@@ -47,7 +47,7 @@ fn sharing(store: &Arc<dyn Store>) -> &dyn Sharing {
 }
 
 async fn share(store: &Arc<dyn Store>, instance: &str) -> Share {
-    sharing(store).share("orders", instance, LONG, Shards::default()).await.expect("share")
+    sharing(store).acquire_leases("orders", instance, LONG, Shards::default()).await.expect("share")
 }
 
 fn shards(share: &Share) -> Shards {
@@ -69,7 +69,7 @@ pub async fn shards_are_shared_fairly(subject: Subject) {
     assert_eq!(share(store, "a").await, Share { fair: 8, ..alone.clone() }, "what is owned is kept under its epoch");
 
     let surplus: Shards = Shard::all().skip(8).collect();
-    let kept = sharing(store).share("orders", "a", LONG, surplus).await.expect("share");
+    let kept = sharing(store).acquire_leases("orders", "a", LONG, surplus).await.expect("share");
     assert_eq!((kept.leases.len(), shards(&kept).bits() & surplus.bits()), (8, 0));
     let second = share(store, "b").await;
     assert_eq!(shards(&second), surplus);
@@ -78,7 +78,7 @@ pub async fn shards_are_shared_fairly(subject: Subject) {
     let third = share(store, "c").await;
     assert_eq!((third.leases.len(), third.fair), (0, 6));
 
-    let elsewhere = sharing(store).share("payments", "a", LONG, Shards::default()).await.expect("share");
+    let elsewhere = sharing(store).acquire_leases("payments", "a", LONG, Shards::default()).await.expect("share");
     assert_eq!((shards(&elsewhere), elsewhere.fair), (Shards::ALL, 16), "services are apart");
 }
 
@@ -104,7 +104,7 @@ pub async fn what_is_given_back_or_left_is_free_at_once(subject: Subject) {
 pub async fn a_share_whose_time_is_over_is_taken(subject: Subject) {
     let store = subject.migrated().await;
     let short = Duration::from_millis(1);
-    let first = sharing(store).share("orders", "a", short, Shards::default()).await.expect("share");
+    let first = sharing(store).acquire_leases("orders", "a", short, Shards::default()).await.expect("share");
     let taking = async {
         while share(store, "b").await.leases.len() < Shard::COUNT {
             tokio::task::yield_now().await;
@@ -133,7 +133,7 @@ pub async fn instances_that_ask_at_once_share_fairly(subject: Subject) {
         let mut mine = Share::default();
         for _ in 0..20 {
             let surplus = shards(&mine).iter().skip(mine.fair).collect();
-            mine = sharing(store).share("orders", &instance, LONG, surplus).await.expect("share");
+            mine = sharing(store).acquire_leases("orders", &instance, LONG, surplus).await.expect("share");
         }
     };
     futures_util::future::join_all((0..5).map(|number| ask(format!("i{number}")))).await;
@@ -155,15 +155,15 @@ pub async fn instances_that_ask_at_once_share_fairly(subject: Subject) {
 pub async fn news_are_heard_by_the_service_they_are_for(subject: Subject) {
     let store = subject.migrated().await;
     let mut listeners =
-        [sharing(store).news("orders").await.expect("listen"), sharing(store).news("orders").await.expect("listen")];
+        [sharing(store).listen("orders").await.expect("listen"), sharing(store).listen("orders").await.expect("listen")];
     let some = PeerNotification::Rows(Shard::all().take(3).collect());
     for (service, news) in
-        [("orders", PeerNotification::Shares), ("payments", PeerNotification::Rows(Shards::ALL)), ("orders", some)]
+        [("orders", PeerNotification::SharesChanged), ("payments", PeerNotification::Rows(Shards::ALL)), ("orders", some)]
     {
-        sharing(store).tell(service, news).await.expect("tell");
+        sharing(store).notify(service, news).await.expect("tell");
     }
     for listener in &mut listeners {
-        for expected in [PeerNotification::Shares, some] {
+        for expected in [PeerNotification::SharesChanged, some] {
             let heard = tokio::time::timeout(PATIENCE, listener.next()).await.expect("the notification arrives");
             assert_eq!(heard.expect("it goes on").expect("it is heard"), expected);
         }

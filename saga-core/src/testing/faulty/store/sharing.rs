@@ -30,28 +30,30 @@ impl FaultyStore {
 
 #[async_trait]
 impl Sharing for FaultyStore {
-    async fn share(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
-        self.shared.run(Leases, "sharing.share", NO_IDS, self.shared_by()?.share(service, instance, ttl, freed)).await
+    async fn acquire_leases(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+        self.shared
+            .run(Leases, "sharing.acquire_leases", NO_IDS, self.shared_by()?.acquire_leases(service, instance, ttl, freed))
+            .await
     }
 
     async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError> {
         self.shared.run(Leases, "sharing.leave", NO_IDS, self.shared_by()?.leave(service, instance)).await
     }
 
-    async fn tell(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
+    async fn notify(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
         let share = locked(&self.shared.faults).lose_notification;
         if share > 0.0 && drawn(&mut locked(&self.shared.rng), share) {
             return Ok(());
         }
-        self.shared.run(Notify, "sharing.tell", NO_IDS, self.shared_by()?.tell(service, news)).await
+        self.shared.run(Notify, "sharing.notify", NO_IDS, self.shared_by()?.notify(service, news)).await
     }
 
-    async fn news(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
-        let news = self.shared.run(Listen, "sharing.news", NO_IDS, self.shared_by()?.news(service)).await?;
+    async fn listen(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
+        let news = self.shared.run(Listen, "sharing.listen", NO_IDS, self.shared_by()?.listen(service)).await?;
         let next = |(news, shared)| async move {
             let (mut news, shared): (BoxStream<'static, _>, Arc<super::Shared>) = (news?, shared);
             let next = news.next().await?;
-            let next = shared.run(Listen, "sharing.news", NO_IDS, std::future::ready(next)).await;
+            let next = shared.run(Listen, "sharing.listen", NO_IDS, std::future::ready(next)).await;
             let rest = next.is_ok().then_some(news);
             Some((next, (rest, shared)))
         };

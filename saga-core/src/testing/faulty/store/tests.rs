@@ -221,7 +221,7 @@ struct Notifications(tokio::sync::broadcast::Sender<PeerNotification>);
 
 #[async_trait]
 impl Sharing for Notifications {
-    async fn share(&self, _: &str, _: &str, _: Duration, _: Shards) -> Result<Share, StoreError> {
+    async fn acquire_leases(&self, _: &str, _: &str, _: Duration, _: Shards) -> Result<Share, StoreError> {
         Ok(Share::default())
     }
 
@@ -229,12 +229,12 @@ impl Sharing for Notifications {
         Ok(())
     }
 
-    async fn tell(&self, _: &str, news: PeerNotification) -> Result<(), StoreError> {
+    async fn notify(&self, _: &str, news: PeerNotification) -> Result<(), StoreError> {
         let _ = self.0.send(news);
         Ok(())
     }
 
-    async fn news(&self, _: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
+    async fn listen(&self, _: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
         let next = async |mut news: tokio::sync::broadcast::Receiver<_>| news.recv().await.ok().map(|next| (Ok(next), news));
         Ok(stream::unfold(self.0.subscribe(), next).boxed())
     }
@@ -254,20 +254,20 @@ async fn notifications_get_lost_and_listening_fails() {
     let faulty = faulty(StoreFaults::default()).with_sharing(Arc::new(Notifications(tokio::sync::broadcast::Sender::new(8))));
     let store = faulty.database().store().clone();
     let sharing = store.sharing().expect("no fault");
-    let mut news = sharing.news("payment").await.expect("no fault");
+    let mut news = sharing.listen("payment").await.expect("no fault");
 
     faulty.set(StoreFaults { lose_notification: 1.0, ..StoreFaults::default() });
-    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
+    sharing.notify("payment", PeerNotification::SharesChanged).await.expect("no fault");
     assert!(futures_util::poll!(news.next()).is_pending(), "it is lost");
 
     faulty.clear();
-    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
-    assert_eq!(news.next().await.expect("no fault").expect("no fault"), PeerNotification::Shares);
+    sharing.notify("payment", PeerNotification::SharesChanged).await.expect("no fault");
+    assert_eq!(news.next().await.expect("no fault").expect("no fault"), PeerNotification::SharesChanged);
 
     faulty.set(StoreFaults { fail_listen: 1.0, fail_share: 1.0, ..StoreFaults::default() });
-    assert!(sharing.news("payment").await.is_err());
-    assert!(sharing.share("payment", "p", Duration::from_secs(1), Shards::default()).await.is_err());
-    sharing.tell("payment", PeerNotification::Shares).await.expect("no fault");
+    assert!(sharing.listen("payment").await.is_err());
+    assert!(sharing.acquire_leases("payment", "p", Duration::from_secs(1), Shards::default()).await.is_err());
+    sharing.notify("payment", PeerNotification::SharesChanged).await.expect("no fault");
     assert!(news.next().await.expect("no fault").is_err());
     assert!(news.next().await.is_none(), "the stream has ended");
 }

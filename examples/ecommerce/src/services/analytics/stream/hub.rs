@@ -17,8 +17,8 @@ use axum::response::sse;
 use sagas::{
     Fault,
     http::Connection,
+    metrics::{Counter, Gauge},
     prelude::*,
-    runtime::metrics::{Counter, Gauge},
 };
 use tokio::{
     select,
