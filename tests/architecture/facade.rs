@@ -14,11 +14,17 @@ use crate::source::root;
 const CRATES: &[(&str, &str)] =
     &[("sagas", "src"), ("saga_core", "saga-core/src"), ("saga_kafka", "saga-kafka/src"), ("saga_schema", "saga-schema/src")];
 
+/// The name in `pub use module::*`.
+const ALL: &str = "*";
+
 /// The items of a module, and where the files of its child modules are.
 struct Module {
     items: Vec<Item>,
     folder: PathBuf,
 }
+
+/// A module with one entry in the list: its fns are the tests of the conformance suites, which macros call.
+const SUITES: &str = "sagas::testing::conformance";
 
 /// What a path names.
 enum Named {
@@ -76,6 +82,10 @@ fn named(of: &'static str, within: &[String], path: &[String]) -> Named {
 
 /// Adds the public items of the module `path` of the crate `of`, which the facade shows as `shown`.
 fn list(of: &'static str, path: &[String], shown: &str, found: &mut BTreeSet<String>) {
+    if shown == SUITES {
+        found.insert(shown.to_owned());
+        return;
+    }
     let module = Module::read(of, path).unwrap_or_else(|| panic!("{of} has no module {path:?}"));
     for item in &module.items {
         let (attributes, visibility, name) = match item {
@@ -100,12 +110,29 @@ fn list(of: &'static str, path: &[String], shown: &str, found: &mut BTreeSet<Str
                 expand(&import.tree, &mut Vec::new(), &mut leaves);
                 for (target, name) in leaves {
                     match named(of, path, &target) {
+                        Named::Module(of, path) if name == ALL => {
+                            assert_ne!(shown, "sagas", "`pub use {}::*`: the facade names each item", target.join("::"));
+                            list(of, &path, shown, found);
+                        }
                         Named::Module(of, path) => list(of, &path, &format!("{shown}::{name}"), found),
                         Named::Item => drop(found.insert(format!("{shown}::{name}"))),
                     }
                 }
             }
             _ => drop(found.insert(format!("{shown}::{name}"))),
+        }
+    }
+}
+
+/// Adds the exported macros of the module `macros`.
+fn list_macros(found: &mut BTreeSet<String>) {
+    let macros = Module::read("sagas", &["macros".to_owned()]).expect("the facade has macros");
+    for item in &macros.items {
+        if let Item::Macro(it) = item
+            && it.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export"))
+            && !is_hidden(&it.attrs)
+        {
+            found.extend(it.ident.as_ref().map(|name| format!("sagas::{name}!")));
         }
     }
 }
@@ -122,7 +149,7 @@ fn expand(tree: &UseTree, prefix: &mut Vec<String>, leaves: &mut Vec<(Vec<String
         UseTree::Name(name) => leaves.push(([&**prefix, &[name.ident.to_string()]].concat(), name.ident.to_string())),
         UseTree::Rename(rename) => leaves.push(([&**prefix, &[rename.ident.to_string()]].concat(), rename.rename.to_string())),
         UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, prefix, leaves)),
-        UseTree::Glob(_) => panic!("`pub use {}::*`: the facade names each item", prefix.join("::")),
+        UseTree::Glob(_) => leaves.push((prefix.clone(), ALL.to_owned())),
     }
 }
 
@@ -142,6 +169,7 @@ fn is_hidden(attributes: &[Attribute]) -> bool {
 fn the_public_items_are_those_of_the_list() {
     let mut found = BTreeSet::new();
     list("sagas", &[], "sagas", &mut found);
+    list_macros(&mut found);
     let listed: BTreeSet<_> = include_str!("public-items.txt").lines().map(str::to_owned).collect();
     let added: Vec<_> = found.difference(&listed).collect();
     let removed: Vec<_> = listed.difference(&found).collect();
