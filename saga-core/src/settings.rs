@@ -65,7 +65,8 @@ pub struct Settings {
     pub begin_timeout_ms: u64,
     /// How long an HTTP handler can take before the request is answered with 503, in milliseconds. Default: 4,800.
     pub answer_timeout_ms: u64,
-    /// How long the shutdown waits for running work, in milliseconds. Default: 10,000.
+    /// How long a stop can take, in milliseconds. Running work can use four fifths of it; the rest is for aborting what is left, and for
+    /// closing. Default: 10,000.
     pub stop_timeout_ms: u64,
     /// The number of partitions of topics that the app creates. Default: 6.
     pub topic_partitions: u32,

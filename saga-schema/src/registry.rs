@@ -70,7 +70,7 @@ pub trait HasSchema {
 }
 
 /// An error of a schema registry.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// The registry cannot be reached, or cannot answer now. The same call may succeed later.
@@ -83,6 +83,13 @@ pub enum RegistryError {
     /// valid.
     #[error("the schema registry refuses: {0}")]
     Refused(String),
+}
+
+/// The same text as `Display`, because a `main` that returns the error prints it with `Debug`.
+impl std::fmt::Debug for RegistryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// A schema registry.

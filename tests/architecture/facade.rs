@@ -104,7 +104,7 @@ fn list(of: &'static str, path: &[String], shown: &str, found: &mut BTreeSet<Str
             continue;
         }
         match item {
-            Item::Mod(_) => list(of, &[path, &[name.clone()]].concat(), &format!("{shown}::{name}"), found),
+            Item::Mod(_) => list(of, &[path, std::slice::from_ref(&name)].concat(), &format!("{shown}::{name}"), found),
             Item::Use(import) => {
                 let mut leaves = Vec::new();
                 expand(&import.tree, &mut Vec::new(), &mut leaves);

@@ -158,6 +158,9 @@ async fn a_held_key_waits_for_the_retry() {
         assert_eq!((plan.numbers("a"), plan.numbers("b")), (vec![0, 0], vec![9]), "the key waits, others go on");
         broken.store(false, Ordering::SeqCst);
         let id = letters(&pump).await[0].id.clone();
+        let (summaries, _) = pump.service("payments").find_dead_letters(&DeadLetterFilter::open(), 0, 9).await.unwrap();
+        let holding = pump.service("payments").holding_letters(&summaries).await.unwrap();
+        assert_eq!((holding.len(), holding.contains(&id)), (1, true));
         assert!(pump.service("payments").retry_dead_letter(&id).await.unwrap());
         pump.run_until_quiet().await;
         assert_eq!(plan.numbers("a"), [0, 0, 0, 1, 2]);

@@ -234,7 +234,7 @@ async fn a_partition_that_has_records_and_gives_none_is_told() {
     pass(&clock, 30).await;
     let (subject, severity, detail) = condition(&handle, "partition_stalled").await.expect("nothing comes");
     assert_eq!((subject.as_str(), severity.as_str()), ("orders-0", "CRITICAL"));
-    assert!(detail.contains("orders-0: records from 1 on wait"), "{detail}");
+    assert!(detail.contains("orders-0: records from offset 1 on are not read"), "{detail}");
     assert!(!is_ready(&handle).await);
 
     log.thaw();

@@ -166,7 +166,7 @@ impl World {
     }
 
     /// Moves the clock until `condition` holds.
-    async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl FnMut() -> F) {
+    async fn until(&self, what: &str, condition: impl AsyncFnMut() -> bool) {
         advance_until(&self.clock, what, condition).await;
     }
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use sagas::prelude::*;
-use sagas_tests::eventually;
+use sagas_tests::{eventually, metric};
 use serde::{Deserialize, Serialize};
 
-use crate::{console, metric};
+use crate::console;
 
 #[event(topic = "interop-payments", key = payment_id)]
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! Published records can be read by any Kafka consumer.
 
 use sagas::{message::Record, port::transport::Transport, prelude::*, time::Clock};
-use sagas_tests::eventually;
+use sagas_tests::{eventually, metric};
 use serde::{Deserialize, Serialize};
 
-use crate::{console, metric};
+use crate::console;
 
 #[event(topic = "interop-orders", key = order_id, version = 3)]
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -35,8 +35,8 @@ async fn payment_step(site: &Site) -> Option<StepState> {
 
 /// Returns how many messages had no effect in payment, for this reason.
 fn without_effect(stage: &Stage, reason: &str) -> f64 {
-    let label = format!("reason=\"{reason}\"");
-    metric(stage.pump.service("payment"), "sagas_saga_messages_without_effect_total", &["step=\"TakePayment\"", &label])
+    let label = format!("step=\"TakePayment\",reason=\"{reason}\"");
+    metric(stage.pump.service("payment"), "sagas_saga_messages_without_effect_total", &label)
 }
 
 /// Returns the records of `topic` with this type.

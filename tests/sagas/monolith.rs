@@ -23,7 +23,7 @@ use crate::{
         conduct::{Act, Point},
         inventory, order, payment,
     },
-    stage::{clock, settings, sqlite, until_attention_of},
+    stage::{clock, databases, settings, until_attention_of},
 };
 
 /// A service that reserves goods and charges customers.
@@ -46,10 +46,6 @@ fn monolith(database: &Database, shop: &Shop) -> Service {
     ];
     let service = Service::new("shop", database.clone()).state(shop.clone()).handlers(handlers).settings(settings());
     service.tracks(Tracker::of::<PlaceOrder>())
-}
-
-async fn databases() -> [Database; 2] {
-    [Database::memory(), sqlite().await]
 }
 
 fn created(id: u64) -> Created {

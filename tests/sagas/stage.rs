@@ -8,8 +8,9 @@ use sagas::{
     prelude::*,
     saga::{HistoryEntry, InstanceView},
     testing::Pump,
-    time::{Clock, Timestamp},
+    time::Clock,
 };
+pub use sagas_tests::{advance_until, clock, databases, metric, sqlite, until};
 
 use crate::shop::{PlaceOrder, Shop, books::Books, inventory, order, payment};
 
@@ -23,15 +24,6 @@ pub struct Site {
     pub order: Database,
     pub inventory: Database,
     pub payment: Database,
-}
-
-pub fn clock() -> Clock {
-    Clock::manual(Timestamp::from_millis(1_767_225_600_000))
-}
-
-/// Opens an in-memory database with SQL.
-pub async fn sqlite() -> Database {
-    Database::open("sqlite::memory:").await.unwrap()
 }
 
 impl Site {
@@ -151,21 +143,4 @@ pub async fn until_attention_of(pump: &Pump, tracker: &str, id: u64) {
         }
     }
     panic!("order {id} does not need attention: {:?}", find().await);
-}
-
-/// Waits, with a time limit, until `condition` holds.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "not within 20 s: {what}");
-}
-
-/// Returns the sum of the series `name` with all of `labels`.
-pub fn metric(service: &ServiceHandle, name: &str, labels: &[&str]) -> f64 {
-    let text = service.metrics().render();
-    let wanted = |line: &&str| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label));
-    text.lines().filter(wanted).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }

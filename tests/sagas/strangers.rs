@@ -42,7 +42,7 @@ async fn publish(stage: &Stage, records: impl IntoIterator<Item = Record>) {
 }
 
 fn ignored(stage: &Stage, service: &str) -> f64 {
-    metric(stage.pump.service(service), "sagas_signals_ignored_total", &[])
+    metric(stage.pump.service(service), "sagas_signals_ignored_total", "")
 }
 
 fn given_up(id: &str, step: &str) -> StepGivenUp {

@@ -36,7 +36,7 @@ async fn write_body(site: &Site, body: &str) -> String {
 }
 
 fn condition(stage: &Stage, name: &str) -> f64 {
-    metric(stage.pump.service("order"), "sagas_conditions", &[name])
+    metric(stage.pump.service("order"), "sagas_conditions", name)
 }
 
 /// Advances the clock until `condition` holds.

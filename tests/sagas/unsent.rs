@@ -17,7 +17,7 @@ use crate::{
         books::Status as Order,
         conduct::{Act, Point},
     },
-    stage::{Site, Stage, clock, until},
+    stage::{Site, Stage, advance_until, clock, until},
 };
 
 const SAGA: &str = PlaceOrder::NAME;
@@ -31,15 +31,6 @@ fn site() -> (Site, Arc<Faulty>) {
 
 async fn attention(stage: &Stage) -> String {
     stage.instance(7).await.attention.unwrap_or_default()
-}
-
-/// Advances the clock until the instance of order 7 is as `wanted`.
-async fn advance_until(stage: &Stage, what: &str, mut wanted: impl AsyncFnMut() -> bool) {
-    until(what, async || {
-        stage.pump.clock().advance(Duration::from_millis(20));
-        wanted().await
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -139,7 +130,7 @@ async fn an_event_that_waits_for_a_lasting_error_calls_for_attention_until_it_ha
             log.refuse(topic, refusal);
             let stage = site.open().await;
             stage.place(7, 2, 30).await;
-            advance_until(&stage, "attention", async || attention(&stage).await.starts_with(who)).await;
+            advance_until(stage.pump.clock(), "attention", async || attention(&stage).await.starts_with(who)).await;
             let elapsed = stage.pump.clock().now().since(stage.instance(7).await.started_at);
             assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
             // A retry by an operator does not change that.
@@ -147,7 +138,8 @@ async fn an_event_that_waits_for_a_lasting_error_calls_for_attention_until_it_ha
             assert!(attention(&stage).await.starts_with(who), "it still waits");
 
             log.take(topic);
-            advance_until(&stage, "the end", async || stage.instance(7).await.state == InstanceState::Completed).await;
+            advance_until(stage.pump.clock(), "the end", async || stage.instance(7).await.state == InstanceState::Completed)
+                .await;
             until("nobody has to look", async || attention(&stage).await.is_empty()).await;
             assert_eq!(stage.dead_letters().await, 0);
         }
@@ -160,7 +152,7 @@ async fn what_waited_before_a_crash_is_taken_back_after_it() {
     log.refuse("orders", Refusal::Unavailable("the user may not write".to_owned()));
     let stage = site.open().await;
     stage.place(7, 2, 30).await;
-    advance_until(&stage, "attention", async || !attention(&stage).await.is_empty()).await;
+    advance_until(stage.pump.clock(), "attention", async || !attention(&stage).await.is_empty()).await;
     site.crash(stage).await;
 
     log.take("orders");

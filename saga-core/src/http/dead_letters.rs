@@ -2,6 +2,8 @@
 
 mod asked;
 
+use std::collections::HashSet;
+
 use axum::{
     Router,
     extract::State,
@@ -50,7 +52,7 @@ const SAMPLES: u32 = 10;
 /// | `POST /dead-letters/discard` {filter} | 200 `{settled, left}`: the open ones that match are discarded |
 ///
 /// A dead letter has `id`, `topic`, `partition`, `offset`, `key`, `type`, `handler`, `error`, `attempts` and `at`. It also has `state` if
-/// it is not open, and `unpublished` if the log did not accept its copy. If `handler` is null, a retry delivers it to every handler that
+/// it is not open, `holdsKey` if later messages of its key wait until it is settled, and `unpublished` if the log did not accept its copy. If `handler` is null, a retry delivers it to every handler that
 /// takes it.
 ///
 /// If the value is UTF-8, as JSON always is, it is in `value` as text. Otherwise `value` is null and `valueBase64` has the bytes. `key` is
@@ -96,7 +98,8 @@ async fn list(
     page: Page,
 ) -> Result<Listed<Summary>, Problem> {
     let (letters, total) = service.find_dead_letters(&filter.read()?, page.offset(), page.limit()).await?;
-    Ok(page.list(letters.into_iter().map(Summary::of).collect(), total))
+    let holding = service.holding_letters(&letters).await?;
+    Ok(page.list(letters.into_iter().map(|letter| Summary::of(letter, &holding)).collect(), total))
 }
 
 /// Shows a dead letter, with its value.
@@ -106,8 +109,10 @@ async fn list(
     responses((status = 200, description = "The dead letter, in any state.", body = Whole), NotFound),
 ))]
 async fn show(State(service): State<ServiceHandle>, Path(id): Path<String>) -> Result<Json<Whole>, Problem> {
-    let letter = service.dead_letter(&MessageId::new(id)).await?;
-    letter.map(|letter| Json(Whole::of(&letter))).ok_or_else(unknown)
+    let letter = service.dead_letter(&MessageId::new(id)).await?.ok_or_else(unknown)?;
+    let summary = LetterSummary::of(&letter);
+    let holding = service.holding_letters(std::slice::from_ref(&summary)).await?;
+    Ok(Json(Whole::of(&letter, Summary::of(summary, &holding))))
 }
 
 /// Retries a dead letter.
@@ -179,7 +184,9 @@ async fn settle(service: &ServiceHandle, how: Settle, bulk: Bulk) -> Result<Json
     let wanted = bulk.read()?;
     if wanted.dry_run {
         let (letters, matching) = service.find_dead_letters(&wanted.filter, 0, SAMPLES).await?;
-        return Ok(Json(Answer::DryRun { matching, samples: letters.into_iter().map(Summary::of).collect() }));
+        let holding = service.holding_letters(&letters).await?;
+        let samples = letters.into_iter().map(|letter| Summary::of(letter, &holding)).collect();
+        return Ok(Json(Answer::DryRun { matching, samples }));
     }
     let SettledLetters { settled, left } = match how {
         Settle::Retry => service.retry_dead_letters(&wanted.filter, wanted.limit).await?,
@@ -245,6 +252,10 @@ struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(pattern = "^(retried|replayed|discarded)$", nullable = false))]
     state: Option<&'static str>,
+    /// Present, and true, if later messages of the key wait until this dead letter is settled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    holds_key: bool,
     /// The reason why the dead-letter topic has no copy, if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -268,7 +279,8 @@ struct Whole {
 }
 
 impl Summary {
-    fn of(letter: LetterSummary) -> Self {
+    fn of(letter: LetterSummary, holding: &HashSet<DeadLetterId>) -> Self {
+        let holds_key = holding.contains(&letter.head.id);
         let LetterHead { id, state, partition, offset, key, handler, bytes: _ } = letter.head;
         Self {
             id: id.to_string(),
@@ -282,13 +294,14 @@ impl Summary {
             attempts: letter.attempts,
             at: letter.at,
             state: (state != DeadLetterState::Open).then(|| state.as_str()),
+            holds_key,
             unpublished: letter.unpublished,
         }
     }
 }
 
 impl Whole {
-    fn of(letter: &DeadLetter) -> Self {
+    fn of(letter: &DeadLetter, summary: Summary) -> Self {
         let (value, value_base64) = match letter.received.record.value.as_deref() {
             None => (None, None),
             Some(bytes) => match std::str::from_utf8(bytes) {
@@ -296,7 +309,7 @@ impl Whole {
                 Err(_) => (None, Some(BASE64_STANDARD.encode(bytes))),
             },
         };
-        Self { summary: Summary::of(LetterSummary::of(letter)), value, value_base64 }
+        Self { summary, value, value_base64 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A service: a name, a database, handlers, and the state that they share.
 
-use std::{any::type_name, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{any::type_name, collections::HashSet, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "http")]
 use super::{Routes, operators::Operators};
@@ -18,7 +18,8 @@ use crate::{
     runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::{
-        Database, DeadLetter, DeadLetterFilter, DeadLetterId, LetterSummary, Migration, Replay, ReplayId, Settle, StoreError,
+        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, LetterSummary, Migration, Replay, ReplayId,
+        Settle, StoreError,
     },
     time::{Clock, Timestamp},
 };
@@ -427,6 +428,19 @@ impl ServiceHandle {
         limit: u32,
     ) -> Result<(Vec<LetterSummary>, u64), StoreError> {
         self.core.store().find_dead_letters(&self.core.name, filter, offset, limit).await
+    }
+
+    /// Returns those of `letters` that hold their keys: further messages of the key wait until the dead letter is settled.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn holding_letters(&self, letters: &[LetterSummary]) -> Result<HashSet<DeadLetterId>, StoreError> {
+        let open = letters.iter().map(|letter| &letter.head).filter(|head| head.state == DeadLetterState::Open);
+        let open: Vec<_> = open.cloned().collect();
+        match open.is_empty() {
+            true => Ok(HashSet::new()),
+            false => self.core.store().holding_letters(&self.core.name, &open).await,
+        }
     }
 
     /// Delivers at most `limit` of the open dead letters that match `filter` to their handlers again, with their attempts counted from

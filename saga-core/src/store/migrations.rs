@@ -141,7 +141,8 @@ pub(crate) fn script(set: &str, table: &str, migrations: &[Migration], after: u3
 pub(crate) fn complete(set: &str, migrations: &[Migration], applied: &[Applied]) -> Result<(), StoreError> {
     if applied.is_empty() {
         return Err(StoreError::NotMigrated(
-            "it has none of the framework's tables; name the database of a service, which makes them when it starts".into(),
+            "it has none of the framework's tables; name the database of a service, which creates them when it starts, or create them with \
+             `sagas migrations apply`".into(),
         ));
     }
     match pending(set, migrations, applied)?.first() {

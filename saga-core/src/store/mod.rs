@@ -258,6 +258,12 @@ pub trait Store: Send + Sync + 'static {
     /// When the database cannot be read.
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
 
+    /// Returns those of `letters` that hold their keys: further messages of the key wait until the dead letter is settled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    async fn holding_letters(&self, service: &str, letters: &[LetterHead]) -> Result<HashSet<DeadLetterId>, StoreError>;
+
     /// Removes at most `limit` inbox rows older than `before`, and returns how many it removed.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ pub enum TransportError {
     #[error("the record was refused: {0}")]
     Refused(String),
     /// The topic does not exist.
-    #[error("there is no topic `{0}`; create it with `Transport::ensure_topics`")]
+    #[error("there is no topic `{0}`; create it")]
     UnknownTopic(String),
     /// The topic cannot be created.
     #[error("the topic `{topic}` cannot be created: {reason}")]

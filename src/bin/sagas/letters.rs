@@ -3,6 +3,8 @@
 mod list;
 mod settle;
 
+use std::collections::HashSet;
+
 use sagas::{
     dead_letter::{DeadLetterFilter, DeadLetterId, DeadLetterState},
     port::store::{LetterHead, LetterSummary, Settle},
@@ -68,6 +70,8 @@ pub(crate) struct Letter {
     pub(crate) at: Timestamp,
     /// Its state.
     pub(crate) state: &'static str,
+    /// Whether later messages of its key wait until it is settled.
+    pub(crate) holds_key: bool,
 }
 
 impl Letter {
@@ -76,7 +80,13 @@ impl Letter {
         self.state == DeadLetterState::Open.as_str()
     }
 
-    fn of(service: &Service, letter: LetterSummary) -> Self {
+    /// The state, and whether it holds its key.
+    fn shown_state(&self) -> &'static str {
+        if self.holds_key { "open, holds its key" } else { self.state }
+    }
+
+    fn of(service: &Service, letter: LetterSummary, holding: &HashSet<DeadLetterId>) -> Self {
+        let holds_key = holding.contains(&letter.head.id);
         let LetterHead { id, state, partition, offset, key, handler, bytes: _ } = letter.head;
         Self {
             service: service.name.clone(),
@@ -91,6 +101,7 @@ impl Letter {
             attempts: letter.attempts,
             at: letter.at,
             state: state.as_str(),
+            holds_key,
         }
     }
 
@@ -116,7 +127,7 @@ async fn matching(service: &Service, filter: &DeadLetterFilter) -> Result<Vec<Le
         let (page, _) = service.store().find_dead_letters(&service.name, filter, offset, PAGE).await?;
         let last = page.len() < PAGE as usize;
         offset += u64::from(PAGE);
-        for letter in page.into_iter().map(|letter| Letter::of(service, letter)) {
+        for letter in letters_of(service, page).await? {
             // Dead letters that are added between two pages shift the others to the next page.
             if !found.contains(&letter) {
                 found.push(letter);
@@ -131,5 +142,16 @@ async fn matching(service: &Service, filter: &DeadLetterFilter) -> Result<Vec<Le
 /// Reads one dead letter of `service`, in any state.
 pub(crate) async fn one(service: &Service, id: &str) -> Result<Option<Letter>, CliError> {
     let letter = service.store().dead_letter(&service.name, &DeadLetterId::new(id)).await?;
-    Ok(letter.map(|letter| Letter::of(service, LetterSummary::of(&letter))))
+    Ok(letters_of(service, letter.iter().map(LetterSummary::of).collect()).await?.pop())
+}
+
+/// Reads which of `summaries` hold their keys.
+async fn letters_of(service: &Service, summaries: Vec<LetterSummary>) -> Result<Vec<Letter>, CliError> {
+    let open = summaries.iter().map(|letter| &letter.head).filter(|head| head.state == DeadLetterState::Open);
+    let open: Vec<_> = open.cloned().collect();
+    let holding = match open.is_empty() {
+        true => HashSet::new(),
+        false => service.store().holding_letters(&service.name, &open).await?,
+    };
+    Ok(summaries.into_iter().map(|letter| Letter::of(service, letter, &holding)).collect())
 }

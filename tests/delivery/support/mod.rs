@@ -7,7 +7,6 @@ pub mod trip;
 pub mod watch;
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,8 +16,9 @@ use sagas::{
     prelude::*,
     store::Migration,
     testing::Pump,
-    time::{Clock, LogTime, Timestamp},
+    time::{LogTime, Timestamp},
 };
+pub use sagas_tests::{advance_until, clock, databases, metric, sqlite, until};
 use serde::{Deserialize, Serialize};
 
 #[event(topic = "orders", key = order_id)]
@@ -172,15 +172,6 @@ pub async fn calling(
 pub const ENTRIES: &[Migration] =
     &[Migration { version: 1, name: "entries", sql: "CREATE TABLE entries (order_id TEXT NOT NULL, number INTEGER NOT NULL)" }];
 
-pub async fn sqlite() -> Database {
-    Database::open("sqlite::memory:").await.unwrap()
-}
-
-/// Returns a database of each kind.
-pub async fn databases() -> [Database; 2] {
-    [Database::memory(), sqlite().await]
-}
-
 /// Returns the service under test.
 pub fn service(database: &Database, plan: &Plan) -> Service {
     Service::new("payments", database.clone()).state(plan.clone()).migrations(ENTRIES)
@@ -200,10 +191,6 @@ pub async fn kept_of_sagas(database: &Database, service: &str) -> u64 {
     database.store().sagas().prune(service, all, all, 1_000).await.unwrap()
 }
 
-pub fn clock() -> Clock {
-    Clock::manual(Timestamp::from_millis(1_767_225_600_000))
-}
-
 /// Returns a record of the topic `orders` with only these parts.
 pub fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &str)]) -> Record {
     Record {
@@ -213,32 +200,6 @@ pub fn record(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, &str)]
         headers: headers.iter().map(|(name, value)| Header::text(*name, *value)).collect(),
         timestamp: LogTime::from_millis(1_767_225_600_000),
     }
-}
-
-/// Returns the sum of the series `name` whose labels contain `label`.
-pub fn metric(service: &ServiceHandle, name: &str, label: &str) -> f64 {
-    let text = service.metrics().render();
-    let series = text.lines().filter(|line| line.starts_with(&format!("{name}{{")) && line.contains(label));
-    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
-}
-
-/// Waits, with a time limit, until `condition` holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let waiting = async {
-        while !condition().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not within 60 s: {what}");
-}
-
-/// Advances the clock in small steps until `condition` holds.
-pub async fn advance_until<F: Future<Output = bool>>(clock: &Clock, what: &str, mut condition: impl FnMut() -> F) {
-    until(what, || {
-        clock.advance(Duration::from_millis(5));
-        condition()
-    })
-    .await;
 }
 
 /// Advances the clock until nothing is parked and all outboxes are empty.

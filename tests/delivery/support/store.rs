@@ -1,6 +1,9 @@
 //! A store that fails on command, and that records which parked messages are read.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -233,6 +236,10 @@ impl Store for Failing {
 
     async fn dead_letters_by_id(&self, service: &str, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, StoreError> {
         self.inner.dead_letters_by_id(service, ids).await
+    }
+
+    async fn holding_letters(&self, service: &str, letters: &[LetterHead]) -> Result<HashSet<DeadLetterId>, StoreError> {
+        self.inner.holding_letters(service, letters).await
     }
 
     async fn prune_dead_letters(

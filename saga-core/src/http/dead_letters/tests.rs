@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     message::{Header, Received, Record, headers},
     runtime::{App, Handle, Service},
-    store::{Database, DeadLetterState},
+    store::{Database, DeadLetterState, HELD, ParkedMessage},
     time::{Clock, LogTime},
     transport::memory::Memory,
 };
@@ -26,6 +26,11 @@ struct Fixture {
 
 impl Fixture {
     async fn with(letters: &[DeadLetter]) -> Self {
+        Self::holding(letters, &[]).await
+    }
+
+    /// Like [`with`](Self::with); the dead letters `holding` hold their keys.
+    async fn holding(letters: &[DeadLetter], holding: &[DeadLetter]) -> Self {
         let database = Database::memory();
         let clock = Clock::manual(Timestamp::from_millis(0));
         let service = Service::new("shop", database.clone());
@@ -33,6 +38,15 @@ impl Fixture {
         let app = app.start(Arc::new(Memory::with_clock(clock))).await.expect("it starts");
         let mut tx = database.store().begin().await.expect("a transaction");
         tx.insert_dead_letters("shop", letters).await.expect("buried");
+        let parked = holding.iter().map(|letter| ParkedMessage {
+            id: 0,
+            received: letter.received.clone(),
+            attempts: letter.attempts,
+            due: HELD,
+            error: letter.error.clone(),
+            seen: letter.at,
+        });
+        tx.park("shop", &parked.collect::<Vec<_>>()).await.expect("parked");
         tx.commit().await.expect("committed");
         let router = routes(app.service("shop").expect("it runs").clone());
         Self { app, router }
@@ -103,6 +117,19 @@ async fn it_is_said_whose_it_is() {
     assert_eq!((&list[0]["handler"], &list[1]["handler"]), (&Value::Null, &json!("reserve")));
     let (_, _, shown) = shop.send("GET", "/dead-letters/letter-1").await;
     assert_eq!(shown["handler"], json!("reserve"));
+    shop.app.stop().await;
+}
+
+#[tokio::test]
+async fn the_one_that_holds_its_key_is_marked() {
+    let shop = Fixture::holding(&[letter(1, None), letter(2, None)], &[letter(1, None)]).await;
+    let (_, _, list) = shop.send("GET", "/dead-letters").await;
+    assert_eq!((list[0].get("holdsKey"), list[1].get("holdsKey")), (None, Some(&json!(true))));
+    let (_, _, shown) = shop.send("GET", "/dead-letters/letter-1").await;
+    assert_eq!(shown["holdsKey"], json!(true));
+    let (status, _, _) = shop.send("POST", "/dead-letters/letter-1/discard").await;
+    let (_, _, shown) = shop.send("GET", "/dead-letters/letter-1").await;
+    assert_eq!((status, shown.get("holdsKey")), (202, None));
     shop.app.stop().await;
 }
 

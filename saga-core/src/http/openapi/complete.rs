@@ -22,9 +22,7 @@ const COMMON: &str = "Errors are problems (RFC 9457, `application/problem+json`)
 /// Returns `described` with the parameters and responses of [`harden`](crate::http::harden) and the extractors.
 pub(super) fn complete(mut described: OpenApi) -> Value {
     let components = described.components.get_or_insert_default();
-    let mut schemas = vec![(Problem::name().into_owned(), <Problem as utoipa::PartialSchema>::schema())];
-    Problem::schemas(&mut schemas);
-    for (name, schema) in schemas {
+    for (name, schema) in problem_schemas() {
         components.schemas.entry(name).or_insert(schema);
     }
     for answer in ALL {
@@ -156,13 +154,23 @@ fn operations(document: &mut Value) -> impl Iterator<Item = (&String, &'static s
     })
 }
 
-/// Returns the problem for each name that the two descriptions use for different schemas.
-pub(super) fn two_meanings(one: &OpenApi, other: &OpenApi) -> Vec<String> {
+/// Returns the schemas of the answers that every route has.
+fn problem_schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![(Problem::name().into_owned(), <Problem as utoipa::PartialSchema>::schema())];
+    Problem::schemas(&mut schemas);
+    schemas
+}
+
+/// Returns a problem for each schema of `own` that differs from the one of the same name in `framework`, or of the answers that every
+/// route has.
+pub(super) fn two_meanings(own: &OpenApi, framework: &OpenApi) -> Vec<String> {
     let schemas = |described: &OpenApi| -> BTreeMap<String, RefOr<Schema>> {
         described.components.as_ref().map(|components| components.schemas.clone()).unwrap_or_default()
     };
-    let (ones, others) = (schemas(one), schemas(other));
-    let taken = ones.iter().filter(|(name, schema)| others.get(*name).is_some_and(|other| other != *schema));
+    let mut others = schemas(framework);
+    others.extend(problem_schemas());
+    let own = schemas(own);
+    let taken = own.iter().filter(|(name, schema)| others.get(*name).is_some_and(|other| other != *schema));
     taken
         .map(|(name, _)| format!("`{name}` is a schema of the framework too; give yours another name: #[schema(as = ..)]"))
         .collect()

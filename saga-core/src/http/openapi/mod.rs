@@ -96,7 +96,8 @@ impl Description {
     /// served there, with the credentials that they require. The title is the name of the service, unless `own` has one.
     ///
     /// # Errors
-    /// Returns an error if two operations or two schemas have the same name, or if a schema that is referred to is missing.
+    /// Returns an error if two operations have the same name, if a schema has the name of one of the framework's and another content, or if
+    /// a schema that is referred to is missing. Two schemas of `own` with the same name cannot be detected: utoipa keeps the last one.
     pub fn of(service: &ServiceHandle, own: OpenApi) -> Result<Self, Undescribed> {
         let surface = &service.core().surface;
         let metrics = match (surface.open_metrics, surface.beside) {

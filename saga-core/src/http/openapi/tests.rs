@@ -225,10 +225,12 @@ async fn what_is_wrong_with_a_description_is_told() {
     let lost = document(json!({"/teas": {"get": {"operationId": "teas", "responses": answer("Tea")}}}), json!({}));
     let twice = document(json!({"/up": {"get": {"operationId": "health", "responses": answer("Problem")}}}), json!({}));
     let other = document(json!({}), json!({"HealthReport": {"type": "string"}}));
+    let problem = document(json!({}), json!({"Problem": {"type": "string"}}));
     for (own, said) in [
         (lost, "`#/components/schemas/Tea` is named and not described"),
         (twice, "are both the operation `health`"),
         (other, "`HealthReport` is a schema of the framework too"),
+        (problem, "`Problem` is a schema of the framework too"),
     ] {
         let error = Description::of(service, own).expect_err(said).to_string();
         assert!(error.contains(said), "{error}");

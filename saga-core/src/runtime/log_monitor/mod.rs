@@ -154,12 +154,12 @@ impl LogMonitor {
             let seconds = now.since(stalled.since).as_secs();
             let detail = match own {
                 true => format!(
-                    "{partition}: {waiting} offsets from {} on are not read, and the log has given none of them for {seconds} s; see \
+                    "{partition}: records from offset {} on are not read (lag {waiting}), and the log has given none of them for {seconds} s; see \
                      the other conditions and the log's own state, and restart the process when they show no cause",
                     stalled.next
                 ),
                 false => format!(
-                    "{partition}: {waiting} offsets from {} on are not read; another process owns the partition, and no member of \
+                    "{partition}: records from offset {} on are not read (lag {waiting}); another process owns the partition, and no member of \
                      the group `{}` has committed any of them for {seconds} s: check that every member of the group is a process of \
                      this service, and that each is ready",
                     stalled.next, self.core.name

@@ -9,6 +9,7 @@ mod tables;
 mod transaction;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -141,6 +142,12 @@ impl Store for MemoryStore {
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         Ok(self.tables().letters_of(service).find(|letter| letter.id == *id).cloned())
+    }
+
+    async fn holding_letters(&self, service: &str, letters: &[LetterHead]) -> Result<HashSet<DeadLetterId>, StoreError> {
+        let tables = self.tables();
+        let holding = letters.iter().filter(|letter| tables.held_by(service, letter).is_some());
+        Ok(holding.map(|letter| letter.id.clone()).collect())
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

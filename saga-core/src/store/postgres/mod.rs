@@ -26,7 +26,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
@@ -269,6 +269,11 @@ impl Store for PostgresStore {
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         ask!(self, reading, connection => letter_queries::one(connection, service, id))
+    }
+
+    async fn holding_letters(&self, service: &str, letters: &[LetterHead]) -> Result<HashSet<DeadLetterId>, StoreError> {
+        let holding = ask!(self, reading, connection => dead_letters::holding(connection, service, letters))?;
+        Ok(holding.into_iter().map(|(letter, _)| letter).collect())
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {

@@ -17,7 +17,7 @@ use super::{
         table::Table,
         words::{counted, one_line, span},
     },
-    Letter,
+    Letter, letters_of,
 };
 
 /// The number of dead letters that are read at once.
@@ -50,7 +50,7 @@ pub(super) async fn newest(services: &Services, filter: &DeadLetterFilter, limit
             let (page, all) = service.store().find_dead_letters(&service.name, filter, offset, most).await?;
             let last = page.len() < most as usize;
             offset += u64::from(most);
-            for letter in page.into_iter().map(|letter| Letter::of(service, letter)) {
+            for letter in letters_of(service, page).await? {
                 // Dead letters that are added between two pages shift the others to the next page.
                 if !here.contains(&letter) {
                     here.push(letter);
@@ -88,7 +88,7 @@ pub(super) fn show_all(letters: &[Letter], total: u64, output: &Output) {
                 letter.key.as_deref().unwrap_or("-"),
                 &letter.attempts.to_string(),
                 &span(now.since(letter.at)),
-                letter.state,
+                letter.shown_state(),
                 letter.error.as_str(),
             ]
             .map(Into::into),
@@ -130,7 +130,8 @@ pub(super) async fn show(place: &Place, id: &str, output: &Output) -> Result<boo
             let mut found = Vec::new();
             for service in services.iter() {
                 if let Some(letter) = service.store().dead_letter(&service.name, &wanted).await? {
-                    found.push((Letter::of(service, LetterSummary::of(&letter)), letter.received.record));
+                    let summaries = letters_of(service, vec![LetterSummary::of(&letter)]).await?;
+                    found.extend(summaries.into_iter().map(|summary| (summary, letter.received.record.clone())));
                 }
             }
             Ok(found)
@@ -158,7 +159,7 @@ fn tell(letter: &Letter, record: &Record, output: &Output) {
     let mut line = |name: &str, value: &str| table.row([name.into(), value.into()]);
     line("service", &letter.service);
     line("id", &letter.id);
-    line("state", letter.state);
+    line("state", letter.shown_state());
     line("type", letter.event.as_deref().unwrap_or("-"));
     line("handler", letter.handler.as_deref().unwrap_or("-"));
     line("from", &format!("{}, partition {}, offset {}", letter.topic, letter.partition, letter.offset));

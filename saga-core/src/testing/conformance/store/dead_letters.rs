@@ -1,6 +1,6 @@
 //! Dead letters.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Subject,
@@ -384,6 +384,10 @@ pub async fn a_dead_letter_finds_what_holds_its_key(subject: Subject) {
     let two: Vec<_> = two.iter().map(LetterHead::of).collect();
     assert_eq!(tx.holding("orders", &two).await.expect("holding"), [(two[0].id.clone(), ids[3])]);
     drop(tx);
+    let holding = store.holding_letters("orders", &[&*heads, &*two].concat()).await.expect("holding");
+    assert_eq!(holding, HashSet::from([&heads[0], &heads[1], &two[0]].map(|head| head.id.clone())));
+    assert_eq!(store.holding_letters("orders", &[]).await.expect("holding"), HashSet::new());
+    assert_eq!(store.holding_letters("payments", &heads).await.expect("holding"), HashSet::new(), "they are of another service");
     // Dead letters that hold their keys are not pruned.
     let pruned = store.prune_dead_letters("orders", Some(at(100)), Some(at(100)), 10).await.expect("prune");
     assert_eq!((pruned.open, pruned.settled), (1, 0));

@@ -1,6 +1,6 @@
 //! The store itself.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -113,6 +113,11 @@ impl Store for FaultyStore {
 
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
         self.shared.run(Read, "dead_letter", [id.as_str()], self.inner.dead_letter(service, id)).await
+    }
+
+    async fn holding_letters(&self, service: &str, letters: &[LetterHead]) -> Result<HashSet<DeadLetterId>, StoreError> {
+        let ids = letters.iter().map(|letter| letter.id.as_str());
+        self.shared.run(Read, "holding_letters", ids, self.inner.holding_letters(service, letters)).await
     }
 
     async fn prune_inbox(&self, service: &str, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
