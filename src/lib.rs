@@ -203,7 +203,7 @@ pub mod port {
 
 /// Replays: a range of a topic that one service reads again.
 ///
-/// [`ServiceHandle::begin_replay`] begins one.
+/// [`ServiceHandle::replay`] begins one.
 pub mod replay {
     #[doc(inline)]
     pub use saga_core::{

@@ -4,7 +4,7 @@
 //!
 //! - [`message`], [`id`], [`time`], [`retry`], [`failure`]: the vocabulary, plain data.
 //! - [`saga`]: a saga as data (its definition) and as types (the roles of its events).
-//! - [`engine`]: every decision about deliveries and sagas, without I/O, clock or async runtime.
+//! - `engine`: every decision about deliveries and sagas, without I/O, clock or async runtime.
 //! - [`handler`] and [`extract`]: how an async fn becomes a handler.
 //! - [`transport`] and [`store`]: the ports, each with its implementations.
 //! - [`runtime`]: executes what the engine decides.

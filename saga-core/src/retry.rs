@@ -1,4 +1,4 @@
-//! The retry policy of a handler: how often, and after which waits, a failed message is retried. [`crate::engine`] computes the time of the
+//! The retry policy of a handler: how often, and after which waits, a failed message is retried. The engine computes the time of the
 //! next attempt.
 
 use std::time::Duration;

@@ -57,7 +57,7 @@ impl Instance {
         }
     }
 
-    /// Returns what follows from the timers that are due at `now`. After [`fired`](Self::fired), it returns [`Firing::Nothing`].
+    /// Returns what follows from the timers that are due at `now`. After [`fired`](Self::fired), it returns `Firing::Nothing`.
     pub fn firing(&self, saga: &Definition, now: Timestamp) -> Firing {
         let ended = self.body.timers.iter().filter(|(_, at)| **at <= now).min_by_key(|(_, at)| **at);
         let Some((name, _)) = ended else { return Firing::Nothing };

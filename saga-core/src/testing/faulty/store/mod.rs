@@ -43,7 +43,7 @@ pub struct StoreFaults {
     pub fail_share: f64,
     /// Notifications to other processes that get lost.
     pub lose_notification: f64,
-    /// Calls of [`Sharing::news`] that return an error, and notifications instead of which the stream ends with an error.
+    /// Calls of [`Sharing::listen`] that return an error, and notifications instead of which the stream ends with an error.
     pub fail_listen: f64,
     /// Calls that are delayed.
     pub delay: f64,
