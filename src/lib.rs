@@ -143,7 +143,7 @@ pub mod handler {
     #[doc(inline)]
     pub use saga_core::{
         failure::RefusesNothing,
-        handler::{AfterDeadLetter, Handler, HandlerDef, HandlerOptions, IntoOutcome, IntoPublished, Outcome},
+        handler::{AfterDeadLetter, Handler, HandlerDef, HandlerFn, HandlerOptions, IntoOutcome, IntoPublished, Outcome},
     };
 }
 
@@ -152,7 +152,7 @@ pub mod message {
     #[doc(inline)]
     pub use saga_core::message::{
         BadHeader, Context, Decode, Encode, Encoded, Envelope, Event, EventKey, EventSet, EventType, Header, Identified, Json,
-        NotYet, Outgoing, Raw, Received, Record, TopicPartition, TraceContext, Wrong, headers,
+        NotYet, Outgoing, Raw, Received, Record, TopicPartition, TraceContext, Upcasted, Wrong, headers,
     };
 }
 
@@ -219,9 +219,11 @@ pub mod saga {
     #[doc(inline)]
     pub use saga_core::{
         runtime::{InstanceView, OperationError, StepView},
+        // Compile errors name the traits of the roles.
         saga::{
-            Abort, Cause, Chart, Deadline, Definition, EventRef, InstanceKey, InstanceRecord, InstanceState, Participants,
-            Publishes, RetryDeadLetter, Saga, Step, StepGivenUp, StepRecord, StepState, Undo,
+            Abort, Cause, Chart, Deadline, Definition, EventRef, InstanceKey, InstanceRecord, InstanceState, KeyOf, NoRefusal,
+            OutcomeOf, Participants, Publishes, RetryDeadLetter, Saga, Step, StepAt, StepGivenUp, StepRecord, StepState,
+            TriggerOf, Undo, UndoAt, UndoOutcomeOf, UndoneFrom,
         },
         store::{HistoryEntry, InstanceOrder, InstanceQuery},
     };

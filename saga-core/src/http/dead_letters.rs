@@ -220,6 +220,7 @@ enum Answer {
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[cfg_attr(feature = "openapi", schema(as = DeadLetterSummary))]
+#[serde(rename_all = "camelCase")]
 struct Summary {
     /// The id of the dead letter.
     #[cfg_attr(feature = "openapi", schema(example = "0190a8a0-0000-7000-8000-000000000000"))]
