@@ -98,7 +98,7 @@ fn conditions() -> BTreeSet<String> {
             continue;
         }
         let source = without_tests(&source);
-        for call in ["conditions.raise(", "Seen::critical(", "Seen::warning(", "seen(", "set(core,", "condition:"] {
+        for call in ["conditions.raise(", "Problem::critical(", "Problem::warning(", "seen(", "set(core,", "condition:"] {
             names.extend(quoted_after(source, call));
         }
         // `Condition { name: "…", .. }`

@@ -62,9 +62,7 @@ impl App {
                 tracing::warn!(service, left, "a second signal has ended the stop; what is left is done after the next start");
             }
             if left.is_empty() {
-                tracing::warn!(
-                    "a second signal has ended the stop; all messages are done, but requests or connections were open"
-                );
+                tracing::warn!(open = "requests or connections", "a second signal has ended the stop; all messages are done");
             }
         };
         tokio::select! {
@@ -143,6 +141,6 @@ mod tests {
         assert!(!in_time.expect("it has started"), "work was left");
         let text = String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
         let line = text.lines().find(|line| line.contains("a second signal has ended the stop")).expect(&text);
-        assert!(line.contains(" WARN ") && line.contains("left=\"requests or connections\""), "{line}");
+        assert!(line.contains(" WARN ") && line.contains("open=\"requests or connections\""), "{line}");
     }
 }
