@@ -17,15 +17,6 @@ pub enum NextAttempt {
 /// Decides what follows after `failed` attempts under `policy`, the last of which failed at `now`.
 ///
 /// `fraction`, a uniform random number from `[0, 1)`, places the wait between half of its value and all of it.
-///
-/// ```
-/// # use saga_core::{engine::backoff::{NextAttempt, next_attempt}, retry::RetryPolicy, time::Timestamp};
-/// # use std::time::Duration;
-/// let policy = RetryPolicy::default().attempts(3).backoff(Duration::from_millis(200), Duration::from_secs(30));
-/// let now = Timestamp::from_millis(0);
-/// assert_eq!(next_attempt(&policy, 1, now, 0.0), NextAttempt::At(Timestamp::from_millis(100)));
-/// assert_eq!(next_attempt(&policy, 3, now, 0.0), NextAttempt::Exhausted);
-/// ```
 pub fn next_attempt(policy: &RetryPolicy, failed: u32, now: Timestamp, fraction: f64) -> NextAttempt {
     if failed >= policy.max_attempts {
         return NextAttempt::Exhausted;
@@ -41,6 +32,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_shortest_wait_is_half_of_the_longest_and_the_last_attempt_has_none() {
+        let policy = RetryPolicy::default().attempts(3).backoff(Duration::from_millis(200), Duration::from_secs(30));
+        let now = Timestamp::from_millis(0);
+        assert_eq!(next_attempt(&policy, 1, now, 0.0), NextAttempt::At(Timestamp::from_millis(100)));
+        assert_eq!(next_attempt(&policy, 3, now, 0.0), NextAttempt::Exhausted);
+    }
 
     #[test]
     fn waits_double_up_to_the_longest() {

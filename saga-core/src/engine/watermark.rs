@@ -6,18 +6,6 @@
 use std::collections::VecDeque;
 
 /// The delivered offsets of one partition that are not all done yet.
-///
-/// ```
-/// # use saga_core::engine::watermark::Watermark;
-/// let mut watermark = Watermark::default();
-/// for offset in [5, 6, 7] {
-///     watermark.begin(offset);
-/// }
-/// watermark.finish(6);
-/// assert_eq!(watermark.committable(), None); // 5 is not done
-/// watermark.finish(5);
-/// assert_eq!(watermark.committable(), Some(7)); // the next to read
-/// ```
 #[derive(Debug, Default, Clone)]
 pub struct Watermark {
     /// The offsets that have begun and are not below the prefix, ascending.
@@ -113,6 +101,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Watermark;
+
+    #[test]
+    fn the_offset_to_commit_is_the_next_to_read() {
+        let mut watermark = Watermark::default();
+        for offset in [5, 6, 7] {
+            watermark.begin(offset);
+        }
+        watermark.finish(6);
+        assert_eq!(watermark.committable(), None, "5 is not done");
+        watermark.finish(5);
+        assert_eq!(watermark.committable(), Some(7));
+    }
 
     #[test]
     fn only_the_contiguous_prefix_counts() {
