@@ -106,14 +106,14 @@ pub use macros::{event, handler, saga};
 #[doc(hidden)]
 pub use saga_core::__private;
 
-/// Dead letters: messages that a service has stopped to retry.
+/// Dead letters: messages that a service no longer retries.
 ///
 /// [`ServiceHandle`] lists, retries and discards them. See [deliveries](guide::delivery).
 pub mod dead_letter {
     #[doc(inline)]
     pub use saga_core::{
         runtime::SettledLetters,
-        store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState},
+        store::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary},
     };
 }
 
@@ -158,7 +158,7 @@ pub mod message {
 
 /// For implementors of a database or a log, and for programs that read the framework's tables.
 ///
-/// A service needs none of these items.
+/// A service needs few of these items: one that chooses its log at run time names the trait [`Transport`](port::transport::Transport).
 pub mod port {
     /// The port to a service's database.
     ///
@@ -173,10 +173,10 @@ pub mod port {
             message::{Shard, Shards},
             saga::LeftBehind,
             store::{
-                Advice, AfterCommit, Assignment, Backlog, Bulk, HELD, HandledStore, Hook, InboxKey, KeptClock, Lease, LetterHead,
-                LetterSummary, OpenVersion, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PeerNotification,
-                PrunedLetters, PublishTx, ReplayStep, ReplayStore, Returned, SagaStore, Settle, Settled, Share, Sharing, Store,
-                StoreTx, StoredDefinition, Taken, Taker, TxSlot, parking_key, settle,
+                Advice, AfterCommit, Assignment, Backlog, Bulk, HELD, HandledStore, Hook, InboxKey, KeptClock, Lease,
+                OpenVersion, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PeerNotification, PrunedLetters,
+                PublishTx, ReplayStep, ReplayStore, Returned, SagaStore, Settle, Settled, Share, Sharing, Store, StoreTx,
+                StoredDefinition, Taken, Taker, TxSlot, holding_letters, parking_key, settle,
             },
         };
     }

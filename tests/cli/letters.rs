@@ -5,7 +5,10 @@ use std::{path::Path, time::Duration};
 use sagas::{
     dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterState},
     message::{Received, Record},
-    port::transport::Transport,
+    port::{
+        store::{HELD, ParkedMessage},
+        transport::Transport,
+    },
     prelude::*,
     time::{Clock, Timestamp},
     transport::memory::Memory,
@@ -93,6 +96,24 @@ async fn letters_are_listed_by_a_filter_and_shown_with_their_messages() {
     let mut command = sagas(["letters", "show", "letter-9", "--data"]);
     command.arg(folder);
     is_refused(command, 1, &["there is no dead letter letter-9"]).await;
+}
+
+#[tokio::test]
+async fn the_one_that_holds_its_key_is_marked() {
+    let folder = stopped().await;
+    let payment = file(folder.path(), "payment").await;
+    let DeadLetter { received, error, at, .. } = letter(2, "orders", "b", "no such card");
+    let mut tx = payment.store().begin().await.unwrap();
+    tx.park("payment", &[ParkedMessage { id: 0, received, attempts: 3, due: HELD, error, seen: at }]).await.unwrap();
+    tx.commit().await.unwrap();
+    payment.store().close().await;
+    let listed = values(folder.path(), &["letters", "list"], 0).await;
+    let holding: Vec<_> = listed.iter().filter(|letter| letter["holdsKey"] == true).map(|letter| &letter["id"]).collect();
+    assert_eq!(holding, ["letter-2"]);
+    let listed = text(folder.path(), &["letters", "list"], 0).await;
+    assert_eq!(listed.matches("open, holds its key").count(), 1, "{listed}");
+    let shown = text(folder.path(), &["letters", "show", "letter-2"], 0).await;
+    assert!(shown.contains("open, holds its key"), "{shown}");
 }
 
 #[tokio::test]

@@ -17,9 +17,12 @@ use sagas::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::{
-    instance::{self, Instance},
-    *,
+use crate::{
+    log_lines::Lines,
+    support::{
+        instance::{self, Instance},
+        *,
+    },
 };
 
 /// The events of the current program.
@@ -280,6 +283,14 @@ async fn what_was_handled_before_is_not_skipped_silently() {
             settle(&pump, &["payments"]).await;
             assert_eq!(plan.numbers("a"), [2]);
             pump.stop().await;
+
+            // An entry with a typing error forgets nothing, and a line in the log names it.
+            let (lines, guard) = Lines::heard(tracing::Level::WARN);
+            let mut mistyped = Settings::default();
+            mistyped.forget_events = vec!["orders/Placd".to_owned()];
+            start(handlers.clone(), mistyped).await.stop().await;
+            assert_eq!(lines.with("the setting `forget_events` names `orders/Placd`").len(), 1);
+            drop(guard);
 
             // A program that does not want the messages declares that once.
             let mut forgetting = Settings::default();

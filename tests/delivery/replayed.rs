@@ -9,10 +9,9 @@ use std::{
 };
 
 use sagas::{
-    dead_letter::{DeadLetterFilter, DeadLetterState},
+    dead_letter::{DeadLetterFilter, DeadLetterState, LetterHead},
     handler::Handler,
     message::{Header, Received, Record, headers},
-    port::store::LetterHead,
     prelude::*,
     testing::Pump,
 };

@@ -52,8 +52,8 @@ const SAMPLES: u32 = 10;
 /// | `POST /dead-letters/discard` {filter} | 200 `{settled, left}`: the open ones that match are discarded |
 ///
 /// A dead letter has `id`, `topic`, `partition`, `offset`, `key`, `type`, `handler`, `error`, `attempts` and `at`. It also has `state` if
-/// it is not open, `holdsKey` if later messages of its key wait until it is settled, and `unpublished` if the log did not accept its copy. If `handler` is null, a retry delivers it to every handler that
-/// takes it.
+/// it is not open, `holdsKey` if later messages of its key wait until it is settled, and `unpublished` if the log did not accept its copy.
+/// If `handler` is null, a retry delivers it to every handler that takes it.
 ///
 /// If the value is UTF-8, as JSON always is, it is in `value` as text. Otherwise `value` is null and `valueBase64` has the bytes. `key` is
 /// text; bytes that are not UTF-8 are replaced. The `POST` calls on one dead letter need no body. They answer 404 if it does not exist and

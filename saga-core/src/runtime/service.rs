@@ -18,8 +18,8 @@ use crate::{
     runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::{
-        Database, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, LetterSummary, Migration, Replay, ReplayId,
-        Settle, StoreError,
+        self, Database, DeadLetter, DeadLetterFilter, DeadLetterId, LetterSummary, Migration, Replay, ReplayId, Settle,
+        StoreError,
     },
     time::{Clock, Timestamp},
 };
@@ -435,12 +435,7 @@ impl ServiceHandle {
     /// # Errors
     /// If the database cannot be read.
     pub async fn holding_letters(&self, letters: &[LetterSummary]) -> Result<HashSet<DeadLetterId>, StoreError> {
-        let open = letters.iter().map(|letter| &letter.head).filter(|head| head.state == DeadLetterState::Open);
-        let open: Vec<_> = open.cloned().collect();
-        match open.is_empty() {
-            true => Ok(HashSet::new()),
-            false => self.core.store().holding_letters(&self.core.name, &open).await,
-        }
+        store::holding_letters(&**self.core.store(), &self.core.name, letters).await
     }
 
     /// Delivers at most `limit` of the open dead letters that match `filter` to their handlers again, with their attempts counted from

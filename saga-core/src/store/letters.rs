@@ -1,8 +1,10 @@
 //! Queries on dead letters, and the states of dead letters.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
-use super::{DeadLetter, DeadLetterId, DeadLetterState, InboxKey, rows::parked_under};
+use super::{DeadLetter, DeadLetterId, DeadLetterState, InboxKey, Store, StoreError, rows::parked_under};
 use crate::{
     message::{Envelope, Header, TopicPartition, header, headers, listener::Listener},
     time::Timestamp,
@@ -91,6 +93,23 @@ pub struct LetterSummary {
     pub at: Timestamp,
     /// Why the log refused to store the copy for the dead-letter topic, if it did.
     pub unpublished: Option<String>,
+}
+
+/// Returns those of `letters` that hold their keys: further messages of the key wait until the dead letter is settled. Only an open one can.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn holding_letters(
+    store: &dyn Store,
+    service: &str,
+    letters: &[LetterSummary],
+) -> Result<HashSet<DeadLetterId>, StoreError> {
+    let heads = letters.iter().map(|letter| &letter.head);
+    let open: Vec<_> = heads.filter(|head| head.state == DeadLetterState::Open).cloned().collect();
+    match open.is_empty() {
+        true => Ok(HashSet::new()),
+        false => store.holding_letters(service, &open).await,
+    }
 }
 
 impl LetterSummary {

@@ -82,7 +82,7 @@ pub use database::{Database, DatabaseOptions};
 pub use error::StoreError;
 pub(crate) use error::no_savepoint;
 pub use handled::HandledStore;
-pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters};
+pub use letters::{DeadLetterFilter, LetterHead, LetterSummary, PrunedLetters, holding_letters};
 #[cfg(feature = "sql")]
 pub use migrations::Migrate;
 pub use publishing::PublishTx;
@@ -258,7 +258,7 @@ pub trait Store: Send + Sync + 'static {
     /// When the database cannot be read.
     async fn dead_letter(&self, service: &str, id: &DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
 
-    /// Returns those of `letters` that hold their keys: further messages of the key wait until the dead letter is settled.
+    /// Returns those of the open dead letters `letters` that hold their keys.
     ///
     /// # Errors
     /// When the database cannot be read.

@@ -50,14 +50,14 @@ pub struct Backlog {
 /// How the processes of a service share its outbox: each shard has at most one owner, for a limited time, by the database's clock.
 #[async_trait]
 pub trait Sharing: Send + Sync {
-    /// Renews the registration of the process `process` and its leases, for `ttl` from now on. First releases the shards in `freed`, then
+    /// Renews the registration of `process` and its leases, for `ttl` from now on. First releases the shards in `freed`, then
     /// takes shards that have no owner or whose lease has expired, until the process has its fair share.
     ///
     /// # Errors
     /// When the database cannot be written. It is then unknown which shards were released or taken; the next call returns the leases.
     async fn acquire_leases(&self, service: &str, process: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError>;
 
-    /// Releases all shards of the process `process`, which stops.
+    /// Releases all shards of `process`, which stops.
     ///
     /// # Errors
     /// When the database cannot be written. The leases then expire.

@@ -6,8 +6,8 @@ mod settle;
 use std::collections::HashSet;
 
 use sagas::{
-    dead_letter::{DeadLetterFilter, DeadLetterId, DeadLetterState},
-    port::store::{LetterHead, LetterSummary, Settle},
+    dead_letter::{DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary},
+    port::store::{Settle, holding_letters},
     saga::{Chart, EventRef},
     time::Timestamp,
 };
@@ -147,11 +147,6 @@ pub(crate) async fn one(service: &Service, id: &str) -> Result<Option<Letter>, C
 
 /// Reads which of `summaries` hold their keys.
 async fn letters_of(service: &Service, summaries: Vec<LetterSummary>) -> Result<Vec<Letter>, CliError> {
-    let open = summaries.iter().map(|letter| &letter.head).filter(|head| head.state == DeadLetterState::Open);
-    let open: Vec<_> = open.cloned().collect();
-    let holding = match open.is_empty() {
-        true => HashSet::new(),
-        false => service.store().holding_letters(&service.name, &open).await?,
-    };
+    let holding = holding_letters(service.store(), &service.name, &summaries).await?;
     Ok(summaries.into_iter().map(|letter| Letter::of(service, letter, &holding)).collect())
 }

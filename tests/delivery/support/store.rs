@@ -10,12 +10,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use sagas::{
     Database,
-    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState},
+    dead_letter::{DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary},
     message::{Received, Record, TopicPartition},
     port::store::{
-        HandledStore, InboxKey, KeptClock, LetterHead, LetterSummary, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey,
-        ParkedMessage, PrunedLetters, PublishTx, ReplayStep, ReplayStore, SagaStore, Shards, Sharing, SqlReader, Store, StoreTx,
-        Taker,
+        HandledStore, InboxKey, KeptClock, OutboxId, OutboxRow, Ownership, ParkedId, ParkedKey, ParkedMessage, PrunedLetters,
+        PublishTx, ReplayStep, ReplayStore, SagaStore, Shards, Sharing, SqlReader, Store, StoreTx, Taker,
     },
     replay::{Replay, ReplayId},
     saga::{HistoryEntry, InstanceKey, InstanceRecord, StepRecord},

@@ -20,6 +20,26 @@ fn with(headers: &[(&str, &[u8])]) -> Received {
 }
 
 #[test]
+fn an_empty_key_is_no_subject() {
+    let record = |key: &str| {
+        let event = Outgoing {
+            name: "Placed",
+            topic: "orders",
+            version: 1,
+            key: key.to_owned(),
+            value: Bytes::new(),
+            content_type: "application/json",
+            id: None,
+        };
+        let context = Context::root("c", TraceContext::root(&IdSource::seeded(1)));
+        event.into_record(&MessageId::new("m"), "shop", NOW, &context)
+    };
+    assert_eq!(record("7").header(headers::SUBJECT), Some("7"));
+    let record = record("");
+    assert_eq!((record.header(headers::SUBJECT), record.key.as_deref()), (None, Some(&b""[..])));
+}
+
+#[test]
 fn a_time_that_cannot_be_is_not_believed() {
     let (sane, at) = (NOW.as_millis() - 5, |text: &str| text.parse().unwrap_or(NOW));
     for (stated, recorded, expected) in [

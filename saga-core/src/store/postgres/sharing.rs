@@ -24,16 +24,16 @@ const SHARES: &str = "shares";
 
 #[async_trait]
 impl Sharing for PostgresStore {
-    async fn acquire_leases(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
-        ask!(self, sharing, connection => sharing::share(connection, service, instance, ttl, freed))
+    async fn acquire_leases(&self, service: &str, process: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+        ask!(self, sharing, connection => sharing::acquire_leases(connection, service, process, ttl, freed))
     }
 
-    async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError> {
-        ask!(self, sharing, connection => sharing::leave(connection, service, instance))
+    async fn leave(&self, service: &str, process: &str) -> Result<(), StoreError> {
+        ask!(self, sharing, connection => sharing::leave(connection, service, process))
     }
 
-    async fn notify(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
-        let (channel, payload) = (self.channel(service), payload(news));
+    async fn notify(&self, service: &str, notification: PeerNotification) -> Result<(), StoreError> {
+        let (channel, payload) = (self.channel(service), payload(notification));
         ask!(self, sharing, connection => sharing::notify(connection, &channel, &payload))
     }
 
@@ -80,8 +80,8 @@ pub(super) fn channel(schema: &str, service: &str) -> String {
     format!("sagas_{:016x}{:016x}", digest(schema), digest(service))
 }
 
-pub(super) fn payload(news: PeerNotification) -> String {
-    match news {
+pub(super) fn payload(notification: PeerNotification) -> String {
+    match notification {
         PeerNotification::Rows(shards) => shards.bits().to_string(),
         PeerNotification::SharesChanged => SHARES.to_owned(),
     }

@@ -1,9 +1,8 @@
 //! `sagas letters list` and `show`.
 
 use sagas::{
-    dead_letter::{DeadLetterFilter, DeadLetterId},
+    dead_letter::{DeadLetterFilter, DeadLetterId, LetterSummary},
     message::Record,
-    port::store::LetterSummary,
     time::{Clock, Timestamp},
 };
 use serde::Serialize;

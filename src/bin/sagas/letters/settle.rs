@@ -1,7 +1,7 @@
 //! `sagas letters retry` and `discard`, which write to the database.
 
 use sagas::{
-    dead_letter::DeadLetterFilter,
+    dead_letter::{DeadLetterFilter, LetterHead},
     port::store::{Bulk, Settle, settle as settle_in},
     store::StoreError,
     time::Clock,
@@ -96,7 +96,7 @@ async fn run(service: &Service, how: Settle, filter: &DeadLetterFilter, limit: u
     Ok(done)
 }
 
-async fn batch(service: &Service, how: Settle, heads: &[sagas::port::store::LetterHead]) -> Result<usize, CliError> {
+async fn batch(service: &Service, how: Settle, heads: &[LetterHead]) -> Result<usize, CliError> {
     let (store, name, clock) = (service.store(), service.name.as_str(), Clock::system());
     let attempt = async || {
         let letters = how.letters(store, name, heads).await?;

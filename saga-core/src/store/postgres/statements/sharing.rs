@@ -43,7 +43,7 @@ FROM fair LEFT JOIN (SELECT shard, epoch FROM kept UNION ALL SELECT shard, epoch
 ORDER BY mine.shard";
 
 /// Releases `freed`, takes free shards, and returns the share of the process.
-pub(in crate::store::postgres) async fn share(
+pub(in crate::store::postgres) async fn acquire_leases(
     connection: &mut PgConnection,
     service: &str,
     instance: &str,

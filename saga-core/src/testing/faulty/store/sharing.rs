@@ -30,22 +30,22 @@ impl FaultyStore {
 
 #[async_trait]
 impl Sharing for FaultyStore {
-    async fn acquire_leases(&self, service: &str, instance: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
+    async fn acquire_leases(&self, service: &str, process: &str, ttl: Duration, freed: Shards) -> Result<Share, StoreError> {
         self.shared
-            .run(Leases, "sharing.acquire_leases", NO_IDS, self.shared_by()?.acquire_leases(service, instance, ttl, freed))
+            .run(Leases, "sharing.acquire_leases", NO_IDS, self.shared_by()?.acquire_leases(service, process, ttl, freed))
             .await
     }
 
-    async fn leave(&self, service: &str, instance: &str) -> Result<(), StoreError> {
-        self.shared.run(Leases, "sharing.leave", NO_IDS, self.shared_by()?.leave(service, instance)).await
+    async fn leave(&self, service: &str, process: &str) -> Result<(), StoreError> {
+        self.shared.run(Leases, "sharing.leave", NO_IDS, self.shared_by()?.leave(service, process)).await
     }
 
-    async fn notify(&self, service: &str, news: PeerNotification) -> Result<(), StoreError> {
+    async fn notify(&self, service: &str, notification: PeerNotification) -> Result<(), StoreError> {
         let share = locked(&self.shared.faults).lose_notification;
         if share > 0.0 && drawn(&mut locked(&self.shared.rng), share) {
             return Ok(());
         }
-        self.shared.run(Notify, "sharing.notify", NO_IDS, self.shared_by()?.notify(service, news)).await
+        self.shared.run(Notify, "sharing.notify", NO_IDS, self.shared_by()?.notify(service, notification)).await
     }
 
     async fn listen(&self, service: &str) -> Result<BoxStream<'static, Result<PeerNotification, StoreError>>, StoreError> {
