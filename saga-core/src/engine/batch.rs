@@ -95,8 +95,8 @@ pub enum AfterHandler {
     },
 }
 
-/// Converts *not now* to a technical error if `waited`, the time since the message was first seen, has reached `limit`.
-pub fn limit_put_off(ended: OutcomeKind, waited: Duration, limit: Duration) -> OutcomeKind {
+/// Converts [`OutcomeKind::Later`] to [`OutcomeKind::Retry`] if `waited`, the time since the message was first seen, has reached `limit`.
+pub fn limit_postponement(ended: OutcomeKind, waited: Duration, limit: Duration) -> OutcomeKind {
     match ended {
         OutcomeKind::Later { .. } if waited >= limit => OutcomeKind::Retry,
         ended => ended,
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn what_is_put_off_for_too_long_has_failed() {
         let (limit, later) = (Duration::from_secs(60), OutcomeKind::Later { after_ms: 1 });
-        assert_eq!(limit_put_off(later, Duration::from_millis(59_999), limit), later);
-        assert_eq!(limit_put_off(later, limit, limit), OutcomeKind::Retry);
+        assert_eq!(limit_postponement(later, Duration::from_millis(59_999), limit), later);
+        assert_eq!(limit_postponement(later, limit, limit), OutcomeKind::Retry);
         for other in [OutcomeKind::Done, OutcomeKind::Rejected, OutcomeKind::Retry, OutcomeKind::Dead] {
-            assert_eq!(limit_put_off(other, 2 * limit, limit), other);
+            assert_eq!(limit_postponement(other, 2 * limit, limit), other);
         }
     }
 

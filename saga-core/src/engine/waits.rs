@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_waits_for_itself_and_longer_each_time() {
+    fn waits_are_independent_and_grow() {
         let mut waits = Waits::default();
         waits.failed("orders", at(0), doubling);
         waits.failed("payments", at(5), doubling);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_works_again_begins_anew() {
+    fn a_success_resets_the_failures() {
         let mut waits = Waits::default();
         waits.failed("orders", at(0), doubling);
         waits.failed("orders", at(10), doubling);

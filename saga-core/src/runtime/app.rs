@@ -288,7 +288,7 @@ impl App {
 
     /// Wraps `transport` so that it uses this app's topic names.
     pub(crate) fn log(&self, transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(Named::new(transport, start::of_app(self.topics.clone(), &self.name)))
+        Arc::new(Named::new(transport, start::with_app_name(self.topics.clone(), &self.name)))
     }
 }
 

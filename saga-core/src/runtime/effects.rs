@@ -14,7 +14,7 @@ use super::{
     put_off::Postponed,
     replacement::Replacement,
     saga::{self, Scope},
-    spans::{Ids, Making},
+    spans::{CreateSpans, Ids},
 };
 use crate::{
     engine::{
@@ -36,7 +36,7 @@ const MAX_ERROR: usize = 2_000;
 pub(crate) struct Effects {
     records: Vec<Record>,
     /// The spans of publishing the records.
-    making: Making,
+    create_spans: CreateSpans,
     parks: Vec<ParkedMessage>,
     reparks: Vec<(ParkedId, u32, Timestamp, String)>,
     unparks: Vec<ParkedId>,
@@ -165,8 +165,8 @@ impl Effects {
         }
         let context = Context::caused_by(&item.envelope, item.span.context.clone());
         self.sagas.tracking.see_published(core, &events, &context, now);
-        let making = &mut self.making;
-        self.records.extend(events.into_iter().map(|(id, event)| making.record(core, &id, event, &context, now)));
+        let create_spans = &mut self.create_spans;
+        self.records.extend(events.into_iter().map(|(id, event)| create_spans.record(core, &id, event, &context, now)));
     }
 
     /// Parks `item` behind the parked messages of its key.
@@ -269,9 +269,9 @@ impl Effects {
         item.span.fails("dead_lettered", reason, &error);
         let id = self.letter(core, item, attempts, &error, None, now);
         let copy = dead_letter_record(core, item, &id, reason, &error, now);
-        self.making.copy(core, &copy, &item.span.context);
+        self.create_spans.copy(core, &copy, &item.span.context);
         self.records.push(copy);
-        self.records.extend(saga::given_up(core, item, &id, attempts, &error, &mut self.making, now));
+        self.records.extend(saga::given_up(core, item, &id, attempts, &error, &mut self.create_spans, now));
     }
 
     /// Returns whether this transaction contains a dead letter of this message for all its handlers.
@@ -357,7 +357,7 @@ impl Effects {
     /// Applies the effects in memory, after the commit.
     pub(crate) fn committed(self, core: &Core, now: Timestamp) {
         self.counts.iter().for_each(Counter::increment);
-        self.making.committed(core);
+        self.create_spans.committed(core);
         self.sagas.committed(core);
         if !self.letters.is_empty() {
             core.series.open_dead_letters.add(self.letters.len() as f64);

@@ -25,53 +25,53 @@ pub(crate) struct Joined {
 
 #[derive(Default)]
 struct Open {
-    calls: Vec<Call>,
+    calls: Vec<Publication>,
     /// Whether a task waits for the end of the transactions.
     awaited: bool,
 }
 
 /// The result of a call that publishes.
-enum Call {
+enum Publication {
     Ended(Staged, Scope),
     /// The call did not finish, because its future was dropped or a statement failed. The rows that it has written are unknown here, and
     /// may be committed.
-    GivenUp,
+    Unfinished,
 }
 
-impl Call {
+impl Publication {
     fn may_hide_rows(&self) -> bool {
-        matches!(self, Self::GivenUp)
+        matches!(self, Self::Unfinished)
     }
 }
 
-/// A call that publishes in a transaction of user code, as soon as that transaction blocks other writers. If it is dropped
-/// before [`end`](Self::end), the call counts as given up.
-pub(super) struct Publishing<'c> {
+/// The guard of one publication in a transaction of user code. It is created when that transaction already blocks other writers. If it is
+/// dropped before [`end`](Self::end), the publication counts as unfinished.
+pub(super) struct PublicationGuard<'c> {
     core: &'c Arc<Core>,
-    call: Call,
+    call: Publication,
 }
 
-impl<'c> Publishing<'c> {
-    /// Returns `None` for a database that reports commits itself.
+impl<'c> PublicationGuard<'c> {
+    /// Returns `None` for a database that processes share: it reports commits itself.
     pub(super) fn begin(core: &'c Arc<Core>) -> Option<Self> {
-        core.store().sharing().is_none().then_some(Self { core, call: Call::GivenUp })
+        core.store().sharing().is_none().then_some(Self { core, call: Publication::Unfinished })
     }
 
     /// Records what the call has written.
     pub(super) fn end(mut self, staged: Staged, sagas: Scope) {
-        self.call = Call::Ended(staged, sagas);
+        self.call = Publication::Ended(staged, sagas);
     }
 }
 
-impl Drop for Publishing<'_> {
+impl Drop for PublicationGuard<'_> {
     fn drop(&mut self) {
         let first = {
             let mut open = self.core.joined.open();
-            open.calls.push(std::mem::replace(&mut self.call, Call::GivenUp));
+            open.calls.push(std::mem::replace(&mut self.call, Publication::Unfinished));
             !std::mem::replace(&mut open.awaited, true)
         };
         if first {
-            // Created before the spawn: a runtime that is shutting down drops the task at once, and the guard then cleans up.
+            // The guard is created before the spawn: a runtime that is shutting down drops the task at once, and the guard then cleans up.
             let awaiting = Awaiting { core: Arc::clone(self.core), done: false };
             match self.core.joined.runtime.get() {
                 Some(runtime) => drop(runtime.spawn(await_end(awaiting))),
@@ -93,7 +93,7 @@ impl Joined {
 
     /// Returns whether rows that this process does not know may have been committed.
     pub(crate) fn may_hide_rows(&self) -> bool {
-        self.open().calls.iter().any(Call::may_hide_rows)
+        self.open().calls.iter().any(Publication::may_hide_rows)
     }
 }
 
@@ -154,11 +154,11 @@ fn ended(core: &Arc<Core>) {
         look();
     }
     let calls = std::mem::take(&mut core.joined.open().calls);
-    if calls.iter().any(Call::may_hide_rows) {
+    if calls.iter().any(Publication::may_hide_rows) {
         look();
     }
     for call in calls {
-        if let Call::Ended(staged, sagas) = call {
+        if let Publication::Ended(staged, sagas) = call {
             staged.in_doubt();
             sagas.committed(core);
         }

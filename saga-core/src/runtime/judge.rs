@@ -12,7 +12,7 @@ use super::{
     spans::Ids,
 };
 use crate::{
-    engine::batch::{AfterHandler, OutcomeKind, after_handler, limit_put_off},
+    engine::batch::{AfterHandler, OutcomeKind, after_handler, limit_postponement},
     engine::parking::HELD,
     extract::Invocation,
     failure::Fault,
@@ -116,7 +116,7 @@ impl Failed {
         let now = core.clock.now();
         let policy = &core.handlers[handler].options().retry;
         let (waited, limit) = (now.since(item.seen), core.settings.put_off_limit());
-        let (put_off, ended) = (ended, limit_put_off(ended, waited, limit));
+        let (put_off, ended) = (ended, limit_postponement(ended, waited, limit));
         let error = match put_off == ended {
             true => error,
             false => format!(

@@ -1,13 +1,13 @@
-//! Publishing in a transaction that user code has begun.
+//! PublicationGuard in a transaction that user code has begun.
 
 use std::sync::Arc;
 
 use super::{
     core::Core,
-    joined::Publishing,
+    joined::PublicationGuard,
     publishing,
     saga::Scope,
-    spans::{Kind, Making, Span},
+    spans::{CreateSpans, Kind, Span},
     unit_of_work::full,
 };
 use crate::{
@@ -100,17 +100,17 @@ impl Publisher {
         let outgoing = Outgoing::of(event).map_err(|fault| StoreError::Refused(fault.to_string()))?;
         let context = self.context();
         let began = core.spans.begin(&context.trace);
-        let (mut sagas, mut making) = (Scope::default(), Making::default());
+        let (mut sagas, mut create_spans) = (Scope::default(), CreateSpans::default());
         let mut tx = core.store().join(connection.into_sql_connection()).await?;
-        let publishing = Publishing::begin(core);
+        let publishing = PublicationGuard::begin(core);
         let events = vec![(id.clone(), outgoing)];
-        let staged = publishing::write(core, &mut *tx, &mut sagas, events, &context, &mut making, now).await?;
+        let staged = publishing::write(core, &mut *tx, &mut sagas, events, &context, &mut create_spans, now).await?;
         drop(tx);
         if let Some(publishing) = publishing {
             publishing.end(staged, sagas);
         }
         // If the database reports the commit, the rows are not kept in memory: a scan finds them, as it finds the rows of other processes.
-        making.committed(core);
+        create_spans.committed(core);
         core.spans.end(began, || {
             Span::new(&context.trace, "publish in a transaction".to_owned(), Kind::Internal)
                 .within_remote(self.parent.as_ref().map(TraceContext::span_id))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     core::{Core, Staged},
     saga::Scope,
-    spans::Making,
+    spans::CreateSpans,
 };
 use crate::{
     id::MessageId,
@@ -21,7 +21,7 @@ pub(super) async fn write(
     sagas: &mut Scope,
     events: Vec<(MessageId, Outgoing)>,
     context: &Context,
-    making: &mut Making,
+    create_spans: &mut CreateSpans,
     now: Timestamp,
 ) -> Result<Staged, StoreError> {
     if let Some(error) = oversized(core, &events) {
@@ -32,7 +32,7 @@ pub(super) async fn write(
     }
     sagas.tracking.see_published(core, &events, context, now);
     sagas.write(core, tx, now).await?;
-    let records: Vec<_> = events.into_iter().map(|(id, event)| making.record(core, &id, event, context, now)).collect();
+    let records: Vec<_> = events.into_iter().map(|(id, event)| create_spans.record(core, &id, event, context, now)).collect();
     core.stage(tx, &records).await
 }
 

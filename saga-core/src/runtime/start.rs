@@ -113,7 +113,7 @@ fn listeners(service: &str, event: &str, handlers: &[&Handler], problems: &mut V
     if handlers.len() > Watermark::PARTS {
         let (most, count) = (Watermark::PARTS, handlers.len());
         problems.push(format!(
-            "service `{service}`: {event} is handled by {count} handlers; at most {most} of a service take one event"
+            "service `{service}`: {event} is handled by {count} handlers; a service can have at most {most} handlers of one event"
         ));
     }
     let hold = |handler: &&&Handler| handler.options().after_dead_letter == AfterDeadLetter::Hold;
@@ -183,13 +183,13 @@ pub(crate) fn names(app: &str, services: &[Service], names: &TopicNames) -> Vec<
     }
     let topics = topics(services);
     // A handler without a topic is reported separately.
-    let said = topics.iter().map(|topic| topic.name.as_str()).filter(|name| !name.is_empty());
-    of_app(names.clone(), app).problems(said)
+    let topic_names = topics.iter().map(|topic| topic.name.as_str()).filter(|name| !name.is_empty());
+    with_app_name(names.clone(), app).problems(topic_names)
 }
 
 /// Adds the name of the app to the names of the framework's own topics.
-pub(crate) fn of_app(names: TopicNames, app: &str) -> TopicNames {
-    names.of_app(app, OWN)
+pub(crate) fn with_app_name(names: TopicNames, app: &str) -> TopicNames {
+    names.with_app_name(app, OWN)
 }
 
 /// Returns the number of partitions to create `topic` with. The framework's own topics have one, because they carry few messages.

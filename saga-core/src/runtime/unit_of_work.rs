@@ -9,7 +9,7 @@ use super::{
     core::Core,
     publishing,
     saga::{self, Decision, Scope},
-    spans::{Kind, Making, Moment, Span},
+    spans::{CreateSpans, Kind, Moment, Span},
 };
 use crate::{
     engine::saga::barrier::NoEffect,
@@ -192,11 +192,11 @@ impl UnitOfWork {
                 "this unit of work aborts {saga} {id}, and publishes no {name} with the key `{id}`: publish it, or commit nothing"
             )));
         }
-        let mut making = Making::default();
-        let staged = publishing::write(&core, &mut *returned.tx, &mut sagas, events, &context, &mut making, now).await?;
+        let mut create_spans = CreateSpans::default();
+        let staged = publishing::write(&core, &mut *returned.tx, &mut sagas, events, &context, &mut create_spans, now).await?;
         core.commit(returned.tx, staged.with_hooks(returned.after_commit)).await?;
         sagas.committed(&core);
-        making.committed(&core);
+        create_spans.committed(&core);
         core.spans.end(began, || {
             Span::new(&context.trace, "unit of work".to_owned(), Kind::Internal)
                 .within_remote(parent)

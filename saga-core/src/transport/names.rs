@@ -62,7 +62,7 @@ impl TopicNames {
 
     /// Puts the name of `app` before the name of each of `topics`, so that two apps on one cluster do not share them. Topics in `names`
     /// keep their names.
-    pub(crate) fn of_app(mut self, app: &str, topics: impl IntoIterator<Item = &'static str>) -> Self {
+    pub(crate) fn with_app_name(mut self, app: &str, topics: impl IntoIterator<Item = &'static str>) -> Self {
         for topic in topics {
             let name = format!("{}{app}.{topic}", self.prefix);
             self.names.entry(topic.to_owned()).or_insert(name);
@@ -101,12 +101,12 @@ mod tests {
 
     #[test]
     fn the_frameworks_own_topics_carry_the_apps_name() {
-        let names = TopicNames::prefixed("prod.").of_app("shop", OWN);
+        let names = TopicNames::prefixed("prod.").with_app_name("shop", OWN);
         assert_eq!(names.of("sagas.attention"), "prod.shop.sagas.attention");
         assert_eq!(names.of("sagas.operations"), "prod.shop.sagas.operations");
-        let named = TopicNames::default().with("sagas.attention", "attention").of_app("shop", OWN);
+        let named = TopicNames::default().with("sagas.attention", "attention").with_app_name("shop", OWN);
         assert_eq!((&*named.of("sagas.attention"), &*named.of("sagas.operations")), ("attention", "shop.sagas.operations"));
-        assert_eq!(TopicNames::default().of_app("shop", OWN).of("orders"), "orders");
+        assert_eq!(TopicNames::default().with_app_name("shop", OWN).of("orders"), "orders");
     }
 
     #[test]

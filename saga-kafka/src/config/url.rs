@@ -25,27 +25,28 @@ impl FromStr for KafkaConfig {
             _ => return Err(wrong("does not begin with kafka://")),
         };
         if rest.contains('#') {
-            return Err(wrong("has a `#`; write %23 where one belongs into a value"));
+            return Err(wrong("has a `#`; write %23 for a `#` in a value"));
         }
-        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-        let place = place.strip_suffix('/').unwrap_or(place);
-        if place.contains('/') {
+        let (authority, query) = rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        if authority.contains('/') {
             return Err(wrong("has a path; hosts are separated by commas, and `/` is written %2F in a password"));
         }
-        let (credentials, hosts) = place.rsplit_once('@').map_or((None, place), |(before, hosts)| (Some(before), hosts));
+        let (credentials, hosts) = authority.rsplit_once('@').map_or((None, authority), |(before, hosts)| (Some(before), hosts));
         if hosts.is_empty() {
             return Err(Problem::NoBroker.into());
         }
 
         let mut config = Self::new(hosts);
-        // After an unescaped `?` in a password, the part before it is taken for a host, and an error message must not contain it.
+        // If a password contains an unescaped `?`, its first part is parsed as a host. An error message must not contain that part.
         let cut = credentials.is_none() && query.is_some_and(|query| query.contains('@'));
         if cut && config.bootstrap.iter().any(|address| Address::parse(address).is_err()) {
-            return Err(wrong("has something other than hosts and ports before the `?`; write %3F for one in a password"));
+            return Err(wrong("has something other than hosts and ports before the `?`; write %3F for a `?` in a password"));
         }
         let mut problems = Vec::new();
         let mut given = BTreeSet::new();
-        for (name, value) in credentials.into_iter().flat_map(of_credentials).chain(query.into_iter().flat_map(of_query)) {
+        for (name, value) in credentials.into_iter().flat_map(credential_options).chain(query.into_iter().flat_map(query_options))
+        {
             let read = |text: &str| percent_decode_str(text).decode_utf8().map(|text| text.into_owned()).ok();
             let Some(name) = read(name) else {
                 problems.push(Problem::Url("has an option that is not UTF-8".to_owned()));
@@ -53,7 +54,7 @@ impl FromStr for KafkaConfig {
             };
             let set = match value.map(read) {
                 _ if name.is_empty() => Err(Problem::Url("has an option without a name".to_owned())),
-                None => Err(invalid(&name, "has no value; write `=` and the value behind it")),
+                None => Err(invalid(&name, "has no value; write `=` and the value after it")),
                 Some(None) => Err(invalid(&name, "is not UTF-8")),
                 Some(Some(_)) if !given.insert(name.clone()) => Err(invalid(&name, "is given twice")),
                 Some(Some(value)) => options::set(&mut config, &name, value),
@@ -69,13 +70,13 @@ fn invalid(name: &str, reason: &str) -> Problem {
 }
 
 /// The options before the `@`.
-fn of_credentials(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+fn credential_options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let (user, password) = text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
     [("sasl.username", Some(user))].into_iter().chain(password.map(|password| ("sasl.password", Some(password))))
 }
 
 /// The options after the `?`.
-fn of_query(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+fn query_options(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let options = text.split('&').filter(|option| !option.is_empty());
     options.map(|option| option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value))))
 }

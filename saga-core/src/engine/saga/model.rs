@@ -42,14 +42,14 @@ struct World<'f> {
     saga: &'f Definition,
     /// The step with handlers that call another system.
     calls_out: &'f str,
-    flight: Vec<Message>,
+    in_flight: Vec<Message>,
     running: Vec<Running>,
     records: BTreeMap<String, Vec<StepRecord>>,
     /// The effect of each step on the other system, and the steps that can have no effect any longer.
     effects: BTreeMap<String, i32>,
     voided: BTreeSet<String>,
     instance: Instance,
-    said: BTreeSet<String>,
+    published: BTreeSet<String>,
     cancels: u8,
     copies: u8,
     crashes: u8,
@@ -61,13 +61,13 @@ impl<'f> World<'f> {
         let mut world = Self {
             saga,
             calls_out,
-            flight: Vec::new(),
+            in_flight: Vec::new(),
             running: Vec::new(),
             records: BTreeMap::new(),
             effects: saga.steps.iter().filter(|step| !step.pivot).map(|step| (step.name.clone(), 0)).collect(),
             voided: BTreeSet::new(),
             instance: Instance::begin(saga, "7", start, "c", NOW, saga.deadline),
-            said: BTreeSet::from([saga.starts.name.clone()]),
+            published: BTreeSet::from([saga.starts.name.clone()]),
             cancels: 1,
             copies,
             crashes,
@@ -94,33 +94,33 @@ impl<'f> World<'f> {
         if ![&self.saga.starts.name, &self.saga.aborts.name, &self.saga.pivot().emits.name].contains(&&event.to_owned()) {
             to.insert(TRACKER.to_owned());
         }
-        self.flight.extend(to.into_iter().map(|to| Message { to, event: event.to_owned() }));
+        self.in_flight.extend(to.into_iter().map(|to| Message { to, event: event.to_owned() }));
     }
 
     fn publish(&mut self, event: &str) {
-        assert!(self.said.insert(event.to_owned()), "{event} was published twice");
+        assert!(self.published.insert(event.to_owned()), "{event} was published twice");
         let own = [&self.saga.aborts.name, &self.saga.pivot().emits.name].contains(&&event.to_owned());
         if own {
-            self.see(event);
+            self.observe(event);
         }
         self.send(event);
     }
 
-    fn see(&mut self, event: &str) {
+    fn observe(&mut self, event: &str) {
         let before = self.instance.state;
         let id = event.to_owned();
         self.instance.observe(self.saga, EventSeen { event, id: &id, at: NOW }, NOW, self.saga.deadline);
         assert!(self.instance.state >= before, "went back from {before:?} to {:?}", self.instance.state);
     }
 
-    fn answer(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> BarrierDecision {
+    fn decide(&mut self, kind: RoleKind, step: &str, event: Option<&str>) -> BarrierDecision {
         let service = self.service(step).to_owned();
         let records = self.records.get(&service).map_or(&[][..], Vec::as_slice);
-        let (answer, marks) = StepRecords { saga: self.saga, records }.decide(kind, step, event, NOW);
+        let (decision, marks) = StepRecords { saga: self.saga, records }.decide(kind, step, event, NOW);
         for Mark { step, state } in marks {
             self.record(&service, &step, state, None, None);
         }
-        answer
+        decision
     }
 
     fn record(&mut self, service: &str, step: &str, state: StepState, record: Option<LeftBehind>, until: Option<Timestamp>) {
@@ -140,9 +140,9 @@ impl<'f> World<'f> {
     /// Returns all possible successors of this state.
     fn next(&self) -> Vec<Self> {
         let mut next = Vec::new();
-        for at in 0..self.flight.len() {
+        for at in 0..self.in_flight.len() {
             let mut taken = self.clone();
-            let message = taken.flight.remove(at);
+            let message = taken.in_flight.remove(at);
             taken.deliver(&message, &mut next);
             if self.copies > 0 {
                 let mut copied = self.clone();
@@ -156,11 +156,11 @@ impl<'f> World<'f> {
             ended.end(&running, &mut next);
             if self.crashes > 0 {
                 for effect in [false, true] {
-                    let mut cut_off = self.clone();
-                    cut_off.crashes -= 1;
-                    let running = cut_off.running.remove(at);
-                    cut_off.cut_off(&running, effect);
-                    next.push(cut_off);
+                    let mut crashed = self.clone();
+                    crashed.crashes -= 1;
+                    let running = crashed.running.remove(at);
+                    crashed.crash(&running, effect);
+                    next.push(crashed);
                 }
             }
         }
@@ -168,7 +168,7 @@ impl<'f> World<'f> {
             let mut cancelled = self.clone();
             cancelled.cancels = 0;
             let abort = self.saga.abort.name.clone();
-            if cancelled.answer(RoleKind::Abort, &abort, None) == BarrierDecision::Call {
+            if cancelled.decide(RoleKind::Abort, &abort, None) == BarrierDecision::Call {
                 cancelled.record(TRACKER, &abort, StepState::Done, None, None);
                 cancelled.publish(&self.saga.aborts.name);
             }
@@ -181,9 +181,9 @@ impl<'f> World<'f> {
     fn deliver(mut self, message: &Message, next: &mut Vec<Self>) {
         let (saga, event) = (self.saga, message.event.as_str());
         if message.to == TRACKER {
-            self.see(event);
+            self.observe(event);
             if saga.abort.on.iter().any(|on| on.name == event)
-                && self.answer(RoleKind::Abort, &saga.abort.name, Some(event)) == BarrierDecision::Call
+                && self.decide(RoleKind::Abort, &saga.abort.name, Some(event)) == BarrierDecision::Call
             {
                 self.record(TRACKER, &saga.abort.name, StepState::Done, None, None);
                 self.publish(&saga.aborts.name);
@@ -210,12 +210,12 @@ impl<'f> World<'f> {
         } else {
             RoleKind::Step
         };
-        let left = match self.answer(kind, step, Some(&message.event)) {
+        let left = match self.decide(kind, step, Some(&message.event)) {
             BarrierDecision::Call => None,
             BarrierDecision::Undo(record) => Some(record),
             BarrierDecision::Wait(_) => {
                 // The message is parked and delivered again later.
-                self.flight.push(message.clone());
+                self.in_flight.push(message.clone());
                 return Vec::from_iter((!self.running.is_empty()).then_some(self));
             }
             BarrierDecision::Nothing(_) => return vec![self],
@@ -264,7 +264,7 @@ impl<'f> World<'f> {
     }
 
     /// The process dies during an attempt, which may already have had its effect. The message is delivered again.
-    fn cut_off(&mut self, running: &Running, effect: bool) {
+    fn crash(&mut self, running: &Running, effect: bool) {
         let (state, record) = self.state(&running.step).expect("it was begun");
         self.record(&running.step, &running.step, state, record, None);
         match running.undo {
@@ -277,7 +277,7 @@ impl<'f> World<'f> {
             }
             _ => {}
         }
-        self.flight.push(running.message.clone());
+        self.in_flight.push(running.message.clone());
     }
 
     fn check_end(&self) {
@@ -292,21 +292,21 @@ impl<'f> World<'f> {
         }
         assert!(self.instance.ended_at.is_some(), "something is outstanding: {place}");
         assert!(self.instance.expected(self.saga).is_empty(), "{place}");
-        let both = self.said.contains(&self.saga.aborts.name) && self.said.contains(&self.saga.pivot().emits.name);
+        let both = self.published.contains(&self.saga.aborts.name) && self.published.contains(&self.saga.pivot().emits.name);
         assert!(!both, "confirmed and cancelled: {place}");
     }
 
     fn identity(&self) -> String {
-        let mut flight = self.flight.clone();
-        flight.sort();
+        let mut in_flight = self.in_flight.clone();
+        in_flight.sort();
         let mut running = self.running.clone();
         running.sort();
         format!(
-            "{flight:?}{running:?}{:?}{:?}{:?}{:?}{:?}{:?}{}{}{}",
+            "{in_flight:?}{running:?}{:?}{:?}{:?}{:?}{:?}{:?}{}{}{}",
             self.records.values().flatten().map(|r| (&r.step, r.state, r.until.is_some())).collect::<Vec<_>>(),
             self.effects,
             self.voided,
-            self.said,
+            self.published,
             self.instance.state,
             self.instance.body.seen.keys().collect::<Vec<_>>(),
             self.cancels,
@@ -323,7 +323,7 @@ fn play(saga: &Definition, calls_out: &str, copies: u8, crashes: u8) -> BTreeMap
         if !known.insert(world.identity()) {
             continue;
         }
-        if world.flight.is_empty() && world.running.is_empty() {
+        if world.in_flight.is_empty() && world.running.is_empty() {
             world.check_end();
             *ends.entry(world.instance.state.as_str()).or_default() += 1;
         }

@@ -35,9 +35,9 @@ impl Consumer {
         let (mut all, mut gone) = (true, Vec::new());
         for (partition, owned) in &mut self.partitions {
             match owned.stage {
-                Stage::Reading | Stage::Gap(_) if owned.gone => {}
+                Stage::Reading | Stage::Gap(_) if owned.recreated => {}
                 Stage::Reading | Stage::Gap(_) => {
-                    if owned.compare(self.core.logs.of(&partition.topic).as_ref()) && owned.revoked.is_none() {
+                    if owned.check_recreated(self.core.logs.of(&partition.topic).as_ref()) && owned.revoked.is_none() {
                         gone.push(partition.clone());
                     }
                 }

@@ -41,9 +41,9 @@ pub(super) struct Owned {
     /// The identity of the log that its offsets belong to, if known.
     pub(super) log: Option<Arc<str>>,
     /// The identity of the log as the database has it.
-    pub(super) noted: Option<Arc<str>>,
+    pub(super) stored_log: Option<Arc<str>>,
     /// Whether that log no longer exists. Its offsets are then neither written to the database nor committed.
-    pub(super) gone: bool,
+    pub(super) recreated: bool,
     /// The number of running messages of this epoch.
     pub(super) running: usize,
     /// When the partition was revoked; since then nothing new is started.
@@ -64,8 +64,8 @@ impl Owned {
             watermark: Watermark::default(),
             applied: None,
             log: None,
-            noted: None,
-            gone: false,
+            stored_log: None,
+            recreated: false,
             running: 0,
             revoked: None,
             setbacks: 0,
@@ -78,28 +78,29 @@ impl Owned {
     pub(super) fn begin(&mut self, owned: &Ownership) {
         (self.stage, self.epoch, self.running) = (Stage::Reading, owned.epoch, 0);
         self.read_from(owned.applied);
-        self.noted = owned.log.as_deref().map(Arc::from);
-        (self.log, self.gone) = (self.noted.clone(), false);
+        self.stored_log = owned.log.as_deref().map(Arc::from);
+        (self.log, self.recreated) = (self.stored_log.clone(), false);
     }
 
     /// Continues from another offset, which has been written to the database.
     pub(super) fn set_to(&mut self, to: &Ownership) {
         self.read_from(to.applied);
         if let Some(log) = &to.log {
-            self.noted = Some(log.as_str().into());
-            (self.log, self.gone) = (self.noted.clone(), false);
+            self.stored_log = Some(log.as_str().into());
+            (self.log, self.recreated) = (self.stored_log.clone(), false);
         }
     }
 
-    /// Compares the log that its offsets belong to with the topic's current log `now`. Returns whether the former no longer exists.
-    pub(super) fn compare(&mut self, now: Option<&Arc<str>>) -> bool {
+    /// Compares the identity of the topic that its offsets belong to with the topic's `current` identity. Returns whether the topic was
+    /// recreated.
+    pub(super) fn check_recreated(&mut self, current: Option<&Arc<str>>) -> bool {
         let read = self.applied.is_some() || self.watermark.next().is_some();
-        match identity::compare(self.log.as_deref(), now.map(|now| &**now), read) {
+        match identity::compare(self.log.as_deref(), current.map(|current| &**current), read) {
             Verdict::Stands => {}
-            Verdict::Learned => self.log = now.cloned(),
-            Verdict::Recreated => self.gone = true,
+            Verdict::Learned => self.log = current.cloned(),
+            Verdict::Recreated => self.recreated = true,
         }
-        self.gone
+        self.recreated
     }
 
     /// Continues from `applied`, with an empty watermark.
@@ -107,10 +108,10 @@ impl Owned {
         (self.watermark, self.applied) = (applied.map_or_else(Watermark::default, Watermark::starting_at), applied);
     }
 
-    /// Schedules the next acquisition for `at`. Running work of the previous epoch no longer has any effect.
-    pub(super) fn want(&mut self, at: Timestamp) {
+    /// Schedules the next acquisition for `at`, after a failure or a loss. Running work of the previous epoch no longer has any effect.
+    pub(super) fn schedule_acquire(&mut self, at: Timestamp) {
         (self.stage, self.running, self.replay) = (Stage::PendingAcquire(at), 0, None);
-        (self.log, self.noted, self.gone) = (None, None, false);
+        (self.log, self.stored_log, self.recreated) = (None, None, false);
         self.read_from(None);
         self.setbacks = self.setbacks.saturating_add(1);
     }
@@ -121,17 +122,17 @@ impl Owned {
     }
 
     /// The applied offset and the identity of the log, if the database does not have them yet.
-    pub(super) fn ahead(&self) -> Option<(Option<i64>, Option<&Arc<str>>)> {
-        if self.gone || !matches!(self.stage, Stage::Reading | Stage::Gap(_)) {
+    pub(super) fn unsaved_progress(&self) -> Option<(Option<i64>, Option<&Arc<str>>)> {
+        if self.recreated || !matches!(self.stage, Stage::Reading | Stage::Gap(_)) {
             return None;
         }
         let prefix = self.watermark.prefix().filter(|prefix| self.applied.is_none_or(|applied| *prefix > applied));
-        (prefix.is_some() || self.log != self.noted).then_some((prefix, self.log.as_ref()))
+        (prefix.is_some() || self.log != self.stored_log).then_some((prefix, self.log.as_ref()))
     }
 
     /// The offset to commit, if the log does not have it yet.
     pub(super) fn committable(&self) -> Option<i64> {
-        self.watermark.committable().filter(|_| !self.gone)
+        self.watermark.committable().filter(|_| !self.recreated)
     }
 
     /// Whether none of its work is in progress, neither in lanes nor in the database.
@@ -142,6 +143,6 @@ impl Owned {
     /// Whether the log and the database have the offsets of what is done.
     pub(super) fn is_settled(&self) -> bool {
         // The identity of the log is not needed: the next owner asks for it.
-        self.committable().is_none() && self.ahead().is_none_or(|(applied, _)| applied.is_none())
+        self.committable().is_none() && self.unsaved_progress().is_none_or(|(applied, _)| applied.is_none())
     }
 }

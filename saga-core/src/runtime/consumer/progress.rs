@@ -96,18 +96,21 @@ impl Consumer {
 
     /// When the applied offsets are to be written; `None` while a write is in progress or there is nothing to write.
     pub(super) fn advance_at(&self) -> Option<Timestamp> {
-        if !self.advances.is_empty() || self.partitions.values().all(|owned| owned.ahead().is_none()) {
+        if !self.advances.is_empty() || self.partitions.values().all(|owned| owned.unsaved_progress().is_none()) {
             return None;
         }
         // A partition that is being released does not wait for the interval.
-        let last = self.partitions.values().any(|owned| owned.revoked.is_some() && owned.running == 0 && owned.ahead().is_some());
+        let last = self
+            .partitions
+            .values()
+            .any(|owned| owned.revoked.is_some() && owned.running == 0 && owned.unsaved_progress().is_some());
         let at = if last { Timestamp::from_millis(0) } else { self.advance_next };
         Some(self.advance_again.map_or(at, |again| again.max(at)))
     }
 
     fn begin_advance(&mut self) {
         let ahead = |(partition, owned): (&TopicPartition, &super::partition::Owned)| {
-            let (applied, log) = owned.ahead()?;
+            let (applied, log) = owned.unsaved_progress()?;
             Some(Ownership { partition: partition.clone(), epoch: owned.epoch, applied, log: log.map(ToString::to_string) })
         };
         let applied: Vec<_> = self.partitions.iter().filter_map(ahead).collect();
@@ -132,7 +135,7 @@ impl Consumer {
                     } else if let Some(owned) = self.partitions.get_mut(&told.partition).filter(|owned| owned.epoch == told.epoch)
                     {
                         owned.applied = owned.applied.max(told.applied);
-                        owned.noted = told.log.map(Into::into).or_else(|| owned.noted.take());
+                        owned.stored_log = told.log.map(Into::into).or_else(|| owned.stored_log.take());
                         owned.setbacks = 0;
                     }
                 }

@@ -87,7 +87,7 @@ impl Consumer {
                 self.core.store_failed(&error);
                 for partition in partitions {
                     if let Some(owned) = self.partitions.get_mut(&partition).filter(|owned| owned.stage == Stage::Acquiring) {
-                        owned.want(now.after(self.core.outage_backoff(owned.setbacks)));
+                        owned.schedule_acquire(now.after(self.core.outage_backoff(owned.setbacks)));
                     }
                 }
             }
@@ -110,7 +110,7 @@ impl Consumer {
             owned.begin(&taken);
             owned.replay =
                 replays.iter().position(|replay| replay.is_of(&taken.partition)).map(|at| Box::new(replays.swap_remove(at)));
-            let gone = owned.compare(self.core.logs.of(&taken.partition.topic).as_ref());
+            let gone = owned.check_recreated(self.core.logs.of(&taken.partition.topic).as_ref());
             let of_topic = keys.iter().filter(|key| key.place.topic == taken.partition.topic);
             self.core.parked().adopt(taken.partition.clone(), taken.epoch, of_topic.cloned());
             self.backpressure.resume(&taken.partition, PauseReason::Gap);
@@ -144,7 +144,7 @@ impl Consumer {
         }
         let wait = doubling(FENCED_WAIT.0, FENCED_WAIT.1, owned.setbacks);
         tracing::warn!(service = &*self.core.name, %partition, epoch, "another process has taken the partition over");
-        owned.want(self.core.clock.now().after(spread(wait, self.core.ids.fraction())));
+        owned.schedule_acquire(self.core.clock.now().after(spread(wait, self.core.ids.fraction())));
         self.abandon(std::slice::from_ref(partition));
     }
 

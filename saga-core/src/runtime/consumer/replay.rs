@@ -289,7 +289,7 @@ impl Consumer {
     pub(super) fn refuse_replay_of_before(&mut self, partition: &TopicPartition) {
         let (now, log) = (self.core.clock.now(), self.core.logs.of(&partition.topic));
         let Some(owned) = self.partitions.get_mut(partition) else { return };
-        let before = |replaying: &mut Box<Replaying>| owned.gone || replaying.is_of_before(log.as_deref());
+        let before = |replaying: &mut Box<Replaying>| owned.recreated || replaying.is_of_before(log.as_deref());
         if let Some(replaying) = owned.replay.take_if(before) {
             let reason = replays::of_before(partition);
             let step = refused(replaying.replay.id, partition.clone(), owned.epoch, &reason, now);

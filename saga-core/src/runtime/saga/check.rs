@@ -18,24 +18,24 @@ use crate::{
 
 impl<'m> Participant<'m> {
     /// Returns what the service does in the saga `saga`.
-    fn claims(&self, saga: &str) -> impl Iterator<Item = Claim<'m>> {
+    fn assignments(&self, saga: &str) -> impl Iterator<Item = StepAssignment<'m>> {
         let (service, remote) = (self.name, self.remote);
         let by_handlers = self.handlers.iter().filter_map(move |handler| {
             let role = handler.role()?;
             let (saga, step, undo) = (&*role.saga, role.step, role.kind == RoleKind::Undo);
-            Some((saga, Claim { service, remote, step, undo, by: Some((handler, role)) }))
+            Some((saga, StepAssignment { service, remote, step, undo, by: Some((handler, role)) }))
         });
         let declared = self.steps.iter().map(move |declared| {
             let RemoteStep { saga, step, undo } = declared;
-            (&**saga, Claim { service, remote, step, undo: *undo, by: None })
+            (&**saga, StepAssignment { service, remote, step, undo: *undo, by: None })
         });
-        by_handlers.chain(declared).filter(move |(of, _)| of.name == saga).map(|(_, claim)| claim)
+        by_handlers.chain(declared).filter(move |(of, _)| of.name == saga).map(|(_, assignment)| assignment)
     }
 }
 
 /// A service's part in a saga: one step that it does or undoes.
 #[derive(Clone, Copy)]
-struct Claim<'m> {
+struct StepAssignment<'m> {
     service: &'m str,
     remote: bool,
     step: &'m str,
@@ -44,7 +44,7 @@ struct Claim<'m> {
     by: Option<(&'m Handler, &'m Role)>,
 }
 
-impl Claim<'_> {
+impl StepAssignment<'_> {
     fn describe(&self) -> String {
         match self.by {
             Some((handler, _)) => format!("`{}` of service `{}`", handler.path(), self.service),
@@ -56,7 +56,7 @@ impl Claim<'_> {
         self.by.map(|(handler, _)| handler.requirements())
     }
 
-    /// Whether the claim includes the abort on `event`.
+    /// Whether the assignment includes the abort on `event`.
     fn takes(&self, event: &EventRef) -> bool {
         self.by.is_none_or(|(handler, _)| {
             handler.accepts().iter().any(|taken| taken.name == event.name && taken.topic == event.topic)
@@ -122,86 +122,96 @@ fn names(members: &[Participant<'_>], problems: &mut Vec<String>) {
 
 /// Collects the problems of one saga: of all of it if `whole` is set, otherwise of what the services of this program do in it.
 fn one_saga(saga: &Definition, members: &[Participant<'_>], whole: bool, problems: &mut Vec<String>) {
-    let mut say = |problem: String| problems.push(format!("saga `{}`: {problem}", saga.name));
-    let claims: Vec<_> = members.iter().flat_map(|member| member.claims(&saga.name)).collect();
-    let tracker = tracker(saga, members, &claims, whole, &mut say);
+    let mut report = |problem: String| problems.push(format!("saga `{}`: {problem}", saga.name));
+    let assignments: Vec<_> = members.iter().flat_map(|member| member.assignments(&saga.name)).collect();
+    let tracker = tracker(saga, members, &assignments, whole, &mut report);
     let tracked_here = tracker.is_some_and(|tracker| !tracker.remote);
-    let of = |step: &str, undo: bool| -> Vec<Claim<'_>> {
-        claims.iter().filter(|claim| claim.step == step && claim.undo == undo).copied().collect()
+    let of = |step: &str, undo: bool| -> Vec<StepAssignment<'_>> {
+        assignments.iter().filter(|assignment| assignment.step == step && assignment.undo == undo).copied().collect()
     };
     for step in &saga.steps {
         let path = format!("{}::{}", saga.name, step.name);
         let (actions, undos) = (of(&step.name, false), of(&step.name, true));
         let (does, undoes) = (format!("does {path}"), format!("undoes {path}"));
-        let here = |claims: &[Claim<'_>]| claims.iter().find(|claim| !claim.remote).map(Claim::describe);
+        let here = |assignments: &[StepAssignment<'_>]| {
+            assignments.iter().find(|assignment| !assignment.remote).map(StepAssignment::describe)
+        };
         let reason = match (here(&undos), step.pivot && tracked_here) {
             _ if whole => Some(Reason::Whole),
-            (Some(undo), _) => Some(Reason::Beside(format!("{undo} {undoes}"))),
+            (Some(undo), _) => Some(Reason::Counterpart(format!("{undo} {undoes}"))),
             (None, true) => Some(Reason::Tracked),
             (None, false) => None,
         };
-        once(&actions, &does, &format!("`#[handler(step = {path})]`"), reason, &mut say);
+        check_single_handler(&actions, &does, &format!("`#[handler(step = {path})]`"), reason, &mut report);
         if step.undo.is_some() {
-            let reason =
-                if whole { Some(Reason::Whole) } else { here(&actions).map(|action| Reason::Beside(format!("{action} {does}"))) };
-            once(&undos, &undoes, &format!("`#[handler(undo = {path})]`"), reason, &mut say);
+            let reason = if whole {
+                Some(Reason::Whole)
+            } else {
+                here(&actions).map(|action| Reason::Counterpart(format!("{action} {does}")))
+            };
+            check_single_handler(&undos, &undoes, &format!("`#[handler(undo = {path})]`"), reason, &mut report);
         }
         let Some(action) = actions.first() else { continue };
         if action.requirements().is_some_and(|taken| taken.batch) {
-            say(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.describe(), step.on));
+            report(format!("{} takes a `Batch`; a step is done message by message: take `On<{}>`", action.describe(), step.on));
         }
         if step.pivot && action.requirements().is_some_and(|taken| taken.work) {
-            say(format!("{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`", action.describe()));
+            report(format!(
+                "{} takes `Work`; the pivot decides in the transaction of its delivery: take `Tx`",
+                action.describe()
+            ));
         }
         if step.pivot
             && let Some(tracker) = tracker.filter(|tracker| tracker.name != action.service)
         {
-            say(format!(
+            report(format!(
                 "{} does the pivot, and service `{}` tracks the saga; one commit decides between pivot, cancel and deadline, so both belong in one service",
                 action.describe(),
                 tracker.name
             ));
         }
         if let Some(undo) = undos.first().filter(|_| step.undo.is_some()) {
-            undone_where_it_is_done(step, &path, action, undo, &mut say);
+            undone_where_it_is_done(step, &path, action, undo, &mut report);
         }
     }
     let reason = if whole { Some(Reason::Whole) } else { tracked_here.then_some(Reason::Tracked) };
-    abort(saga, &of(&saga.abort.name, false), tracker, reason.as_ref(), &mut say);
+    abort(saga, &of(&saga.abort.name, false), tracker, reason.as_ref(), &mut report);
 }
 
 /// Returns the service that tracks the instances, if it is known.
 fn tracker<'m>(
     saga: &Definition,
     members: &'m [Participant<'m>],
-    claims: &[Claim<'_>],
+    assignments: &[StepAssignment<'_>],
     whole: bool,
-    say: &mut impl FnMut(String),
+    report: &mut impl FnMut(String),
 ) -> Option<&'m Participant<'m>> {
     let tracks = |member: &&Participant<'_>| member.trackers.iter().any(|tracker| tracker.definition.name == saga.name);
     let trackers: Vec<_> = members.iter().filter(tracks).collect();
-    let decides = |claim: &&Claim<'_>| {
-        !claim.remote && !claim.undo && (claim.step == saga.abort.name || saga.step(claim.step).is_some_and(|step| step.pivot))
+    let is_decider = |assignment: &&StepAssignment<'_>| {
+        !assignment.remote
+            && !assignment.undo
+            && (assignment.step == saga.abort.name || saga.step(assignment.step).is_some_and(|step| step.pivot))
     };
-    match (trackers.as_slice(), claims.iter().find(decides)) {
+    match (trackers.as_slice(), assignments.iter().find(is_decider)) {
         ([_], _) => {}
-        ([], _) if whole => say(format!(
+        ([], _) if whole => report(format!(
             "no service tracks it; add `.tracks(Tracker::of::<{}>())` to the one that publishes {}, or declare that service with `App::remote`",
             saga.name, saga.starts
         )),
-        ([], Some(decides)) => say(format!(
+        ([], Some(decider)) => report(format!(
             "{} does {}::{}, and its service does not track the saga; one commit decides, so add `.tracks(Tracker::of::<{}>())` to \
              service `{}`",
-            decides.describe(),
+            decider.describe(),
             saga.name,
-            decides.step,
+            decider.step,
             saga.name,
-            decides.service
+            decider.service
         )),
         ([], None) => {}
         (several, _) => {
             let names: Vec<_> = several.iter().map(|member| member.name).collect();
-            say(format!("it is tracked by {}; one service keeps its instances", quoted(&names)));
+            report(format!("it is tracked by {}; one service keeps its instances", quoted(&names)));
         }
     }
     trackers.first().copied()
@@ -215,31 +225,46 @@ enum Reason {
     /// A service of this program tracks the saga and decides its instances.
     Tracked,
     /// A handler of this program does the step or undoes it, and the other handler belongs to the same service. The text names the first.
-    Beside(String),
+    Counterpart(String),
 }
 
 /// A step must have exactly one handler, or none if there is no `reason` for one.
-fn once(claims: &[Claim<'_>], what: &str, attribute: &str, reason: Option<Reason>, say: &mut impl FnMut(String)) {
-    match (claims, reason) {
+fn check_single_handler(
+    assignments: &[StepAssignment<'_>],
+    what: &str,
+    attribute: &str,
+    reason: Option<Reason>,
+    report: &mut impl FnMut(String),
+) {
+    match (assignments, reason) {
         ([_], _) | ([], None) => {}
-        ([], Some(Reason::Whole)) => say(format!(
+        ([], Some(Reason::Whole)) => report(format!(
             "no handler {what}; write {attribute} and give the handler to its service, or declare the service that runs elsewhere with `App::remote`"
         )),
-        ([], Some(Reason::Tracked)) => say(format!(
+        ([], Some(Reason::Tracked)) => report(format!(
             "no handler {what}; write {attribute} and give the handler to the service that tracks the saga: one commit decides"
         )),
-        ([], Some(Reason::Beside(other))) => {
-            say(format!("{other}, and no handler {what}; write {attribute} and give the handler to the same service"));
+        ([], Some(Reason::Counterpart(other))) => {
+            report(format!("{other}, and no handler {what}; write {attribute} and give the handler to the same service"));
         }
         (several, _) => {
-            say(format!("{} each {what}; keep one", several.iter().map(Claim::describe).collect::<Vec<_>>().join(" and ")));
+            report(format!(
+                "{} each {what}; keep one",
+                several.iter().map(StepAssignment::describe).collect::<Vec<_>>().join(" and ")
+            ));
         }
     }
 }
 
-fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &Claim<'_>, say: &mut impl FnMut(String)) {
+fn undone_where_it_is_done(
+    step: &Step,
+    path: &str,
+    action: &StepAssignment<'_>,
+    undo: &StepAssignment<'_>,
+    report: &mut impl FnMut(String),
+) {
     if action.service != undo.service {
-        say(format!(
+        report(format!(
             "{} does {path} and {} undoes it; what a step left behind is in the database of the service that did it, so both belong in one service",
             action.describe(),
             undo.describe()
@@ -247,7 +272,7 @@ fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &C
     }
     let (Some(done), Some(undone)) = (action.requirements(), undo.requirements()) else { return };
     if done.work && !undone.undo.is_some_and(|undo| undo.may_be_unknown) {
-        say(format!(
+        report(format!(
             "{} calls another system, so that an attempt may end before its result is known: let {} take `Undo<Option<{}>>`",
             action.describe(),
             undo.describe(),
@@ -258,33 +283,41 @@ fn undone_where_it_is_done(step: &Step, path: &str, action: &Claim<'_>, undo: &C
 
 fn abort(
     saga: &Definition,
-    claims: &[Claim<'_>],
+    assignments: &[StepAssignment<'_>],
     tracker: Option<&Participant<'_>>,
     reason: Option<&Reason>,
-    say: &mut impl FnMut(String),
+    report: &mut impl FnMut(String),
 ) {
     let path = format!("{}::{}", saga.name, saga.abort.name);
-    let taking = |takes: &dyn Fn(&Claim<'_>) -> bool| -> Vec<_> { claims.iter().filter(|claim| takes(claim)).copied().collect() };
+    let taking = |takes: &dyn Fn(&StepAssignment<'_>) -> bool| -> Vec<_> {
+        assignments.iter().filter(|assignment| takes(assignment)).copied().collect()
+    };
     for event in &saga.abort.on {
         let attribute = format!("`#[handler(step = {path})]` on {event}");
-        once(&taking(&|claim| claim.takes(event)), &format!("does {path} on {event}"), &attribute, reason.cloned(), say);
+        check_single_handler(
+            &taking(&|assignment| assignment.takes(event)),
+            &format!("does {path} on {event}"),
+            &attribute,
+            reason.cloned(),
+            report,
+        );
     }
     if saga.abort.deadline {
         let attribute = format!("`#[handler(step = {path})]` on `Deadline<{}>`", saga.name);
         let what = format!("does {path} when the deadline has passed");
-        once(&taking(&|claim| claim.takes_deadline()), &what, &attribute, reason.cloned(), say);
+        check_single_handler(&taking(&|assignment| assignment.takes_deadline()), &what, &attribute, reason.cloned(), report);
     }
-    for claim in claims {
-        if tracker.is_some_and(|tracker| tracker.name != claim.service) {
-            say(format!(
+    for assignment in assignments {
+        if tracker.is_some_and(|tracker| tracker.name != assignment.service) {
+            report(format!(
                 "{} aborts the saga, and another service tracks it; one commit decides, so both belong in one service",
-                claim.describe()
+                assignment.describe()
             ));
         }
-        if claim.requirements().is_some_and(|taken| taken.work || taken.batch) {
-            say(format!(
+        if assignment.requirements().is_some_and(|taken| taken.work || taken.batch) {
+            report(format!(
                 "{} aborts the saga, which is decided in the transaction of one delivery: take `On<..>` and `Tx`",
-                claim.describe()
+                assignment.describe()
             ));
         }
     }

@@ -21,7 +21,7 @@ use super::{
         panics::{Panics, Task, guarded},
         poison::CommitFailure,
         service::ServiceHandle,
-        spans::{Ids, Kind, Making, Span, brief as shortly},
+        spans::{CreateSpans, Ids, Kind, Span, brief as shortly},
     },
     Tracked, brief,
     history::entry,
@@ -72,7 +72,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
                 bring_back(&core).await?;
                 looked = Some(now);
             }
-            turn(&core, &mut stuck).await
+            carry_out_due(&core, &mut stuck).await
         };
         let wait = match due.await {
             Ok(next) => {
@@ -132,7 +132,7 @@ struct Stuck(BTreeMap<InstanceKey, (u32, Timestamp, String)>);
 
 impl Stuck {
     /// Postpones `key`, for longer each time.
-    fn put_back(&mut self, key: &InstanceKey, failure: &CommitFailure, now: Timestamp) {
+    fn postpone(&mut self, key: &InstanceKey, failure: &CommitFailure, now: Timestamp) {
         let (tries, again, why) = self.0.entry(key.clone()).or_default();
         *again = now.after(doubling(LOOK, LONGEST, *tries));
         (*tries, *why) = (tries.saturating_add(1), failure.to_string());
@@ -150,8 +150,8 @@ impl Stuck {
         }
         let told = of_sagas.into_iter().map(|(saga, (count, key, why))| {
             let detail = format!(
-                "the deadlines of {count} instances of {saga} cannot be carried out, of `{}` because of: {why}; each is tried again after \
-                 growing waits, and those of other instances continue",
+                "the deadlines of {count} instances of {saga} cannot be carried out, for example that of `{}`: {why}; each is tried again after \
+                 a growing delay, and the deadlines of other instances are carried out",
                 key.id
             );
             (saga.to_owned(), Severity::Warning, detail)
@@ -161,7 +161,7 @@ impl Stuck {
 }
 
 /// Handles the timers that are due. Returns when the next timer is due.
-async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, StoreError> {
+async fn carry_out_due(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, StoreError> {
     let mut unavailable = false;
     let mut seen = BTreeSet::new();
     loop {
@@ -169,11 +169,11 @@ async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, 
         // Postponed timers are due as well. The page is larger by their number, so that they do not displace others.
         let page = PAGE.saturating_add(u32::try_from(stuck.0.len()).unwrap_or(u32::MAX));
         let due = core.store().sagas().due(&core.name, now, page).await?;
-        let whole = due.len() < page as usize;
+        let is_last_page = due.len() < page as usize;
         seen.extend(due.iter().cloned());
         let mut progress = false;
         for key in due.iter().filter(|key| !stuck.waits(key, now)).collect::<Vec<_>>() {
-            // A timer that fails delays no other, unless the database is unavailable.
+            // A deadline that fails does not delay the others. The second error that the database is unavailable ends the loop.
             let failure = match carry_out(core, key).await {
                 Ok(()) => {
                     progress = true;
@@ -188,10 +188,10 @@ async fn turn(core: &Arc<Core>, stuck: &mut Stuck) -> Result<Option<Timestamp>, 
             };
             let (service, saga, instance) = (&*core.name, &key.saga, &key.id);
             tracing::debug!(service, saga, instance, error = %failure, "a deadline cannot be carried out; waiting");
-            stuck.put_back(key, &failure, now);
+            stuck.postpone(key, &failure, now);
             progress = true;
         }
-        if whole || !progress {
+        if is_last_page || !progress {
             break;
         }
     }
@@ -217,7 +217,7 @@ async fn carry_out(core: &Arc<Core>, key: &InstanceKey) -> Result<(), CommitFail
         }
     };
     let Some(tracked) = core.sagas.tracked(&key.saga).filter(|_| failure.counts_as_attempt()) else { return Err(failure) };
-    match guarded(put_off(core, tracked, key, &failure.to_string(), false, core.clock.now())).await {
+    match guarded(reschedule_or_set_attention(core, tracked, key, &failure.to_string(), false, core.clock.now())).await {
         Ok(Ok(())) => Ok(()),
         _ => Err(failure),
     }
@@ -331,18 +331,18 @@ async fn abort(
             instance.fired(now);
             tx.append_history(&core.name, &[entry(core, &instance, "timer.deadline", &cause.to_string(), now)]).await?;
             scope.tracking.adopt(instance);
-            let (context, mut making) = (Context::caused_by(&envelope, trace.clone()), Making::default());
+            let (context, mut create_spans) = (Context::caused_by(&envelope, trace.clone()), CreateSpans::default());
             scope.tracking.see_published(core, &judged.events, &context, now);
             scope.write(core, tx, now).await?;
             let records: Vec<_> = judged
                 .events
                 .into_iter()
-                .map(|(id, event): (MessageId, Outgoing)| making.record(core, &id, event, &context, now))
+                .map(|(id, event): (MessageId, Outgoing)| create_spans.record(core, &id, event, &context, now))
                 .collect();
             let staged = core.stage(tx, &records).await?.with_hooks(returned.after_commit);
             core.commit(returned.tx, staged).await?;
             scope.committed(core);
-            making.committed(core);
+            create_spans.committed(core);
             export_span(None);
             tracing::info!(service = &*core.name, saga = key.saga, instance = brief(&key.id), %cause, "a saga was given up");
             Ok(())
@@ -350,7 +350,7 @@ async fn abort(
         (ended, returned) => {
             drop(returned);
             export_span(Some(("retry", shortly(&judged.error))));
-            put_off(core, tracked, key, &judged.error, ended == OutcomeKind::Dead, now).await
+            reschedule_or_set_attention(core, tracked, key, &judged.error, ended == OutcomeKind::Dead, now).await
         }
     }
 }
@@ -358,7 +358,7 @@ async fn abort(
 /// Schedules the timer again after the deadline's handler has failed.
 ///
 /// After a permanent failure the handler is not called again, and the instance needs attention at once.
-async fn put_off(
+async fn reschedule_or_set_attention(
     core: &Arc<Core>,
     tracked: &Tracked,
     key: &InstanceKey,

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::super::{core::Core, item::Item, spans::Making};
+use super::super::{core::Core, item::Item, spans::CreateSpans};
 use crate::{
     engine::batch::OutcomeKind,
     extract::Meta,
@@ -54,7 +54,7 @@ pub(crate) fn given_up(
     dead_letter: &MessageId,
     attempts: u32,
     error: &str,
-    making: &mut Making,
+    create_spans: &mut CreateSpans,
     now: Timestamp,
 ) -> Vec<Record> {
     // A message that is given up before it reaches its handlers stops their steps as well.
@@ -73,7 +73,7 @@ pub(crate) fn given_up(
         };
         let event = Outgoing::of(&event).ok()?;
         let context = Context::caused_by(&item.envelope, item.span.context.clone());
-        Some(making.record(core, &MessageId::from(core.ids.uuid(now)), event, &context, now))
+        Some(create_spans.record(core, &MessageId::from(core.ids.uuid(now)), event, &context, now))
     });
     told.collect()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     super::{
         core::Core,
-        spans::{Kind, Making, Span},
+        spans::{CreateSpans, Kind, Span},
     },
     Tracked, deadlines,
     scope::{Decision, Scope},
@@ -125,16 +125,16 @@ impl Sagas {
         let began = instance.body.trace.as_ref();
         let trace = self.0.spans.follow(began, &self.0.ids);
         let (telling, parent) = (self.0.spans.begin(&trace), began.map(TraceContext::span_id));
-        let (context, mut making) = (Context::root(instance.body.correlation_id.clone(), trace), Making::default());
+        let (context, mut create_spans) = (Context::root(instance.body.correlation_id.clone(), trace), CreateSpans::default());
         let mut records = Vec::with_capacity(stopped.len());
         for GivenUp { service, dead_letter, .. } in stopped.into_iter().filter(|stopped| !stopped.dead_letter.is_empty()) {
             let event = Outgoing::of(&RetryDeadLetter { id: id.to_owned(), service, dead_letter });
             let event = event.map_err(|fault| StoreError::Refused(fault.to_string()))?;
-            records.push(making.record(&self.0, &MessageId::from(self.0.ids.uuid(now)), event, &context, now));
+            records.push(create_spans.record(&self.0, &MessageId::from(self.0.ids.uuid(now)), event, &context, now));
         }
         let staged = self.0.stage(&mut *tx, &records).await?;
         self.0.commit(tx, staged).await?;
-        making.committed(&self.0);
+        create_spans.committed(&self.0);
         self.0.spans.end(telling, || {
             Span::new(&context.trace, format!("retry {saga}"), Kind::Internal).within_remote(parent).with([
                 ("sagas.saga", saga.into()),

@@ -18,17 +18,17 @@
 //! | `<method> <route>` | an HTTP request | the caller's span |
 //! | `unit of work`, `deadline <saga>` | a transaction outside a delivery | the request; the start of the instance |
 
+mod create_spans;
 mod delivery;
 #[cfg(feature = "otel")]
 mod export;
-mod making;
 mod messaging;
 #[cfg(feature = "otel")]
 mod settings;
 mod span;
 
+pub(crate) use create_spans::CreateSpans;
 pub(crate) use delivery::{Commit, Delivery, brief};
-pub(crate) use making::Making;
 pub(crate) use messaging::Sending;
 #[cfg(feature = "otel")]
 pub use settings::{TraceProtocol, TraceSettings, Traces, TracesError};

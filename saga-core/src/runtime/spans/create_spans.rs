@@ -11,9 +11,9 @@ use crate::{
 
 /// The spans of the records that one transaction creates. They are discarded if this is dropped without a commit.
 #[derive(Default)]
-pub(crate) struct Making(Vec<Span>);
+pub(crate) struct CreateSpans(Vec<Span>);
 
-impl Making {
+impl CreateSpans {
     /// Returns the record of `event`, created within the context `within`, and notes its span.
     pub(crate) fn record(&mut self, core: &Core, id: &MessageId, event: Outgoing, within: &Context, now: Timestamp) -> Record {
         let began = core.spans.begin(&within.trace);
