@@ -4,8 +4,8 @@ _list:
     @just --list
 
 # What has to pass before a change is merged; the same as `.ci/run`.
-verify:
-    scripts/verify
+verify *args:
+    scripts/verify {{ args }}
 
 # Format the code.
 fmt:
