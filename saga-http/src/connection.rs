@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 /// nothing.
 ///
 /// ```
-/// # use saga_core::http::Connection;
+/// # use saga_http::Connection;
 /// # use axum::{body::{Body, Bytes}, response::Response};
 /// # use futures_util::{StreamExt, stream};
 /// async fn ticks(connection: Connection) -> Response {

@@ -7,15 +7,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
 };
 
+use saga_core::{id::IdSource, message::TraceContext, runtime::Correlation, time::Clock};
+
 use super::Problem;
-#[cfg(feature = "sql")]
-use crate::runtime::Publisher;
-use crate::{
-    id::IdSource,
-    message::TraceContext,
-    runtime::{ServiceHandle, Unavailable, UnitOfWork},
-    time::Clock,
-};
 
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -24,7 +18,7 @@ const MAX_LENGTH: usize = 128;
 /// The correlation id of a request: the value of `X-Correlation-Id`, if that is 1 to 128 visible ASCII characters, and otherwise a new
 /// UUID. [`harden`](super::harden) determines it and adds it to the response.
 ///
-/// Pass it to [`UnitOfWork::correlate`](crate::runtime::UnitOfWork::correlate), so that the published events carry it.
+/// Pass it to [`UnitOfWork::correlate`](saga_core::runtime::UnitOfWork::correlate), so that the published events carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorrelationId(Arc<str>);
 
@@ -74,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for CorrelationId {
 /// It is the span of the request itself. [`harden`](super::harden) begins this span as a child of the one in the headers `traceparent` and
 /// `tracestate`, or in a new trace if the headers are not valid. Without `harden` it is the span in the headers, if there is one.
 ///
-/// Pass it to [`UnitOfWork::trace`](crate::runtime::UnitOfWork::trace), so that the published events carry it.
+/// Pass it to [`UnitOfWork::trace`](saga_core::runtime::UnitOfWork::trace), so that the published events carry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestTrace(Option<TraceContext>);
 
@@ -113,12 +107,13 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestTrace {
     }
 }
 
-/// The [`CorrelationId`] and the [`RequestTrace`] of a request, for [`ServiceHandle::begin_for`], or for `Publisher::for_request` in a
+/// The [`CorrelationId`] and the [`RequestTrace`] of a request, for [`ServiceHandle::begin_for`](saga_core::runtime::ServiceHandle::begin_for), or for `Publisher::for_request` in a
 /// transaction of your own. Without [`harden`](super::harden) around the router, it has what the headers contain.
 ///
 /// ```
 /// use axum::{extract::State, http::StatusCode};
-/// use saga_core::{http::{Problem, RequestContext}, runtime::ServiceHandle};
+/// use saga_core::runtime::ServiceHandle;
+/// use saga_http::{Problem, RequestContext};
 ///
 /// async fn place(State(service): State<ServiceHandle>, request: RequestContext) -> Result<StatusCode, Problem> {
 ///     let work = service.begin_for(&request).await?;
@@ -142,38 +137,16 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestContext {
     }
 }
 
-impl ServiceHandle {
-    /// Begins a transaction, as [`begin`](Self::begin) does. Its events carry the correlation id and the trace of `request`.
-    ///
-    /// # Errors
-    /// Returns the same errors as [`begin`](Self::begin).
-    pub async fn begin_for(&self, request: &RequestContext) -> Result<UnitOfWork, Unavailable> {
-        let mut work = self.begin().await?;
-        if let Some(id) = &request.correlation_id {
-            work.correlate(id.as_str());
-        }
-        work.trace(request.trace.clone());
-        Ok(work)
-    }
-}
-
-#[cfg(feature = "sql")]
-impl Publisher {
-    /// Returns a publisher whose events carry the correlation id and the trace of `request`.
-    #[must_use]
-    pub fn for_request(&self, request: &RequestContext) -> Self {
-        let publisher = self.clone().trace(request.trace.clone());
-        match &request.correlation_id {
-            Some(id) => publisher.correlate(id.as_str()),
-            None => publisher,
-        }
+impl From<&RequestContext> for Correlation {
+    fn from(request: &RequestContext) -> Self {
+        Self { id: request.correlation_id.clone().map(Into::into), trace: request.trace.clone().into() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
+    use saga_core::time::Timestamp;
 
     #[test]
     fn a_good_id_is_taken_and_any_other_replaced() {

@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use self::asked::{Bulk, Filter};
 #[cfg(feature = "openapi")]
-use super::openapi::{Conflict, NotFound};
-use super::{Json, Listed, Page, Path, Problem, Query, operators::only};
-use crate::{
+use super::schema::{Conflict, NotFound};
+use super::{Json, Listed, Page, Path, Problem, Query, operators::surface, operators_only::only};
+use saga_core::{
     id::MessageId,
     runtime::{ServiceHandle, SettledLetters},
     store::{DeadLetter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
@@ -66,10 +66,10 @@ const SAMPLES: u32 = 10;
 /// - `dryRun`: nothing is settled, and the answer is `{matching, samples}`.
 /// - `all`: required to settle all open dead letters with an empty filter.
 ///
-/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// Only the service's [operators](crate::Operators) can use these routes. Wherever they are mounted, they require a token or a
 /// layer that authenticates.
 pub fn dead_letter_routes(service: &ServiceHandle) -> Router {
-    only(service, &service.core().surface.mounted, routes(service.clone()))
+    only(service, &surface(service).mounted, routes(service.clone()))
 }
 
 /// Returns the same routes without the check for operators.

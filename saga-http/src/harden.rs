@@ -1,6 +1,6 @@
 //! A layer around all routes: limits, a correlation id, and one format for all error responses.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
@@ -16,41 +16,13 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 
-use super::{CorrelationId, Problem, correlation, span::RequestSpan};
-use crate::{id::IdSource, runtime::ServiceHandle, time::Clock};
+use saga_core::{id::IdSource, runtime::ServiceHandle, time::Clock};
 
-/// The default limit of a body, in bytes.
-pub(super) const MAX_BODY_BYTES: usize = 1 << 20;
+use super::{CorrelationId, Problem, RequestLimits, correlation, span::RequestSpan};
 
 /// How far beyond the limit a body is read before the response. A client that is still sending does not see a response that is followed by
 /// a closed connection.
 const DISCARDED_BYTES: usize = 16 << 20;
-
-/// The limits of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RequestLimits {
-    /// The maximum size of a body, in bytes. Default: 1 MiB.
-    pub body_bytes: usize,
-    /// The time in which a body must arrive. Default: 30 seconds.
-    pub body_timeout: Duration,
-    /// The maximum size of the bodies of all requests together, in bytes. A body that exceeds it is answered 503. Default: 64 MiB.
-    pub bodies_bytes: usize,
-    /// The time in which a handler must respond. After it the handler is dropped and the request is answered 503. The body of a response
-    /// can take longer, as a stream does. Default: 4.8 seconds.
-    pub answer_timeout: Duration,
-}
-
-impl Default for RequestLimits {
-    fn default() -> Self {
-        Self {
-            body_bytes: MAX_BODY_BYTES,
-            body_timeout: Duration::from_secs(30),
-            bodies_bytes: 64 << 20,
-            answer_timeout: Duration::from_millis(4_800),
-        }
-    }
-}
 
 /// Adds to `router` what every service needs on HTTP:
 ///
@@ -62,10 +34,11 @@ impl Default for RequestLimits {
 ///   example because a database hangs, is dropped and answered 503.
 /// - An unknown path (404) and a wrong method (405, with `Allow`) are answered with a [`Problem`].
 ///
-/// `clock` and `ids` are those of the app. A service takes them from its [`ServiceHandle`](crate::runtime::ServiceHandle).
+/// `clock` and `ids` are those of the app. A service takes them from its [`ServiceHandle`](saga_core::runtime::ServiceHandle).
 ///
 /// ```
-/// # use saga_core::{http, id::IdSource, time::Clock};
+/// # use saga_core::{id::IdSource, time::Clock};
+/// # use saga_http as http;
 /// # use axum::{Router, routing::get};
 /// let router = Router::new().route("/hello", get(|| async { "hello" }));
 /// let router: Router = http::harden(router, Clock::system(), IdSource::random());
@@ -113,8 +86,8 @@ async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         method = %request.method(),
         route,
         correlation_id = %id,
-        trace_id = %traced.ids().trace(),
-        span_id = %traced.ids().span(),
+        trace_id = %format_args!("{:032x}", traced.context().trace_id()),
+        span_id = %format_args!("{:016x}", traced.context().span_id()),
     );
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(traced.trace());

@@ -14,14 +14,16 @@ use axum::{
     routing::get,
 };
 use futures_util::future::join;
+use saga_core::runtime::{
+    ServiceHandle,
+    health::{Health, HealthReport, Status},
+};
 use tower_service::Service;
 
-#[cfg(doc)]
-use super::operator_routes;
-use super::{Json, operators::only};
-use crate::runtime::{
-    Access, ServiceHandle,
-    health::{Health, HealthReport, Status},
+use super::{
+    Json,
+    operators::{Access, surface},
+    operators_only::only,
 };
 
 /// The paths of [`health_routes`].
@@ -34,13 +36,13 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// and 503 otherwise. `/health` has all checks by name, and is 503 if a required one is down. Each responds within two seconds.
 ///
 /// Every caller gets the status and the names of the checks with their status. The details are for the
-/// [operators](crate::runtime::Operators) of the service: for requests with their credential, and for those to which a layer around these
-/// routes adds an [`Operator`](crate::runtime::Operator). Such a layer has to pass on the requests of others, because probes have no
+/// [operators](crate::Operators) of the service: for requests with their credential, and for those to which a layer around these
+/// routes adds an [`Operator`](crate::Operator). Such a layer has to pass on the requests of others, because probes have no
 /// credential.
 ///
-/// The listeners of an app serve these routes without further code. Your own axum app mounts them, beside [`operator_routes`].
+/// The listeners of an app serve these routes without further code. Your own axum app mounts them, beside [`operator_routes`](crate::operator_routes).
 pub fn health_routes(service: &ServiceHandle) -> Router {
-    shown_to_operators(service, &service.core().surface.mounted)
+    shown_to_operators(service, &surface(service).mounted)
 }
 
 /// Returns the routes, with details for operators with `access`.

@@ -11,7 +11,7 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use super::{Problem, harden::MAX_BODY_BYTES, invalid, objects::Objects};
+use super::{Problem, invalid, limits::MAX_BODY_BYTES, objects::Objects};
 
 /// A JSON body, in a request or a response. Unlike axum's `Json`, it answers an invalid body with a [`Problem`] that names the field:
 ///

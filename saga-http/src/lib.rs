@@ -1,7 +1,7 @@
-//! HTTP: the routes that the framework adds to every service, and the parts to build a service's own routes from.
+//! HTTP: the server of services, the routes that the framework adds to each of them, and the parts to build a service's own routes from.
 //!
-//! [`App`](crate::runtime::App) serves the routes of a service together with [`health_routes`]. To the
-//! [operators](crate::runtime::Operators) of the service it also serves [`operator_routes`]: metrics, dead letters, sagas and replays. Your
+//! [`ServiceHttp`] and [`AppHttp`] extend services and apps. An [`App`](saga_core::runtime::App) serves the routes of a service together with [`health_routes`]. To the
+//! [operators](Operators) of the service it also serves [`operator_routes`]: metrics, dead letters, sagas and replays. Your
 //! own axum app mounts both by hand.
 //!
 //! - The extractors ([`Json`], [`Query`], [`Path`], [`Page`], [`CorrelationId`], [`RequestTrace`], [`RequestContext`]) answer an invalid
@@ -13,42 +13,58 @@
 //!
 //! With the feature `openapi` the routes are described at `/openapi.json`, and `/docs` shows the description as a page; see `openapi`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+mod app_operators;
 mod connection;
 mod correlation;
 mod dead_letters;
 mod expected;
+mod extend;
 mod harden;
 mod health;
 mod invalid;
 mod json;
 mod known;
+mod limits;
+mod metrics;
 mod objects;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod operators;
+mod operators_only;
 mod overlap;
+mod own_routes;
 mod page;
 mod problem;
 mod query;
 mod replays;
 mod routes;
 mod sagas;
+#[cfg(feature = "openapi")]
+mod schema;
 mod serve;
+mod server;
 mod span;
 
 pub use connection::Connection;
 pub use correlation::{CorrelationId, RequestContext, RequestTrace};
 pub use dead_letters::dead_letter_routes;
-pub use harden::{RequestLimits, harden, harden_service, harden_with};
+pub use extend::{AppHttp, HandleHttp, ServiceHttp};
+pub use harden::{harden, harden_service, harden_with};
 pub use health::health_routes;
 pub use json::Json;
-pub(crate) use operators::listened;
-pub use operators::{OperatedRoutes, operators_only};
+pub use limits::RequestLimits;
+pub use metrics::metrics_routes;
+pub use operators::{Operator, Operators};
+pub use operators_only::{OperatedRoutes, operators_only};
+pub use own_routes::Routes;
 pub use page::{Listed, Page};
 pub use problem::{FieldError, Problem};
 pub use query::{Path, Query};
 pub use replays::replay_routes;
-pub(crate) use routes::{Unserved, mounted_with_health, served, served_to_operators};
-pub use routes::{metrics_routes, operator_routes};
+pub use routes::operator_routes;
 pub use sagas::saga_routes;
 pub use serve::{ServeLimits, serve};

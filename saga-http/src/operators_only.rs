@@ -10,24 +10,29 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Problem;
-use crate::runtime::{Access, Admission, Operator, ServiceHandle};
+use saga_core::runtime::ServiceHandle;
 
-/// Restricts `routes` of `service` to its [operators](crate::runtime::Operators).
+use super::{
+    Operator, Problem,
+    operators::{Access, Admission, surface},
+};
+
+/// Restricts `routes` of `service` to its [operators](crate::Operators).
 ///
 /// A request must have a credential that `Service::operators` or `App::operators` accepts, or come from this machine where
-/// [`open_on_loopback`](crate::runtime::Operators::open_on_loopback) applies. Other requests are answered 401. If neither is configured,
-/// the routes answer every request 401; with operators [beside the routes](crate::runtime::Operators::beside_the_routes) the routes do not
+/// [`open_on_loopback`](crate::Operators::open_on_loopback) applies. Other requests are answered 401. If neither is configured,
+/// the routes answer every request 401; with operators [beside the routes](crate::Operators::beside_the_routes) the routes do not
 /// exist then. A request that changes something and that a page of another site has sent is answered 403.
 ///
 /// Use it in `Service::routes`. Mounted elsewhere, the routes always need a credential, because
-/// [`open_on_loopback`](crate::runtime::Operators::open_on_loopback) only applies to listeners of the app.
+/// [`open_on_loopback`](crate::Operators::open_on_loopback) only applies to listeners of the app.
 ///
 /// The routes of [`operator_routes`](super::operator_routes) are already restricted. For a service's own routes:
 ///
 /// ```
 /// # use axum::{Router, routing::get};
-/// # use saga_core::{http::operators_only, runtime::ServiceHandle};
+/// # use saga_core::runtime::ServiceHandle;
+/// # use saga_http::operators_only;
 /// fn routes(service: ServiceHandle) -> Router {
 ///     let switches = Router::new().route("/switches", get(async || "all off"));
 ///     Router::new().route("/hello", get(async || "hello")).merge(operators_only(&service, switches))
@@ -58,24 +63,24 @@ mod sealed {
 
 impl OperatedRoutes for Router {
     fn only(self, service: &ServiceHandle) -> Self {
-        only(service, &service.core().surface.routes, self)
+        only(service, &surface(service).routes, self)
     }
 }
 
 #[cfg(feature = "openapi")]
 impl OperatedRoutes for utoipa_axum::router::OpenApiRouter {
     fn only(self, service: &ServiceHandle) -> Self {
-        let access = &service.core().surface.routes;
+        let access = &surface(service).routes;
         let (router, description) = self.split_for_parts();
         let mut guarded = Self::from(only(service, access, router));
-        *guarded.get_openapi_mut() = super::openapi::operated(access, description);
+        *guarded.get_openapi_mut() = super::schema::operated(access, description);
         guarded
     }
 }
 
 /// Restricts `routes` of `service` to requests with `access`.
 pub(super) fn only(service: &ServiceHandle, access: &Access, routes: Router) -> Router {
-    guarded(&service.core().name, access, routes)
+    guarded(&service.name().into(), access, routes)
 }
 
 /// Restricts `routes` of the service called `service` to requests with `access`.
@@ -197,7 +202,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::runtime::Operators;
+    use crate::Operators;
 
     const TOKEN: &str = "a-token-of-thirty-two-characters";
 

@@ -2,7 +2,7 @@
 
 use axum::Router;
 
-/// The routes that [`Service::routes`](super::Service::routes) takes.
+/// The routes that [`ServiceHttp::routes`](crate::ServiceHttp::routes) takes.
 ///
 /// Created from a [`Router`]. With the feature `openapi`, also from an [`OpenApiRouter`](utoipa_axum::router::OpenApiRouter), which
 /// describes its routes where they are defined, or from a router and a separate description.

@@ -23,7 +23,7 @@ const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// 500, and the log explains how to correct the handler.
 ///
 /// ```
-/// # use saga_core::http::{Page, Problem, Listed};
+/// # use saga_http::{Page, Problem, Listed};
 /// async fn orders(page: Page) -> Result<Listed<String>, Problem> {
 ///     let (items, total) = (vec!["tea".to_owned()], 1); // LIMIT page.limit() OFFSET page.offset()
 ///     Ok(page.list(items, total))
@@ -87,7 +87,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 #[cfg(feature = "openapi")]
 impl utoipa::IntoParams for Page {
     fn into_params(_: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>) -> Vec<utoipa::openapi::path::Parameter> {
-        super::openapi::page(DEFAULT_SIZE, MAX_SIZE, i64::MAX / i64::from(MAX_SIZE))
+        super::schema::page(DEFAULT_SIZE, MAX_SIZE, i64::MAX / i64::from(MAX_SIZE))
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::http::Query;
+    use crate::Query;
 
     fn page(uri: &'static str) -> Result<Page, Problem> {
         parse(Uri::from_static(uri))

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{
+use saga_core::{
     failure::Fault,
     runtime::Unavailable,
     store::{StoreError, is_unavailable},
@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// log them and do not send them to the client.
 ///
 /// ```
-/// # use saga_core::http::Problem;
+/// # use saga_http::Problem;
 /// # use axum::response::IntoResponse;
 /// let problem = Problem::validation("the order cannot be placed").field("items[0].quantity", "must be at least 1");
 /// assert_eq!(problem.code(), "VALIDATION_ERROR");

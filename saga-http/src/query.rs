@@ -19,7 +19,7 @@ use super::{
 /// of `T` are not fixed, as with a map or `#[serde(flatten)]`, any parameter is accepted.
 ///
 /// ```
-/// # use saga_core::http::{Listed, Page, Query};
+/// # use saga_http::{Listed, Page, Query};
 /// #[derive(serde::Deserialize)]
 /// struct Filter {
 ///     status: Option<String>,

@@ -10,18 +10,20 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
-use super::openapi::{Conflict, NotFound};
+use super::schema::{Conflict, NotFound};
 use super::{
     Json, Path, Problem, Query,
-    operators::{by, only},
+    operators::surface,
+    operators_only::{by, only},
     sagas::Words,
 };
-use crate::{
+use saga_core::{
     message::TopicPartition,
-    runtime::{Operator, PlannedReplay, ReplayError, ReplayPoint, ReplayRequest, ServiceHandle},
+    runtime::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest, ServiceHandle},
     store::{Replay, ReplayId},
     time::Timestamp,
 };
+use crate::{Operator};
 
 /// The paths of the routes.
 pub(super) const PATHS: [&str; 2] = ["/replays", "/replays/{id}/cancel"];
@@ -39,17 +41,17 @@ const SHOWN: u32 = 200;
 ///
 /// The fields of a request are `topic`, `partition`, `fromOffset` or `fromTime`, `toOffset` or `toTime`, `again`, `limit`, `reason`, `by`
 /// and `dryRun`. Required are `topic`, a start of the range, `reason` and `by`. A credential that names its
-/// [operator](crate::runtime::Operator) replaces `by`. Without `partition`, the replay covers all partitions. Without an end, the range of
+/// [operator](crate::Operator) replaces `by`. Without `partition`, the replay covers all partitions. Without an end, the range of
 /// a partition ends at its present end.
 ///
 /// Without `again`, only messages that were never handled have an effect. With it, handled messages are handled again, with all their
 /// effects. The field `effect` of the answer says which. 400 describes an invalid range, with its oldest offset or its number of records.
 /// 409 means that the previous replay of a partition has not ended.
 ///
-/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// Only the service's [operators](crate::Operators) can use these routes. Wherever they are mounted, they require a token or a
 /// layer that authenticates.
 pub fn replay_routes(service: &ServiceHandle) -> Router {
-    only(service, &service.core().surface.mounted, routes(service.clone()))
+    only(service, &surface(service).mounted, routes(service.clone()))
 }
 
 /// Returns the same routes without the check for operators.
@@ -211,6 +213,7 @@ impl From<ReplayError> for Problem {
             ReplayError::Busy(_) => Self::conflict(error.to_string()),
             ReplayError::Log(error) => Self::unavailable(error),
             ReplayError::Store(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }
@@ -256,7 +259,7 @@ struct Part {
 impl From<PlannedReplay> for Part {
     fn from(planned: PlannedReplay) -> Self {
         let records = planned.records();
-        let PlannedReplay { partition, from, to, oldest, id } = planned;
+        let PlannedReplay { partition, from, to, oldest, id, .. } = planned;
         Self { partition: partition.partition, from, to, oldest, records, id: id.map(|id| id.to_string()) }
     }
 }
@@ -311,7 +314,7 @@ struct Shown {
 impl From<Replay> for Shown {
     fn from(replay: Replay) -> Self {
         let TopicPartition { topic, partition } = replay.partition;
-        let running = matches!(replay.state, crate::store::ReplayState::Running | crate::store::ReplayState::Stopping);
+        let running = matches!(replay.state, saga_core::store::ReplayState::Running | saga_core::store::ReplayState::Stopping);
         Self {
             id: replay.id.to_string(),
             topic,

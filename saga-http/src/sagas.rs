@@ -11,17 +11,19 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
-use super::openapi::{Conflict, NotFound};
+use super::schema::{Conflict, NotFound};
 use super::{
     Json, Listed, Page, Path, Problem, Query,
-    operators::{by, only},
+    operators::surface,
+    operators_only::{by, only},
 };
-use crate::{
-    runtime::{InstanceView, OperationError, Operator, Sagas, ServiceHandle},
+use saga_core::{
+    runtime::{InstanceView, OperationError, Sagas, ServiceHandle},
     saga::InstanceState,
     store::{HistoryEntry, InstanceOrder, InstanceQuery},
     time::{Clock, Timestamp},
 };
+use crate::{Operator};
 
 /// The paths of the routes.
 pub(super) const PATHS: [&str; 6] = [
@@ -47,13 +49,13 @@ pub(super) const PATHS: [&str; 6] = [
 /// | `POST /sagas/{saga}/{id}/complete` {by, reason} | 202: it ends with the outcome that was decided |
 ///
 /// Each action is written to the history, with the operator and the reason. `by` is the name of the operator; a credential that names its
-/// [operator](crate::runtime::Operator) replaces it. The routes answer 404 if the instance does not exist, and 409 if it is too late for
+/// [operator](crate::Operator) replaces it. The routes answer 404 if the instance does not exist, and 409 if it is too late for
 /// the action or there is nothing to do.
 ///
-/// Only the service's [operators](crate::runtime::Operators) can use these routes. Wherever they are mounted, they require a token or a
+/// Only the service's [operators](crate::Operators) can use these routes. Wherever they are mounted, they require a token or a
 /// layer that authenticates.
 pub fn saga_routes(service: &ServiceHandle) -> Router {
-    only(service, &service.core().surface.mounted, routes(service.clone()))
+    only(service, &surface(service).mounted, routes(service.clone()))
 }
 
 /// Returns the same routes without the check for operators.
@@ -299,6 +301,7 @@ impl From<OperationError> for Problem {
             OperationError::UnknownStep { .. } => Self::invalid_field("step", error.to_string()),
             OperationError::Conflict(reason) => Self::conflict(reason),
             OperationError::Store(error) => error.into(),
+            other => Self::internal(other),
         }
     }
 }
@@ -349,7 +352,7 @@ impl From<HistoryEntry> for Entry {
 #[cfg(feature = "openapi")]
 impl<const MOST: usize> utoipa::PartialSchema for Words<MOST> {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
-        super::openapi::words(MOST).into()
+        super::schema::words(MOST).into()
     }
 }
 

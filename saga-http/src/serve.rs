@@ -26,7 +26,7 @@ use tokio::{
 
 use self::stalled::GiveUpStalledWrites;
 use super::Connection;
-use crate::time::doubling;
+use saga_core::time::doubling;
 
 /// The maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;

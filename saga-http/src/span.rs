@@ -4,35 +4,21 @@ use axum::{
     extract::Request,
     http::{Method, StatusCode},
 };
-
-use super::{CorrelationId, RequestTrace, routes::is_probed};
-use crate::{
+use saga_core::{
     id::IdSource,
     message::TraceContext,
-    runtime::{
-        ServiceHandle,
-        spans::{Ids, Kind, Moment, Span, Spans, Value},
-    },
+    runtime::{RequestSpan as Exported, ServiceHandle, SpanValue},
 };
 
-/// The error type of a request whose client no longer waits for the response.
-const CANCELLED: &str = "cancelled";
-const UNANSWERED: &str = "dropped before it was answered: its client has left, or the server has stopped";
+use super::{CorrelationId, RequestTrace, health, metrics::METRICS, operators::surface};
 
 /// The span of a running request. If it is dropped before the response, for example because the client has disconnected, it is exported as
 /// cancelled.
-pub(super) struct RequestSpan {
-    context: TraceContext,
-    parent: Option<u64>,
-    told: Option<Told>,
-}
-
-/// The data of a span that is exported.
-struct Told {
-    service: ServiceHandle,
-    began: Moment,
-    name: String,
-    said: Vec<(&'static str, Value)>,
+pub(super) enum RequestSpan {
+    /// It belongs to a service, which exports it if its trace is sampled.
+    Of(Exported),
+    /// It is not exported.
+    Alone(TraceContext),
 }
 
 impl RequestSpan {
@@ -43,73 +29,48 @@ impl RequestSpan {
         (route, id): (&str, &CorrelationId),
     ) -> Self {
         let caller = RequestTrace::caller(request.headers());
-        let parent = caller.as_ref().map(TraceContext::span_id);
         let Some(service) = service else {
-            let context = Spans::default().follow(caller.as_ref(), ids);
-            return Self { context, parent, told: None };
+            let root = || TraceContext::root(ids).with_sampled(false);
+            return Self::Alone(caller.map_or_else(root, |caller| caller.child(ids)));
         };
-        let spans = &service.core().spans;
-        let context = spans.follow(caller.as_ref(), ids);
-        // Probes are frequent, so they do not begin a trace.
-        let probe = caller.is_none() && is_probed(service, route);
-        let context = if probe && spans.is_on() { context.with_sampled(false) } else { context };
-        let began = spans.begin(&context);
-        let told = began.is_recorded().then(|| {
+        let mut span = service.begin_request_span(caller.as_ref(), is_probed(service, route));
+        if span.is_recorded() {
             let method = known(request.method());
-            let mut said = vec![
-                ("http.request.method", Value::Word(method.unwrap_or("_OTHER"))),
-                ("url.path", request.uri().path().into()),
-                ("url.scheme", Value::Word("http")),
-                ("messaging.message.conversation_id", id.as_str().into()),
-            ];
-            let name = match route {
-                "" => method.unwrap_or("HTTP").to_owned(),
+            span.set("http.request.method", SpanValue::Word(method.unwrap_or("_OTHER")));
+            span.set("url.path", request.uri().path());
+            span.set("url.scheme", SpanValue::Word("http"));
+            span.set("messaging.message.conversation_id", id.as_str());
+            match route {
+                "" => span.set_name(method.unwrap_or("HTTP")),
                 route => {
-                    said.push(("http.route", route.into()));
-                    format!("{} {route}", method.unwrap_or("HTTP"))
+                    span.set("http.route", route);
+                    span.set_name(format!("{} {route}", method.unwrap_or("HTTP")));
                 }
-            };
-            Told { service: service.clone(), began, name, said }
-        });
-        Self { context, parent, told }
+            }
+        }
+        Self::Of(span)
     }
 
-    /// Returns the ids for log lines.
-    pub(super) fn ids(&self) -> Ids<'_> {
-        Ids(&self.context)
+    /// Returns its trace.
+    pub(super) fn context(&self) -> &TraceContext {
+        match self {
+            Self::Of(span) => span.context(),
+            Self::Alone(context) => context,
+        }
     }
 
     /// Returns the trace for the handler.
     pub(super) fn trace(&self) -> RequestTrace {
-        RequestTrace::own(self.context.clone())
+        RequestTrace::own(self.context().clone())
     }
 
     /// Ends the span with the status of the response, without waiting for its body.
-    pub(super) fn answered(mut self, status: StatusCode) {
-        self.export(Some(status));
-    }
-
-    /// Ends the span. Later calls do nothing.
-    fn export(&mut self, status: Option<StatusCode>) {
-        let Some(Told { service, began, name, said }) = self.told.take() else { return };
-        service.core().spans.end(began, || {
-            let error = match status {
-                // The status is the error type; a message would add nothing.
-                Some(status) => status.is_server_error().then(|| (status.as_str().to_owned(), String::new())),
-                None => Some((CANCELLED.to_owned(), UNANSWERED.to_owned())),
-            };
-            Span::new(&self.context, name, Kind::Server)
-                .within_remote(self.parent)
-                .with(said)
-                .with(status.map(|status| ("http.response.status_code", i64::from(status.as_u16()).into())))
-                .failed(error)
-        });
-    }
-}
-
-impl Drop for RequestSpan {
-    fn drop(&mut self) {
-        self.export(None);
+    pub(super) fn answered(self, status: StatusCode) {
+        if let Self::Of(mut span) = self {
+            span.set("http.response.status_code", i64::from(status.as_u16()));
+            // The status is the error type.
+            span.end(status.is_server_error().then_some(status.as_str()));
+        }
     }
 }
 
@@ -119,5 +80,21 @@ fn known(method: &Method) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
-#[cfg(all(test, feature = "otel", feature = "test-util"))]
+/// Whether `route` of `service` is one that probes request all the time. The route can be on the service's own listener, on a listener for
+/// operators, or on a listener that several services share, where each is under its name.
+fn is_probed(service: &ServiceHandle, route: &str) -> bool {
+    let surface = surface(service);
+    let under_its_name = route.strip_prefix('/').and_then(|route| route.strip_prefix(service.name()));
+    let also_under = surface.also_under.as_deref().and_then(|place| route.strip_prefix(place));
+    let mut places = [Some(route), under_its_name, also_under].into_iter().flatten();
+    let moved = |path: &str| surface.prefix.as_deref().and_then(|prefix| path.strip_prefix(prefix)).is_some_and(is_shown);
+    places.any(|path| is_shown(path) || moved(path))
+}
+
+/// Whether this is a path of the framework for health or metrics.
+fn is_shown(path: &str) -> bool {
+    path == METRICS || health::PATHS.contains(&path)
+}
+
+#[cfg(test)]
 mod tests;

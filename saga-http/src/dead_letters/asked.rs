@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Problem;
-use crate::{
+use saga_core::{
     store::{DeadLetterFilter, DeadLetterState},
     time::Timestamp,
 };
@@ -25,7 +25,7 @@ pub(super) struct Filter {
     /// The key of the message.
     key: Option<String>,
     /// The key of the message, if it is not text. Excludes `key`.
-    #[cfg_attr(feature = "openapi", param(schema_with = crate::http::openapi::base64))]
+    #[cfg_attr(feature = "openapi", param(schema_with = crate::schema::base64))]
     key_base64: Option<String>,
     /// The event type.
     r#type: Option<String>,
@@ -64,7 +64,7 @@ pub(super) struct Bulk {
     /// The key of the message.
     key: Option<String>,
     /// The key of the message, if it is not text. Excludes `key`.
-    #[cfg_attr(feature = "openapi", schema(schema_with = crate::http::openapi::base64_or_null))]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::schema::base64_or_null))]
     key_base64: Option<String>,
     /// The event type.
     r#type: Option<String>,

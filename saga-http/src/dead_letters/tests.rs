@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
+use saga_core::{
     message::{Header, Received, Record, headers},
     runtime::{App, Handle, Service},
     store::{Database, DeadLetterState, HELD, ParkedMessage},

@@ -10,7 +10,8 @@ use tower::ServiceExt;
 use tracing::{Dispatch, Level};
 
 use super::*;
-use crate::{http::Json, time::Timestamp};
+use saga_core::{time::Timestamp};
+use crate::{Json};
 
 fn router() -> Router {
     let router = Router::new()

@@ -8,12 +8,12 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::{super::operators::guarded, *};
-use crate::{
-    http::{listened, served},
-    runtime::{App, Operator, Operators, Routes, Service, health::CheckResult},
+use saga_core::{
+    runtime::{App, Service, health::CheckResult},
     store::Database,
     transport::memory::Memory,
 };
+use crate::{listened, served, Operators, Operator, Routes};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
 

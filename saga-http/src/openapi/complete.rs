@@ -8,10 +8,10 @@ use utoipa::{
     openapi::{OpenApi, RefOr, Schema},
 };
 
-use super::answers::{
+use crate::schema::answers::{
     ALL, BAD_REQUEST, BROKEN, INTERNAL, INVALID, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
-use crate::http::Problem;
+use crate::Problem;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
@@ -19,7 +19,7 @@ const COMMON: &str = "Errors are problems (RFC 9457, `application/problem+json`)
     A path that is not described answers 404 `NOT_FOUND`, and a method that is not described 405 `METHOD_NOT_ALLOWED` with `Allow`. \
     `X-Correlation-Id` is taken or made, returned, and carried through every event and log line.";
 
-/// Returns `described` with the parameters and responses of [`harden`](crate::http::harden) and the extractors.
+/// Returns `described` with the parameters and responses of [`harden`](crate::harden) and the extractors.
 pub(super) fn complete(mut described: OpenApi) -> Value {
     let components = described.components.get_or_insert_default();
     for (name, schema) in problem_schemas() {

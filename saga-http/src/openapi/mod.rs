@@ -18,7 +18,8 @@
 //! [`problem`] for your own codes.
 //!
 //! ```
-//! use saga_core::{http::{Json, Listed, Page, Path, Problem, openapi::NotFound}, runtime::Service, store::Database};
+//! use saga_core::{runtime::Service, store::Database};
+//! use saga_http::{Json, Listed, Page, Path, Problem, ServiceHttp, openapi::NotFound};
 //! use utoipa_axum::{router::OpenApiRouter, routes};
 //!
 //! #[derive(serde::Serialize, utoipa::ToSchema)]
@@ -50,13 +51,10 @@
 //!
 //! In your own axum app, create a [`Description`] and mount [`openapi_routes`].
 
-mod answers;
 mod complete;
-mod operated;
 mod page;
 #[cfg(test)]
 mod tests;
-mod vocabulary;
 
 use std::collections::BTreeSet;
 
@@ -67,15 +65,17 @@ use utoipa::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use super::routes::DescribedMetrics;
-use crate::runtime::{Access, ServiceHandle};
+use saga_core::runtime::ServiceHandle;
 
-pub use answers::{Conflict, NotFound, problem};
+use crate::{
+    metrics::DescribedMetrics,
+    operators::{Access, surface},
+    schema::operated,
+};
+
+pub use crate::schema::{Conflict, NotFound, problem};
 pub(super) use page::PATHS;
 pub use page::openapi_routes;
-
-pub(crate) use operated::operated;
-pub(crate) use vocabulary::{base64, base64_or_null, page, words};
 
 /// The description of a service: its own routes, those of the framework, and what all of them have in common.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,14 +92,14 @@ pub struct Undescribed {
 
 impl Description {
     /// Describes what the listener of `service` serves: the service's own routes, which are described by `own`, and health and
-    /// [`openapi_routes`] under the service's [prefix](crate::runtime::Service::prefix). Routes for operators are included if they are
+    /// [`openapi_routes`] under the service's [prefix](crate::ServiceHttp::prefix). Routes for operators are included if they are
     /// served there, with the credentials that they require. The title is the name of the service, unless `own` has one.
     ///
     /// # Errors
     /// Returns an error if two operations have the same name, if a schema has the name of one of the framework's and another content, or if
     /// a schema that is referred to is missing. Two schemas of `own` with the same name cannot be detected: utoipa keeps the last one.
     pub fn of(service: &ServiceHandle, own: OpenApi) -> Result<Self, Undescribed> {
-        let surface = &service.core().surface;
+        let surface = surface(service);
         let metrics = match (surface.open_metrics, surface.beside) {
             (true, _) => Some(DescribedMetrics::openapi()),
             (false, true) => Some(operated(&surface.routes, DescribedMetrics::openapi())),
@@ -115,7 +115,7 @@ impl Description {
 
     /// Describes what `service` serves to operators on a listener of their own, under `place`.
     pub(crate) fn for_operators(service: &ServiceHandle, place: &str) -> Result<Self, Undescribed> {
-        let access = &service.core().surface.operators;
+        let access = &surface(service).operators;
         let metrics = operated(access, DescribedMetrics::openapi());
         let mut whole = Self::whole(service, OpenApi::default(), framework(Some(metrics), Some(access)))?;
         if !place.is_empty() {
@@ -139,7 +139,7 @@ impl Description {
         if problems.is_empty() { Ok(Self(described)) } else { Err(Undescribed { problems }) }
     }
 
-    /// Adds that the routes are served under `prefix` too, as with [`Service::also_under`](crate::runtime::Service::also_under).
+    /// Adds that the routes are served under `prefix` too, as with [`ServiceHttp::also_under`](crate::ServiceHttp::also_under).
     #[must_use]
     pub fn also_under(mut self, prefix: &str) -> Self {
         let server = |url, description: &str| {

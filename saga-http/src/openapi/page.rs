@@ -9,11 +9,11 @@ use axum::{
 };
 use bytes::Bytes;
 
-use super::{Description, NotFound};
-use crate::http::{Path, Problem};
+use super::Description;
+use crate::{Path, Problem, schema::NotFound};
 
 /// The paths of the routes.
-pub(in crate::http) const PATHS: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file}"];
+pub(crate) const PATHS: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file}"];
 
 const PAGE: &str = include_str!("docs.html");
 const START: &str = include_str!("start.js");

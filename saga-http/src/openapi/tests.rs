@@ -17,14 +17,14 @@ use tower::ServiceExt;
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
 
 use super::*;
-use crate::{
-    http::{Problem, harden, listened, served, served_to_operators},
+use saga_core::{
     id::IdSource,
-    runtime::{App, Handle, Operators, Routes, Service},
+    runtime::{App, Handle, Service},
     store::Database,
     time::Clock,
     transport::memory::Memory,
 };
+use crate::{Problem, harden, listened, served, served_to_operators, Operators, Routes};
 
 /// Serves the router as a listener of the app on a loopback address does.
 fn on_this_machine(router: Router) -> Router {
@@ -113,7 +113,7 @@ async fn every_route_is_described_and_nothing_else() {
         let has = |path: &str| told.contains(&format!("{prefix}{path}"));
         assert!(has("/health/ready") && has("/docs"), "{told:?}");
         // Without a configured credential, no request can pass that route, so it does not exist.
-        let metrics = metrics && (letters || service.core().surface.open_metrics);
+        let metrics = metrics && (letters || surface(service).open_metrics);
         assert_eq!((has("/metrics"), has("/dead-letters/{id}"), has("/sagas")), (metrics, letters, letters), "{told:?}");
         // The service's own route at any of these paths is rejected.
         for path in &told {

@@ -13,7 +13,7 @@ const LONGEST_NAME: usize = 100;
 ///
 /// ```
 /// # use axum::{extract::Request, middleware::Next, response::Response};
-/// # use saga_core::runtime::Operator;
+/// # use saga_http::Operator;
 /// async fn authenticate(mut request: Request, next: Next) -> Response {
 ///     // Any authentication: a session, a client certificate, or a header that your own proxy sets.
 ///     if let Some(name) = request.headers().get("x-verified-user").and_then(|name| name.to_str().ok()) {
@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 100;
 /// }
 /// ```
 ///
-/// A handler behind [`operators_only`](crate::http::operators_only) takes it as `Option<Extension<Operator>>`.
+/// A handler behind [`operators_only`](crate::operators_only) takes it as `Option<Extension<Operator>>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operator(Arc<str>);
 

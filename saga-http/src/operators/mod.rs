@@ -14,10 +14,11 @@ use std::{
     fmt, mem,
     net::{SocketAddr, TcpListener},
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use axum::{extract::Request, response::IntoResponse, routing::Route};
+use saga_core::runtime::ServiceHandle;
 use tower_layer::Layer;
 
 pub(crate) use self::access::{Access, Admission};
@@ -28,7 +29,7 @@ use self::{
 };
 
 /// Where operators reach a service, and how they authenticate. Their routes are those for dead letters, sagas, replays and metrics, and
-/// those that the service itself restricts with [`operators_only`](crate::http::operators_only).
+/// those that the service itself restricts with [`operators_only`](crate::operators_only).
 ///
 /// | where | without a credential | with a token or a layer |
 /// |---|---|---|
@@ -44,7 +45,8 @@ use self::{
 /// mounts are never open to this machine, wherever that app listens.
 ///
 /// ```
-/// # use saga_core::{runtime::{Operators, Service}, store::Database};
+/// # use saga_core::{runtime::Service, store::Database};
+/// # use saga_http::{Operators, ServiceHttp};
 /// # fn service(db: Database) -> Service {
 /// Service::new("payment", db).operators("127.0.0.1:9090")
 /// # }
@@ -108,7 +110,7 @@ impl Operators {
         Self::in_place(Place::Beside)
     }
 
-    /// Serves the routes only where your own axum app mounts [`operator_routes`](crate::http::operator_routes). This is the default;
+    /// Serves the routes only where your own axum app mounts [`operator_routes`](crate::operator_routes). This is the default;
     /// configure it to set a credential.
     pub fn mounted() -> Self {
         Self::in_place(Place::Mounted)
@@ -286,6 +288,8 @@ impl Operators {
             routes,
             beside,
             open_metrics: self.open_metrics,
+            listener: self.address(),
+            is_of_app: false,
             prefix: None,
             also_under: None,
         }
@@ -300,7 +304,11 @@ fn is_loopback(address: SocketAddr) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Surface {
     /// Where the operator routes are served, as a text.
-    pub(crate) place: &'static str,
+    place: &'static str,
+    /// The address of a listener for operators only.
+    pub(crate) listener: Option<SocketAddr>,
+    /// Whether the operators are those of the app.
+    pub(crate) is_of_app: bool,
     /// Who can use the framework's operator routes on a listener of the framework.
     pub(crate) operators: Access,
     /// Who can use them where another app mounts them. The listener of that app is unknown, so they are not open to this machine: any
@@ -316,6 +324,26 @@ pub(crate) struct Surface {
     pub(crate) prefix: Option<String>,
     /// A second path prefix under which all routes are served.
     pub(crate) also_under: Option<String>,
+}
+
+impl Surface {
+    /// Returns where operators are served, for the log.
+    pub(crate) fn told(&self) -> String {
+        self.listener.map_or_else(|| self.place.to_owned(), |address| address.to_string())
+    }
+}
+
+/// For a service without operators: their routes are served where another app mounts them.
+impl Default for Surface {
+    fn default() -> Self {
+        Operators::mounted().surface(None)
+    }
+}
+
+/// Returns which routes `service` serves, where, and to whom.
+pub(crate) fn surface(service: &ServiceHandle) -> &Surface {
+    static DEFAULT: LazyLock<Surface> = LazyLock::new(Surface::default);
+    service.state().unwrap_or(&DEFAULT)
 }
 
 impl fmt::Debug for Operators {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
+use saga_core::{
     runtime::{App, Service},
     store::Database,
     transport::memory::Memory,

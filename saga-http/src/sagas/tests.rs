@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{
+use saga_core::{
     runtime::{App, Handle, Service},
     saga::{InstanceKey, InstanceRecord},
     store::Database,

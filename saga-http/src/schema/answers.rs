@@ -20,11 +20,11 @@ pub struct NotFound;
 pub struct Conflict;
 
 /// A response that every service can give.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The name among the components.
-    pub(super) name: &'static str,
-    pub(super) status: u16,
-    pub(super) codes: &'static [&'static str],
+    pub(crate) name: &'static str,
+    pub(crate) status: u16,
+    pub(crate) codes: &'static [&'static str],
     description: &'static str,
     detail: &'static str,
     header: Option<(&'static str, Type, &'static str)>,
@@ -35,7 +35,7 @@ const AUTHENTICATE: (&str, Type, &str) = ("WWW-Authenticate", Type::String, "`Be
 const ALLOW: (&str, Type, &str) = ("Allow", Type::String, "The methods that the path supports, separated by commas.");
 
 /// A JSON body, or a parameter, that is not valid.
-pub(super) const BAD_REQUEST: Answer = Answer {
+pub(crate) const BAD_REQUEST: Answer = Answer {
     name: "BadRequest",
     status: 400,
     codes: &["BAD_REQUEST", "MALFORMED_JSON", "VALIDATION_ERROR"],
@@ -44,7 +44,7 @@ pub(super) const BAD_REQUEST: Answer = Answer {
     header: None,
 };
 /// An incomplete body, on an operation that takes no body.
-pub(super) const BROKEN: Answer = Answer {
+pub(crate) const BROKEN: Answer = Answer {
     name: "Broken",
     status: 400,
     codes: &["BAD_REQUEST"],
@@ -53,7 +53,7 @@ pub(super) const BROKEN: Answer = Answer {
     header: None,
 };
 /// A parameter that is not valid.
-pub(super) const INVALID: Answer = Answer {
+pub(crate) const INVALID: Answer = Answer {
     name: "Invalid",
     status: 400,
     codes: &["BAD_REQUEST", "VALIDATION_ERROR"],
@@ -62,7 +62,7 @@ pub(super) const INVALID: Answer = Answer {
     header: None,
 };
 /// A request without the credential of an operator.
-pub(super) const UNAUTHORIZED: Answer = Answer {
+pub(crate) const UNAUTHORIZED: Answer = Answer {
     name: "Unauthorized",
     status: 401,
     codes: &["UNAUTHORIZED"],
@@ -71,7 +71,7 @@ pub(super) const UNAUTHORIZED: Answer = Answer {
     header: Some(AUTHENTICATE),
 };
 /// A request that an operator's browser sent for a page of another site.
-pub(super) const FORBIDDEN: Answer = Answer {
+pub(crate) const FORBIDDEN: Answer = Answer {
     name: "Forbidden",
     status: 403,
     codes: &["FORBIDDEN"],
@@ -95,7 +95,7 @@ const METHOD_NOT_ALLOWED: Answer = Answer {
     detail: "this resource does not support this method; `Allow` names those that it supports",
     header: Some(ALLOW),
 };
-pub(super) const REQUEST_TIMEOUT: Answer = Answer {
+pub(crate) const REQUEST_TIMEOUT: Answer = Answer {
     name: "RequestTimeout",
     status: 408,
     codes: &["REQUEST_TIMEOUT"],
@@ -111,7 +111,7 @@ const CONFLICT: Answer = Answer {
     detail: "the request does not fit the present state",
     header: None,
 };
-pub(super) const PAYLOAD_TOO_LARGE: Answer = Answer {
+pub(crate) const PAYLOAD_TOO_LARGE: Answer = Answer {
     name: "PayloadTooLarge",
     status: 413,
     codes: &["PAYLOAD_TOO_LARGE"],
@@ -120,7 +120,7 @@ pub(super) const PAYLOAD_TOO_LARGE: Answer = Answer {
     header: None,
 };
 /// A request from this machine for a host name that is neither this machine's nor the service's.
-pub(super) const MISDIRECTED: Answer = Answer {
+pub(crate) const MISDIRECTED: Answer = Answer {
     name: "Misdirected",
     status: 421,
     codes: &["MISDIRECTED_REQUEST"],
@@ -128,7 +128,7 @@ pub(super) const MISDIRECTED: Answer = Answer {
     detail: "this is for operators on this machine: ask for `localhost`, a loopback address, or a public name of the service",
     header: None,
 };
-pub(super) const UNSUPPORTED_MEDIA_TYPE: Answer = Answer {
+pub(crate) const UNSUPPORTED_MEDIA_TYPE: Answer = Answer {
     name: "UnsupportedMediaType",
     status: 415,
     codes: &["UNSUPPORTED_MEDIA_TYPE"],
@@ -136,7 +136,7 @@ pub(super) const UNSUPPORTED_MEDIA_TYPE: Answer = Answer {
     detail: "send the body as JSON, with Content-Type: application/json",
     header: None,
 };
-pub(super) const INTERNAL: Answer = Answer {
+pub(crate) const INTERNAL: Answer = Answer {
     name: "Internal",
     status: 500,
     codes: &["INTERNAL"],
@@ -144,7 +144,7 @@ pub(super) const INTERNAL: Answer = Answer {
     detail: "the request failed inside the service; the service's log has the cause",
     header: None,
 };
-pub(super) const UNAVAILABLE: Answer = Answer {
+pub(crate) const UNAVAILABLE: Answer = Answer {
     name: "Unavailable",
     status: 503,
     codes: &["UNAVAILABLE"],
@@ -154,7 +154,7 @@ pub(super) const UNAVAILABLE: Answer = Answer {
 };
 
 /// All of these responses.
-pub(super) const ALL: [Answer; 14] = [
+pub(crate) const ALL: [Answer; 14] = [
     BAD_REQUEST,
     BROKEN,
     INVALID,
@@ -172,7 +172,7 @@ pub(super) const ALL: [Answer; 14] = [
 ];
 
 impl Answer {
-    pub(super) fn response(&self) -> Response {
+    pub(crate) fn response(&self) -> Response {
         let mut response = described(self.status, self.description, self.codes, self.detail);
         if let Some((name, kind, description)) = &self.header {
             let schema = ObjectBuilder::new().schema_type(kind.clone());
@@ -182,12 +182,12 @@ impl Answer {
         response
     }
 
-    pub(super) fn reference(&self) -> Value {
+    pub(crate) fn reference(&self) -> Value {
         json!({"$ref": format!("#/components/responses/{}", self.name)})
     }
 
     /// Adds this response to those of `operation`.
-    pub(super) fn add_to(&self, operation: &mut Operation) {
+    pub(crate) fn add_to(&self, operation: &mut Operation) {
         operation.responses.responses.insert(self.status.to_string(), Ref::from_response_name(self.name).into());
     }
 
@@ -208,11 +208,11 @@ impl IntoResponses for Conflict {
     }
 }
 
-/// Returns a response with a [`Problem`](super::super::Problem) whose code is one of `codes`, for your own implementation of
+/// Returns a response with a [`Problem`](crate::Problem) whose code is one of `codes`, for your own implementation of
 /// `IntoResponses`.
 ///
 /// ```
-/// # use saga_core::http::openapi;
+/// # use saga_http::openapi;
 /// # use std::collections::BTreeMap;
 /// # use utoipa::openapi::{RefOr, Response};
 /// /// 409 `TOO_LATE`.

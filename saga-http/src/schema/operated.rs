@@ -7,7 +7,7 @@ use utoipa::openapi::{
 };
 
 use super::answers::{FORBIDDEN, MISDIRECTED, UNAUTHORIZED};
-use crate::runtime::Access;
+use crate::operators::Access;
 
 /// The name of the security scheme of operators.
 const SCHEME: &str = "operator";

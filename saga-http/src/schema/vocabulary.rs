@@ -9,21 +9,7 @@ use utoipa::{
     },
 };
 
-use super::super::{Problem, problem::Body};
-use crate::time::Timestamp;
-
-impl PartialSchema for Timestamp {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::String)
-            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("A time by RFC 3339; written in UTC with milliseconds, read with any offset."))
-            .examples([serde_json::json!("2026-01-31T12:00:00.000Z")])
-            .into()
-    }
-}
-
-impl ToSchema for Timestamp {}
+use crate::{Problem, problem::Body};
 
 impl PartialSchema for Problem {
     fn schema() -> RefOr<Schema> {

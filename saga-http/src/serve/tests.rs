@@ -16,11 +16,11 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    http::{RequestLimits, harden_with},
+use saga_core::{
     id::IdSource,
     time::Clock,
 };
+use crate::{RequestLimits, harden_with};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

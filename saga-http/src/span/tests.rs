@@ -23,7 +23,7 @@ use super::{
     super::{RequestLimits, ServeLimits, harden_service, health_routes, metrics_routes, serve},
     *,
 };
-use crate::{
+use saga_core::{
     runtime::{Service, Traces},
     store::Database,
     testing::Pump,
