@@ -11,18 +11,18 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::Serialize;
-
-use self::asked::{Bulk, Filter};
-#[cfg(feature = "openapi")]
-use super::schema::{Conflict, NotFound};
-use super::{Json, Listed, Page, Path, Problem, Query, operators::surface, operators_only::only};
 use saga_core::{
     id::MessageId,
     runtime::{ServiceHandle, SettledLetters},
     store::{DeadLetter, DeadLetterId, DeadLetterState, LetterHead, LetterSummary, Settle},
     time::Timestamp,
 };
+use serde::Serialize;
+
+use self::asked::{Bulk, Filter};
+#[cfg(feature = "openapi")]
+use super::schema::{Conflict, NotFound};
+use super::{Json, Listed, Page, Path, Problem, Query, operators::surface, operators_only::only};
 
 /// The paths of the routes.
 pub(super) const PATHS: [&str; 6] = [

@@ -6,11 +6,7 @@ use axum::Router;
 use saga_core::runtime::{App, Handle, Service, ServiceHandle};
 
 use crate::{
-    Operators, Routes,
-    app_operators::AppOperators,
-    operators::surface,
-    routes::mounted_with_health,
-    server::HttpServer,
+    Operators, Routes, app_operators::AppOperators, operators::surface, routes::mounted_with_health, server::HttpServer,
 };
 
 mod sealed {

@@ -6,13 +6,12 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-
 use saga_core::{
     failure::Fault,
     runtime::Unavailable,
     store::{StoreError, is_unavailable},
 };
+use serde::Serialize;
 
 /// The `Retry-After` of an unavailable service.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -225,7 +224,7 @@ impl From<Fault> for Problem {
 
 /// 503 if the database is unavailable, and 500 for any other error, for example an invalid statement. A missing row and a value that exists
 /// already are 500 too. If the client's request caused them, the handler returns [`Problem::not_found`] or [`Problem::conflict`].
-#[cfg(feature = "sql")]
+#[cfg(feature = "sqlx")]
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         Fault::from(error).into()
@@ -235,6 +234,15 @@ impl From<sqlx::Error> for Problem {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use saga_core::{
+        runtime::Service,
+        store::Database,
+        testing::{
+            Pump,
+            faulty::{FaultyStore, StoreCall, StoreFault, StoreFaults, StoreOperation},
+        },
+        time::Clock,
+    };
 
     use super::*;
 
@@ -260,19 +268,33 @@ mod tests {
         assert_eq!(json(Problem::conflict("too late")).await.get("errors"), None);
     }
 
+    /// What a service answers whose database says `reason`.
+    async fn unavailable(reason: &'static str) -> Unavailable {
+        let store = FaultyStore::new(&Database::memory(), StoreFaults::default(), 1, Clock::system());
+        let pump = Pump::of([Service::new("shop", store.database())]).start().await;
+        let begins = |call: &StoreCall| call.operation == StoreOperation::Begin;
+        store.script(move |call| begins(call).then(|| StoreFault::Error(StoreError::Refused(reason.to_owned()))));
+        let unavailable = pump.service("shop").begin().await.expect_err("the database refuses it");
+        store.clear();
+        pump.stop().await;
+        unavailable
+    }
+
     #[tokio::test]
     async fn internals_stay_inside() {
+        let unavailable = unavailable("secret").await;
+        assert!(unavailable.to_string().contains("secret"));
         for problem in [
             Problem::internal("password=secret"),
             Problem::from(StoreError::Unavailable("/secret/path.db is locked".to_owned())),
-            Problem::from(Unavailable { reason: "secret".to_owned(), outage: true }),
+            Problem::from(unavailable),
             Problem::from(Fault::new("the secret")),
         ] {
             assert!(!json(problem).await.to_string().contains("secret"));
         }
     }
 
-    #[cfg(feature = "sql")]
+    #[cfg(feature = "sqlx")]
     #[test]
     fn only_what_may_pass_is_to_be_asked_again() {
         let away = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);

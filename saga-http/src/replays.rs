@@ -7,23 +7,22 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize};
-
-#[cfg(feature = "openapi")]
-use super::schema::{Conflict, NotFound};
-use super::{
-    Json, Path, Problem, Query,
-    operators::surface,
-    operators_only::{by, only},
-    sagas::Words,
-};
 use saga_core::{
     message::TopicPartition,
     runtime::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest, ServiceHandle},
     store::{Replay, ReplayId},
     time::Timestamp,
 };
-use crate::{Operator};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "openapi")]
+use super::schema::{Conflict, NotFound};
+use super::{
+    Json, Operator, Path, Problem, Query,
+    operators::surface,
+    operators_only::{by, only},
+    sagas::Words,
+};
 
 /// The paths of the routes.
 pub(super) const PATHS: [&str; 2] = ["/replays", "/replays/{id}/cancel"];

@@ -3,8 +3,6 @@
 use axum::Router;
 use saga_core::runtime::ServiceHandle;
 
-#[cfg(doc)]
-use super::{dead_letter_routes, metrics_routes, replay_routes, saga_routes};
 use super::{
     Routes, dead_letters, health,
     metrics::{METRICS, scraped},
@@ -12,6 +10,8 @@ use super::{
     operators_only::only,
     overlap, replays, sagas,
 };
+#[cfg(doc)]
+use super::{dead_letter_routes, metrics_routes, replay_routes, saga_routes};
 
 /// Returns the routes that only the [operators](crate::Operators) of a service can use: [`metrics_routes`],
 /// [`dead_letter_routes`], [`saga_routes`] and [`replay_routes`].

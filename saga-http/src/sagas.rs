@@ -8,22 +8,21 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use serde::{Deserialize, Serialize};
-
-#[cfg(feature = "openapi")]
-use super::schema::{Conflict, NotFound};
-use super::{
-    Json, Listed, Page, Path, Problem, Query,
-    operators::surface,
-    operators_only::{by, only},
-};
 use saga_core::{
     runtime::{InstanceView, OperationError, Sagas, ServiceHandle},
     saga::InstanceState,
     store::{HistoryEntry, InstanceOrder, InstanceQuery},
     time::{Clock, Timestamp},
 };
-use crate::{Operator};
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "openapi")]
+use super::schema::{Conflict, NotFound};
+use super::{
+    Json, Listed, Operator, Page, Path, Problem, Query,
+    operators::surface,
+    operators_only::{by, only},
+};
 
 /// The paths of the routes.
 pub(super) const PATHS: [&str; 6] = [

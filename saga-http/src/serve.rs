@@ -16,6 +16,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use saga_core::time::doubling;
 use tokio::{
     net::TcpListener,
     pin, select,
@@ -26,7 +27,6 @@ use tokio::{
 
 use self::stalled::GiveUpStalledWrites;
 use super::Connection;
-use saga_core::time::doubling;
 
 /// The maximum size of the head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;

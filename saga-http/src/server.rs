@@ -53,7 +53,9 @@ impl HttpServer {
     /// Uses the operators of the app, unless the service has its own.
     pub(crate) fn share(&mut self, of_app: &Operators) {
         if self.operators.is_none() {
-            self.of_app = Some(Surface { is_of_app: true, ..of_app.surface(self.address()) });
+            let mut surface = of_app.surface(self.address());
+            surface.is_of_app = true;
+            self.of_app = Some(surface);
         }
     }
 }

@@ -39,10 +39,7 @@ mod replays;
 mod saga;
 mod service;
 mod sight;
-#[cfg_attr(
-    not(feature = "otel"),
-    allow(dead_code, reason = "without this feature no spans are exported")
-)]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "without this feature no spans are exported"))]
 pub(crate) mod spans;
 mod start;
 mod stop_signal;

@@ -2,13 +2,13 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use serde::Deserialize;
-
-use super::Problem;
 use saga_core::{
     store::{DeadLetterFilter, DeadLetterState},
     time::Timestamp,
 };
+use serde::Deserialize;
+
+use super::Problem;
 
 /// The default and the maximum number of dead letters that one call settles.
 const LIMIT: u64 = 1_000;

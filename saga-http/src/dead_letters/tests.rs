@@ -6,10 +6,6 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
-
-use super::*;
 use saga_core::{
     message::{Header, Received, Record, headers},
     runtime::{App, Handle, Service},
@@ -17,6 +13,10 @@ use saga_core::{
     time::{Clock, LogTime},
     transport::memory::Memory,
 };
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
 
 /// A service without handlers that has these dead letters.
 struct Fixture {

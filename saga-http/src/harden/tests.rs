@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use axum::{
     body::Body,
@@ -6,12 +6,12 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::stream;
+use saga_core::time::Timestamp;
 use tower::ServiceExt;
 use tracing::{Dispatch, Level};
 
 use super::*;
-use saga_core::{time::Timestamp};
-use crate::{Json};
+use crate::Json;
 
 fn router() -> Router {
     let router = Router::new()

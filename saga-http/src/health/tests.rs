@@ -5,15 +5,19 @@ use axum::{
     middleware::{self, Next},
 };
 use http_body_util::BodyExt;
-use tower::ServiceExt;
-
-use super::{super::operators::guarded, *};
 use saga_core::{
     runtime::{App, Service, health::CheckResult},
     store::Database,
     transport::memory::Memory,
 };
-use crate::{listened, served, Operators, Operator, Routes};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    HandleHttp, Operator, Operators, Routes, ServiceHttp,
+    operators_only::{guarded, listened},
+    routes::served,
+};
 
 const TOKEN: &str = "a-token-of-thirty-two-characters";
 

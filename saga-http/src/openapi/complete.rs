@@ -8,10 +8,10 @@ use utoipa::{
     openapi::{OpenApi, RefOr, Schema},
 };
 
+use crate::Problem;
 use crate::schema::answers::{
     ALL, BAD_REQUEST, BROKEN, INTERNAL, INVALID, PAYLOAD_TOO_LARGE, REQUEST_TIMEOUT, UNAVAILABLE, UNSUPPORTED_MEDIA_TYPE,
 };
-use crate::Problem;
 
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 

@@ -58,14 +58,13 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use saga_core::runtime::ServiceHandle;
 use serde_json::Value;
 use utoipa::{
     OpenApi as _,
     openapi::{Info, OpenApi, OpenApiBuilder, Server, Tag},
 };
 use utoipa_axum::router::OpenApiRouter;
-
-use saga_core::runtime::ServiceHandle;
 
 use crate::{
     metrics::DescribedMetrics,

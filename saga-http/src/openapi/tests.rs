@@ -12,11 +12,6 @@ use axum::{
     response::IntoResponse,
 };
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
-use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
-
-use super::*;
 use saga_core::{
     id::IdSource,
     runtime::{App, Handle, Service},
@@ -24,7 +19,17 @@ use saga_core::{
     time::Clock,
     transport::memory::Memory,
 };
-use crate::{Problem, harden, listened, served, served_to_operators, Operators, Routes};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+
+use super::*;
+use crate::{
+    Operators, Problem, Routes, ServiceHttp, harden,
+    operators_only::listened,
+    routes::{served, served_to_operators},
+    schema::answers,
+};
 
 /// Serves the router as a listener of the app on a loopback address does.
 fn on_this_machine(router: Router) -> Router {

@@ -2,15 +2,15 @@ use std::sync::Arc;
 
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
-
-use super::*;
 use saga_core::{
     runtime::{App, Service},
     store::Database,
     transport::memory::Memory,
 };
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
 
 async fn send(router: &Router, method: &str, uri: &str, body: &Value) -> (u16, Value) {
     let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");

@@ -2,16 +2,16 @@ use std::sync::Arc;
 
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
-
-use super::*;
 use saga_core::{
     runtime::{App, Handle, Service},
     saga::{InstanceKey, InstanceRecord},
     store::Database,
     transport::memory::Memory,
 };
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
 
 /// A service with instances of a saga that it no longer defines.
 struct Fixture {

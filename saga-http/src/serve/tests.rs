@@ -15,11 +15,9 @@ use tokio::{
     time::timeout,
 };
 
+use saga_core::{id::IdSource, time::Clock};
+
 use super::*;
-use saga_core::{
-    id::IdSource,
-    time::Clock,
-};
 use crate::{RequestLimits, harden_with};
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,57 +1,4 @@
 //! The port for what serves the clients of services, such as an HTTP or a gRPC server.
-//!
-//! A server is given to a service ([`Service::server`]) or to an app ([`App::server`](crate::runtime::App::server)). The app calls it in
-//! this order:
-//!
-//! | call | when | an error |
-//! |---|---|---|
-//! | [`problems`](Server::problems) | when the app is checked | refuses the start, beside all other problems |
-//! | [`bind`](Server::bind) | if the check has found nothing, before a database or the log is used | refuses the start |
-//! | [`start`](Server::start) | when its services have started; for a server of the app, when all have | ends the start |
-//!
-//! The servers of the app are bound before those of its services, and started after them. The tasks that `start` returns run until the
-//! service stops. They are the first to hear of the stop, and the service's own work ends after them. A task that panics is called again.
-//!
-//! ```
-//! use std::net::{SocketAddr, TcpListener};
-//!
-//! use async_trait::async_trait;
-//! use saga_core::runtime::{Server, ServerTask, Service, ServiceHandle};
-//!
-//! /// Answers each connection with the name of the service.
-//! struct Greeter {
-//!     address: SocketAddr,
-//!     listener: Option<TcpListener>,
-//! }
-//!
-//! #[async_trait]
-//! impl Server for Greeter {
-//!     fn address(&self) -> Option<SocketAddr> {
-//!         self.listener.as_ref().map_or(Some(self.address), |listener| listener.local_addr().ok())
-//!     }
-//!
-//!     fn bind(&mut self, _: &mut [Service]) -> Result<(), Vec<String>> {
-//!         let bound = TcpListener::bind(self.address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-//!         self.listener = Some(bound.map_err(|error| vec![format!("{}: {error}", self.address)])?);
-//!         Ok(())
-//!     }
-//!
-//!     async fn start(mut self: Box<Self>, services: &[ServiceHandle]) -> Result<Vec<ServerTask>, Vec<String>> {
-//!         let listener = self.listener.take().ok_or_else(|| vec!["it is not bound".to_owned()])?;
-//!         let service = services[0].clone();
-//!         let greet = move |stop| greet(listener.try_clone(), service.name().to_owned(), stop);
-//!         Ok(vec![ServerTask::new(&services[0], "greeter", greet)])
-//!     }
-//! }
-//!
-//! async fn greet(listener: std::io::Result<TcpListener>, name: String, stop: saga_core::runtime::Shutdown) {
-//!     # async fn accept(_: std::io::Result<TcpListener>, _: &str) {}
-//!     tokio::select! {
-//!         () = accept(listener, &name) => {} // accepts connections and writes `name`
-//!         () = stop.requested() => {}
-//!     }
-//! }
-//! ```
 
 use std::{any::Any, future::Future, net::SocketAddr, slice};
 
@@ -64,9 +11,63 @@ use crate::runtime::{
     panics::{Task, supervise},
 };
 
-/// Serves the clients of services.
+/// Serves the clients of services, such as an HTTP or a gRPC server.
 ///
-/// In each call, `services` are those that it serves: the one that it was given to, or all of the app.
+/// A server is given to a service ([`Service::server`]) or to an app ([`App::server`](crate::runtime::App::server)). The app calls it in
+/// this order:
+///
+/// | call | when | an error |
+/// |---|---|---|
+/// | [`problems`](Server::problems) | when the app is checked | refuses the start, beside all other problems |
+/// | [`bind`](Server::bind) | if the check has found nothing, before a database or the log is used | refuses the start |
+/// | [`start`](Server::start) | when its services have started; for a server of the app, when all have | ends the start |
+///
+/// The servers of the app are bound before those of its services, and started after them. The tasks that `start` returns run until the
+/// service stops. They hear of the stop first, when the service takes no new work, and the database of the service stays open until they have
+/// ended. A task that panics is called again.
+///
+/// In each call, `services` are those that the server serves: the one that it was given to, or all of the app.
+///
+/// ```
+/// use std::net::{SocketAddr, TcpListener};
+///
+/// use async_trait::async_trait;
+/// use saga_core::runtime::{Server, ServerTask, Service, ServiceHandle};
+///
+/// /// Answers each connection with the name of the service.
+/// struct Greeter {
+///     address: SocketAddr,
+///     listener: Option<TcpListener>,
+/// }
+///
+/// #[async_trait]
+/// impl Server for Greeter {
+///     fn address(&self) -> Option<SocketAddr> {
+///         self.listener.as_ref().map_or(Some(self.address), |listener| listener.local_addr().ok())
+///     }
+///
+///     fn bind(&mut self, _: &mut [Service]) -> Result<(), Vec<String>> {
+///         let bound = TcpListener::bind(self.address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+///         self.listener = Some(bound.map_err(|error| vec![format!("{}: {error}", self.address)])?);
+///         Ok(())
+///     }
+///
+///     async fn start(mut self: Box<Self>, services: &[ServiceHandle]) -> Result<Vec<ServerTask>, Vec<String>> {
+///         let listener = self.listener.take().ok_or_else(|| vec!["it is not bound".to_owned()])?;
+///         let service = services[0].clone();
+///         let greet = move |stop| greet(listener.try_clone(), service.name().to_owned(), stop);
+///         Ok(vec![ServerTask::new(&services[0], "greeter", greet)])
+///     }
+/// }
+///
+/// async fn greet(listener: std::io::Result<TcpListener>, name: String, stop: saga_core::runtime::Shutdown) {
+///     # async fn accept(_: std::io::Result<TcpListener>, _: &str) {}
+///     tokio::select! {
+///         () = accept(listener, &name) => {} // accepts connections and writes `name`
+///         () = stop.requested() => {}
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Server: Any + Send {
     /// Returns every problem that can be found without I/O, each as a sentence. The app adds the name of the service.
