@@ -1,6 +1,6 @@
-//! Converts serde's messages into the name of the invalid field and the reason.
+//! Converts serde's messages into the name of the invalid field and the reason. A message that names no field is the reason.
 
-use super::{Problem, expected::told};
+use super::Problem;
 
 /// The maximum length of each text in a response, in bytes.
 const LONGEST: usize = 300;
@@ -17,7 +17,7 @@ pub(super) fn problem(what: &str, path: &str, message: &str) -> Problem {
     } else if let Some((_, rest)) = quoted(message, "unknown variant ") {
         (path.to_owned(), unknown(rest))
     } else {
-        (path.to_owned(), told(message))
+        (path.to_owned(), message.to_owned())
     };
     self::field(what, &field, message)
 }

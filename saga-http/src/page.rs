@@ -7,7 +7,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Json, Problem, known, query};
+use super::{
+    Json, Problem,
+    query::{self, Checked, PageFirst, Parsed},
+};
 
 /// The number of items on a page by default.
 const DEFAULT_SIZE: u32 = 50;
@@ -76,11 +79,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
             Ok(OriginalUri(uri)) => uri,
             Err(never) => match never {},
         };
-        if parts.extensions.get::<known::Checked>().is_none() {
-            known::check_names(uri.query().unwrap_or_default(), &[])?;
-            parts.extensions.insert(known::PageFirst);
+        let (page, unknown) = parse(uri)?;
+        if parts.extensions.get::<Checked>().is_none() {
+            query::reject(unknown)?;
+            parts.extensions.insert(PageFirst);
         }
-        parse(uri)
+        Ok(page)
     }
 }
 
@@ -91,21 +95,22 @@ impl utoipa::IntoParams for Page {
     }
 }
 
-fn parse(uri: Uri) -> Result<Page, Problem> {
+/// Returns the page, and a parameter that it does not have.
+fn parse(uri: Uri) -> Result<(Page, Option<String>), Problem> {
     #[derive(Deserialize)]
     struct Asked {
         page: Option<String>,
         size: Option<String>,
     }
 
-    let asked: Asked = query::parse(uri.query().unwrap_or_default())?;
+    let Parsed { value: asked, unknown } = query::parse::<Asked>(uri.query().unwrap_or_default())?;
     let number = asked.page.map_or(Ok(0), |page| page.parse());
     let number = number.ok().filter(|number| i64::try_from(*number).is_ok_and(|number| number <= i64::MAX / i64::from(MAX_SIZE)));
     let number = number.ok_or_else(|| Problem::invalid_field("page", "must be a whole number of at least 0"))?;
     let size = asked.size.map_or(Ok(DEFAULT_SIZE), |size| size.parse());
     let size = size.ok().filter(|size| (1..=MAX_SIZE).contains(size));
     let size = size.ok_or_else(|| Problem::invalid_field("size", format!("must be a whole number from 1 to {MAX_SIZE}")))?;
-    Ok(Page { number, size, uri })
+    Ok((Page { number, size, uri }, unknown))
 }
 
 /// One page of a list, created by [`Page::list`].
@@ -139,7 +144,7 @@ mod tests {
     use crate::Query;
 
     fn page(uri: &'static str) -> Result<Page, Problem> {
-        parse(Uri::from_static(uri))
+        parse(Uri::from_static(uri)).map(|(page, _)| page)
     }
 
     #[test]

@@ -6,11 +6,18 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{
-    Problem,
-    expected::{must_be, told},
-    invalid, known,
-};
+use super::{Problem, invalid};
+
+/// The parameters that [`Page`](super::Page) reads.
+const PAGE: [&str; 2] = ["page", "size"];
+
+/// Request extension: a [`Query`] has rejected the unknown parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Checked;
+
+/// Request extension: a [`Page`](super::Page) has rejected the unknown parameters, before a [`Query`] could read further ones.
+#[derive(Clone, Copy)]
+pub(super) struct PageFirst;
 
 /// The query of a request. An invalid value is answered 400 `VALIDATION_ERROR`, and `errors` names the parameter.
 ///
@@ -37,13 +44,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        if parts.extensions.get::<known::PageFirst>().is_some() {
+        if parts.extensions.get::<PageFirst>().is_some() {
             return Err(Problem::internal(Misplaced(std::any::type_name::<T>())));
         }
-        let query = parts.uri.query().unwrap_or_default();
-        known::check::<T>(query)?;
-        let value = parse(query)?;
-        parts.extensions.insert(known::Checked);
+        let Parsed { value, unknown } = parse(parts.uri.query().unwrap_or_default())?;
+        reject(unknown)?;
+        parts.extensions.insert(Checked);
         Ok(Self(value))
     }
 }
@@ -53,10 +59,31 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 #[error("a handler takes `Page` before `Query<{0}>`: take the `Query` first, so that `Page` accepts its parameters")]
 struct Misplaced(&'static str);
 
-pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+/// What was read of a query.
+#[derive(Debug)]
+pub(super) struct Parsed<T> {
+    pub(super) value: T,
+    /// The first parameter that neither the value nor a page has.
+    pub(super) unknown: Option<String>,
+}
+
+pub(super) fn parse<T: DeserializeOwned>(query: &str) -> Result<Parsed<T>, Problem> {
+    let mut unknown = None;
+    let mut ignored = |path: serde_ignored::Path<'_>| {
+        let name = path.to_string();
+        if unknown.is_none() && !PAGE.contains(&name.as_str()) {
+            unknown = Some(name);
+        }
+    };
     let pairs = serde_urlencoded::Deserializer::new(url_pairs(query));
-    serde_path_to_error::deserialize(pairs)
-        .map_err(|error| invalid::problem("query", &error.path().to_string(), &error.inner().to_string()))
+    let value = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(pairs, &mut ignored))
+        .map_err(|error| invalid::problem("query", &error.path().to_string(), &error.inner().to_string()))?;
+    Ok(Parsed { value, unknown })
+}
+
+/// Returns an error if there is an `unknown` parameter.
+pub(super) fn reject(unknown: Option<String>) -> Result<(), Problem> {
+    unknown.map_or(Ok(()), |name| Err(invalid::field("query", &name, "is not known".to_owned())))
 }
 
 fn url_pairs(query: &str) -> form_urlencoded::Parse<'_> {
@@ -90,18 +117,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 fn wrong_parameter(error: ErrorKind, names: &[String]) -> (String, String) {
     let at = |index: usize| names.get(index).cloned().unwrap_or_else(|| "path".to_owned());
     let only = || if names.len() == 1 { at(0) } else { "path".to_owned() };
+    let of_type = |expected: &str| format!("must be of type {expected}");
     match error {
-        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, must_be(expected_type)),
-        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), must_be(expected_type)),
-        ErrorKind::ParseError { expected_type, .. } => (only(), must_be(expected_type)),
+        ErrorKind::ParseErrorAtKey { key, expected_type, .. } => (key, of_type(expected_type)),
+        ErrorKind::ParseErrorAtIndex { index, expected_type, .. } => (at(index), of_type(expected_type)),
+        ErrorKind::ParseError { expected_type, .. } => (only(), of_type(expected_type)),
         ErrorKind::InvalidUtf8InPathParam { key } => (key, "is not UTF-8".to_owned()),
-        ErrorKind::DeserializeError { key, message, .. } => (key, told(&message)),
-        other => (only(), told(&other.to_string())),
+        ErrorKind::DeserializeError { key, message, .. } => (key, message),
+        other => (only(), other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use axum::{Router, body::Body, http::Request, routing::get};
     use http_body_util::BodyExt;
     use serde::Deserialize;
@@ -119,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_query_is_read_by_name() {
-        let filter: Filter = parse("customerId=a%20b+c&limit=5").expect("a filter");
+        let filter = parse::<Filter>("customerId=a%20b+c&limit=5").expect("a filter").value;
         assert_eq!((filter.customer_id.as_deref(), filter.limit), (Some("a b c"), Some(5)));
         assert!(parse::<Filter>("").is_ok());
     }
@@ -135,6 +165,58 @@ mod tests {
         ] {
             let problem = parse::<Filter>(query).expect_err(query);
             assert_eq!((problem.code(), problem.errors()[0].field.as_str()), ("VALIDATION_ERROR", field), "{query}");
+        }
+    }
+
+    /// Returns what is wrong with `query` as that of a handler without a page.
+    fn check<T: DeserializeOwned>(query: &str) -> Result<(), Problem> {
+        reject(parse::<T>(query)?.unknown)
+    }
+
+    #[test]
+    fn what_is_not_known_is_named() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        #[expect(dead_code, reason = "the test only uses the names of its fields")]
+        struct Filter {
+            #[serde(alias = "customer")]
+            customer_id: Option<String>,
+            size: Option<String>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "the test only uses the names of its fields")]
+        struct Within(Filter);
+
+        for check in [check::<Filter>, check::<Within>] {
+            for query in ["", "customerId=a", "customer=a&size=x&page=2", "&&", "customer%49d=a"] {
+                assert_eq!(check(query), Ok(()), "{query}");
+            }
+            for (query, name) in [("customerid=a", "customerid"), ("page=1&x%20y", "x y"), ("=1", "query"), ("Page=1", "Page")] {
+                let problem = check(query).expect_err(query);
+                let [error] = problem.errors() else { panic!("{query}: {:?}", problem.errors()) };
+                let told = (problem.code(), error.field.as_str(), error.message.as_str());
+                assert_eq!(told, ("VALIDATION_ERROR", name, "is not known"), "{query}");
+            }
+        }
+        let problem = check::<Filter>(&"x".repeat(100_000)).expect_err("not known");
+        assert!(problem.detail().len() < 1_000, "a long name comes back in part: {}", problem.detail().len());
+    }
+
+    #[test]
+    fn what_has_no_fields_of_its_own_knows_all() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "the test only uses the names of its fields")]
+        struct Part {
+            status: Option<String>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "the test only checks whether it deserializes")]
+        struct Flat {
+            #[serde(flatten)]
+            part: Part,
+        }
+        for check in [check::<HashMap<String, String>>, check::<Flat>, check::<Vec<(String, String)>>] {
+            assert_eq!(check("anything=1"), Ok(()));
         }
     }
 
