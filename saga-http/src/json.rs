@@ -175,7 +175,7 @@ mod tests {
             (
                 r#"{"customerId": "c", "items": [{"quantity": 99999999999}]}"#,
                 "items[0].quantity",
-                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `99999999999`, expected u32",
             ),
             (r#"{"customerId": "c", "items": [{"quantity": 1e999}]}"#, "items[0].quantity", "number out of range"),
             (r#"{"customerId": "c", "customerId": "d", "items": []}"#, "customerId", "is given twice"),

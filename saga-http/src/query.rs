@@ -183,20 +183,15 @@ mod tests {
             customer_id: Option<String>,
             size: Option<String>,
         }
-        #[derive(Debug, Deserialize)]
-        #[expect(dead_code, reason = "the test only uses the names of its fields")]
-        struct Within(Filter);
 
-        for check in [check::<Filter>, check::<Within>] {
-            for query in ["", "customerId=a", "customer=a&size=x&page=2", "&&", "customer%49d=a"] {
-                assert_eq!(check(query), Ok(()), "{query}");
-            }
-            for (query, name) in [("customerid=a", "customerid"), ("page=1&x%20y", "x y"), ("=1", "query"), ("Page=1", "Page")] {
-                let problem = check(query).expect_err(query);
-                let [error] = problem.errors() else { panic!("{query}: {:?}", problem.errors()) };
-                let told = (problem.code(), error.field.as_str(), error.message.as_str());
-                assert_eq!(told, ("VALIDATION_ERROR", name, "is not known"), "{query}");
-            }
+        for query in ["", "customerId=a", "customer=a&size=x&page=2", "&&", "customer%49d=a"] {
+            assert_eq!(check::<Filter>(query), Ok(()), "{query}");
+        }
+        for (query, name) in [("customerid=a", "customerid"), ("page=1&x%20y", "x y"), ("=1", "query"), ("Page=1", "Page")] {
+            let problem = check::<Filter>(query).expect_err(query);
+            let [error] = problem.errors() else { panic!("{query}: {:?}", problem.errors()) };
+            let told = (problem.code(), error.field.as_str(), error.message.as_str());
+            assert_eq!(told, ("VALIDATION_ERROR", name, "is not known"), "{query}");
         }
         let problem = check::<Filter>(&"x".repeat(100_000)).expect_err("not known");
         assert!(problem.detail().len() < 1_000, "a long name comes back in part: {}", problem.detail().len());

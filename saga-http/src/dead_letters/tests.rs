@@ -138,8 +138,7 @@ async fn a_list_has_no_other_parameters() {
     let shop = Fixture::with(&[]).await;
     let (status, _, problem) = shop.send("GET", "/dead-letters?size=2&topik=orders").await;
     assert_eq!((status, &problem["code"]), (400, &json!("VALIDATION_ERROR")));
-    let known = "is not known; the known ones are `topic`, `key`, `keyBase64`, `type`, `error`, `state`, `since`, `until`, `page`, `size`";
-    let error = json!({"field": "topik", "message": known});
+    let error = json!({"field": "topik", "message": "is not known"});
     assert_eq!(problem["errors"], json!([error]));
     shop.app.stop().await;
 }

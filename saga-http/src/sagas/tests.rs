@@ -86,7 +86,7 @@ async fn what_does_not_fit_is_named() {
     let fixture = Fixture::with(&[instance(1)]).await;
     for (query, field, says) in [
         ("state=DONE", "state", "RUNNING"),
-        ("oder=stalest", "oder", "order"),
+        ("oder=stalest", "oder", "not known"),
         ("order=oldest", "order", "stalest"),
         ("idle=10m", "idle", ""),
     ] {
