@@ -60,7 +60,7 @@ pub mod guide;
 /// axum 0.8, which the routes are built with.
 #[cfg(feature = "http")]
 #[doc(no_inline)]
-pub use saga_core::axum;
+pub use axum;
 /// sqlx 0.9. Its statements run on a [`Tx`](store::Tx).
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[doc(no_inline)]
@@ -68,12 +68,8 @@ pub use saga_core::sqlx;
 
 #[cfg(feature = "config")]
 pub use saga_core::config;
-#[cfg(feature = "http")]
-pub use saga_core::http;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use saga_core::runtime::Publisher;
-#[cfg(feature = "http")]
-pub use saga_core::runtime::{Operator, Operators};
 #[cfg(feature = "otel")]
 pub use saga_core::runtime::{TraceProtocol, TraceSettings, Traces, TracesError};
 #[cfg(feature = "test-util")]
@@ -90,6 +86,13 @@ pub use saga_core::{
     transport::TopicNames,
 };
 
+#[cfg(feature = "http")]
+pub use saga_http::{Operator, Operators};
+
+/// The HTTP server of services, its routes, and the extractors of their handlers.
+#[cfg(feature = "http")]
+#[doc(inline)]
+pub use saga_http as http;
 /// The Apache Kafka transport.
 #[cfg(feature = "kafka")]
 #[doc(inline)]
@@ -156,10 +159,19 @@ pub mod message {
     };
 }
 
-/// For implementors of a database or a log, and for programs that read the framework's tables.
+/// For implementors of a database, a log or a server, and for programs that read the framework's tables.
 ///
 /// A service needs few of these items: one that chooses its log at run time names the trait [`Transport`](port::transport::Transport).
 pub mod port {
+    /// The port for what serves the clients of services, such as an HTTP or a gRPC server.
+    ///
+    /// An implementation of [`Server`](server::Server) is given to a service ([`Service::server`](crate::Service::server)) or to an app
+    /// ([`App::server`](crate::App::server)). [`Server`](server::Server) says when each of its methods is called.
+    pub mod server {
+        #[doc(inline)]
+        pub use saga_core::runtime::{Correlation, RequestSpan, Server, ServerTask, Shutdown, SpanValue};
+    }
+
     /// The port to a service's database.
     ///
     /// An implementation of [`Store`](store::Store) and [`StoreTx`](store::StoreTx) must pass the conformance suite,
@@ -261,6 +273,8 @@ pub mod transport {
 
 /// The items that nearly every service uses.
 pub mod prelude {
+    #[cfg(feature = "http")]
+    pub use crate::http::{AppHttp, HandleHttp, ServiceHttp};
     pub use crate::{
         Aborting, App, Database, Failure, Fault, OrRetry, Remote, Service, ServiceHandle, Tracker, UnitOfWork,
         extract::{Batch, Meta, On, State, Undo, Work},

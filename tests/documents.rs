@@ -238,7 +238,7 @@ fn the_code_that_the_glossary_names_exists() {
         .collect();
     assert!(names.len() > 30, "{names:?}");
     let mut sources = String::new();
-    for part in ["saga-core/src", "saga-kafka/src", "src"] {
+    for part in ["saga-core/src", "saga-http/src", "saga-kafka/src", "src"] {
         text_of(&root().join(part), &mut sources);
     }
     let exists = |name: &str| {

@@ -7,8 +7,7 @@
 //! - `engine`: every decision about deliveries and sagas, without I/O, clock or async runtime.
 //! - [`handler`] and [`extract`]: how an async fn becomes a handler.
 //! - [`transport`] and [`store`]: the ports, each with its implementations.
-//! - [`runtime`]: executes what the engine decides.
-//! - `http`: health, metrics, dead letters and sagas as axum routers.
+//! - [`runtime`]: executes what the engine decides. Its port [`Server`](runtime::Server) is for what serves clients, such as `saga-http`.
 //! - `testing`: the test pump, fault injection and the conformance suites.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -22,8 +21,6 @@ mod engine;
 pub mod extract;
 pub mod failure;
 pub mod handler;
-#[cfg(feature = "http")]
-pub mod http;
 pub mod id;
 pub mod message;
 pub mod retry;
@@ -38,9 +35,6 @@ pub mod testing;
 pub mod time;
 pub mod transport;
 
-#[cfg(feature = "http")]
-#[doc(no_inline)]
-pub use axum;
 #[cfg(feature = "sql")]
 #[doc(no_inline)]
 pub use sqlx;

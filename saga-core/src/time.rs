@@ -4,6 +4,8 @@
 mod backoff;
 mod clock;
 pub mod duration;
+#[cfg(feature = "schema")]
+mod schema;
 mod steady;
 
 use std::{fmt, time::Duration};

@@ -15,12 +15,13 @@ import subprocess
 import sys
 
 # Packages on which others depend come first.
-PUBLISHED = ["saga-core", "saga-macros", "saga-kafka", "saga-schema", "sagas"]
+PUBLISHED = ["saga-core", "saga-macros", "saga-http", "saga-kafka", "saga-schema", "sagas"]
 # What the registry shows, and the files that a user of each package compiles or reads.
 STATED = ["description", "documentation", "license", "readme", "rust_version"]
 OF_ALL = r"Cargo\.(toml|toml\.orig|lock)|\.cargo_vcs_info\.json|README\.md|LICENSE-(APACHE|MIT)|src/.+\.rs"
 OF_EACH = {
-    "saga-core": r"src/store/(postgres|sqlite)/\w+\.sql|src/http/openapi/(docs\.html|start\.js)|src/saga/diagram/testdata/\w+\.(dot|md|mmd)",
+    "saga-core": r"src/store/(postgres|sqlite)/\w+\.sql|src/saga/diagram/testdata/\w+\.(dot|md|mmd)",
+    "saga-http": r"src/openapi/(docs\.html|start\.js)",
     "sagas": r"CHANGELOG\.md|docs/guide/[\w-]+\.md|docs/(glossary|guarantees|runbook)\.md|examples/hello\.rs|examples/existing-service/main\.rs",
 }
 NEEDED = ["Cargo.toml", "README.md", "LICENSE-APACHE", "LICENSE-MIT", "src/lib.rs"]

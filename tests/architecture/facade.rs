@@ -11,8 +11,13 @@ use syn::{Attribute, Item, UseTree, Visibility};
 use crate::source::root;
 
 /// The crates of the workspace that the facade re-exports, with their folders.
-const CRATES: &[(&str, &str)] =
-    &[("sagas", "src"), ("saga_core", "saga-core/src"), ("saga_kafka", "saga-kafka/src"), ("saga_schema", "saga-schema/src")];
+const CRATES: &[(&str, &str)] = &[
+    ("sagas", "src"),
+    ("saga_core", "saga-core/src"),
+    ("saga_http", "saga-http/src"),
+    ("saga_kafka", "saga-kafka/src"),
+    ("saga_schema", "saga-schema/src"),
+];
 
 /// The name in `pub use module::*`.
 const ALL: &str = "*";

@@ -56,7 +56,7 @@ pub(crate) fn root() -> PathBuf {
 }
 
 pub(crate) fn everything() -> Vec<SourceFile> {
-    ["src", "saga-core", "saga-macros", "saga-kafka", "saga-schema", "examples", "tests", "benches"]
+    ["src", "saga-core", "saga-http", "saga-macros", "saga-kafka", "saga-schema", "examples", "tests", "benches"]
         .into_iter()
         .flat_map(all)
         .collect()

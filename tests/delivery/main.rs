@@ -59,6 +59,7 @@ mod replayed;
 mod restart;
 mod retries;
 mod rolled_back;
+mod servers;
 mod statement;
 mod stop;
 mod suspicion;

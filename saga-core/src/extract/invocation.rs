@@ -25,13 +25,16 @@ impl StateMap {
     /// # Errors
     /// Returns the unchanged map if it already has a value of that type.
     pub fn with<T: Send + Sync + 'static>(mut self, value: T) -> Result<Self, Self> {
-        let id = TypeId::of::<T>();
-        if self.contains(id) {
+        if self.contains(TypeId::of::<T>()) {
             return Err(self);
         }
-        let mut values = Arc::try_unwrap(std::mem::take(&mut self.0)).unwrap_or_else(|shared| (*shared).clone());
-        values.insert(id, Arc::new(value));
-        Ok(Self(Arc::new(values)))
+        self.set(value);
+        Ok(self)
+    }
+
+    /// Adds `value`, instead of the value of that type if there is one.
+    pub fn set<T: Send + Sync + 'static>(&mut self, value: T) {
+        Arc::make_mut(&mut self.0).insert(TypeId::of::<T>(), Arc::new(value));
     }
 
     /// Returns the value of type `T`.

@@ -3,8 +3,7 @@
 mod handle;
 mod recorder;
 mod run;
-#[cfg(feature = "http")]
-mod serving;
+mod servers;
 
 use std::{
     collections::BTreeMap,
@@ -22,14 +21,13 @@ use super::{
     panics::{Task, supervise},
     relay::Relay,
     replays, saga,
+    service::Servers,
     spans::{self, Destination},
     start,
     timekeeper::{self, Timekeeper},
     topic_setup::{self, TopicSetup},
     upkeep,
 };
-#[cfg(feature = "http")]
-use crate::runtime::Operators;
 use crate::{
     handler::Handler,
     id::IdSource,
@@ -56,8 +54,7 @@ pub struct App {
     unreachable_log: bool,
     spans: Destination,
     recorder: Program,
-    #[cfg(feature = "http")]
-    operators: Option<Operators>,
+    servers: Servers,
 }
 
 impl std::fmt::Debug for App {
@@ -99,8 +96,7 @@ impl App {
             unreachable_log: false,
             spans: Destination::default(),
             recorder: Program::default(),
-            #[cfg(feature = "http")]
-            operators: None,
+            servers: Servers::default(),
         }
     }
 
@@ -198,8 +194,7 @@ impl App {
     /// Returns every problem of the app that can be found without its databases and its transport. Empty if there is none.
     pub fn check(&self) -> Vec<String> {
         let mut problems = start::problems(&self.services, &self.topics);
-        #[cfg(feature = "http")]
-        problems.extend(self.operator_problems());
+        problems.extend(servers::of_app(self.servers.problems(&self.services)));
         problems.extend(start::names(&self.name, &self.services, &self.topics));
         problems.extend(saga::problems(&self.services, &self.remotes, &self.sagas, &self.outside));
         problems
@@ -227,15 +222,11 @@ impl App {
     pub async fn start(self, transport: Arc<dyn Transport>) -> Result<Handle, StartError> {
         let mut problems = self.check();
         let transport = self.log(transport);
-        #[cfg(feature = "http")]
-        let mut operators = self.operators;
-        let Self { name, services, clock, ids, remotes, spans, recorder, unreachable_log, .. } = self;
+        let Self { name, services, clock, ids, remotes, spans, recorder, unreachable_log, mut servers, .. } = self;
         let charts = charts(&services, &remotes);
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP listeners are bound here"))]
         let mut services: Vec<_> = services.into_iter().map(Service::with_saga_handlers).collect();
-        #[cfg(feature = "http")]
         if problems.is_empty() {
-            problems.extend(serving::bind(&mut services, operators.as_mut()));
+            problems = servers::bind(&mut servers, &mut services);
         }
         let setup = Arc::new(TopicSetup::new(start::topics(&services), unreachable_log));
         let mut unreachable = None;
@@ -257,8 +248,6 @@ impl App {
                 recorder: recorder.clone(),
                 setup: &setup,
                 unreachable: unreachable.as_deref(),
-                #[cfg(feature = "http")]
-                operators: operators.as_ref(),
             };
             match Running::start(service, given).await {
                 Ok(running) => {
@@ -266,19 +255,14 @@ impl App {
                 }
                 Err(problems) => {
                     handle.end(false).await;
-                    let problems = problems.into_iter().map(|problem| format!("service `{service_name}`: {problem}")).collect();
-                    return Err(StartError { app: name, problems });
+                    return Err(StartError { app: name, problems: servers::of_service(&service_name, problems) });
                 }
             }
         }
-        #[cfg(feature = "http")]
-        if let Some(listener) = operators.as_mut().and_then(Operators::take_listener)
-            && let Err(problems) = serving::share(handle.running.values_mut(), listener)
-        {
-            handle.end(false).await;
-            return Err(StartError { app: name, problems });
+        let mut problems = handle.serve(servers).await.err().unwrap_or_default();
+        if problems.is_empty() {
+            problems = handle.consume().await;
         }
-        let problems = handle.consume().await;
         if !problems.is_empty() {
             handle.end(false).await;
             return Err(StartError { app: name, problems });
@@ -364,11 +348,8 @@ struct Running {
     intake: JoinSet<()>,
     relay: JoinSet<()>,
     background: JoinSet<()>,
-    /// The addresses of the service's own listener and of the listener for operators, where it has them.
-    addresses: [Option<SocketAddr>; 2],
-    /// Whether the service has its own [`Service::operators`], which take precedence over [`App::operators`].
-    #[cfg(feature = "http")]
-    says_operators: bool,
+    /// The address at which clients reach the service, if it has a server.
+    address: Option<SocketAddr>,
 }
 
 /// What the app passes to each of its services.
@@ -381,40 +362,33 @@ struct Given<'a> {
     setup: &'a Arc<TopicSetup>,
     /// Why the log is unreachable, if it is.
     unreachable: Option<&'a str>,
-    #[cfg(feature = "http")]
-    operators: Option<&'a Operators>,
 }
 
 impl Running {
-    /// Starts the service, without its consumer.
+    /// Starts the service and its servers, without its consumer.
     ///
     /// # Errors
     /// Every problem that was found.
-    async fn start(service: Service, given: Given<'_>) -> Result<Self, Vec<String>> {
-        Self::try_start(service, given).await.map_err(|error| {
-            #[cfg(feature = "http")]
-            return serving::problems(error);
-            #[cfg(not(feature = "http"))]
-            vec![error.to_string()]
-        })
+    async fn start(mut service: Service, given: Given<'_>) -> Result<Self, Vec<String>> {
+        let (servers, unreachable) = (std::mem::take(&mut service.servers), given.unreachable);
+        let mut running = Self::begin(service, given).await.map_err(|error| vec![error.to_string()])?;
+        running.address = servers.address();
+        let operators = servers.operators();
+        for task in servers.start(std::slice::from_ref(&running.service)).await? {
+            running.serve(task);
+        }
+        running.log_start(operators, unreachable).await;
+        Ok(running)
     }
 
-    async fn try_start(
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP listeners are taken out of it"))]
-        mut service: Service,
-        given: Given<'_>,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let Given { transport, clock, ids, spans, recorder, setup, unreachable, .. } = given;
+    /// Starts the service, without its consumer and its servers.
+    async fn begin(service: Service, given: Given<'_>) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let Given { transport, clock, ids, spans, recorder, setup, unreachable } = given;
         let topics = start::topics(std::slice::from_ref(&service));
-        #[cfg(feature = "http")]
-        let says_operators = service.operators.is_some();
-        #[cfg(feature = "http")]
-        let (serving, surface) = serving::Serving::of(&mut service, given.operators)?;
         let time = Timekeeper::start(&service.name, &**service.database.store(), clock).await?;
         let metrics = Metrics::recorded(&service.name, recorder);
         let spans = spans.open(&service.name, ids.uuid(time.clock.now()).to_string(), &metrics)?;
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "what is set afterwards belongs to HTTP"))]
-        let mut core = Core::new(
+        let core = Core::new(
             service.name.into(),
             service.database,
             transport,
@@ -426,21 +400,14 @@ impl Running {
             service.state,
             (metrics, spans),
         );
-        #[cfg(feature = "http")]
-        {
-            core.surface = surface;
-        }
         let decided = match unreachable {
             None => handled_before::join(&core, setup.can_wait()).await?,
             Some(_) => handled_before::look(&core).await.map(|()| false)?,
         };
         let core = Arc::new(core);
-        let handle = ServiceHandle::new(&core);
         let sending = Relay::start(core.clone()).await?;
         let (stop_intake, stopping) = watch::channel(false);
         let (stop_relay, stopping_relay) = watch::channel(false);
-        #[cfg_attr(not(feature = "http"), expect(unused_mut, reason = "only HTTP servers are added to it here"))]
-        let mut intake = JoinSet::new();
         let (mut relay, mut background) = (JoinSet::new(), JoinSet::new());
         relay.spawn(sending.run(stopping_relay));
         let stop = Shutdown::new(stopping.clone());
@@ -484,48 +451,15 @@ impl Running {
             beside("job", Box::new(move |core| job(ServiceHandle::new(&core))));
         }
 
-        #[cfg(feature = "http")]
-        let addresses = serving.start(&handle, &mut intake, &stop).await?;
-        #[cfg(not(feature = "http"))]
-        let addresses: [Option<SocketAddr>; 2] = [None, None];
-        let [listener, operators] = addresses.map(|address| address.map(|at| at.to_string()));
-        let listener = listener.unwrap_or_else(|| "none".to_owned());
-        #[cfg(feature = "http")]
-        let operators = operators.unwrap_or_else(|| core.surface.place.to_owned());
-        #[cfg(not(feature = "http"))]
-        let operators = operators.unwrap_or_default();
-        let reads: Vec<_> = core.topics().iter().map(|topic| core.name_in_log(topic).into_owned()).collect();
-        let unknown = || "unknown".to_owned();
-        let log = match unreachable {
-            None => core.transport.about().await.unwrap_or_else(unknown),
-            Some(error) => format!("not reached: {error}"),
-        };
-        let database = core.store().place();
-        let database_version = core.store().version().await.unwrap_or_else(unknown);
-        tracing::info!(
-            service = &*core.name,
-            // The service's name is the name of its consumer group.
-            group = &*core.name,
-            ?reads,
-            log,
-            database,
-            database_version,
-            listener,
-            operators,
-            sagas = env!("CARGO_PKG_VERSION"),
-            "the service has started"
-        );
         Ok(Self {
-            service: handle,
+            service: ServiceHandle::new(&core),
             stop_intake,
             stop_relay,
             consumer: Mutex::new(consumer),
-            intake,
+            intake: JoinSet::new(),
             relay,
             background,
-            addresses,
-            #[cfg(feature = "http")]
-            says_operators,
+            address: None,
         })
     }
 

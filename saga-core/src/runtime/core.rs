@@ -114,9 +114,6 @@ pub(crate) struct Core {
     running: AtomicUsize,
     /// Whether the consumer works normally.
     pub(crate) consuming: AtomicBool,
-    /// The HTTP routes for operators, and the access rules for them.
-    #[cfg(feature = "http")]
-    pub(crate) surface: super::operators::Surface,
 }
 
 /// Messages that run.
@@ -180,8 +177,6 @@ impl Core {
             activity: watch::Sender::new(0),
             running: AtomicUsize::new(0),
             consuming: AtomicBool::new(false),
-            #[cfg(feature = "http")]
-            surface: super::operators::Operators::mounted().surface(None),
             name,
             database,
             transport,

@@ -59,7 +59,7 @@ pub(crate) async fn check_ownership(
 
 /// The signal that the service stops.
 #[derive(Debug, Clone)]
-pub(crate) struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(watch::Receiver<bool>);
 
 impl Shutdown {
     pub(crate) fn new(stopping: watch::Receiver<bool>) -> Self {
@@ -94,12 +94,12 @@ impl Shutdown {
     }
 
     /// Returns whether the service stops.
-    pub(crate) fn is_requested(&self) -> bool {
+    pub fn is_requested(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Waits until the service stops, or until the sender of the signal has been dropped.
-    pub(crate) async fn requested(&self) {
+    pub async fn requested(&self) {
         let _ = self.0.clone().wait_for(|stopping| *stopping).await;
     }
 }

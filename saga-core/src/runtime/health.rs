@@ -42,8 +42,8 @@ const SHARED: Duration = Duration::from_secs(1);
 
 /// The status of a check or of a service, ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = HealthStatus))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = HealthStatus))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
     /// Works normally.
@@ -56,15 +56,15 @@ pub enum Status {
 
 /// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = HealthCheck))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = HealthCheck))]
 #[non_exhaustive]
 pub struct CheckResult {
     /// The status.
     pub status: Status,
     /// The reason, as a sentence. The routes show it to operators only; still it must not contain secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub detail: Option<String>,
     /// Additional values.
     #[serde(flatten)]
@@ -99,7 +99,7 @@ impl CheckResult {
 
 /// The health of a service: its overall status and each check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HealthReport {
     /// The worst status of all checks. A check added with [`Health::watch`] counts as [`Status::Degraded`] at most.
@@ -110,8 +110,8 @@ pub struct HealthReport {
 
 impl HealthReport {
     /// Returns what a caller who is no operator sees: the names of the checks, each with its status.
-    #[cfg(feature = "http")]
-    pub(crate) fn without_details(mut self) -> Self {
+    #[must_use]
+    pub fn without_details(mut self) -> Self {
         for check in self.checks.values_mut() {
             (check.detail, check.values) = (None, BTreeMap::new());
         }
@@ -200,8 +200,8 @@ impl Health {
         self.run(|check| check.needed).await
     }
 
-    /// Whether the service can take work: no required check is down.
-    pub(crate) async fn is_ready(&self) -> bool {
+    /// Returns whether the service can take work: no required check is down. Returns within two seconds.
+    pub async fn is_ready(&self) -> bool {
         self.ready().await.status != Status::Down
     }
 

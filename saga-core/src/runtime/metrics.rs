@@ -43,7 +43,7 @@ pub(crate) use clients::ClientSeries;
 pub(crate) use passing::PassingGauge;
 pub(crate) use series::{
     HandlerSeries, PartitionSeries, SagaSeries, ServiceSeries, TopicSeries, behind_transactions, clock_skew, condition_gauge,
-    deadline_overdue, group_lag, show_ready, task_panics, without_effect,
+    deadline_overdue, group_lag, task_panics, without_effect,
 };
 
 /// The upper bounds of the buckets for durations, in seconds: from half a millisecond to half a minute. They apply to histograms with a
@@ -101,6 +101,12 @@ impl Metrics {
         let mut text = self.0.handle.render();
         self.0.passing.render(&mut text, &self.0.service, |name| series::help(name).or_else(|| clients::help(name)));
         text
+    }
+
+    /// Sets the gauge `sagas_ready`, which says whether the service can take work. The service sets it regularly; a server sets it before it
+    /// [renders](Self::render) the metrics, so that they show the present state.
+    pub fn set_ready(&self, ready: bool) {
+        series::readiness(self).set(f64::from(u8::from(ready)));
     }
 
     /// Returns the counter called `name` with `labels`. By convention, the name of a counter ends in `_total`. The same name and labels

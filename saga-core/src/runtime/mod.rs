@@ -5,6 +5,7 @@ mod call;
 mod conditions;
 mod consumer;
 mod core;
+mod correlation;
 mod dead_letters;
 mod detached;
 mod effects;
@@ -22,8 +23,6 @@ mod last;
 mod log_monitor;
 mod logs;
 pub mod metrics;
-#[cfg(feature = "http")]
-mod operators;
 mod outage;
 mod panics;
 mod parked;
@@ -37,15 +36,10 @@ mod put_off;
 mod relay;
 mod replacement;
 mod replays;
-#[cfg(feature = "http")]
-mod routes;
 mod saga;
 mod service;
 mod sight;
-#[cfg_attr(
-    not(all(feature = "otel", feature = "http")),
-    allow(dead_code, reason = "without these features no spans, or no spans of requests, are exported")
-)]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "without this feature no spans are exported"))]
 pub(crate) mod spans;
 mod start;
 mod stop_signal;
@@ -57,20 +51,17 @@ mod unit_of_work_sql;
 mod upkeep;
 
 pub use app::{App, Handle, StartError};
+pub use correlation::Correlation;
 pub use dead_letters::SettledLetters;
+pub use fence::Shutdown;
 pub use health::Health;
 pub use metrics::Metrics;
-#[cfg(feature = "http")]
-pub(crate) use operators::{Access, Admission};
-#[cfg(feature = "http")]
-pub use operators::{Operator, Operators};
 #[cfg(feature = "sql")]
 pub use publisher::Publisher;
 pub use replays::{PlannedReplay, ReplayError, ReplayPoint, ReplayRequest};
-#[cfg(feature = "http")]
-pub use routes::Routes;
 pub use saga::{InstanceView, OperationError, Remote, Sagas, StepView, Tracker};
-pub use service::{Service, ServiceHandle};
+pub use service::{Server, ServerTask, Service, ServiceHandle};
+pub use spans::{RequestSpan, Value as SpanValue};
 #[cfg(feature = "otel")]
 pub use spans::{TraceProtocol, TraceSettings, Traces, TracesError};
 pub use stop_signal::stop_signal;

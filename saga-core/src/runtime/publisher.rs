@@ -13,6 +13,7 @@ use super::{
 use crate::{
     id::MessageId,
     message::{Context, Event, Outgoing, TraceContext},
+    runtime::Correlation,
     store::{IntoSqlConnection, StoreError},
 };
 
@@ -64,6 +65,18 @@ impl Publisher {
     pub fn trace(mut self, parent: impl Into<Option<TraceContext>>) -> Self {
         self.parent = parent.into();
         self
+    }
+
+    /// Returns a publisher whose events carry the correlation id and the trace of `request`: a [`Correlation`], or what a crate with a
+    /// server has for its requests.
+    #[must_use]
+    pub fn for_request(&self, request: impl Into<Correlation>) -> Self {
+        let Correlation { id, trace } = request.into();
+        let publisher = self.clone().trace(trace);
+        match id {
+            Some(id) => publisher.correlate(id),
+            None => publisher,
+        }
     }
 
     /// Publishes `event` in the transaction that is open on `connection`, a connection to the service's database. Returns the message id.

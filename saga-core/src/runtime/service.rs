@@ -2,20 +2,21 @@
 
 use std::{any::type_name, collections::HashSet, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-#[cfg(feature = "http")]
-use super::{Routes, operators::Operators};
+mod server;
+
 use super::{
     core::Core,
     dead_letters,
     replays::{self, PlannedReplay, ReplayError, ReplayRequest},
+    spans::RequestSpan,
 };
 use crate::{
     extract::{Extract, Invocation, Requirements, StateMap},
     failure::Fault,
     handler::Handler,
     id::IdSource,
-    message::{EventSet, EventType},
-    runtime::{Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
+    message::{EventSet, EventType, TraceContext},
+    runtime::{Correlation, Health, Metrics, Sagas, SettledLetters, Tracker, Unavailable, UnitOfWork},
     settings::Settings,
     store::{
         self, Database, DeadLetter, DeadLetterFilter, DeadLetterId, LetterSummary, Migration, Replay, ReplayId, Settle,
@@ -24,9 +25,10 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
+pub(crate) use self::server::Servers;
+pub use self::server::{Server, ServerTask};
+
 pub(crate) type Job = Box<dyn Fn(ServiceHandle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-#[cfg(feature = "http")]
-type MakeRoutes = Box<dyn FnOnce(ServiceHandle) -> Routes + Send>;
 
 /// A service that has not been started.
 pub struct Service {
@@ -42,16 +44,7 @@ pub struct Service {
     pub(crate) publishes: Vec<EventType>,
     /// Mistakes in the calls of this builder. They are reported when the app starts.
     pub(crate) problems: Vec<String>,
-    #[cfg(feature = "http")]
-    pub(crate) routes: Option<MakeRoutes>,
-    #[cfg(feature = "http")]
-    pub(crate) also_under: Option<String>,
-    #[cfg(feature = "http")]
-    pub(crate) prefix: Option<String>,
-    #[cfg(feature = "http")]
-    pub(crate) listener: Option<std::net::TcpListener>,
-    #[cfg(feature = "http")]
-    pub(crate) operators: Option<Operators>,
+    pub(crate) servers: Servers,
 }
 
 impl std::fmt::Debug for Service {
@@ -74,16 +67,7 @@ impl Service {
             trackers: Vec::new(),
             publishes: Vec::new(),
             problems: Vec::new(),
-            #[cfg(feature = "http")]
-            routes: None,
-            #[cfg(feature = "http")]
-            also_under: None,
-            #[cfg(feature = "http")]
-            prefix: None,
-            #[cfg(feature = "http")]
-            listener: None,
-            #[cfg(feature = "http")]
-            operators: None,
+            servers: Servers::default(),
         }
     }
 
@@ -125,6 +109,11 @@ impl Service {
         self
     }
 
+    /// Like [`state`](Self::state), for a [`Server`] that configures the service. It replaces a value of the same type.
+    pub fn set_state<T: Send + Sync + 'static>(&mut self, value: T) {
+        self.state.set(value);
+    }
+
     /// Runs the migrations of the service's own tables when the app starts. A service without migrations leaves its tables to another
     /// tool, and does not check which of its migrations have run. A [`Database::memory`] has no SQL: there, only the numbers of the
     /// migrations are checked.
@@ -138,73 +127,6 @@ impl Service {
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
-        self
-    }
-
-    /// Serves `routes`, an axum router, together with the health routes, on the listener given to [`listen`](Self::listen).
-    ///
-    /// An app with a service that has routes but no listener does not start, except in a test pump, which serves nothing. With the feature
-    /// `openapi`, routes can be described where they are defined; see `http::openapi`.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn routes<R: Into<Routes>>(mut self, routes: impl FnOnce(ServiceHandle) -> R + Send + 'static) -> Self {
-        self.routes = Some(Box::new(|service| routes(service).into()));
-        self
-    }
-
-    /// Serves all routes of the service, its own and those of the framework, under `prefix` as well: with `/api/v1`, `/health` is also
-    /// `/api/v1/health`.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn also_under(mut self, prefix: impl Into<String>) -> Self {
-        self.also_under = self.checked_prefix(prefix.into(), "/api/v1");
-        self
-    }
-
-    /// Serves the framework's routes, such as health, under `prefix` only.
-    ///
-    /// With `/_sagas`, `/health` becomes `/_sagas/health`, and the service can have a `/health` of its own. A listener for
-    /// [operators](Self::operators) serves these routes without the prefix.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = self.checked_prefix(prefix.into(), "/_sagas");
-        self
-    }
-
-    #[cfg(feature = "http")]
-    fn checked_prefix(&mut self, prefix: String, like: &str) -> Option<String> {
-        let segments = prefix.strip_prefix('/').map(|path| path.split('/').collect::<Vec<_>>()).unwrap_or_default();
-        let plain = |segment: &&str| {
-            !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
-        };
-        if !segments.is_empty() && segments.iter().all(plain) {
-            return Some(prefix);
-        }
-        let service = &self.name;
-        self.problems.push(format!("service `{service}`: `{prefix}` is no prefix for routes; write it like `{like}`"));
-        None
-    }
-
-    /// Serves the service's own routes and health on `listener`. The caller binds it, so that a port in use is reported before anything
-    /// starts.
-    ///
-    /// Metrics, and routes that show messages or change state, are for [`operators`](Self::operators).
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn listen(mut self, listener: std::net::TcpListener) -> Self {
-        self.listener = Some(listener);
-        self
-    }
-
-    /// Sets where operators reach the metrics and the routes that show messages or change state (dead letters, sagas, replays), and the
-    /// credentials they need: an address for a separate listener, or [`Operators`].
-    ///
-    /// The default is [`App::operators`](super::App::operators). Without either, these routes are not served.
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn operators(mut self, operators: impl Into<Operators>) -> Self {
-        self.operators = Some(operators.into());
         self
     }
 
@@ -222,13 +144,10 @@ impl Service {
 }
 
 impl Service {
-    /// Removes the routes of a service without a listener, which no client could call.
+    /// Removes the servers without a listener, which no client could reach.
     #[cfg(feature = "test-util")]
-    pub(crate) fn unserved(self) -> Self {
-        #[cfg(feature = "http")]
-        if self.listener.is_none() {
-            return Self { routes: None, also_under: None, operators: None, ..self };
-        }
+    pub(crate) fn without_unreachable_servers(mut self) -> Self {
+        self.servers.retain_reachable();
         self
     }
 
@@ -281,6 +200,16 @@ impl ServiceHandle {
         &self.core.database
     }
 
+    /// Returns the settings of the service.
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
+    }
+
+    /// Returns the value of type `T` that the service shares with its handlers ([`Service::state`]), if there is one.
+    pub fn state<T: 'static>(&self) -> Option<&T> {
+        self.core.state.value()
+    }
+
     /// Returns the service's clock, which the service uses for all decisions about time. Processes that share a database share this clock.
     pub fn clock(&self) -> &Clock {
         &self.core.clock
@@ -320,6 +249,28 @@ impl ServiceHandle {
             true => Err(Unavailable { reason: HELD.to_owned(), outage: false }),
             false => UnitOfWork::begin(&self.core).await,
         }
+    }
+
+    /// Begins a transaction, as [`begin`](Self::begin) does. Its events carry the correlation id and the trace of `request`: a
+    /// [`Correlation`], or what a crate with a server has for its requests.
+    ///
+    /// # Errors
+    /// The same as [`begin`](Self::begin).
+    pub async fn begin_for(&self, request: impl Into<Correlation>) -> Result<UnitOfWork, Unavailable> {
+        let Correlation { id, trace } = request.into();
+        let mut work = self.begin().await?;
+        if let Some(id) = id {
+            work.correlate(id);
+        }
+        work.trace(trace);
+        Ok(work)
+    }
+
+    /// Begins the span of a request that a [`Server`] handles, within the span of its `caller` if the request names one.
+    ///
+    /// A request that `is_probe` and names no caller begins no trace, because probes are frequent.
+    pub fn begin_request_span(&self, caller: Option<&TraceContext>, is_probe: bool) -> RequestSpan {
+        RequestSpan::begin(&self.core, caller, is_probe)
     }
 
     /// Returns a publisher, which publishes events in transactions that the caller has begun on its own connection pool.

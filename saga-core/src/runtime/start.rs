@@ -34,18 +34,8 @@ pub(crate) fn problems(services: &[Service], topics: &TopicNames) -> Vec<String>
         }
         handlers(service, topics, &mut problems);
         settings(service, &mut problems);
-        #[cfg(feature = "http")]
-        if let Some(operators) = &service.operators {
-            let found = operators.problems(service.listener.is_some());
-            problems.extend(found.into_iter().map(|problem| format!("service `{name}`: {problem}")));
-        }
-        #[cfg(feature = "http")]
-        if service.listener.is_none() && (service.routes.is_some() || service.also_under.is_some()) {
-            problems.push(format!(
-                "service `{name}`: it has routes, and no listener that they are served on; give it one with `Service::listen(..)`, or \
-                 mount the routes in an axum app of your own instead of giving them to the service"
-            ));
-        }
+        let found = service.servers.problems(std::slice::from_ref(service));
+        problems.extend(found.into_iter().map(|problem| format!("service `{name}`: {problem}")));
     }
     types(services, &mut problems);
     problems

@@ -111,7 +111,7 @@ impl UnitOfWork {
         self.context.saga_id = Some(saga_id.into());
     }
 
-    /// Continues the trace of `parent`, from [`TraceContext::parse`] or, in an HTTP handler, from `http::RequestTrace`. Without a parent,
+    /// Continues the trace of `parent`, from [`TraceContext::parse`] or from what a server has for its requests. Without a parent,
     /// the unit of work keeps its new trace.
     pub fn trace(&mut self, parent: impl Into<Option<TraceContext>>) {
         if let Some(parent) = parent.into() {

@@ -14,7 +14,7 @@ use super::{
     conditions::Severity,
     core::Core,
     handled_before,
-    metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, deadline_overdue, group_lag, show_ready},
+    metrics::{ClientSeries, PartitionSeries, PassingGauge, behind_transactions, deadline_overdue, group_lag},
     panics::Panics,
     parked, partitions, saga,
 };
@@ -43,7 +43,7 @@ pub(crate) async fn measure(core: Arc<Core>) {
     for turn in (0..COUNT).cycle() {
         Panics::calm(&core);
         // For a recorder of the program: a scrape of the framework's `/metrics` checks it anew.
-        show_ready(&core.metrics, core.health.is_ready().await);
+        core.metrics.set_ready(core.health.is_ready().await);
         core.put_off.measure(&core);
         clients.show(&core.transport.statistics());
         measure_database(&core).await;

@@ -60,7 +60,7 @@ impl Pump {
     pub fn of(services: impl IntoIterator<Item = Service>) -> PumpBuilder {
         let clock = Clock::manual(Timestamp::from_millis(1_767_225_600_000));
         let transport = Arc::new(Memory::with_clock(clock.clone()));
-        let app = App::new("test").services(services.into_iter().map(Service::unserved));
+        let app = App::new("test").services(services.into_iter().map(Service::without_unreachable_servers));
         PumpBuilder { app, transport, clock, seed: 0 }
     }
 

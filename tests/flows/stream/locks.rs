@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ecommerce::services::analytics;
 use sagas::{
     App, Settings,
+    http::ServiceHttp,
     id::IdSource,
     message::{Header, Record},
     port::transport::Transport,

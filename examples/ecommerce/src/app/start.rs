@@ -11,6 +11,7 @@ use std::{
 
 use sagas::{
     App, Handle, Operators, Remote, Service, ServiceHandle, Settings, Traces, Tracker,
+    http::{AppHttp, ServiceHttp},
     id::IdSource,
     kafka::{Kafka, KafkaConfig},
     port::transport::Transport,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use super::Running;
 use crate::{
     engine::parking::TopicKey,
-    runtime::{ServiceHandle, core::Core, handled_before, metrics::show_ready, relay},
+    runtime::{ServiceHandle, core::Core, handled_before, relay},
     transport::{GroupLag, Transport},
 };
 
@@ -33,9 +33,15 @@ impl Handle {
         self.running.get(name).map(|running| &running.service)
     }
 
-    /// Returns the address that the service called `name` listens on.
+    /// Returns the running services, ordered by name.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceHandle> {
+        self.running.values().map(|running| &running.service)
+    }
+
+    /// Returns the address at which clients reach the service called `name`: that of its first [`Server`](crate::runtime::Server) with a
+    /// listener.
     pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.running.get(name)?.addresses[0]
+        self.running.get(name)?.address
     }
 
     /// Waits until there is nothing left to do except work that is due later: every published record is handled, every outbox is empty, and
@@ -164,7 +170,7 @@ impl Handle {
         let limit = self.running.values().map(|running| running.service.core().settings.stop_timeout()).max().unwrap_or_default();
         for running in self.running.values() {
             running.service.core().health.set_stopping();
-            show_ready(&running.service.core().metrics, false);
+            running.service.metrics().set_ready(false);
             running.stop_intake.send_replace(true);
         }
         let ending = async {

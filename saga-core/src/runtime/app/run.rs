@@ -72,24 +72,24 @@ impl App {
     }
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(test)]
 mod tests {
     use std::{
         future::{pending, ready},
         io,
-        net::TcpListener,
+        net::SocketAddr,
         sync::{Mutex, PoisonError},
     };
 
-    use axum::{Router, routing::get};
-    use tokio::{
-        io::AsyncWriteExt,
-        net::TcpStream,
-        sync::{Notify, oneshot},
-    };
+    use async_trait::async_trait;
+    use tokio::sync::{Notify, oneshot};
 
     use super::*;
-    use crate::{runtime::Service, store::Database, transport::memory::Memory};
+    use crate::{
+        runtime::{Server, ServerTask, Service, ServiceHandle},
+        store::Database,
+        transport::memory::Memory,
+    };
 
     /// What was logged.
     #[derive(Clone, Default)]
@@ -106,7 +106,28 @@ mod tests {
         }
     }
 
-    /// A service in the middle of a request that does not end.
+    /// A server in the middle of a request that does not end.
+    struct Stuck(Arc<Notify>);
+
+    #[async_trait]
+    impl Server for Stuck {
+        fn address(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        fn bind(&mut self, _: &mut [Service]) -> Result<(), Vec<String>> {
+            Ok(())
+        }
+
+        async fn start(self: Box<Self>, services: &[ServiceHandle]) -> Result<Vec<ServerTask>, Vec<String>> {
+            let serve = move |_| {
+                self.0.notify_one();
+                pending()
+            };
+            Ok(vec![ServerTask::new(&services[0], "stuck", serve)])
+        }
+    }
+
     #[tokio::test]
     async fn a_second_signal_ends_the_stop_and_the_log_names_what_is_left() {
         let lines = Lines::default();
@@ -117,27 +138,16 @@ mod tests {
         let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
         let _guard = tracing::dispatcher::set_default(&subscriber);
 
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
         let asked = Arc::new(Notify::new());
-        let seen = asked.clone();
-        let slow = move || async move {
-            seen.notify_one();
-            pending::<&str>().await
-        };
-        let service =
-            Service::new("shop", Database::memory()).listen(listener).routes(move |_| Router::new().route("/slow", get(slow)));
+        let service = Service::new("shop", Database::memory()).server(Stuck(asked.clone()));
         let (tell, told) = oneshot::channel();
         let told = async { told.await.expect("the first signal") };
         let running = App::new("test").service(service).run_until(Arc::new(Memory::new()), told, || ready(()));
         let client = async {
-            let mut stream = TcpStream::connect(address).await.expect("it listens");
-            stream.write_all(b"GET /slow HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is sent");
             asked.notified().await;
             tell.send(()).expect("it runs");
-            stream
         };
-        let (in_time, _stream) = tokio::join!(running, client);
+        let (in_time, ()) = tokio::join!(running, client);
         assert!(!in_time.expect("it has started"), "work was left");
         let text = String::from_utf8(lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
         let line = text.lines().find(|line| line.contains("a second signal has ended the stop")).expect(&text);

@@ -145,9 +145,9 @@ pub(crate) fn deadline_overdue(metrics: &Metrics) -> Gauge {
     metrics.gauge(SAGA_OVERDUE, &[])
 }
 
-/// Sets the gauge of the service's readiness.
-pub(crate) fn show_ready(metrics: &Metrics, ready: bool) {
-    metrics.gauge(READY, &[]).set(f64::from(u8::from(ready)));
+/// Returns the gauge of the service's readiness.
+pub(super) fn readiness(metrics: &Metrics) -> Gauge {
+    metrics.gauge(READY, &[])
 }
 
 /// Returns the gauge of how many seconds the clock `against` is ahead.
@@ -389,7 +389,7 @@ mod tests {
         task_panics(&metrics, "relay");
         clock_skew(&metrics, "log");
         deadline_overdue(&metrics);
-        show_ready(&metrics, true);
+        metrics.set_ready(true);
         let text = metrics.render();
         let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
         for series in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {

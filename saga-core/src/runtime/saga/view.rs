@@ -10,8 +10,8 @@ use crate::{
 
 /// An instance of a saga as its tracker has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = SagaInstance))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SagaInstance))]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceView {
     /// The key of the instance.
@@ -25,16 +25,16 @@ pub struct InstanceView {
     /// The steps that are done or undone, in the order of their events.
     pub done: Vec<StepView>,
     /// The step that is in progress or being undone; `None` if there is none.
-    #[cfg_attr(feature = "openapi", schema(required))]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub current: Option<String>,
     /// The events that can come next.
     pub expected_next: Vec<String>,
     /// When the instance must have ended; `None` if it has ended.
-    #[cfg_attr(feature = "openapi", schema(required))]
+    #[cfg_attr(feature = "schema", schema(required))]
     pub deadline: Option<Timestamp>,
     /// Why the instance cannot continue without an operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub attention: Option<String>,
     /// How many events came that the saga does not allow.
     pub not_allowed: u32,
@@ -46,14 +46,14 @@ pub struct InstanceView {
     pub updated_at: Timestamp,
     /// When the instance ended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    #[cfg_attr(feature = "schema", schema(nullable = false))]
     pub ended_at: Option<Timestamp>,
 }
 
 /// A step of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "openapi", schema(as = SagaStep))]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(as = SagaStep))]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// The name of the step.

@@ -15,7 +15,7 @@
 //! | `commit` | the commit of a transaction | the delivery; for several deliveries no span, but links to theirs |
 //! | `create <topic>` | a record written to the outbox; its `traceparent` names this span | the delivery, unit of work or deadline |
 //! | `send <topic>` | the call of the relay that sends a record to the log | the span that created the record |
-//! | `<method> <route>` | an HTTP request | the caller's span |
+//! | named by the server, `<method> <route>` over HTTP | a request | the caller's span |
 //! | `unit of work`, `deadline <saga>` | a transaction outside a delivery | the request; the start of the instance |
 
 mod create_spans;
@@ -23,6 +23,7 @@ mod delivery;
 #[cfg(feature = "otel")]
 mod export;
 mod messaging;
+mod request;
 #[cfg(feature = "otel")]
 mod settings;
 mod span;
@@ -30,9 +31,11 @@ mod span;
 pub(crate) use create_spans::CreateSpans;
 pub(crate) use delivery::{Commit, Delivery, brief};
 pub(crate) use messaging::Sending;
+pub use request::RequestSpan;
 #[cfg(feature = "otel")]
 pub use settings::{TraceProtocol, TraceSettings, Traces, TracesError};
-pub(crate) use span::{Kind, Moment, Span, Value};
+pub use span::Value;
+pub(crate) use span::{Kind, Moment, Span};
 
 use std::sync::Arc;
 

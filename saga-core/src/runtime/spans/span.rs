@@ -51,11 +51,15 @@ pub(crate) enum Kind {
     Consumer,
 }
 
-/// The value of an attribute.
+/// The value of an attribute of a span.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+#[non_exhaustive]
+pub enum Value {
+    /// A text.
     Text(String),
+    /// A text that is part of the program.
     Word(&'static str),
+    /// A number.
     Number(i64),
 }
 
