@@ -153,6 +153,8 @@ pub mod handler {
 /// Events, the records that carry them, and the codecs between the two.
 pub mod message {
     #[doc(inline)]
+    pub use saga_core::handler::PublishedEvent;
+    #[doc(inline)]
     pub use saga_core::message::{
         BadHeader, Context, Decode, Encode, Encoded, Envelope, Event, EventKey, EventSet, EventType, Header, Identified, Json,
         NotYet, Outgoing, Raw, Received, Record, TopicPartition, TraceContext, Upcasted, Wrong, headers,

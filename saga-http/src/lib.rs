@@ -27,6 +27,8 @@ mod health;
 mod invalid;
 mod json;
 mod limits;
+#[cfg(feature = "sqlx")]
+mod list;
 mod metrics;
 mod objects;
 #[cfg(feature = "openapi")]
@@ -55,6 +57,8 @@ pub use harden::{harden, harden_service, harden_with};
 pub use health::health_routes;
 pub use json::Json;
 pub use limits::RequestLimits;
+#[cfg(feature = "sqlx")]
+pub use list::{List, ListValue};
 pub use metrics::metrics_routes;
 pub use operators::{Operator, Operators};
 pub use operators_only::{OperatedRoutes, operators_only};

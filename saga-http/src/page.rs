@@ -40,6 +40,12 @@ pub struct Page {
 }
 
 impl Page {
+    /// Returns the page that `uri` requests, which must be a valid one.
+    #[cfg(all(test, feature = "sqlx"))]
+    pub(crate) fn at(uri: Uri) -> Self {
+        parse(uri).expect("a page").0
+    }
+
     /// Returns the number of items before the page.
     pub fn offset(&self) -> u64 {
         self.number.saturating_mul(u64::from(self.size))

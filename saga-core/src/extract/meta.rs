@@ -1,11 +1,15 @@
 //! The metadata of a delivery.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
+    failure::Failure,
     message::{Envelope, TraceContext},
     time::Timestamp,
 };
+
+/// The shortest and the longest time until a message that waits for its cause is delivered again.
+const CAUSE_WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// The ids, the attempt and the times of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +56,35 @@ pub(crate) struct StepName {
 }
 
 impl Meta {
+    /// Postpones the message until it has waited for `limit`, because the event that caused it has not been handled yet.
+    ///
+    /// Events of different topics can overtake each other. A handler that does not find what an earlier event writes calls this, and goes on
+    /// when the wait has ended:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use saga_core::{extract::Meta, failure::Failure};
+    /// fn unknown_order(meta: &Meta) -> Result<(), Failure> {
+    ///     meta.wait_for_cause(Duration::from_secs(60))?;
+    ///     Err(Failure::dead("there is no such order"))
+    /// }
+    /// ```
+    ///
+    /// # Delivery
+    /// The wait begins when the service first sees the message, and no attempt is counted. The message is delivered again after 50 ms, and
+    /// later after a quarter of the time that it has waited, at most 1 s. Later messages of its key wait for it.
+    ///
+    /// # Errors
+    /// [`Failure::Later`] until the message has waited for `limit`.
+    pub fn wait_for_cause<R>(&self, limit: Duration) -> Result<(), Failure<R>> {
+        let waited = self.now.since(self.first_seen);
+        if waited >= limit {
+            return Ok(());
+        }
+        let next = (waited / 4).clamp(CAUSE_WAITS.0, CAUSE_WAITS.1);
+        Err(Failure::Later(next.min(limit - waited)))
+    }
+
     /// Returns a key for an effect outside the database that must happen once.
     ///
     /// It is the same for each attempt of this handler with this message, and different for any other handler or message: colons in the

@@ -6,6 +6,7 @@
 mod call;
 mod check;
 mod outcome;
+mod published;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use futures_core::future::BoxFuture;
 
 pub use call::HandlerFn;
 pub use outcome::{IntoOutcome, IntoPublished, Outcome};
+pub use published::PublishedEvent;
 
 use crate::{
     extract::{Invocation, Requirements},

@@ -9,9 +9,10 @@
 use futures_core::{future::BoxFuture, stream::BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future, stream};
 use sqlx::{
-    Any, Either, Error, Execute, Executor, SqlStr,
+    Any, AssertSqlSafe, Either, Error, Execute, Executor, SqlStr,
     any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo},
     pool::PoolConnection,
+    query::Query,
 };
 #[cfg(feature = "postgres")]
 use sqlx::{PgConnection, Postgres};
@@ -191,6 +192,36 @@ impl Tx {
     #[cfg(feature = "postgres")]
     pub async fn postgres(&mut self) -> Result<&mut PgConnection, StoreError> {
         self.connection().await?.postgres()
+    }
+
+    /// Runs `select` and locks the rows that it returns until the transaction ends, so that no other transaction changes them.
+    ///
+    /// ```
+    /// # use saga_core::store::Tx;
+    /// # async fn read(tx: &mut Tx, order_id: &str) -> Result<(), sqlx::Error> {
+    /// let select = sqlx::query("SELECT status FROM orders WHERE order_id = $1").bind(order_id);
+    /// let rows = tx.select_for_update(select).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// On PostgreSQL, ` FOR UPDATE` is appended to the statement: it waits for other transactions that have locked or changed the rows. On
+    /// SQLite, which has one writer at a time, the transaction already excludes other writers.
+    ///
+    /// # Errors
+    /// The errors of the statement, which includes one that PostgreSQL cannot lock the rows of, such as a statement with `GROUP BY`.
+    pub async fn select_for_update(&mut self, mut select: Query<'_, Any, AnyArguments>) -> Result<Vec<AnyRow>, Error> {
+        let arguments = select.take_arguments().map_err(Error::Encode)?.unwrap_or_default();
+        let text = select.sql();
+        let statement = match self.connection().await? {
+            #[cfg(feature = "postgres")]
+            SqlConnection::Postgres(_) => {
+                format!("{} FOR UPDATE", text.as_str().trim_end_matches(|c: char| c == ';' || c.is_whitespace()))
+            }
+            #[cfg(feature = "sqlite")]
+            SqlConnection::Sqlite(_) => text.as_str().to_owned(),
+        };
+        sqlx::query_with(AssertSqlSafe(statement), arguments).fetch_all(self).await
     }
 }
 

@@ -91,6 +91,14 @@ macro_rules! short_texts {
                 Ok(Self(text))
             }
         }
+
+        impl FromStr for $name {
+            type Err = &'static str;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::try_from(text.to_owned())
+            }
+        }
     )+};
 }
 

@@ -38,8 +38,7 @@ pub(super) fn routes(service: ServiceHandle, stream: Stream) -> OpenApiRouter {
     responses((status = 200, description = "The numbers.", body = Metrics)),
 )]
 async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Metrics>, Problem> {
-    let metrics = domain::metrics(service.database(), service.clock().now()).await;
-    metrics.map(Json).map_err(Problem::unavailable)
+    Ok(Json(domain::metrics(service.database(), service.clock().now()).await?))
 }
 
 /// Counts the events of each type.
@@ -48,7 +47,7 @@ async fn metrics(Extension(service): Extension<ServiceHandle>) -> Result<Json<Me
     responses((status = 200, description = "The numbers, by the names of the events.", body = BTreeMap<String, i64>)),
 )]
 async fn events(Extension(service): Extension<ServiceHandle>) -> Result<Json<BTreeMap<String, i64>>, Problem> {
-    domain::event_totals(service.database()).await.map(Json).map_err(Problem::unavailable)
+    Ok(Json(domain::event_totals(service.database()).await?))
 }
 
 /// Shows the dashboard, an HTML page. It loads nothing from other hosts.

@@ -8,7 +8,7 @@ use sqlx::Row;
 
 use crate::{
     contracts::{Missing, OrderId, OrderItem, ProductId, Released, Reservation, ReservationId},
-    services::lock,
+    services::parsed,
 };
 
 /// The largest number of units of one product.
@@ -94,7 +94,8 @@ pub async fn release(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Released>, Fa
 }
 
 async fn lock_stock(tx: &mut Tx) -> Result<(), Fault> {
-    lock(tx, "SELECT 1 FROM stock_lock WHERE id = $1 FOR UPDATE", "stock").await
+    tx.select_for_update(sqlx::query("SELECT 1 FROM stock_lock WHERE id = 'stock'")).await?;
+    Ok(())
 }
 
 /// Returns a sentence that names the products that are short.
@@ -163,7 +164,7 @@ async fn settle(tx: &mut Tx, order_id: OrderId, status: ReservationStatus) -> Re
             .await?;
     let mut settled = Vec::with_capacity(rows.len());
     for row in rows {
-        let product_id = ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?;
+        let product_id = parsed(&row, "product_id")?;
         settled.push(Released { product_id, quantity: u64::try_from(row.try_get::<i64, _>("quantity")?)? });
     }
     settled.sort_by(|one, other| one.product_id.cmp(&other.product_id));

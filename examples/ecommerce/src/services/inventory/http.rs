@@ -7,16 +7,15 @@ use axum::{
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sagas::{
-    Fault,
     http::{
-        Json, Listed, Page, Path, Problem, Query,
+        Json, List, Listed, Page, Path, Problem, Query,
         openapi::{Conflict, NotFound},
         operators_only,
     },
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -27,7 +26,7 @@ use super::{
 use crate::{
     check::Findings,
     contracts::{Amount, Money, OrderId, ProductId, ReservationId, price, short_text, text},
-    services::{Statement, api, listed},
+    services::{amount, api, parsed},
 };
 
 /// The largest number of units that one request can add.
@@ -62,14 +61,12 @@ struct ProductView {
     sold: i64,
 }
 
-impl TryFrom<&AnyRow> for ProductView {
-    type Error = Fault;
-
-    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
+impl FromRow<'_, AnyRow> for ProductView {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            product_id: ProductId::try_from(row.try_get::<String, _>("product_id")?).map_err(Fault::new)?,
+            product_id: parsed(row, "product_id")?,
             name: row.try_get("name")?,
-            price: Amount(Money::stored(row.try_get("price")?)?),
+            price: Amount(amount(row, "price")?),
             available: row.try_get("available")?,
             reserved: row.try_get("reserved")?,
             sold: row.try_get("sold")?,
@@ -84,13 +81,7 @@ impl TryFrom<&AnyRow> for ProductView {
     responses((status = 200, description = "One page of them.", body = [ProductView])),
 )]
 async fn list(Extension(service): Extension<ServiceHandle>, page: Page) -> Result<Listed<ProductView>, Problem> {
-    let (products, total) = products(service.database(), &page).await.map_err(Problem::unavailable)?;
-    Ok(page.list(products, total))
-}
-
-async fn products(db: &Database, page: &Page) -> Result<(Vec<ProductView>, u64), Fault> {
-    let select = |what: &str| Ok(Statement::new(format!("SELECT {what} FROM products")));
-    listed(db, page, "created_at DESC, product_id DESC", select).await
+    List::of("products").ordered("created_at DESC, product_id DESC").page(service.database(), &page).await
 }
 
 /// Shows a product.
@@ -152,8 +143,7 @@ async fn add(Extension(service): Extension<ServiceHandle>, Json(product): Json<N
     .bind(product.quantity)
     .bind(work.now().as_millis())
     .execute(&mut *work)
-    .await
-    .map_err(Problem::unavailable)?;
+    .await?;
     if added.rows_affected() == 0 {
         return Err(Problem::conflict(format!("there is a product {} already", product.product_id)));
     }
@@ -198,20 +188,19 @@ async fn restock(
     .bind(named(&product_id)?.to_string())
     .bind(MOST_UNITS - restock.quantity)
     .fetch_optional(&mut *work)
-    .await
-    .map_err(Problem::unavailable)?;
+    .await?;
     let Some(row) = row else {
         find(&service, &product_id).await?;
         return Err(Problem::invalid_field("quantity", format!("there would be more than {MOST_UNITS} units")));
     };
-    let product = ProductView::try_from(&row).map_err(Problem::internal)?;
+    let product = ProductView::from_row(&row)?;
     work.commit().await?;
     Ok(Json(product))
 }
 
 /// Parses the id in a path. A text that cannot be a product id gets the answer for an unknown product.
 fn named(product_id: &str) -> Result<ProductId, Problem> {
-    ProductId::try_from(product_id.to_owned()).map_err(|_| no_such_product())
+    product_id.parse().map_err(|_| no_such_product())
 }
 
 fn no_such_product() -> Problem {
@@ -220,9 +209,8 @@ fn no_such_product() -> Problem {
 
 async fn find(service: &ServiceHandle, product_id: &str) -> Result<ProductView, Problem> {
     let row = sqlx::query("SELECT * FROM products WHERE product_id = $1").bind(named(product_id)?.to_string());
-    let row = row.fetch_optional(service.database()).await.map_err(Problem::unavailable)?;
-    let row = row.ok_or_else(no_such_product)?;
-    ProductView::try_from(&row).map_err(Problem::internal)
+    let row = row.fetch_optional(service.database()).await?.ok_or_else(no_such_product)?;
+    Ok(ProductView::from_row(&row)?)
 }
 
 /// Units of one product that are held for an order.
@@ -239,17 +227,14 @@ struct ReservationView {
     status: ReservationStatus,
 }
 
-impl TryFrom<&AnyRow> for ReservationView {
-    type Error = Fault;
-
-    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
-        let text = |column: &str| row.try_get::<String, _>(column);
+impl FromRow<'_, AnyRow> for ReservationView {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            reservation_id: text("reservation_id")?.parse()?,
-            order_id: text("order_id")?.parse()?,
-            product_id: ProductId::try_from(text("product_id")?).map_err(Fault::new)?,
+            reservation_id: parsed(row, "reservation_id")?,
+            order_id: parsed(row, "order_id")?,
+            product_id: parsed(row, "product_id")?,
             quantity: row.try_get("quantity")?,
-            status: text("status")?.parse()?,
+            status: parsed(row, "status")?,
         })
     }
 }
@@ -274,19 +259,8 @@ async fn reservations(
     Query(filter): Query<Filter>,
     page: Page,
 ) -> Result<Listed<ReservationView>, Problem> {
-    let (reservations, total) = reserved(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
-    Ok(page.list(reservations, total))
-}
-
-async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<ReservationView>, u64), Fault> {
-    let select = |what: &str| {
-        let mut sql = Statement::new(format!("SELECT {what} FROM reservations"));
-        if let Some(order_id) = filter.order_id {
-            sql.push(" WHERE order_id = ").bind(order_id.to_string())?;
-        }
-        Ok(sql)
-    };
-    listed(db, page, "created_at DESC, reservation_id DESC", select).await
+    let reservations = List::of("reservations").only("order_id", filter.order_id.map(|id| id.to_string()));
+    reservations.ordered("created_at DESC, reservation_id DESC").page(service.database(), &page).await
 }
 
 /// Returns what the service finds in its own data, for the check of the whole system.
@@ -295,5 +269,5 @@ async fn reserved(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<Re
     responses((status = 200, description = "What the service finds in its own data.", body = Findings)),
 )]
 async fn check(Extension(service): Extension<ServiceHandle>) -> Result<Json<Findings>, Problem> {
-    audit::audit(service.database()).await.map(Json).map_err(Problem::unavailable)
+    Ok(Json(audit::audit(service.database()).await?))
 }

@@ -3,9 +3,12 @@
 use sagas::{Fault, event, id::IdSource, prelude::*};
 use sqlx::Row;
 
-use crate::contracts::{
-    Channel, CustomerId, InventoryInsufficient, Kind, NotificationFailed, NotificationId, NotificationSent, NotificationStatus,
-    OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentProcessed,
+use crate::{
+    contracts::{
+        Channel, CustomerId, InventoryInsufficient, Kind, NotificationFailed, NotificationId, NotificationSent,
+        NotificationStatus, OrderCancelled, OrderConfirmed, OrderCreated, OrderId, OrderShipped, PaymentProcessed,
+    },
+    services::parsed,
 };
 
 /// An event about which a customer is notified.
@@ -122,7 +125,7 @@ pub async fn customer<'e>(
     }
     let row = sqlx::query("SELECT customer_id FROM customers WHERE order_id = $1").bind(occasion.order_id().to_string());
     let Some(row) = row.fetch_optional(db).await? else { return Ok(None) };
-    CustomerId::try_from(row.try_get::<String, _>("customer_id")?).map(Some).map_err(Fault::new)
+    Ok(Some(parsed(&row, "customer_id")?))
 }
 
 /// Returns whether the customer was notified of `occasion`.

@@ -45,11 +45,8 @@ pub async fn notify(
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn unknown_customer(occasion: &Occasion, meta: &Meta) -> Failure {
-    if meta.now.since(meta.first_seen) < PATIENCE {
-        Failure::Later(Duration::from_millis(200))
-    } else {
-        Failure::dead(format!("the customer of order {} is not known yet", occasion.order_id()))
-    }
+    let still_unknown = || Failure::dead(format!("the customer of order {} is not known yet", occasion.order_id()));
+    meta.wait_for_cause(PATIENCE).err().unwrap_or_else(still_unknown)
 }
 
 /// Records the notification as FAILED after the last attempt. It stays so until its dead letter is retried.

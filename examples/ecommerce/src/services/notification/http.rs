@@ -2,20 +2,19 @@
 
 use axum::Extension;
 use sagas::{
-    Fault,
-    http::{Json, Listed, Page, Problem, Query, operators_only},
+    http::{Json, List, Listed, Page, Problem, Query, operators_only},
     prelude::*,
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::providers::{AllSwitches, AllSwitchesChange, Providers};
 use crate::{
     contracts::{Channel, CustomerId, Kind, NotificationId, NotificationStatus, OrderId},
-    services::{Statement, api, listed},
+    services::{api, parsed},
 };
 
 pub(super) fn routes(service: ServiceHandle, providers: Providers) -> OpenApiRouter {
@@ -41,19 +40,16 @@ struct NotificationView {
     at: Timestamp,
 }
 
-impl TryFrom<&AnyRow> for NotificationView {
-    type Error = Fault;
-
-    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
-        let text = |column: &str| row.try_get::<String, _>(column);
+impl FromRow<'_, AnyRow> for NotificationView {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            notification_id: text("notification_id")?.parse()?,
-            order_id: text("order_id")?.parse()?,
-            customer_id: CustomerId::try_from(text("customer_id")?).map_err(Fault::new)?,
-            kind: text("kind")?.parse()?,
-            channel: text("channel")?.parse()?,
-            message: text("message")?,
-            status: text("status")?.parse()?,
+            notification_id: parsed(row, "notification_id")?,
+            order_id: parsed(row, "order_id")?,
+            customer_id: parsed(row, "customer_id")?,
+            kind: parsed(row, "kind")?,
+            channel: parsed(row, "channel")?,
+            message: row.try_get("message")?,
+            status: parsed(row, "status")?,
             at: Timestamp::from_millis(row.try_get("at")?),
         })
     }
@@ -82,22 +78,10 @@ async fn list(
     Query(filter): Query<Filter>,
     page: Page,
 ) -> Result<Listed<NotificationView>, Problem> {
-    let (notifications, total) = notifications(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
-    Ok(page.list(notifications, total))
-}
-
-async fn notifications(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<NotificationView>, u64), Fault> {
-    let select = |what: &str| {
-        let mut sql = Statement::new(format!("SELECT {what} FROM notifications WHERE 1 = 1"));
-        if let Some(order_id) = filter.order_id {
-            sql.push(" AND order_id = ").bind(order_id.to_string())?;
-        }
-        if let Some(customer_id) = &filter.customer_id {
-            sql.push(" AND customer_id = ").bind(customer_id.to_string())?;
-        }
-        Ok(sql)
-    };
-    listed(db, page, "at DESC, notification_id DESC", select).await
+    let notifications = List::of("notifications")
+        .only("order_id", filter.order_id.map(|id| id.to_string()))
+        .only("customer_id", filter.customer_id.map(|id| id.to_string()));
+    notifications.ordered("at DESC, notification_id DESC").page(service.database(), &page).await
 }
 
 /// Shows the switches of the simulated providers.

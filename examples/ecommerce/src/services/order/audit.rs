@@ -8,7 +8,7 @@ use sagas::{
     prelude::*,
     saga::{InstanceOrder, InstanceQuery, InstanceState},
 };
-use sqlx::Row;
+use sqlx::{FromRow, Row};
 
 use super::{
     domain::{Change, Order},
@@ -41,7 +41,7 @@ pub async fn audit(db: &Database) -> Result<Findings, Fault> {
             current = order_id;
             shown = row.try_get("shown")?;
         }
-        history.push(Entry::try_from(&row)?.change()?);
+        history.push(Entry::from_row(&row)?.change()?);
     }
     judge(&current, &shown, &history, &mut findings);
     Ok(findings)

@@ -87,8 +87,8 @@ async fn cancelled(mut open: OpenOrder, reason: &str, tx: &mut Tx, meta: &Meta) 
 /// Loads the order and adds `change` to its history, if it has an effect.
 async fn taken<R>(tx: &mut Tx, order_id: OrderId, change: &Change, meta: &Meta) -> Result<OpenOrder, Failure<R>> {
     let mut open = opened(tx, order_id).await?;
-    if open.order.is_overtaken_by(change) && meta.now.since(meta.first_seen) < PATIENCE {
-        return Err(Failure::Later(Duration::from_millis(50)));
+    if open.order.is_overtaken_by(change) {
+        meta.wait_for_cause(PATIENCE)?;
     }
     open.take(change, &meta.envelope.id, meta.envelope.causation_id.clone(), tx.now())?;
     Ok(open)

@@ -2,19 +2,15 @@
 
 use sagas::{
     Fault,
-    handler::IntoPublished,
     id::MessageId,
-    message::{Encoded, EventSet, Identified, Outgoing},
+    message::{Identified, PublishedEvent},
     prelude::*,
     time::Timestamp,
 };
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 
 use super::domain::{Change, Order};
-use crate::{
-    contracts::{OrderId, OrderStatus},
-    services::lock,
-};
+use crate::contracts::{OrderId, OrderStatus};
 
 /// An event of the history, with its origin.
 #[derive(Debug, Clone)]
@@ -47,14 +43,10 @@ impl Entry {
         correlation_id: &str,
         causation_id: Option<String>,
     ) -> Result<Self, Fault> {
-        let mut encoded = Vec::new();
-        change.encode(&mut encoded)?;
-        let Some(Outgoing { name, version, value, .. }) = encoded.pop() else {
-            return Err(Fault::new("an event of an order was encoded as no record"));
-        };
+        let PublishedEvent { name, version, value } = PublishedEvent::of(change)?;
         Ok(Self {
             event_id: event_id.to_string(),
-            event_type: name.to_owned(),
+            event_type: name,
             version: i64::from(version),
             occurred_at: at,
             correlation_id: correlation_id.to_owned(),
@@ -68,18 +60,13 @@ impl Entry {
     /// # Errors
     /// When the event's name is unknown, or its value cannot be decoded.
     pub fn change(&self) -> Result<Change, Fault> {
-        let known = <Change as EventSet>::types().into_iter().find(|known| known.name == self.event_type);
-        let known = known.ok_or_else(|| Fault::new(format!("the history holds an unknown event `{}`", self.event_type)))?;
-        let version = u32::try_from(self.version)?;
-        let change = (known.decode)(Encoded { value: self.data.as_bytes(), version, key: None })?.downcast::<Change>();
-        change.map(|change| *change).map_err(|_| Fault::new(format!("`{}` is no event of an order", self.event_type)))
+        let (name, version) = (self.event_type.clone(), u32::try_from(self.version)?);
+        PublishedEvent { name, version, value: self.data.clone().into() }.decode()
     }
 }
 
-impl TryFrom<&AnyRow> for Entry {
-    type Error = sqlx::Error;
-
-    fn try_from(row: &AnyRow) -> Result<Self, sqlx::Error> {
+impl FromRow<'_, AnyRow> for Entry {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             event_id: row.try_get("event_id")?,
             event_type: row.try_get("type")?,
@@ -111,7 +98,7 @@ impl OpenOrder {
     /// # Errors
     /// When the database cannot be read.
     pub async fn load(tx: &mut Tx, order_id: OrderId) -> Result<Option<Self>, Fault> {
-        lock(tx, "SELECT 1 FROM orders WHERE order_id = $1 FOR UPDATE", &order_id.to_string()).await?;
+        tx.select_for_update(sqlx::query("SELECT 1 FROM orders WHERE order_id = $1").bind(order_id.to_string())).await?;
         let entries = history_in(tx, order_id).await?;
         let changes = entries.iter().map(Entry::change).collect::<Result<Vec<_>, _>>()?;
         let (Some(order), Some(first)) = (Order::fold(&changes), entries.first()) else { return Ok(None) };
@@ -202,7 +189,7 @@ const HISTORY: &str = "SELECT * FROM order_events WHERE order_id = $1 ORDER BY s
 
 async fn history_in(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Entry>, Fault> {
     let rows = sqlx::query(HISTORY).bind(order_id.to_string()).fetch_all(&mut *tx).await?;
-    Ok(rows.iter().map(Entry::try_from).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(Entry::from_row).collect::<Result<_, _>>()?)
 }
 
 /// Returns the history of an order, oldest event first; empty when the order does not exist.
@@ -211,5 +198,5 @@ async fn history_in(tx: &mut Tx, order_id: OrderId) -> Result<Vec<Entry>, Fault>
 /// When the database cannot be read.
 pub async fn history(db: &Database, order_id: OrderId) -> Result<Vec<Entry>, sqlx::Error> {
     let rows = sqlx::query(HISTORY).bind(order_id.to_string()).fetch_all(db).await?;
-    rows.iter().map(Entry::try_from).collect()
+    rows.iter().map(Entry::from_row).collect()
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use sagas::{
     http::{
-        CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestTrace,
+        CorrelationId, Json, Listed, Page, Path, Problem, Query, RequestContext,
         openapi::{Conflict, NotFound},
         operators_only,
     },
@@ -70,12 +70,12 @@ pub(super) fn routes(service: ServiceHandle, peers: Peers) -> OpenApiRouter {
 async fn place(
     Extension(service): Extension<ServiceHandle>,
     correlation_id: CorrelationId,
-    trace: RequestTrace,
+    request: RequestContext,
     headers: HeaderMap,
-    Json(request): Json<NewOrder>,
+    Json(order): Json<NewOrder>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let order = match placing::place(&service, &request, correlation_id.as_str(), trace, key).await? {
+    let order = match placing::place(&service, &request, &order, key).await? {
         Placed::Now { created, at } => OrderView::placed(created, correlation_id.as_str(), at),
         Placed::Before(order_id) => find(&service, order_id).await?,
     };
@@ -101,8 +101,7 @@ async fn list(
     Query(filter): Query<Filter>,
     page: Page,
 ) -> Result<Listed<OrderView>, Problem> {
-    let (orders, total) = views::orders(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
-    Ok(page.list(orders, total))
+    views::orders(service.database(), &filter, &page).await
 }
 
 /// Shows an order.
@@ -146,11 +145,11 @@ async fn events(
     Extension(service): Extension<ServiceHandle>,
     Path(order_id): Path<String>,
 ) -> Result<Json<Vec<EventView>>, Problem> {
-    let history = history::history(service.database(), known(&order_id)?).await.map_err(Problem::unavailable)?;
+    let history = history::history(service.database(), known(&order_id)?).await?;
     if history.is_empty() {
         return Err(unknown(&order_id));
     }
-    history.into_iter().map(EventView::try_from).collect::<Result<_, _>>().map(Json).map_err(Problem::internal)
+    Ok(Json(history.into_iter().map(EventView::try_from).collect::<Result<_, _>>()?))
 }
 
 /// Shows the saga instance of an order.
@@ -161,7 +160,7 @@ async fn events(
 )]
 async fn saga(Extension(service): Extension<ServiceHandle>, Path(order_id): Path<String>) -> Result<Json<InstanceView>, Problem> {
     let order_id = known(&order_id)?;
-    let found = service.sagas().find(PlaceOrder::NAME, &order_id.to_string()).await.map_err(Problem::unavailable)?;
+    let found = service.sagas().find(PlaceOrder::NAME, &order_id.to_string()).await?;
     found.map(Json).ok_or_else(|| unknown(order_id))
 }
 
@@ -185,7 +184,7 @@ struct Cancellation {
 )]
 async fn cancel(
     Extension(service): Extension<ServiceHandle>,
-    trace: RequestTrace,
+    request: RequestContext,
     Path(order_id): Path<String>,
     cancellation: Option<Json<Cancellation>>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
@@ -193,8 +192,8 @@ async fn cancel(
     let reason = reason.unwrap_or_else(|| "cancelled by the customer".to_owned());
     short_text(&reason).map_err(|rule| Problem::invalid_field("reason", rule))?;
     let order_id = known(&order_id)?;
-    let mut work = service.begin().await?;
-    if work.abort::<PlaceOrder>(&order_id).await.map_err(Problem::unavailable)? != Aborting::Now {
+    let mut work = service.begin_for(&request).await?;
+    if work.abort::<PlaceOrder>(&order_id).await? != Aborting::Now {
         // The transaction that decided the order may not be committed yet. It is committed once this transaction is.
         work.commit().await?;
         let order = find(&service, order_id).await?;
@@ -203,15 +202,14 @@ async fn cancel(
             status => Err(Problem::conflict(format!("it is too late to cancel the order: it is {status}"))),
         };
     }
-    let open = OpenOrder::load(&mut work, order_id).await.map_err(Problem::unavailable)?;
+    let open = OpenOrder::load(&mut work, order_id).await?;
     let mut open = open.ok_or_else(|| unknown(order_id))?;
     work.correlate(open.correlation_id.clone());
-    work.trace(trace);
     let cancelled = open.order.cancelled(&reason);
-    let event_id = work.publish(&cancelled).map_err(Problem::internal)?;
+    let event_id = work.publish(&cancelled)?;
     let (cause, now) = (open.begun_by.to_string(), work.now());
-    open.take(&Change::Cancelled(cancelled), &event_id, Some(cause), now).map_err(Problem::internal)?;
-    open.save(&mut work).await.map_err(Problem::unavailable)?;
+    open.take(&Change::Cancelled(cancelled), &event_id, Some(cause), now)?;
+    open.save(&mut work).await?;
     work.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
@@ -234,25 +232,24 @@ struct Shipment {
 )]
 async fn ship(
     Extension(service): Extension<ServiceHandle>,
-    trace: RequestTrace,
+    request: RequestContext,
     Path(order_id): Path<String>,
     Json(shipment): Json<Shipment>,
 ) -> Result<(StatusCode, Json<OrderView>), Problem> {
     short_text(&shipment.tracking_number).map_err(|rule| Problem::invalid_field("trackingNumber", rule))?;
     let order_id = known(&order_id)?;
-    let mut work = service.begin().await?;
-    let open = OpenOrder::load(&mut work, order_id).await.map_err(Problem::unavailable)?;
+    let mut work = service.begin_for(&request).await?;
+    let open = OpenOrder::load(&mut work, order_id).await?;
     let mut open = open.ok_or_else(|| unknown(order_id))?;
     if open.order.status != OrderStatus::Completed {
         return Err(Problem::conflict(format!("only a COMPLETED order can be shipped; this one is {}", open.order.status)));
     }
     work.correlate(open.correlation_id.clone());
-    work.trace(trace);
     let shipped = OrderShipped { order_id, tracking: shipment.tracking_number };
-    let event_id = work.publish(&shipped).map_err(Problem::internal)?;
+    let event_id = work.publish(&shipped)?;
     let now = work.now();
-    open.take(&Change::Shipped(shipped), &event_id, None, now).map_err(Problem::internal)?;
-    open.save(&mut work).await.map_err(Problem::unavailable)?;
+    open.take(&Change::Shipped(shipped), &event_id, None, now)?;
+    open.save(&mut work).await?;
     work.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(find(&service, order_id).await?)))
 }
@@ -270,15 +267,15 @@ async fn check(
     // Money is compared from both sides. The payment of an order that was confirmed in `before` is captured by the time the
     // payment service is queried. A payment that is captured by then belongs to an order that is confirmed or in flight in
     // `after`.
-    let before = own().await.map_err(Problem::unavailable)?;
+    let before = own().await?;
     let others = peers.ask().await;
-    let mut after = own().await.map_err(Problem::unavailable)?;
-    audit::overdue(&service, &mut after).await.map_err(Problem::unavailable)?;
+    let mut after = own().await?;
+    audit::overdue(&service, &mut after).await?;
     Ok(Json(Report::of(before, others, after)))
 }
 
 async fn find(service: &ServiceHandle, order_id: OrderId) -> Result<OrderView, Problem> {
-    let order = views::order(service.database(), order_id).await.map_err(Problem::unavailable)?;
+    let order = views::order(service.database(), order_id).await?;
     order.ok_or_else(|| unknown(order_id))
 }
 

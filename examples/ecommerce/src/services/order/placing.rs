@@ -3,7 +3,7 @@
 
 use sagas::{
     Fault,
-    http::{Problem, RequestTrace},
+    http::{Problem, RequestContext},
     prelude::*,
     time::Timestamp,
 };
@@ -15,9 +15,12 @@ use super::{
     domain::Change,
     history::{self, Entry},
 };
-use crate::contracts::{
-    Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity, price,
-    short_text, text_or_null,
+use crate::{
+    contracts::{
+        Amount, CustomerId, Money, OrderCreated, OrderId, OrderItem, OrderStatus, PaymentMethod, ProductId, Quantity, price,
+        short_text, text_or_null,
+    },
+    services::parsed,
 };
 
 /// A request to place an order.
@@ -114,24 +117,22 @@ pub enum Placed {
 /// When the request breaks a rule, when the key belongs to another request, or when the service cannot accept work.
 pub async fn place(
     service: &ServiceHandle,
-    request: &NewOrder,
-    correlation_id: &str,
-    trace: RequestTrace,
+    context: &RequestContext,
+    order: &NewOrder,
     key: Option<&str>,
 ) -> Result<Placed, Problem> {
     let placed_at = service.clock().now();
-    let created = request.check(OrderId(service.ids().uuid(placed_at)))?;
-    let mut work = service.begin().await?;
-    work.correlate(correlation_id);
-    work.trace(trace);
+    let created = order.check(OrderId(service.ids().uuid(placed_at)))?;
+    let mut work = service.begin_for(context).await?;
     if let Some(key) = key
-        && let Some(before) = placed_before(&mut work, key, request, created.order_id, placed_at).await?
+        && let Some(before) = placed_before(&mut work, key, order, created.order_id, placed_at).await?
     {
         // The transaction that placed the earlier order may not be committed yet. It is committed once this transaction is.
         work.commit().await?;
         return Ok(Placed::Before(before));
     }
-    write(&mut work, &created, correlation_id, placed_at).await.map_err(Problem::unavailable)?;
+    let correlation_id = work.correlation_id().to_owned();
+    write(&mut work, &created, &correlation_id, placed_at).await?;
     work.commit().await?;
     Ok(Placed::Now { created, at: placed_at })
 }
@@ -144,7 +145,7 @@ async fn placed_before(
     order_id: OrderId,
     placed_at: Timestamp,
 ) -> Result<Option<OrderId>, Problem> {
-    let request = serde_json::to_string(request).map_err(Problem::internal)?;
+    let request = serde_json::to_string(request).map_err(Fault::from)?;
     let new = sqlx::query(
         "INSERT INTO idempotency_keys (idempotency_key, request, order_id, placed_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (idempotency_key) DO NOTHING",
@@ -154,21 +155,18 @@ async fn placed_before(
     .bind(order_id.to_string())
     .bind(placed_at.as_millis())
     .execute(&mut *tx)
-    .await
-    .map_err(Problem::unavailable)?;
+    .await?;
     if new.rows_affected() == 1 {
         return Ok(None);
     }
     let before = sqlx::query("SELECT request, order_id FROM idempotency_keys WHERE idempotency_key = $1")
         .bind(key)
         .fetch_one(&mut *tx)
-        .await
-        .map_err(Problem::unavailable)?;
-    if before.try_get::<String, _>("request").map_err(Problem::internal)? != request {
+        .await?;
+    if before.try_get::<String, _>("request")? != request {
         return Err(Problem::conflict("another order was placed under this Idempotency-Key; use a new key for a new order"));
     }
-    let order_id: String = before.try_get("order_id").map_err(Problem::internal)?;
-    order_id.parse().map(Some).map_err(Problem::internal)
+    Ok(Some(parsed(&before, "order_id")?))
 }
 
 async fn write(tx: &mut Tx, created: &OrderCreated, correlation_id: &str, placed_at: Timestamp) -> Result<(), Fault> {

@@ -1,9 +1,12 @@
 //! Payments: one for each order, however often its events are delivered.
 
 use sagas::{Fault, prelude::*};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 
-use crate::contracts::{InventoryReserved, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus};
+use crate::{
+    contracts::{InventoryReserved, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
+    services::{amount, parsed},
+};
 
 /// A payment as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,23 +126,20 @@ impl OpenPayment {
     }
 }
 
-impl TryFrom<&AnyRow> for OpenPayment {
-    type Error = Fault;
-
-    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
-        let text = |column: &str| row.try_get::<String, _>(column);
+impl FromRow<'_, AnyRow> for OpenPayment {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            payment_id: text("payment_id")?.parse()?,
-            order_id: text("order_id")?.parse()?,
-            amount: Money::stored(row.try_get("amount")?)?,
-            payment_method: text("payment_method")?.parse()?,
-            idempotency_key: text("idempotency_key")?,
-            status: text("status")?.parse()?,
+            payment_id: parsed(row, "payment_id")?,
+            order_id: parsed(row, "order_id")?,
+            amount: amount(row, "amount")?,
+            payment_method: parsed(row, "payment_method")?,
+            idempotency_key: row.try_get("idempotency_key")?,
+            status: parsed(row, "status")?,
         })
     }
 }
 
 async fn find(db: &Database, order_id: OrderId) -> Result<Option<OpenPayment>, Fault> {
     let row = sqlx::query("SELECT * FROM payments WHERE order_id = $1").bind(order_id.to_string()).fetch_optional(db).await?;
-    row.as_ref().map(OpenPayment::try_from).transpose()
+    Ok(row.as_ref().map(OpenPayment::from_row).transpose()?)
 }

@@ -2,12 +2,11 @@
 
 use axum::Extension;
 use sagas::{
-    Fault,
-    http::{Json, Listed, Page, Problem, Query, operators_only},
+    http::{Json, List, Listed, Page, Problem, Query, operators_only},
     prelude::*,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -18,8 +17,8 @@ use super::{
 };
 use crate::{
     check::Findings,
-    contracts::{Amount, Money, OrderId, PaymentId, PaymentMethod, PaymentStatus},
-    services::{Statement, api, listed},
+    contracts::{Amount, OrderId, PaymentId, PaymentMethod, PaymentStatus},
+    services::{amount, api, parsed},
 };
 
 /// The largest latency that the gateway can be set to, in milliseconds.
@@ -50,17 +49,14 @@ struct PaymentView {
     reason: Option<String>,
 }
 
-impl TryFrom<&AnyRow> for PaymentView {
-    type Error = Fault;
-
-    fn try_from(row: &AnyRow) -> Result<Self, Fault> {
-        let text = |column: &str| row.try_get::<String, _>(column);
+impl FromRow<'_, AnyRow> for PaymentView {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            payment_id: text("payment_id")?.parse()?,
-            order_id: text("order_id")?.parse()?,
-            amount: Amount(Money::stored(row.try_get("amount")?)?),
-            status: text("status")?.parse()?,
-            payment_method: text("payment_method")?.parse()?,
+            payment_id: parsed(row, "payment_id")?,
+            order_id: parsed(row, "order_id")?,
+            amount: Amount(amount(row, "amount")?),
+            status: parsed(row, "status")?,
+            payment_method: parsed(row, "payment_method")?,
             reason: row.try_get("reason")?,
         })
     }
@@ -86,19 +82,8 @@ async fn list(
     Query(filter): Query<Filter>,
     page: Page,
 ) -> Result<Listed<PaymentView>, Problem> {
-    let (payments, total) = payments(service.database(), &filter, &page).await.map_err(Problem::unavailable)?;
-    Ok(page.list(payments, total))
-}
-
-async fn payments(db: &Database, filter: &Filter, page: &Page) -> Result<(Vec<PaymentView>, u64), Fault> {
-    let select = |what: &str| {
-        let mut sql = Statement::new(format!("SELECT {what} FROM payments"));
-        if let Some(order_id) = filter.order_id {
-            sql.push(" WHERE order_id = ").bind(order_id.to_string())?;
-        }
-        Ok(sql)
-    };
-    listed(db, page, "created_at DESC, payment_id DESC", select).await
+    let payments = List::of("payments").only("order_id", filter.order_id.map(|id| id.to_string()));
+    payments.ordered("created_at DESC, payment_id DESC").page(service.database(), &page).await
 }
 
 /// Shows the switches of the simulated gateway.
@@ -135,5 +120,5 @@ async fn check(
     Extension(service): Extension<ServiceHandle>,
     Extension(terminal): Extension<Terminal>,
 ) -> Result<Json<Findings>, Problem> {
-    audit::audit(service.database(), terminal.gateway()).await.map(Json).map_err(Problem::unavailable)
+    Ok(Json(audit::audit(service.database(), terminal.gateway()).await?))
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sagas::{Fault, prelude::*, time::Timestamp};
 use serde::Serialize;
-use sqlx::{Row, any::AnyRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 
 use super::{Change, id::EventId, progress::Progress};
 use crate::{contracts::OrderId, services::Statement};
@@ -44,10 +44,8 @@ pub(super) struct OrderChange {
     at: Timestamp,
 }
 
-impl TryFrom<&AnyRow> for OrderChange {
-    type Error = sqlx::Error;
-
-    fn try_from(row: &AnyRow) -> Result<Self, sqlx::Error> {
+impl FromRow<'_, AnyRow> for OrderChange {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             position: row.try_get("position")?,
             order_id: row.try_get("order_id")?,
@@ -205,5 +203,5 @@ pub(super) async fn before(db: &Database, position: i64, limit: usize) -> Result
 }
 
 fn changes(rows: &[AnyRow]) -> Result<Vec<OrderChange>, Fault> {
-    Ok(rows.iter().map(OrderChange::try_from).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(OrderChange::from_row).collect::<Result<_, _>>()?)
 }
