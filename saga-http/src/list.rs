@@ -193,7 +193,7 @@ mod tests {
             _width: i64,
         }
         let db = testing::database(CUPS).await;
-        let problem = List::of("cups").page::<Saucer>(&db, &Page::at(Uri::from_static("/"))).await.expect_err("no width");
+        let problem = List::of("cups").page::<Saucer>(&db, &Page::at(Uri::from_static("/"))).await.err().expect("no width");
         assert_eq!(problem.status(), 500);
     }
 }

@@ -8,7 +8,7 @@ use sagas::{
     Fault, Settings, TopicNames,
     dead_letter::DeadLetter,
     handler::Handler,
-    message::Record,
+    message::{PublishedEvent, Record},
     port::transport::Transport,
     replay::{ReplayPoint, ReplayRequest},
     settings::OnNewer,
@@ -407,4 +407,73 @@ async fn two_events_of_one_name_are_refused_at_the_start() {
     settings.forget_events = vec!["placed".to_owned()];
     let forgotten = refused(service(&Database::memory(), &plan).handlers(handlers![ordered]).settings(settings)).await;
     assert!(forgotten.contains("the setting `forget_events` names placed, which"), "{forgotten}");
+}
+
+/// An event-sourced service keeps its events in its own tables; they are read by the rules for records.
+mod kept {
+    use super::{today::Ordered, *};
+
+    #[event]
+    #[derive(Debug, Clone, PartialEq)]
+    enum Change {
+        Ordered(Ordered),
+        Charged(Charged),
+    }
+
+    fn stored(name: &str, version: u32, value: &str) -> PublishedEvent {
+        PublishedEvent { name: name.to_owned(), version, value: value.to_owned().into() }
+    }
+
+    fn ordered() -> Ordered {
+        Ordered { order_id: "a".to_owned(), number: 1, currency: "EUR".to_owned() }
+    }
+
+    #[test]
+    fn a_kept_event_is_read_as_it_was_published() {
+        for change in [Change::Ordered(ordered()), Change::Charged(Charged { order_id: "a".to_owned(), number: 1 })] {
+            let kept = PublishedEvent::of(&change).unwrap();
+            assert_eq!(kept.decode::<Change>().unwrap(), change);
+        }
+        let kept = PublishedEvent::of(&ordered()).unwrap();
+        assert_eq!((kept.name.as_str(), kept.version), ("Ordered", 3));
+        assert_eq!(kept.decode::<Ordered>().unwrap(), ordered(), "an event is a set of one");
+    }
+
+    #[test]
+    fn earlier_names_and_versions_are_understood() {
+        for (name, version, value) in [
+            ("Placed", 1, r#"{"order_id":"a","number":1}"#),
+            ("placed", 2, r#"{"order_id":"a","numbers":[1]}"#),
+            ("Ordered", 3, r#"{"order_id":"a","number":1,"currency":"EUR"}"#),
+        ] {
+            assert_eq!(stored(name, version, value).decode::<Change>().unwrap(), Change::Ordered(ordered()), "{name} {version}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (kept, told) in [
+            (
+                stored("Shipped", 1, "{}"),
+                "`Shipped` is not one of the events of `delivery::changed_events::kept::Change`: Ordered, Charged",
+            ),
+            (
+                stored("Ordered", 4, "{}"),
+                "the Ordered has version 4, and this program knows versions up to 3; a newer program has written it",
+            ),
+            (stored("Ordered", 3, "{}"), "missing field `order_id`"),
+            (stored("Placed", 2, r#"{"order_id":"a","numbers":[1, 2]}"#), "2 numbers"),
+        ] {
+            let error = kept.decode::<Change>().unwrap_err().to_string();
+            assert!(error.contains(told), "{kept:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn one_event_is_kept_at_a_time() {
+        let none = PublishedEvent::of(&None::<Ordered>).unwrap_err().to_string();
+        assert!(none.contains("these are 0"), "{none}");
+        let two = PublishedEvent::of(&vec![ordered(), ordered()]).unwrap_err().to_string();
+        assert!(two.contains("these are 2"), "{two}");
+    }
 }

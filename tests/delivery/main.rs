@@ -28,6 +28,7 @@ mod instances;
 mod kafka_log;
 mod kafka_topics;
 mod listeners;
+mod locked_rows;
 mod log_conditions;
 mod log_lines;
 mod markers;

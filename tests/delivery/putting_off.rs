@@ -191,3 +191,42 @@ async fn an_outage_longer_than_the_limit_gives_nothing_up() {
         pump.stop().await;
     }
 }
+
+/// Waits for the event that caused its message, at most 10 s.
+#[handler]
+async fn patient(On(placed): On<Placed>, State(plan): State<Plan>, meta: Meta) -> Result<(), Failure> {
+    plan.note(&placed, &meta);
+    meta.wait_for_cause(Duration::from_secs(10))?;
+    Err(Failure::dead("there is no cause"))
+}
+
+#[tokio::test]
+async fn a_handler_waits_for_the_cause_of_its_message_as_long_as_it_says() {
+    for database in databases().await {
+        let plan = Plan::done();
+        let pump = started(&database, &Faults::default(), &plan, handlers![patient]).await;
+        pump.publish(&placed("a", 1)).await;
+        pump.publish(&placed("a", 2)).await;
+        pump.run_until_quiet().await;
+        let began = pump.clock().now();
+        let mut called_after = vec![0];
+        while pump.service("payments").dead_letters(0, 1).await.unwrap().1 == 0 {
+            let calls = plan.calls().len();
+            pump.advance(Duration::from_millis(10)).await;
+            let after = pump.clock().now().since(began).as_millis();
+            assert!(after < 12_000, "it waits for ever");
+            if plan.calls().len() > calls {
+                called_after.push(after);
+            }
+        }
+        let waits: Vec<_> = called_after.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!((50..=100).contains(&waits[0]), "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait <= 1_050), "{waits:?}");
+        assert!((10..30).contains(&waits.len()), "{waits:?}");
+        assert!((10_000..10_100).contains(called_after.last().unwrap()), "{called_after:?}");
+        let first = plan.calls().into_iter().filter(|(_, number, _)| *number == 1);
+        assert!(first.clone().all(|(.., attempt)| attempt == 1), "no attempt is counted");
+        assert_eq!(first.count(), called_after.len(), "the next message of the key waits");
+        pump.stop().await;
+    }
+}
