@@ -1,18 +1,11 @@
 //! Assembles the five services in one process, or some of them.
 
-mod cli;
-mod health;
-mod options;
-mod output;
-mod peers;
-mod ports;
+pub(crate) mod peers;
+pub(crate) mod ports;
 mod start;
 mod storage;
 mod token;
 
-pub use cli::main;
-pub(crate) use options::{Options, OptionsError};
-pub(crate) use output::Output;
 pub use start::{Broker, Config, Running, StartError, start};
 pub use storage::Storage;
 pub use token::OperatorToken;

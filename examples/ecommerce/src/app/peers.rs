@@ -8,7 +8,7 @@ use super::ServiceName;
 ///
 /// # Errors
 /// When a name is not a service, or an address is not a URL.
-pub(super) fn parse(text: &str) -> Result<BTreeMap<ServiceName, String>, String> {
+pub(crate) fn parse(text: &str) -> Result<BTreeMap<ServiceName, String>, String> {
     let given = text.split(',').map(str::trim).filter(|peer| !peer.is_empty());
     given.map(|peer| one(peer).map_err(|why| format!("`{peer}`: {why}"))).collect()
 }

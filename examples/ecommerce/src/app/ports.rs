@@ -49,7 +49,7 @@ pub(super) fn bind(
 }
 
 /// Returns the URL of each service on its own port after `base_port`, in this or another process of this machine.
-pub(super) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
+pub(crate) fn urls(host: IpAddr, base_port: u16) -> BTreeMap<ServiceName, String> {
     let ports = ServiceName::ALL.into_iter().zip(0..);
     ports.filter_map(|(service, offset)| Some((service, url(SocketAddr::new(host, base_port.checked_add(offset)?))))).collect()
 }

@@ -3,13 +3,11 @@
 //! Each service audits its own data and returns [`Findings`]; the order service queries the others and compares. When no service
 //! runs, `ecommerce check` audits the data itself.
 
-pub(crate) mod command;
 mod peers;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub(crate) use command::check;
 pub use peers::{Others, Peers};
 
 /// A rule that always holds.

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Flow, Problem,
+    Flow, Output, Problem,
     stage::{Line, Order, Stage},
 };
-use crate::{
-    app::Output,
-    contracts::{
-        Kind,
-        NotificationStatus::{Failed, Sent},
-        OrderStatus,
-    },
+use crate::contracts::{
+    Kind,
+    NotificationStatus::{Failed, Sent},
+    OrderStatus,
 };
 
 /// How long a notification can take.

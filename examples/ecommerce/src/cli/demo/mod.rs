@@ -12,8 +12,8 @@ use self::{
     stage::Stage,
     timeline::{Moment, Timeline},
 };
+use super::Output;
 use crate::{
-    app::Output,
     client::{CallError, Client},
     contracts::OrderStatus,
 };

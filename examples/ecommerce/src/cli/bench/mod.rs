@@ -13,13 +13,8 @@ use std::error::Error;
 use sagas::{id::IdSource, time::Clock};
 
 use self::{drive::Drive, measure::Measured};
-use crate::{
-    ServiceName,
-    app::{Options, Output},
-    check::{self, Report},
-    client::Client,
-    start,
-};
+use super::{Options, Output, check::tell};
+use crate::{ServiceName, check::Report, client::Client, start};
 
 /// How many orders are placed, and how fast.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,6 +64,6 @@ async fn measured(client: &Client, load: Load, own: bool, output: Output) -> Res
     output.say(&measured);
     output.give(&measured);
     let report: Report = client.get(ServiceName::Order, "/check").await?;
-    check::command::tell(&report, output);
+    tell(&report, output);
     Ok(measured.all_ended() && report.ok)
 }

@@ -17,8 +17,12 @@ use sagas::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Broker, Config, OperatorToken, ServiceName, Storage, peers, ports};
-use crate::client::Client;
+use super::bench::Load;
+use crate::{
+    Broker, Config, OperatorToken, ServiceName, Storage,
+    app::{peers, ports},
+    client::Client,
+};
 
 /// An order system of five services in one process.
 ///
@@ -39,7 +43,7 @@ pub(super) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Place orders and measure the system
-    Bench(crate::bench::Load),
+    Bench(Load),
     /// Check the invariants of the running system or, if it is not running, of its data
     Check,
     /// Check whether the running services can accept work: exit code 0 if all of them can

@@ -17,10 +17,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Load;
+use super::{Load, Output};
 use crate::{
     ServiceName,
-    app::Output,
     client::{CallError, Client},
     contracts::{OrderId, OrderStatus},
 };

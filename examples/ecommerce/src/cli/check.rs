@@ -4,10 +4,10 @@ use std::error::Error;
 
 use sagas::{id::IdSource, time::Clock};
 
-use super::{Others, Report};
+use super::{Options, Output};
 use crate::{
     ServiceName,
-    app::{Options, Output},
+    check::{Others, Report},
     services::{inventory, order, payment},
 };
 

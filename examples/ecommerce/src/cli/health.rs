@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{OperatorToken, Options, OptionsError, Output, ServiceName};
+use super::{Options, OptionsError, Output};
+use crate::{OperatorToken, ServiceName};
 
 /// The timeout for a service's answer: a little longer than the service's own limit.
 const PATIENCE: Duration = Duration::from_secs(3);

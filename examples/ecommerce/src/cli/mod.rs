@@ -1,4 +1,11 @@
-//! The command line.
+//! The command `ecommerce`: the services with a short demo, and the subcommands `bench`, `check` and `health`.
+
+mod bench;
+mod check;
+mod demo;
+mod health;
+mod options;
+mod output;
 
 use std::{
     io::{IsTerminal, Write},
@@ -9,12 +16,11 @@ use clap::Parser;
 use sagas::stop_signal;
 use tracing_subscriber::EnvFilter;
 
-use super::{
-    Options, Output, Running, ServiceName, StartError, health,
-    options::{Cli, Command, Flows},
-    start,
+use self::{
+    options::{Cli, Command, Flows, Options, OptionsError},
+    output::Output,
 };
-use crate::{bench, check, demo};
+use crate::{Running, ServiceName, StartError, start};
 
 /// The command succeeded.
 const OK: u8 = 0;
