@@ -17,7 +17,7 @@ impl OperatorToken {
     ///
     /// # Errors
     /// When the file cannot be read, or contains no valid token.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let place = path.display();
         let text = fs::read_to_string(path).map_err(|error| format!("{place} cannot be read: {error}"))?;
         text.trim().parse().map_err(|why: String| format!("{place}: {why}"))
@@ -27,7 +27,7 @@ impl OperatorToken {
     ///
     /// # Errors
     /// When the token is too short, or contains characters that a header cannot.
-    pub(super) fn checked(self) -> Result<Self, String> {
+    pub(crate) fn checked(self) -> Result<Self, String> {
         match self.0.len() >= FEWEST && self.0.bytes().all(|byte| byte.is_ascii_graphic()) {
             true => Ok(self),
             false => Err(format!("a token has {FEWEST} or more visible ASCII characters; `openssl rand -hex 32` makes one")),
