@@ -1,7 +1,7 @@
 //! The program on PostgreSQL, with a schema for each service.
 
 use sagas::Database;
-use sagas_tests::process::Program;
+use sagas_tests::{process::Program, schema::drop_database};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::{
@@ -77,7 +77,7 @@ async fn every_schema_is_read_or_the_one_that_is_named() {
     assert!(code == Some(0) && story.contains("the database of that service was not read"), "{story} {wrong}");
 
     services.stop().await;
-    own.run(format!("DROP DATABASE {} WITH (FORCE)", own.name)).await;
+    drop_database(&own.server, &own.name).await;
 }
 
 #[tokio::test]
@@ -113,5 +113,5 @@ async fn letters_are_settled_in_the_schema_of_their_service() {
     for database in [payment, order] {
         database.store().close().await;
     }
-    own.run(format!("DROP DATABASE {} WITH (FORCE)", own.name)).await;
+    drop_database(&own.server, &own.name).await;
 }

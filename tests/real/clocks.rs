@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use ecommerce::{Config, Running, ServiceName, Storage};
 use reqwest::Client;
 use sagas::{id::IdSource, time::Clock, transport::memory::Memory};
-use sagas_tests::eventually;
+use sagas_tests::{eventually, schema::drop_database};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -50,7 +50,7 @@ impl World {
     }
 
     async fn end(self) {
-        run(&self.server, format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+        drop_database(&self.server, &self.name).await;
     }
 }
 

@@ -1,8 +1,10 @@
-//! A PostgreSQL schema for one test.
+//! A PostgreSQL schema for one test, and databases that are created for a test.
 
 use sagas::Database;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
+
+use crate::eventually;
 
 /// A schema for one test. Dropping this value drops the schema.
 pub struct Schema(String);
@@ -10,6 +12,20 @@ pub struct Schema(String);
 /// Returns the URL of the server's database, without a schema.
 pub fn server() -> String {
     std::env::var("SAGAS_TEST_POSTGRES").unwrap_or_else(|_| "postgres://sagas:sagas@127.0.0.1:5432/sagas".into())
+}
+
+/// Drops the database `name`, with its connections.
+///
+/// It is tried repeatedly: the server refuses while its own vacuum uses the database, because only a superuser may end it.
+///
+/// # Panics
+/// Panics when it still exists after a while.
+pub async fn drop_database(server: &str, name: &str) {
+    eventually(&format!("the database {name} is gone"), async || {
+        let mut connection = PgConnection::connect(server).await.ok()?;
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")))).await.ok()
+    })
+    .await;
 }
 
 impl Schema {

@@ -12,7 +12,7 @@ use sagas::{
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
-use crate::{eventually, prefixed::Prefixed};
+use crate::{prefixed::Prefixed, schema::drop_database};
 
 /// The variable that selects the stack of this run: `real` for Apache Kafka and PostgreSQL, anything else for the embedded one.
 const STACK: &str = "SAGAS_TEST_STACK";
@@ -71,11 +71,7 @@ impl Stack {
     pub(crate) async fn close(&self) {
         self.log.close().await;
         if let Some((server, name)) = &self.database {
-            // Another connection, such as the server's own vacuum, can use the database for a moment.
-            eventually("the shop's database is gone", async || {
-                try_run(server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.ok()
-            })
-            .await;
+            drop_database(server, name).await;
         }
     }
 }
@@ -85,11 +81,8 @@ fn setting((name, default): (&str, &str)) -> String {
 }
 
 async fn run(server: &str, sql: String) {
-    try_run(server, sql).await.unwrap_or_else(|error| panic!("PostgreSQL: {error}; is it there? scripts/postgres start"));
-}
-
-async fn try_run(server: &str, sql: String) -> Result<(), sqlx::Error> {
-    let mut connection = PgConnection::connect(server).await?;
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
-    connection.close().await
+    let connected = PgConnection::connect(server).await;
+    let mut connection = connected.unwrap_or_else(|error| panic!("PostgreSQL: {error}; is it there? scripts/postgres start"));
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! On a real PostgreSQL.
 
-use sagas_tests::schema::Schema;
+use sagas_tests::schema::{Schema, drop_database};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, postgres::PgPoolOptions};
 
 use super::{super::unit_of_work::poll_and_drop, *};
@@ -167,7 +167,7 @@ async fn what_cannot_be_joined_is_refused_with_what_helps() {
     tx.rollback().await.unwrap();
     same.store().close().await;
     elsewhere.close().await.unwrap();
-    server.execute(sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))).await.unwrap();
+    drop_database(&sagas_tests::schema::server(), &name).await;
 
     // A transaction of the framework publishes with `Tx::publish`.
     let mut work = service.begin().await.unwrap();

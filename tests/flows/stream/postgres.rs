@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ecommerce::Storage;
 use sagas::{id::IdSource, prelude::*, time::Clock};
+use sagas_tests::schema::drop_database;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub(super) struct Scratch {
@@ -52,8 +53,7 @@ impl Scratch {
     }
 
     pub(super) async fn drop(self) {
-        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connect().await).await.unwrap();
+        drop_database(&server(), &self.name).await;
     }
 }
 
