@@ -9,7 +9,7 @@ use axum::{
 use saga_core::{
     failure::Fault,
     runtime::Unavailable,
-    store::{StoreError, is_unavailable},
+    store::{StoreError, can_succeed_later},
 };
 use serde::Serialize;
 
@@ -215,14 +215,15 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// 503 if the database is unavailable, and 500 for any other error.
+/// 503 if the database is unavailable or has cancelled the statement, for example because a row was locked for too long, and 500 for any other
+/// error.
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
-        if is_unavailable(fault.error()) { Self::unavailable(fault) } else { Self::internal(fault) }
+        if can_succeed_later(fault.error()) { Self::unavailable(fault) } else { Self::internal(fault) }
     }
 }
 
-/// 503 if the database is unavailable, and 500 for any other error, for example an invalid statement. A missing row and a value that exists
+/// 503 if the database is unavailable or has cancelled the statement, and 500 for any other error, for example an invalid statement. A missing row and a value that exists
 /// already are 500 too. If the client's request caused them, the handler returns [`Problem::not_found`] or [`Problem::conflict`].
 #[cfg(feature = "sqlx")]
 impl From<sqlx::Error> for Problem {
@@ -304,6 +305,9 @@ mod tests {
             (Problem::from(sqlx::Error::RowNotFound), 500),
             (Problem::from(Fault::from(sqlx::Error::Io(away()))), 503),
             (Problem::from(Fault::from(StoreError::Unavailable("locked".to_owned()))), 503),
+            (Problem::from(Fault::from(StoreError::Statement("it waited for a row".to_owned()))), 503),
+            (Problem::from(Fault::from(StoreError::Contended("a deadlock".to_owned()))), 503),
+            (Problem::from(Fault::from(StoreError::Refused("a syntax error".to_owned()))), 500),
             (Problem::from(Fault::from(away())), 500),
             (Problem::from(Fault::new("a rule is broken")), 500),
         ] {

@@ -77,7 +77,7 @@ use bytes::Bytes;
 pub use advice::Advice;
 pub use after_commit::{AfterCommit, Hook};
 pub(crate) use cause::contention;
-pub use cause::is_unavailable;
+pub use cause::{can_succeed_later, is_unavailable};
 pub use database::{Database, DatabaseOptions};
 pub use error::StoreError;
 pub(crate) use error::no_savepoint;
