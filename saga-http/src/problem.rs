@@ -208,18 +208,18 @@ impl From<Unavailable> for Problem {
     }
 }
 
-/// Any failure of the database is a 503: the request had no effect and can be repeated.
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        Self::unavailable(error)
-    }
-}
-
 /// 503 if the database is unavailable or has cancelled the statement, for example because a row was locked for too long, and 500 for any other
 /// error.
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         if can_succeed_later(fault.error()) { Self::unavailable(fault) } else { Self::internal(fault) }
+    }
+}
+
+/// 503 if the database is unavailable or has cancelled the statement, and 500 for any other error, such as a constraint that the commit breaks.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Fault::from(error).into()
     }
 }
 
@@ -308,6 +308,8 @@ mod tests {
             (Problem::from(Fault::from(StoreError::Statement("it waited for a row".to_owned()))), 503),
             (Problem::from(Fault::from(StoreError::Contended("a deadlock".to_owned()))), 503),
             (Problem::from(Fault::from(StoreError::Refused("a syntax error".to_owned()))), 500),
+            (Problem::from(StoreError::Contended("a deadlock".to_owned())), 503),
+            (Problem::from(StoreError::Refused("a constraint".to_owned())), 500),
             (Problem::from(Fault::from(away())), 500),
             (Problem::from(Fault::new("a rule is broken")), 500),
         ] {
