@@ -151,7 +151,7 @@ impl Services {
             reason: "payment gave ProcessPayment up after 5 attempts: no such card".into(),
             event: None,
         };
-        instance.stop(&self.chart.definition, given_up, self.ago(9 * MINUTE));
+        instance.record_given_up(&self.chart.definition, given_up, self.ago(9 * MINUTE));
         self.keep(&(instance, history)).await;
         self.bury("payment", "letter-1", "attention", "InventoryReserved", "inventory", "no such card").await;
         self.bury("payment", "letter-2", "attention", "Unrelated", "elsewhere", "no part of a saga").await;

@@ -27,7 +27,7 @@ pub struct SettledLetters {
 /// Settles one dead letter. Returns false if it does not exist or is not open.
 pub(crate) async fn one(core: &Arc<Core>, how: Settle, id: &DeadLetterId) -> Result<bool, StoreError> {
     let Some(letter) = core.store().dead_letter(&core.name, id).await? else { return Ok(false) };
-    let settled = batch(core, how, &[LetterHead::of(&letter)]).await?;
+    let settled = settle_in_one_transaction(core, how, &[LetterHead::of(&letter)]).await?;
     let [(head, _)] = &settled[..] else { return Ok(false) };
     let how = how.state().as_str();
     tracing::info!(service = &*core.name, dead_letter = head.id.as_str(), error = letter.error, "dead letter {how}");
@@ -46,7 +46,7 @@ pub(crate) async fn all(
     let mut bulk = Bulk::new(filter, limit.min(open));
     let mut settled = 0;
     while let Some(heads) = bulk.next(&**core.store(), &core.name).await? {
-        let done = batch(core, how, &heads).await?.len();
+        let done = settle_in_one_transaction(core, how, &heads).await?.len();
         bulk.settled(done);
         settled += done as u64;
         tracing::info!(service = &*core.name, letters = done, "dead letters {}", how.state().as_str());
@@ -55,11 +55,16 @@ pub(crate) async fn all(
     Ok(SettledLetters { settled, left })
 }
 
-/// Settles those of `heads` that are open, in one transaction. Returns them, and whether each held its key.
-async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Vec<(LetterHead, bool)>, StoreError> {
+/// Settles those of `heads` that are open, in one transaction. Returns them, and whether each held its key, so that later messages of the
+/// key wait for it.
+async fn settle_in_one_transaction(
+    core: &Arc<Core>,
+    how: Settle,
+    heads: &[LetterHead],
+) -> Result<Vec<(LetterHead, bool)>, StoreError> {
     let mut failures = 0;
     let (settled, now) = loop {
-        match attempt(core, how, heads).await {
+        match try_settle(core, how, heads).await {
             Ok(done) => break done,
             Err(error @ StoreError::Contended(_)) if failures < ATTEMPTS => {
                 failures += 1;
@@ -97,7 +102,7 @@ async fn batch(core: &Arc<Core>, how: Settle, heads: &[LetterHead]) -> Result<Ve
     Ok(settled)
 }
 
-async fn attempt(
+async fn try_settle(
     core: &Arc<Core>,
     how: Settle,
     heads: &[LetterHead],

@@ -53,10 +53,10 @@ pub(super) struct Asked {
 
 /// The result of a request of the observer.
 pub(super) enum Answer {
-    /// The committed offset of the group in each partition, if it has one.
-    Committed(Vec<(Asked, Option<i64>)>),
+    /// The committed offset of the group in each partition. Without one, the partition starts at its oldest record.
+    CommittedOffsets(Vec<(Asked, Option<i64>)>),
     /// The committed offsets could not be read.
-    NotCommitted(Vec<Asked>, TransportError),
+    OffsetsUnavailable(Vec<Asked>, TransportError),
     /// The oldest offset and the end of each partition.
     Bounds(Vec<(Asked, i64, i64)>, Why),
     /// The bounds could not be read.

@@ -25,13 +25,13 @@ pub(super) fn committed(observer: &Observer, feed: &Arc<Feed>, group: &str, aske
         move |client: &Client| {
             let found = caught(|| look_up(client, &group, &asked)).unwrap_or_else(panicked);
             answers.answer(match found {
-                Ok(found) => Answer::Committed(asked.into_iter().zip(found).collect()),
-                Err(error) => Answer::NotCommitted(asked, error),
+                Ok(found) => Answer::CommittedOffsets(asked.into_iter().zip(found).collect()),
+                Err(error) => Answer::OffsetsUnavailable(asked, error),
             });
         }
     };
     if !observer.put(question) {
-        feed.answer(Answer::NotCommitted(asked, TransportError::Unavailable("too many questions wait for the log".into())));
+        feed.answer(Answer::OffsetsUnavailable(asked, TransportError::Unavailable("too many questions wait for the log".into())));
     }
 }
 

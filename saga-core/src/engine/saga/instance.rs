@@ -211,7 +211,7 @@ impl Instance {
         self.note(event);
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
-        self.clear_the_way(saga);
+        self.drop_unneeded(saga);
         Observation::Moved
     }
 
@@ -280,7 +280,7 @@ impl Instance {
         }
         self.updated_at = self.updated_at.max(now);
         self.settle(saga, now, deadline);
-        self.clear_the_way(saga);
+        self.drop_unneeded(saga);
     }
 
     /// Ends the instance permanently at the request of an operator: as completed if the pivot is done, otherwise as aborted.

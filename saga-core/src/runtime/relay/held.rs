@@ -152,7 +152,7 @@ impl Relay {
             while self.held.has_news() {
                 let some = &self.held.left[..self.held.left.len().min(TOLD)];
                 let mut tx = core.store().begin().await?;
-                unsent::left(&core, &mut *tx, some, core.clock.now()).await?;
+                unsent::record_sent(&core, &mut *tx, some, core.clock.now()).await?;
                 tx.commit().await?;
                 let count = some.len();
                 self.held.left.drain(..count);

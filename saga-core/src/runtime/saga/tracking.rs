@@ -225,7 +225,7 @@ fn take(
             Some(given_up) => {
                 let (given_up, reason) = stopped(given_up);
                 note = Some(reason);
-                instance.stop(saga, given_up, now);
+                instance.record_given_up(saga, given_up, now);
                 remark = Some(instance.remark());
             }
             None => match instance.observe(saga, seen, now, tracked.deadline) {

@@ -100,7 +100,11 @@ pub(crate) async fn require_attention(
         history.push(entry(core, instance, what, &reason, now));
         let event = Some(saga::Unsent { name: part.event, row: Some(*row) });
         let service = core.name.to_string();
-        instance.stop(&part.saga, GivenUp { step: part.step, undo: part.undo, service, dead_letter, reason, event }, now);
+        instance.record_given_up(
+            &part.saga,
+            GivenUp { step: part.step, undo: part.undo, service, dead_letter, reason, event },
+            now,
+        );
     }
     save(core, tx, &instances, &history).await?;
     Ok(signals)
@@ -144,7 +148,7 @@ pub(crate) async fn require_attention_here(
     for instance in instances.values_mut() {
         history.push(entry(core, instance, "log.refused", &given_up.reason, now));
         if let Some(tracked) = core.sagas.tracked(&instance.key.saga) {
-            instance.stop(&tracked.definition, given_up.clone(), now);
+            instance.record_given_up(&tracked.definition, given_up.clone(), now);
         }
     }
     save(core, tx, &instances, &history).await?;
@@ -152,12 +156,17 @@ pub(crate) async fn require_attention_here(
 }
 
 /// Records at the instances of `waiting` that their rows were sent, in `tx`. Those that needed attention only because of them no longer do.
-pub(crate) async fn left(core: &Core, tx: &mut dyn StoreTx, waiting: &[Waiting], now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn record_sent(
+    core: &Core,
+    tx: &mut dyn StoreTx,
+    waiting: &[Waiting],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let mut instances = load(core, tx, waiting.iter().map(|(key, _)| key.clone())).await?;
     let (mut history, mut changed) = (Vec::new(), BTreeSet::new());
     for (key, row) in waiting {
         let (Some(instance), Some(tracked)) = (instances.get_mut(key), core.sagas.tracked(&key.saga)) else { continue };
-        if instance.left(&tracked.definition, *row, now) {
+        if instance.record_sent(&tracked.definition, *row, now) {
             history.push(entry(core, instance, "log.took", "the log has taken what the saga waited for", now));
             changed.insert(key.clone());
         }
@@ -178,7 +187,7 @@ pub(crate) async fn sent_again(
     let instances = load(core, tx, keys.into_iter()).await?;
     let row = |(key, instance): (&InstanceKey, &Instance)| Some((key.clone(), instance.row_of_letter(id.as_str())?));
     let waiting: Vec<_> = instances.iter().filter_map(row).collect();
-    if waiting.is_empty() { Ok(()) } else { left(core, tx, &waiting, now).await }
+    if waiting.is_empty() { Ok(()) } else { record_sent(core, tx, &waiting, now).await }
 }
 
 /// Returns the tracked instances that `record` is an event of.

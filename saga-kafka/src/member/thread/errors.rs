@@ -11,7 +11,7 @@ use crate::{
 
 impl Session<'_> {
     /// Handles an error, and returns it if the client has failed permanently.
-    pub(super) fn erred(&mut self, error: &KafkaError) -> Option<TransportError> {
+    pub(super) fn on_error(&mut self, error: &KafkaError) -> Option<TransportError> {
         let member = &self.plan.member;
         let reading = format!("reading `{}` as a member of the group `{}`", member.topic, member.group);
         if let Some((code, reason)) = self.client.client().fatal_error() {
@@ -20,12 +20,13 @@ impl Session<'_> {
         let code = error::code(error)?;
         let reason = self.client.context().reason();
         match code {
+            // The log has removed the record at this offset: its bounds are asked for, and the partition starts again within them.
             Code::AutoOffsetReset | Code::OffsetOutOfRange => self.watch.stuck(now()),
             Code::PollExceeded => {
                 tracing::warn!(
                     group = self.plan.member.group,
                     reason,
-                    "the process stood still, and its partitions went to others"
+                    "the process did not poll within `max.poll.interval.ms` and left the group; its partitions go to other members"
                 );
             }
             Code::AllBrokersDown | Code::UnknownTopic | Code::UnknownTopicOrPartition => {

@@ -331,7 +331,7 @@ impl<'a> Session<'a> {
             let full = self.plan.feed.take_in(batches);
             self.pause(&full);
         }
-        let failed = errors.into_iter().find_map(|error| self.erred(&error));
+        let failed = errors.into_iter().find_map(|error| self.on_error(&error));
         for event in self.client.context().events() {
             match event {
                 Event::Assigned(partitions) => {

@@ -16,10 +16,10 @@ use crate::member::{
 };
 
 /// The wait before a failed start is retried.
-const AGAIN: Duration = Duration::from_millis(300);
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 
 /// After how long an unanswered request is repeated: longer than several queued requests can take.
-const UNANSWERED: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A partition that the client must fetch from `from`.
 pub(super) struct Start {
@@ -40,7 +40,7 @@ impl Session<'_> {
             match start.from {
                 Some(from) => known.push(Start { asked: held.asked(), from: Some(from.max(0)) }),
                 None => {
-                    held.stage = Stage::Locating(now() + UNANSWERED);
+                    held.stage = Stage::Locating(now() + ANSWER_TIMEOUT);
                     unknown.push(held.asked());
                 }
             }
@@ -49,15 +49,17 @@ impl Session<'_> {
         self.locate(unknown);
     }
 
+    /// Asks the log for the committed offsets of these partitions.
     fn locate(&self, asked: Vec<Asked>) {
         if !asked.is_empty() {
             questions::committed(&self.plan.observer, &self.plan.feed, &self.plan.member.group, asked);
         }
     }
 
+    /// Continues with the answer to a request. An answer for an earlier assignment or run of a partition is ignored.
     pub(super) fn answered(&mut self, answer: Answer) {
         match answer {
-            Answer::Committed(found) => {
+            Answer::CommittedOffsets(found) => {
                 let mut starts = Vec::new();
                 for (asked, from) in found {
                     if self
@@ -70,9 +72,9 @@ impl Session<'_> {
                 }
                 self.start(starts);
             }
-            Answer::NotCommitted(asked, error) => {
+            Answer::OffsetsUnavailable(asked, error) => {
                 self.plan.feed.problem(error);
-                let again = now() + AGAIN;
+                let again = now() + RETRY_DELAY;
                 for asked in asked {
                     let waits = |held: &&mut Held| held.is(&asked) && matches!(held.stage, Stage::Locating(_));
                     if let Some(held) = self.held.of(&asked.partition).filter(waits) {
@@ -88,7 +90,7 @@ impl Session<'_> {
             #[cfg(test)]
             Answer::Erred(error, reason) => {
                 rdkafka::ClientContext::error(&**self.client.context(), error.clone(), &reason);
-                assert!(self.erred(&error).is_none(), "{error}");
+                assert!(self.on_error(&error).is_none(), "{error}");
             }
         }
     }
@@ -103,7 +105,8 @@ impl Session<'_> {
             return;
         }
         if self.leaving.is_some() {
-            // The client would take any `unassign` for the acknowledgement of the revocation.
+            // A partition that is fetched already is unassigned and assigned again. During a revocation, the client takes any `unassign` for
+            // its acknowledgement.
             self.later.extend(starts);
             return;
         }
@@ -119,7 +122,7 @@ impl Session<'_> {
         if let Err(error) = self.client.incremental_assign(&assignment) {
             tracing::warn!(group = self.plan.member.group, %error, "partitions could not be started; trying again");
             self.later.extend(starts);
-            self.later_at = Some(now + AGAIN);
+            self.later_at = Some(now + RETRY_DELAY);
             return;
         }
         for start in starts {
@@ -150,7 +153,7 @@ impl Session<'_> {
         let mut again = Vec::new();
         for held in self.held.iter_mut() {
             if matches!(held.stage, Stage::Locating(at) if at <= now) {
-                held.stage = Stage::Locating(now + UNANSWERED);
+                held.stage = Stage::Locating(now + ANSWER_TIMEOUT);
                 again.push(held.asked());
             }
         }

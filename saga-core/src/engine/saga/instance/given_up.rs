@@ -31,14 +31,14 @@ pub struct Unsent {
     pub name: String,
     /// The row in the outbox of the tracker's own service.
     ///
-    /// The tracker has seen such an event when it was published. `None` for an event of another service, which the tracker sees only after
-    /// the log has stored it.
+    /// The tracker sees an event of its own service when it is published, before the log stores it. `None` for an event of another service,
+    /// which it sees only after the log has stored it.
     pub row: Option<i64>,
 }
 
 impl Instance {
-    /// Records that something was given up. If the instance needs it, the instance needs attention.
-    pub fn stop(&mut self, saga: &Definition, given_up: GivenUp, now: Timestamp) {
+    /// Records that something was given up, if the instance still needs it. The instance then needs attention.
+    pub fn record_given_up(&mut self, saga: &Definition, given_up: GivenUp, now: Timestamp) {
         let name = |given_up: &GivenUp| given_up.event.as_ref().map(|event| event.name.clone());
         let same = |other: &GivenUp| (&other.step, other.undo, name(other)) == (&given_up.step, given_up.undo, name(&given_up));
         self.body.stopped.retain(|other| !same(other));
@@ -48,18 +48,18 @@ impl Instance {
         }
     }
 
-    /// Records that the event in the outbox row `row` was sent, or is sent again, so that it no longer stops the instance.
+    /// Records that the event in the outbox row `row` was sent, or that an operator sends it again, so that it no longer stops the instance.
     ///
-    /// Returns whether it did so before.
-    pub fn left(&mut self, saga: &Definition, row: i64, now: Timestamp) -> bool {
+    /// Returns whether the event stopped the instance until now.
+    pub fn record_sent(&mut self, saga: &Definition, row: i64, now: Timestamp) -> bool {
         let before = self.body.stopped.len();
         self.body.stopped.retain(|given_up| given_up.event.as_ref().and_then(|event| event.row) != Some(row));
-        let was = self.body.stopped.len() < before;
-        if was {
+        let stopped = self.body.stopped.len() < before;
+        if stopped {
             self.updated_at = self.updated_at.max(now);
-            self.clear_the_way(saga);
+            self.drop_unneeded(saga);
         }
-        was
+        stopped
     }
 
     /// Returns the outbox rows that stop the instance because the log does not store them yet.
@@ -74,7 +74,7 @@ impl Instance {
     }
 
     /// Drops what the instance no longer needs, and sets the attention to the last remaining reason, if any.
-    pub(super) fn clear_the_way(&mut self, saga: &Definition) {
+    pub(super) fn drop_unneeded(&mut self, saga: &Definition) {
         let mut stopped = std::mem::take(&mut self.body.stopped);
         stopped.retain(|given_up| self.needs(saga, given_up));
         self.attention = stopped.last().map(|given_up| given_up.reason.clone());

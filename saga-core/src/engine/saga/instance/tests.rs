@@ -218,7 +218,7 @@ fn what_was_given_up_calls_for_attention_as_long_as_the_saga_needs_it() {
             take(&mut instance, &saga, event, 1);
         }
         for (step, undo) in stopped {
-            instance.stop(&saga, given_up(step, *undo), at(2));
+            instance.record_given_up(&saga, given_up(step, *undo), at(2));
         }
         for event in after {
             take(&mut instance, &saga, event, 3);
@@ -243,7 +243,7 @@ fn what_was_given_up_calls_for_attention_whatever_comes_before_it_is_settled() {
             let mut instance = begun(&saga);
             for event in &order {
                 match event.strip_prefix('-').or((*event == "Pay").then_some(event)) {
-                    Some(step) => instance.stop(&saga, given_up(step, event.starts_with('-')), at(1)),
+                    Some(step) => instance.record_given_up(&saga, given_up(step, event.starts_with('-')), at(1)),
                     None => assert_eq!(take(&mut instance, &saga, event, 1), Observation::Moved, "{order:?}"),
                 }
             }
@@ -264,7 +264,7 @@ fn all_that_was_given_up_is_tried_again() {
     }
     let stopped = [given_up("Reserve", true), given_up("Pay", true)];
     for given_up in stopped.iter().chain(&stopped[..1]) {
-        instance.stop(&saga, given_up.clone(), at(2));
+        instance.record_given_up(&saga, given_up.clone(), at(2));
     }
     let mut again = instance.rearm(&saga, at(3), DAY);
     again.reverse();
